@@ -1,0 +1,96 @@
+# linnet: the only build file. `make help` lists the targets.
+#
+#   make                 build/release/linnet and build/release/linnet-pi
+#   make MODE=asan check the tests under ASan and UBSan, in build/asan
+#   make CC=clang        another compiler (use another BUILD= to keep both)
+#
+# ---- what a user may set -----------------------------------------------------
+CC      ?= gcc
+MODE    ?= release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+NATIVE  ?=
+V       ?=
+BUILD   ?= build/$(MODE)
+PY_VENV ?= build/venv
+
+# ---- modes -------------------------------------------------------------------
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wvla -Wundef $(if $(CI),-Werror)
+FLAGS_release := -O2 -g -DNDEBUG
+FLAGS_debug   := -O0 -g
+FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS_tsan    := -O1 -g -fsanitize=thread
+FLAGS_cov     := -O0 -g --coverage -DLINNET_COVERAGE
+ifeq ($(FLAGS_$(MODE)),)
+$(error MODE=$(MODE) is not one of release debug asan tsan cov)
+endif
+PKGS     := libprotobuf-c jansson libarchive libpng libjpeg
+CPPFLAGS += -I. -I$(BUILD)/gen -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS   += -std=c11 -ffp-contract=on -fopenmp $(FLAGS_$(MODE)) $(if $(NATIVE),-march=native)
+LDFLAGS  += -fopenmp $(filter -fsanitize% --coverage,$(FLAGS_$(MODE)))
+# gcc's OpenMP pragmas sit inside kernels only; -fopenmp-simd is part of -fopenmp.
+LIBS_RUNTIME := -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
+LIBS_ALL     := $(LIBS_RUNTIME) -larchive -lpng -ljpeg
+Q := $(if $(V),,@)
+
+# ---- sources: every .c of a folder belongs to that folder's library ------------
+# core is two libraries: base (all the runtime may use) and nn (what needs a graph).
+CORE_BASE := err mem buf file sha256 wire safetensors npy cpu gemm
+STAGES    := importer linearizer trainer exporter runtime
+base_OBJS := $(CORE_BASE:%=$(BUILD)/core/%.o)
+base_OBJS := $(filter $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/*.c)),$(base_OBJS))
+nn_OBJS   := $(filter-out $(base_OBJS),$(patsubst %.c,$(BUILD)/%.o,$(wildcard core/*.c)))
+define stage_objs
+$(1)_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+endef
+$(foreach s,$(STAGES),$(eval $(call stage_objs,$(s))))
+onnxproto_OBJS := $(BUILD)/gen/onnx.pb-c.o
+piproto_OBJS   := $(BUILD)/gen/pi.pb-c.o
+lib = $(BUILD)/lib$(1).a
+LIB_ORDER_PI := $(foreach l,runtime piproto base,$(call lib,$(l)))
+LIB_ORDER    := $(foreach l,importer linearizer trainer exporter runtime nn base onnxproto piproto,$(call lib,$(l)))
+
+PI_CLI  := cli/pi_main.c $(wildcard cli/pi_*.c) cli/cli.c
+PI_OBJS := $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PI_CLI))))
+CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)))
+
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/bench_%.c,$(wildcard tests/*.c)))
+BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
+
+.DELETE_ON_ERROR:
+.PHONY: all check check-unit check-long bench format layers ci ci-long deps demo install clean help libs
+all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
+
+# ---- rules -------------------------------------------------------------------
+PROTOC_C ?= $(shell command -v protoc-c >/dev/null 2>&1 && echo protoc-c || echo protoc)
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	$(Q)$(PROTOC_C) --proto_path=proto --c_out=$(BUILD)/gen $<
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
+$(BUILD)/%.o: %.c | $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/pi.pb-c.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -MMD -MP -c -o $@ $<
+define lib_rule
+$(call lib,$(1)): $$($(1)_OBJS)
+	@mkdir -p $$(@D)
+	$(Q)rm -f $$@ && ar rcsD $$@ $$^
+endef
+$(foreach l,base nn $(STAGES) onnxproto piproto,$(eval $(call lib_rule,$(l))))
+libs: $(LIB_ORDER)
+
+$(BUILD)/linnet: $(CLI_OBJS) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(CLI_OBJS) $(LIB_ORDER) $(LIBS_ALL)
+$(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TEST_COMMON) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+tests/%: $(BUILD)/tests/% ;
+
+clean: ## remove what was built in this mode
+	rm -rf $(BUILD)
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
