@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "core/mem.h"
+#include "core/nameset.h"
 #include "core/tensor.h"
 
 typedef int32_t value_id; /* index into g->value */
@@ -119,6 +120,7 @@ struct graph { /* graph_verify() checks every invariant above */
     int64_t ir_version, opset;            /* of the file that was read; 0 if made here */
     const char *producer;
     struct shape file_input, file_output; /* as in the file: a fixed batch shows here */
+    struct nameset value_names, node_names; /* names that are taken */
 };
 
 int graph_new(struct graph **out) MUST_CHECK;
