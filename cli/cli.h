@@ -1,0 +1,139 @@
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+/*
+ * What every command of both programs shares: option tables, the common options, exit codes,
+ * messages, progress line, signals, JSON results.
+ *
+ * A command is one file cli/cmd_<name>.c (cli/pi_<name>.c for linnet-pi), one declaration in
+ * cli/commands.h and one line in the program's table:
+ *
+ *     struct options { const char *data; int64_t limit; bool audit; };
+ *     static const struct cli_option options[] = {
+ *         {"data", 'd', CLI_TEXT, offsetof(struct options, data), "SRC", "where the images are", 0, 0},
+ *         {"limit", 0, CLI_INT, offsetof(struct options, limit), "N", "first N images", 1, 1e9},
+ *         {"audit", 0, CLI_FLAG, offsetof(struct options, audit), NULL, "check gradients", 0, 0},
+ *         {0}};
+ *     static const struct cli_spec spec = {"MODEL", 1, 1, "Accuracy of a model.",
+ *                                          "linnet eval m.onnx --data cifar10:DIR", options};
+ *     int cmd_eval(int argc, char **argv)
+ *     {
+ *         struct options o = {.limit = -1};             // defaults: what is not given stays
+ *         struct cli_common c;
+ *         int rc = cli_parse(&spec, argc, argv, &c, &o);
+ *         if (rc == 0)
+ *             rc = evaluate(c.arg[0], &o, &c);          // 0 or a negative ERR_*
+ *         cli_release(&c);
+ *         return rc;                                    // cli_main prints the message
+ *     }
+ *
+ * Results go to cli_out() (stdout), messages and progress to stderr. An error is returned, never
+ * printed by the command: cli_main writes "program: command: message" and maps the code.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/mem.h"
+
+#define LINNET_VERSION "0.1.0"
+#define CLI_MAX_ARGS 16
+#define CLI_DEFAULT_SEED 1
+
+struct command {
+    const char *name, *help;             /* one line of help */
+    int (*run)(int argc, char **argv);   /* NULL: "not in this version", exit 2 */
+};
+struct cli_program {
+    const char *name, *doc;
+    const struct command *command;       /* ends with name NULL */
+};
+
+enum cli_kind {
+    CLI_FLAG,   /* bool, set to true; no value */
+    CLI_COUNT,  /* int32_t, raised by each use; no value */
+    CLI_INT,    /* int64_t */
+    CLI_REAL,   /* double; "8/255" is understood */
+    CLI_TEXT,   /* const char * */
+    CLI_TEXTS,  /* struct cli_texts: may be given several times */
+    CLI_CHOICE, /* int32_t: index of the word among those in `arg`, "where|prelu|gather" */
+};
+struct cli_texts {
+    const char **v;
+    int32_t n;
+};
+struct cli_option {
+    const char *name; /* long name; NULL ends a table */
+    char letter;      /* short name, 0 for none */
+    enum cli_kind kind;
+    size_t offset;    /* of the field in the command's struct */
+    const char *arg;  /* what --help calls the value; the words of a CLI_CHOICE */
+    const char *help;
+    double lo, hi;    /* CLI_INT, CLI_REAL: allowed range; both 0 = any */
+};
+struct cli_spec {
+    const char *args;      /* positional arguments as --help shows them: "MODEL", "" */
+    int32_t args_min, args_max;
+    const char *doc;       /* one paragraph for --help */
+    const char *example;   /* a command line that works */
+    const struct cli_option *option; /* may be NULL */
+};
+
+enum cli_progress_mode { CLI_PROGRESS_AUTO, CLI_PROGRESS_BAR, CLI_PROGRESS_PLAIN, CLI_PROGRESS_NONE };
+/* Result of the shared parser. */
+struct cli_common {
+    const char *arg[CLI_MAX_ARGS]; /* positional arguments */
+    int32_t n_arg;
+    int32_t verbose;
+    bool quiet, help, usage, version;
+    int64_t seed;         /* CLI_DEFAULT_SEED unless given */
+    int64_t threads;      /* 0: default; cli_parse has called cpu_set_threads */
+    const char *json;     /* FILE of --json, "-" = stdout, NULL = not wanted */
+    const char *config;
+    int32_t progress;     /* enum cli_progress_mode */
+    struct arena *arena;  /* texts read from --config live here */
+};
+
+/* Reads argv[1..] into *c and the command's struct. --help, --usage and --version print and leave.
+ * Errors (ERR_ARG) name the option, the rule, and a similar name where there is one.
+ * The command line wins over --config. Call cli_release in every case. */
+int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,
+              void *options) MUST_CHECK;
+void cli_release(struct cli_common *c);
+
+/* Finds and runs the command; returns the exit code of the process. */
+int cli_main(const struct cli_program *program, int argc, char **argv);
+/* cli.md "Exit codes" for a negative ERR_*, 0 for 0. */
+int cli_exit_code(int rc);
+/* Around calls that read data sets: FORMAT, LIMIT and UNSUPPORTED become ERR_DATA (exit 4). */
+int cli_as_data(int rc);
+
+/* Where results go: stdout, or stderr if --json - has taken stdout. */
+FILE *cli_out(const struct cli_common *c);
+/* A line on stderr: note unless -q, detail only with -v. */
+void cli_note(const struct cli_common *c, const char *fmt, ...) ERR_PRINTF(2, 3);
+void cli_detail(const struct cli_common *c, const char *fmt, ...) ERR_PRINTF(2, 3);
+
+/* SIGINT and SIGTERM from now on only raise a flag; a second one ends the process. */
+void cli_catch_signals(void);
+bool cli_interrupted(void);
+
+/* One line about a long job: a bar that is rewritten on a terminal, else a line every 10 s. */
+struct cli_progress {
+    enum cli_progress_mode mode;
+    const char *label;
+    double start, last;
+    bool drawn;
+};
+void cli_progress_begin(struct cli_progress *p, const struct cli_common *c, const char *label);
+/* done in [0,1]; the text ("loss 0.41") may be "". Cheap: draws at most ten times a second. */
+void cli_progress_at(struct cli_progress *p, double done, const char *fmt, ...) ERR_PRINTF(3, 4);
+void cli_progress_end(struct cli_progress *p); /* clears the bar */
+
+/* Writes the result where --json says (nothing if not given) with sorted keys and 17 digits; files
+ * atomically. Steals the reference to `root`; NULL root is ERR_NOMEM. */
+int cli_json_write(const struct cli_common *c, json_t *root) MUST_CHECK;
+/* A number, or null where it is not finite. */
+json_t *cli_json_real(double v);
+#endif

@@ -1,0 +1,20 @@
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+/* The commands of both programs; each returns 0 or a negative ERR_* (cli.h shows how to write one).
+ * argv[0] is "program command". */
+
+/* linnet: cli/cmd_<name>.c */
+int cmd_inspect(int argc, char **argv);
+int cmd_init(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_train(int argc, char **argv);
+int cmd_linearize(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_validate(int argc, char **argv);
+int cmd_data(int argc, char **argv);
+
+/* linnet-pi: cli/pi_<name>.c */
+int pi_cmd_info(int argc, char **argv);
+int pi_cmd_eval(int argc, char **argv);
+#endif

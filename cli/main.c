@@ -1,0 +1,28 @@
+/* linnet: the table of its commands. */
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+static const struct command commands[] = {
+    {"inspect", "what a model holds, and every reason to refuse it", cmd_inspect},
+    {"init", "a standard architecture with random weights", cmd_init},
+    {"run", "logits of a model for images in a .npy file", cmd_run},
+    {"train", "plain or robust training", cmd_train},
+    {"linearize", "remove most ReLUs: the whole conversion", cmd_linearize},
+    {"sweep", "several ReLU budgets from one teacher", NULL},
+    {"eval", "accuracy: clean, under attack, under corruption", cmd_eval},
+    {"export", "write ONNX, and a private-inference package with --pi", cmd_export},
+    {"validate", "run a private-inference package against its float model", cmd_validate},
+    {"corrupt", "write a CIFAR-10-C style folder", NULL},
+    {"data", "what a data source holds; conversion to .npy", cmd_data},
+    {"lint", "nodes that a downstream importer would refuse", NULL},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    static const struct cli_program program = {
+        "linnet", "Reads an ONNX classifier, removes most of its ReLUs, keeps it accurate and robust.",
+        commands};
+
+    return cli_main(&program, argc, argv);
+}
