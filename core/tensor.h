@@ -19,7 +19,9 @@ struct shape {
     int64_t dim[SHAPE_MAX_RANK]; /* [N,C,H,W]; dims beyond rank are 0 */
 };
 
-struct shape shape_make(int rank, ...); /* dims as int64_t or int: shape_make(4, (int64_t)..) */
+/* shape_make(rank, dims...): dims of any integer type. shape_make(0) is the scalar. */
+#define shape_make(...) shape_list((const int64_t[]){__VA_ARGS__})
+struct shape shape_list(const int64_t *rank_and_dims); /* {rank, dim 0, ...} */
 bool shape_equal(const struct shape *a, const struct shape *b);
 bool shape_has_batch(const struct shape *s); /* rank > 0 and dim[0] == SHAPE_BATCH */
 /* Product of the dims (the batch counts as 1), so for an activation: elements per image.
