@@ -1,0 +1,69 @@
+#ifndef TRAINER_EVAL_H
+#define TRAINER_EVAL_H
+/*
+ * Accuracies of a graph on a data set: clean, under attack, under corruptions; one row a batch-norm
+ * branch (method.md section 11). Images are taken in order, so a limit is a fixed subset.
+ */
+#include "core/exec.h"
+#include "trainer/data.h"
+#include "trainer/pgd.h"
+
+#define EVAL_MAX_ATTACKS 16
+#define EVAL_MAX_TYPES 24
+
+struct eval_score { /* share in [0,1] with its Wilson interval */
+    int64_t n, correct;
+    double accuracy, lo, hi;
+};
+struct eval_attack {
+    char name[16];  /* "pgd-20" */
+    struct pgd_params pgd;
+    struct eval_score score; /* correct when clean and in every restart */
+};
+struct eval_corruption {
+    const char *type;           /* static */
+    struct eval_score score[5]; /* by severity 1 ... 5; n = 0 where not run */
+};
+struct eval_branch {
+    int bank;
+    struct eval_score clean;
+    struct eval_attack attack[EVAL_MAX_ATTACKS];
+    int32_t n_attack;
+    struct eval_corruption corruption[EVAL_MAX_TYPES];
+    int32_t n_corruption;
+    double corruption_mean; /* unweighted mean over what was run; 0 if nothing was */
+};
+struct eval_result {
+    int64_t n;
+    struct eval_branch branch[2];
+    int32_t n_branch;
+};
+struct eval_options {
+    int64_t limit;      /* first so many images; 0: all */
+    int64_t batch;      /* images an executor call; 0: 256 */
+    uint64_t seed;
+    bool bank[2];       /* which branches; bank 1 only where the graph has two */
+    const struct pgd_params *attack;
+    int32_t n_attack;   /* at most EVAL_MAX_ATTACKS */
+    const char *corruptions; /* comma-separated types or "all" drawn by us; NULL: none */
+    int32_t severities;      /* bit s-1: severity s; 0: all five */
+    void *ctx;
+    /* May be NULL. Progress in images of work done and all; a negative result stops. */
+    int (*progress)(void *ctx, int64_t done, int64_t all);
+};
+/* ERR_DATA if the set does not fit the graph, ERR_ARG for options that make no sense. */
+int eval_run(struct graph *g, const struct dataset *d, const struct eval_options *opt,
+             struct eval_result *out) MUST_CHECK;
+/* Logits [n][K] of the first n images. */
+int eval_logits(struct graph *g, const struct dataset *d, int64_t n, int bank,
+                float *logits) MUST_CHECK;
+/* Correct predictions (first largest logit == label). */
+int64_t eval_count_correct(const float *logits, const int32_t *labels, int64_t n, int64_t classes);
+
+/* Walks over the first `limit` images (0: all) of d in order, un-augmented, in EXEC_INFER batches of
+ * at most `batch`, with taps: fn reads them by exec_tap. For initial scores and statistics. */
+typedef int eval_walk_fn(void *ctx, const struct exec *e, int64_t first, int64_t n,
+                         const float *logits, const int32_t *labels);
+int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t batch, int bank,
+              const value_id *taps, int32_t n_taps, eval_walk_fn *fn, void *ctx) MUST_CHECK;
+#endif
