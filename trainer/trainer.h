@@ -32,10 +32,10 @@
 
 #include "core/exec.h"
 #include "trainer/data.h"
+#include "trainer/optim.h"
 #include "trainer/pgd.h"
 
 enum train_augment { TRAIN_AUGMENT_NONE, TRAIN_AUGMENT_AUGMIX, TRAIN_AUGMENT_CORRUPT };
-enum train_schedule { TRAIN_SCHEDULE_STEP, TRAIN_SCHEDULE_COSINE, TRAIN_SCHEDULE_CONSTANT };
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
 struct train_config { /* train_defaults() fills it; trainer_new checks it */
@@ -48,7 +48,7 @@ struct train_config { /* train_defaults() fills it; trainer_new checks it */
     double weight_decay;    /* 5e-4, on all parameters */
     bool nesterov;          /* false */
     bool decay_norm;        /* true: gamma, beta and biases decay too, as published */
-    enum train_schedule schedule; /* STEP: lr x 0.1 after 62.5, 75 and 87.5 % of the steps */
+    enum optim_schedule schedule; /* OPTIM_STEP: x 0.1 after 62.5, 75 and 87.5 % of the steps */
     double warmup_epochs;   /* 0: lr rises linearly from 0 over so many epochs */
     /* Domains. */
     bool clean;             /* true */
