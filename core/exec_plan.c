@@ -1,0 +1,245 @@
+/*
+ * Lifetimes, then placement.
+ *
+ * Time runs 0 ... N-1 through the forward pass and N ... 2N-1 back; node i computes at time i and
+ * takes its gradient at 2N-1-i. An activation lives from its producer to its last reader, and a
+ * reader in the backward pass counts only if the operator's flags say that it needs the tensor. The
+ * gradient of v lives from v's last consumer (the first to write it) to v's producer.
+ *
+ * An elementwise node writes over its first input where nobody reads that input later: the two
+ * values form one item. Placement is greedy, largest item first, lowest free offset: within a few
+ * per cent of the lower bound on residual networks, O(items^2).
+ */
+#include "core/exec_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op.h"
+
+struct item {
+    int64_t size, offset;
+    int32_t start, end; /* alive at start ... end, inclusive; end < start: needs no memory */
+};
+
+/* A node is live if its output is the graph's or feeds a live node. */
+static void mark_live(const struct graph *g, bool *live)
+{
+    for (int32_t n = g->n_node - 1; n >= 0; n--) {
+        if (g->node[n].out[0] == g->output)
+            live[n] = true;
+        if (!live[n])
+            continue;
+        for (int32_t i = 0; i < g->node[n].n_in; i++) {
+            value_id v = g->node[n].in[i];
+
+            if (v != NO_VALUE && g->value[v].producer >= 0)
+                live[g->value[v].producer] = true;
+        }
+    }
+}
+
+static void extend(struct item *it, int32_t time)
+{
+    if (time > it->end)
+        it->end = time;
+}
+
+/* Flags by which an operator keeps its first inputs for the backward pass of this mode. */
+static bool keeps_x(const struct op *op, enum exec_mode mode)
+{
+    unsigned f = mode == EXEC_TRAIN        ? OP_KEEP_X | OP_KEEP_X_TRAIN
+                 : mode == EXEC_INPUT_GRAD ? OP_KEEP_X
+                                           : 0;
+
+    return (op->flags & f) != 0;
+}
+
+static void activation_lifetimes(const struct graph *g, enum exec_mode mode, const bool *live,
+                                 const bool *tap, struct item *act)
+{
+    const int32_t end = 2 * g->n_node;
+
+    act[g->input].start = act[g->input].end = 0;
+    for (int32_t n = 0; n < g->n_node; n++) {
+        const struct node *x = &g->node[n];
+
+        if (!live[n])
+            continue;
+        act[x->out[0]].start = n;
+        extend(&act[x->out[0]], n);
+        if (mode != EXEC_INFER && (x->op->flags & OP_KEEP_Y))
+            extend(&act[x->out[0]], end - 1 - n);
+        for (int32_t i = 0; i < x->n_in; i++) {
+            value_id v = x->in[i];
+
+            if (v == NO_VALUE || !value_is_activation(&g->value[v]))
+                continue;
+            extend(&act[v], i < 2 && keeps_x(x->op, mode) ? end - 1 - n : n);
+        }
+    }
+    extend(&act[g->output], mode == EXEC_INFER ? g->n_node : end);
+    for (value_id v = 0; v < g->n_value; v++)
+        if (tap[v])
+            extend(&act[v], end);
+}
+
+static void gradient_lifetimes(const struct graph *g, const bool *live, const bool *tap,
+                               struct item *grad)
+{
+    const int32_t end = 2 * g->n_node;
+
+    for (value_id v = 0; v < g->n_value; v++) {
+        const struct value *x = &g->value[v];
+
+        if (!value_is_activation(x) || (x->producer >= 0 && !live[x->producer]))
+            continue;
+        grad[v].start = v == g->output ? g->n_node - 1 : end;
+        grad[v].end = x->producer >= 0 ? end - 1 - x->producer : end;
+        if (tap[v])
+            grad[v].start = 0; /* the caller adds to it between the passes */
+    }
+    for (int32_t n = 0; n < g->n_node; n++)
+        for (int32_t i = 0; live[n] && i < g->node[n].n_in; i++) {
+            value_id v = g->node[n].in[i];
+
+            if (v != NO_VALUE && grad[v].start > end - 1 - n)
+                grad[v].start = end - 1 - n;
+        }
+}
+
+/* Lets elementwise nodes write over their first input. root[v]: the value whose item v shares. */
+static void merge_in_place(const struct graph *g, const bool *live, const bool *tap, struct item *act,
+                           value_id *root)
+{
+    for (value_id v = 0; v < g->n_value; v++)
+        root[v] = v;
+    for (int32_t n = 0; n < g->n_node; n++) {
+        const struct node *x = &g->node[n];
+        const value_id in = x->n_in > 0 ? x->in[0] : NO_VALUE, out = x->out[0];
+
+        if (!live[n] || !(x->op->flags & OP_ELEMENTWISE) || in == NO_VALUE || tap[in] || tap[out] ||
+            g->value[in].kind != VALUE_TEMP || (x->n_in > 1 && x->in[1] == in) ||
+            act[root[in]].end != n ||
+            shape_elems(&g->value[in].shape) != shape_elems(&g->value[out].shape))
+            continue;
+        root[out] = root[in];
+        extend(&act[root[in]], act[out].end);
+        act[out].end = act[out].start - 1; /* no memory of its own */
+    }
+}
+
+struct by_size {
+    struct item *item;
+};
+
+static int larger_first(const void *a, const void *b)
+{
+    const struct item *x = ((const struct by_size *)a)->item, *y = ((const struct by_size *)b)->item;
+
+    if (x->size != y->size)
+        return x->size < y->size ? 1 : -1;
+    return x->start != y->start ? (x->start < y->start ? -1 : 1) : (x < y ? -1 : x > y);
+}
+
+static bool overlap(const struct item *a, const struct item *b)
+{
+    return a->start <= b->end && b->start <= a->end;
+}
+
+/* Lowest offset at which `it` collides with none of the n placed items. */
+static int64_t lowest_offset(const struct by_size *placed, int32_t n, const struct item *it)
+{
+    int64_t at = 0;
+
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int32_t i = 0; i < n; i++) {
+            const struct item *p = placed[i].item;
+
+            if (overlap(p, it) && at < p->offset + p->size && p->offset < at + it->size) {
+                at = p->offset + p->size;
+                moved = true;
+            }
+        }
+    }
+    return at;
+}
+
+static int place(struct item *item, int32_t n_item, int64_t *total)
+{
+    struct by_size *order = mem_array((size_t)n_item + 1, sizeof *order);
+    int32_t n = 0;
+
+    if (order == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < n_item; i++)
+        if (item[i].end >= item[i].start && item[i].size > 0)
+            order[n++].item = &item[i];
+    qsort(order, (size_t)n, sizeof *order, larger_first);
+    *total = 0;
+    for (int32_t i = 0; i < n; i++) {
+        struct item *it = order[i].item;
+
+        it->offset = lowest_offset(order, i, it);
+        if (it->offset + it->size > *total)
+            *total = it->offset + it->size;
+    }
+    mem_free(order);
+    return 0;
+}
+
+static void item_sizes(const struct graph *g, struct item *item)
+{
+    for (value_id v = 0; v < g->n_value; v++) {
+        item[v] = (struct item){.offset = -1, .start = 0, .end = -1};
+        if (value_is_activation(&g->value[v]))
+            item[v].size = (shape_elems(&g->value[v].shape) + 15) / 16 * 16;
+    }
+}
+
+int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, bool taps_outside,
+                   struct exec_plan *out)
+{
+    const size_t n = (size_t)g->n_value;
+    struct item *item = mem_array(2 * n + 1, sizeof *item); /* activations, then gradients */
+    value_id *root = mem_array(n + 1, sizeof *root);
+    struct exec_plan p = {.act = mem_array(n + 1, sizeof *p.act),
+                          .grad = mem_array(n + 1, sizeof *p.grad),
+                          .live = mem_array((size_t)g->n_node + 1, sizeof *p.live)};
+    int rc = ERR_NOMEM;
+
+    if (!item || !root || !p.act || !p.grad || !p.live)
+        goto out;
+    mark_live(g, p.live);
+    item_sizes(g, item);
+    item_sizes(g, item + n);
+    activation_lifetimes(g, mode, p.live, tap, item);
+    if (mode != EXEC_INFER)
+        gradient_lifetimes(g, p.live, tap, item + n);
+    merge_in_place(g, p.live, tap, item, root);
+    for (value_id v = 0; v < g->n_value; v++)
+        if (taps_outside && tap[v])
+            item[v].end = item[v].start - 1;
+    if ((rc = place(item, (int32_t)(2 * n), &p.floats)) < 0)
+        goto out;
+    for (size_t v = 0; v < n; v++) {
+        p.act[v] = item[root[v]].offset;
+        p.grad[v] = item[n + v].offset;
+    }
+    *out = p;
+    p = (struct exec_plan){0};
+out:
+    mem_free(item);
+    mem_free(root);
+    exec_plan_release(&p);
+    return rc;
+}
+
+void exec_plan_release(struct exec_plan *p)
+{
+    mem_free(p->act);
+    mem_free(p->grad);
+    mem_free(p->live);
+    *p = (struct exec_plan){0};
+}
