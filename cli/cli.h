@@ -42,12 +42,12 @@
 #define CLI_DEFAULT_SEED 1
 
 struct command {
-    const char *name, *help;             /* one line of help */
-    int (*run)(int argc, char **argv);   /* NULL: "not in this version", exit 2 */
+    const char *name, *help;           /* one line of help */
+    int (*run)(int argc, char **argv); /* NULL: "not in this version", exit 2 */
 };
 struct cli_program {
     const char *name, *doc;
-    const struct command *command;       /* ends with name NULL */
+    const struct command *command; /* ends with name NULL */
 };
 
 enum cli_kind {
@@ -67,32 +67,37 @@ struct cli_option {
     const char *name; /* long name; NULL ends a table */
     char letter;      /* short name, 0 for none */
     enum cli_kind kind;
-    size_t offset;    /* of the field in the command's struct */
-    const char *arg;  /* what --help calls the value; the words of a CLI_CHOICE */
+    size_t offset;   /* of the field in the command's struct */
+    const char *arg; /* what --help calls the value; the words of a CLI_CHOICE */
     const char *help;
-    double lo, hi;    /* CLI_INT, CLI_REAL: allowed range; both 0 = any */
+    double lo, hi; /* CLI_INT, CLI_REAL: allowed range; both 0 = any */
 };
 struct cli_spec {
-    const char *args;      /* positional arguments as --help shows them: "MODEL", "" */
+    const char *args; /* positional arguments as --help shows them: "MODEL", "" */
     int32_t args_min, args_max;
-    const char *doc;       /* one paragraph for --help */
-    const char *example;   /* a command line that works */
+    const char *doc;                 /* one paragraph for --help */
+    const char *example;             /* a command line that works */
     const struct cli_option *option; /* may be NULL */
 };
 
-enum cli_progress_mode { CLI_PROGRESS_AUTO, CLI_PROGRESS_BAR, CLI_PROGRESS_PLAIN, CLI_PROGRESS_NONE };
+enum cli_progress_mode {
+    CLI_PROGRESS_AUTO,
+    CLI_PROGRESS_BAR,
+    CLI_PROGRESS_PLAIN,
+    CLI_PROGRESS_NONE
+};
 /* Result of the shared parser. */
 struct cli_common {
     const char *arg[CLI_MAX_ARGS]; /* positional arguments */
     int32_t n_arg;
     int32_t verbose;
     bool quiet, help, usage, version;
-    int64_t seed;         /* CLI_DEFAULT_SEED unless given */
-    int64_t threads;      /* 0: default; cli_parse has called cpu_set_threads */
-    const char *json;     /* FILE of --json, "-" = stdout, NULL = not wanted */
+    int64_t seed;     /* CLI_DEFAULT_SEED unless given */
+    int64_t threads;  /* 0: default; cli_parse has called cpu_set_threads */
+    const char *json; /* FILE of --json, "-" = stdout, NULL = not wanted */
     const char *config;
-    int32_t progress;     /* enum cli_progress_mode */
-    struct arena *arena;  /* texts read from --config live here */
+    int32_t progress;    /* enum cli_progress_mode */
+    struct arena *arena; /* texts read from --config live here */
 };
 
 /* Reads argv[1..] into *c and the command's struct. --help, --usage and --version print and leave.

@@ -21,7 +21,8 @@ static const struct command commands[] = {
 int main(int argc, char **argv)
 {
     static const struct cli_program program = {
-        "linnet", "Reads an ONNX classifier, removes most of its ReLUs, keeps it accurate and robust.",
+        "linnet",
+        "Reads an ONNX classifier, removes most of its ReLUs, keeps it accurate and robust.",
         commands};
 
     return cli_main(&program, argc, argv);

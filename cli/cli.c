@@ -1,0 +1,783 @@
+/*
+ * The shared part of both command lines: one walk over argv against an option table, --config as a
+ * second source for what the command line did not give, messages, exit codes, progress, JSON.
+ *
+ * argp lays out --help and --usage; the walk is ours, so that every error is one sentence that
+ * names the option, and so that "given on the command line" is known when --config is applied.
+ */
+#define _GNU_SOURCE /* argp */
+#include "cli/cli.h"
+
+#include <argp.h>
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cpu.h"
+#include "core/file.h"
+
+#define CONFIG_LIMIT ((size_t)1 << 20)
+#define BAR_CELLS 24
+#define BAR_SECONDS 0.1
+#define PLAIN_SECONDS 10.0
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+#define COMMON(field) offsetof(struct cli_common, field)
+static const struct cli_option common_option[] = {
+    {"verbose", 'v', CLI_COUNT, COMMON(verbose), NULL, "more messages", 0, 0},
+    {"quiet", 'q', CLI_FLAG, COMMON(quiet), NULL, "errors only", 0, 0},
+    {"seed", 0, CLI_INT, COMMON(seed), "N", "seed of everything random (default 1)", 0, 9e15},
+    {"threads", 0, CLI_INT, COMMON(threads), "N",
+     "threads (default: OMP_NUM_THREADS or the cores we may use)", 1, 1024},
+    {"json", 0, CLI_TEXT, COMMON(json), "FILE", "write the result as JSON; - is stdout", 0, 0},
+    {"progress", 0, CLI_CHOICE, COMMON(progress), "auto|bar|plain|none", "progress on stderr", 0,
+     0},
+    {"config", 0, CLI_TEXT, COMMON(config), "FILE.json",
+     "options by their long names; the command line wins", 0, 0},
+    {"help", '?', CLI_FLAG, COMMON(help), NULL, "this text", 0, 0},
+    {"usage", 0, CLI_FLAG, COMMON(usage), NULL, "a short usage line", 0, 0},
+    {"version", 'V', CLI_FLAG, COMMON(version), NULL, "name and version", 0, 0},
+    {0},
+};
+
+/* One parse: two tables, each with the struct that its offsets refer to. */
+struct parse {
+    const struct cli_option *table[2];
+    char *base[2];
+    bool *given[2]; /* a flag per row: set by the command line */
+    struct cli_common *common;
+};
+struct found {
+    const struct cli_option *option;
+    int which; /* table */
+};
+
+static int32_t table_rows(const struct cli_option *t)
+{
+    int32_t n = 0;
+
+    while (t != NULL && t[n].name != NULL)
+        n++;
+    return n;
+}
+
+static bool takes_value(const struct cli_option *o)
+{
+    return o->kind != CLI_FLAG && o->kind != CLI_COUNT;
+}
+
+/* ---- suggestions -------------------------------------------------------------------------- */
+
+#define EDIT_MAX 32
+/* Edit distance of two words, EDIT_MAX if one is longer than that. */
+static int edit_distance(const char *a, const char *b)
+{
+    int row[EDIT_MAX + 1];
+    size_t na = strlen(a), nb = strlen(b);
+
+    if (na > EDIT_MAX || nb > EDIT_MAX)
+        return EDIT_MAX;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= na; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= nb; j++) {
+            int up = row[j];
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            best = up + 1 < best ? up + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = up;
+        }
+    }
+    return row[nb];
+}
+
+/* Keeps the nearer of *best and word; *distance starts at the largest distance worth a hint. */
+static void suggest(const char *wanted, const char *word, const char **best, int *distance)
+{
+    int d = edit_distance(wanted, word);
+
+    if (strlen(wanted) >= 3 && strncmp(word, wanted, strlen(wanted)) == 0)
+        d = 1;
+    if (d < *distance) {
+        *distance = d;
+        *best = word;
+    }
+}
+
+/* ---- values ------------------------------------------------------------------------------- */
+
+static int bad_value(const struct cli_option *o, const char *text, const char *rule)
+{
+    return fail(ERR_ARG, "option '--%s': '%s' is not %s", o->name, text, rule);
+}
+
+static int check_range(const struct cli_option *o, const char *text, double v)
+{
+    if ((o->lo != 0 || o->hi != 0) && !(v >= o->lo && v <= o->hi))
+        return fail(ERR_ARG, "option '--%s': %s is outside %.15g ... %.15g", o->name, text, o->lo,
+                    o->hi);
+    return 0;
+}
+
+static int set_int(const struct cli_option *o, const char *text, int64_t *field)
+{
+    char *end;
+    long long v;
+
+    errno = 0;
+    v = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0)
+        return bad_value(o, text, "a whole number");
+    TRY(check_range(o, text, (double)v));
+    *field = v;
+    return 0;
+}
+
+static int set_real(const struct cli_option *o, const char *text, double *field)
+{
+    char *end;
+    double v = strtod(text, &end);
+
+    if (end != text && *end == '/') {
+        const char *below = end + 1;
+        v /= strtod(below, &end);
+        end = end == below ? (char *)text : end;
+    }
+    if (end == text || *end != '\0' || !isfinite(v))
+        return bad_value(o, text, "a number");
+    TRY(check_range(o, text, v));
+    *field = v;
+    return 0;
+}
+
+static int set_choice(const struct cli_option *o, const char *text, int32_t *field)
+{
+    size_t len = strlen(text);
+    int32_t index = 0;
+
+    for (const char *word = o->arg; word != NULL; index++) {
+        const char *bar = strchr(word, '|');
+        size_t n = bar != NULL ? (size_t)(bar - word) : strlen(word);
+        if (n == len && memcmp(word, text, n) == 0) {
+            *field = index;
+            return 0;
+        }
+        word = bar != NULL ? bar + 1 : NULL;
+    }
+    return fail(ERR_ARG, "option '--%s': '%s' is not one of %s", o->name, text, o->arg);
+}
+
+static int add_text(struct arena *arena, struct cli_texts *list, const char *text)
+{
+    const char **v = arena_array(arena, (size_t)list->n + 1, sizeof *v);
+
+    if (v == NULL)
+        return ERR_NOMEM;
+    if (list->n > 0)
+        memcpy((void *)v, (const void *)list->v, (size_t)list->n * sizeof *v);
+    v[list->n++] = text;
+    list->v = v;
+    return 0;
+}
+
+/* Stores one value; text is NULL for options without one. */
+static int set_value(const struct cli_option *o, char *base, struct arena *arena, const char *text)
+{
+    void *field = base + o->offset;
+
+    switch (o->kind) {
+    case CLI_FLAG:
+        *(bool *)field = true;
+        return 0;
+    case CLI_COUNT:
+        ++*(int32_t *)field;
+        return 0;
+    case CLI_INT:
+        return set_int(o, text, field);
+    case CLI_REAL:
+        return set_real(o, text, field);
+    case CLI_TEXT:
+        *(const char **)field = text;
+        return 0;
+    case CLI_TEXTS:
+        return add_text(arena, field, text);
+    case CLI_CHOICE:
+        return set_choice(o, text, field);
+    }
+    return fail(ERR_ARG, "option '--%s' has no kind", o->name);
+}
+
+/* ---- finding options ---------------------------------------------------------------------- */
+
+static int unknown_option(const struct parse *p, const char *name)
+{
+    const char *best = NULL;
+    int distance = 4;
+
+    for (int w = 0; w < 2; w++)
+        for (int32_t i = 0; i < table_rows(p->table[w]); i++)
+            suggest(name, p->table[w][i].name, &best, &distance);
+    if (best != NULL)
+        return fail(ERR_ARG, "unknown option '--%s'; did you mean '--%s'?", name, best);
+    return fail(ERR_ARG, "unknown option '--%s'; --help lists them", name);
+}
+
+/* name has n characters; a unique beginning of a long name is enough. */
+static int find_long(const struct parse *p, const char *name, size_t n, struct found *out)
+{
+    struct found hit = {0};
+    int hits = 0;
+
+    for (int w = 0; w < 2; w++)
+        for (int32_t i = 0; i < table_rows(p->table[w]); i++) {
+            const struct cli_option *o = &p->table[w][i];
+            if (strncmp(o->name, name, n) != 0)
+                continue;
+            hit = (struct found){o, w};
+            if (o->name[n] == '\0') {
+                *out = hit;
+                return 0;
+            }
+            hits++;
+        }
+    if (hits > 1)
+        return fail(ERR_ARG, "option '--%.*s' is ambiguous", (int)n, name);
+    if (hits == 0) {
+        char word[EDIT_MAX + 1];
+        snprintf(word, sizeof word, "%.*s", (int)n, name);
+        return unknown_option(p, word);
+    }
+    *out = hit;
+    return 0;
+}
+
+static int find_letter(const struct parse *p, char letter, struct found *out)
+{
+    for (int w = 0; w < 2; w++)
+        for (int32_t i = 0; i < table_rows(p->table[w]); i++)
+            if (p->table[w][i].letter == letter) {
+                *out = (struct found){&p->table[w][i], w};
+                return 0;
+            }
+    return fail(ERR_ARG, "unknown option '-%c'; --help lists them", letter);
+}
+
+static int set_found(struct parse *p, const struct found *f, const char *text)
+{
+    p->given[f->which][f->option - p->table[f->which]] = true;
+    return set_value(f->option, p->base[f->which], p->common->arena, text);
+}
+
+/* ---- the walk over argv ------------------------------------------------------------------- */
+
+/* Takes the value that follows in argv; *i moves on. */
+static int next_value(const struct cli_option *o, int argc, char **argv, int *i, const char **text)
+{
+    if (*i + 1 >= argc)
+        return fail(ERR_ARG, "option '--%s' needs a value (%s)", o->name, o->arg);
+    *text = argv[++*i];
+    return 0;
+}
+
+static int parse_long(struct parse *p, int argc, char **argv, int *i)
+{
+    const char *name = argv[*i] + 2, *equals = strchr(name, '=');
+    size_t n = equals != NULL ? (size_t)(equals - name) : strlen(name);
+    const char *text = NULL;
+    struct found f = {0};
+
+    TRY(find_long(p, name, n, &f));
+    if (!takes_value(f.option)) {
+        if (equals != NULL)
+            return fail(ERR_ARG, "option '--%s' takes no value", f.option->name);
+    } else if (equals != NULL) {
+        text = equals + 1;
+    } else {
+        TRY(next_value(f.option, argc, argv, i, &text));
+    }
+    return set_found(p, &f, text);
+}
+
+/* "-qv", "-o FILE", "-oFILE" */
+static int parse_letters(struct parse *p, int argc, char **argv, int *i)
+{
+    for (const char *s = argv[*i] + 1; *s != '\0'; s++) {
+        const char *text = NULL;
+        struct found f = {0};
+        TRY(find_letter(p, *s, &f));
+        if (!takes_value(f.option)) {
+            TRY(set_found(p, &f, NULL));
+            continue;
+        }
+        if (s[1] != '\0')
+            text = s + 1;
+        else
+            TRY(next_value(f.option, argc, argv, i, &text));
+        return set_found(p, &f, text);
+    }
+    return 0;
+}
+
+static int parse_argument(const struct cli_spec *spec, struct cli_common *c, const char *text)
+{
+    if (c->n_arg >= spec->args_max || c->n_arg >= CLI_MAX_ARGS)
+        return fail(ERR_ARG, "unexpected argument '%s'%s%s", text, *spec->args ? "; expected " : "",
+                    spec->args);
+    c->arg[c->n_arg++] = text;
+    return 0;
+}
+
+static int walk(struct parse *p, const struct cli_spec *spec, int argc, char **argv)
+{
+    bool options_ended = false;
+
+    for (int i = 1; i < argc; i++) {
+        const char *s = argv[i];
+        if (options_ended || s[0] != '-' || s[1] == '\0')
+            TRY(parse_argument(spec, p->common, s));
+        else if (strcmp(s, "--") == 0)
+            options_ended = true;
+        else if (s[1] == '-')
+            TRY(parse_long(p, argc, argv, &i));
+        else
+            TRY(parse_letters(p, argc, argv, &i));
+    }
+    return 0;
+}
+
+/* ---- --config ----------------------------------------------------------------------------- */
+
+static int config_scalar(struct parse *p, const struct found *f, const json_t *v)
+{
+    const struct cli_option *o = f->option;
+    const char *text = NULL;
+
+    if (!takes_value(o)) {
+        if (!json_is_boolean(v))
+            return fail(ERR_ARG, "config: '%s' is not true or false", o->name);
+        return json_is_true(v) ? set_value(o, p->base[f->which], NULL, NULL) : 0;
+    }
+    if (json_is_string(v))
+        text = arena_strdup(p->common->arena, json_string_value(v));
+    else if (json_is_integer(v))
+        text = arena_printf(p->common->arena, "%lld", (long long)json_integer_value(v));
+    else if (json_is_real(v))
+        text = arena_printf(p->common->arena, "%.17g", json_real_value(v));
+    else
+        return fail(ERR_ARG, "config: '%s' is neither a text nor a number", o->name);
+    if (text == NULL)
+        return ERR_NOMEM;
+    return set_value(o, p->base[f->which], p->common->arena, text);
+}
+
+static int config_entry(struct parse *p, const char *key, const json_t *v)
+{
+    struct found f = {0};
+    size_t i;
+    json_t *item;
+
+    TRY(find_long(p, key, strlen(key), &f));
+    if (p->given[f.which][f.option - p->table[f.which]])
+        return 0;
+    if (!json_is_array(v))
+        return config_scalar(p, &f, v);
+    if (f.option->kind != CLI_TEXTS)
+        return fail(ERR_ARG, "config: '%s' takes one value, not a list", key);
+    json_array_foreach(v, i, item) TRY(config_scalar(p, &f, item));
+    return 0;
+}
+
+static int apply_config(struct parse *p, const char *path)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    json_error_t error;
+    json_t *root = NULL, *v;
+    const char *key;
+    int rc;
+
+    if ((rc = file_read(path, CONFIG_LIMIT, &bytes, &len)) < 0)
+        goto out;
+    root = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL || !json_is_object(root)) {
+        rc = fail(ERR_ARG, "config '%s': %s", path,
+                  root == NULL ? error.text : "not a JSON object of options");
+        goto out;
+    }
+    json_object_foreach(root, key, v) if ((rc = config_entry(p, key, v)) < 0) break;
+out:
+    json_decref(root);
+    mem_free(bytes);
+    return rc;
+}
+
+/* ---- help --------------------------------------------------------------------------------- */
+
+static void fill_argp_options(struct argp_option *to, const struct cli_option *from, int group)
+{
+    for (int i = 0; from != NULL && from->name != NULL; from++, to++, i++) {
+        to->name = from->name;
+        to->key = from->letter ? from->letter : 0x100 * group + i;
+        to->arg = from->arg;
+        to->doc = from->help;
+        to->group = group;
+    }
+}
+
+static int print_help(const struct cli_spec *spec, const char *name, unsigned flags)
+{
+    int32_t n = table_rows(spec->option), m = table_rows(common_option);
+    struct argp_option *options = mem_array((size_t)(n + m + 1), sizeof *options);
+    size_t room = strlen(spec->doc) + strlen(spec->example) + 32;
+    char *doc = mem_array(room, 1), *prog = mem_strdup(name);
+    struct argp argp = {.options = options, .args_doc = spec->args, .doc = doc};
+    int rc = ERR_NOMEM;
+
+    if (options == NULL || doc == NULL || prog == NULL)
+        goto out;
+    fill_argp_options(options, spec->option, 1);
+    fill_argp_options(options + n, common_option, 2);
+    snprintf(doc, room, "%s\vExample:\n  %s", spec->doc, spec->example);
+    argp_help(&argp, stdout, flags, prog);
+    rc = 0;
+out:
+    mem_free(options);
+    mem_free(doc);
+    mem_free(prog);
+    return rc;
+}
+
+/* Prints what --help, --usage or --version ask for and leaves; otherwise does nothing. */
+static int answer_and_leave(const struct cli_spec *spec, const struct cli_common *c,
+                            const char *name)
+{
+    int rc;
+
+    if (!c->help && !c->usage && !c->version)
+        return 0;
+    if (c->version)
+        rc = printf("%s %s\n", name, LINNET_VERSION) < 0 ? ERR_IO : 0;
+    else
+        rc = print_help(spec, name,
+                        c->usage ? ARGP_HELP_USAGE
+                                 : ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC);
+    if (rc == 0)
+        exit(fflush(stdout) == 0 ? 0 : 1);
+    return rc;
+}
+
+/* ---- the shared parser -------------------------------------------------------------------- */
+
+static int parse_all(struct parse *p, const struct cli_spec *spec, int argc, char **argv)
+{
+    struct cli_common *c = p->common;
+
+    TRY(walk(p, spec, argc, argv));
+    TRY(answer_and_leave(spec, c, argv[0]));
+    if (c->config != NULL)
+        TRY(apply_config(p, c->config));
+    if (c->n_arg < spec->args_min)
+        return fail(ERR_ARG, "missing argument: expected %s; --help explains", spec->args);
+    cpu_set_threads((int)c->threads);
+    return 0;
+}
+
+int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,
+              void *options)
+{
+    struct parse p = {{spec->option, common_option}, {options, (char *)c}, {NULL, NULL}, c};
+    int rc;
+
+    *c = (struct cli_common){.seed = CLI_DEFAULT_SEED};
+    if ((rc = arena_new(2 * CONFIG_LIMIT, &c->arena)) < 0)
+        return rc;
+    for (int w = 0; w < 2; w++) {
+        p.given[w] = mem_array((size_t)table_rows(p.table[w]) + 1, sizeof *p.given[w]);
+        if (p.given[w] == NULL)
+            rc = ERR_NOMEM;
+    }
+    if (rc == 0)
+        rc = parse_all(&p, spec, argc, argv);
+    mem_free(p.given[0]);
+    mem_free(p.given[1]);
+    return rc;
+}
+
+void cli_release(struct cli_common *c)
+{
+    arena_free(c->arena);
+    c->arena = NULL;
+}
+
+/* ---- the program -------------------------------------------------------------------------- */
+
+static const struct {
+    int rc, exit_code;
+} exit_codes[] = {
+    {0, 0},        {ERR_ARG, 2},          {ERR_FORMAT, 3}, {ERR_LIMIT, 3},   {ERR_UNSUPPORTED, 3},
+    {ERR_DATA, 4}, {ERR_VERIFY, 5},       {ERR_GOAL, 6},   {ERR_NUMERIC, 7}, {ERR_NET, 8},
+    {ERR_PEER, 8}, {ERR_INTERRUPTED, 75},
+};
+
+int cli_exit_code(int rc)
+{
+    for (size_t i = 0; i < sizeof exit_codes / sizeof exit_codes[0]; i++)
+        if (exit_codes[i].rc == rc)
+            return exit_codes[i].exit_code;
+    return 1;
+}
+
+int cli_as_data(int rc)
+{
+    if (rc != ERR_FORMAT && rc != ERR_LIMIT && rc != ERR_UNSUPPORTED)
+        return rc;
+    return ERR_DATA;
+}
+
+static void print_program_help(const struct cli_program *p)
+{
+    printf("Usage: %s COMMAND [OPTION...]\n%s\n\nCommands:\n", p->name, p->doc);
+    for (const struct command *c = p->command; c->name != NULL; c++)
+        printf("  %-10s  %s%s\n", c->name, c->help, c->run == NULL ? " (not in this version)" : "");
+    printf("\n'%s COMMAND --help' explains one command.\n", p->name);
+}
+
+/* Words that the program itself answers; false if `word` is none of them. */
+static bool answer_program_option(const struct cli_program *p, const char *word)
+{
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+        printf("%s %s\n", p->name, LINNET_VERSION);
+    else if (strcmp(word, "--usage") == 0)
+        printf("Usage: %s COMMAND [OPTION...]\n", p->name);
+    else if (strcmp(word, "--help") == 0 || strcmp(word, "-?") == 0)
+        print_program_help(p);
+    else
+        return false;
+    return true;
+}
+
+static int unknown_command(const struct cli_program *p, const char *word)
+{
+    const char *best = NULL;
+    int distance = 4;
+
+    for (const struct command *c = p->command; c->name != NULL; c++)
+        suggest(word, c->name, &best, &distance);
+    fprintf(stderr, "%s: unknown command '%s'", p->name, word);
+    if (best != NULL)
+        fprintf(stderr, "; did you mean '%s'?", best);
+    fprintf(stderr, "\nTry '%s --help'.\n", p->name);
+    return cli_exit_code(ERR_ARG);
+}
+
+/* Results may sit in a buffer: a full disk shows only here. */
+static int flush_results(int rc)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && rc == 0)
+        return fail(ERR_IO, "cannot write to standard output");
+    return rc;
+}
+
+static int run_command(const struct cli_program *p, const struct command *c, int argc, char **argv)
+{
+    char name[64];
+    int rc;
+
+    if (c->run == NULL) {
+        fprintf(stderr, "%s: %s: not in this version\n", p->name, c->name);
+        return cli_exit_code(ERR_ARG);
+    }
+    snprintf(name, sizeof name, "%s %s", p->name, c->name);
+    argv[0] = name;
+    rc = flush_results(c->run(argc, argv));
+    if (rc < 0)
+        fprintf(stderr, "%s: %s: %s\n", p->name, c->name,
+                *err_message() ? err_message() : err_name(rc));
+    return cli_exit_code(rc);
+}
+
+int cli_main(const struct cli_program *program, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_program_help(program);
+        return cli_exit_code(ERR_ARG);
+    }
+    if (answer_program_option(program, argv[1]))
+        return flush_results(0) < 0 ? 1 : 0;
+    for (const struct command *c = program->command; c->name != NULL; c++)
+        if (strcmp(c->name, argv[1]) == 0)
+            return run_command(program, c, argc - 1, argv + 1);
+    return unknown_command(program, argv[1]);
+}
+
+/* ---- messages ----------------------------------------------------------------------------- */
+
+FILE *cli_out(const struct cli_common *c)
+{
+    return c->json != NULL && strcmp(c->json, "-") == 0 ? stderr : stdout;
+}
+
+static void say(const char *fmt, va_list ap)
+{
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+void cli_note(const struct cli_common *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->quiet)
+        return;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+}
+
+void cli_detail(const struct cli_common *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->quiet || c->verbose == 0)
+        return;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+}
+
+/* ---- signals ------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t interrupted; /* a handler has no other place */
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    interrupted = 1;
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+/* ---- progress ----------------------------------------------------------------------------- */
+
+static enum cli_progress_mode choose_mode(const struct cli_common *c)
+{
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+
+    if (c->quiet)
+        return CLI_PROGRESS_NONE;
+    if (c->progress != CLI_PROGRESS_AUTO)
+        return (enum cli_progress_mode)c->progress;
+    if (!isatty(STDERR_FILENO) || term == NULL || strcmp(term, "dumb") == 0)
+        return CLI_PROGRESS_PLAIN;
+    return no_color != NULL && *no_color != '\0' ? CLI_PROGRESS_PLAIN : CLI_PROGRESS_BAR;
+}
+
+void cli_progress_begin(struct cli_progress *p, const struct cli_common *c, const char *label)
+{
+    double now = cpu_seconds();
+
+    *p = (struct cli_progress){choose_mode(c), label, now, now, false};
+}
+
+static void format_eta(double seconds, char *out, size_t room)
+{
+    long s = seconds < 0 || seconds > 3.6e6 ? 0 : (long)(seconds + 0.5);
+
+    if (s >= 3600)
+        snprintf(out, room, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    else
+        snprintf(out, room, "%ldm%02lds", s / 60, s % 60);
+}
+
+void cli_progress_at(struct cli_progress *p, double done, const char *fmt, ...)
+{
+    static const char cells[BAR_CELLS + 1] = "########################";
+    double now = cpu_seconds(), wait = p->mode == CLI_PROGRESS_BAR ? BAR_SECONDS : PLAIN_SECONDS;
+    char text[160], eta[32];
+    int filled = (int)(done * BAR_CELLS);
+    va_list ap;
+
+    if (p->mode == CLI_PROGRESS_NONE || now - p->last < wait)
+        return;
+    p->last = now;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    format_eta(done > 0 ? (now - p->start) * (1 - done) / done : 0, eta, sizeof eta);
+    filled = filled < 0 ? 0 : filled > BAR_CELLS ? BAR_CELLS : filled;
+    if (p->mode == CLI_PROGRESS_BAR)
+        fprintf(stderr, "\r\033[K%s [%-*.*s] %3.0f%% eta %s %s", p->label, BAR_CELLS, filled, cells,
+                done * 100, eta, text);
+    else
+        fprintf(stderr, "%s %.0f%% eta %s %s\n", p->label, done * 100, eta, text);
+    fflush(stderr);
+    p->drawn = true;
+}
+
+void cli_progress_end(struct cli_progress *p)
+{
+    if (p->drawn && p->mode == CLI_PROGRESS_BAR)
+        fputs("\r\033[K", stderr);
+    p->drawn = false;
+}
+
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+json_t *cli_json_real(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static int json_text_write(const struct cli_common *c, const char *text)
+{
+    if (strcmp(c->json, "-") != 0)
+        return file_write_atomic(c->json, text, strlen(text));
+    if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
+        return fail(ERR_IO, "cannot write to standard output");
+    return 0;
+}
+
+int cli_json_write(const struct cli_common *c, json_t *root)
+{
+    char *text = NULL, *line = NULL;
+    int rc = 0;
+
+    if (root == NULL)
+        return fail(ERR_NOMEM, "out of memory while making JSON");
+    if (c->json == NULL)
+        goto out;
+    text = json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (text == NULL || (line = mem_array(strlen(text) + 2, 1)) == NULL) {
+        rc = fail(ERR_NOMEM, "out of memory while writing JSON");
+        goto out;
+    }
+    memcpy(line, text, strlen(text));
+    line[strlen(text)] = '\n';
+    rc = json_text_write(c, line);
+out:
+    free(text);
+    mem_free(line);
+    json_decref(root);
+    return rc;
+}
