@@ -92,8 +92,7 @@ struct train_batch {
     const int32_t *labels;  /* [n] */
 };
 struct train_validation { /* shares in [0,1]; -1 where not measured */
-    int32_t epoch;
-    int64_t n, n_attack;
+    int64_t epoch, n, n_attack;
     double clean, clean_adv; /* through branch 0, through branch 1 (-1 with one bank) */
     double pgd;              /* through the adversarial branch */
 };
