@@ -1,0 +1,146 @@
+/*
+ * Pictures and labels from two .npy files.
+ *
+ *     images   uint8 [N,H,W,C] or [N,C,H,W], or float32 [N,C,H,W] with values in [0,1]
+ *     labels   [N], integers of any type that npy.h reads
+ *
+ * The side of the channels is found by its size: a picture has 1 or 3 of them. Where both sides
+ * could be meant ([N,3,H,3]) the file is refused. The number of classes is not in the files: the
+ * largest label + 1 is what is known.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "core/npy.h"
+#include "trainer/data_owner.h"
+
+#define NPY_MOST_SIDE 16384 /* pixels of a side; keeps every product far inside int64 */
+#define NPY_MOST_CLASSES 1000000
+
+static bool may_be_channels(int64_t dim)
+{
+    return dim == 1 || dim == 3;
+}
+
+/* Sets channels, height, width of d and whether the file holds [N,H,W,C]. */
+static int find_layout(const struct npy *a, const char *path, struct dataset *d, bool *channels_last)
+{
+    bool first, last;
+    int64_t h, w;
+
+    if (a->rank != 4 || (a->type != NPY_U8 && a->type != NPY_F32))
+        return fail(ERR_DATA, "'%s': %s of rank %d; images are |u1 or <f4 of rank 4", path,
+                    npy_type_name(a->type), a->rank);
+    first = may_be_channels(a->dim[1]);
+    last = may_be_channels(a->dim[3]);
+    if (first == last || (a->type == NPY_F32 && last))
+        return fail(ERR_DATA,
+                    "'%s': shape [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
+                    "] is not %s with 1 or 3 channels",
+                    path, a->dim[0], a->dim[1], a->dim[2], a->dim[3],
+                    a->type == NPY_F32 ? "[N,C,H,W]" : "clearly [N,C,H,W] or [N,H,W,C]");
+    h = a->dim[last ? 1 : 2];
+    w = a->dim[last ? 2 : 3];
+    if (a->dim[0] < 1 || h < 1 || w < 1 || h > NPY_MOST_SIDE || w > NPY_MOST_SIDE)
+        return fail(ERR_DATA, "'%s': %" PRId64 " images of %" PRId64 "x%" PRId64 " pixels", path,
+                    a->dim[0], h, w);
+    d->n = a->dim[0];
+    d->channels = (int32_t)a->dim[last ? 3 : 1];
+    d->height = (int32_t)h;
+    d->width = (int32_t)w;
+    *channels_last = last;
+    return 0;
+}
+
+/* [H*W][C] -> [C][H*W] */
+static void planes(uint8_t *out, const uint8_t *in, size_t hw, size_t channels)
+{
+    for (size_t i = 0; i < hw; i++)
+        for (size_t c = 0; c < channels; c++)
+            out[c * hw + i] = in[i * channels + c];
+}
+
+static void copy_pixels(const struct npy *a, bool channels_last, struct dataset *d)
+{
+    size_t hw = (size_t)d->height * (size_t)d->width, c = (size_t)d->channels;
+    const uint8_t *in = a->data;
+
+    if (!channels_last) {
+        memcpy(d->owner->pixels, in, a->count);
+        return;
+    }
+    for (size_t i = 0; i < (size_t)d->n; i++)
+        planes(d->owner->pixels + i * c * hw, in + i * c * hw, hw, c);
+}
+
+static int copy_floats(const struct npy *a, const char *path, struct dataset *d)
+{
+    const float *in = a->data;
+
+    for (size_t i = 0; i < a->count; i++)
+        if (!(in[i] >= 0 && in[i] <= 1))
+            return fail(ERR_DATA, "'%s': value %g at index %zu; floats must lie in [0,1]", path,
+                        (double)in[i], i);
+    memcpy(d->owner->floats, in, a->count * sizeof *in);
+    return 0;
+}
+
+static int copy_images(const struct npy *a, const char *path, struct dataset *d)
+{
+    bool channels_last;
+
+    TRY(find_layout(a, path, d, &channels_last));
+    TRY(data_owner_alloc(d, d->n, a->type == NPY_F32));
+    if (a->type == NPY_F32)
+        return copy_floats(a, path, d);
+    copy_pixels(a, channels_last, d);
+    return 0;
+}
+
+static int copy_labels(const struct npy *a, const char *path, struct dataset *d)
+{
+    int64_t v, most = 0;
+
+    if (a->rank != 1 || a->dim[0] != d->n)
+        return fail(ERR_DATA,
+                    "'%s': rank %d with %" PRId64 " entries; labels are [N], one for each of %" PRId64
+                    " images",
+                    path, a->rank, a->rank > 0 ? a->dim[0] : 1, d->n);
+    for (size_t i = 0; i < a->count; i++) {
+        if (npy_int(a, i, &v) < 0)
+            return fail_context(ERR_DATA, "'%s'", path);
+        if (v < 0 || v >= NPY_MOST_CLASSES)
+            return fail(ERR_DATA, "'%s': label %" PRId64 " at index %zu is not in 0 ... %d", path,
+                        v, i, NPY_MOST_CLASSES - 1);
+        d->owner->labels[i] = (int32_t)v;
+        most = v > most ? v : most;
+    }
+    d->classes = (int32_t)most + 1;
+    return 0;
+}
+
+/* Opens a file; what is wrong with it is a matter of the data. */
+static int open_array(const char *path, struct npy *out)
+{
+    int rc = npy_open(path, out);
+    return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "data") : rc;
+}
+
+int data_npy_load(const char *images, const char *labels, struct dataset *d)
+{
+    struct npy x = {0}, y = {0};
+    int rc;
+
+    if ((rc = open_array(images, &x)) < 0 || (rc = open_array(labels, &y)) < 0)
+        goto out;
+    if ((rc = copy_images(&x, images, d)) < 0 || (rc = copy_labels(&y, labels, d)) < 0)
+        goto out;
+    d->owner->one_split = true;
+    rc = data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
+                           d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
+out:
+    npy_release(&x);
+    npy_release(&y);
+    return rc;
+}

@@ -1,0 +1,34 @@
+#ifndef TRAINER_DATA_OWNER_H
+#define TRAINER_DATA_OWNER_H
+/*
+ * Between data.c and the loaders data_*.c: who owns the pictures. Nobody else includes this.
+ *
+ * A loader fills n, channels, height, width, classes of the data set and the blocks below; what it
+ * allocated before a failure stays in the owner and is freed by data_close. Labels are checked by
+ * the loader: 0 ... classes-1.
+ */
+#include <stdbool.h>
+
+#include "trainer/data.h"
+
+struct data_owner {
+    uint8_t *pixels; /* [n][C][H][W] or NULL */
+    float *floats;   /* [n][C][H][W] or NULL */
+    int32_t *labels; /* [n] */
+    char *source;    /* text of dataset.source */
+    bool classes_known; /* false: classes is only the largest label + 1 */
+    bool one_split;     /* the source has no train and test part: every split is all of it */
+};
+
+/* records of the training files (is_test false) or of the test file. K is 10 or 100. */
+int data_cifar_load(const char *folder, int k, bool is_test, struct dataset *d) MUST_CHECK;
+/* Does the folder hold files of that layout? */
+bool data_cifar_is(const char *folder, int k);
+int data_npy_load(const char *images, const char *labels, struct dataset *d) MUST_CHECK;
+/* n training pictures, or n / 5 test pictures. */
+int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d) MUST_CHECK;
+/* The blocks for n images of 8 bits (or floats) and their labels. */
+int data_owner_alloc(struct dataset *d, int64_t n, bool is_float) MUST_CHECK;
+/* Stores "text" as the source; keeps the first text it is given. */
+int data_owner_source(struct dataset *d, const char *fmt, ...) ERR_PRINTF(2, 3) MUST_CHECK;
+#endif
