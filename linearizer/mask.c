@@ -1,0 +1,161 @@
+/*
+ * Sites, masks in and out of the graph, top-k selection, distances between masks.
+ *
+ * A MaskedRelu is a Relu node that has changed its operator and gained a mask operand; node and value
+ * names stay, so files before and after a stage can be compared by name.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op.h"
+#include "linearizer/linearizer.h"
+
+static int64_t count_kept(const struct graph *g, value_id mask, int64_t total)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0; i < total; i++)
+        kept += g->value[mask].data[i] > 0.5f;
+    return kept;
+}
+
+int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
+{
+    struct relu_site *sites = mem_array((size_t)g->n_node + 1, sizeof *sites);
+    int64_t offset = 0;
+
+    if (sites == NULL)
+        return ERR_NOMEM;
+    *n = 0;
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const struct node *x = &g->node[i];
+        struct relu_site s = {.node = i, .x = x->in[0], .y = x->out[0], .mask = NO_VALUE};
+
+        if (!(x->op->flags & OP_RELU))
+            continue;
+        s.kept = s.total = shape_elems(&g->value[s.y].shape);
+        s.offset = offset;
+        offset += s.total;
+        if (x->op == &op_masked_relu) {
+            s.mask = x->in[1];
+            s.kept = count_kept(g, s.mask, s.total);
+        }
+        sites[(*n)++] = s;
+    }
+    *out = sites;
+    return 0;
+}
+
+/* [N,C,H,W] -> [C,H,W], [N,K] -> [K] */
+static struct shape mask_shape(const struct shape *activation)
+{
+    struct shape s = {.rank = activation->rank - 1};
+
+    memcpy(s.dim, activation->dim + 1, (size_t)s.rank * sizeof *s.dim);
+    return s;
+}
+
+int mask_insert(struct graph *g)
+{
+    for (int32_t n = 0; n < g->n_node; n++) {
+        if (g->node[n].op != &op_relu)
+            continue;
+        const struct shape s = mask_shape(&g->value[g->node[n].out[0]].shape);
+        const int64_t total = shape_elems(&s);
+        char name[512];
+        value_id mask;
+
+        snprintf(name, sizeof name, "%.500s.mask", g->node[n].name);
+        TRY(graph_add_value(g, name, VALUE_MASK, &s, NULL, &mask));
+        for (int64_t i = 0; i < total; i++)
+            g->value[mask].data[i] = 1;
+        g->node[n].op = &op_masked_relu;
+        g->node[n].in[1] = mask;
+        g->node[n].n_in = 2;
+        g->node[n].p = (union op_params){.masked_relu = {.soft = 0}};
+    }
+    graph_touch(g);
+    return 0;
+}
+
+int mask_simplify(struct graph *g)
+{
+    for (int32_t n = g->n_node - 1; n >= 0; n--) {
+        struct node *x = &g->node[n];
+
+        if (x->op != &op_masked_relu || x->p.masked_relu.soft)
+            continue;
+        const int64_t total = shape_elems(&g->value[x->out[0]].shape);
+        const int64_t kept = count_kept(g, x->in[1], total);
+
+        if (kept == total) {
+            x->op = &op_relu;
+            x->in[1] = NO_VALUE;
+            x->n_in = 1;
+        } else if (kept == 0 && x->out[0] != g->output) {
+            graph_replace_uses(g, x->out[0], x->in[0], n);
+            graph_remove_node(g, n);
+        }
+    }
+    graph_touch(g);
+    return graph_compact(g);
+}
+
+/* ---- selection --------------------------------------------------------------------------- */
+
+struct scored {
+    double score;
+    int64_t index;
+};
+
+static int best_first(const void *a, const void *b)
+{
+    const struct scored *x = a, *y = b;
+
+    if (x->score != y->score)
+        return x->score < y->score ? 1 : -1;
+    return x->index < y->index ? -1 : 1;
+}
+
+int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
+{
+    const int64_t total = site->total;
+    float *mask = g->value[site->mask].data;
+    struct scored *order = NULL;
+
+    if (k < 0 || k > total)
+        return fail(ERR_ARG, "node '%s': cannot keep %lld of %lld ReLUs", g->node[site->node].name,
+                    (long long)k, (long long)total);
+    if ((order = mem_array((size_t)total, sizeof *order)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < total; i++)
+        order[i] = (struct scored){isnan(score[i]) ? -INFINITY : score[i], i};
+    qsort(order, (size_t)total, sizeof *order, best_first);
+    for (int64_t i = 0; i < total; i++)
+        mask[order[i].index] = i < k ? 1 : 0;
+    mem_free(order);
+    graph_touch(g);
+    return 0;
+}
+
+void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,
+                   const float *before, const float *after, double *nhd, double *turnover)
+{
+    double distance = 0, replaced = 0;
+
+    for (int32_t s = 0; s < n; s++) {
+        const int64_t at = g->value[sites[s].mask].offset;
+        int64_t changed = 0, kept = 0;
+
+        for (int64_t i = 0; i < sites[s].total; i++) {
+            changed += (before[at + i] > 0.5f) != (after[at + i] > 0.5f);
+            kept += after[at + i] > 0.5f;
+        }
+        distance += (double)changed / (double)sites[s].total;
+        replaced += kept > 0 ? (double)changed / (2 * (double)kept) : 0;
+    }
+    *nhd = n > 0 ? distance / n : 0;
+    *turnover = n > 0 ? replaced / n : 0;
+}

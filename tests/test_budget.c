@@ -1,0 +1,126 @@
+/* Budgets: the published checks of method.md 9.2 as exact integers, and the parser. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "linearizer/linearizer.h"
+
+static const double resnet18[17] = {.0572, .1854, .2129, .2506, .2758, .3549, .4884, .5102, .5568,
+                                    .6739, .8143, .8277, .8623, .9410, .9902, .9986, 1};
+static const double wrn22_8[19] = {.033, .14,  .32,  .393, .435, .483, .528, .57, .713, .78,
+                                   .835, .861, .892, .90,  .97,  .997, .99,  1,   1};
+
+static void resnet18_totals(int64_t side, int64_t *total)
+{
+    for (int l = 0; l < 17; l++) {
+        const int stage = l < 5 ? 0 : (l - 5) / 4 + 1;
+
+        total[l] = (64 << stage) * (side >> stage) * (side >> stage);
+    }
+}
+
+static void check(int32_t n, const int64_t *total, const double *eta, int64_t budget,
+                  const int64_t *want)
+{
+    int64_t kept[32], sum = 0;
+
+    assert_int_equal(budget_allocate(n, total, eta, budget, kept), 0);
+    for (int32_t l = 0; l < n; l++) {
+        assert_int_equal(kept[l], want[l]);
+        sum += kept[l];
+    }
+    assert_int_equal(sum, budget);
+}
+
+static void test_allocate_resnet18(void **state)
+{
+    static const int64_t k100[] = {633,  2053, 2358, 2775, 3055, 3931, 5409, 5651, 6167,
+                                   7464, 9019, 9167, 9550, 8192, 8192, 8192, 8192};
+    static const int64_t k50[] = {286,  927,  1065, 1253, 1379, 1775, 2442, 2551, 2784,
+                                  3369, 4071, 4138, 4311, 4705, 4951, 4993, 5000};
+    static const int64_t k150[] = {858,   2781,  3193,  3759,  4137,  5323,  7326,  7653, 8352,
+                                   10108, 12214, 12415, 12934, 14115, 14853, 14979, 15000};
+    int64_t total[17];
+
+    (void)state;
+    resnet18_totals(32, total);
+    check(17, total, resnet18, 100000, k100);
+    check(17, total, resnet18, 50000, k50);
+    resnet18_totals(64, total);
+    check(17, total, resnet18, 150000, k150);
+}
+
+static void test_allocate_wrn(void **state)
+{
+    static const int64_t want[] = {617,   2617,  5981,  7346,  8131,  9028,  9869,  10654, 13327, 14579,
+                                   15607, 16093, 16673, 16822, 18131, 18636, 18505, 18692, 18692};
+    int64_t total[19] = {16384};
+
+    (void)state;
+    for (int l = 1; l < 19; l++)
+        total[l] = 131072 >> (l - 1) / 6;
+    check(19, total, wrn22_8, 240000, want);
+}
+
+static void test_allocate_extremes(void **state)
+{
+    int64_t total[17], kept[17];
+
+    (void)state;
+    resnet18_totals(32, total);
+    assert_int_equal(budget_allocate(17, total, resnet18, 557056, kept), 0);
+    for (int l = 0; l < 17; l++)
+        assert_int_equal(kept[l], total[l]);
+    assert_int_equal(budget_allocate(17, total, resnet18, 0, kept), 0);
+    for (int l = 0; l < 17; l++)
+        assert_int_equal(kept[l], 0);
+    assert_int_equal(budget_allocate(17, total, resnet18, -1, kept), ERR_ARG);
+    assert_int_equal(budget_allocate(17, total, resnet18, 557057, kept), ERR_ARG);
+}
+
+static void test_allocate_zero_sensitivity_still_sums(void **state)
+{
+    const int64_t total[3] = {5, 5, 5};
+    const double eta[3] = {0, 0, 0};
+    int64_t kept[3];
+
+    (void)state;
+    assert_int_equal(budget_allocate(3, total, eta, 7, kept), 0);
+    assert_int_equal(kept[0] + kept[1] + kept[2], 7);
+}
+
+static void test_parse(void **state)
+{
+    int64_t n;
+
+    (void)state;
+    assert_int_equal(budget_parse("10%", 188416, &n), 0);
+    assert_int_equal(n, 18841);
+    assert_int_equal(budget_parse("29%", 100, &n), 0);
+    assert_int_equal(n, 29);
+    assert_int_equal(budget_parse("188416", 188416, &n), 0);
+    assert_int_equal(n, 188416);
+    assert_int_equal(budget_parse("188417", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("101%", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("0.5", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("-3", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("ten", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("10%x", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("nan", 188416, &n), ERR_ARG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allocate_resnet18),
+        cmocka_unit_test(test_allocate_wrn),
+        cmocka_unit_test(test_allocate_extremes),
+        cmocka_unit_test(test_allocate_zero_sensitivity_still_sums),
+        cmocka_unit_test(test_parse),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
