@@ -1,12 +1,12 @@
 /* Budgets: the published checks of method.md 9.2 as exact integers, and the parser. */
+#include "linearizer/linearizer.h" /* before cmocka.h, whose fail() is a macro */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-
-#include "linearizer/linearizer.h"
 
 static const double resnet18[17] = {.0572, .1854, .2129, .2506, .2758, .3549, .4884, .5102, .5568,
                                     .6739, .8143, .8277, .8623, .9410, .9902, .9986, 1};
