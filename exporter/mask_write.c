@@ -1,0 +1,179 @@
+/*
+ * One MaskedRelu(x, m) called `site`, written in standard operators (onnx.md section 9).
+ *
+ *   where    r = Relu(x)                   site/Relu
+ *            y = Where(m, r, x)            site/Where     site.mask BOOL [1,C,H,W]
+ *
+ *   prelu    y = PRelu(x, 1 - m)           site/PRelu     site.slope FLOAT [C,H,W]
+ *
+ *   gather   f = Flatten(x, axis=1)        site/Flatten
+ *            k = Relu(Gather(f, keep, 1))  site/Keep, site/Relu
+ *            l = Gather(f, linear, 1)      site/Linear
+ *            c = Concat(k, l, axis=1)      site/Concat
+ *            p = Gather(c, inverse, 1)     site/Order
+ *            y = Reshape(p, [1,C,H,W])     site/Reshape   index lists are Constant nodes
+ *
+ * where and gather select and are exact; prelu gives -0.0 for kept negative positions and NaN for
+ * -inf. Only gather saves work in a downstream private inference, as the ReLU is evaluated at the
+ * kept positions alone. For [N,K] the shapes are [1,K], [K] and [1,K].
+ */
+#include "exporter/mask_write.h"
+
+#include "core/op.h"
+
+static const struct value *mask_of(const struct graph *g, const struct node *site)
+{
+    return op_in(g, site, 1);
+}
+
+static bool is_kept(const struct value *mask, int64_t i)
+{
+    return mask->data[i] > 0.5f;
+}
+
+int64_t mask_kept(const struct graph *g, const struct node *site, int64_t *total)
+{
+    const struct value *mask = mask_of(g, site);
+    int64_t kept = 0;
+
+    *total = shape_elems(&mask->shape);
+    for (int64_t i = 0; i < *total; i++)
+        kept += is_kept(mask, i);
+    return kept;
+}
+
+int mask_check_form(const struct graph *g, enum mask_form form)
+{
+    if (form == MASK_CHANNEL)
+        return fail(ERR_UNSUPPORTED,
+                    "graph '%s': the channel form is not in this version. Hint: use where, prelu "
+                    "or gather",
+                    g->name);
+    return 0;
+}
+
+/* The mask's shape with a 1 in front. */
+static struct shape batched(const struct shape *s)
+{
+    struct shape b = {.rank = s->rank + 1, .dim = {1}};
+
+    for (int32_t i = 0; i < s->rank; i++)
+        b.dim[i + 1] = s->dim[i];
+    return b;
+}
+
+static void write_where(struct onnx_writer *w, const struct graph *g, const struct node *site)
+{
+    const struct value *mask = mask_of(g, site);
+    const char *x = op_in(g, site, 0)->name;
+    const char *relu = onnx_write_value_name(w, site->name, "/Relu_out");
+    const char *in[3] = {onnx_write_value_name(w, site->name, ".mask"), relu, x};
+    struct shape shape = batched(&mask->shape);
+    int64_t n = shape_elems(&mask->shape);
+    uint8_t *bits = onnx_write_array(w, (size_t)n, sizeof *bits);
+
+    for (int64_t i = 0; bits != NULL && i < n; i++)
+        bits[i] = is_kept(mask, i);
+    onnx_write_bools(w, in[0], &shape, bits);
+    onnx_write_node(w, "Relu", onnx_write_node_name(w, site->name, "/Relu"), &x, 1, relu);
+    onnx_write_node(w, "Where", onnx_write_node_name(w, site->name, "/Where"), in, 3,
+                    g->value[site->out[0]].name);
+}
+
+static void write_prelu(struct onnx_writer *w, const struct graph *g, const struct node *site)
+{
+    const struct value *mask = mask_of(g, site);
+    const char *in[2] = {op_in(g, site, 0)->name, onnx_write_value_name(w, site->name, ".slope")};
+    int64_t n = shape_elems(&mask->shape);
+    float *slope = onnx_write_array(w, (size_t)n, sizeof *slope);
+
+    for (int64_t i = 0; slope != NULL && i < n; i++)
+        slope[i] = is_kept(mask, i) ? 0 : 1;
+    onnx_write_floats(w, in[1], &mask->shape, slope);
+    onnx_write_node(w, "PRelu", onnx_write_node_name(w, site->name, "/PRelu"), in, 2,
+                    g->value[site->out[0]].name);
+}
+
+struct selection { /* a permutation of the positions, kept ones first, and its inverse */
+    int64_t *forward, *inverse, kept, total;
+};
+
+static struct selection select_kept(struct onnx_writer *w, const struct graph *g,
+                                    const struct node *site)
+{
+    const struct value *mask = mask_of(g, site);
+    struct selection s = {0};
+    int64_t next[2];
+
+    s.kept = mask_kept(g, site, &s.total);
+    s.forward = onnx_write_array(w, (size_t)s.total, sizeof *s.forward);
+    s.inverse = onnx_write_array(w, (size_t)s.total, sizeof *s.inverse);
+    if (s.forward == NULL || s.inverse == NULL)
+        return s;
+    next[0] = s.kept, next[1] = 0; /* where the next removed and the next kept position go */
+    for (int64_t i = 0; i < s.total; i++) {
+        int64_t at = next[is_kept(mask, i)]++;
+        s.forward[at] = i;
+        s.inverse[i] = at;
+    }
+    return s;
+}
+
+/* out = Gather(x, index, axis=1); node <site>/<what>, values <site>.<what> and <site>/<what>_out. */
+static const char *write_gather(struct onnx_writer *w, const char *site, const char *list,
+                                const char *what, const char *what_out, const char *x,
+                                const int64_t *index, int64_t n)
+{
+    const char *in[2] = {x, onnx_write_value_name(w, site, list)};
+    const char *out = onnx_write_value_name(w, site, what_out);
+
+    onnx_write_ints(w, in[1], index, n);
+    onnx_write_node(w, "Gather", onnx_write_node_name(w, site, what), in, 2, out);
+    onnx_write_attr(w, "axis", 1);
+    return out;
+}
+
+static void write_gathers(struct onnx_writer *w, const struct graph *g, const struct node *site)
+{
+    const char *name = site->name, *x = op_in(g, site, 0)->name;
+    struct shape shape = batched(&mask_of(g, site)->shape);
+    struct selection s = select_kept(w, g, site);
+    const char *flat = onnx_write_value_name(w, name, "/Flatten_out");
+    const char *relu = onnx_write_value_name(w, name, "/Relu_out");
+    const char *both = onnx_write_value_name(w, name, "/Concat_out");
+    const char *keep, *parts[2], *in[2];
+
+    if (s.forward == NULL || s.inverse == NULL)
+        return;
+    onnx_write_node(w, "Flatten", onnx_write_node_name(w, name, "/Flatten"), &x, 1, flat);
+    onnx_write_attr(w, "axis", 1);
+    keep = write_gather(w, name, ".keep", "/Keep", "/Keep_out", flat, s.forward, s.kept);
+    onnx_write_node(w, "Relu", onnx_write_node_name(w, name, "/Relu"), &keep, 1, relu);
+    parts[0] = relu;
+    parts[1] = write_gather(w, name, ".linear", "/Linear", "/Linear_out", flat, s.forward + s.kept,
+                            s.total - s.kept);
+    onnx_write_node(w, "Concat", onnx_write_node_name(w, name, "/Concat"), parts, 2, both);
+    onnx_write_attr(w, "axis", 1);
+    in[0] = write_gather(w, name, ".inverse", "/Order", "/Order_out", both, s.inverse, s.total);
+    in[1] = onnx_write_value_name(w, name, ".shape");
+    onnx_write_ints(w, in[1], shape.dim, shape.rank);
+    onnx_write_node(w, "Reshape", onnx_write_node_name(w, name, "/Reshape"), in, 2,
+                    g->value[site->out[0]].name);
+}
+
+void mask_write(struct onnx_writer *w, const struct graph *g, const struct node *site,
+                enum mask_form form)
+{
+    switch (form) {
+    case MASK_WHERE:
+        write_where(w, g, site);
+        return;
+    case MASK_PRELU:
+        write_prelu(w, g, site);
+        return;
+    case MASK_GATHER:
+    case MASK_CHANNEL:
+        break;
+    }
+    write_gathers(w, g, site);
+}

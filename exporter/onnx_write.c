@@ -1,0 +1,689 @@
+/*
+ * graph -> ModelProto -> bytes -> file, in standard operators of opset 13 to 21 (onnx.md section 9).
+ *
+ *   clone  -- fold BN, drop dead nodes, resolve masks that keep all or nothing -->  graph as written
+ *          -- a node a node, each behind the initializers it reads first -->  message tree (arena)
+ *          -- size, then pack -->  one block of bytes  -- atomic -->  file
+ *
+ * Bytes depend on the graph and the options only: the order is that of the nodes, metadata are
+ * sorted by key, doc strings and types of inner values are left out. Derived names come from node
+ * names, so that a file that is read and written again is the same file. Conv, Gemm and pools always
+ * spell out their attributes, because many importers do not know the defaults.
+ *
+ * The tree points at the floats of the clone, and dies with the arena: never free_unpacked, which
+ * would free strings that are not its own. raw_data is little-endian, as is every machine linnet
+ * runs on.
+ *
+ * Form MASK_GATHER is meant for importers of private-inference tools and brings what they need: BN
+ * folded, batch fixed to 1, a bias in every Gemm, integer lists as Constant nodes.
+ */
+#include "exporter/exporter.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/nameset.h"
+#include "core/op.h"
+#include "core/pass.h"
+#include "core/version.h"
+#include "exporter/mask_write.h"
+#include "exporter/onnx_write.h"
+#include "onnx.pb-c.h"
+
+#define OPSET_DEFAULT 17
+#define OPSET_MIN 13
+#define OPSET_MAX 21
+#define OPSET_POOL_DILATIONS 19 /* AveragePool has none before */
+/* The most that one node of the graph becomes, a MaskedRelu as gathers; and its own tensors. */
+#define NODES_PER_NODE 11
+#define TENSORS_PER_NODE 4
+#define MAX_FILE ((size_t)1900000000) /* readers refuse 2 GiB */
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "raw_data is copied as it lies in memory");
+
+struct onnx_writer {
+    int rc; /* first failure; everything after it does nothing */
+    struct arena *arena;
+    const struct graph *g;
+    int64_t opset;
+    bool static_batch, constant_nodes;
+    struct nameset value_names, node_names; /* of the file */
+    bool *written;                          /* per value: it is an initializer already */
+    Onnx__NodeProto **node;
+    Onnx__TensorProto **tensor;
+    size_t n_node, n_tensor;
+};
+
+/* ---- memory and names -------------------------------------------------------------------- */
+
+void *onnx_write_array(struct onnx_writer *w, size_t n, size_t size)
+{
+    void *p = w->rc < 0 ? NULL : arena_array(w->arena, n, size);
+
+    if (p == NULL && w->rc == 0)
+        w->rc = ERR_NOMEM;
+    return p;
+}
+
+static const char *unique_name(struct onnx_writer *w, struct nameset *taken, const char *stem,
+                               const char *suffix)
+{
+    const char *name = w->rc < 0 ? NULL : arena_printf(w->arena, "%s%s", stem, suffix);
+
+    for (int i = 1; name != NULL && nameset_has(taken, name); i++)
+        name = arena_printf(w->arena, "%s%s_%d", stem, suffix, i);
+    if (name == NULL) {
+        w->rc = w->rc < 0 ? w->rc : ERR_NOMEM;
+        return "";
+    }
+    w->rc = nameset_add(taken, name);
+    return name;
+}
+
+const char *onnx_write_value_name(struct onnx_writer *w, const char *stem, const char *suffix)
+{
+    return unique_name(w, &w->value_names, stem, suffix);
+}
+
+const char *onnx_write_node_name(struct onnx_writer *w, const char *stem, const char *suffix)
+{
+    return unique_name(w, &w->node_names, stem, suffix);
+}
+
+/* protobuf-c has char * everywhere; packing only reads. */
+static char *text(const char *s)
+{
+    return (char *)s;
+}
+
+/* ---- tensors ----------------------------------------------------------------------------- */
+
+static Onnx__TensorProto *new_tensor(struct onnx_writer *w, const char *name, int32_t type,
+                                     const struct shape *shape, const void *data, size_t size)
+{
+    Onnx__TensorProto *t = onnx_write_array(w, 1, sizeof *t);
+    int64_t *dims = onnx_write_array(w, (size_t)shape->rank, sizeof *dims);
+
+    if (t == NULL || dims == NULL)
+        return NULL;
+    onnx__tensor_proto__init(t);
+    memcpy(dims, shape->dim, (size_t)shape->rank * sizeof *dims);
+    t->name = text(name);
+    t->data_type = type;
+    t->n_dims = (size_t)shape->rank;
+    t->dims = dims;
+    t->raw_data.len = (size_t)shape_elems(shape) * size;
+    t->raw_data.data = (uint8_t *)(uintptr_t)data;
+    return t;
+}
+
+static void add_initializer(struct onnx_writer *w, Onnx__TensorProto *t)
+{
+    if (w->rc == 0)
+        w->tensor[w->n_tensor++] = t;
+}
+
+void onnx_write_floats(struct onnx_writer *w, const char *name, const struct shape *shape,
+                       const float *data)
+{
+    add_initializer(
+        w, new_tensor(w, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, shape, data, sizeof *data));
+}
+
+void onnx_write_bools(struct onnx_writer *w, const char *name, const struct shape *shape,
+                      const uint8_t *data)
+{
+    add_initializer(
+        w, new_tensor(w, name, ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, shape, data, sizeof *data));
+}
+
+/* ---- nodes and attributes ---------------------------------------------------------------- */
+
+void onnx_write_node(struct onnx_writer *w, const char *type, const char *name,
+                     const char *const *in, int32_t n_in, const char *out)
+{
+    Onnx__NodeProto *n = onnx_write_array(w, 1, sizeof *n);
+    char **names = onnx_write_array(w, (size_t)n_in + 1, sizeof *names);
+
+    if (n == NULL || names == NULL)
+        return;
+    onnx__node_proto__init(n);
+    for (int32_t i = 0; i < n_in; i++)
+        names[i] = text(in[i]);
+    names[n_in] = text(out);
+    n->op_type = text(type);
+    n->name = text(name);
+    n->n_input = (size_t)n_in;
+    n->input = names;
+    n->n_output = 1;
+    n->output = names + n_in;
+    w->node[w->n_node++] = n;
+}
+
+static Onnx__AttributeProto *add_attr(struct onnx_writer *w, const char *name,
+                                      Onnx__AttributeProto__AttributeType type)
+{
+    Onnx__AttributeProto *a = onnx_write_array(w, 1, sizeof *a);
+    Onnx__NodeProto *n = w->rc < 0 ? NULL : w->node[w->n_node - 1];
+    Onnx__AttributeProto **list = onnx_write_array(w, n ? n->n_attribute + 1 : 1, sizeof *list);
+
+    if (a == NULL || n == NULL || list == NULL)
+        return NULL;
+    onnx__attribute_proto__init(a);
+    a->name = text(name);
+    a->type = type;
+    if (n->n_attribute > 0)
+        memcpy(list, n->attribute, n->n_attribute * sizeof *list);
+    list[n->n_attribute++] = a;
+    n->attribute = list;
+    return a;
+}
+
+void onnx_write_attr(struct onnx_writer *w, const char *name, int64_t v)
+{
+    Onnx__AttributeProto *a = add_attr(w, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+
+    if (a != NULL)
+        a->i = v;
+}
+
+static void write_attr_float(struct onnx_writer *w, const char *name, float v)
+{
+    Onnx__AttributeProto *a = add_attr(w, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+
+    if (a != NULL)
+        a->f = v;
+}
+
+static void write_attr_ints(struct onnx_writer *w, const char *name, const int64_t *v, int32_t n)
+{
+    Onnx__AttributeProto *a = add_attr(w, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    int64_t *copy = onnx_write_array(w, (size_t)n, sizeof *copy);
+
+    if (a == NULL || copy == NULL)
+        return;
+    memcpy(copy, v, (size_t)n * sizeof *copy);
+    a->ints = copy;
+    a->n_ints = (size_t)n;
+}
+
+void onnx_write_ints(struct onnx_writer *w, const char *name, const int64_t *v, int64_t n)
+{
+    struct shape shape = shape_make(1, n);
+    int64_t *copy = onnx_write_array(w, (size_t)n, sizeof *copy);
+    Onnx__AttributeProto *a;
+    Onnx__TensorProto *t;
+
+    if (copy == NULL)
+        return;
+    memcpy(copy, v, (size_t)n * sizeof *copy);
+    t = new_tensor(w, w->constant_nodes ? "" : name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, &shape,
+                   copy, sizeof *copy);
+    if (!w->constant_nodes) {
+        add_initializer(w, t);
+        return;
+    }
+    onnx_write_node(w, "Constant", onnx_write_node_name(w, name, ""), NULL, 0, name);
+    if ((a = add_attr(w, "value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR)) != NULL)
+        a->t = t;
+}
+
+/* ---- a node of the graph ----------------------------------------------------------------- */
+
+static void check_finite(struct onnx_writer *w, const struct value *v)
+{
+    int64_t n = shape_elems(&v->shape);
+
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(v->data[i])) {
+            w->rc = fail(ERR_NUMERIC,
+                         "tensor '%s': element %lld is %g; only finite weights are "
+                         "written",
+                         v->name, (long long)i, (double)v->data[i]);
+            return;
+        }
+}
+
+/* The constants that a node reads become initializers once. */
+static void write_operands(struct onnx_writer *w, const struct node *n)
+{
+    for (int32_t i = 0; i < n->n_in && w->rc == 0; i++) {
+        const struct value *v = n->in[i] == NO_VALUE ? NULL : op_in(w->g, n, i);
+
+        if (v == NULL || value_is_activation(v) || v->kind == VALUE_MASK || w->written[n->in[i]])
+            continue;
+        w->written[n->in[i]] = true;
+        check_finite(w, v);
+        onnx_write_floats(w, v->name, &v->shape, v->data);
+    }
+}
+
+/* An attribute that the operator of the file does not have, or that its opset does not have yet. */
+static bool skips_attr(struct onnx_writer *w, const struct node *n, const struct attr *a,
+                       const int64_t *v)
+{
+    if (n->op == &op_max_pool)
+        return strcmp(a->name, "count_include_pad") == 0;
+    if (n->op != &op_average_pool || strcmp(a->name, "dilations") != 0 ||
+        w->opset >= OPSET_POOL_DILATIONS)
+        return false;
+    if (v[0] != 1 || v[1] != 1)
+        w->rc = fail(ERR_ARG,
+                     "node '%s' (AveragePool): dilations need opset %d, asked for %lld. Hint: "
+                     "--opset %d",
+                     n->name, OPSET_POOL_DILATIONS, (long long)w->opset, OPSET_POOL_DILATIONS);
+    return true;
+}
+
+/* What the operator's own table lists. */
+static void write_table(struct onnx_writer *w, const struct node *n)
+{
+    for (const struct attr *a = n->op->attrs; a != NULL && a->name != NULL && w->rc == 0; a++) {
+        const void *field = (const char *)&n->p + a->offset;
+
+        if (a->kind == ATTR_FLOAT)
+            write_attr_float(w, a->name, *(const float *)field);
+        else if (skips_attr(w, n, a, field))
+            continue;
+        else if (a->kind == ATTR_INT)
+            onnx_write_attr(w, a->name, *(const int64_t *)field);
+        else
+            write_attr_ints(w, a->name, field, a->count);
+    }
+}
+
+/* What the table does not hold because the graph has one form of it only. */
+static void write_derived(struct onnx_writer *w, const struct node *n)
+{
+    if (n->op == &op_conv) {
+        write_attr_ints(w, "kernel_shape", op_in(w->g, n, 1)->shape.dim + 2, 2);
+    } else if (n->op == &op_gemm) {
+        write_attr_float(w, "alpha", 1);
+        write_attr_float(w, "beta", 1);
+        onnx_write_attr(w, "transB", 1);
+    } else if (n->op == &op_flatten) {
+        onnx_write_attr(w, "axis", 1);
+    }
+}
+
+/* in[1...] of a Reshape, Pad or Slice, which the file has as inputs. Returns how many. */
+static int32_t write_reshape_inputs(struct onnx_writer *w, const struct node *n, const char **in)
+{
+    struct shape target = n->p.reshape.target;
+
+    target.dim[0] = w->static_batch ? 1 : -1;
+    in[0] = onnx_write_value_name(w, n->name, ".shape");
+    onnx_write_ints(w, in[0], target.dim, target.rank);
+    return 1;
+}
+
+static int32_t write_pad_inputs(struct onnx_writer *w, const struct node *n, const char **in)
+{
+    const struct pad_params *p = &n->p.pad;
+    struct shape scalar = {0};
+    int64_t pads[8];
+
+    memcpy(pads, p->begin, sizeof p->begin);
+    memcpy(pads + 4, p->end, sizeof p->end);
+    in[0] = onnx_write_value_name(w, n->name, ".pads");
+    onnx_write_ints(w, in[0], pads, 8);
+    if (p->value == 0)
+        return 1;
+    in[1] = onnx_write_value_name(w, n->name, ".value");
+    onnx_write_floats(w, in[1], &scalar, &p->value);
+    return 2;
+}
+
+static int32_t write_slice_inputs(struct onnx_writer *w, const struct node *n, const char **in)
+{
+    static const int64_t axes[3] = {1, 2, 3};
+    const struct slice_params *p = &n->p.slice;
+    int32_t rank = op_in(w->g, n, 0)->shape.rank - 1;
+
+    in[0] = onnx_write_value_name(w, n->name, ".starts");
+    in[1] = onnx_write_value_name(w, n->name, ".ends");
+    in[2] = onnx_write_value_name(w, n->name, ".axes");
+    in[3] = onnx_write_value_name(w, n->name, ".steps");
+    onnx_write_ints(w, in[0], p->start + 1, rank);
+    onnx_write_ints(w, in[1], p->end + 1, rank);
+    onnx_write_ints(w, in[2], axes, rank);
+    onnx_write_ints(w, in[3], p->step + 1, rank);
+    return 4;
+}
+
+static int32_t write_list_inputs(struct onnx_writer *w, const struct node *n, const char **in)
+{
+    if (n->op == &op_reshape)
+        return write_reshape_inputs(w, n, in);
+    if (n->op == &op_pad)
+        return write_pad_inputs(w, n, in);
+    if (n->op == &op_slice)
+        return write_slice_inputs(w, n, in);
+    return 0;
+}
+
+/* True where attributes of the graph's node are inputs of the file's. */
+static bool has_list_inputs(const struct op *op)
+{
+    return op == &op_reshape || op == &op_pad || op == &op_slice;
+}
+
+static void write_graph_node(struct onnx_writer *w, const struct node *n)
+{
+    const char *in[NODE_MAX_IN + 4];
+    int32_t n_in = 0;
+
+    for (int32_t i = 0; i < n->n_in; i++) {
+        in[i] = n->in[i] == NO_VALUE ? "" : op_in(w->g, n, i)->name;
+        if (n->in[i] != NO_VALUE)
+            n_in = i + 1;
+    }
+    write_operands(w, n);
+    n_in += write_list_inputs(w, n, in + n_in);
+    onnx_write_node(w, n->op->type, n->name, in, n_in, w->g->value[n->out[0]].name);
+    if (has_list_inputs(n->op))
+        return;
+    write_derived(w, n);
+    write_table(w, n);
+}
+
+static void write_nodes(struct onnx_writer *w, enum mask_form form)
+{
+    for (int32_t i = 0; i < w->g->n_node && w->rc == 0; i++) {
+        const struct node *n = &w->g->node[i];
+
+        if (n->op == &op_masked_relu)
+            mask_write(w, w->g, n, form);
+        else
+            write_graph_node(w, n);
+    }
+}
+
+/* ---- the model around the nodes ------------------------------------------------------------ */
+
+static Onnx__TensorShapeProto *new_shape(struct onnx_writer *w, const struct shape *shape)
+{
+    Onnx__TensorShapeProto *s = onnx_write_array(w, 1, sizeof *s);
+    Onnx__TensorShapeProto__Dimension *d = onnx_write_array(w, (size_t)shape->rank, sizeof *d);
+    Onnx__TensorShapeProto__Dimension **list =
+        onnx_write_array(w, (size_t)shape->rank, sizeof *list);
+
+    if (s == NULL || d == NULL || list == NULL)
+        return NULL;
+    onnx__tensor_shape_proto__init(s);
+    for (int32_t i = 0; i < shape->rank; i++) {
+        onnx__tensor_shape_proto__dimension__init(&d[i]);
+        list[i] = &d[i];
+        d[i].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        d[i].dim_value = i == 0 ? 1 : shape->dim[i];
+        if (i > 0 || w->static_batch)
+            continue;
+        d[i].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        d[i].dim_param = text(w->g->batch_name[0] != '\0' ? w->g->batch_name : "N");
+    }
+    s->n_dim = (size_t)shape->rank;
+    s->dim = list;
+    return s;
+}
+
+/* A list of one: the graph has one input and one output. */
+static Onnx__ValueInfoProto **new_info(struct onnx_writer *w, const struct value *v)
+{
+    Onnx__ValueInfoProto **list = onnx_write_array(w, 1, sizeof *list);
+    Onnx__ValueInfoProto *info = onnx_write_array(w, 1, sizeof *info);
+    Onnx__TypeProto *type = onnx_write_array(w, 1, sizeof *type);
+    Onnx__TypeProto__Tensor *tensor = onnx_write_array(w, 1, sizeof *tensor);
+
+    if (list == NULL || info == NULL || type == NULL || tensor == NULL)
+        return NULL;
+    onnx__value_info_proto__init(info);
+    onnx__type_proto__init(type);
+    onnx__type_proto__tensor__init(tensor);
+    tensor->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    tensor->shape = new_shape(w, &v->shape);
+    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->tensor_type = tensor;
+    info->name = text(v->name);
+    info->type = type;
+    list[0] = info;
+    return list;
+}
+
+static Onnx__GraphProto *new_graph(struct onnx_writer *w)
+{
+    Onnx__GraphProto *p = onnx_write_array(w, 1, sizeof *p);
+
+    if (p == NULL)
+        return NULL;
+    onnx__graph_proto__init(p);
+    p->name = text(w->g->name[0] != '\0' ? w->g->name : "linnet");
+    p->n_node = w->n_node;
+    p->node = w->node;
+    p->n_initializer = w->n_tensor;
+    p->initializer = w->tensor;
+    p->n_input = p->n_output = 1;
+    p->input = new_info(w, &w->g->value[w->g->input]);
+    p->output = new_info(w, &w->g->value[w->g->output]);
+    return p;
+}
+
+static void add_meta(struct onnx_writer *w, Onnx__ModelProto *m)
+{
+    size_t n = (size_t)w->g->n_meta;
+    Onnx__StringStringEntryProto *e = onnx_write_array(w, n, sizeof *e);
+    Onnx__StringStringEntryProto **list = onnx_write_array(w, n, sizeof *list);
+
+    if (e == NULL || list == NULL)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        onnx__string_string_entry_proto__init(&e[i]);
+        e[i].key = text(w->g->meta[i].key);
+        e[i].value = text(w->g->meta[i].text);
+        list[i] = &e[i];
+    }
+    m->n_metadata_props = n;
+    m->metadata_props = list;
+}
+
+static int64_t ir_of_opset(int64_t opset)
+{
+    return opset <= 18 ? 8 : opset <= 20 ? 9 : 10;
+}
+
+static Onnx__ModelProto *new_model(struct onnx_writer *w)
+{
+    Onnx__ModelProto *m = onnx_write_array(w, 1, sizeof *m);
+    Onnx__OperatorSetIdProto *set = onnx_write_array(w, 1, sizeof *set);
+    Onnx__OperatorSetIdProto **list = onnx_write_array(w, 1, sizeof *list);
+
+    if (m == NULL || set == NULL || list == NULL)
+        return NULL;
+    onnx__model_proto__init(m);
+    onnx__operator_set_id_proto__init(set);
+    set->version = w->opset;
+    list[0] = set;
+    m->ir_version = ir_of_opset(w->opset);
+    m->n_opset_import = 1;
+    m->opset_import = list;
+    m->producer_name = text("linnet");
+    m->producer_version = text(LINNET_VERSION);
+    m->graph = new_graph(w);
+    add_meta(w, m);
+    return m;
+}
+
+/* ---- the graph as it is written ------------------------------------------------------------ */
+
+/* Everything that reads y reads x instead, and the node between them goes. An output of the graph
+ * keeps its name. */
+static void bypass(struct graph *g, int32_t node)
+{
+    value_id x = g->node[node].in[0], y = g->node[node].out[0];
+
+    if (g->output == y) {
+        const char *name = g->value[y].name;
+
+        g->value[y].name = g->value[x].name;
+        g->value[x].name = name;
+    }
+    graph_replace_uses(g, y, x, node);
+    graph_remove_node(g, node);
+}
+
+/* None kept: no node. All kept: a Relu. */
+static int resolve_masks(struct graph *g)
+{
+    for (int32_t i = g->n_node - 1; i >= 0; i--) {
+        struct node *n = &g->node[i];
+        int64_t kept, total;
+
+        if (n->op != &op_masked_relu)
+            continue;
+        if (n->p.masked_relu.soft)
+            return fail(ERR_ARG, "node '%s': its mask is soft; a file holds masks of 0 and 1 only",
+                        n->name);
+        kept = mask_kept(g, n, &total);
+        if (kept == total) {
+            n->op = &op_relu;
+            n->n_in = 1;
+            n->in[1] = NO_VALUE;
+            n->p = (union op_params){0};
+        } else if (kept == 0) {
+            bypass(g, i);
+        }
+    }
+    return 0;
+}
+
+/* Some importers unpack three inputs of a Gemm without asking. */
+static int add_gemm_biases(struct graph *g)
+{
+    for (int32_t i = 0; i < g->n_node; i++) {
+        struct node *n = &g->node[i];
+        struct shape shape;
+        const char *name;
+        value_id bias;
+
+        if (n->op != &op_gemm || (n->n_in > 2 && n->in[2] != NO_VALUE))
+            continue;
+        shape = shape_make(1, op_in(g, n, 1)->shape.dim[0]);
+        if ((name = arena_printf(g->arena, "%s.bias", n->name)) == NULL)
+            return ERR_NOMEM;
+        TRY(graph_add_value(g, name, VALUE_CONST, &shape, NULL, &bias));
+        n->in[2] = bias;
+        n->n_in = 3;
+    }
+    return 0;
+}
+
+static bool is_for_private_inference(const struct export_options *opt)
+{
+    return opt->form == MASK_GATHER || opt->form == MASK_CHANNEL;
+}
+
+static int make_written_graph(const struct graph *g, const struct export_options *opt,
+                              struct graph **out)
+{
+    bool private = is_for_private_inference(opt);
+    struct graph *c = NULL;
+    int rc;
+
+    if ((rc = graph_clone(g, &c)) < 0 ||
+        (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
+        (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
+        (rc = pass_prune(c)) < 0 || (rc = mask_check_form(c, opt->form)) < 0 ||
+        (rc = graph_verify(c)) < 0) {
+        graph_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+/* ---- packing ------------------------------------------------------------------------------- */
+
+/* The names that stand in the file whatever is derived: masks do not. */
+static void take_names(struct onnx_writer *w)
+{
+    for (value_id v = 0; v < w->g->n_value && w->rc == 0; v++)
+        if (w->g->value[v].kind != VALUE_MASK)
+            w->rc = nameset_add(&w->value_names, w->g->value[v].name);
+    for (int32_t i = 0; i < w->g->n_node && w->rc == 0; i++)
+        if (w->g->node[i].op != &op_masked_relu)
+            w->rc = nameset_add(&w->node_names, w->g->node[i].name);
+}
+
+static int pack(const Onnx__ModelProto *m, const char *name, uint8_t **out, size_t *len)
+{
+    size_t size = onnx__model_proto__get_packed_size(m);
+    uint8_t *bytes;
+
+    if (size > MAX_FILE)
+        return fail(ERR_LIMIT, "graph '%s': the file would have %zu bytes, at most %zu", name, size,
+                    MAX_FILE);
+    if ((bytes = mem_array(size, 1)) == NULL)
+        return ERR_NOMEM;
+    *len = onnx__model_proto__pack(m, bytes);
+    *out = bytes;
+    return 0;
+}
+
+static int write_model(const struct graph *g, const struct export_options *opt, int64_t opset,
+                       uint8_t **out, size_t *len)
+{
+    bool private = is_for_private_inference(opt);
+    struct onnx_writer w = {
+        .g = g, .opset = opset, .static_batch = private, .constant_nodes = private};
+    size_t n_node = (size_t)g->n_node, n_value = (size_t)g->n_value;
+    Onnx__ModelProto *m;
+
+    TRY(arena_new(0, &w.arena));
+    w.written = onnx_write_array(&w, n_value, sizeof *w.written);
+    w.node = onnx_write_array(&w, NODES_PER_NODE * n_node, sizeof *w.node);
+    w.tensor = onnx_write_array(&w, n_value + TENSORS_PER_NODE * n_node, sizeof *w.tensor);
+    take_names(&w);
+    write_nodes(&w, opt->form);
+    m = new_model(&w);
+    if (w.rc == 0)
+        w.rc = pack(m, g->name, out, len);
+    nameset_release(&w.value_names);
+    nameset_release(&w.node_names);
+    arena_free(w.arena);
+    return w.rc;
+}
+
+int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
+                      size_t *len)
+{
+    int64_t opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT;
+    struct graph *written;
+    int rc;
+
+    if (opset < OPSET_MIN || opset > OPSET_MAX)
+        return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)opset, OPSET_MIN,
+                    OPSET_MAX);
+    if (graph_banks(g) > 1)
+        return fail(ERR_ARG,
+                    "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean "
+                    "or the adversarial branch first",
+                    g->name);
+    TRY(make_written_graph(g, opt, &written));
+    rc = write_model(written, opt, opset, out, len);
+    graph_free(written);
+    return rc;
+}
+
+int onnx_export(const struct graph *g, const struct export_options *opt, const char *path)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    int rc = onnx_export_bytes(g, opt, &bytes, &len);
+
+    if (rc == 0)
+        rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);
+    mem_free(bytes);
+    return rc;
+}
