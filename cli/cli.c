@@ -752,7 +752,7 @@ json_t *cli_json_real(double v)
 static int json_text_write(const struct cli_common *c, const char *text)
 {
     if (strcmp(c->json, "-") != 0)
-        return file_write_atomic(c->json, text, strlen(text));
+        return file_write_atomic(c->json, FILE_PUBLIC, text, strlen(text));
     if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
         return fail(ERR_IO, "cannot write to standard output");
     return 0;

@@ -36,8 +36,8 @@
 #include <stdio.h>
 
 #include "core/mem.h"
+#include "core/version.h"
 
-#define LINNET_VERSION "0.1.0"
 #define CLI_MAX_ARGS 16
 #define CLI_DEFAULT_SEED 1
 
