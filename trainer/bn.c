@@ -1,9 +1,9 @@
 /*
  * Batch-norm re-insertion.
  *
- * One pass over the data taps every site: insertion leaves the function unchanged, so the numbers of
- * one site do not depend on the others. Mean and (population) variance per channel come from sums
- * in double over images, rows and columns in index order.
+ * One pass over the data taps every site: insertion leaves the function unchanged, so the numbers
+ * of one site do not depend on the others. Mean and (population) variance per channel come from
+ * sums in double over images, rows and columns in index order.
  */
 #include "trainer/bn.h"
 
