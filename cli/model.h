@@ -1,0 +1,48 @@
+#ifndef CLI_MODEL_H
+#define CLI_MODEL_H
+/*
+ * What commands mean by MODEL: an ONNX file or a checkpoint of linnet, opened to a graph with its
+ * normalisation set.
+ *
+ * A checkpoint holds the ONNX file that training started from, the numbers, and a note on what
+ * training added to the structure ("network" in its config):
+ *
+ *     {"bn_inserted": true, "banks": 2, "masked": true, "normalize": "imagenet"}
+ *
+ * so opening one means: import, insert batch norm and masks again, read the numbers.
+ */
+#include <jansson.h>
+
+#include "cli/cli.h"
+#include "core/graph.h"
+#include "core/sha256.h"
+
+struct model_form { /* what training added to the file's structure */
+    bool bn_inserted, masked;
+    int32_t banks; /* as graph_banks */
+};
+struct model {
+    struct graph *g;
+    struct model_form form;
+    uint8_t *file; /* the ONNX file's bytes: what a checkpoint embeds */
+    size_t file_len;
+    uint8_t sha256[SHA256_SIZE]; /* of `path` */
+    bool is_checkpoint;
+    bool normalize_known; /* by option or metadata; otherwise pixels go in as they are */
+    char *config;         /* config JSON of a checkpoint, NULL for ONNX */
+};
+/* normalize: preset or NULL for what the file says. Warnings go to stderr. Close in every case. */
+int model_open(const struct cli_common *c, const char *path, const char *normalize,
+               struct model *out) MUST_CHECK;
+void model_close(struct model *m);
+/* New reference: the "network" object of the form and the graph's normalisation. */
+json_t *model_form_json(const struct model_form *form, const struct graph *g);
+/* Turns a freshly imported graph into the form: BN with neutral numbers, second bank, masks of ones. */
+int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
+/* Sets g->norm and the metadata linnet.normalize. ERR_ARG for a bad text or a wrong channel count. */
+int model_set_normalize(struct graph *g, const char *text) MUST_CHECK;
+/* "clean" -> 0, "adv" -> 1; ERR_ARG if the graph has no such branch. */
+int model_branch(const struct graph *g, const char *name, int *bank) MUST_CHECK;
+/* Sets linnet.source_sha256 (unless there) and linnet.version. */
+int model_provenance(struct model *m) MUST_CHECK;
+#endif
