@@ -70,7 +70,8 @@ $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: proto/%.proto
 	$(Q)$(PROTOC_C) --proto_path=proto --c_out=$(BUILD)/gen $<
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
-$(BUILD)/%.o: %.c | $(BUILD)/gen/onnx.pb-c.h $(BUILD)/gen/pi.pb-c.h
+GEN_H := $(patsubst proto/%.proto,$(BUILD)/gen/%.pb-c.h,$(wildcard proto/*.proto))
+$(BUILD)/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -MMD -MP -c -o $@ $<
 define lib_rule

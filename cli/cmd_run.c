@@ -87,7 +87,7 @@ static int logits(const struct cli_common *c, const struct options *o, struct gr
     const int64_t k = shape_elems(&g->value[g->output].shape);
     struct exec *e = NULL;
     float *x = NULL, *y = NULL;
-    int64_t n;
+    int64_t n = 0;
     int rc;
 
     if ((rc = read_images(o->input, g, &x, &n)) < 0)
