@@ -88,7 +88,7 @@ static int copy_floats(const struct npy *a, const char *path, struct dataset *d)
 
 static int copy_images(const struct npy *a, const char *path, struct dataset *d)
 {
-    bool channels_last;
+    bool channels_last = false;
 
     TRY(find_layout(a, path, d, &channels_last));
     TRY(data_owner_alloc(d, d->n, a->type == NPY_F32));

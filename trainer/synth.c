@@ -28,11 +28,11 @@
 static const float radius_min = 7.0f, radius_max = 12.5f; /* of the shape, pixels */
 static const float offset_most = 4.5f;                    /* of its centre, pixels */
 static const float aspect_most = 1.30f;                   /* stretch along one axis */
-static const float contrast_min = 0.22f;                  /* mean difference of shape and ground */
-static const float noise_most = 0.13f;                    /* standard deviation */
-static const float wave_most = 0.22f;                     /* amplitude of texture */
-#define CLUTTER_BEHIND 6
-#define CLUTTER_FRONT 3
+static const float contrast_min = 0.28f;                  /* mean difference of shape and ground */
+static const float noise_most = 0.08f;                    /* standard deviation */
+static const float wave_most = 0.13f;                     /* amplitude of texture */
+#define CLUTTER_BEHIND 4
+#define CLUTTER_FRONT 2
 
 struct point {
     float x, y;
