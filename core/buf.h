@@ -56,7 +56,8 @@ void buf_put_i64(struct buf_writer *w, int64_t v);
 void buf_put_f32(struct buf_writer *w, float v);
 void buf_put_f64(struct buf_writer *w, double v);
 void buf_put_bytes(struct buf_writer *w, const void *src, size_t n);
-/* n more bytes, zeroed, for the caller to fill; NULL after an error. Valid until the next put. */
+/* n more bytes, zeroed, for the caller to fill; NULL after an error or for
+ * n = 0. Valid until the next put. */
 uint8_t *buf_put_space(struct buf_writer *w, size_t n);
 int buf_status(const struct buf_writer *w) MUST_CHECK;
 void buf_clear(struct buf_writer *w);   /* empty again, keeps the memory, status 0 */
