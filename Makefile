@@ -17,7 +17,7 @@ PY_VENV ?= build/venv
 # ---- modes -------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wvla -Wundef $(if $(CI),-Werror)
-FLAGS_release := -O2 -g -DNDEBUG
+FLAGS_release := -O3 -g -DNDEBUG
 FLAGS_debug   := -O0 -g
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan    := -O1 -g -fsanitize=thread
