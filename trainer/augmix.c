@@ -205,7 +205,8 @@ static double round15(double v)
 
 static void rotate(double degrees, const struct picture *p, uint8_t *out)
 {
-    double angle = -degrees * (PI / 180), c = round15(cos(angle)), s = round15(sin(angle));
+    double full = degrees < 0 ? degrees + 360 : degrees, angle = -(full * (PI / 180));
+    double c = round15(cos(angle)), s = round15(sin(angle));
     double cx = p->w / 2.0, cy = p->h / 2.0, m[6] = {c, s, 0, -s, c, 0}, t;
 
     if (degrees == 0) {
