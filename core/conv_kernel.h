@@ -1,0 +1,56 @@
+#ifndef CORE_CONV_KERNEL_H
+#define CORE_CONV_KERNEL_H
+/*
+ * The inner loops of convolution, one set a code path (conv_kernel.inc), without any idea of images,
+ * padding or phases: conv_direct.c cuts the work into these pieces.
+ *
+ * Output channels go in panels of CONV_LANES, the weights of a panel lie as [tap][channel][lane].
+ * Every output element is one chain of multiply-adds over (row of taps, tap, channel) in that order,
+ * whatever the tile, so results do not depend on how pixels are cut into tiles.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/cpu.h"
+
+#define CONV_LANES 16     /* output channels of a panel, floats of a vector group */
+#define CONV_MAX_GROUPS 4 /* runs of neighbouring pixels in a tile */
+#define CONV_MAX_PIXELS 4 /* pixels in such a run */
+#define CONV_MAX_TERMS 16 /* rows of an outer tile */
+
+/* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
+ *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[((row * cols + col) * len + i)][l]
+ * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. */
+struct conv_tile {
+    const float *x[CONV_MAX_GROUPS];
+    float *y[CONV_MAX_GROUPS];
+    const float *w, *bias; /* bias: CONV_LANES floats */
+    int64_t x_pixel, y_pixel;
+    int64_t rows, row_step, cols, col_step, len;
+    int64_t lanes;
+    bool add;
+};
+
+/* sum[j][l] += sum over images n, rows, cols of x[n, row, col][j] * dy[n, row, col][l]. */
+struct conv_outer {
+    const float *x, *dy;
+    float *sum;
+    int64_t images, rows, cols;
+    int64_t x_image, x_row, x_pixel;
+    int64_t dy_image, dy_row, dy_pixel;
+};
+
+typedef void conv_tile_fn(const struct conv_tile *);
+typedef void conv_outer_fn(const struct conv_outer *);
+
+struct conv_kernels {
+    int64_t groups; /* runs of pixels that tile_many takes */
+    int64_t pixels; /* longest run, at most CONV_MAX_PIXELS */
+    int64_t terms;  /* most rows of an outer tile, at most CONV_MAX_TERMS */
+    conv_tile_fn *tile_many[CONV_MAX_PIXELS + 1]; /* [pixels in a run], `groups` runs */
+    conv_tile_fn *tile_one[CONV_MAX_PIXELS + 1];  /* the same, one run */
+    conv_outer_fn *outer[CONV_MAX_TERMS + 1];     /* [j range] */
+};
+
+const struct conv_kernels *conv_kernels_of(enum cpu_path path);
+#endif

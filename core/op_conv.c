@@ -1,0 +1,231 @@
+/*
+ * Conv (ONNX opset 11 and later, two spatial axes): y = w * x + b.
+ *
+ *     y[n,o,i,j] = b[o] + sum over c, k, l of w[o,c,k,l] x[n, c0 + c, i s - p + k d, j s - p + l d]
+ *
+ * with strides s, dilations d, leading pads p and c0 the first channel of o's group. All of it goes
+ * through the direct kernels of conv_direct.h: forward and grad_input as correlations with packed
+ * weights, grad_params as sums of outer products. What is prepared: the forward panels, then (where
+ * gradients are wanted) those of the gradient.
+ */
+#include "core/conv_direct.h"
+#include "core/cpu.h"
+#include "core/op.h"
+
+#include <string.h>
+
+#define AT(field) offsetof(union op_params, conv.field)
+#define FAR 1048576.0 /* 2^20: keeps every index far below 2^63 */
+
+static const struct attr conv_attrs[] = {
+    {.name = "strides", .kind = ATTR_INTS, .offset = AT(stride), .count = 2, .dflt = 1, .lo = 1, .hi = FAR},
+    {.name = "pads", .kind = ATTR_INTS, .offset = AT(pad), .count = 4, .lo = 0, .hi = FAR},
+    {.name = "dilations", .kind = ATTR_INTS, .offset = AT(dilation), .count = 2, .dflt = 1, .lo = 1, .hi = FAR},
+    {.name = "group", .kind = ATTR_INT, .offset = AT(group), .count = 1, .dflt = 1, .lo = 1, .hi = FAR},
+    {.name = NULL},
+};
+
+/* Output extent of axis i (0: H, 1: W); below 1 if the kernel does not fit. */
+static int64_t out_extent(const struct conv_params *p, int i, int64_t in, int64_t kernel)
+{
+    int64_t room = in + p->pad[i] + p->pad[i + 2] - ((kernel - 1) * p->dilation[i] + 1);
+    return room < 0 ? 0 : room / p->stride[i] + 1;
+}
+
+static struct conv_pass make_pass(const struct graph *g, const struct node *node, bool grad)
+{
+    const struct conv_params *c = &node->p.conv;
+    const int64_t *x = op_in(g, node, 0)->shape.dim, *w = op_in(g, node, 1)->shape.dim;
+    struct conv_pass p = {.groups = c->group,
+                          .src_c = grad ? w[0] : x[1],
+                          .dst_c = grad ? x[1] : w[0]};
+    struct conv_axis *axis[2] = {&p.y, &p.x};
+
+    for (int i = 0; i < 2; i++) {
+        int64_t in = x[2 + i], kernel = w[2 + i], out = out_extent(c, i, in, kernel);
+
+        if (grad)
+            conv_axis_grad(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
+        else
+            conv_axis_forward(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
+    }
+    return p;
+}
+
+/* The padded copies of both directions must be countable. */
+static int check_padded(const struct graph *g, const struct node *node, bool grad)
+{
+    struct conv_pass p = make_pass(g, node, grad);
+    struct shape padded = shape_make(3, p.y.extent, p.x.extent, p.src_c);
+    int64_t count;
+
+    return shape_count(&padded, &count);
+}
+
+static int check_weights(const struct graph *g, const struct node *node)
+{
+    const struct value *x = op_in(g, node, 0), *w = op_in(g, node, 1);
+    int64_t group = node->p.conv.group;
+    char text[SHAPE_TEXT];
+
+    if (value_is_activation(w) || w->shape.rank != 4)
+        return op_fail(node, "weights must be an initializer [O,I,KH,KW], not '%s' %s", w->name,
+                       shape_text(&w->shape, text));
+    if (x->shape.dim[1] % group != 0 || w->shape.dim[0] % group != 0)
+        return op_fail(node, "group=%lld does not divide %lld input and %lld output channels",
+                       (long long)group, (long long)x->shape.dim[1], (long long)w->shape.dim[0]);
+    if (w->shape.dim[1] != x->shape.dim[1] / group)
+        return op_fail(node, "weights %s do not fit %lld input channels in %lld group(s)",
+                       shape_text(&w->shape, text), (long long)x->shape.dim[1], (long long)group);
+    return 0;
+}
+
+static int check_bias(const struct graph *g, const struct node *node)
+{
+    const struct value *b;
+    char text[SHAPE_TEXT];
+
+    if (node->n_in < 3 || node->in[2] == NO_VALUE)
+        return 0;
+    b = op_in(g, node, 2);
+    if (value_is_activation(b) || b->shape.rank != 1 ||
+        b->shape.dim[0] != op_in(g, node, 1)->shape.dim[0])
+        return op_fail(node, "bias '%s' %s must be an initializer of %lld elements", b->name,
+                       shape_text(&b->shape, text),
+                       (long long)op_in(g, node, 1)->shape.dim[0]);
+    return 0;
+}
+
+static int conv_shape(const struct graph *g, const struct node *node, struct shape *out)
+{
+    const struct conv_params *c = &node->p.conv;
+    struct shape y;
+    int64_t count;
+
+    TRY(op_check_inputs(g, node));
+    TRY(op_need_image(g, node, 0));
+    TRY(check_weights(g, node));
+    TRY(check_bias(g, node));
+    y = op_in(g, node, 0)->shape;
+    for (int i = 0; i < 2; i++) {
+        int64_t in = y.dim[2 + i], kernel = op_in(g, node, 1)->shape.dim[2 + i];
+
+        y.dim[2 + i] = out_extent(c, i, in, kernel);
+        if (y.dim[2 + i] < 1)
+            return op_fail(node, "kernel %lld (dilation %lld) is larger than the padded input %lld",
+                           (long long)kernel, (long long)c->dilation[i],
+                           (long long)(in + c->pad[i] + c->pad[i + 2]));
+    }
+    y.dim[1] = op_in(g, node, 1)->shape.dim[0];
+    TRY(shape_count(&y, &count));
+    TRY(check_padded(g, node, false));
+    TRY(check_padded(g, node, true));
+    *out = y;
+    return 0;
+}
+
+static size_t conv_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    return conv_packed_size(&forward) + (want_grad ? conv_packed_size(&grad) : 0);
+}
+
+static void conv_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
+                         float *prepared)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    const float *w = op_in(g, node, 1)->data;
+
+    (void)bank;
+    conv_pack(&forward, w, prepared);
+    if (want_grad)
+        conv_pack(&grad, w, prepared + conv_packed_size(&forward));
+}
+
+/* Bias gradient: sums of a row, of an image, of the block, so that rounding stays small. */
+static size_t bias_scratch(const struct node *node, int64_t channels)
+{
+    return node->n_in < 3 ? 0 : (size_t)(2 * channels);
+}
+
+static size_t conv_scratch_size(const struct graph *g, const struct node *node, int64_t n)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    size_t size = conv_run_scratch(&forward, n), more = conv_run_scratch(&grad, n);
+
+    size = more > size ? more : size;
+    more = conv_grad_scratch(&forward, n);
+    size = more > size ? more : size;
+    more = bias_scratch(node, forward.dst_c);
+    return more > size ? more : size;
+}
+
+static void conv_forward(const struct op_call *c)
+{
+    struct conv_pass p = make_pass(c->g, c->node, false);
+
+    conv_run(&p, conv_kernels_of(cpu_best_path()), c->n, c->in[0], c->prepared,
+             c->node->n_in > 2 ? c->in[2] : NULL, c->out, false, c->scratch);
+}
+
+static void conv_grad_input(const struct op_call *c)
+{
+    struct conv_pass forward = make_pass(c->g, c->node, false), p = make_pass(c->g, c->node, true);
+
+    if (c->din[0] == NULL)
+        return;
+    conv_run(&p, conv_kernels_of(cpu_best_path()), c->n, c->dout,
+             c->prepared + conv_packed_size(&forward), NULL, c->din[0], c->add[0], c->scratch);
+}
+
+static void add_into(float *sum, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        sum[i] += x[i];
+}
+
+/* db[o] += sum over images and pixels of dy[n,h,w,o]. */
+static void grad_bias(const struct conv_pass *p, int64_t n, const float *dy, float *db,
+                      float *scratch)
+{
+    int64_t channels = p->dst_c;
+    size_t bytes = (size_t)channels * sizeof(float);
+    float *image = scratch, *row = scratch + channels;
+
+    for (int64_t i = 0; i < n; i++) {
+        memset(image, 0, bytes);
+        for (int64_t h = 0; h < p->y.dst; h++) {
+            memset(row, 0, bytes);
+            for (int64_t w = 0; w < p->x.dst; w++, dy += channels)
+                add_into(row, dy, channels);
+            add_into(image, row, channels);
+        }
+        add_into(db, image, channels);
+    }
+}
+
+static void conv_grad_params(const struct op_call *c)
+{
+    struct conv_pass p = make_pass(c->g, c->node, false);
+
+    if (c->din[1] != NULL)
+        conv_grad_weights(&p, conv_kernels_of(cpu_best_path()), c->n, c->in[0], c->dout, c->din[1],
+                          c->scratch);
+    if (c->node->n_in > 2 && c->din[2] != NULL)
+        grad_bias(&p, c->n, c->dout, c->din[2], c->scratch);
+}
+
+const struct op op_conv = {
+    .type = "Conv",
+    .in_min = 2,
+    .in_max = 3,
+    .attrs = conv_attrs,
+    .flags = OP_LINEAR | OP_KEEP_X_TRAIN,
+    .shape = conv_shape,
+    .prepare_size = conv_prepare_size,
+    .prepare = conv_prepare,
+    .scratch_size = conv_scratch_size,
+    .forward = conv_forward,
+    .grad_input = conv_grad_input,
+    .grad_params = conv_grad_params,
+};
