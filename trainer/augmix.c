@@ -14,6 +14,8 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PI 3.14159265358979323846
@@ -197,10 +199,14 @@ static void affine(const double m[6], const struct picture *p, uint8_t *out)
     }
 }
 
-/* To 15 decimals, as Pillow does with its matrix. */
+/* To 15 decimals, as Pillow does with its matrix. Through text, because the product with 1e15 would
+ * itself be rounded. */
 static double round15(double v)
 {
-    return nearbyint(v * 1e15) / 1e15;
+    char text[32];
+
+    snprintf(text, sizeof text, "%.15f", v);
+    return strtod(text, NULL);
 }
 
 static void rotate(double degrees, const struct picture *p, uint8_t *out)
