@@ -29,6 +29,10 @@ struct evaluator {
     int64_t *sample;                     /* [batch] of chosen */
     bool *alive;                         /* [batch] still correct */
     bool *correct;                       /* [n] when clean, for the branch in work */
+    enum corrupt_type types[CORRUPT_N];
+    int32_t n_types, severities; /* bit s-1: severity s */
+    uint8_t *bytes; /* [batch][2][elems] */
+    int *codes;     /* [batch] what corrupt_apply returned */
 };
 
 static int64_t min64(int64_t a, int64_t b)
@@ -79,6 +83,8 @@ static void evaluator_release(struct evaluator *v)
     mem_free(v->sample);
     mem_free(v->alive);
     mem_free(v->correct);
+    mem_free(v->bytes);
+    mem_free(v->codes);
 }
 
 static int64_t attack_cost(const struct pgd_params *p)
@@ -86,13 +92,16 @@ static int64_t attack_cost(const struct pgd_params *p)
     return (int64_t)p->restarts * (2 * (int64_t)p->steps + 1);
 }
 
-static int64_t total_cost(const struct eval_options *opt, int64_t n)
+static int64_t total_cost(const struct evaluator *v)
 {
+    const struct eval_options *opt = v->opt;
     int64_t cost = 1;
 
     for (int32_t a = 0; a < opt->n_attack; a++)
         cost += attack_cost(&opt->attack[a]);
-    return cost * n * (opt->bank[0] + opt->bank[1]);
+    for (int s = 0; s < CORRUPT_SEVERITIES; s++)
+        cost += (v->severities >> s & 1) * v->n_types;
+    return cost * v->n * (opt->bank[0] + opt->bank[1]);
 }
 
 static int allocate(struct evaluator *v)
@@ -105,6 +114,12 @@ static int allocate(struct evaluator *v)
     if (!v->pixels || !v->logits || !v->correct)
         return ERR_NOMEM;
     TRY(exec_new(v->g, EXEC_INFER, v->batch, NULL, 0, &v->infer));
+    if (v->n_types > 0) {
+        v->bytes = mem_array(2 * floats, sizeof *v->bytes);
+        v->codes = mem_array(batch, sizeof *v->codes);
+        if (!v->bytes || !v->codes)
+            return ERR_NOMEM;
+    }
     if (v->opt->n_attack == 0)
         return 0;
     v->chosen = mem_aligned(floats, sizeof *v->chosen);
@@ -127,7 +142,13 @@ static int evaluator_init(struct evaluator *v, struct graph *g, const struct dat
     v->batch = min64(opt->batch > 0 ? opt->batch : EVAL_BATCH, v->n);
     v->elems = shape_elems(&g->value[g->input].shape);
     v->k = shape_elems(&g->value[g->output].shape);
-    v->all = total_cost(opt, v->n);
+    if (opt->corruptions != NULL) {
+        TRY(eval_corruption_types(opt->corruptions, v->types, &v->n_types));
+        v->severities = opt->severities != 0 ? opt->severities : (1 << CORRUPT_SEVERITIES) - 1;
+    }
+    if (v->n_types > 0 && d->channels != 3)
+        return fail(ERR_ARG, "corruptions work on 3 channels, %s has %d", d->source, d->channels);
+    v->all = total_cost(v);
     return allocate(v);
 }
 
@@ -207,6 +228,94 @@ static int run_attack(struct evaluator *v, int bank, struct eval_attack *a)
     return 0;
 }
 
+/* ---- corruptions ----------------------------------------------------------------------------- */
+
+static int parse_types(char *list, enum corrupt_type types[CORRUPT_N], int32_t *n)
+{
+    for (char *next, *word = list; word != NULL; word = next) {
+        if ((next = strchr(word, ',')) != NULL)
+            *next++ = '\0';
+        if (*n == CORRUPT_N)
+            return fail(ERR_ARG, "corruptions: more than %d in the list", CORRUPT_N);
+        TRY(corrupt_parse(word, &types[*n]));
+        if (!corrupt_is_supported(types[*n]))
+            return fail(ERR_ARG, "corruptions: '%s' is not in this version", word);
+        ++*n;
+    }
+    return 0;
+}
+
+int eval_corruption_types(const char *list, enum corrupt_type types[CORRUPT_N], int32_t *n)
+{
+    *n = 0;
+    if (list != NULL && strcmp(list, "all") != 0) {
+        char *copy = mem_strdup(list);
+        int rc = copy != NULL ? parse_types(copy, types, n) : ERR_NOMEM;
+        mem_free(copy);
+        return rc;
+    }
+    for (int t = 0; t < CORRUPT_N_STANDARD; t++)
+        if (corrupt_is_supported((enum corrupt_type)t))
+            types[(*n)++] = (enum corrupt_type)t;
+    return 0;
+}
+
+static int corrupt_image(struct evaluator *v, enum corrupt_type type, int severity, int64_t first,
+                         int64_t j)
+{
+    const uint32_t kind = (uint32_t)type * 8 + (uint32_t)severity;
+    struct rng r = rng_at(v->opt->seed, RNG_CORRUPT, kind, (uint64_t)(first + j));
+    uint8_t *from = v->bytes + 2 * j * v->elems, *to = from + v->elems;
+    float *pixels = v->pixels + j * v->elems;
+
+    data_image_u8(v->d, first + j, from);
+    TRY(corrupt_apply(type, severity, from, v->d->height, v->d->width, &r, to));
+    for (int64_t i = 0; i < v->elems; i++)
+        pixels[i] = (float)to[i] / 255;
+    return 0;
+}
+
+static int run_severity(struct evaluator *v, int bank, enum corrupt_type type, int severity,
+                        struct eval_score *s)
+{
+    s->n = v->n;
+    for (int64_t i = 0; i < v->n; i += v->batch) {
+        const int64_t m = min64(v->batch, v->n - i);
+#pragma omp parallel for schedule(static)
+        for (int64_t j = 0; j < m; j++)
+            v->codes[j] = corrupt_image(v, type, severity, i, j);
+        for (int64_t j = 0; j < m; j++)
+            if (v->codes[j] < 0)
+                return fail(v->codes[j], "corruption '%s' refused an image of %dx%d pixels",
+                            corrupt_name(type), v->d->width, v->d->height);
+        TRY(exec_infer(v->infer, v->pixels, m, bank, v->logits));
+        s->correct += loss_correct(v->logits, v->d->labels + i, m, v->k);
+        TRY(report(v, m));
+    }
+    score_finish(s);
+    return 0;
+}
+
+static int run_corruptions(struct evaluator *v, struct eval_branch *b)
+{
+    int64_t runs = 0;
+    double sum = 0;
+
+    for (int32_t t = 0; t < v->n_types; t++) {
+        struct eval_corruption *c = &b->corruption[b->n_corruption++];
+        c->type = corrupt_name(v->types[t]);
+        for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
+            if (!(v->severities >> (s - 1) & 1))
+                continue;
+            TRY(run_severity(v, b->bank, v->types[t], s, &c->score[s - 1]));
+            sum += c->score[s - 1].accuracy;
+            runs++;
+        }
+    }
+    b->corruption_mean = runs > 0 ? sum / (double)runs : 0;
+    return 0;
+}
+
 static int run_branch(struct evaluator *v, struct eval_branch *b)
 {
     TRY(run_clean(v, b));
@@ -216,7 +325,7 @@ static int run_branch(struct evaluator *v, struct eval_branch *b)
         snprintf(a->name, sizeof a->name, "pgd-%d", (int)a->pgd.steps);
         TRY(run_attack(v, b->bank, a));
     }
-    return 0;
+    return run_corruptions(v, b);
 }
 
 static int check_options(const struct graph *g, const struct dataset *d,
