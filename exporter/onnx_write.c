@@ -265,8 +265,6 @@ static void write_operands(struct onnx_writer *w, const struct node *n)
 static bool skips_attr(struct onnx_writer *w, const struct node *n, const struct attr *a,
                        const int64_t *v)
 {
-    if (n->op == &op_max_pool)
-        return strcmp(a->name, "count_include_pad") == 0;
     if (n->op != &op_average_pool || strcmp(a->name, "dilations") != 0 ||
         w->opset >= OPSET_POOL_DILATIONS)
         return false;
@@ -517,22 +515,6 @@ static Onnx__ModelProto *new_model(struct onnx_writer *w)
 
 /* ---- the graph as it is written ------------------------------------------------------------ */
 
-/* Everything that reads y reads x instead, and the node between them goes. An output of the graph
- * keeps its name. */
-static void bypass(struct graph *g, int32_t node)
-{
-    value_id x = g->node[node].in[0], y = g->node[node].out[0];
-
-    if (g->output == y) {
-        const char *name = g->value[y].name;
-
-        g->value[y].name = g->value[x].name;
-        g->value[x].name = name;
-    }
-    graph_replace_uses(g, y, x, node);
-    graph_remove_node(g, node);
-}
-
 /* None kept: no node. All kept: a Relu. */
 static int resolve_masks(struct graph *g)
 {
@@ -552,7 +534,8 @@ static int resolve_masks(struct graph *g)
             n->in[1] = NO_VALUE;
             n->p = (union op_params){0};
         } else if (kept == 0) {
-            bypass(g, i);
+            graph_replace_uses(g, n->out[0], n->in[0], i);
+            graph_remove_node(g, i);
         }
     }
     return 0;
@@ -589,18 +572,26 @@ static int make_written_graph(const struct graph *g, const struct export_options
 {
     bool private = is_for_private_inference(opt);
     struct graph *c = NULL;
+    const char *name;
     int rc;
 
     if ((rc = graph_clone(g, &c)) < 0 ||
         (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
         (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
         (rc = pass_prune(c)) < 0 || (rc = mask_check_form(c, opt->form)) < 0 ||
-        (rc = graph_verify(c)) < 0) {
-        graph_free(c);
-        return rc;
+        (rc = graph_verify(c)) < 0)
+        goto out;
+    /* The node that made the output may be gone; the output keeps its name. */
+    if ((name = arena_strdup(c->arena, g->value[g->output].name)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
     }
+    c->value[c->output].name = name;
     *out = c;
-    return 0;
+    c = NULL;
+out:
+    graph_free(c);
+    return rc;
 }
 
 /* ---- packing ------------------------------------------------------------------------------- */
