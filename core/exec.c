@@ -5,7 +5,7 @@
  *
  * Sizes of blocks follow rules of the shapes only, so results never depend on the machine:
  *   evaluation   as many images as make the largest activation BLOCK_FLOATS, 1 ... BLOCK_MAX
- *   training     TRAIN_BLOCKS blocks a batch; parameter gradients use fewer where the weights are
+ *   training     TRAIN_BLOCKS blocks a batch, taken by whichever thread is free; parameter gradients use fewer where the weights are
  *                large, so that their partial sums stay below PARTIAL_FLOATS
  *
  * Limits: one input, one output; activations of rank 4 are stored [n][h][w][c].
@@ -575,7 +575,7 @@ static void batch_stats(struct exec *e, int32_t n, bool update)
     const size_t size = x->op->stats_size(e->g, x);
 
     memset(e->stat_partial, 0, size * TRAIN_BLOCKS * sizeof *e->stat_partial);
-#pragma omp parallel for schedule(static) num_threads(train_threads(e))
+#pragma omp parallel for schedule(dynamic) num_threads(train_threads(e))
     for (int32_t b = 0; b < TRAIN_BLOCKS; b++) {
         const struct window w = train_window(e, b, TRAIN_BLOCKS);
         const struct op_call c = make_call(e, &w, n);
@@ -593,7 +593,7 @@ static void node_forward(struct exec *e, int32_t n, bool update)
 
     if ((e->g->node[n].op->flags & OP_BATCH_STATS) && !e->g->node[n].frozen)
         batch_stats(e, n, update);
-#pragma omp parallel for schedule(static) num_threads(train_threads(e))
+#pragma omp parallel for schedule(dynamic) num_threads(train_threads(e))
     for (int32_t b = 0; b < TRAIN_BLOCKS; b++) {
         const struct window w = train_window(e, b, TRAIN_BLOCKS);
         const struct op_call c = make_call(e, &w, n);
@@ -613,7 +613,7 @@ int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank,
     e->n_train = n;
     e->bank_train = bank;
     prepare(e, bank);
-#pragma omp parallel for schedule(static) num_threads(train_threads(e))
+#pragma omp parallel for schedule(dynamic) num_threads(train_threads(e))
     for (int32_t b = 0; b < TRAIN_BLOCKS; b++) {
         const struct window w = train_window(e, b, TRAIN_BLOCKS);
 
@@ -652,7 +652,7 @@ static void param_gradients(struct exec *e, int32_t n)
     const int64_t size = node_params(e->g, x);
     const int32_t blocks = partial_blocks(e->g, x);
 
-#pragma omp parallel for schedule(static) num_threads(train_threads(e))
+#pragma omp parallel for schedule(dynamic) num_threads(train_threads(e))
     for (int32_t b = 0; b < blocks; b++) {
         const struct window w = train_window(e, b, blocks);
         struct op_call c;
@@ -708,7 +708,7 @@ static void node_backward(struct exec *e, int32_t n, float *dparams, float *dmas
         add_param_sum(e, x, dparams, dmasks);
     }
     const double middle = cpu_seconds();
-#pragma omp parallel for schedule(static) num_threads(train_threads(e))
+#pragma omp parallel for schedule(dynamic) num_threads(train_threads(e))
     for (int32_t b = 0; b < TRAIN_BLOCKS; b++) {
         const struct window w = train_window(e, b, TRAIN_BLOCKS);
         struct op_call c;

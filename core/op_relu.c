@@ -39,12 +39,18 @@ static void relu_grad_input(const struct op_call *k)
         return;
     if (k->add[0]) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            dx[i] += y[i] > 0 ? dy[i] : 0;
+        for (int64_t i = 0; i < n; i++) {
+            const float d = dy[i]; /* read in any case, so that the choice needs no branch */
+
+            dx[i] += y[i] > 0 ? d : 0;
+        }
     } else {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = y[i] > 0 ? dy[i] : 0;
+        for (int64_t i = 0; i < n; i++) {
+            const float d = dy[i];
+
+            dx[i] = y[i] > 0 ? d : 0;
+        }
     }
 }
 
