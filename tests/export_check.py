@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Check the files of tests/test_export.c with onnx and onnxruntime.
+
+FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and gather
+and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx with plain
+ReLUs, and almost.onnx where each loses one position. Every file must pass the full checker; all logits
+must agree; where and gather must agree bit by bit; almost.onnx with its masks set to ones must equal
+full.onnx bit by bit. Prints one line; exit status 1 and the file's name at the first failure.
+"""
+import os
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import shape_inference
+
+
+def run(model, x, optimize=False):
+    """Logits of a model; image by image where its batch is fixed to 1."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options,
+                                   providers=["CPUExecutionProvider"])
+    step = len(x) if isinstance(session.get_inputs()[0].shape[0], str) else 1
+    return np.concatenate([session.run(None, {"input": x[i:i + step]})[0]
+                           for i in range(0, len(x), step)])
+
+
+def each(model, x):
+    """The same image by image, so that sums have the same order as with a fixed batch."""
+    return np.concatenate([run(model, x[i:i + 1]) for i in range(len(x))])
+
+
+def all_true(model):
+    """The model with every boolean mask set to ones."""
+    for t in model.graph.initializer:
+        if t.data_type == onnx.TensorProto.BOOL:
+            t.raw_data = b"\1" * len(t.raw_data)
+    return model
+
+
+def require(condition, name, what):
+    if not condition:
+        sys.exit(f"{name}: {what}")
+
+
+def main():
+    folder = sys.argv[1]
+    x = np.load(f"{folder}/input.npy")
+    want = np.load(f"{folder}/logits.npy")
+    limit = 1e-4 * np.abs(want).max()
+    worst, n = 0.0, 0
+    models = {}
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith(".onnx"):
+            continue
+        model = onnx.load(f"{folder}/{name}")
+        onnx.checker.check_model(model, full_check=True)
+        shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        models[name] = model
+        if name in ("full.onnx", "almost.onnx"):
+            continue
+        for optimize in False, True:
+            diff = np.abs(run(model, x, optimize) - want).max()
+            require(diff <= limit, name, f"logits differ by {diff}, allowed {limit}")
+            worst = max(worst, float(diff))
+        n += 1
+    for opset in range(13, 22):
+        a = each(models[f"where_{opset}_folded.onnx"], x)
+        b = each(models[f"gather_{opset}_folded.onnx"], x)
+        require(np.array_equal(a.view(np.uint32), b.view(np.uint32)), f"gather_{opset}",
+                "is not bit-equal to the where form")
+    full, almost = models["full.onnx"], all_true(models["almost.onnx"])
+    require(sum(node.op_type == "Where" for node in almost.graph.node) == 7, "almost.onnx",
+            "should hold seven masks")
+    require(np.array_equal(run(full, x).view(np.uint32), run(almost, x).view(np.uint32)),
+            "almost.onnx", "with masks of ones is not bit-equal to plain ReLUs")
+    print(f"export_check: {n} files, largest difference {worst:.3g} of {np.abs(want).max():.3g}")
+
+
+if __name__ == "__main__":
+    main()
