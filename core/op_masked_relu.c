@@ -82,29 +82,41 @@ static void masked_relu_forward(const struct op_call *k)
 static void hard_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dx[i] = ((m[i] <= 0.5F) | (y[i] > 0)) ? dy[i] : 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] = ((m[i] <= 0.5F) | (y[i] > 0)) ? d : 0;
+    }
 }
 
 static void hard_grad_add(float *dx, const float *dy, const float *y, const float *m, int64_t n)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dx[i] += ((m[i] <= 0.5F) | (y[i] > 0)) ? dy[i] : 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] += ((m[i] <= 0.5F) | (y[i] > 0)) ? d : 0;
+    }
 }
 
 static void soft_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dx[i] = y[i] > 0 ? dy[i] : (1 - m[i]) * dy[i];
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] = y[i] > 0 ? d : (1 - m[i]) * d;
+    }
 }
 
 static void soft_grad_add(float *dx, const float *dy, const float *y, const float *m, int64_t n)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dx[i] += y[i] > 0 ? dy[i] : (1 - m[i]) * dy[i];
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] += y[i] > 0 ? d : (1 - m[i]) * d;
+    }
 }
 
 static void masked_relu_grad_input(const struct op_call *k)
