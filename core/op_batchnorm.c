@@ -219,6 +219,8 @@ static void batchnorm_stats_done(struct graph *g, const struct node *node, int b
         }
     }
     stats[2 * n] = (float)count;
+    if (update)
+        graph_touch(g); /* evaluation mode has packed the old statistics */
 }
 
 /* Sums over rows, in double: dgamma[c] = sum dy (x - mean) (without inv), dbeta[c] = sum dy. */
