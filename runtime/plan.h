@@ -33,32 +33,33 @@
 #define PLAN_MAX_FILE ((size_t)256 << 20)
 #define PLAN_MAX_TENSORS 16384
 #define PLAN_MAX_ELEMENTS ((int64_t)1 << 26) /* of one tensor: 8 bytes each */
+#define PLAN_MAX_TOTAL ((int64_t)1 << 29)    /* elements of all tensors together */
 #define PLAN_MAX_CHANNELS 16                 /* of the input */
-#define PLAN_MAX_WINDOW 65535  /* terms of one sum: 2^22 * 2^15 * K < 2^53, exact in doubles */
+#define PLAN_MAX_WINDOW 65535 /* terms of one sum: 2^22 * 2^15 * K < 2^53, exact in doubles */
 #define PLAN_MIN_SCALE 8
 #define PLAN_MAX_SCALE 14
 #define PLAN_MAX_WEIGHT_SCALE 30
-#define PLAN_VALUE_BITS 62     /* scale + max_log2 of every tensor stays below: no wrap */
-#define PLAN_MARGIN_BITS 2     /* between the calibrated maximum and a comparison's range */
+#define PLAN_VALUE_BITS 62 /* scale + max_log2 of every tensor stays below: no wrap */
+#define PLAN_MARGIN_BITS 2 /* between the calibrated maximum and a comparison's range */
 #define PLAN_MIN_WIDTH 21
 #define PLAN_MAX_WIDTH 61
 
 enum plan_kind { /* order of enum StepKind of pi.proto */
-    PLAN_CONV = 1,
-    PLAN_GEMM,
-    PLAN_ADD,
-    PLAN_RELU,
-    PLAN_SUM_POOL,
-    PLAN_MAX_POOL,
-    PLAN_PAD,
-    PLAN_SLICE,
-    PLAN_FLATTEN,
+                 PLAN_CONV = 1,
+                 PLAN_GEMM,
+                 PLAN_ADD,
+                 PLAN_RELU,
+                 PLAN_SUM_POOL,
+                 PLAN_MAX_POOL,
+                 PLAN_PAD,
+                 PLAN_SLICE,
+                 PLAN_FLATTEN,
 };
 
 struct plan_tensor {
-    int32_t rank;   /* 3: [C,H,W], 1: [K] */
-    int64_t dim[3]; /* 1 beyond the rank */
-    int64_t count;  /* product */
+    int32_t rank;            /* 3: [C,H,W], 1: [K] */
+    int64_t dim[3];          /* 1 beyond the rank */
+    int64_t count;           /* product */
     int32_t scale, max_log2; /* bits behind the point; calibrated |x| <= 2^max_log2 */
 };
 struct plan_linear { /* conv: weights [O,C/group,KH,KW]; gemm: [O,K], kernel 1x1 on [K,1,1] */
@@ -117,7 +118,7 @@ struct plan { /* plan_check() states the invariant */
     int32_t scale, failure_log2;
     struct plan_tensor *tensor; /* 0 is the input */
     int32_t n_tensor;
-    struct plan_step *step;     /* the last one makes the output */
+    struct plan_step *step; /* the last one makes the output */
     int32_t n_step;
     int64_t relus, relus_kept, macs;
     int32_t relu_layers, linear_layers;
@@ -158,8 +159,8 @@ int plan_complete(struct plan *p) MUST_CHECK;
 /*
  * Every rule of a valid description; ERR_FORMAT, ERR_LIMIT or ERR_UNSUPPORTED name step or tensor:
  * - counts and sizes within the limits above, no product overflows;
- * - operands come from earlier steps, every tensor but the input is made exactly once, the last
- *   step makes the only rank-1 result, every other tensor is read;
+ * - operands come from earlier steps, every tensor but the input is made exactly once; the last
+ *   step makes the output, which has rank 1; every other tensor is read;
  * - shapes follow from the attributes; scales follow from shifts; activations have scale f;
  * - kept positions increase, lie inside the layer and are as many as stated;
  * - comparisons have m = 4q+1 bits and cover the calibrated maximum with PLAN_MARGIN_BITS;
@@ -176,8 +177,7 @@ int plan_read(const char *path, struct plan **out) MUST_CHECK;
 int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what,
                     struct plan **out) MUST_CHECK;
 /* ERR_VERIFY if the file is not the one that p commits to. */
-int plan_weights_read(const struct plan *p, const char *path,
-                      struct plan_weights **out) MUST_CHECK;
+int plan_weights_read(const struct plan *p, const char *path, struct plan_weights **out) MUST_CHECK;
 /* Checks, writes the weights (mode 0600), puts their hash into p->commitment, then writes p. Both
  * atomically. */
 int plan_write(struct plan *p, const struct plan_weights *w, const char *path,

@@ -1,0 +1,143 @@
+/*
+ * The cost formulas of private inference (cost.h).
+ *
+ * gc, per comparison of m bits. Online: m labels of 16 bytes, two 8-byte ciphertexts, one 8-byte
+ * answer. Offline: m-1 gates of 32 bytes; m correlated OTs for the labels, 31 bits of extension and
+ * 1 bit of correction each; one OT and one 8-byte message for the multiplexer, padded to 17.
+ *
+ * ot, q = (m-1)/4 digits of radix 16. Leaf: 32 bits a digit, 16 for the lowest. Merging q leaves
+ * takes q-1 ANDs for "less" and q-1-levels for "equal", 2 bits a party each. Multiplexer and
+ * re-share: 64+1 bits there, 1+64 back. Random OTs: 4 a digit, 2 an AND, 2 for the multiplexer, 31
+ * bits each; 4 bits of choice a digit and one 8-byte message more.
+ */
+#include "runtime/cost.h"
+
+#include <math.h>
+
+#define SECONDS_PER_MAC_ONLINE 0.225e-9 /* three limb products in doubles, one core, estimate */
+#define SECONDS_PER_MAC_OFFLINE 0.7e-9  /* 64-bit integer product of the client, estimate */
+#define RING_BYTES 8
+
+static const struct {
+    const char *name;
+    double online_s, offline_s; /* CPU per comparison */
+} backends[COST_BACKENDS] = {
+    [COST_GC] = {"gc", 0.75e-6, 1.6e-6},
+    [COST_OT] = {"ot", 0.05e-6, 0.6e-6},
+    [COST_DELPHI_GC] = {"delphi-gc", 26.5e-6, 30.5e-6},
+};
+
+const char *cost_backend_name(enum cost_backend b)
+{
+    return backends[b].name;
+}
+
+const struct cost_link *cost_links(void)
+{
+    static const struct cost_link links[] = {
+        {"lan", 3e9, 0.3e-3}, {"wan", 400e6, 40e-3}, {NULL, 0, 0}};
+
+    return links;
+}
+
+static int32_t ot_levels(int32_t digits)
+{
+    int32_t levels = 0;
+
+    while ((1 << levels) < digits)
+        levels++;
+    return levels;
+}
+
+static int32_t ot_ands(int32_t digits)
+{
+    return 2 * (digits - 1) - ot_levels(digits);
+}
+
+int64_t cost_online_bytes(enum cost_backend b, int32_t m)
+{
+    int32_t q = (m - 1) / 4;
+
+    switch (b) {
+    case COST_GC:
+        return 16 * m + 24;
+    case COST_OT:
+        return (32 * (q - 1) + 16 + 4 * ot_ands(q) + 130 + 7) / 8;
+    default:
+        return 1193;
+    }
+}
+
+int64_t cost_offline_bytes(enum cost_backend b, int32_t m)
+{
+    int32_t q = (m - 1) / 4;
+
+    switch (b) {
+    case COST_GC:
+        return 32 * (m - 1) + 4 * m + 17;
+    case COST_OT:
+        return (31 * (4 * q + 2 * ot_ands(q) + 2) + 4 * q + 7) / 8 + 8;
+    default:
+        return 19088;
+    }
+}
+
+int32_t cost_flips(enum cost_backend b, int32_t m)
+{
+    return b == COST_OT ? 3 + ot_levels((m - 1) / 4) : 2;
+}
+
+/* One batch of `count` comparisons, `batches` times one after another. */
+static void add_comparisons(struct plan_cost *c, enum cost_backend b, int64_t count, int32_t m,
+                            int32_t batches)
+{
+    if (count == 0)
+        return;
+    c->online_bytes += (uint64_t)(count * cost_online_bytes(b, m));
+    c->offline_relu_bytes += (uint64_t)(count * cost_offline_bytes(b, m));
+    c->online_flips += (uint32_t)(batches * cost_flips(b, m));
+    c->online_seconds += (double)count * backends[b].online_s;
+    c->offline_relu_seconds += (double)count * backends[b].offline_s;
+}
+
+static void add_step(struct plan_cost *c, const struct plan *p, const struct plan_step *s,
+                     enum cost_backend b, double rtt)
+{
+    const struct plan_tensor *in = &p->tensor[s->in[0]], *out = &p->tensor[s->out];
+    int64_t window;
+    int32_t rounds = 0;
+
+    switch (s->kind) {
+    case PLAN_RELU:
+        add_comparisons(c, b, s->u.relu.kept, s->u.relu.width, 1);
+        break;
+    case PLAN_MAX_POOL:
+        window = s->u.pool.kernel[0] * s->u.pool.kernel[1];
+        while (((int64_t)1 << rounds) < window)
+            rounds++;
+        add_comparisons(c, b, (window - 1) * out->count, s->u.pool.width, rounds);
+        break;
+    case PLAN_CONV:
+    case PLAN_GEMM: /* delta up, c down; the layers follow one another */
+        c->offline_linear_bytes += (uint64_t)(RING_BYTES * (in->count + out->count));
+        c->offline_linear_seconds += rtt;
+        break;
+    default:
+        break;
+    }
+}
+
+void cost_estimate(const struct plan *p, enum cost_backend b, const struct cost_link *link,
+                   struct plan_cost *out)
+{
+    struct plan_cost c = {.backend = backends[b].name, .link = link->name};
+
+    for (int32_t i = 0; i < p->n_step; i++)
+        add_step(&c, p, &p->step[i], b, link->rtt);
+    c.online_seconds += (double)p->macs * SECONDS_PER_MAC_ONLINE + c.online_flips * link->rtt / 2 +
+                        (double)c.online_bytes * 8 / link->bits_per_second;
+    c.offline_relu_seconds += (double)c.offline_relu_bytes * 8 / link->bits_per_second;
+    c.offline_linear_seconds += (double)p->macs * SECONDS_PER_MAC_OFFLINE +
+                                (double)c.offline_linear_bytes * 8 / link->bits_per_second;
+    *out = c;
+}
