@@ -1,0 +1,50 @@
+#ifndef RUNTIME_PI_H
+#define RUNTIME_PI_H
+/*
+ * The private-inference library: runs a description.
+ *
+ *     struct pi_model *m = NULL;
+ *     if ((rc = pi_open("model.pi", "model.pi.weights", PI_FIXED, &m)) < 0 ||
+ *         (rc = pi_run(m, PI_PIXELS, pixels, n, logits)) < 0)
+ *         goto out;
+ *     out:
+ *         pi_close(m);
+ *
+ * Modes: PI_FLOAT runs the program on real numbers (weights divided by their scale, nothing
+ * truncated); PI_FIXED runs it in Z_2^64, bit for bit the same on every machine and for any number
+ * of threads. Images are independent; threads take blocks of them (cpu_threads()).
+ */
+#include "runtime/plan.h"
+
+enum pi_mode { PI_FLOAT, PI_FIXED };
+/* How images come, always whole: [n,C,H,W] unless said otherwise.
+ *
+ * An input number x becomes rint(x * 2^f), ties to even, where for pixels
+ * x = ((double)pixel - mean[c]) / std[c], pixel = (double)(p - low) / (high - low) for a byte p: IEEE
+ * doubles, one rounding an operation, so that every machine gives the same integer. */
+enum pi_input {
+    PI_U8_NCHW,    /* uint8_t */
+    PI_U8_NHWC,    /* uint8_t, [n,H,W,C] */
+    PI_PIXELS,     /* float in [0,1], before normalisation */
+    PI_NORMALIZED, /* float, after normalisation */
+};
+
+struct pi_model;
+/* Reads, checks and prepares both files. */
+int pi_open(const char *plan_path, const char *weights_path, enum pi_mode mode,
+            struct pi_model **out) MUST_CHECK;
+/* The same from memory; borrows both until pi_close. */
+int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode mode,
+               struct pi_model **out) MUST_CHECK;
+void pi_close(struct pi_model *m); /* wipes what depends on weights; NULL is fine */
+const struct plan *pi_plan(const struct pi_model *m);
+int64_t pi_classes(const struct pi_model *m);
+
+/* logits [n, classes]. ERR_DATA for a number that is not finite or outside the stated input range
+ * (2^max_log2 of tensor 0). */
+int pi_run(struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
+           float *logits) MUST_CHECK;
+/* PI_FIXED only, for tests and comparisons: the integers before division by 2^f. */
+int pi_run_fixed(struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
+                 int64_t *logits) MUST_CHECK;
+#endif
