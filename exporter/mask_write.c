@@ -42,8 +42,29 @@ int64_t mask_kept(const struct graph *g, const struct node *site, int64_t *total
     return kept;
 }
 
+/* The channel of the first position that differs from the others of its channel, -1 if none. */
+static int64_t mixed_channel(const struct value *mask)
+{
+    int64_t n = shape_elems(&mask->shape), per_channel = n / mask->shape.dim[0];
+
+    for (int64_t i = 0; i < n; i++)
+        if (is_kept(mask, i) != is_kept(mask, i - i % per_channel))
+            return i / per_channel;
+    return -1;
+}
+
 int mask_check_form(const struct graph *g, enum mask_form form)
 {
+    for (int32_t i = 0; i < g->n_node && form == MASK_CHANNEL; i++) {
+        const struct node *n = &g->node[i];
+        int64_t channel = n->op == &op_masked_relu ? mixed_channel(mask_of(g, n)) : -1;
+
+        if (channel >= 0)
+            return fail(ERR_ARG,
+                        "node '%s': its mask keeps a part of channel %lld, the channel form keeps "
+                        "whole channels. Hint: use where, prelu or gather",
+                        n->name, (long long)channel);
+    }
     if (form == MASK_CHANNEL)
         return fail(ERR_UNSUPPORTED,
                     "graph '%s': the channel form is not in this version. Hint: use where, prelu "
