@@ -1,0 +1,437 @@
+/*
+ * Older and alternative forms of an operator -> the one form that the graph knows. This file holds
+ * what all of them share, the element-wise operators, and the refusal of those linnet lacks; the
+ * layers with weights are in canon_layers.c, what only moves numbers is in canon_shapes.c.
+ *
+ * A form is chosen by what is there (attribute or input), not by the opset: exporters mix them. Only
+ * where a default changed with the opset is the opset asked.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "onnx.pb-c.h"
+
+#include "importer/import.h"
+
+/* ---- operands ---------------------------------------------------------------------------------- */
+
+bool canon_has(const struct call *c, int32_t i)
+{
+    return i < c->n_in && c->in[i] != NULL;
+}
+
+static int missing(struct import *im, int32_t i)
+{
+    return report_problem(im, "E1209", "", "input %d is missing %s", i, im->at);
+}
+
+/* y = x W, once it is known that no bias follows. */
+static int materialise_product(struct import *im, struct entry *e)
+{
+    const struct product *p = e->product;
+    value_id in[3] = {p->x, NO_VALUE, NO_VALUE};
+
+    TRY(canon_value(im, p->weight, VALUE_PARAM, &in[1]));
+    TRY(graph_add_node(im->g, &op_gemm, p->node, in, 3, NULL, e->name, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
+}
+
+int canon_entry_act(struct import *im, struct entry *e, value_id *out)
+{
+    if (e->kind == ENTRY_PRODUCT)
+        TRY(materialise_product(im, e));
+    if (e->kind == ENTRY_SELECTION)
+        TRY(mask_materialise(im, e));
+    if (e->kind != ENTRY_ACT)
+        return report_problem(im, "E1207", "", "'%s' is a constant, but only activations may stand "
+                              "there %s", e->name, im->at);
+    *out = e->act;
+    return 0;
+}
+
+int canon_act(struct import *im, int32_t i, value_id *out)
+{
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    return canon_entry_act(im, im->call->in[i], out);
+}
+
+int canon_constant(struct import *im, int32_t i, struct constant **out)
+{
+    struct entry *e;
+    int rc;
+
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    e = im->call->in[i];
+    if (e->kind != ENTRY_CONSTANT)
+        return report_problem(im, "E1207", "", "input %d, '%s', must be a constant %s", i, e->name,
+                              im->at);
+    if ((rc = constant_read(im, e->constant)) < 0) {
+        e->kind = ENTRY_BAD; /* report it once */
+        return rc;
+    }
+    *out = e->constant;
+    return 0;
+}
+
+int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap, int32_t *n)
+{
+    struct constant *c;
+
+    TRY(canon_constant(im, i, &c));
+    if (c->i == NULL || c->shape.rank > 1 || c->count > cap)
+        return report_problem(im, "E1207", "", "input %d, '%s', must be at most %d integers %s", i,
+                              im->call->in[i]->name, cap, im->at);
+    for (int64_t k = 0; k < c->count; k++) {
+        bool is_batch = c->batch != NULL && c->batch[k];
+
+        if (is_batch && batch == NULL)
+            return report_problem(im, "E1304", "export the model with a free batch dimension",
+                                  "%s needs the number of images as a fixed number %s",
+                                  im->call->type, im->at);
+        out[k] = c->i[k];
+        if (batch != NULL)
+            batch[k] = is_batch;
+    }
+    *n = (int32_t)c->count;
+    return 0;
+}
+
+int canon_value(struct import *im, struct constant *c, enum value_kind kind, value_id *out)
+{
+    TRY(constant_read(im, c));
+    if (c->f == NULL)
+        return report_problem(im, "E1302", "", "'%s' holds integers, should be float %s", c->name,
+                              im->at);
+    if (c->count == 0)
+        return report_problem(im, "E1303", "", "'%s' is empty %s", c->name, im->at);
+    for (int64_t k = 0; k < c->count; k++)
+        if (!isfinite(c->f[k]))
+            return report_problem(im, "E1602", "the file is damaged, or its training diverged",
+                                  "tensor '%s' holds %s at position %lld %s", c->name,
+                                  isnan(c->f[k]) ? "NaN" : "an infinite number", (long long)k,
+                                  im->at);
+    return graph_add_value(im->g, c->name, kind, &c->shape, c->f, out);
+}
+
+/* ---- results ----------------------------------------------------------------------------------- */
+
+int canon_emit_named(struct import *im, const char *name, const struct op *op, const value_id *in,
+                     int32_t n_in, const union op_params *p)
+{
+    struct entry *e = im->call->out;
+
+    TRY(graph_add_node(im->g, op, name, in, n_in, p, e->name, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
+}
+
+int canon_emit(struct import *im, const struct op *op, const value_id *in, int32_t n_in,
+               const union op_params *p)
+{
+    return canon_emit_named(im, im->call->name, op, in, n_in, p);
+}
+
+int canon_alias(struct import *im, const struct entry *e)
+{
+    struct entry *out = im->call->out;
+
+    out->kind = e->kind;
+    out->constant = e->constant;
+    out->act = e->act;
+    out->selection = e->selection;
+    out->product = e->product;
+    return 0;
+}
+
+void canon_freeze(struct import *im)
+{
+    im->g->node[im->g->n_node - 1].frozen = true;
+}
+
+bool canon_at_input(const struct import *im, value_id x)
+{
+    const int32_t producer = im->g->value[x].producer;
+
+    return x == im->g->input || (producer >= 0 && im->g->node[producer].frozen);
+}
+
+/* The same as input 0, which becomes an activation if it is pending. */
+static int pass_through(struct import *im)
+{
+    value_id x;
+
+    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
+        return canon_alias(im, im->call->in[0]);
+    TRY(canon_act(im, 0, &x));
+    return canon_alias(im, im->call->in[0]);
+}
+
+/* ---- element-wise ------------------------------------------------------------------------------ */
+
+static int canon_identity(struct import *im)
+{
+    TRY(attrs_only(im, ""));
+    return pass_through(im);
+}
+
+static int canon_dropout(struct import *im)
+{
+    struct constant *training;
+
+    TRY(attrs_only(im, "ratio,seed"));
+    if (canon_has(im->call, 2)) {
+        TRY(canon_constant(im, 2, &training));
+        if (training->i != NULL && training->count == 1 && training->i[0] != 0)
+            TRY(report_warning(im, "Dropout in training mode was removed %s", im->at));
+    }
+    return pass_through(im);
+}
+
+static bool is_float_type(int64_t t)
+{
+    return t == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
+}
+
+static int canon_cast(struct import *im)
+{
+    int64_t to;
+
+    TRY(attrs_only(im, "to,saturate,round_mode"));
+    TRY(attrs_int(im, "to", 0, &to));
+    if (!is_float_type(to))
+        return report_problem(im, "E1302", "", "an activation is cast to element type %lld, only "
+                              "floating types are supported %s", (long long)to, im->at);
+    return pass_through(im);
+}
+
+static int canon_relu(struct import *im)
+{
+    value_id x;
+
+    TRY(attrs_only(im, ""));
+    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
+        return mask_relu(im);
+    TRY(canon_act(im, 0, &x));
+    return canon_emit(im, &op_relu, &x, 1, NULL);
+}
+
+/* A bound of Clip: attribute before opset 11, else an optional scalar input. */
+static int clip_bound(struct import *im, const char *name, int32_t i, float dflt, float *out)
+{
+    struct constant *c;
+
+    TRY(attrs_float(im, name, dflt, out));
+    if (!canon_has(im->call, i))
+        return 0;
+    TRY(canon_constant(im, i, &c));
+    if (c->f == NULL || c->count != 1)
+        return report_problem(im, "E1207", "", "input %d, '%s', must be one number %s", i,
+                              im->call->in[i]->name, im->at);
+    *out = c->f[0];
+    return 0;
+}
+
+static int canon_clip(struct import *im)
+{
+    const float huge = 3e38f; /* exporters write FLT_MAX for infinity */
+    float low, high;
+    value_id x;
+
+    TRY(attrs_only(im, "min,max"));
+    TRY(clip_bound(im, "min", 1, -INFINITY, &low));
+    TRY(clip_bound(im, "max", 2, INFINITY, &high));
+    TRY(canon_act(im, 0, &x));
+    if (low == 0 && high >= huge)
+        return canon_emit(im, &op_relu, &x, 1, NULL);
+    if (low <= -huge && high >= huge)
+        return pass_through(im);
+    const int32_t producer = im->g->value[x].producer;
+    const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
+    const bool relu6 = high == 6 && (low == 0 || after_relu);
+
+    TRY(canon_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
+    return report_problem(im, "E1203",
+                          report_text(im, "%sgive a model with Relu instead, or drop node '%s' and "
+                                      "train again", relu6 ? "this is ReLU6; " : "", im->call->name),
+                          "Clip to [%g, %g] %s: only Relu can be masked", (double)low,
+                          (double)high, im->at);
+}
+
+static int canon_softmax(struct import *im)
+{
+    union op_params p;
+    int64_t axis;
+    value_id x;
+
+    TRY(attrs_fill(im, &op_softmax, "", &p));
+    TRY(canon_act(im, 0, &x));
+    TRY(attrs_int(im, "axis", im->opset < 13 ? 1 : -1, &axis));
+    const struct shape *s = &im->g->value[x].shape;
+    if (s->rank != 2 || (axis != 1 && axis != -1))
+        return report_problem(im, "E1206", "", "Softmax along axis %lld of rank %d, only the classes "
+                              "of [N,K] are supported %s", (long long)axis, s->rank, im->at);
+    p.softmax.axis = 1;
+    return canon_emit(im, &op_softmax, &x, 1, &p);
+}
+
+/* The operand of a binary node: an activation, or a constant that becomes a CONST value. */
+static int binary_operand(struct import *im, int32_t i, value_id *out)
+{
+    struct constant *c;
+
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    if (im->call->in[i]->kind != ENTRY_CONSTANT)
+        return canon_act(im, i, out);
+    TRY(canon_constant(im, i, &c));
+    return canon_value(im, c, VALUE_CONST, out);
+}
+
+static bool is_kind(const struct call *c, int32_t i, enum entry_kind kind)
+{
+    return canon_has(c, i) && c->in[i]->kind == kind;
+}
+
+static int emit_binary(struct import *im, const struct op *op, value_id a, value_id b)
+{
+    value_id in[2] = {a, b};
+    const bool left = value_is_activation(&im->g->value[a]);
+    const bool right = value_is_activation(&im->g->value[b]);
+
+    if (!left && (op == &op_add || op == &op_mul))
+        in[0] = b, in[1] = a; /* the activation first */
+    TRY(canon_emit(im, op, in, 2, NULL));
+    if (left != right && canon_at_input(im, left ? a : b))
+        canon_freeze(im);
+    return 0;
+}
+
+static int canon_binary(struct import *im)
+{
+    const struct op *op = op_find(im->call->type);
+    const struct call *c = im->call;
+    bool found = false;
+    value_id a, b;
+
+    TRY(attrs_only(im, ""));
+    for (int32_t i = 0; op == &op_add && i < 2 && !found; i++) {
+        struct constant *bias;
+
+        if (!is_kind(c, i, ENTRY_PRODUCT) || !is_kind(c, 1 - i, ENTRY_CONSTANT))
+            continue;
+        TRY(canon_constant(im, 1 - i, &bias));
+        TRY(canon_product_bias(im, c->in[i], bias, &found));
+    }
+    if (found)
+        return 0;
+    if (is_kind(c, 0, ENTRY_CONSTANT) && is_kind(c, 1, ENTRY_CONSTANT))
+        return canon_unsupported(im);
+    TRY(binary_operand(im, 0, &a));
+    TRY(binary_operand(im, 1, &b));
+    if (op == &op_add)
+        TRY(mask_sum(im, a, b, &found));
+    return found ? 0 : emit_binary(im, op, a, b);
+}
+
+/* Sum(a, b, c, ...) = Add(Add(a, b), c) ...; the last Add has the node's name and output. */
+static int canon_sum(struct import *im)
+{
+    value_id in[2], next;
+
+    TRY(attrs_only(im, ""));
+    if (im->call->n_in == 1)
+        return pass_through(im);
+    TRY(binary_operand(im, 0, &in[0]));
+    for (int32_t i = 1; i < im->call->n_in - 1; i++) {
+        const char *name = report_text(im, "%s_part%d", im->call->name, i);
+        const char *out = report_text(im, "%s_part%d", im->call->out->name, i);
+
+        TRY(binary_operand(im, i, &in[1]));
+        TRY(graph_add_node(im->g, &op_add, name, in, 2, NULL, out, &next));
+        in[0] = next;
+    }
+    TRY(binary_operand(im, im->call->n_in - 1, &in[1]));
+    return emit_binary(im, &op_add, in[0], in[1]);
+}
+
+/* ---- what linnet does not have -------------------------------------------------------------------- */
+
+static const char *const activations[] = {
+    "Celu",   "Elu",      "Erf",  "Gelu",     "HardSigmoid", "HardSwish", "LeakyRelu",
+    "Mish",   "Selu",     "Sigmoid", "Softplus", "Softsign", "Swish",    "Tanh",
+    "ThresholdedRelu",
+};
+
+static bool is_activation_function(const char *type)
+{
+    for (size_t k = 0; k < sizeof activations / sizeof *activations; k++)
+        if (strcmp(activations[k], type) == 0)
+            return true;
+    return false;
+}
+
+static bool is_quantised(const char *type)
+{
+    return strncmp(type, "QLinear", 7) == 0 || strcmp(type, "QuantizeLinear") == 0 ||
+           strcmp(type, "DequantizeLinear") == 0 || strcmp(type, "DynamicQuantizeLinear") == 0 ||
+           strcmp(type, "ConvInteger") == 0 || strcmp(type, "MatMulInteger") == 0;
+}
+
+static bool is_control_flow(const char *type)
+{
+    return strcmp(type, "If") == 0 || strcmp(type, "Loop") == 0 || strcmp(type, "Scan") == 0 ||
+           strcmp(type, "NonZero") == 0 || strncmp(type, "Sequence", 8) == 0 ||
+           strncmp(type, "Optional", 8) == 0;
+}
+
+int canon_unsupported(struct import *im)
+{
+    const char *type = im->call->type;
+
+    if (is_quantised(type))
+        return report_problem(im, "E1204", "give the float model it was made from",
+                              "quantised operator '%s' %s", type, im->at);
+    if (is_control_flow(type))
+        return report_problem(im, "E1202", "export a fixed graph", "control flow or dynamic size "
+                              "'%s' %s", type, im->at);
+    if (is_activation_function(type)) {
+        if (canon_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
+            TRY(canon_alias(im, im->call->in[0]));
+        return report_problem(im, "E1203", "train the model with Relu in its place",
+                              "unsupported operator '%s' %s: only Relu can be masked", type, im->at);
+    }
+    if ((strcmp(type, "ArgMax") == 0 || strcmp(type, "LogSoftmax") == 0) && canon_has(im->call, 0))
+        return report_problem(im, "E1203",
+                              report_text(im, "take its input as the output: --output '%s'",
+                                          im->call->in[0]->name),
+                              "unsupported operator '%s' %s: linnet needs the logits", type, im->at);
+    return report_problem(im, "E1203", "linnet inspect lists the operators of the file",
+                          "unsupported operator '%s' %s", type, im->at);
+}
+
+/* ---- table --------------------------------------------------------------------------------------- */
+
+static const struct canon_row canon_elements[] = {
+    {"Add", canon_binary},         {"Cast", canon_cast},       {"Clip", canon_clip},
+    {"Div", canon_binary},         {"Dropout", canon_dropout}, {"Identity", canon_identity},
+    {"Mul", canon_binary},         {"PRelu", mask_prelu},      {"Relu", canon_relu},
+    {"Softmax", canon_softmax},    {"Sub", canon_binary},      {"Sum", canon_sum},
+    {"Where", mask_where},         {NULL, NULL},
+};
+
+canon_fn *canon_find(const char *type)
+{
+    const struct canon_row *const tables[] = {canon_elements, canon_layers, canon_shapes};
+
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (const struct canon_row *r = tables[t]; r->type != NULL; r++)
+            if (strcmp(r->type, type) == 0)
+                return r->fn;
+    return NULL;
+}

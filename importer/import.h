@@ -1,0 +1,236 @@
+#ifndef IMPORTER_IMPORT_H
+#define IMPORTER_IMPORT_H
+/*
+ * What the files of the importer share. Private: include "onnx.pb-c.h" first, include this from
+ * importer/ only.
+ *
+ * One forward walk over the file's nodes builds the graph in its final form. Every value name of
+ * the file has an entry, which is one of
+ *
+ *     CONSTANT   known numbers: initializers, Constant nodes, folded shape arithmetic
+ *     ACT        a value of the graph
+ *     SELECTION  columns of a [N,K] value, some through a Relu (gather form of a masked ReLU)
+ *     PRODUCT    a MatMul that waits for the Add of its bias
+ *     BAD        something that was reported; nodes that read it are passed over in silence
+ *
+ * so constants are folded, aliases (Identity, Dropout, no-op Reshape) resolved and forms recognised
+ * before a node is made, and all problems of a file are found in one pass.
+ *
+ * Functions return 0 or a negative code; after a code other than ERR_NOMEM a problem was recorded
+ * or err_message() says what failed (the walk makes a problem of it).
+ */
+#include "core/op.h"
+#include "importer/importer.h"
+
+#define IMPORT_MAX_NODES 20000        /* a ResNet-1202 with its constants has about 15 000 */
+#define IMPORT_MAX_NAME 1024          /* bytes of a name */
+#define IMPORT_MAX_PROBLEMS 200       /* kept in a report */
+#define IMPORT_CONSTANTS ((size_t)6 << 30) /* bytes of constants: a file of 2 GiB of float16 */
+#define IMPORT_FOLDED ((int64_t)512 << 20)  /* bytes of all computed constants together */
+#define IMPORT_MAX_DIM ((int64_t)1 << 20)    /* of an activation or an attribute */
+
+struct constant {
+    const char *name;
+    int32_t type;       /* ONNX__TENSOR_PROTO__DATA_TYPE__* of the file */
+    struct shape shape; /* rank 0 for a scalar; dims >= 0 */
+    int64_t count;
+    float *f;       /* floating types */
+    int64_t *i;     /* integer types; bool as 0 and 1 */
+    uint8_t *batch; /* NULL, or a flag per element of i: it is the size of the batch */
+    const Onnx__TensorProto *unread; /* its numbers are still there; NULL once f or i are set */
+};
+
+struct selection { /* column k of the value is column[k] of `base`, through a Relu where relu[k] */
+    value_id base;     /* [N,K] */
+    int64_t n;
+    int64_t *column;
+    uint8_t *relu;
+    const char *node; /* name of the node that made it */
+};
+
+struct product { /* x [N,I] times weight [I,O] */
+    value_id x;
+    struct constant *weight;
+    const char *node;
+};
+
+enum entry_kind {
+    ENTRY_NONE, /* not computed yet */
+    ENTRY_CONSTANT,
+    ENTRY_ACT,
+    ENTRY_SELECTION,
+    ENTRY_PRODUCT,
+    ENTRY_BAD,
+};
+struct entry {
+    const char *name;
+    enum entry_kind kind;
+    int32_t producer; /* node of the file, -1 for initializers and inputs */
+    int32_t uses;     /* by live nodes, and by the output */
+    bool is_initializer;
+    struct constant *constant;
+    value_id act;
+    struct selection *selection;
+    struct product *product;
+};
+
+struct call { /* the node at hand */
+    const Onnx__NodeProto *proto;
+    const char *type, *name;
+    struct entry **in; /* NULL where absent */
+    int32_t n_in;
+    struct entry *out;
+};
+
+struct lost_file { /* external data that was reported already */
+    const char *location;
+    struct lost_file *next;
+};
+
+struct import {
+    const Onnx__ModelProto *model;
+    const Onnx__GraphProto *file;
+    const struct import_options *opt;
+    struct import_report *report;
+    int32_t n_found; /* problems found, also those beyond IMPORT_MAX_PROBLEMS */
+    bool reported;   /* a problem of the node at hand was recorded, now or at another node */
+    int dir_fd;
+    struct arena *arena; /* constants and tables; ends with the import */
+    struct graph *g;
+    struct entry *entry;
+    int32_t n_entry, cap_entry;
+    int32_t *slot; /* hash table of entries, -1 is free */
+    uint32_t n_slot;
+    bool *live; /* per node of the file: the output depends on it */
+    int64_t opset;
+    int64_t batch;         /* the file's fixed batch, 0 if it is symbolic */
+    const char *at;        /* "(node 'x', opset 17)", "" outside of nodes */
+    const struct call *call; /* NULL outside of nodes */
+    struct entry *output;
+    struct lost_file *lost;
+    int64_t folded; /* bytes of computed constants */
+    int32_t n_half, n_double; /* tensors that were converted to float32 */
+};
+
+/* importer.c: the entry of a name, NULL if there is none */
+struct entry *import_find(const struct import *im, const char *name);
+
+/* ---- report.c: everything that is wrong with a file ------------------------------------------- */
+
+int report_init(struct import_report *r) MUST_CHECK;
+/* Records a problem of the node at hand; returns the error code of its class, or ERR_NOMEM. hint
+ * may be "". The message should contain im->at. */
+int report_problem(struct import *im, const char *code, const char *hint, const char *fmt, ...)
+    ERR_PRINTF(4, 5);
+int report_warning(struct import *im, const char *fmt, ...) ERR_PRINTF(2, 3) MUST_CHECK;
+/* Text for a hint, in the report's memory; "" if there is no memory. */
+const char *report_text(struct import *im, const char *fmt, ...) ERR_PRINTF(2, 3);
+int report_facts(struct import *im) MUST_CHECK;
+/* Fails with the first problem as the message. Call only where there is one. */
+int report_fail(const struct import_report *r, int32_t n_found);
+
+/* ---- tensor_proto.c and external.c: the numbers of a file ------------------------------------- */
+
+/* Checks type and dims; the numbers are read by constant_read. */
+int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char *name,
+                      struct constant **out) MUST_CHECK;
+int constant_read(struct import *im, struct constant *c) MUST_CHECK;
+/* Zeroed. dims >= 0; counts towards IMPORT_FOLDED. */
+int constant_new(struct import *im, int32_t type, const struct shape *shape,
+                 struct constant **out) MUST_CHECK;
+bool constant_is_float(const struct constant *c);
+/* Maps the file that t points to; *data: its `bytes` bytes. Close *map afterwards. */
+struct file_map;
+int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, struct file_map *map,
+                 const uint8_t **data) MUST_CHECK;
+
+/* ---- attrs.c: attributes of the node at hand --------------------------------------------------- */
+
+const Onnx__AttributeProto *attrs_find(const struct call *c, const char *name);
+int attrs_int(struct import *im, const char *name, int64_t dflt, int64_t *out) MUST_CHECK;
+int attrs_float(struct import *im, const char *name, float dflt, float *out) MUST_CHECK;
+/* *n = -1 if absent; more than `cap` values are a problem. */
+int attrs_ints(struct import *im, const char *name, int64_t *out, int32_t cap,
+               int32_t *n) MUST_CHECK;
+/* `dflt` if absent. The text lives in the import's arena. */
+int attrs_text(struct import *im, const char *name, const char *dflt, const char **out) MUST_CHECK;
+/* Fills p by op->attrs; reports attributes that are neither there nor in `known` ("a,b"). */
+int attrs_fill(struct import *im, const struct op *op, const char *known,
+               union op_params *p) MUST_CHECK;
+/* Reports attributes that are not in `known`. */
+int attrs_only(struct import *im, const char *known) MUST_CHECK;
+
+/* ---- fold.c: arithmetic on constants ----------------------------------------------------------- */
+
+/* True if the node can be computed now: all inputs constant, or Shape of anything. */
+bool fold_can(const struct call *c);
+bool fold_knows(const char *type); /* the operator can be folded at all */
+int fold_node(struct import *im) MUST_CHECK;
+/* *out = axis in [0, rank); axis may count from the end. */
+int fold_axis(struct import *im, int64_t axis, int32_t rank, int32_t *out) MUST_CHECK;
+/* Attribute `axes`, or input i in newer opsets. *n = -1 if neither is there. */
+int fold_axes(struct import *im, int32_t i, int64_t axes[SHAPE_MAX_RANK], int32_t *n) MUST_CHECK;
+struct slicing { /* what a Slice takes: element k of axis d is first + k * step */
+    int64_t first[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK];
+    struct shape to;
+};
+/* Slice of the node at hand, from attributes or inputs, applied to shape s. */
+int fold_slicing(struct import *im, const struct shape *s, struct slicing *z) MUST_CHECK;
+/* Index into a constant of shape `s` of element k of a tensor of shape `to` that s broadcasts to. */
+int64_t fold_broadcast_index(const struct shape *to, int64_t k, const struct shape *s);
+
+/* ---- canon*.c: operators on activations -------------------------------------------------------- */
+
+typedef int canon_fn(struct import *im);
+struct canon_row {
+    const char *type;
+    canon_fn *fn;
+};
+extern const struct canon_row canon_layers[], canon_shapes[]; /* end with a NULL type */
+/* NULL if there is none. */
+canon_fn *canon_find(const char *type);
+/* Reports an operator that linnet does not have. */
+int canon_unsupported(struct import *im) MUST_CHECK;
+
+/* Input i of the node at hand as a graph value; makes nodes of pending selections and products. */
+int canon_act(struct import *im, int32_t i, value_id *out) MUST_CHECK;
+int canon_entry_act(struct import *im, struct entry *e, value_id *out) MUST_CHECK;
+bool canon_has(const struct call *c, int32_t i); /* input i is there */
+/* Input i as a constant that has been read. */
+int canon_constant(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
+/* Input i as integers; a batch-sized element is a problem unless `batch` [cap] takes the flags. */
+int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap,
+               int32_t *n) MUST_CHECK;
+/* A value of the graph made of a constant of floats. Checks for NaN and infinity. */
+int canon_value(struct import *im, struct constant *c, enum value_kind kind,
+                value_id *out) MUST_CHECK;
+/* The node's result: a new graph node of its name, a constant, or the same as another entry. */
+int canon_emit(struct import *im, const struct op *op, const value_id *in, int32_t n_in,
+               const union op_params *p) MUST_CHECK;
+/* The same with another node name. */
+int canon_emit_named(struct import *im, const char *name, const struct op *op, const value_id *in,
+                     int32_t n_in, const union op_params *p) MUST_CHECK;
+int canon_alias(struct import *im, const struct entry *e) MUST_CHECK;
+/* A MatMul and the constant that is added to it -> Gemm. *found false: it is not a bias. */
+int canon_product_bias(struct import *im, struct entry *product, struct constant *bias,
+                       bool *found) MUST_CHECK;
+/* Marks the node made last as preprocessing. */
+void canon_freeze(struct import *im);
+/* x is the input or came out of preprocessing. */
+bool canon_at_input(const struct import *im, value_id x);
+
+/* ---- mask_forms.c ----------------------------------------------------------------------------- */
+
+int mask_where(struct import *im) MUST_CHECK;
+int mask_prelu(struct import *im) MUST_CHECK;
+/* m * Relu(x) + (1 - m) * x. *found false: nothing was done. */
+int mask_sum(struct import *im, value_id a, value_id b, bool *found) MUST_CHECK;
+int mask_gather(struct import *im) MUST_CHECK;
+/* Concat, Relu and Reshape of selections; the caller has seen that an input is one. */
+int mask_concat(struct import *im) MUST_CHECK;
+int mask_relu(struct import *im) MUST_CHECK;
+/* target: shape of the result. *found false: make it an activation and reshape that. */
+int mask_reshape(struct import *im, const struct shape *target, bool *found) MUST_CHECK;
+/* A selection that something else reads: a MaskedRelu on its base, if it keeps the order. */
+int mask_materialise(struct import *im, struct entry *e) MUST_CHECK;
+#endif

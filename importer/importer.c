@@ -1,0 +1,748 @@
+/*
+ * ONNX bytes -> graph.
+ *
+ *     bytes --sniff, wire_unpack--> ModelProto --enter names, check order--> entries
+ *           --forward walk: fold | canon--> graph --finish: output, metadata, verify--> caller
+ *
+ * The walk visits the nodes that the output depends on. A node that fails is recorded and its
+ * outputs become BAD, so everything that does not depend on it is still looked at; the file is
+ * refused in the end with the first problem as the message.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "onnx.pb-c.h"
+
+#include "core/file.h"
+#include "core/pass.h"
+#include "core/sha256.h"
+#include "core/wire.h"
+#include "importer/import.h"
+
+#define IR_OLDEST 3
+#define IR_NEWEST 14
+#define OPSET_OLDEST 7
+#define OPSET_NEWEST 27
+
+/* ---- what is no ONNX file at all ------------------------------------------------------------------ */
+
+static bool begins_with(const uint8_t *bytes, size_t len, size_t at, const char *text)
+{
+    return len >= at + strlen(text) && memcmp(bytes + at, text, strlen(text)) == 0;
+}
+
+static int sniff(struct import *im, const uint8_t *bytes, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len && at < 64 && strchr(" \t\r\n", bytes[at]) != NULL && bytes[at] != '\0')
+        at++;
+    if (len == 0)
+        return report_problem(im, "E1001", "", "the file is empty");
+    if (len > IMPORT_MAX_FILE)
+        return report_problem(im, "E1006", "store the weights as external data", "the file has %zu "
+                              "bytes, at most %zu can be read", len, IMPORT_MAX_FILE);
+    if (begins_with(bytes, len, 0, "version https://git-lfs"))
+        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from", "the "
+                              "file is a Git LFS pointer, not the model");
+    if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
+        begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
+        return report_problem(im, "E1003", "open the address in a browser and download the file "
+                              "itself", "the file is a web page, not a model");
+    if (begins_with(bytes, len, 0, "PK\003\004"))
+        return report_problem(im, "E1004", "unpack it, or export to ONNX (.pt and .pth files are zip "
+                              "archives too)", "the file is a zip archive, not an ONNX model");
+    if (begins_with(bytes, len, 4, "ORTM"))
+        return report_problem(im, "E1005", "give the .onnx file it was made from", "the file is in "
+                              "ONNX Runtime's own .ort format");
+    return 0;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+static uint32_t hash_name(const char *s)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+
+    for (; *s != '\0'; s++)
+        h = (h ^ (unsigned char)*s) * 16777619u;
+    return h;
+}
+
+/* The slot that holds `name`, or the free one where it belongs. */
+static uint32_t find_slot(const struct import *im, const char *name)
+{
+    uint32_t at = hash_name(name) & (im->n_slot - 1);
+
+    while (im->slot[at] >= 0 && strcmp(im->entry[im->slot[at]].name, name) != 0)
+        at = (at + 1) & (im->n_slot - 1);
+    return at;
+}
+
+struct entry *import_find(const struct import *im, const char *name)
+{
+    const int32_t e = im->slot[find_slot(im, name)];
+
+    return e >= 0 ? &im->entry[e] : NULL;
+}
+
+/* Names go to terminals and file names. */
+static bool is_plain(const char *s)
+{
+    const size_t n = strnlen(s, IMPORT_MAX_NAME + 1);
+
+    for (size_t k = 0; k < n; k++)
+        if ((unsigned char)s[k] < 0x20 || s[k] == 0x7f)
+            return false;
+    return n <= IMPORT_MAX_NAME;
+}
+
+static int check_name(struct import *im, const char *what, const char *name)
+{
+    if (is_plain(name))
+        return 0;
+    return report_problem(im, "E1404", "", "%s name '%.40s' holds control characters or is longer "
+                          "than %d bytes %s", what, name, IMPORT_MAX_NAME, im->at);
+}
+
+/* Enters a name; *out = NULL if it was refused. */
+static int enter(struct import *im, const char *name, int32_t producer, struct entry **out)
+{
+    *out = NULL;
+    if (check_name(im, "value", name) < 0)
+        return 0;
+    uint32_t at = find_slot(im, name);
+    if (im->slot[at] >= 0) {
+        (void)report_problem(im, "E1403", "", "the name '%s' is given to two values %s", name,
+                             im->at);
+        return 0;
+    }
+    *out = &im->entry[im->n_entry];
+    (*out)->name = name;
+    (*out)->producer = producer;
+    (*out)->act = NO_VALUE;
+    im->slot[at] = im->n_entry++;
+    return 0;
+}
+
+static int make_tables(struct import *im)
+{
+    const Onnx__GraphProto *f = im->file;
+    size_t n = f->n_initializer + f->n_input;
+
+    for (size_t k = 0; k < f->n_node; k++)
+        n += f->node[k]->n_output;
+    if (n > (size_t)1 << 24)
+        return report_problem(im, "E1006", "", "the file names %zu values, at most %d", n, 1 << 24);
+    for (im->n_slot = 64; im->n_slot < 2 * n;)
+        im->n_slot *= 2;
+    im->entry = arena_array(im->arena, n + 1, sizeof *im->entry);
+    im->slot = arena_array(im->arena, im->n_slot, sizeof *im->slot);
+    im->live = arena_array(im->arena, f->n_node + 1, sizeof *im->live);
+    if (im->entry == NULL || im->slot == NULL || im->live == NULL)
+        return ERR_NOMEM;
+    memset(im->slot, -1, im->n_slot * sizeof *im->slot);
+    return 0;
+}
+
+/* ---- the header of the file --------------------------------------------------------------------------- */
+
+static bool is_standard(const char *domain)
+{
+    return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;
+}
+
+static int check_opset(struct import *im)
+{
+    const Onnx__ModelProto *m = im->model;
+    bool found = false;
+
+    for (size_t k = 0; k < m->n_opset_import; k++) {
+        if (!is_standard(m->opset_import[k]->domain))
+            continue;
+        if (found && m->opset_import[k]->version != im->opset)
+            return report_problem(im, "E1009", "", "the standard operator set is imported in two "
+                                  "versions");
+        found = true;
+        im->opset = m->opset_import[k]->version;
+    }
+    im->report->opset = im->opset;
+    if (!found)
+        return report_problem(im, "E1009", "", "the file does not say which operator set it uses");
+    if (im->opset < OPSET_OLDEST)
+        return report_problem(im, "E1009", "convert it with onnx.version_converter, or export again",
+                              "opset %lld is older than %d", (long long)im->opset, OPSET_OLDEST);
+    if (im->opset > OPSET_NEWEST && !(im->opt != NULL && im->opt->allow_newer_opset))
+        return report_warning(im, "opset %lld is newer than %d, the newest known",
+                              (long long)im->opset, OPSET_NEWEST);
+    return 0;
+}
+
+static int check_header(struct import *im)
+{
+    const Onnx__ModelProto *m = im->model;
+
+    im->report->ir_version = m->ir_version;
+    if (m->graph == NULL)
+        return report_problem(im, "E1001", "", "the file holds no graph, so it is no ONNX model");
+    if (m->ir_version < IR_OLDEST)
+        return report_problem(im, "E1008", "", "IR version %lld is older than %d",
+                              (long long)m->ir_version, IR_OLDEST);
+    if (m->ir_version > IR_NEWEST)
+        TRY(report_warning(im, "IR version %lld is newer than %d, the newest known",
+                           (long long)m->ir_version, IR_NEWEST));
+    TRY(check_opset(im));
+    if (m->n_training_info > 0)
+        (void)report_problem(im, "E1011", "", "the file holds ONNX training information");
+    if (m->graph->n_sparse_initializer > 0)
+        (void)report_problem(im, "E1012", "", "the file holds sparse initializers");
+    if (m->graph->n_node > IMPORT_MAX_NODES)
+        return report_problem(im, "E1006", "", "the file has %zu nodes, at most %d",
+                              m->graph->n_node, IMPORT_MAX_NODES);
+    return 0;
+}
+
+/* ---- the node at hand ----------------------------------------------------------------------------------- */
+
+/* A node without a name is called as its first output, which is unique. */
+static const char *node_name(const Onnx__NodeProto *p)
+{
+    return p->name[0] != '\0' ? p->name : p->n_output > 0 ? p->output[0] : "";
+}
+
+static int begin_node(struct import *im, struct call *c, size_t index)
+{
+    const Onnx__NodeProto *p = im->file->node[index];
+
+    *c = (struct call){.proto = p, .type = p->op_type, .name = node_name(p)};
+    im->at = arena_printf(im->arena, "(node '%.*s', opset %lld)", IMPORT_MAX_NAME, c->name,
+                          (long long)im->opset);
+    if (im->at == NULL)
+        return ERR_NOMEM;
+    im->call = c;
+    im->reported = false;
+    return 0;
+}
+
+static void end_node(struct import *im)
+{
+    im->call = NULL;
+    im->at = "";
+}
+
+/* Enters the outputs of a node and checks that its inputs come before it. */
+static int enter_node(struct import *im, size_t index)
+{
+    const Onnx__NodeProto *p = im->file->node[index];
+    struct entry *e;
+
+    (void)check_name(im, "node", p->name);
+    (void)check_name(im, "operator", p->op_type);
+    for (size_t k = 0; k < p->n_output; k++)
+        if (p->output[k][0] != '\0')
+            TRY(enter(im, p->output[k], (int32_t)index, &e));
+    return 0;
+}
+
+static void check_node_inputs(struct import *im, size_t index)
+{
+    const Onnx__NodeProto *p = im->file->node[index];
+
+    for (size_t k = 0; k < p->n_input; k++) {
+        const struct entry *e = p->input[k][0] != '\0' ? import_find(im, p->input[k]) : NULL;
+
+        if (p->input[k][0] == '\0')
+            continue;
+        if (e == NULL)
+            (void)report_problem(im, "E1401", "", "input '%.*s' is not defined anywhere %s",
+                                 IMPORT_MAX_NAME, p->input[k], im->at);
+        else if (e->producer >= (int32_t)index)
+            (void)report_problem(im, "E1402", "the nodes must be in topological order", "input '%s' "
+                                 "is computed only later %s", e->name, im->at);
+    }
+}
+
+static int enter_nodes(struct import *im)
+{
+    struct call c;
+
+    for (size_t k = 0; k < im->file->n_node; k++) {
+        TRY(begin_node(im, &c, k));
+        TRY(enter_node(im, k));
+        end_node(im);
+    }
+    for (size_t k = 0; k < im->file->n_node; k++) {
+        TRY(begin_node(im, &c, k));
+        check_node_inputs(im, k);
+        end_node(im);
+    }
+    return 0;
+}
+
+/* ---- initializers and inputs ------------------------------------------------------------------------------ */
+
+static int enter_initializers(struct import *im)
+{
+    for (size_t k = 0; k < im->file->n_initializer; k++) {
+        const Onnx__TensorProto *t = im->file->initializer[k];
+        struct entry *e;
+        int rc;
+
+        TRY(enter(im, t->name, -1, &e));
+        if (e == NULL)
+            continue;
+        e->is_initializer = true;
+        e->kind = ENTRY_CONSTANT;
+        if ((rc = constant_of_proto(im, t, e->name, &e->constant)) == ERR_NOMEM)
+            return rc;
+        if (rc < 0)
+            e->kind = ENTRY_BAD;
+    }
+    return 0;
+}
+
+static int check_input_type(struct import *im, const Onnx__ValueInfoProto *v)
+{
+    const Onnx__TypeProto *t = v->type;
+
+    if (t == NULL || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+        return report_problem(im, "E1302", "", "input '%s' is not a tensor", v->name);
+    switch (t->tensor_type->elem_type) {
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+        return 0;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
+    case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
+        return report_warning(im, "input '%s' becomes float32", v->name);
+    default:
+        return report_problem(im, "E1302", "", "input '%s' has element type %d, should be float",
+                              v->name, (int)t->tensor_type->elem_type);
+    }
+}
+
+/* The image input as [N,C,H,W]; its batch may be fixed in the file. */
+static int read_input_shape(struct import *im, const Onnx__ValueInfoProto *v, struct shape *s)
+{
+    const Onnx__TensorShapeProto *dims = v->type->tensor_type->shape;
+
+    if (dims == NULL || dims->n_dim != 4)
+        return report_problem(im, "E1501", "", "input '%s' is no image [N,C,H,W]", v->name);
+    *s = shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)0, (int64_t)0, (int64_t)0);
+    for (int32_t k = 0; k < 4; k++) {
+        const Onnx__TensorShapeProto__Dimension *d = dims->dim[k];
+        const bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+
+        if (k == 0) {
+            im->batch = fixed && d->dim_value > 0 ? d->dim_value : 0;
+            if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+                d->dim_param[0] != '\0' && is_plain(d->dim_param) &&
+                (im->g->batch_name = arena_strdup(im->g->arena, d->dim_param)) == NULL)
+                return ERR_NOMEM;
+            continue;
+        }
+        if (!fixed)
+            return report_problem(im, "E1303", "masks are per pixel; export with a fixed image size",
+                                  "dimension %d of input '%s' is not fixed", k, v->name);
+        if (d->dim_value < 1 || d->dim_value > IMPORT_MAX_DIM)
+            return report_problem(im, "E1303", "", "dimension %d of input '%s' is %lld", k, v->name,
+                                  (long long)d->dim_value);
+        s->dim[k] = d->dim_value;
+    }
+    return 0;
+}
+
+static int add_input(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e)
+{
+    struct shape s;
+
+    e->kind = ENTRY_BAD;
+    TRY(check_input_type(im, v));
+    TRY(read_input_shape(im, v, &s));
+    TRY(graph_add_value(im->g, e->name, VALUE_INPUT, &s, NULL, &e->act));
+    e->kind = ENTRY_ACT;
+    im->g->input = e->act;
+    im->g->file_input = s;
+    if (im->batch > 0)
+        im->g->file_input.dim[0] = im->batch;
+    return 0;
+}
+
+/* The first input that is no initializer is the image; there may be only one. */
+static int enter_inputs(struct import *im)
+{
+    bool found = false;
+
+    for (size_t k = 0; k < im->file->n_input; k++) {
+        const Onnx__ValueInfoProto *v = im->file->input[k];
+        struct entry *e = import_find(im, v->name);
+        int rc = 0;
+
+        if (e != NULL && e->is_initializer)
+            continue;
+        TRY(enter(im, v->name, -1, &e));
+        if (e == NULL)
+            continue;
+        e->kind = ENTRY_BAD;
+        if (found)
+            rc = report_problem(im, "E1501", "", "second input '%s'; linnet takes one image input",
+                                v->name);
+        else
+            rc = add_input(im, v, e);
+        found = true;
+        if (rc == ERR_NOMEM)
+            return rc;
+        if (rc < 0 && im->n_found == 0)
+            (void)report_problem(im, "E1303", "", "input '%s': %s", v->name, err_message());
+    }
+    if (!found)
+        (void)report_problem(im, "E1501", "", "the graph has no input");
+    return 0;
+}
+
+/* ---- the output --------------------------------------------------------------------------------------------- */
+
+static const char *output_names(struct import *im)
+{
+    const char *list = "";
+
+    for (size_t k = 0; k < im->file->n_output && k < 8; k++)
+        list = report_text(im, "%s%s'%s'", list, k > 0 ? ", " : "", im->file->output[k]->name);
+    return list;
+}
+
+static int choose_output(struct import *im)
+{
+    const char *name = im->opt != NULL ? im->opt->output : NULL;
+
+    if (name != NULL) {
+        if ((im->output = import_find(im, name)) == NULL)
+            return report_problem(im, "E1504", report_text(im, "the outputs are %s", output_names(im)),
+                                  "the file has no value '%s' to use as the output", name);
+        return 0;
+    }
+    if (im->file->n_output == 0)
+        return report_problem(im, "E1503", "", "the graph has no output");
+    if ((im->output = import_find(im, im->file->output[0]->name)) == NULL)
+        return report_problem(im, "E1401", "", "output '%s' is not defined anywhere",
+                              im->file->output[0]->name);
+    if (im->file->n_output > 1)
+        (void)report_problem(im, "E1503", "choose one with --output NAME", "the graph has %zu "
+                             "outputs: %s", im->file->n_output, output_names(im));
+    return 0;
+}
+
+/* Marks the nodes that the output depends on and counts the uses of values. */
+static void mark_live(struct import *im)
+{
+    im->output->uses++;
+    for (size_t k = im->file->n_node; k-- > 0;) {
+        const Onnx__NodeProto *p = im->file->node[k];
+
+        for (size_t o = 0; o < p->n_output; o++) {
+            const struct entry *e = import_find(im, p->output[o]);
+
+            im->live[k] = im->live[k] || (e != NULL && e->producer == (int32_t)k && e->uses > 0);
+        }
+        for (size_t i = 0; im->live[k] && i < p->n_input; i++) {
+            struct entry *e = import_find(im, p->input[i]);
+
+            if (e != NULL)
+                e->uses++;
+        }
+    }
+}
+
+/* ---- the walk ------------------------------------------------------------------------------------------------ */
+
+/* Looks the inputs up; *bad if one of them failed or is unknown. */
+static int bind_inputs(struct import *im, struct call *c, bool *bad)
+{
+    const Onnx__NodeProto *p = c->proto;
+
+    if ((c->in = arena_array(im->arena, p->n_input + 1, sizeof *c->in)) == NULL)
+        return ERR_NOMEM;
+    c->n_in = (int32_t)p->n_input;
+    *bad = false;
+    for (int32_t k = 0; k < c->n_in; k++) {
+        if (p->input[k][0] == '\0')
+            continue;
+        c->in[k] = import_find(im, p->input[k]);
+        *bad = *bad || c->in[k] == NULL || c->in[k]->kind == ENTRY_NONE ||
+               c->in[k]->kind == ENTRY_BAD;
+    }
+    return 0;
+}
+
+static bool is_function(const struct import *im, const Onnx__NodeProto *p)
+{
+    for (size_t k = 0; k < im->model->n_functions; k++)
+        if (strcmp(im->model->functions[k]->name, p->op_type) == 0 &&
+            strcmp(im->model->functions[k]->domain, p->domain) == 0)
+            return true;
+    return false;
+}
+
+static int check_domain(struct import *im)
+{
+    const Onnx__NodeProto *p = im->call->proto;
+
+    if (im->model->n_functions > 0 && is_function(im, p))
+        return report_problem(im, "E1208", "export with inlined functions (torch.onnx of 2.7 or newer "
+                              "does), or run onnx.inliner", "'%s' is a function of the model %s",
+                              p->op_type, im->at);
+    if (is_standard(p->domain))
+        return 0;
+    return report_problem(im, "E1201", "only standard ONNX operators are supported", "operator '%s' of "
+                          "domain '%s' %s", p->op_type, p->domain, im->at);
+}
+
+/* Every operator here has one result; others of the file must be unused. */
+static int check_outputs(struct import *im)
+{
+    const Onnx__NodeProto *p = im->call->proto;
+
+    for (size_t k = 1; k < p->n_output; k++) {
+        const struct entry *e = p->output[k][0] != '\0' ? import_find(im, p->output[k]) : NULL;
+
+        if (e != NULL && e->uses > 0)
+            return report_problem(im, "E1206", "", "output %zu of %s is used %s", k, p->op_type,
+                                  im->at);
+    }
+    return 0;
+}
+
+static int run_node(struct import *im, bool bad)
+{
+    const struct call *c = im->call;
+    canon_fn *fn = canon_find(c->type);
+
+    TRY(check_domain(im));
+    if (fn == NULL && !fold_knows(c->type))
+        return canon_unsupported(im);
+    if (bad || c->out == NULL)
+        return 0;
+    TRY(check_outputs(im));
+    if (fold_can(c))
+        return fold_node(im);
+    return fn != NULL ? fn(im) : canon_unsupported(im);
+}
+
+static void poison_outputs(struct import *im)
+{
+    const Onnx__NodeProto *p = im->call->proto;
+
+    for (size_t k = 0; k < p->n_output; k++) {
+        struct entry *e = import_find(im, p->output[k]);
+
+        if (e != NULL && e->kind == ENTRY_NONE)
+            e->kind = ENTRY_BAD;
+    }
+}
+
+static int walk_node(struct import *im, size_t index)
+{
+    struct call c;
+    bool bad;
+    int rc;
+
+    TRY(begin_node(im, &c, index));
+    TRY(bind_inputs(im, &c, &bad));
+    if (c.proto->n_output > 0 && c.proto->output[0][0] != '\0')
+        c.out = import_find(im, c.proto->output[0]);
+    if ((rc = run_node(im, bad)) == ERR_NOMEM)
+        return rc;
+    if (rc < 0 && !im->reported)
+        (void)report_problem(im, "E1301", "", "%s", err_message());
+    poison_outputs(im);
+    end_node(im);
+    return 0;
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------------- */
+
+/* The output keeps its name where it is the same value as something before it. */
+static int name_output(struct import *im)
+{
+    struct graph *g = im->g;
+    struct value *v = &g->value[g->output];
+
+    if (strcmp(v->name, im->output->name) == 0 || v->kind != VALUE_TEMP ||
+        nameset_has(&g->value_names, im->output->name))
+        return 0;
+    const char *name = arena_strdup(g->arena, im->output->name);
+    if (name == NULL)
+        return ERR_NOMEM;
+    nameset_remove(&g->value_names, v->name);
+    v->name = name;
+    return nameset_add(&g->value_names, name);
+}
+
+static int set_output(struct import *im)
+{
+    struct graph *g = im->g;
+    char text[SHAPE_TEXT];
+
+    if (im->output->kind == ENTRY_BAD || im->output->kind == ENTRY_NONE)
+        return 0; /* reported */
+    if (im->output->kind == ENTRY_CONSTANT)
+        return report_problem(im, "E1502", "", "output '%s' is a constant", im->output->name);
+    TRY(canon_entry_act(im, im->output, &g->output));
+    const struct shape *s = &g->value[g->output].shape;
+    if (s->rank != 2)
+        return report_problem(im, "E1502", "linnet works on classifiers with one row of logits per "
+                              "image", "output '%s' has shape %s, should be [N,K]",
+                              im->output->name, shape_text(s, text));
+    if (g->output == g->input)
+        return report_problem(im, "E1502", "", "the output is the input");
+    g->file_output = *s;
+    if (im->batch > 0)
+        g->file_output.dim[0] = im->batch;
+    return name_output(im);
+}
+
+/* Nodes whose results nobody reads: the Relu inside of a mask form, the parts of a sum. */
+static int prune(struct graph *g)
+{
+    for (int32_t n = 0; n < g->n_node; n++)
+        if (graph_count_uses(g, g->node[n].out[0]) == 0)
+            return pass_prune(g);
+    return 0;
+}
+
+static int set_facts(struct import *im)
+{
+    struct graph *g = im->g;
+
+    g->ir_version = im->model->ir_version;
+    g->opset = im->opset;
+    g->producer = arena_strdup(g->arena, im->report->producer);
+    g->name = arena_strdup(g->arena, im->file->name);
+    if (g->producer == NULL || g->name == NULL)
+        return ERR_NOMEM;
+    for (size_t k = 0; k < im->model->n_metadata_props; k++) {
+        const Onnx__StringStringEntryProto *m = im->model->metadata_props[k];
+
+        if (strncmp(m->key, "linnet.", 7) == 0)
+            TRY(graph_set_meta(g, m->key, m->value));
+    }
+    if (im->n_half > 0)
+        TRY(report_warning(im, "%d 16-bit tensors become float32", im->n_half));
+    if (im->n_double > 0)
+        TRY(report_warning(im, "%d double tensors become float32", im->n_double));
+    return 0;
+}
+
+static int finish(struct import *im)
+{
+    int rc;
+
+    im->reported = false;
+    if ((rc = set_output(im)) < 0 && rc != ERR_NOMEM && !im->reported)
+        (void)report_problem(im, "E1301", "", "%s", err_message());
+    if (rc == ERR_NOMEM || im->n_found > 0)
+        return rc == ERR_NOMEM ? rc : 0;
+    TRY(prune(im->g));
+    TRY(set_facts(im));
+    if ((rc = graph_verify(im->g)) < 0 && rc != ERR_NOMEM)
+        (void)report_problem(im, "E1301", "", "%s", err_message());
+    return rc == ERR_NOMEM ? rc : 0;
+}
+
+/* 0 or an error that leaves nothing more to look at (also recorded, unless ERR_NOMEM). */
+static int import_model(struct import *im)
+{
+    im->file = im->model->graph;
+    TRY(check_header(im));
+    TRY(make_tables(im));
+    TRY(enter_initializers(im));
+    TRY(enter_inputs(im));
+    TRY(report_facts(im));
+    TRY(enter_nodes(im));
+    TRY(choose_output(im));
+    mark_live(im);
+    for (size_t k = 0; k < im->file->n_node; k++)
+        if (im->live[k])
+            TRY(walk_node(im, k));
+    return finish(im);
+}
+
+static int unpack(struct import *im, const uint8_t *bytes, size_t len, struct wire_message **out)
+{
+    int rc = wire_unpack(&onnx__model_proto__descriptor, bytes, len, "the file", out);
+
+    if (rc == 0) {
+        im->model = wire_root(*out);
+        return 0;
+    }
+    if (rc == ERR_NOMEM)
+        return rc;
+    return report_problem(im, rc == ERR_LIMIT ? "E1007" : "E1001",
+                          "the file is truncated, damaged or no ONNX model", "%s", err_message());
+}
+
+int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd, const struct import_options *opt,
+                      struct import_report *report, struct graph **out)
+{
+    struct import_report own;
+    struct import im = {.opt = opt, .dir_fd = dir_fd, .at = ""};
+    struct wire_message *message = NULL;
+    int rc;
+
+    im.report = report != NULL ? report : &own;
+    if ((rc = report_init(im.report)) < 0 || (rc = arena_new(IMPORT_CONSTANTS, &im.arena)) < 0 ||
+        (rc = graph_new(&im.g)) < 0 || (rc = sha256_bytes(bytes, len, im.report->sha256)) < 0 ||
+        (rc = sniff(&im, bytes, len)) < 0 || (rc = unpack(&im, bytes, len, &message)) < 0)
+        goto out;
+    im.g->batch_name = "N";
+    rc = import_model(&im);
+out:
+    if (rc != ERR_NOMEM && im.n_found > 0)
+        rc = report_fail(im.report, im.n_found);
+    if (rc == 0) {
+        *out = im.g;
+        im.g = NULL;
+    }
+    wire_free(message);
+    graph_free(im.g);
+    arena_free(im.arena);
+    if (report == NULL)
+        import_report_release(&own);
+    return rc;
+}
+
+/* The folder of `path`, -1 if it cannot be opened (then external data cannot be read). */
+static int open_folder(const char *path, int *fd)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = mem_strdup(slash != NULL ? path : ".");
+
+    if (folder == NULL)
+        return ERR_NOMEM;
+    if (slash != NULL)
+        folder[slash == path ? 1 : slash - path] = '\0';
+    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    mem_free(folder);
+    return 0;
+}
+
+int onnx_import(const char *path, const struct import_options *opt, struct import_report *report,
+                struct graph **out)
+{
+    uint8_t *bytes = NULL;
+    size_t len;
+    int fd = -1, rc;
+
+    if (report != NULL) /* so that it can be released whatever fails */
+        memset(report, 0, sizeof *report);
+    if ((rc = file_read(path, IMPORT_MAX_FILE, &bytes, &len)) < 0 ||
+        (rc = open_folder(path, &fd)) < 0)
+        goto out;
+    rc = onnx_import_bytes(bytes, len, fd, opt, report, out);
+out:
+    mem_free(bytes);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
