@@ -371,8 +371,9 @@ int data_check(const struct dataset *d, int64_t channels, int64_t height, int64_
                     "%s: images are %dx%dx%d (channels, height, width), the model takes %" PRId64
                     "x%" PRId64 "x%" PRId64,
                     d->source, d->channels, d->height, d->width, channels, height, width);
-    if (d->owner->classes_known ? d->classes != classes : d->classes > classes)
+    const bool known = d->owner == NULL || d->owner->classes_known; /* NULL: made by the caller */
+    if (known ? d->classes != classes : d->classes > classes)
         return fail(ERR_DATA, "%s: %s%d classes, the model has %" PRId64 " outputs", d->source,
-                    d->owner->classes_known ? "" : "labels of at least ", d->classes, classes);
+                    known ? "" : "labels of at least ", d->classes, classes);
     return 0;
 }
