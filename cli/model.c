@@ -191,7 +191,7 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
-/* ---- branches and provenance --------------------------------------------------------------- */
+/* ---- branches ------------------------------------------------------------------------------ */
 
 int model_branch(const struct graph *g, const char *name, int *bank)
 {
@@ -201,13 +201,4 @@ int model_branch(const struct graph *g, const char *name, int *bank)
     if (*bank == 1 && graph_banks(g) < 2)
         return fail(ERR_ARG, "--branch adv: the model has only one batch-norm branch");
     return 0;
-}
-
-int model_provenance(struct model *m)
-{
-    char hex[SHA256_HEX];
-
-    if (graph_get_meta(m->g, "linnet.source_sha256") == NULL)
-        TRY(graph_set_meta(m->g, "linnet.source_sha256", sha256_hex(m->sha256, hex)));
-    return graph_set_meta(m->g, "linnet.version", LINNET_VERSION);
 }

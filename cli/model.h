@@ -43,6 +43,4 @@ int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
 int model_set_normalize(struct graph *g, const char *text) MUST_CHECK;
 /* "clean" -> 0, "adv" -> 1; ERR_ARG if the graph has no such branch. */
 int model_branch(const struct graph *g, const char *name, int *bank) MUST_CHECK;
-/* Sets linnet.source_sha256 (unless there) and linnet.version. */
-int model_provenance(struct model *m) MUST_CHECK;
 #endif

@@ -1,0 +1,118 @@
+/* Writers that several commands share; see outputs.h. */
+#include "cli/outputs.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/pass.h"
+#include "exporter/lower.h"
+#include "linearizer/linearizer.h"
+
+int output_path(const char *dir, const char *name, char *buf, size_t size)
+{
+    const int n = snprintf(buf, size, "%s/%s", dir, name);
+
+    if (n < 0 || (size_t)n >= size)
+        return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", dir, size);
+    return 0;
+}
+
+int output_folder(const char *path)
+{
+    struct stat st;
+
+    if (mkdir(path, 0777) < 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return fail(ERR_IO, "'%s': cannot make this folder: %s", path, strerror(errno));
+    return 0;
+}
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+int file_log_open(struct file_log *l, const char *path, bool append)
+{
+    l->path = path;
+    if ((l->file = fopen(path, append ? "a" : "w")) == NULL)
+        return fail(ERR_IO, "'%s': cannot be written: %s", path, strerror(errno));
+    return 0;
+}
+
+int file_log_line(struct file_log *l, const char *text)
+{
+    if (fprintf(l->file, "%s\n", text) < 0 || fflush(l->file) != 0)
+        return fail(ERR_IO, "'%s': cannot be written: %s", l->path, strerror(errno));
+    return 0;
+}
+
+void file_log_close(struct file_log *l)
+{
+    if (l->file)
+        fclose(l->file);
+    l->file = NULL;
+}
+
+/* ---- models -------------------------------------------------------------------------------- */
+
+static int set_facts(struct graph *g, int bank, bool two_banks, const struct output_facts *f)
+{
+    char text[64];
+
+    if (two_banks)
+        TRY(graph_set_meta(g, "linnet.branch", bank == 1 ? "adv" : "clean"));
+    if (f == NULL || f->recipe == NULL)
+        return 0;
+    snprintf(text, sizeof text, "%lld", (long long)f->seed);
+    TRY(graph_set_meta(g, "linnet.seed", text));
+    snprintf(text, sizeof text, "%lld/%lld", (long long)f->budget, (long long)f->total);
+    TRY(graph_set_meta(g, "linnet.relus", text));
+    return graph_set_meta(g, "linnet.recipe", f->recipe);
+}
+
+static int set_provenance(const struct model *m, struct graph *g)
+{
+    char hex[SHA256_HEX];
+
+    if (graph_get_meta(g, "linnet.version") != NULL)
+        return 0; /* one of our own files: carried through unchanged */
+    TRY(graph_set_meta(g, "linnet.source_sha256", sha256_hex(m->sha256, hex)));
+    return graph_set_meta(g, "linnet.version", LINNET_VERSION);
+}
+
+int output_branch(const struct model *m, const struct graph *g, int bank,
+                  const struct output_facts *facts, struct graph **out)
+{
+    struct graph *b = NULL;
+    int rc;
+
+    if ((rc = graph_clone(g, &b)) < 0)
+        return rc;
+    if ((rc = set_provenance(m, b)) < 0 || (rc = set_facts(b, bank, graph_banks(g) == 2, facts)) < 0 ||
+        (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
+        goto out;
+    *out = b;
+    b = NULL;
+out:
+    graph_free(b);
+    return rc;
+}
+
+int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
+                     const struct output_facts *facts, const float *pixels, int64_t n, const char *dir)
+{
+    static const char *const name[] = {"model.onnx", "model.adv.onnx"};
+    const struct export_options opt = {.form = MASK_WHERE};
+    const int banks = graph_banks(g) == 2 ? 2 : 1;
+    char path[4096];
+    int rc = 0;
+
+    for (int bank = 0; bank < banks && rc == 0; bank++) {
+        struct graph *b = NULL;
+
+        if ((rc = output_branch(m, g, bank, facts, &b)) == 0 &&
+            (rc = output_path(dir, name[bank], path, sizeof path)) == 0 &&
+            (rc = onnx_export(b, &opt, path)) == 0 && bank == 0)
+            rc = output_pi(c, m, b, pixels, n, NULL, dir);
+        graph_free(b);
+    }
+    return rc;
+}

@@ -1,0 +1,38 @@
+#ifndef CLI_OUTPUTS_H
+#define CLI_OUTPUTS_H
+/* What commands write: one branch as ONNX, one as a private-inference package, lines of a log. */
+#include <stdio.h>
+
+#include "cli/model.h"
+#include "exporter/exporter.h"
+
+/* "dir/name" into buf; ERR_LIMIT if it does not fit. */
+int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
+/* Makes the folder if it is missing. */
+int output_folder(const char *path) MUST_CHECK;
+
+/* metrics.jsonl: one line an event, flushed. */
+struct file_log {
+    FILE *file;
+    const char *path; /* borrowed */
+};
+int file_log_open(struct file_log *l, const char *path, bool append) MUST_CHECK;
+int file_log_line(struct file_log *l, const char *text) MUST_CHECK;
+void file_log_close(struct file_log *l);
+
+struct output_facts { /* written into the file's metadata; recipe NULL: nothing is known */
+    int64_t seed, budget, total;
+    const char *recipe;
+};
+/* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */
+int output_branch(const struct model *m, const struct graph *g, int bank,
+                  const struct output_facts *facts, struct graph **out) MUST_CHECK;
+/* dir/model.pi and dir/model.pi.weights from a graph with one bank, calibrated on n images
+ * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. */
+int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+              const float *pixels, int64_t n, const char *salt, const char *dir) MUST_CHECK;
+/* model.onnx, model.adv.onnx where there are two banks, model.pi, model.pi.weights. */
+int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
+                     const struct output_facts *facts, const float *pixels, int64_t n,
+                     const char *dir) MUST_CHECK;
+#endif
