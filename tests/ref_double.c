@@ -75,61 +75,68 @@ static void unravel(const struct tensor *t, int64_t e, int64_t i[4])
     }
 }
 
+/* The channel of element e. */
+static int64_t channel(const struct tensor *x, int64_t e)
+{
+    return e / (x->d[2] * x->d[3]) % x->d[1];
+}
+
 /* ---- Conv ---------------------------------------------------------------------------------- */
-
-/* Calls visit for every product of the convolution. */
-static void conv_visit(struct job *j, void (*visit)(struct job *, int64_t, int64_t, int64_t))
-{
-    const struct tensor *x = &j->in[0], *w = &j->in[1], *y = &j->y;
-    const struct conv_params *p = &j->node->p.conv;
-    int64_t per_group = y->d[1] / p->group;
-
-    for (int64_t e = 0; e < size_of(y); e++) {
-        int64_t i[4];
-        unravel(y, e, i);
-        for (int64_t k = 0; k < w->d[1] * w->d[2] * w->d[3]; k++) {
-            int64_t c = k / (w->d[2] * w->d[3]), kh = k / w->d[3] % w->d[2], kw = k % w->d[3];
-            int64_t h = i[2] * p->stride[0] - p->pad[0] + kh * p->dilation[0];
-            int64_t v = i[3] * p->stride[1] - p->pad[1] + kw * p->dilation[1];
-            if (h >= 0 && h < x->d[2] && v >= 0 && v < x->d[3])
-                visit(j, e, at(x, i[0], i[1] / per_group * w->d[1] + c, h, v),
-                      at(w, i[1], c, kh, kw));
-        }
-    }
-}
-
-static void conv_add(struct job *j, int64_t y, int64_t x, int64_t w)
-{
-    j->y.v[y] += j->in[0].v[x] * j->in[1].v[w];
-}
-
-static void conv_grad(struct job *j, int64_t y, int64_t x, int64_t w)
-{
-    j->in[0].g[x] += j->y.g[y] * j->in[1].v[w];
-    j->in[1].g[w] += j->y.g[y] * j->in[0].v[x];
-}
 
 static bool has_third(const struct job *j)
 {
     return j->node->n_in > 2 && j->node->in[2] != NO_VALUE;
 }
 
+/* Input row or column of tap k of output o, along spatial axis a (0: H, 1: W); -1: padding. */
+static int64_t conv_source(const struct job *j, int a, int64_t o, int64_t k)
+{
+    const struct conv_params *p = &j->node->p.conv;
+    int64_t i = o * p->stride[a] - p->pad[a] + k * p->dilation[a];
+
+    return i >= 0 && i < j->in[0].d[2 + a] ? i : -1;
+}
+
+/* Output element e = (n, o, oh, ow): its sum over the taps, or its share of the gradients. */
+static void conv_element(struct job *j, int64_t e, bool backward)
+{
+    const struct tensor *x = &j->in[0], *w = &j->in[1];
+    int64_t i[4], per_group = j->y.d[1] / j->node->p.conv.group;
+
+    unravel(&j->y, e, i);
+    for (int64_t kh = 0; kh < w->d[2]; kh++) {
+        int64_t h = conv_source(j, 0, i[2], kh);
+        for (int64_t kw = 0; kw < w->d[3]; kw++) {
+            int64_t v = conv_source(j, 1, i[3], kw);
+            for (int64_t c = 0; c < w->d[1] && h >= 0 && v >= 0; c++) {
+                int64_t ix = at(x, i[0], i[1] / per_group * w->d[1] + c, h, v);
+                int64_t iw = at(w, i[1], c, kh, kw);
+                if (!backward) {
+                    j->y.v[e] += x->v[ix] * w->v[iw];
+                    continue;
+                }
+                x->g[ix] += j->y.g[e] * w->v[iw];
+                w->g[iw] += j->y.g[e] * x->v[ix];
+            }
+        }
+    }
+}
+
 static void conv_forward(struct job *j)
 {
-    int64_t hw = j->y.d[2] * j->y.d[3];
-
-    for (int64_t e = 0; e < size_of(&j->y); e++)
-        j->y.v[e] = has_third(j) ? j->in[2].v[e / hw % j->y.d[1]] : 0;
-    conv_visit(j, conv_add);
+    for (int64_t e = 0; e < size_of(&j->y); e++) {
+        j->y.v[e] = has_third(j) ? j->in[2].v[channel(&j->y, e)] : 0;
+        conv_element(j, e, false);
+    }
 }
 
 static void conv_backward(struct job *j)
 {
-    int64_t hw = j->y.d[2] * j->y.d[3];
-
-    for (int64_t e = 0; e < size_of(&j->y) && has_third(j); e++)
-        j->in[2].g[e / hw % j->y.d[1]] += j->y.g[e];
-    conv_visit(j, conv_grad);
+    for (int64_t e = 0; e < size_of(&j->y); e++) {
+        if (has_third(j))
+            j->in[2].g[channel(&j->y, e)] += j->y.g[e];
+        conv_element(j, e, true);
+    }
 }
 
 /* ---- Gemm ---------------------------------------------------------------------------------- */
@@ -172,11 +179,6 @@ struct bn { /* one channel */
     double mean, var, inv, count;
     bool batch;
 };
-
-static int64_t channel(const struct tensor *x, int64_t e)
-{
-    return e / (x->d[2] * x->d[3]) % x->d[1];
-}
 
 static int bn_base(const struct job *j)
 {
