@@ -65,6 +65,7 @@ static int finish(struct import *im, struct constant *c)
 
 int fold_axis(struct import *im, int64_t axis, int32_t rank, int32_t *out)
 {
+    *out = 0;
     if (axis < -rank || axis >= rank)
         return wrong(im, "an axis is out of range");
     *out = (int32_t)(axis < 0 ? axis + rank : axis);
@@ -175,9 +176,10 @@ static int fold_shape(struct import *im)
     end = end < start ? start : end > s.rank ? s.rank : end;
     TRY(constant_new(im, T(INT64), &(struct shape){.rank = 1, .dim = {end - start}}, &c));
     for (int64_t k = start; k < end; k++) {
-        c->i[k - start] = s.dim[k];
         if (s.dim[k] == SHAPE_BATCH)
             TRY(set_batch(im, c, k - start));
+        else
+            c->i[k - start] = s.dim[k];
     }
     return finish(im, c);
 }
