@@ -334,20 +334,20 @@ static void store(const struct pi_model *m, const uint64_t *words, int64_t image
 {
     int32_t out = m->plan->step[m->plan->n_step - 1].out;
     int64_t n = m->plan->tensor[out].count;
-    const uint64_t *y = words + m->slot[out];
+    const void *y = words + m->slot[out];
 
     for (int64_t k = 0; k < n; k++) {
-        int64_t v = (int64_t)y[k];
-        if (to->fixed != NULL)
-            to->fixed[image * n + k] = v;
-        else if (m->mode == PI_FIXED)
-            to->real[image * n + k] = (float)ldexp((double)v, -m->plan->scale);
+        if (m->mode == PI_FLOAT)
+            to->real[image * n + k] = (float)((const double *)y)[k];
+        else if (to->fixed != NULL)
+            to->fixed[image * n + k] = ((const int64_t *)y)[k];
         else
-            to->real[image * n + k] = (float)((const double *)(const void *)y)[k];
+            to->real[image * n + k] =
+                (float)ldexp((double)((const int64_t *)y)[k], -m->plan->scale);
     }
 }
 
-/* Images [first, last) on one thread; *bad: the first image that was refused, else -1. */
+/* Images [first, last) on one thread; the error names the image. */
 static int run_range(const struct pi_model *m, enum pi_input kind, const void *images,
                      int64_t first, int64_t last, uint64_t *words, const struct sink *to)
 {

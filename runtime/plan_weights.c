@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/buf.h"
 #include "core/file.h"
 #include "core/safetensors.h"
 #include "core/sha256.h"
@@ -222,14 +223,19 @@ out:
 /* ---- writing ------------------------------------------------------------------------------ */
 
 /* {"f":12,"0":13,"3":12}: f, then f_w by step number. */
-static const char *scales_text(const struct plan *p, struct arena *a)
+static int scales_text(const struct plan *p, struct buf_writer *b)
 {
-    const char *s = arena_printf(a, "{\"f\":%d", p->scale);
+    char entry[64];
 
-    for (int32_t i = 0; s != NULL && i < p->n_step; i++)
-        if (is_linear(&p->step[i]))
-            s = arena_printf(a, "%s,\"%d\":%d", s, i, p->step[i].u.linear.weight_scale);
-    return s == NULL ? NULL : arena_printf(a, "%s}", s);
+    buf_put_bytes(b, entry, (size_t)snprintf(entry, sizeof entry, "{\"f\":%d", p->scale));
+    for (int32_t i = 0; i < p->n_step; i++)
+        if (is_linear(&p->step[i])) {
+            int n =
+                snprintf(entry, sizeof entry, ",\"%d\":%d", i, p->step[i].u.linear.weight_scale);
+            buf_put_bytes(b, entry, (size_t)n);
+        }
+    buf_put_bytes(b, "}", 2);
+    return buf_status(b);
 }
 
 static int add_matrix(const struct plan *p, const struct plan_step *s, const struct plan_matrix *m,
@@ -245,17 +251,24 @@ static int add_matrix(const struct plan *p, const struct plan_step *s, const str
     return st_writer_add(out, bias, ST_I64, 1, dim, m->bias);
 }
 
-static int add_meta(const struct plan *p, const struct plan_weights *w, struct arena *a,
-                    struct st_writer *out)
+static int add_scales(const struct plan *p, struct st_writer *out)
 {
-    const char *scales = scales_text(p, a);
+    struct buf_writer b = buf_writer_to((size_t)1 << 20);
+    int rc = scales_text(p, &b);
+
+    if (rc == 0)
+        rc = st_writer_meta(out, "linnet.scales", (const char *)b.data);
+    buf_release(&b);
+    return rc;
+}
+
+static int add_meta(const struct plan *p, const struct plan_weights *w, struct st_writer *out)
+{
     char salt[SHA256_HEX];
 
-    if (scales == NULL)
-        return ERR_NOMEM;
+    TRY(add_scales(p, out));
     TRY(st_writer_meta(out, "linnet.model_id", p->model_id));
     TRY(st_writer_meta(out, "linnet.salt", sha256_hex(w->salt, salt)));
-    TRY(st_writer_meta(out, "linnet.scales", scales));
     TRY(st_writer_meta(out, "linnet.source_sha256", w->source_sha256));
     return st_writer_meta(out, "linnet.maxima", w->maxima);
 }
@@ -267,7 +280,7 @@ static int write_weights(const struct plan *p, const struct plan_weights *w, con
     int rc;
 
     if ((rc = arena_new(0, &a)) < 0 || (rc = st_writer_new(&out)) < 0 ||
-        (rc = add_meta(p, w, a, out)) < 0)
+        (rc = add_meta(p, w, out)) < 0)
         goto out;
     for (int32_t i = 0; i < p->n_step; i++)
         if (is_linear(&p->step[i]) && (rc = add_matrix(p, &p->step[i], &w->matrix[i], a, out)) < 0)
