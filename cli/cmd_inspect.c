@@ -223,7 +223,7 @@ static void print_operators(FILE *f, const struct inspection *in)
 
     if (r->n_op_count == 0)
         return;
-    fprintf(f, "\n  %-24s %10s %10s\n", "operator", "in file", "in linnet");
+    fprintf(f, "\n  %-24s %10s%s\n", "operator", "in file", in->g != NULL ? "  in linnet" : "");
     for (int32_t i = 0; i < r->n_op_count; i++) {
         fprintf(f, "  %-24s %10d", r->op_count[i].type, r->op_count[i].count);
         if (in->g != NULL)
@@ -279,7 +279,7 @@ static void print_problems(FILE *f, const struct import_report *r)
     for (int32_t i = 0; i < r->n_problem; i++) {
         const struct import_problem *p = &r->problem[i];
 
-        fprintf(f, "  error[%s]: %s%s%s\n", p->code, p->message, p->hint[0] ? " Hint: " : "",
+        fprintf(f, "  error[%s]: %s%s%s\n", p->code, p->message, p->hint[0] ? ". Hint: " : "",
                 p->hint);
     }
 }

@@ -5,7 +5,8 @@ FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms w
 and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx with plain
 ReLUs, and almost.onnx where each loses one position. Every file must pass the full checker; all logits
 must agree; where and gather must agree bit by bit; almost.onnx with its masks set to ones must equal
-full.onnx bit by bit. Prints one line; exit status 1 and the file's name at the first failure.
+full.onnx bit by bit; real_NAME.onnx must have the logits of MODELS/NAME.onnx, from which it was
+imported. Arguments: FOLDER MODELS. Prints one line; exit status 1 and the file's name at the first failure.
 """
 import os
 import sys
@@ -26,7 +27,8 @@ def run(model, x, optimize=False):
     session = ort.InferenceSession(model.SerializeToString(), options,
                                    providers=["CPUExecutionProvider"])
     step = len(x) if isinstance(session.get_inputs()[0].shape[0], str) else 1
-    return np.concatenate([session.run(None, {"input": x[i:i + step]})[0]
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: x[i:i + step]})[0]
                            for i in range(0, len(x), step)])
 
 
@@ -48,8 +50,18 @@ def require(condition, name, what):
         sys.exit(f"{name}: {what}")
 
 
+def check_real(model, source, name):
+    """Both on random images; returns the largest difference relative to the largest logit."""
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    x = np.random.default_rng(0).random((3, *dims), dtype=np.float32)
+    have, want = run(model, x), run(source, x)
+    relative = np.abs(have - want).max() / np.abs(want).max()
+    require(relative <= 1e-4, name, f"logits differ from the source by {relative}, relative")
+    return float(relative)
+
+
 def main():
-    folder = sys.argv[1]
+    folder, sources = sys.argv[1:]
     x = np.load(f"{folder}/input.npy")
     want = np.load(f"{folder}/logits.npy")
     limit = 1e-4 * np.abs(want).max()
@@ -62,7 +74,7 @@ def main():
         onnx.checker.check_model(model, full_check=True)
         shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         models[name] = model
-        if name in ("full.onnx", "almost.onnx"):
+        if name in ("full.onnx", "almost.onnx") or name.startswith("real_"):
             continue
         for optimize in False, True:
             diff = np.abs(run(model, x, optimize) - want).max()
@@ -79,7 +91,11 @@ def main():
             "should hold seven masks")
     require(np.array_equal(run(full, x).view(np.uint32), run(almost, x).view(np.uint32)),
             "almost.onnx", "with masks of ones is not bit-equal to plain ReLUs")
-    print(f"export_check: {n} files, largest difference {worst:.3g} of {np.abs(want).max():.3g}")
+    real = [check_real(model, onnx.load(f"{sources}/{name[5:]}"), name)
+            for name, model in models.items() if name.startswith("real_")]
+    require(len(real) == 8, folder, "should hold eight imported models")
+    print(f"export_check: {n} files, largest difference {worst:.3g} of {np.abs(want).max():.3g}; "
+          f"{len(real)} imported models, largest relative difference {max(real):.3g}")
 
 
 if __name__ == "__main__":

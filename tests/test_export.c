@@ -602,6 +602,64 @@ static void test_import_and_export_is_a_fixed_point(void **state)
     graph_free(mixed);
 }
 
+/* ---- models from elsewhere --------------------------------------------------------------- */
+
+static const char *const real_models[] = {"resnet20_cifar10",         "resnet20_cifar10_bn",
+                                          "resnet20_cifar10_norm_b1", "resnet8_mlperftiny_bn",
+                                          "vnncomp22_sri_resnet_a",   "vnncomp21_resnet_2b",
+                                          "light_resnet50",           "resnet32_cifar10"};
+#define N_REAL (sizeof real_models / sizeof real_models[0])
+
+/* The folder of shared models; the test is skipped where there is none. */
+static const char *shared_models(char path[256])
+{
+    const char *shared = getenv("LINNET_SHARED");
+
+    snprintf(path, 256, "%s/models", shared != NULL ? shared : "../shared");
+    if (access(path, F_OK) != 0) {
+        print_message("skipped: no shared folder (LINNET_SHARED)\n");
+        skip();
+    }
+    return path;
+}
+
+static struct graph *real_model(const char *folder, const char *name)
+{
+    struct graph *g = NULL;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s.onnx", folder, name);
+    ok(onnx_import(path, NULL, NULL, &g));
+    return g;
+}
+
+static void mask_at_random(struct graph *g)
+{
+    struct rng r = rng_at(6, RNG_TEST, 0, 0);
+
+    ok(mask_insert(g));
+    for (int64_t i = 0; i < g->n_masks; i++)
+        g->masks[i] = rng_below(&r, 10) == 0;
+}
+
+static void test_real_models_are_fixed_points(void **state)
+{
+    static const enum mask_form forms[] = {MASK_WHERE, MASK_PRELU, MASK_GATHER};
+    char folder[256];
+
+    (void)state;
+    shared_models(folder);
+    for (size_t i = 0; i < N_REAL; i++) {
+        struct graph *g = real_model(folder, real_models[i]);
+
+        check_fixed_point(g, MASK_WHERE, false, 0);
+        mask_at_random(g);
+        for (size_t k = 0; k < 3; k++)
+            check_fixed_point(g, forms[k], k == 0, 0);
+        graph_free(g);
+    }
+}
+
 /* ---- refusals and failures --------------------------------------------------------------- */
 
 static void test_what_cannot_be_written_is_refused(void **state)
@@ -764,14 +822,30 @@ static void write_full_models(const struct graph *g, const char *folder)
     graph_free(full);
 }
 
+/* As imported, all ReLUs kept: Python compares them with the files they came from. */
+static void write_real_models(const char *models, const char *folder)
+{
+    struct export_options opt = {.form = MASK_WHERE};
+    char path[512];
+
+    for (size_t i = 0; i < N_REAL; i++) {
+        struct graph *g = real_model(models, real_models[i]);
+
+        snprintf(path, sizeof path, "%s/real_%s.onnx", folder, real_models[i]);
+        ok(onnx_export(g, &opt, path));
+        graph_free(g);
+    }
+}
+
 static void test_other_programs_agree(void **state)
 {
     const char *python = getenv("LINNET_PYTHON");
     static float pixels[IMAGES * 3 * SIDE * SIDE];
-    char folder[] = "/tmp/linnet-export-XXXXXX", command[512];
+    char folder[] = "/tmp/linnet-export-XXXXXX", models[256], command[1024];
     struct graph *g;
 
     (void)state;
+    shared_models(models);
     python = python != NULL ? python : "build/venv/bin/python";
     snprintf(command, sizeof command, "%s -c 'import onnx, onnxruntime' 2>/dev/null", python);
     if (system(command) != 0) {
@@ -784,7 +858,8 @@ static void test_other_programs_agree(void **state)
     write_logits(g, folder, pixels);
     write_models(g, folder);
     write_full_models(g, folder);
-    snprintf(command, sizeof command, "%s tests/export_check.py %s", python, folder);
+    write_real_models(models, folder);
+    snprintf(command, sizeof command, "%s tests/export_check.py %s %s", python, folder, models);
     assert_int_equal(system(command), 0);
     snprintf(command, sizeof command, "rm -r %s", folder);
     assert_int_equal(system(command), 0);
@@ -807,6 +882,7 @@ int main(void)
         cmocka_unit_test(test_batch_normalisation_is_folded_on_request),
         cmocka_unit_test(test_same_graph_same_bytes_and_untouched),
         cmocka_unit_test(test_import_and_export_is_a_fixed_point),
+        cmocka_unit_test(test_real_models_are_fixed_points),
         cmocka_unit_test(test_what_cannot_be_written_is_refused),
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_file_is_written_or_named),
