@@ -250,8 +250,7 @@ static void batchnorm_grad_params(const struct op_call *k)
         return;
     sum_rows(sum, sum + n, k->dout, k->in[0], mean, rows, n);
     for (int64_t c = 0; c < n && dgamma != NULL; c++) {
-        float inv = batch ? k->stats[n + c]
-                          : inv_std(operand(k, VAR)[c], k->node->p.batchnorm.eps);
+        float inv = batch ? k->stats[n + c] : inv_std(operand(k, VAR)[c], k->node->p.batchnorm.eps);
         dgamma[c] += (float)(sum[c] * (double)inv);
     }
     for (int64_t c = 0; c < n && dbeta != NULL; c++)

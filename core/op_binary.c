@@ -121,9 +121,8 @@ static inline float apply(enum kind kind, float a, float b)
 }
 
 /* Inlined with constant kind and, in the two common cases, constant strides. */
-static inline __attribute__((always_inline)) void rows(enum kind kind, float *y, const float *a,
-                                                       const float *b, int64_t sa, int64_t sb,
-                                                       int64_t n)
+static inline __attribute__((always_inline)) void
+rows(enum kind kind, float *y, const float *a, const float *b, int64_t sa, int64_t sb, int64_t n)
 {
     if (sa == 1 && sb == 1) {
 #pragma omp simd

@@ -68,8 +68,8 @@ static void gemm_grad_input(const struct op_call *k)
     int64_t outs = w->dim[0], ins = w->dim[1];
 
     if (k->din[X] != NULL)
-        gemm_f32(false, false, k->n, ins, outs, 1, k->dout, outs, k->in[W], ins,
-                 k->add[X] ? 1 : 0, k->din[X], ins);
+        gemm_f32(false, false, k->n, ins, outs, 1, k->dout, outs, k->in[W], ins, k->add[X] ? 1 : 0,
+                 k->din[X], ins);
 }
 
 static void gemm_grad_params(const struct op_call *k)

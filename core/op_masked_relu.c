@@ -38,8 +38,8 @@ static size_t masked_relu_prepare_size(const struct graph *g, const struct node 
     return (size_t)shape_elems(&op_in(g, node, 1)->shape);
 }
 
-static void masked_relu_prepare(const struct graph *g, const struct node *node, int bank,
-                                bool grad, float *prepared)
+static void masked_relu_prepare(const struct graph *g, const struct node *node, int bank, bool grad,
+                                float *prepared)
 {
     struct image m = image_of(&op_in(g, node, 0)->shape);
     const float *mask = op_in(g, node, 1)->data;

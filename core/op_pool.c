@@ -31,7 +31,7 @@ struct tap_range { /* indices i of taps inside, from first to below last */
 
 static struct axis pool_axis(const struct pool_params *p, int i, int64_t in, int64_t out)
 {
-    return (struct axis){in,        out,           p->kernel[i],   p->stride[i],
+    return (struct axis){in,        out,           p->kernel[i],  p->stride[i],
                          p->pad[i], p->pad[2 + i], p->dilation[i]};
 }
 
@@ -344,16 +344,16 @@ static void global_average_grad(const struct op_call *k)
 /* ---- table --------------------------------------------------------------------------------- */
 
 #define POOL_LIMIT (1 << 20)
-#define POOL_ATTRS                                                                                 \
-    {"kernel_shape", ATTR_INTS, offsetof(union op_params, pool.kernel), 2, true, 1, 1,             \
-     POOL_LIMIT},                                                                                  \
-        {"strides", ATTR_INTS, offsetof(union op_params, pool.stride), 2, false, 1, 1,             \
-         POOL_LIMIT},                                                                              \
-        {"pads", ATTR_INTS, offsetof(union op_params, pool.pad), 4, false, 0, 0, POOL_LIMIT},      \
-        {"dilations", ATTR_INTS, offsetof(union op_params, pool.dilation), 2, false, 1, 1,         \
-         POOL_LIMIT},                                                                              \
-    {                                                                                              \
-        "ceil_mode", ATTR_INT, offsetof(union op_params, pool.ceil_mode), 1, false, 0, 0, 1        \
+#define POOL_ATTRS                                                                                  \
+    {                                                                                               \
+        "kernel_shape", ATTR_INTS, offsetof(union op_params, pool.kernel), 2, true, 1, 1,           \
+        POOL_LIMIT},                                                                                \
+        {"strides", ATTR_INTS, offsetof(union op_params, pool.stride), 2, false, 1, 1, POOL_LIMIT}, \
+        {"pads", ATTR_INTS, offsetof(union op_params, pool.pad), 4, false, 0, 0, POOL_LIMIT},       \
+        {"dilations", ATTR_INTS, offsetof(union op_params, pool.dilation), 2, false, 1,             \
+         1,           POOL_LIMIT},                                                                  \
+    {                                                                                               \
+        "ceil_mode", ATTR_INT, offsetof(union op_params, pool.ceil_mode), 1, false, 0, 0, 1         \
     }
 
 static const struct attr max_attrs[] = {POOL_ATTRS, {0}};

@@ -60,8 +60,8 @@ static void near(struct check *c, const char *what, const char *name, const floa
     }
     double error = sqrt(diff) / fmax(sqrt(size), 1e-9);
     if (!(error <= REF_TOLERANCE))
-        fail_msg("%s of '%s', bank %d: relative error %.3g (norm %.3g)", what, name, c->bank,
-                 error, sqrt(size));
+        fail_msg("%s of '%s', bank %d: relative error %.3g (norm %.3g)", what, name, c->bank, error,
+                 sqrt(size));
     c->worst = fmax(c->worst, error);
 }
 
@@ -122,8 +122,8 @@ static void run_input_grad(struct check *c)
     struct exec *e;
 
     assert_int_equal(exec_new(c->g, EXEC_INPUT_GRAD, c->n, NULL, 0, &e), 0);
-    assert_int_equal(exec_input_grad(e, c->pixels, c->n, c->bank, constant_loss, c, c->dpixels,
-                                     c->logits), 0);
+    assert_int_equal(
+        exec_input_grad(e, c->pixels, c->n, c->bank, constant_loss, c, c->dpixels, c->logits), 0);
     exec_free(e);
 }
 

@@ -81,6 +81,18 @@ static int64_t channel(const struct tensor *x, int64_t e)
     return e / (x->d[2] * x->d[3]) % x->d[1];
 }
 
+/* Element number k of channel c, of per_channel(x). */
+static int64_t of_channel(const struct tensor *x, int64_t c, int64_t k)
+{
+    int64_t hw = x->d[2] * x->d[3];
+    return (k / hw * x->d[1] + c) * hw + k % hw;
+}
+
+static int64_t per_channel(const struct tensor *x)
+{
+    return x->d[0] * x->d[2] * x->d[3];
+}
+
 /* ---- Conv ---------------------------------------------------------------------------------- */
 
 static bool has_third(const struct job *j)
@@ -97,36 +109,47 @@ static int64_t conv_source(const struct job *j, int a, int64_t o, int64_t k)
     return i >= 0 && i < j->in[0].d[2 + a] ? i : -1;
 }
 
+/* What an output element has to do with one tap: channels of x step by step_x, of w by step_w. */
+static double conv_tap(struct job *j, int64_t e, int64_t ix, int64_t iw, bool backward)
+{
+    const struct tensor *x = &j->in[0], *w = &j->in[1];
+    int64_t step_x = x->d[2] * x->d[3], step_w = w->d[2] * w->d[3];
+    double sum = 0, dy = backward ? j->y.g[e] : 0;
+
+    for (int64_t c = 0; c < w->d[1] && !backward; c++)
+        sum += x->v[ix + c * step_x] * w->v[iw + c * step_w];
+    for (int64_t c = 0; c < w->d[1] && backward; c++) {
+        x->g[ix + c * step_x] += dy * w->v[iw + c * step_w];
+        w->g[iw + c * step_w] += dy * x->v[ix + c * step_x];
+    }
+    return sum;
+}
+
 /* Output element e = (n, o, oh, ow): its sum over the taps, or its share of the gradients. */
-static void conv_element(struct job *j, int64_t e, bool backward)
+static double conv_element(struct job *j, int64_t e, bool backward)
 {
     const struct tensor *x = &j->in[0], *w = &j->in[1];
     int64_t i[4], per_group = j->y.d[1] / j->node->p.conv.group;
+    double sum = 0;
 
     unravel(&j->y, e, i);
     for (int64_t kh = 0; kh < w->d[2]; kh++) {
         int64_t h = conv_source(j, 0, i[2], kh);
         for (int64_t kw = 0; kw < w->d[3]; kw++) {
             int64_t v = conv_source(j, 1, i[3], kw);
-            for (int64_t c = 0; c < w->d[1] && h >= 0 && v >= 0; c++) {
-                int64_t ix = at(x, i[0], i[1] / per_group * w->d[1] + c, h, v);
-                int64_t iw = at(w, i[1], c, kh, kw);
-                if (!backward) {
-                    j->y.v[e] += x->v[ix] * w->v[iw];
-                    continue;
-                }
-                x->g[ix] += j->y.g[e] * w->v[iw];
-                w->g[iw] += j->y.g[e] * x->v[ix];
-            }
+            if (h >= 0 && v >= 0)
+                sum += conv_tap(j, e, at(x, i[0], i[1] / per_group * w->d[1], h, v),
+                                at(w, i[1], 0, kh, kw), backward);
         }
     }
+    return sum;
 }
 
 static void conv_forward(struct job *j)
 {
     for (int64_t e = 0; e < size_of(&j->y); e++) {
         j->y.v[e] = has_third(j) ? j->in[2].v[channel(&j->y, e)] : 0;
-        conv_element(j, e, false);
+        j->y.v[e] += conv_element(j, e, false);
     }
 }
 
@@ -194,13 +217,15 @@ static struct bn bn_channel(const struct job *j, int64_t c)
     b.batch = j->r->training && !j->node->frozen;
     b.mean = j->in[base + 2].v[c];
     b.var = j->in[base + 3].v[c];
-    b.count = (double)(x->d[0] * x->d[2] * x->d[3]);
+    b.count = (double)per_channel(x);
     if (b.batch) {
         b.mean = b.var = 0;
-        for (int64_t e = 0; e < size_of(x); e++)
-            b.mean += channel(x, e) == c ? x->v[e] / b.count : 0;
-        for (int64_t e = 0; e < size_of(x); e++)
-            b.var += channel(x, e) == c ? pow(x->v[e] - b.mean, 2) / b.count : 0;
+        for (int64_t k = 0; k < per_channel(x); k++)
+            b.mean += x->v[of_channel(x, c, k)];
+        b.mean /= b.count;
+        for (int64_t k = 0; k < per_channel(x); k++)
+            b.var += pow(x->v[of_channel(x, c, k)] - b.mean, 2);
+        b.var /= b.count;
     }
     b.inv = 1 / sqrt(b.var + (double)j->node->p.batchnorm.eps);
     return b;
@@ -226,9 +251,9 @@ static void bn_forward(struct job *j)
 
     for (int64_t c = 0; c < x->d[1]; c++) {
         struct bn b = bn_channel(j, c);
-        for (int64_t e = 0; e < size_of(x); e++) {
-            if (channel(x, e) == c)
-                j->y.v[e] = b.gamma.v[c] * (x->v[e] - b.mean) * b.inv + b.beta.v[c];
+        for (int64_t k = 0; k < per_channel(x); k++) {
+            int64_t e = of_channel(x, c, k);
+            j->y.v[e] = b.gamma.v[c] * (x->v[e] - b.mean) * b.inv + b.beta.v[c];
         }
         bn_move(j, &b, c);
     }
@@ -242,9 +267,8 @@ static void bn_backward(struct job *j)
     for (int64_t c = 0; c < x->d[1]; c++) {
         struct bn b = bn_channel(j, c);
         double dvar = 0, dmean = 0, centred = 0;
-        for (int64_t e = 0; e < size_of(x); e++) {
-            if (channel(x, e) != c)
-                continue;
+        for (int64_t k = 0; k < per_channel(x); k++) {
+            int64_t e = of_channel(x, c, k);
             double dy = j->y.g[e], z = x->v[e] - b.mean;
             b.gamma.g[c] += dy * z * b.inv;
             b.beta.g[c] += dy;
@@ -253,9 +277,8 @@ static void bn_backward(struct job *j)
             centred += z;
         }
         dmean -= dvar * 2 * centred / b.count;
-        for (int64_t e = 0; e < size_of(x); e++) {
-            if (channel(x, e) != c)
-                continue;
+        for (int64_t k = 0; k < per_channel(x); k++) {
+            int64_t e = of_channel(x, c, k);
             x->g[e] += j->y.g[e] * b.gamma.v[c] * b.inv;
             if (b.batch)
                 x->g[e] += dvar * 2 * (x->v[e] - b.mean) / b.count + dmean / b.count;
@@ -470,8 +493,8 @@ static int64_t moved_from(const struct job *j, int64_t e)
         return e; /* both are in ONNX order */
     unravel(&j->y, e, i);
     for (int k = 1; k < x->rank; k++) {
-        i[k] = j->node->op == &op_pad ? i[k] - pad->begin[k]
-                                      : slice->start[k] + i[k] * slice->step[k];
+        i[k] =
+            j->node->op == &op_pad ? i[k] - pad->begin[k] : slice->start[k] + i[k] * slice->step[k];
         if (i[k] < 0 || i[k] >= x->d[k])
             return -1;
     }
@@ -586,7 +609,7 @@ struct ref *ref_new(const struct graph *g, const float *pixels, int64_t n)
     for (value_id v = 0; v < g->n_value; v++) {
         const struct value *x = &g->value[v];
         double *place = constant_of(r, x, false), *grad = constant_of(r, x, true);
-        r->value[v] = place                   ? place
+        r->value[v] = place                    ? place
                       : x->kind == VALUE_CONST ? widened(x->data, count_of(r, v))
                                                : doubles(count_of(r, v));
         r->grad[v] = grad ? grad : doubles(count_of(r, v));

@@ -15,6 +15,8 @@
 
 #include <cmocka.h> /* last: it defines fail() */
 
+#define N_IMAGES 17 /* more than the executor has blocks, and no multiple of them */
+
 /* ---- making graphs ------------------------------------------------------------------------- */
 
 struct maker {
@@ -83,7 +85,7 @@ static void check(struct maker *m, value_id y, int banks)
         y = node1(m, &op_flatten, y, NULL);
     m->g->output = y;
     for (int bank = 0; bank < banks; bank++)
-        worst = fmax(worst, ref_check(m->g, 5, bank, 77 + (uint64_t)bank));
+        worst = fmax(worst, ref_check(m->g, N_IMAGES, bank, 77 + (uint64_t)bank));
     print_message("    worst relative error %.2g\n", worst);
     graph_free(m->g);
 }
@@ -118,8 +120,8 @@ static void test_conv(void **state)
     static const struct {
         int64_t in, out, k, stride, pad, dilation, group;
         bool bias;
-    } t[] = {{3, 16, 3, 1, 1, 1, 1, true},  {16, 32, 3, 2, 1, 1, 1, false},
-             {5, 7, 1, 2, 0, 1, 1, true},   {6, 4, 3, 1, 2, 2, 2, true},
+    } t[] = {{3, 16, 3, 1, 1, 1, 1, true},    {16, 32, 3, 2, 1, 1, 1, false},
+             {5, 7, 1, 2, 0, 1, 1, true},     {6, 4, 3, 1, 2, 2, 2, true},
              {16, 16, 3, 1, 1, 1, 16, false}, {3, 8, 7, 2, 3, 1, 1, false}};
 
     (void)state;
@@ -134,8 +136,8 @@ static void test_conv(void **state)
             p.conv.pad[a] = p.conv.pad[2 + a] = t[i].pad;
         }
         p.conv.group = t[i].group;
-        in[1] = tensor(&m, VALUE_PARAM, shape_make(4, t[i].out, t[i].in / t[i].group, t[i].k,
-                                                   t[i].k), -1, 1);
+        in[1] = tensor(&m, VALUE_PARAM,
+                       shape_make(4, t[i].out, t[i].in / t[i].group, t[i].k, t[i].k), -1, 1);
         if (t[i].bias)
             in[2] = vector(&m, VALUE_PARAM, t[i].out, -1, 1);
         check(&m, node(&m, &op_conv, in, t[i].bias ? 3 : 2, &p), 1);
@@ -156,8 +158,8 @@ static void test_masked_relu(void **state)
     for (int soft = 0; soft < 2; soft++) {
         struct maker m = make_graph(4, 6, 4, 3);
         union op_params p = {.masked_relu = {soft}};
-        value_id mask = tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3),
-                               0, 1);
+        value_id mask =
+            tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1);
         for (int64_t i = 0; i < 72; i++) {
             float *v = &m.g->value[mask].data[i];
             *v = soft && i % 5 != 0 ? *v : *v > 0.5F;
@@ -278,8 +280,8 @@ static void test_gemm(void **state)
     (void)state;
     for (int bias = 0; bias < 2; bias++) {
         struct maker m = make_graph(2, 19, 1, 1);
-        value_id in[3] = {m.x, tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)10, (int64_t)19), -1,
-                                      1)};
+        value_id in[3] = {m.x,
+                          tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)10, (int64_t)19), -1, 1)};
         if (bias)
             in[2] = vector(&m, VALUE_PARAM, 10, -1, 1);
         value_id y = node(&m, &op_gemm, in, 2 + bias, NULL);
@@ -366,10 +368,12 @@ static void test_reshape(void **state)
     value_id y = m.x;
     for (size_t i = 0; i < 2 * sizeof targets / sizeof *targets; i++) {
         union op_params p = {.reshape = {targets[i % 5]}};
-        value_id k = tensor(&m, VALUE_PARAM, m.g->value[y].shape.rank == 4
-                                ? shape_make(3, m.g->value[y].shape.dim[1], (int64_t)1, (int64_t)1)
-                                : shape_make(1, m.g->value[y].shape.dim[m.g->value[y].shape.rank -
-                                                                        1]), 1, 2);
+        value_id k =
+            tensor(&m, VALUE_PARAM,
+                   m.g->value[y].shape.rank == 4
+                       ? shape_make(3, m.g->value[y].shape.dim[1], (int64_t)1, (int64_t)1)
+                       : shape_make(1, m.g->value[y].shape.dim[m.g->value[y].shape.rank - 1]),
+                   1, 2);
         y = node1(&m, &op_reshape, node2(&m, &op_mul, y, k), &p);
     }
     check(&m, y, 1);
@@ -420,8 +424,14 @@ static void run4(const struct op *op, const float *mask, int64_t soft, const flo
         memcpy(m.g->value[in[1]].data, mask, 4 * sizeof *mask);
     }
     node(&m, op, in, mask ? 2 : 1, &p);
-    struct op_call k = {.g = m.g, .node = &m.g->node[0], .n = 1, .in = {x}, .out = y, .dout = dy,
-                        .din = {dx}, .prepared = prepared};
+    struct op_call k = {.g = m.g,
+                        .node = &m.g->node[0],
+                        .n = 1,
+                        .in = {x},
+                        .out = y,
+                        .dout = dy,
+                        .din = {dx},
+                        .prepared = prepared};
     if (mask != NULL)
         op->prepare(m.g, k.node, 0, true, prepared);
     op->forward(&k);
@@ -483,8 +493,14 @@ static void test_max_pool_gradient_of_ties(void **state)
 
     (void)state;
     node1(&m, &op_global_max_pool, m.x, NULL);
-    struct op_call k = {.g = m.g, .node = &m.g->node[0], .n = 1, .in = {x}, .out = &y,
-                        .dout = &dy, .din = {dx}, .scratch = scratch};
+    struct op_call k = {.g = m.g,
+                        .node = &m.g->node[0],
+                        .n = 1,
+                        .in = {x},
+                        .out = &y,
+                        .dout = &dy,
+                        .din = {dx},
+                        .scratch = scratch};
     op_global_max_pool.grad_input(&k);
     assert_true(dx[0] == 0 && dx[1] == 2 && dx[2] == 0 && dx[3] == 0);
     graph_free(m.g);
@@ -518,8 +534,7 @@ static void test_messages_of_inputs(void **state)
     REFUSED(m, op_global_average_pool, NULL,
             "node 'here' (GlobalAveragePool): input 0 'x' has shape [N,3], needs [N,C,H,W]", m.x);
     m = make_graph(2, 3, 1, 1);
-    REFUSED(m, op_relu, NULL,
-            "node 'here' (Relu): input 0 't' is a constant, needs an activation",
+    REFUSED(m, op_relu, NULL, "node 'here' (Relu): input 0 't' is a constant, needs an activation",
             vector(&m, VALUE_CONST, 3, 0, 1));
 }
 
@@ -539,8 +554,8 @@ static void test_messages_of_batchnorm(void **state)
             m.x, v, v, v, v, v);
     m = make_graph(4, 3, 4, 4);
     REFUSED(m, op_batchnorm, NULL,
-            "node 'here' (BatchNormalization): input 1 'x' is an activation, needs a constant",
-            m.x, m.x, m.x, m.x, m.x);
+            "node 'here' (BatchNormalization): input 1 'x' is an activation, needs a constant", m.x,
+            m.x, m.x, m.x, m.x);
 }
 
 static void test_messages_of_masked_relu(void **state)
@@ -562,8 +577,8 @@ static void test_messages_of_binary(void **state)
     value_id v = vector(&m, VALUE_PARAM, 3, 0, 1);
 
     (void)state;
-    REFUSED(m, op_add, NULL,
-            "node 'here' (Add): shapes [N,3,4,4] and [3] do not broadcast", m.x, v);
+    REFUSED(m, op_add, NULL, "node 'here' (Add): shapes [N,3,4,4] and [3] do not broadcast", m.x,
+            v);
     m = make_graph(4, 3, 4, 4);
     v = vector(&m, VALUE_PARAM, 3, 0, 1);
     REFUSED(m, op_sub, NULL, "node 'here' (Sub): both inputs are constants ('t', 't')", v, v);
@@ -626,23 +641,29 @@ static void test_messages_of_moves(void **state)
     REFUSED(m, op_pad, &p, "node 'here' (Pad): pads the batch by 1 and 0", m.x);
     m = make_graph(4, 3, 4, 4);
     p = (union op_params){.slice = {{0, 0, 2, 0}, {0, 3, 5, 4}, {1, 1, 1, 1}}};
-    REFUSED(m, op_slice, &p,
-            "node 'here' (Slice): slice 2:5:1 of axis 2, which has 4 elements", m.x);
+    REFUSED(m, op_slice, &p, "node 'here' (Slice): slice 2:5:1 of axis 2, which has 4 elements",
+            m.x);
     m = make_graph(4, 3, 4, 4);
     p = (union op_params){.reshape = {shape_make(2, (int64_t)SHAPE_BATCH, (int64_t)47)}};
-    REFUSED(m, op_reshape, &p, "node 'here' (Reshape): input [N,3,4,4] has 48 elements an image, "
-                               "target [N,47] has 47", m.x);
+    REFUSED(m, op_reshape, &p,
+            "node 'here' (Reshape): input [N,3,4,4] has 48 elements an image, "
+            "target [N,47] has 47",
+            m.x);
     m = make_graph(4, 3, 4, 4);
     p = (union op_params){.reshape = {shape_make(2, (int64_t)6, (int64_t)8)}};
-    REFUSED(m, op_reshape, &p,
-            "node 'here' (Reshape): target [6,8], needs [N,...] of rank 2 to 4", m.x);
+    REFUSED(m, op_reshape, &p, "node 'here' (Reshape): target [6,8], needs [N,...] of rank 2 to 4",
+            m.x);
     m = make_graph(4, 3, 4, 4);
-    REFUSED(m, op_flatten, NULL, "node 'here' (Flatten): input 0 't' has shape [5], needs an "
-                                 "activation of rank 2 or more", vector(&m, VALUE_CONST, 5, 0, 1));
+    REFUSED(m, op_flatten, NULL,
+            "node 'here' (Flatten): input 0 't' has shape [5], needs an "
+            "activation of rank 2 or more",
+            vector(&m, VALUE_CONST, 5, 0, 1));
     m = make_graph(4, 3, 4, 4);
     p = (union op_params){.softmax = {-1}};
-    REFUSED(m, op_softmax, &p, "node 'here' (Softmax): axis=-1 of an input [N,3,4,4], only axis 1 "
-                               "is supported", m.x);
+    REFUSED(m, op_softmax, &p,
+            "node 'here' (Softmax): axis=-1 of an input [N,3,4,4], only axis 1 "
+            "is supported",
+            m.x);
 }
 
 int main(void)

@@ -82,13 +82,13 @@ def train(dtype):
     curve = []
     for step in range(STEPS):
         opt.zero_grad()
-        loss = F.cross_entropy(net(images(step, dtype)), labels)
+        loss = F.cross_entropy(net(images(step % 2, dtype)), labels)
         loss.backward()
         opt.step()
         curve.append(loss.item())
     net.eval()
     with torch.no_grad():
-        logits = net(images(STEPS - 1, dtype)).norm().item()
+        logits = net(images(1, dtype)).norm().item()
     return net, curve, logits
 
 
