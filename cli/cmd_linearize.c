@@ -171,22 +171,6 @@ static int open_data(struct job *j)
     return 0;
 }
 
-/* The first n training images as floats; *n is reduced to what there is. */
-static int calibration_pixels(const struct job *j, int64_t *n, float **out)
-{
-    const int64_t size = (int64_t)j->train->channels * j->train->height * j->train->width;
-    float *x;
-
-    if (*n > j->train->n)
-        *n = j->train->n;
-    if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
-        return ERR_NOMEM;
-    for (int64_t i = 0; i < *n; i++)
-        data_image(j->train, i, x + i * size);
-    *out = x;
-    return 0;
-}
-
 /* Adds batch norm where it was folded away, the second bank, and masks of ones. */
 static int prepare_structure(struct job *j)
 {
@@ -196,7 +180,7 @@ static int prepare_structure(struct job *j)
     int rc;
 
     if (j->r.preset != PRESET_NONE && pass_batchnorm_sites(j->m.g, NULL, 0) > 0) {
-        if ((rc = calibration_pixels(j, &n, &x)) < 0 || (rc = bn_insert(j->m.g, x, n, &bn)) < 0)
+        if ((rc = output_calibration(j->train, &n, &x)) < 0 || (rc = bn_insert(j->m.g, x, n, &bn)) < 0)
             goto out;
         j->m.form.bn_inserted = true;
         cli_note(j->c, "batch norm re-inserted at %d sites; logits moved by %.1e of the largest", bn.sites,
@@ -515,7 +499,7 @@ static int export_all(struct job *j)
     float *x = NULL;
     int rc;
 
-    if ((rc = calibration_pixels(j, &n, &x)) == 0)
+    if ((rc = output_calibration(j->train, &n, &x)) == 0)
         rc = output_write_all(j->c, &j->m, j->student, &facts, x, n, j->o->out);
     mem_free(x);
     return rc;

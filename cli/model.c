@@ -11,6 +11,8 @@
 #include "trainer/checkpoint.h"
 #include "trainer/normalize.h"
 
+#define MOST_PROBLEMS_SHOWN 5
+
 /* ---- normalisation ------------------------------------------------------------------------- */
 
 int model_set_normalize(struct graph *g, const char *text)
@@ -116,8 +118,11 @@ static int import_file(const struct cli_common *c, const char *path, const uint8
 
     for (int32_t i = 0; rc == 0 && i < report.n_warning; i++)
         cli_note(c, "%s: warning: %s", path, report.warning[i]);
-    for (int32_t i = 1; rc < 0 && i < report.n_problem; i++)
+    for (int32_t i = 1; rc < 0 && i < report.n_problem && i < MOST_PROBLEMS_SHOWN; i++)
         cli_note(c, "%s: also error[%s]: %s", path, report.problem[i].code, report.problem[i].message);
+    if (rc < 0 && report.n_problem > MOST_PROBLEMS_SHOWN)
+        cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
+                 report.n_problem - MOST_PROBLEMS_SHOWN);
     import_report_release(&report);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include "core/pass.h"
 #include "exporter/lower.h"
 #include "linearizer/linearizer.h"
+#include "trainer/normalize.h"
 
 int output_path(const char *dir, const char *name, char *buf, size_t size)
 {
@@ -94,6 +95,48 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 out:
     graph_free(b);
     return rc;
+}
+
+int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+              const float *pixels, int64_t n, const char *salt, const char *dir)
+{
+    char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
+    uint8_t salt_bytes[PLAN_SALT];
+    struct lower_options o = {.pixels = pixels, .n_pixels = n, .source_sha256 = sha256_hex(m->sha256, hex)};
+    struct plan *p = NULL;
+    struct plan_weights *w = NULL;
+    int rc;
+
+    _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
+    o.normalize = normalize_text(&branch->norm, norm);
+    if (salt && (rc = sha256_parse(salt, salt_bytes)) < 0)
+        return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
+    o.salt = salt ? salt_bytes : NULL;
+    if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
+        (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
+        (rc = lower(branch, &o, &p, &w)) < 0 || (rc = plan_write(p, w, pi, weights)) < 0)
+        goto out;
+    cli_note(c, "%s: %lld of %lld ReLUs in %d layers; keep %s secret", pi, (long long)p->relus_kept,
+             (long long)p->relus, p->relu_layers, weights);
+out:
+    plan_weights_free(w);
+    plan_free(p);
+    return rc;
+}
+
+int output_calibration(const struct dataset *d, int64_t *n, float **out)
+{
+    const int64_t size = (int64_t)d->channels * d->height * d->width;
+    float *x;
+
+    if (*n > d->n)
+        *n = d->n;
+    if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < *n; i++)
+        data_image(d, i, x + i * size);
+    *out = x;
+    return 0;
 }
 
 int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,

@@ -5,6 +5,7 @@
 
 #include "cli/model.h"
 #include "exporter/exporter.h"
+#include "trainer/data.h"
 
 /* "dir/name" into buf; ERR_LIMIT if it does not fit. */
 int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
@@ -31,6 +32,8 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
  * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. */
 int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
               const float *pixels, int64_t n, const char *salt, const char *dir) MUST_CHECK;
+/* The first *n images of d as floats [n,C,H,W] (mem_free); *n is reduced to what there is. */
+int output_calibration(const struct dataset *d, int64_t *n, float **out) MUST_CHECK;
 /* model.onnx, model.adv.onnx where there are two banks, model.pi, model.pi.weights. */
 int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
                      const struct output_facts *facts, const float *pixels, int64_t n,
