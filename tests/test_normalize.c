@@ -1,5 +1,4 @@
 /* Presets, custom texts and what is refused. */
-#include <math.h>
 #include <string.h>
 
 #include "trainer/normalize.h"
@@ -82,18 +81,6 @@ static void test_bad_texts_are_refused(void **state)
     }
 }
 
-static void test_image_is_normalised_by_channel(void **state)
-{
-    struct input_norm n = parsed("0.5,0.25/0.5,0.125"), none = parsed("none");
-    float x[] = {0, 0.5f, 1, 0, 0.25f, 1}, same[] = {0.25f};
-
-    (void)state;
-    normalize_image(&n, x, 2, 3);
-    assert_true(x[0] == -1 && x[1] == 0 && x[2] == 1 && x[3] == -2 && x[4] == 0 && x[5] == 6);
-    normalize_image(&none, same, 1, 1);
-    assert_true(same[0] == 0.25f);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,7 +88,6 @@ int main(void)
         cmocka_unit_test(test_text_is_canonical),
         cmocka_unit_test(test_text_reads_back_exactly),
         cmocka_unit_test(test_bad_texts_are_refused),
-        cmocka_unit_test(test_image_is_normalised_by_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,8 +22,8 @@ static const struct {
 };
 #define N_PRESET (sizeof preset / sizeof preset[0])
 
-/* A plain decimal number; the C locale's point whatever the locale is not needed: linnet never
- * calls setlocale. Returns the character behind it, NULL if there is none or it is not finite. */
+/* A number (linnet never calls setlocale, so the point is the decimal sign). Returns the character
+ * behind it, NULL if there is none or it is out of range. */
 static const char *parse_number(const char *s, float *out)
 {
     char *end;
@@ -122,16 +122,4 @@ const char *normalize_text(const struct input_norm *norm, char buf[NORMALIZE_TEX
                                    i < norm->channels ? norm->mean[c] : norm->std[c]);
     }
     return buf;
-}
-
-void normalize_image(const struct input_norm *norm, float *chw, int64_t channels,
-                     int64_t pixels_per_channel)
-{
-    if (norm->channels == 0)
-        return;
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t i = 0; i < pixels_per_channel; i++) {
-            float *x = &chw[c * pixels_per_channel + i];
-            *x = (*x - norm->mean[c]) / norm->std[c];
-        }
 }
