@@ -10,11 +10,8 @@
 #include "cli/eval_report.h"
 #include "cli/model.h"
 #include "cli/outputs.h"
-#include "core/exec.h"
-#include "runtime/pi.h"
+#include "cli/package_check.h"
 #include "trainer/stats.h"
-
-#define CHUNK 500 /* images between two progress lines */
 
 struct options {
     const char *data, *split, *normalize;
@@ -37,65 +34,6 @@ static const struct cli_spec spec = {
     "DIR", 1, 1, "Runs DIR/model.pi in the bundled runtime against DIR/model.onnx.",
     "linnet validate out --data cifar10:DIR", options};
 
-struct tally {
-    int64_t n, float_correct, fixed_correct, agree;
-    double max_abs_diff, max_abs_logit;
-};
-
-static int64_t best(const float *logits, int64_t k)
-{
-    int64_t b = 0;
-
-    for (int64_t i = 1; i < k; i++)
-        if (logits[i] > logits[b])
-            b = i;
-    return b;
-}
-
-static void count(struct tally *t, const float *a, const float *b, int64_t k, int32_t label)
-{
-    const int64_t x = best(a, k), y = best(b, k);
-
-    t->n++;
-    t->float_correct += x == label;
-    t->fixed_correct += y == label;
-    t->agree += x == y;
-    for (int64_t i = 0; i < k; i++) {
-        t->max_abs_diff = fmax(t->max_abs_diff, fabs((double)a[i] - b[i]));
-        t->max_abs_logit = fmax(t->max_abs_logit, fabs((double)a[i]));
-    }
-}
-
-static int compare(const struct cli_common *c, struct exec *e, struct pi_model *pi, const struct dataset *d,
-                   int64_t k, struct tally *t)
-{
-    const int64_t size = (int64_t)d->channels * d->height * d->width;
-    float *x = mem_aligned((size_t)(CHUNK * size), sizeof *x);
-    float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a), *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
-    struct cli_progress p;
-    int rc = x && a && b ? 0 : ERR_NOMEM;
-
-    cli_progress_begin(&p, c, "validate");
-    for (int64_t first = 0; first < d->n && rc == 0; first += CHUNK) {
-        const int64_t n = d->n - first < CHUNK ? d->n - first : CHUNK;
-
-        for (int64_t i = 0; i < n; i++)
-            data_image(d, first + i, x + i * size);
-        if ((rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
-            break;
-        for (int64_t i = 0; i < n; i++)
-            count(t, a + i * k, b + i * k, k, d->labels[first + i]);
-        cli_progress_at(&p, (double)(first + n) / (double)d->n, "%lld images", (long long)(first + n));
-        if (cli_interrupted())
-            rc = fail(ERR_INTERRUPTED, "stopped; a validation keeps no state");
-    }
-    cli_progress_end(&p);
-    mem_free(x);
-    mem_free(a);
-    mem_free(b);
-    return rc;
-}
-
 static json_t *branch_json(const char *name, int64_t correct, int64_t n)
 {
     double lo, hi;
@@ -107,7 +45,7 @@ static json_t *branch_json(const char *name, int64_t correct, int64_t n)
 }
 
 static int report(const struct cli_common *c, const struct options *o, const struct dataset *d,
-                  const struct tally *t)
+                  const struct package_check *t)
 {
     const double n = (double)t->n, agreement = 100 * (double)t->agree / n;
     const double real = 100 * (double)t->float_correct / n, fixed = 100 * (double)t->fixed_correct / n;
@@ -139,8 +77,7 @@ static int validate(const struct cli_common *c, const struct options *o)
     struct model m = {0};
     struct pi_model *pi = NULL;
     struct dataset *d = NULL;
-    struct exec *e = NULL;
-    struct tally t = {0};
+    struct package_check t = {0};
     enum data_split split;
     int64_t k;
     int rc;
@@ -162,11 +99,9 @@ static int validate(const struct cli_common *c, const struct options *o)
         (rc = data_check(d, in->dim[1], in->dim[2], in->dim[3], k)) < 0)
         goto out;
     data_limit(d, o->limit);
-    if ((rc = exec_new(m.g, EXEC_INFER, CHUNK, NULL, 0, &e)) < 0 || (rc = compare(c, e, pi, d, k, &t)) < 0)
-        goto out;
-    rc = report(c, o, d, &t);
+    if ((rc = package_check_run(c, m.g, pi, d, d->n, &t)) == 0)
+        rc = report(c, o, d, &t);
 out:
-    exec_free(e);
     data_close(d);
     pi_close(pi);
     model_close(&m);
