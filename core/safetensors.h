@@ -31,8 +31,16 @@
 
 #define ST_DTYPES(X) /* name, bytes */                                                             \
     X(F64, 8)                                                                                      \
-    X(I64, 8) X(U64, 8) X(F32, 4) X(I32, 4) X(U32, 4) X(I16, 2) X(U16, 2) X(I8, 1) X(U8, 1)        \
-        X(BOOL, 1)
+    X(I64, 8)                                                                                      \
+    X(U64, 8)                                                                                      \
+    X(F32, 4)                                                                                      \
+    X(I32, 4)                                                                                      \
+    X(U32, 4)                                                                                      \
+    X(I16, 2)                                                                                      \
+    X(U16, 2)                                                                                      \
+    X(I8, 1)                                                                                       \
+    X(U8, 1)                                                                                       \
+    X(BOOL, 1)
 enum st_dtype {
 #define X(name, bytes) ST_##name,
     ST_DTYPES(X)

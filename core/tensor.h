@@ -12,7 +12,8 @@
 
 #define SHAPE_MAX_RANK 8
 #define SHAPE_BATCH (-1)
-#define SHAPE_MAX_COUNT ((int64_t)1 << 40) /* elements; keeps every product inside int64 and size_t */
+#define SHAPE_MAX_COUNT                                                                            \
+    ((int64_t)1 << 40) /* elements; keeps every product inside int64 and size_t */
 
 struct shape {
     int32_t rank;                /* 0 ... SHAPE_MAX_RANK */
