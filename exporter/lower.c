@@ -33,7 +33,7 @@
 #include "core/pass.h"
 #include "core/version.h"
 
-#define CALIBRATION_BATCH 16
+#define CALIBRATION_BATCH 32
 #define WEIGHT_BITS_MIN 11
 #define MAXIMA_LIMIT ((size_t)16 << 20)
 
@@ -92,12 +92,27 @@ out:
     return rc;
 }
 
+/* Largest |x| as a float's bits: above those of infinity if there is a NaN. */
+static uint32_t largest_bits(const float *x, int64_t n)
+{
+    uint32_t most = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
 static double largest(const float *x, int64_t n, double so_far)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs((double)x[i]) <= so_far))
-            so_far = fabs((double)x[i]);
-    return so_far;
+    uint32_t bits = largest_bits(x, n);
+    float v;
+
+    memcpy(&v, &bits, sizeof v);
+    return (double)v <= so_far ? so_far : (double)v;
 }
 
 /* Values that nodes make, into ids; returns how many. */
@@ -210,7 +225,7 @@ static int result_tensor(struct lowering *s, const struct node *n, int32_t scale
                          int32_t *out)
 {
     int64_t dim[3];
-    int32_t rank;
+    int32_t rank = 0;
 
     TRY(plan_shape(s, n, n->out[0], &rank, dim));
     *out = add_tensor(s, rank, dim, scale, s->max_abs[n->out[0]] / factor);
@@ -662,7 +677,7 @@ static int lower_reshape(struct lowering *s, const struct node *n)
     struct lowered x = operand(s, n, 0);
     const struct plan_tensor *t = &s->p->tensor[x.tensor];
     int64_t dim[3] = {1, 1, 1};
-    int32_t rank, out;
+    int32_t rank = 0, out;
 
     TRY(plan_shape(s, n, n->out[0], &rank, dim));
     if (rank == t->rank && memcmp(dim, t->dim, sizeof dim) == 0) {
