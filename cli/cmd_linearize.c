@@ -16,17 +16,16 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "cli/eval_report.h"
 #include "cli/mask_stage.h"
 #include "cli/model.h"
 #include "cli/outputs.h"
 #include "cli/recipe.h"
+#include "cli/summary.h"
 #include "core/op.h"
 #include "core/pass.h"
 #include "trainer/bn.h"
 #include "trainer/checkpoint.h"
 #include "trainer/data.h"
-#include "trainer/eval.h"
 
 /* ---- options ------------------------------------------------------------------------------- */
 
@@ -145,6 +144,7 @@ struct job {
     int64_t total, budget;
     double *eta;
     int64_t *kept;
+    struct summary column[SUMMARY_COLUMNS];
     json_t *stages;         /* report: what each stage did */
     struct cli_progress progress;
     struct file_log metrics;
@@ -399,57 +399,7 @@ static int train_student(struct job *j)
     return 0;
 }
 
-/* ---- evaluation and report ----------------------------------------------------------------- */
-
-static int eval_progress(void *ctx, int64_t done, int64_t all)
-{
-    struct job *j = ctx;
-
-    cli_progress_at(&j->progress, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld",
-                    (long long)done, (long long)all);
-    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped in the final evaluation; --resume repeats it")
-                             : 0;
-}
-
-/* Clean on all test images, PGD-20 and corruptions on the first few: three runs, one result. */
-static int final_eval(struct job *j, struct graph *g, const char *label, struct eval_result *out)
-{
-    const struct pgd_params attack = pgd_defaults(20);
-    struct eval_options e = {.seed = (uint64_t)j->c->seed, .ctx = j, .progress = eval_progress};
-    struct eval_result *part = mem_array(1, sizeof *part);
-    int rc = part ? 0 : ERR_NOMEM;
-
-    e.bank[0] = true;
-    e.bank[1] = graph_banks(g) == 2;
-    cli_progress_begin(&j->progress, j->c, label);
-    if (rc == 0)
-        rc = eval_run(g, j->test, &e, out);
-    if (rc == 0 && j->o->eval_attack_images > 0) {
-        e.attack = &attack;
-        e.n_attack = 1;
-        e.limit = j->o->eval_attack_images;
-        rc = eval_run(g, j->test, &e, part);
-        for (int32_t b = 0; rc == 0 && b < out->n_branch; b++) {
-            out->branch[b].attack[0] = part->branch[b].attack[0];
-            out->branch[b].n_attack = 1;
-        }
-    }
-    if (rc == 0 && j->o->eval_corrupt_images > 0) {
-        e.n_attack = 0;
-        e.limit = j->o->eval_corrupt_images;
-        e.corruptions = "gaussian_noise,defocus_blur,brightness,contrast";
-        e.severities = 1 << 2;
-        rc = eval_run(g, j->test, &e, part);
-        for (int32_t b = 0; rc == 0 && b < out->n_branch; b++) {
-            memcpy(out->branch[b].corruption, part->branch[b].corruption, sizeof part->branch[b].corruption);
-            out->branch[b].n_corruption = part->branch[b].n_corruption;
-            out->branch[b].corruption_mean = part->branch[b].corruption_mean;
-        }
-    }
-    cli_progress_end(&j->progress);
-    mem_free(part);
-    return rc;
-}
+/* ---- report -------------------------------------------------------------------------------- */
 
 static json_t *budget_json(const struct job *j)
 {
@@ -464,37 +414,35 @@ static json_t *budget_json(const struct job *j)
                      "layers", layers);
 }
 
-static int write_report(struct job *j, const struct eval_result *teacher, const struct eval_result *result)
+static int write_report(struct job *j)
 {
     char path[4096], *config = config_text(j, j->student);
     struct cli_common to_file = *j->c;
-    json_t *root = json_pack("{s:s,s:o,s:I,s:o,s:o,s:o,s:O}", "format", "linnet.report/1", "config",
+    json_t *root = json_pack("{s:s,s:o,s:I,s:o,s:O}", "format", "linnet.report/1", "config",
                              json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)j->c->seed,
-                             "budget", budget_json(j), "teacher",
-                             eval_report_json(j->c->arg[0], "test", 0, teacher), "result",
-                             eval_report_json(j->o->out, "test", 0, result), "stages", j->stages);
+                             "budget", budget_json(j), "stages", j->stages);
     int rc;
 
     free(config);
     if (root == NULL)
         return fail(ERR_NOMEM, "no memory for the report");
-    if ((rc = output_path(j->o->out, "report.json", path, sizeof path)) < 0) {
-        json_decref(root);
-        return rc;
+    for (int i = 0; i < SUMMARY_COLUMNS; i++)
+        json_object_set_new(root, summary_name(i), summary_json(&j->column[i]));
+    if ((rc = output_path(j->o->out, "report.json", path, sizeof path)) == 0) {
+        to_file.json = path;
+        rc = cli_json_write(&to_file, json_incref(root));
     }
-    json_incref(root);
-    to_file.json = path;
-    if ((rc = cli_json_write(&to_file, root)) < 0) {
-        json_decref(root);
-        return rc;
-    }
-    return cli_json_write(j->c, root);
+    if (rc == 0)
+        return cli_json_write(j->c, root);
+    json_decref(root);
+    return rc;
 }
 
 static int export_all(struct job *j)
 {
-    const struct output_facts facts = {.seed = j->c->seed, .budget = j->budget, .total = j->total,
-                                       .recipe = (const char *const[]){"rlnet", "senet", "snl"}[j->r.kind]};
+    static const char *const recipe[] = {"rlnet", "senet", "snl"};
+    const struct output_facts facts = {
+        .seed = j->c->seed, .budget = j->budget, .total = j->total, .recipe = recipe[j->r.kind]};
     int64_t n = j->r.calib_images;
     float *x = NULL;
     int rc;
@@ -505,27 +453,39 @@ static int export_all(struct job *j)
     return rc;
 }
 
+static int measure(struct job *j, enum summary_column which, struct graph *g)
+{
+    const struct summary_job s = {.c = j->c,
+                                  .test = j->test,
+                                  .calib = j->train,
+                                  .n_calib = j->r.calib_images,
+                                  .n_attack = j->o->eval_attack_images,
+                                  .n_corrupt = j->o->eval_corrupt_images};
+
+    return summary_measure(&s, which, g, &j->column[which]);
+}
+
+static int check_goals(const struct job *j)
+{
+    const double clean = 100 * j->column[SUMMARY_RESULT].eval.branch[0].clean.accuracy;
+
+    if (clean < j->o->require_clean)
+        return fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g", clean,
+                    j->o->require_clean);
+    if (j->o->max_relus >= 0 && j->budget > j->o->max_relus)
+        return fail(ERR_GOAL, "%lld ReLUs kept, --max-relus %lld", (long long)j->budget,
+                    (long long)j->o->max_relus);
+    return 0;
+}
+
 static int finish(struct job *j)
 {
-    struct eval_result *before = mem_array(1, sizeof *before), *after = mem_array(1, sizeof *after);
-    int rc = before && after ? 0 : ERR_NOMEM;
-
-    if (rc == 0 && (rc = export_all(j)) == 0 && (rc = final_eval(j, j->m.g, "teacher", before)) == 0 &&
-        (rc = final_eval(j, j->student, "result", after)) == 0 &&
-        (rc = write_report(j, before, after)) == 0) {
-        eval_report_print(cli_out(j->c), "teacher (all ReLUs)", "test", 0, before);
-        eval_report_print(cli_out(j->c), "result", "test", 0, after);
-        fprintf(cli_out(j->c), "kept ReLUs: %lld of %lld\n", (long long)j->budget, (long long)j->total);
-    }
-    if (rc == 0 && 100 * after->branch[0].clean.accuracy < j->o->require_clean)
-        rc = fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g",
-                  100 * after->branch[0].clean.accuracy, j->o->require_clean);
-    if (rc == 0 && j->o->max_relus >= 0 && j->budget > j->o->max_relus)
-        rc = fail(ERR_GOAL, "%lld ReLUs kept, --max-relus %lld", (long long)j->budget,
-                  (long long)j->o->max_relus);
-    mem_free(before);
-    mem_free(after);
-    return rc;
+    TRY(export_all(j));
+    TRY(measure(j, SUMMARY_TEACHER, j->m.g));
+    TRY(measure(j, SUMMARY_RESULT, j->student));
+    TRY(write_report(j));
+    summary_print(cli_out(j->c), j->column);
+    return check_goals(j);
 }
 
 static void print_settings(const struct job *j)
@@ -551,6 +511,7 @@ static int linearize(struct job *j)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->c->arg[0]);
     TRY(open_data(j));
     TRY(output_folder(j->o->out));
+    TRY(measure(j, SUMMARY_GIVEN, j->m.g));
     TRY(prepare_structure(j));
     TRY(relu_sites(j->m.g, &site, &n));
     for (int32_t s = 0; s < n; s++)
@@ -589,16 +550,21 @@ int cmd_linearize(int argc, char **argv)
                         .smoothing = -1, .weight_decay = -1, .eval_attack_images = 2000,
                         .eval_corrupt_images = 1000, .max_relus = -1};
     struct cli_common c;
-    struct job j = {.c = &c, .o = &o, .stages = json_array()};
+    struct job *j = mem_array(1, sizeof *j);
     int rc = cli_parse(&spec, argc, argv, &c, &o);
 
+    if (rc == 0 && j == NULL)
+        rc = ERR_NOMEM;
     if (rc == 0 && (!o.data || !o.relus || !o.out))
         rc = fail(ERR_ARG, "give --data SRC, --relus N|P%% and -o DIR");
     if (rc == 0) {
+        *j = (struct job){.c = &c, .o = &o, .stages = json_array()};
         cli_catch_signals();
-        rc = linearize(&j);
+        rc = linearize(j);
     }
-    job_release(&j);
+    if (j)
+        job_release(j);
+    mem_free(j);
     cli_release(&c);
     return rc;
 }
