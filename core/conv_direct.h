@@ -1,12 +1,12 @@
 #ifndef CORE_CONV_DIRECT_H
 #define CORE_CONV_DIRECT_H
 /*
- * Direct convolution of channels-last images [n][h][w][c]: no im2col matrix, only a zero-padded copy
- * of a cache-sized piece of the source (none where nothing is padded).
+ * Direct convolution of channels-last images [n][h][w][c]: no im2col matrix, only a zero-padded
+ * copy of a cache-sized piece of the source (none where nothing is padded).
  *
  * Loops, outermost first: piece (images, or a band of rows of one image) - phase (gradient of a
- * strided convolution) - group - panel of 16 destination channels - tile of pixels - taps and source
- * channels (conv_kernel.h). The weights of a panel stay in cache over the piece.
+ * strided convolution) - group - panel of 16 destination channels - tile of pixels - taps and
+ * source channels (conv_kernel.h). The weights of a panel stay in cache over the piece.
  *
  * Grouped convolution works the same way a group at a time; with few channels a group (depthwise)
  * most lanes are idle.
@@ -16,13 +16,7 @@
 #include "core/conv_geom.h"
 #include "core/conv_kernel.h"
 
-/* One correlation: forward, or the gradient with respect to the input. */
-struct conv_pass {
-    struct conv_axis y, x;
-    int64_t groups, src_c, dst_c; /* channels over all groups */
-};
-
-/* Weights w[O][I/groups][KH][KW] -> [phase][group][panel][tap][channel][lane], unused lanes zero. */
+/* w[O][I/groups][KH][KW] -> [phase][group][panel][tap][channel][lane], unused lanes zero. */
 size_t conv_packed_size(const struct conv_pass *p);
 void conv_pack(const struct conv_pass *p, const float *w, float *packed);
 
@@ -30,8 +24,8 @@ void conv_pack(const struct conv_pass *p, const float *w, float *packed);
 size_t conv_run_scratch(const struct conv_pass *p, int64_t n);
 size_t conv_grad_scratch(const struct conv_pass *forward, int64_t n);
 
-/* dst = correlation + bias, or dst += it where `add`; bias [dst_c] may be NULL. The bits of an image
- * do not depend on n. */
+/* dst = correlation + bias, or dst += it where `add`; bias [dst_c] may be NULL. The bits of an
+ * image do not depend on n. */
 void conv_run(const struct conv_pass *p, const struct conv_kernels *k, int64_t n, const float *src,
               const float *packed, const float *bias, float *dst, bool add, float *scratch);
 /* dw[O][I/groups][KH][KW] += sum over images and pixels of dy times the input x under the tap. */

@@ -30,6 +30,12 @@ struct conv_taps {
     int64_t k_first, k_step; /* which kernel row each is; k_step < 0 in the gradient */
 };
 
+/* One correlation: forward, or the gradient with respect to the input. */
+struct conv_pass {
+    struct conv_axis y, x;
+    int64_t groups, src_c, dst_c; /* channels over all groups */
+};
+
 /* in, out: extents of the node's input and output, both already valid; pad: the leading one. */
 void conv_axis_forward(struct conv_axis *a, int64_t in, int64_t out, int64_t kernel, int64_t stride,
                        int64_t dilation, int64_t pad);

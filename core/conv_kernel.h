@@ -1,12 +1,12 @@
 #ifndef CORE_CONV_KERNEL_H
 #define CORE_CONV_KERNEL_H
 /*
- * The inner loops of convolution, one set a code path (conv_kernel.inc), without any idea of images,
- * padding or phases: conv_direct.c cuts the work into these pieces.
+ * The inner loops of convolution, one set a code path (conv_kernel.inc), without any idea of
+ * padding, phases or groups: conv_direct.c and conv_weights.c cut the work into these pieces.
  *
  * Output channels go in panels of CONV_LANES, the weights of a panel lie as [tap][channel][lane].
- * Every output element is one chain of multiply-adds over (row of taps, tap, channel) in that order,
- * whatever the tile, so results do not depend on how pixels are cut into tiles.
+ * Every output element is one chain of multiply-adds over (row of taps, tap, channel) in that
+ * order, whatever the tile, so results do not depend on how pixels are cut into tiles.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@
 #define CONV_MAX_TERMS 16 /* rows of an outer tile */
 
 /* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
- *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[((row * cols + col) * len + i)][l]
+ *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
  * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. */
 struct conv_tile {
     const float *x[CONV_MAX_GROUPS];

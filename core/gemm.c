@@ -46,8 +46,7 @@ void gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, co
 {
     pthread_once(&single_thread_once, set_single_thread);
     cblas_sgemm(CblasRowMajor, blas_transpose(ta), blas_transpose(tb), blas_size(m), blas_size(n),
-                blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c,
-                blas_size(ldc));
+                blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c, blas_size(ldc));
 }
 
 void gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
@@ -55,8 +54,7 @@ void gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, c
 {
     pthread_once(&single_thread_once, set_single_thread);
     cblas_dgemm(CblasRowMajor, blas_transpose(ta), blas_transpose(tb), blas_size(m), blas_size(n),
-                blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c,
-                blas_size(ldc));
+                blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c, blas_size(ldc));
 }
 
 const char *gemm_library(void)

@@ -18,10 +18,10 @@
 #define FAR 1048576.0 /* 2^20: keeps every index far below 2^63 */
 
 static const struct attr conv_attrs[] = {
-    {.name = "strides", .kind = ATTR_INTS, .offset = AT(stride), .count = 2, .dflt = 1, .lo = 1, .hi = FAR},
-    {.name = "pads", .kind = ATTR_INTS, .offset = AT(pad), .count = 4, .lo = 0, .hi = FAR},
-    {.name = "dilations", .kind = ATTR_INTS, .offset = AT(dilation), .count = 2, .dflt = 1, .lo = 1, .hi = FAR},
-    {.name = "group", .kind = ATTR_INT, .offset = AT(group), .count = 1, .dflt = 1, .lo = 1, .hi = FAR},
+    {"strides", ATTR_INTS, AT(stride), 2, false, 1, 1, FAR},
+    {"pads", ATTR_INTS, AT(pad), 4, false, 0, 0, FAR},
+    {"dilations", ATTR_INTS, AT(dilation), 2, false, 1, 1, FAR},
+    {"group", ATTR_INT, AT(group), 1, false, 1, 1, FAR},
     {.name = NULL},
 };
 
@@ -36,9 +36,8 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
 {
     const struct conv_params *c = &node->p.conv;
     const int64_t *x = op_in(g, node, 0)->shape.dim, *w = op_in(g, node, 1)->shape.dim;
-    struct conv_pass p = {.groups = c->group,
-                          .src_c = grad ? w[0] : x[1],
-                          .dst_c = grad ? x[1] : w[0]};
+    struct conv_pass p = {
+        .groups = c->group, .src_c = grad ? w[0] : x[1], .dst_c = grad ? x[1] : w[0]};
     struct conv_axis *axis[2] = {&p.y, &p.x};
 
     for (int i = 0; i < 2; i++) {
@@ -91,8 +90,7 @@ static int check_bias(const struct graph *g, const struct node *node)
     if (value_is_activation(b) || b->shape.rank != 1 ||
         b->shape.dim[0] != op_in(g, node, 1)->shape.dim[0])
         return op_fail(node, "bias '%s' %s must be an initializer of %lld elements", b->name,
-                       shape_text(&b->shape, text),
-                       (long long)op_in(g, node, 1)->shape.dim[0]);
+                       shape_text(&b->shape, text), (long long)op_in(g, node, 1)->shape.dim[0]);
     return 0;
 }
 

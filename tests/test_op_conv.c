@@ -38,6 +38,8 @@ static const struct conv_case cases[] = {
     {3, 64, 8, 8, 64, 3, 3, S1, .pad = {1, 1, 1, 1}, .bias = true},
     {2, 64, 8, 8, 32, 1, 1, S1},
     {5, 64, 4, 4, 128, 3, 3, S1, .pad = {1, 1, 1, 1}},
+    {3, 256, 4, 4, 32, 3, 3, S1, .pad = {1, 1, 1, 1}},
+    {1, 24, 4, 4, 512, 3, 3, S2, .pad = {1, 1, 1, 1}},
     {3, 32, 2, 2, 64, 3, 3, S1, .pad = {1, 1, 1, 1}},
     {1, 64, 64, 64, 64, 3, 3, S1, .pad = {1, 1, 1, 1}}, /* more than one piece an image */
     {1, 3, 57, 61, 16, 7, 7, S2, .pad = {3, 3, 3, 3}},
@@ -65,12 +67,16 @@ static const struct conv_case cases[] = {
     {1, 2, 1, 1, 3, 1, 1, .stride = {2, 2}, .dilation = {1, 1}, .group = 1, .pad = {1, 1, 1, 1}},
     /* groups, depthwise */
     {2, 16, 9, 9, 32, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 4, .pad = {1, 1, 1, 1}},
-    {2, 64, 8, 8, 64, 3, 3, .stride = {2, 2}, .dilation = {1, 1}, .group = 2, .pad = {1, 1, 1, 1}, .bias = true},
-    {2, 6, 10, 9, 6, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 6, .pad = {1, 1, 1, 1}, .bias = true},
+    {2, 8, 9, 9, 16, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 4, .pad = {1, 1, 1, 1}},
+    {2, 64, 8, 8, 64, 3, 3, .stride = {2, 2}, .dilation = {1, 1}, .group = 2, .pad = {1, 1, 1, 1},
+     .bias = true},
+    {2, 6, 10, 9, 6, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 6, .pad = {1, 1, 1, 1},
+     .bias = true},
     {2, 6, 10, 9, 12, 3, 3, .stride = {2, 2}, .dilation = {1, 1}, .group = 6, .pad = {1, 1, 1, 1}},
     {2, 34, 6, 6, 68, 1, 1, .stride = {1, 1}, .dilation = {1, 1}, .group = 2},
     {2, 12, 8, 8, 6, 3, 3, .stride = {1, 1}, .dilation = {2, 2}, .group = 3, .pad = {2, 2, 2, 2}},
-    {1, 34, 70, 70, 34, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 2, .pad = {1, 1, 1, 1}},
+    {1, 34, 70, 70, 34, 3, 3, .stride = {1, 1}, .dilation = {1, 1}, .group = 2,
+     .pad = {1, 1, 1, 1}},
 };
 
 /* Fixed pseudo-random numbers in [-1, 1). */
