@@ -325,7 +325,8 @@ static void test_model_id_follows_the_salt(void **state)
     X("outside its operand", p->step[SLICE].u.slice.step[1] = 4)                                   \
     X("outside its operand", p->step[SLICE].u.slice.start[0] = 1)                                  \
     X("does not follow", p->step[PAD].u.pad.end[0] = 1)                                            \
-    X("differ in shape", p->step[ADD].in[1] = 4; p->step[PAD].in[0] = 4)                           \
+    X("differ in shape", memset(&p->step[PAD].u, 0, sizeof p->step[PAD].u);                        \
+      set_tensor(p, 5, 3, 4, 2, 2, 12, 4))                                                         \
     X("as one row", set_tensor(p, 9, 3, 4, 1, 1, 12, 6))                                           \
     X("out of order", p->step[RELU].u.relu.index[1] = 0)                                           \
     X("out of order", p->step[RELU].u.relu.index[15] = 64)                                         \
