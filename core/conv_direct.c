@@ -8,26 +8,11 @@
 
 #include "core/conv_piece.h"
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t panels_of(int64_t channels)
-{
-    return (channels + CONV_LANES - 1) / CONV_LANES;
-}
-
-static int64_t panel_lanes(int64_t channels, int64_t panel)
-{
-    return min64(channels - panel * CONV_LANES, CONV_LANES);
-}
-
 /* ---- weights */
 
 size_t conv_packed_size(const struct conv_pass *p)
 {
-    return (size_t)(p->groups * panels_of(p->dst_c / p->groups) * CONV_LANES *
+    return (size_t)(p->groups * conv_panels(p->dst_c / p->groups) * CONV_LANES *
                     (p->src_c / p->groups) * p->y.kernel * p->x.kernel);
 }
 
@@ -46,7 +31,7 @@ static int64_t weight_index(const struct conv_pass *p, int64_t g, int64_t d, int
 static void pack_tap(const struct conv_pass *p, const float *tap, int64_t g, int64_t panel,
                      float *packed)
 {
-    int64_t src = p->src_c / p->groups, lanes = panel_lanes(p->dst_c / p->groups, panel);
+    int64_t src = p->src_c / p->groups, lanes = conv_panel_lanes(p->dst_c / p->groups, panel);
 
     for (int64_t s = 0; s < src; s++, packed += CONV_LANES) {
         for (int64_t l = 0; l < CONV_LANES; l++) {
@@ -59,7 +44,7 @@ static void pack_tap(const struct conv_pass *p, const float *tap, int64_t g, int
 static float *pack_phase(const struct conv_pass *p, const struct conv_taps *y,
                          const struct conv_taps *x, const float *w, float *packed)
 {
-    int64_t src = p->src_c / p->groups, panels = panels_of(p->dst_c / p->groups);
+    int64_t src = p->src_c / p->groups, panels = conv_panels(p->dst_c / p->groups);
 
     for (int64_t gp = 0; gp < p->groups * panels; gp++) {
         for (int64_t i = 0; i < y->count * x->count; i++) {
@@ -168,8 +153,8 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
                               int64_t x0, const float *w)
 {
     const struct conv_pass *p = r->p;
-    int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups, panels = panels_of(dst_c);
-    int64_t t1 = min64(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
+    int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups, panels = conv_panels(dst_c);
+    int64_t t1 = conv_min(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
     bool dense = x->step * q->pixel_step == src_c; /* neighbouring taps are one run of channels */
     float bias[CONV_LANES];
     struct conv_tile t = {.bias = bias,
@@ -195,7 +180,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
         int64_t g = gp / panels, d = g * dst_c + gp % panels * CONV_LANES;
 
         t.w = w;
-        t.lanes = panel_lanes(dst_c, gp % panels);
+        t.lanes = conv_panel_lanes(dst_c, gp % panels);
         panel_bias(r->bias == NULL ? NULL : r->bias + d, t.lanes, bias);
         s.x = from + g * src_c;
         s.y = to + d;

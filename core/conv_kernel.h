@@ -53,4 +53,23 @@ struct conv_kernels {
 };
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path);
+
+static inline int64_t conv_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t conv_panels(int64_t channels)
+{
+    return (channels + CONV_LANES - 1) / CONV_LANES;
+}
+/* Channels of a panel, CONV_LANES but for the last. */
+static inline int64_t conv_panel_lanes(int64_t channels, int64_t panel)
+{
+    return conv_min(channels - panel * CONV_LANES, CONV_LANES);
+}
+/* Pixels a multiple of 1 KiB apart meet in a few sets of the level-1 cache. */
+static inline bool conv_is_crowded(int64_t channels)
+{
+    return channels % 256 == 0;
+}
 #endif

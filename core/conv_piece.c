@@ -9,15 +9,7 @@
 #include <string.h>
 
 #define PIECE_FLOATS (128 * 1024) /* 512 KiB */
-/* Pixels a multiple of 1 KiB apart would meet in a few sets of the level-1 cache: they get a line
- * more. */
-#define CROWDED_FLOATS 256
-#define LINE_FLOATS 16
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
+#define LINE_FLOATS 16            /* what crowded pixels are moved apart */
 
 static bool axis_is_direct(const struct conv_axis *a)
 {
@@ -26,7 +18,7 @@ static bool axis_is_direct(const struct conv_axis *a)
 
 struct conv_cut conv_cut_make(const struct conv_pass *p, int64_t n, int64_t channels)
 {
-    int64_t pixel = channels % CROWDED_FLOATS == 0 ? channels + LINE_FLOATS : channels;
+    int64_t pixel = conv_is_crowded(channels) ? channels + LINE_FLOATS : channels;
     int64_t rows = (p->y.dst + p->y.step - 1) / p->y.step, row = p->x.extent * pixel;
     int64_t span = p->y.extent - (rows - 1) * p->y.stride; /* source rows under one row */
     struct conv_cut c = {.p = p,
@@ -40,10 +32,10 @@ struct conv_cut conv_cut_make(const struct conv_pass *p, int64_t n, int64_t chan
                          .direct = axis_is_direct(&p->y) && axis_is_direct(&p->x)};
 
     if (p->y.extent * row <= PIECE_FLOATS) {
-        c.images = min64(n, PIECE_FLOATS / (p->y.extent * row));
+        c.images = conv_min(n, PIECE_FLOATS / (p->y.extent * row));
     } else {
         c.rows = (PIECE_FLOATS / row - span) / p->y.stride + 1;
-        c.rows = c.rows < 1 ? 1 : min64(c.rows, rows);
+        c.rows = c.rows < 1 ? 1 : conv_min(c.rows, rows);
     }
     c.copy_rows = (c.rows - 1) * p->y.stride + span;
     c.whole = c.images == n && c.rows == rows;
@@ -59,11 +51,11 @@ bool conv_piece_next(const struct conv_cut *c, struct conv_piece *q)
 {
     if (q->images == 0 || q->t1 == c->all_rows) {
         q->image += q->images;
-        q->images = min64(c->images, c->n - q->image);
+        q->images = conv_min(c->images, c->n - q->image);
         q->t1 = 0;
     }
     q->t0 = q->t1;
-    q->t1 = min64(q->t0 + c->rows, c->all_rows);
+    q->t1 = conv_min(q->t0 + c->rows, c->all_rows);
     return q->images > 0;
 }
 
@@ -71,8 +63,8 @@ bool conv_piece_next(const struct conv_cut *c, struct conv_piece *q)
 static void pad_row(const struct conv_cut *c, const float *from, float *to)
 {
     const struct conv_axis *x = &c->p->x;
-    int64_t begin = x->lead > 0 ? min64(x->lead, x->extent) : 0;
-    int64_t end = min64(x->src + x->lead, x->extent), all = c->p->src_c, pixel = c->pixel_step;
+    int64_t begin = x->lead > 0 ? conv_min(x->lead, x->extent) : 0;
+    int64_t end = conv_min(x->src + x->lead, x->extent), all = c->p->src_c, pixel = c->pixel_step;
 
     if (from == NULL || end <= begin) {
         memset(to, 0, (size_t)c->row_step * sizeof *to);

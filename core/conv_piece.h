@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 #include "core/conv_geom.h"
+#include "core/conv_kernel.h"
 
 /* How the work is cut: `images` whole images at a time, or one image in bands of `rows` rows. */
 struct conv_cut {

@@ -8,29 +8,13 @@
 
 #include <string.h>
 
-#define CROWDED_FLOATS 256
 #define SUM_FLOATS (256 * 1024) /* 1 MiB: sums of the panels that are worked on together */
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t panels_of(int64_t channels)
-{
-    return (channels + CONV_LANES - 1) / CONV_LANES;
-}
-
-static int64_t panel_lanes(int64_t channels, int64_t panel)
-{
-    return min64(channels - panel * CONV_LANES, CONV_LANES);
-}
 
 /* Whether a panel of dy is copied: to fill up its unused lanes, or because its pixels lie so far
  * apart that they crowd a few sets of the cache. */
 static bool packs_dy(const struct conv_pass *p)
 {
-    return p->dst_c / p->groups % CONV_LANES != 0 || p->dst_c % CROWDED_FLOATS == 0;
+    return p->dst_c / p->groups % CONV_LANES != 0 || conv_is_crowded(p->dst_c);
 }
 
 /* dy of a panel with unused lanes zero, [pixel][lane]. */
@@ -72,7 +56,7 @@ static void add_taps(const struct conv_pass *p, const struct conv_kernels *k,
 static void add_panel(const float *sum, int64_t taps, int64_t channels, int64_t lanes, float *dw)
 {
     for (int64_t c0 = 0; c0 < channels; c0 += CONV_LANES) {
-        int64_t c1 = min64(c0 + CONV_LANES, channels);
+        int64_t c1 = conv_min(c0 + CONV_LANES, channels);
 
         for (int64_t l = 0; l < lanes; l++)
             for (int64_t c = c0; c < c1; c++)
@@ -95,10 +79,10 @@ static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n)
 {
     int64_t src_c = p->src_c / p->groups;
     struct grad_plan plan = {.cut = conv_cut_make(p, n, src_c),
-                             .panels = panels_of(p->dst_c / p->groups),
+                             .panels = conv_panels(p->dst_c / p->groups),
                              .sum_floats = p->y.kernel * p->x.kernel * src_c * CONV_LANES};
 
-    plan.bundle = min64(plan.panels, SUM_FLOATS / plan.sum_floats);
+    plan.bundle = conv_min(plan.panels, SUM_FLOATS / plan.sum_floats);
     plan.bundle = plan.bundle < 1 ? 1 : plan.bundle;
     if (packs_dy(p))
         plan.dy_floats = plan.cut.images * plan.cut.rows * p->x.dst * CONV_LANES;
@@ -156,7 +140,7 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
     r.padded = r.dy_part + plan->dy_floats;
     for (int64_t g = 0; g < p->groups; g++) {
         for (int64_t b0 = 0; b0 < plan->panels; b0 += plan->bundle) {
-            int64_t b1 = min64(b0 + plan->bundle, plan->panels);
+            int64_t b1 = conv_min(b0 + plan->bundle, plan->panels);
             struct conv_piece q = {0};
 
             memset(r.sum, 0, (size_t)((b1 - b0) * plan->sum_floats) * sizeof *r.sum);
@@ -165,11 +149,12 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
                     conv_piece_copy(&plan->cut, x, g * src_c, &q, r.padded);
                 conv_piece_find(&plan->cut, x, g * src_c, r.padded, &q);
                 for (int64_t b = b0; b < b1; b++)
-                    add_piece(&r, &q, g * dst_c + b * CONV_LANES, panel_lanes(dst_c, b),
+                    add_piece(&r, &q, g * dst_c + b * CONV_LANES, conv_panel_lanes(dst_c, b),
                               r.sum + (b - b0) * plan->sum_floats);
             }
             for (int64_t b = b0; b < b1; b++)
-                add_panel(r.sum + (b - b0) * plan->sum_floats, taps, src_c, panel_lanes(dst_c, b),
+                add_panel(r.sum + (b - b0) * plan->sum_floats, taps, src_c,
+                          conv_panel_lanes(dst_c, b),
                           dw + (g * dst_c + b * CONV_LANES) * src_c * taps);
         }
     }
