@@ -542,12 +542,13 @@ int cli_as_data(int rc)
     return ERR_DATA;
 }
 
-static void print_program_help(const struct cli_program *p)
+static void print_program_help(const struct cli_program *p, FILE *f)
 {
-    printf("Usage: %s COMMAND [OPTION...]\n%s\n\nCommands:\n", p->name, p->doc);
+    fprintf(f, "Usage: %s COMMAND [OPTION...]\n%s\n\nCommands:\n", p->name, p->doc);
     for (const struct command *c = p->command; c->name != NULL; c++)
-        printf("  %-10s  %s%s\n", c->name, c->help, c->run == NULL ? " (not in this version)" : "");
-    printf("\n'%s COMMAND --help' explains one command.\n", p->name);
+        fprintf(f, "  %-10s  %s%s\n", c->name, c->help,
+                c->run == NULL ? " (not in this version)" : "");
+    fprintf(f, "\n'%s COMMAND --help' explains one command.\n", p->name);
 }
 
 /* Words that the program itself answers; false if `word` is none of them. */
@@ -558,7 +559,7 @@ static bool answer_program_option(const struct cli_program *p, const char *word)
     else if (strcmp(word, "--usage") == 0)
         printf("Usage: %s COMMAND [OPTION...]\n", p->name);
     else if (strcmp(word, "--help") == 0 || strcmp(word, "-?") == 0)
-        print_program_help(p);
+        print_program_help(p, stdout);
     else
         return false;
     return true;
@@ -607,7 +608,7 @@ static int run_command(const struct cli_program *p, const struct command *c, int
 int cli_main(const struct cli_program *program, int argc, char **argv)
 {
     if (argc < 2) {
-        print_program_help(program);
+        print_program_help(program, stderr);
         return cli_exit_code(ERR_ARG);
     }
     if (answer_program_option(program, argv[1]))
