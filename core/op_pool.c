@@ -343,24 +343,25 @@ static void global_average_grad(const struct op_call *k)
 
 /* ---- table --------------------------------------------------------------------------------- */
 
-#define POOL_LIMIT (1 << 20)
-#define POOL_ATTRS                                                                                  \
-    {                                                                                               \
-        "kernel_shape", ATTR_INTS, offsetof(union op_params, pool.kernel), 2, true, 1, 1,           \
-        POOL_LIMIT},                                                                                \
-        {"strides", ATTR_INTS, offsetof(union op_params, pool.stride), 2, false, 1, 1, POOL_LIMIT}, \
-        {"pads", ATTR_INTS, offsetof(union op_params, pool.pad), 4, false, 0, 0, POOL_LIMIT},       \
-        {"dilations", ATTR_INTS, offsetof(union op_params, pool.dilation), 2, false, 1,             \
-         1,           POOL_LIMIT},                                                                  \
-    {                                                                                               \
-        "ceil_mode", ATTR_INT, offsetof(union op_params, pool.ceil_mode), 1, false, 0, 0, 1         \
-    }
+#define FIELD(f) offsetof(union op_params, pool.f)
+#define MOST (1 << 20)
 
-static const struct attr max_attrs[] = {POOL_ATTRS, {0}};
+static const struct attr max_attrs[] = {
+    {"kernel_shape", ATTR_INTS, FIELD(kernel), 2, true, 1, 1, MOST},
+    {"strides", ATTR_INTS, FIELD(stride), 2, false, 1, 1, MOST},
+    {"pads", ATTR_INTS, FIELD(pad), 4, false, 0, 0, MOST},
+    {"dilations", ATTR_INTS, FIELD(dilation), 2, false, 1, 1, MOST},
+    {"ceil_mode", ATTR_INT, FIELD(ceil_mode), 1, false, 0, 0, 1},
+    {0},
+};
+
 static const struct attr average_attrs[] = {
-    POOL_ATTRS,
-    {"count_include_pad", ATTR_INT, offsetof(union op_params, pool.count_include_pad), 1, false, 0,
-     0, 1},
+    {"kernel_shape", ATTR_INTS, FIELD(kernel), 2, true, 1, 1, MOST},
+    {"strides", ATTR_INTS, FIELD(stride), 2, false, 1, 1, MOST},
+    {"pads", ATTR_INTS, FIELD(pad), 4, false, 0, 0, MOST},
+    {"dilations", ATTR_INTS, FIELD(dilation), 2, false, 1, 1, MOST},
+    {"ceil_mode", ATTR_INT, FIELD(ceil_mode), 1, false, 0, 0, 1},
+    {"count_include_pad", ATTR_INT, FIELD(count_include_pad), 1, false, 0, 0, 1},
     {0},
 };
 
