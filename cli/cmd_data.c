@@ -20,11 +20,14 @@ static const struct cli_option options[] = {
     {"labels", 0, CLI_TEXT, FIELD(labels), "y.npy", "write the labels: int64 [N]", 0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "SRC", 1, 1,
+    "SRC",
+    1,
+    1,
     "Shows what a data source holds: a folder of CIFAR-10 or CIFAR-100 in its binary layout, "
     "cifar10:PATH, cifar100:PATH, npy:X,Y or synth:[N]. Converts it to .npy. The split and the "
     "drawn pictures depend on --seed.",
-    "linnet data synth:1000 --split test -o x.npy --labels y.npy", options};
+    "linnet data synth:1000 --split test -o x.npy --labels y.npy",
+    options};
 
 struct channel_stats {
     double mean, sd; /* of pixels in [0,1] */
@@ -65,8 +68,9 @@ static void print(FILE *f, const struct dataset *d, const struct channel_stats *
         hi = count[k] > hi ? count[k] : hi;
     }
     fprintf(f, "source   %s\n", d->source);
-    fprintf(f, "split    %s: %" PRId64 " images of %dx%dx%d (channels, height, width), %s\n", d->split,
-            d->n, d->channels, d->height, d->width, d->floats != NULL ? "floats" : "8 bits");
+    fprintf(f, "split    %s: %" PRId64 " images of %dx%dx%d (channels, height, width), %s\n",
+            d->split, d->n, d->channels, d->height, d->width,
+            d->floats != NULL ? "floats" : "8 bits");
     fprintf(f, "classes  %d, %" PRId64 " to %" PRId64 " images each\n", d->classes, lo, hi);
     fprintf(f, "pixels   mean");
     for (int32_t c = 0; c < d->channels; c++)
@@ -88,11 +92,11 @@ static int write_json(const struct cli_common *c, const struct dataset *d,
     }
     for (int32_t k = 0; k < d->classes; k++)
         json_array_append_new(per_class, json_integer(count[k]));
-    return cli_json_write(
-        c, json_pack("{s:s,s:s,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o}", "format", "linnet.data/1",
-                     "source", d->source, "split", d->split, "n", (json_int_t)d->n, "shape",
-                     d->channels, d->height, d->width, "classes", d->classes, "per_class", per_class,
-                     "mean", mean, "sd", sd));
+    return cli_json_write(c, json_pack("{s:s,s:s,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o}", "format",
+                                       "linnet.data/1", "source", d->source, "split", d->split, "n",
+                                       (json_int_t)d->n, "shape", d->channels, d->height, d->width,
+                                       "classes", d->classes, "per_class", per_class, "mean", mean,
+                                       "sd", sd));
 }
 
 static int show(const struct cli_common *c, const struct dataset *d)

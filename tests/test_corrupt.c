@@ -177,7 +177,8 @@ static void test_result_depends_on_the_generator_alone(void **state)
     make_picture(32, in);
     for (int type = 0; type < CORRUPT_N; type++) {
         enum corrupt_type t = (enum corrupt_type)type;
-        struct rng r = rng_at(7, RNG_CORRUPT, 2, 9), again = r, other = rng_at(7, RNG_CORRUPT, 2, 10);
+        struct rng r = rng_at(7, RNG_CORRUPT, 2, 9), again = r,
+                   other = rng_at(7, RNG_CORRUPT, 2, 10);
         if (!corrupt_is_supported(t))
             continue;
         assert_int_equal(corrupt_apply(t, 4, in, 32, 32, &r, a), 0);
@@ -199,9 +200,10 @@ static void test_sides_may_differ(void **state)
             struct rng r = rng_at(7, RNG_CORRUPT, 0, 0);
             if (!corrupt_is_supported((enum corrupt_type)type))
                 continue;
-            assert_int_equal(
-                corrupt_apply((enum corrupt_type)type, severity, in, 24, 64, &r, out), 0);
-            assert_int_equal(corrupt_apply((enum corrupt_type)type, severity, in, 33, 8, &r, out), 0);
+            assert_int_equal(corrupt_apply((enum corrupt_type)type, severity, in, 24, 64, &r, out),
+                             0);
+            assert_int_equal(corrupt_apply((enum corrupt_type)type, severity, in, 33, 8, &r, out),
+                             0);
         }
 }
 

@@ -33,7 +33,8 @@ static void refused(const char *spec, enum data_split split, const char *one, co
     int rc = data_open(spec, split, 1, &d);
 
     if (rc != ERR_DATA || strstr(err_message(), one) == NULL || strstr(err_message(), two) == NULL)
-        fail_msg("%s: code %d, message '%s' without '%s' or '%s'", spec, rc, err_message(), one, two);
+        fail_msg("%s: code %d, message '%s' without '%s' or '%s'", spec, rc, err_message(), one,
+                 two);
     assert_null(d);
 }
 
@@ -244,8 +245,8 @@ static void test_malformed_cifar100_is_refused(void **state)
 
 static void test_other_layouts_are_named(void **state)
 {
-    static const char *const seen[][2] = {{"data_batch_1", "pickle"}, {"wnids.txt", "Tiny-ImageNet"},
-                                          {"labels.npy", "corrupted"}};
+    static const char *const seen[][2] = {
+        {"data_batch_1", "pickle"}, {"wnids.txt", "Tiny-ImageNet"}, {"labels.npy", "corrupted"}};
     char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
 
     (void)state;
@@ -292,7 +293,7 @@ static void write_array(const char *path, enum npy_type type, int32_t rank, int6
 static void test_arrays_of_both_orders_agree(void **state)
 {
     const int64_t labels[2] = {4, 1};
-    uint8_t first[2 * 3 * 4 * 5], last[2 * 3 * 4 * 5];
+    uint8_t first[2 * 3 * 4 * 5], last[2 * 3 * 4 * 5], bytes[60];
     float floats[2 * 3 * 4 * 5], chw[60];
     struct arrays a;
     struct dataset *d;
@@ -320,8 +321,8 @@ static void test_arrays_of_both_orders_agree(void **state)
         assert_true((d->floats != NULL) == (form == 2) && (d->pixels != NULL) == (form != 2));
         data_image(d, 1, chw);
         assert_memory_equal(chw, floats + 60, sizeof chw);
-        data_image_u8(d, 1, last); /* form 1 has been written */
-        assert_memory_equal(last, first + 60, 60);
+        data_image_u8(d, 1, bytes);
+        assert_memory_equal(bytes, first + 60, sizeof bytes);
         assert_int_equal(data_check(d, 3, 4, 5, 5), 0);
         assert_int_equal(data_check(d, 3, 4, 5, 10), 0); /* more outputs than labels seen */
         assert_int_equal(data_check(d, 3, 4, 5, 4), ERR_DATA);

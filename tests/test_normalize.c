@@ -35,8 +35,8 @@ static void test_presets_have_their_values(void **state)
 
 static void test_text_is_canonical(void **state)
 {
-    static const char *const same[] = {"cifar10", "cifar10-b", "cifar100", "half", "imagenet", "none",
-                                       "255",     "0.5/0.25",  "0,0.1/1,2"};
+    static const char *const same[] = {"cifar10", "cifar10-b", "cifar100", "half",     "imagenet",
+                                       "none",    "255",       "0.5/0.25", "0,0.1/1,2"};
     char text[NORMALIZE_TEXT];
     struct input_norm n;
 
@@ -67,9 +67,26 @@ static void test_text_reads_back_exactly(void **state)
 static void test_bad_texts_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "",       "cifar",   "auto",     "0.5",     "0.5/",       "/0.5",      "0.5/0",
-        "0.5/-1", "0,0/1",   "0/1,1",    "0.5 /1",  "0.5/1 ",     "nan/1",     "0/inf",
-        "0/nan",  "1e30/1",  "a,b,c/1",  "0,,0/1,1,1", "0,0,0/1,1,1,", "IMAGENET",
+        "",
+        "cifar",
+        "auto",
+        "0.5",
+        "0.5/",
+        "/0.5",
+        "0.5/0",
+        "0.5/-1",
+        "0,0/1",
+        "0/1,1",
+        "0.5 /1",
+        "0.5/1 ",
+        "nan/1",
+        "0/inf",
+        "0/nan",
+        "1e30/1",
+        "a,b,c/1",
+        "0,,0/1,1,1",
+        "0,0,0/1,1,1,",
+        "IMAGENET",
         "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0/1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"};
     struct input_norm n;
 

@@ -404,7 +404,8 @@ struct augmix_config augmix_defaults(void)
 static void random_op(const struct augmix_config *cfg, const struct picture *p, struct rng *r,
                       uint8_t *out)
 {
-    enum augmix_kind op = (enum augmix_kind)rng_below(r, cfg->all_ops ? AUGMIX_N : AUGMIX_N_DEFAULT);
+    enum augmix_kind op =
+        (enum augmix_kind)rng_below(r, cfg->all_ops ? AUGMIX_N : AUGMIX_N_DEFAULT);
     float level = rng_range(r, 0.1f, cfg->severity);
     bool negative = rng_uniform(r) > 0.5f;
 

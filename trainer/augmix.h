@@ -21,10 +21,10 @@
 enum augmix_kind {
     AUGMIX_AUTOCONTRAST,
     AUGMIX_EQUALIZE,
-    AUGMIX_POSTERIZE,   /* parameter: bits kept, 1 ... 8 */
-    AUGMIX_ROTATE,      /* whole degrees, counter-clockwise */
-    AUGMIX_SOLARIZE,    /* threshold 0 ... 256 */
-    AUGMIX_SHEAR_X,     /* factor */
+    AUGMIX_POSTERIZE, /* parameter: bits kept, 1 ... 8 */
+    AUGMIX_ROTATE,    /* whole degrees, counter-clockwise */
+    AUGMIX_SOLARIZE,  /* threshold 0 ... 256 */
+    AUGMIX_SHEAR_X,   /* factor */
     AUGMIX_SHEAR_Y,
     AUGMIX_TRANSLATE_X, /* pixels; output (x, y) takes input (x + parameter, y) */
     AUGMIX_TRANSLATE_Y,

@@ -20,7 +20,8 @@
 #define CORRUPT_MAX_SIDE 256
 #define CORRUPT_SEVERITIES 5
 
-enum corrupt_type { /* the 15 standard ones in the published order, then the extra ones */
+/* The 15 standard ones in the published order, then the extra ones. */
+enum corrupt_type {
     CORRUPT_GAUSSIAN_NOISE,
     CORRUPT_SHOT_NOISE,
     CORRUPT_IMPULSE_NOISE,

@@ -253,7 +253,8 @@ static void box_line(uint8_t *out, int32_t n_out, const uint8_t *in, int32_t n_i
         first = first < 0 ? 0 : first;
         end = end > n_in ? n_in : end;
         for (int32_t k = first; k < end; k++) /* a centre on the left edge is outside */
-            count += (k + 0.5 - centre) / (2 * half) > -0.5 && (k + 0.5 - centre) / (2 * half) <= 0.5;
+            count +=
+                (k + 0.5 - centre) / (2 * half) > -0.5 && (k + 0.5 - centre) / (2 * half) <= 0.5;
         weight = (int32_t)(0.5 + 1.0 / count * (1 << BOX_BITS));
         for (int32_t k = first; k < end; k++)
             if ((k + 0.5 - centre) / (2 * half) > -0.5 && (k + 0.5 - centre) / (2 * half) <= 0.5)

@@ -3,7 +3,7 @@
 /*
  * Between corrupt.c and the files that hold the operations; nobody else includes this.
  *
- * An operation works on job.x, [3][h][w] in [0,1], in double precision as the published script does.
+ * An operation works on job.x, [3][h][w] in [0,1], in double precision as the published script.
  * corrupt_apply clips the result to [0,1] and truncates 255 times it to 8 bits. The only failure of
  * an operation is ERR_NOMEM.
  */

@@ -110,8 +110,8 @@ static double *at(const struct plasma *p, int32_t y, int32_t x)
 static double wibbled(const struct plasma *p, int32_t y, int32_t x, int32_t d, bool diagonal)
 {
     int32_t e = diagonal ? d : 0;
-    double sum = *at(p, y - d, x - e) + *at(p, y + d, x + e) + *at(p, y - e, x + d) +
-                 *at(p, y + e, x - d);
+    double sum =
+        *at(p, y - d, x - e) + *at(p, y + d, x + e) + *at(p, y - e, x + d) + *at(p, y + e, x - d);
     double noise = 2 * rng_uniform_double(p->r) - 1;
 
     return sum / 4 + p->wibble * p->wibble * noise;

@@ -83,8 +83,7 @@ static double poisson_large(struct rng *r, double mean)
             return k;
         if (k < 0 || (us < 0.013 && v > us))
             continue;
-        if (log(v * inverse_alpha / (a / (us * us) + b)) <=
-            k * log(mean) - mean - log_factorial(k))
+        if (log(v * inverse_alpha / (a / (us * us) + b)) <= k * log(mean) - mean - log_factorial(k))
             return k;
     }
 }

@@ -221,8 +221,9 @@ static int refuse_file(const char *path)
 
     for (size_t i = 0; i < sizeof archive / sizeof archive[0]; i++)
         if (ends_with(path, archive[i]))
-            return fail(ERR_DATA, "'%s' is an archive (%s), which is not in this version: unpack it",
-                        path, archive[i]);
+            return fail(ERR_DATA,
+                        "'%s' is an archive (%s), which is not in this version: unpack it", path,
+                        archive[i]);
     if (ends_with(path, ".npy"))
         return fail(ERR_DATA, "'%s': arrays are given in pairs, as npy:%s,LABELS.npy", path, path);
     return fail(ERR_DATA, "'%s' is a file, a data source is a folder or KIND:PATH", path);

@@ -30,8 +30,8 @@ static const char *const cifar100_train[] = {"train.bin"};
 static const char *const cifar100_test[] = {"test.bin"};
 
 struct cifar_layout {
-    int k;               /* classes */
-    size_t n_label;      /* label bytes of a record; the last one is the class */
+    int k;          /* classes */
+    size_t n_label; /* label bytes of a record; the last one is the class */
     const char *const *file;
     int n_file;
 };

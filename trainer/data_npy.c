@@ -23,8 +23,9 @@ static bool may_be_channels(int64_t dim)
     return dim == 1 || dim == 3;
 }
 
-/* Sets channels, height, width of d and whether the file holds [N,H,W,C]. */
-static int find_layout(const struct npy *a, const char *path, struct dataset *d, bool *channels_last)
+/* Sets n, channels, height, width of d and whether the file holds [N,H,W,C]. */
+static int find_layout(const struct npy *a, const char *path, struct dataset *d,
+                       bool *channels_last)
 {
     bool first, last;
     int64_t h, w;
@@ -104,8 +105,8 @@ static int copy_labels(const struct npy *a, const char *path, struct dataset *d)
 
     if (a->rank != 1 || a->dim[0] != d->n)
         return fail(ERR_DATA,
-                    "'%s': rank %d with %" PRId64 " entries; labels are [N], one for each of %" PRId64
-                    " images",
+                    "'%s': rank %d with %" PRId64
+                    " entries; labels are [N], one for each of %" PRId64 " images",
                     path, a->rank, a->rank > 0 ? a->dim[0] : 1, d->n);
     for (size_t i = 0; i < a->count; i++) {
         if (npy_int(a, i, &v) < 0)

@@ -12,10 +12,10 @@
 #include "trainer/data.h"
 
 struct data_owner {
-    uint8_t *pixels; /* [n][C][H][W] or NULL */
-    float *floats;   /* [n][C][H][W] or NULL */
-    int32_t *labels; /* [n] */
-    char *source;    /* text of dataset.source */
+    uint8_t *pixels;    /* [n][C][H][W] or NULL */
+    float *floats;      /* [n][C][H][W] or NULL */
+    int32_t *labels;    /* [n] */
+    char *source;       /* text of dataset.source */
     bool classes_known; /* false: classes is only the largest label + 1 */
     bool one_split;     /* the source has no train and test part: every split is all of it */
 };

@@ -54,7 +54,8 @@ static float box(struct point p, float x0, float y0, float w, float h)
     return length2(fmaxf(dx, 0), fmaxf(dy, 0)) + inside;
 }
 
-/* Closed polygon: distance to the nearest edge, negative where a ray meets an odd number of edges. */
+/* Closed polygon: distance to the nearest edge, negative where a ray meets an odd number of
+ * edges. */
 static float polygon(struct point p, const struct point *v, int n)
 {
     float best = 1e9f, sign = 1;
@@ -99,10 +100,10 @@ static float cross(struct point p)
 
 static float star(struct point p)
 {
-    static const struct point v[] = {
-        {0, -1.1f},          {0.2469f, -0.3398f}, {1.0462f, -0.3399f}, {0.3995f, 0.1298f},
-        {0.6466f, 0.8899f},  {0, 0.42f},          {-0.6466f, 0.8899f}, {-0.3995f, 0.1298f},
-        {-1.0462f, -0.3399f}, {-0.2469f, -0.3398f}};
+    static const struct point v[] = {{0, -1.1f},          {0.2469f, -0.3398f}, {1.0462f, -0.3399f},
+                                     {0.3995f, 0.1298f},  {0.6466f, 0.8899f},  {0, 0.42f},
+                                     {-0.6466f, 0.8899f}, {-0.3995f, 0.1298f}, {-1.0462f, -0.3399f},
+                                     {-0.2469f, -0.3398f}};
     return polygon(p, v, 10);
 }
 
@@ -128,7 +129,7 @@ static float crescent(struct point p)
 
 static float arrow(struct point p)
 {
-    static const struct point v[] = {{1.1f, 0},       {0.2f, 0.8f},     {0.2f, 0.27f}, {-1.0f, 0.27f},
+    static const struct point v[] = {{1.1f, 0},       {0.2f, 0.8f},   {0.2f, 0.27f}, {-1.0f, 0.27f},
                                      {-1.0f, -0.27f}, {0.2f, -0.27f}, {0.2f, -0.8f}};
     return polygon(p, v, 7);
 }
@@ -237,8 +238,7 @@ static struct wave draw_wave(struct rng *r, float most)
 {
     struct point d = direction(r);
     float per_pixel = rng_range(r, 0.04f, 0.30f);
-    return (struct wave){d.x * per_pixel, d.y * per_pixel, rng_uniform(r),
-                         rng_range(r, 0, most)};
+    return (struct wave){d.x * per_pixel, d.y * per_pixel, rng_uniform(r), rng_range(r, 0, most)};
 }
 
 /* Two parabolas a period instead of a sine: +-amplitude. */

@@ -20,8 +20,7 @@ enum synth_part { SYNTH_TRAIN, SYNTH_TEST };
 /* One picture [3][32][32] and its label. */
 void synth_image(uint64_t seed, enum synth_part part, int64_t i, uint8_t *chw, int32_t *label);
 /* Pictures 0 ... n-1 of a part; in parallel, the same bytes for any number of threads. */
-void synth_images(uint64_t seed, enum synth_part part, int64_t n, uint8_t *pixels,
-                  int32_t *labels);
+void synth_images(uint64_t seed, enum synth_part part, int64_t n, uint8_t *pixels, int32_t *labels);
 /* "disc", "ring", ... for 0 ... 9 */
 const char *synth_class_name(int32_t label);
 #endif
