@@ -108,6 +108,7 @@ struct import {
     const struct call *call; /* NULL outside of nodes */
     struct entry *output;
     struct lost_file *lost;
+    bool no_memory; /* report_text had none: the import ends with ERR_NOMEM */
     int64_t folded; /* bytes of computed constants */
     int32_t n_half, n_double; /* tensors that were converted to float32 */
 };
@@ -123,7 +124,9 @@ int report_init(struct import_report *r) MUST_CHECK;
 int report_problem(struct import *im, const char *code, const char *hint, const char *fmt, ...)
     ERR_PRINTF(4, 5);
 int report_warning(struct import *im, const char *fmt, ...) ERR_PRINTF(2, 3) MUST_CHECK;
-/* Text for a hint, in the report's memory; "" if there is no memory. */
+/* UTF-8 without control characters, at most `max` bytes. */
+bool report_is_clean(const char *s, size_t max);
+/* Clean text in the report's memory; "" and im->no_memory if there is none. */
 const char *report_text(struct import *im, const char *fmt, ...) ERR_PRINTF(2, 3);
 int report_facts(struct import *im) MUST_CHECK;
 /* Fails with the first problem as the message. Call only where there is one. */

@@ -87,23 +87,13 @@ struct entry *import_find(const struct import *im, const char *name)
     return e >= 0 ? &im->entry[e] : NULL;
 }
 
-/* Names go to terminals and file names. */
-static bool is_plain(const char *s)
-{
-    const size_t n = strnlen(s, IMPORT_MAX_NAME + 1);
-
-    for (size_t k = 0; k < n; k++)
-        if ((unsigned char)s[k] < 0x20 || s[k] == 0x7f)
-            return false;
-    return n <= IMPORT_MAX_NAME;
-}
-
+/* Names go to terminals, JSON and file names. */
 static int check_name(struct import *im, const char *what, const char *name)
 {
-    if (is_plain(name))
+    if (report_is_clean(name, IMPORT_MAX_NAME))
         return 0;
-    return report_problem(im, "E1404", "", "%s name '%.40s' holds control characters or is longer "
-                          "than %d bytes %s", what, name, IMPORT_MAX_NAME, im->at);
+    return report_problem(im, "E1404", "", "%s name '%.40s' holds control characters, is no UTF-8 "
+                          "or is longer than %d bytes %s", what, name, IMPORT_MAX_NAME, im->at);
 }
 
 /* Enters a name; *out = NULL if it was refused. */
@@ -337,7 +327,7 @@ static int read_input_shape(struct import *im, const Onnx__ValueInfoProto *v, st
         if (k == 0) {
             im->batch = fixed && d->dim_value > 0 ? d->dim_value : 0;
             if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-                d->dim_param[0] != '\0' && is_plain(d->dim_param) &&
+                d->dim_param[0] != '\0' && report_is_clean(d->dim_param, IMPORT_MAX_NAME) &&
                 (im->g->batch_name = arena_strdup(im->g->arena, d->dim_param)) == NULL)
                 return ERR_NOMEM;
             continue;
@@ -618,13 +608,13 @@ static int set_facts(struct import *im)
     g->ir_version = im->model->ir_version;
     g->opset = im->opset;
     g->producer = arena_strdup(g->arena, im->report->producer);
-    g->name = arena_strdup(g->arena, im->file->name);
+    g->name = arena_strdup(g->arena, report_text(im, "%s", im->file->name));
     if (g->producer == NULL || g->name == NULL)
         return ERR_NOMEM;
     for (size_t k = 0; k < im->model->n_metadata_props; k++) {
         const Onnx__StringStringEntryProto *m = im->model->metadata_props[k];
 
-        if (strncmp(m->key, "linnet.", 7) == 0)
+        if (strncmp(m->key, "linnet.", 7) == 0 && report_is_clean(m->key, IMPORT_MAX_NAME))
             TRY(graph_set_meta(g, m->key, m->value));
     }
     if (im->n_half > 0)
@@ -696,7 +686,8 @@ int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd, const struct
         (rc = sniff(&im, bytes, len)) < 0 || (rc = unpack(&im, bytes, len, &message)) < 0)
         goto out;
     im.g->batch_name = "N";
-    rc = import_model(&im);
+    if ((rc = import_model(&im)) == 0 && im.no_memory)
+        rc = ERR_NOMEM;
 out:
     if (rc != ERR_NOMEM && im.n_found > 0)
         rc = report_fail(im.report, im.n_found);

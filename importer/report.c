@@ -35,14 +35,61 @@ void import_report_release(struct import_report *r)
     memset(r, 0, sizeof *r);
 }
 
-/* A copy without control bytes, cut to TEXT_MAX. */
+/* Length that the first byte of a UTF-8 character announces, 0 if it is none. */
+static size_t announced(unsigned char c)
+{
+    if (c < 0x80)
+        return 1;
+    if (c >= 0xc2 && c < 0xe0)
+        return 2;
+    if (c >= 0xe0 && c < 0xf0)
+        return 3;
+    return c >= 0xf0 && c < 0xf5 ? 4 : 0;
+}
+
+/* Bytes of the UTF-8 character at s, 0 if it is none or a control character. */
+static size_t character(const char *s)
+{
+    const unsigned char *c = (const unsigned char *)s;
+    const size_t n = announced(c[0]);
+
+    if (n == 1)
+        return c[0] >= 0x20 && c[0] != 0x7f;
+    for (size_t k = 1; k < n; k++)
+        if ((c[k] & 0xc0) != 0x80)
+            return 0;
+    if (n > 0 && ((c[0] == 0xc2 && c[1] < 0xa0) ||                            /* control */
+                  (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xf0 && c[1] < 0x90) || /* overlong */
+                  (c[0] == 0xed && c[1] > 0x9f) || (c[0] == 0xf4 && c[1] > 0x8f)))  /* no code */
+        return 0;
+    return n;
+}
+
+bool report_is_clean(const char *s, size_t max)
+{
+    size_t at = 0, n;
+
+    for (; s[at] != '\0' && at <= max; at += n)
+        if ((n = character(s + at)) == 0)
+            return false;
+    return at <= max;
+}
+
+/* A copy in which every byte that is no text is a '?', cut to TEXT_MAX. */
 static const char *clean_text(struct arena *a, const char *s)
 {
-    size_t n = strnlen(s, TEXT_MAX);
-    char *copy = arena_array(a, n + 1, 1);
+    char *copy = arena_array(a, strnlen(s, TEXT_MAX) + 1, 1);
+    size_t n;
 
-    for (size_t i = 0; copy != NULL && i < n; i++)
-        copy[i] = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i];
+    for (size_t at = 0; copy != NULL && s[at] != '\0'; at += n) {
+        n = character(s + at);
+        if (at + (n > 0 ? n : 1) > TEXT_MAX)
+            break;
+        if (n > 0)
+            memcpy(copy + at, s + at, n);
+        else
+            copy[at] = '?', n = 1;
+    }
     return copy;
 }
 
@@ -62,6 +109,7 @@ const char *report_text(struct import *im, const char *fmt, ...)
     va_start(ap, fmt);
     const char *s = clean_vprintf(im->report->arena, fmt, ap);
     va_end(ap);
+    im->no_memory = im->no_memory || s == NULL;
     return s != NULL ? s : "";
 }
 
