@@ -3,9 +3,9 @@
  *
  * Forward, one axis: y[o] = sum over k of x[o * s - p + k * d] * w[k].
  * Hence dx[i] = sum over k of dy[(i + p - k * d) / s] * w[k] over the k that divide evenly. With
- * r = (i + p) mod s these are k0, k0 + s/g, k0 + 2 s/g, ... (g = gcd(s, d)), if any, and from one to
- * the next the row of dy moves by -d/g. Taps are listed from the largest k down, so that rows of dy
- * go up and neighbouring taps of a dense kernel are neighbours in memory.
+ * r = (i + p) mod s these are k0, k0 + s/g, k0 + 2 s/g, ... (g = gcd(s, d)), if any, and from one
+ * to the next the row of dy moves by -d/g. Taps are listed from the largest k down, so that rows of
+ * dy go up and neighbouring taps of a dense kernel are neighbours in memory.
  */
 #include "core/conv_geom.h"
 
