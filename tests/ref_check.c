@@ -39,6 +39,16 @@ void ref_random(float *to, int64_t n, double lo, double hi, uint64_t seed)
         to[i] = (float)(lo + (hi - lo) * rng_uniform_double(&g));
 }
 
+double ref_formula(const char *name, int64_t i)
+{
+    double phase = 0;
+
+    for (size_t k = 0; name[k] != '\0'; k++)
+        phase += (double)(k + 1) * (double)name[k];
+    double s = sin((double)i * 12.9898 + phase * 0.78233) * 43758.5453;
+    return 2 * (s - floor(s)) - 1;
+}
+
 static float *floats(int64_t n)
 {
     float *p = calloc((size_t)n + 1, sizeof *p);

@@ -15,6 +15,8 @@
 
 #include <cmocka.h> /* last: it defines fail() */
 
+#include "tests/vec/pools.inc"
+
 #define N_IMAGES 17 /* more than the executor has blocks, and no multiple of them */
 
 /* ---- making graphs ------------------------------------------------------------------------- */
@@ -307,6 +309,57 @@ static void test_pools(void **state)
         value_id y = node1(&m, op[i % 2], m.x, &p);
         check(&m, y, 1);
     }
+}
+
+struct weighed {
+    double sum;
+    int64_t n; /* outputs an image */
+};
+
+/* sum(w * output) of two images, which are one block of the executor. */
+static void weigh(void *ctx, int64_t first, int64_t count, const float *y, float *dy)
+{
+    struct weighed *r = ctx;
+
+    for (int64_t i = 0; i < count * r->n; i++) {
+        dy[i] = (float)ref_formula("w", first * r->n + i);
+        r->sum += (double)y[i] * (double)dy[i];
+    }
+}
+
+static void check_torch_pool(size_t row, const float *x)
+{
+    struct maker m = make_graph(4, 3, 9, 8);
+    union op_params p = {.pool = torch_pool[row].p};
+    value_id y = node1(&m, torch_pool[row].average ? &op_average_pool : &op_max_pool, m.x, &p);
+    struct weighed r = {0, shape_elems(&m.g->value[y].shape)};
+    float dx[2 * 3 * 9 * 8];
+    double grad = 0;
+    struct exec *e;
+
+    assert_int_equal(m.g->value[y].shape.dim[2], torch_pool[row].h);
+    assert_int_equal(m.g->value[y].shape.dim[3], torch_pool[row].w);
+    m.g->output = node1(&m, &op_flatten, y, NULL);
+    assert_int_equal(exec_new(m.g, EXEC_INPUT_GRAD, 2, NULL, 0, &e), 0);
+    assert_int_equal(exec_input_grad(e, x, 2, 0, weigh, &r, dx, NULL), 0);
+    exec_free(e);
+    for (int64_t i = 0; i < 2 * 3 * 9 * 8; i++)
+        grad += (double)dx[i] * (double)(float)ref_formula("v", i);
+    assert_true(fabs(r.sum - torch_pool[row].sum) <= 1e-5 * (1 + fabs(r.sum)));
+    assert_true(fabs(grad - torch_pool[row].grad) <= 1e-5 * (1 + fabs(grad)));
+    graph_free(m.g);
+}
+
+/* Sizes, divisors and gradients of another framework. */
+static void test_pools_of_another_framework(void **state)
+{
+    float x[2 * 3 * 9 * 8];
+
+    (void)state;
+    for (int64_t i = 0; i < 2 * 3 * 9 * 8; i++)
+        x[i] = (float)ref_formula("x", i);
+    for (size_t i = 0; i < sizeof torch_pool / sizeof *torch_pool; i++)
+        check_torch_pool(i, x);
 }
 
 static void test_global_pools(void **state)
@@ -683,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_binary_of_features),
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_pools),
+        cmocka_unit_test(test_pools_of_another_framework),
         cmocka_unit_test(test_global_pools),
         cmocka_unit_test(test_pad),
         cmocka_unit_test(test_slice),

@@ -104,17 +104,6 @@ static void test_network_with_soft_masks(void **state)
 
 /* ---- ten steps of SGD ---------------------------------------------------------------------- */
 
-/* Uniform in [-1,1), the same on both sides: element i of the tensor called `name`. */
-static double formula(const char *name, int64_t i)
-{
-    double phase = 0;
-
-    for (size_t k = 0; name[k] != '\0'; k++)
-        phase += (double)(k + 1) * (double)name[k];
-    double s = sin((double)i * 12.9898 + phase * 0.78233) * 43758.5453;
-    return 2 * (s - floor(s)) - 1;
-}
-
 static void set_by_formula(struct value *v)
 {
     int64_t n = shape_elems(&v->shape);
@@ -125,7 +114,7 @@ static void set_by_formula(struct value *v)
     if (v->shape.rank == 1 && strstr(v->name, "weight") != NULL)
         base = 1;
     for (int64_t i = 0; i < n; i++)
-        v->data[i] = (float)(base + scale * formula(v->name, i));
+        v->data[i] = (float)(base + scale * ref_formula(v->name, i));
 }
 
 static struct graph *make_formula_resnet8(void)
@@ -225,7 +214,7 @@ static void test_sgd_loss_curve(void **state)
         char name[32];
         snprintf(name, sizeof name, "images %d", step % 2);
         for (int64_t i = 0; i < (int64_t)(sizeof pixels / sizeof *pixels); i++)
-            pixels[i] = (float)(0.5 + 0.5 * formula(name, i));
+            pixels[i] = (float)(0.5 + 0.5 * ref_formula(name, i));
         assert_int_equal(exec_train_forward(e, pixels, SGD_BATCH, 0, true, logits), 0);
         double loss = cross_entropy(logits, dlogits);
         worst = fmax(worst, fabs(loss - sgd_loss[step]) / sgd_loss[step]);
