@@ -13,6 +13,7 @@ NATIVE  ?=
 V       ?=
 BUILD   ?= build/$(MODE)
 PY_VENV ?= build/venv
+JOBS    ?= $(shell nproc)
 
 # ---- modes -------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
@@ -51,7 +52,7 @@ lib = $(BUILD)/lib$(1).a
 LIB_ORDER_PI := $(foreach l,runtime piproto base,$(call lib,$(l)))
 LIB_ORDER    := $(foreach l,importer linearizer trainer exporter runtime nn base onnxproto piproto,$(call lib,$(l)))
 
-PI_CLI  := cli/pi_main.c $(wildcard cli/pi_*.c) cli/cli.c
+PI_CLI  := $(wildcard cli/pi_*.c) cli/cli.c
 PI_OBJS := $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PI_CLI))))
 CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)))
 
@@ -60,7 +61,7 @@ TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/ben
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
-.PHONY: all check check-unit check-long bench format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-unit check-long coverage bench format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -90,8 +91,43 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TEST_COMMON) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
 tests/%: $(BUILD)/tests/% ;
 
+tests: $(TESTS) ## build the test programs
+
+# ---- what people type -----------------------------------------------------------
+deps: ## install Debian packages (root) and the Python environment of the cross-checks
+	@.ci/deps.sh $(PY_VENV)
+demo: deps ## the whole path on the bundled model and data, in minutes
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tests/demo/run.sh $(BUILD)
+check: deps ## set up, build, test: unit tests, then whole runs
+	@$(MAKE) --no-print-directory -j$(JOBS) all tests
+	@tests/run.sh $(BUILD)
+	@tests/cli/run.sh $(BUILD)
+check-unit: tests ## the unit tests alone
+	@tests/run.sh $(BUILD)
+check-long: all ## what takes hours: full models, floors of accuracy
+	@tests/long/run.sh $(BUILD)
+coverage: ## lines of core, importer, exporter that the unit tests execute
+	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) tests
+	@tests/run.sh build/cov
+	@gcovr --root . --object-directory build/cov --filter 'core/' --filter 'importer/' --filter 'exporter/' build/cov
+bench: $(BENCHES) ## timings: make bench BENCH="--model resnet20 --work train"
+	@$(BUILD)/tests/bench_model $(BENCH)
+format: ## rewrite the sources in house style
+	clang-format -i $$(git ls-files '*.c' '*.h')
+layers: ## who may include whom
+	@.ci/layers.sh
+ci: ## everything a change must pass
+	@.ci/run
+ci-long: ## the heavier matrix: every test under ASan, UBSan and clang, coverage
+	$(MAKE) MODE=asan check-unit
+	$(MAKE) CC=clang BUILD=build/clang check-unit
+	$(MAKE) coverage check-long
+install: all ## into $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/linnet $(BUILD)/linnet-pi $(DESTDIR)$(PREFIX)/bin
 clean: ## remove what was built in this mode
 	rm -rf $(BUILD)
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 14
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

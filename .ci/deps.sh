@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs what a build and its tests need on Debian 12. Usage: .ci/deps.sh VENV [EXTRA_PACKAGE...]
+#
+# Packages first: nothing to do where they are there; apt where we are root; otherwise the line to
+# type is printed and the script stops. Then a Python environment with pinned packages for
+# cross-checks only; without an index for Python those checks say "skipped".
+set -eu
+venv=$1
+shift
+packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev
+libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev
+python3 python3-venv python3-onnx $*"
+
+missing=""
+for p in $packages; do
+    state=$(dpkg-query -W -f '${Status}' "$p" 2>/dev/null || true)
+    [ "$state" = "install ok installed" ] || missing="$missing $p"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "These packages are missing. As root, type:" >&2
+        echo "    apt-get update && apt-get install -y$missing" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+requirements=$(dirname "$0")/../tests/requirements.txt
+if [ ! -e "$venv/ok" ] || ! cmp -s "$requirements" "$venv/ok"; then
+    rm -rf "$venv"
+    if /usr/bin/python3 -m venv "$venv" >/dev/null 2>&1 &&
+        "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements" >/dev/null 2>&1; then
+        cp "$requirements" "$venv/ok"
+    else
+        rm -rf "$venv"
+        echo "deps: no Python packages to be had; cross-checks that need them will say skipped" >&2
+    fi
+fi

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Runs test programs and prints what each says at its end; the whole output of one that fails.
+# Usage: tests/run.sh BUILD [PROGRAM...]      (default: every tests/test_*.c)
+set -u
+build=$1
+shift
+[ $# -gt 0 ] || set -- $(ls tests/test_*.c | sed 's|tests/\(.*\)\.c|\1|')
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=""
+start=$(date +%s)
+for t in "$@"; do
+    if "$build/tests/$t" >"$log" 2>&1; then
+        printf '%-24s %s\n' "$t" "$(grep -E '^\[  PASSED  \]|^\[==========\].*run|[Ss]kipped' "$log" | tr '\n' ' ')"
+    else
+        failed="$failed $t"
+        printf '%-24s FAILED\n' "$t"
+        tail -n 60 "$log"
+    fi
+done
+echo "unit tests: $(($(date +%s) - start)) s"
+[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
