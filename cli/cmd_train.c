@@ -29,38 +29,43 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
     {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, npy:X,Y or synth:[N]", 0, 0},
-    {"output", 'o', CLI_TEXT, FIELD(out), "Y.onnx", "trained model; its state goes to Y.safetensors", 0,
-     0},
+    {"output", 'o', CLI_TEXT, FIELD(out), "Y.onnx",
+     "trained model; its state goes to Y.safetensors", 0, 0},
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
      "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
     {"adversarial", 0, CLI_TEXT, FIELD(adversarial), "SPEC",
      "adversarial domain: pgd:eps=8/255,alpha=2/255,steps=7", 0, 0},
     {"augment", 0, CLI_TEXT, FIELD(augment), "augmix|corruptions[:T,..]|none",
      "augmented domain (default none)", 0, 0},
-    {"dual-bn", 0, CLI_FLAG, FIELD(dual_bn), NULL,
-     "own batch norm for adversarial pictures", 0, 0},
+    {"dual-bn", 0, CLI_FLAG, FIELD(dual_bn), NULL, "own batch norm for adversarial pictures", 0, 0},
     {"epochs", 0, CLI_INT, FIELD(epochs), "N", "default 30", 1, 1e6},
     {"lr", 0, CLI_REAL, FIELD(lr), "X", "learning rate (default 0.05)", 0, 100},
     {"schedule", 0, CLI_CHOICE, FIELD(schedule), "step|cosine|constant",
      "step: x 0.1 at 62.5, 75, 87.5 % (default cosine)", 0, 0},
-    {"warmup", 0, CLI_REAL, FIELD(warmup), "N", "epochs in which the rate rises (default 0)", 0, 1e6},
+    {"warmup", 0, CLI_REAL, FIELD(warmup), "N", "epochs in which the rate rises (default 0)", 0,
+     1e6},
     {"batch", 0, CLI_INT, FIELD(batch), "N", "images an iteration (default 128)", 1, 65536},
     {"momentum", 0, CLI_REAL, FIELD(momentum), "X", "default 0.9", 0, 1},
     {"nesterov", 0, CLI_FLAG, FIELD(nesterov), NULL, "Nesterov's form of the momentum", 0, 0},
     {"weight-decay", 0, CLI_REAL, FIELD(weight_decay), "X", "default 5e-4", 0, 1},
     {"no-crop", 0, CLI_FLAG, FIELD(no_crop), NULL, "no random crop and flip", 0, 0},
-    {"aligned", 0, CLI_FLAG, FIELD(aligned), NULL, "clean and augmented picture share the crop", 0, 0},
+    {"aligned", 0, CLI_FLAG, FIELD(aligned), NULL, "clean and augmented picture share the crop", 0,
+     0},
     {"select", 0, CLI_CHOICE, FIELD(select), "last|clean|pgd|mean",
      "which epoch is kept, by validation (default last)", 0, 0},
-    {"train-limit", 0, CLI_INT, FIELD(train_limit), "N", "train on the first N images only", 1, 1e9},
+    {"train-limit", 0, CLI_INT, FIELD(train_limit), "N", "train on the first N images only", 1,
+     1e9},
     {"val-limit", 0, CLI_INT, FIELD(val_limit), "N", "validate on the first N images only", 1, 1e9},
     {"val-attack-images", 0, CLI_INT, FIELD(val_attack_images), "N",
      "validation images that are attacked (default 500 with --adversarial)", 0, 1e9},
-    {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command", 0,
-     0},
+    {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command",
+     0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL", 1, 1, "Trains a model, plainly or robustly, and writes ONNX again.",
+    "MODEL",
+    1,
+    1,
+    "Trains a model, plainly or robustly, and writes ONNX again.",
     "linnet train resnet18.onnx --data cifar10:DIR --normalize cifar10 --adversarial pgd:steps=7 "
     "--augment augmix --dual-bn -o robust.onnx",
     options};
@@ -74,7 +79,7 @@ struct job {
     struct cli_progress progress;
     struct train_result result;
     char stem[PATH_BYTES], checkpoint[PATH_BYTES]; /* Y, Y.safetensors */
-    char *config; /* JSON for the checkpoint; of jansson */
+    char *config;                                  /* JSON for the checkpoint; of jansson */
 };
 
 /* ---- options ------------------------------------------------------------------------------- */
@@ -166,11 +171,12 @@ static int open_data(struct job *j)
 
     for (int i = 0; i < 2; i++) {
         TRY(cli_as_data(data_open(j->o->data, split[i], (uint64_t)j->c->seed, set[i])));
-        TRY(data_check(*set[i], in->dim[1], in->dim[2], in->dim[3], shape_elems(&g->value[g->output].shape)));
+        TRY(data_check(*set[i], in->dim[1], in->dim[2], in->dim[3],
+                       shape_elems(&g->value[g->output].shape)));
     }
     data_limit(j->train, j->o->train_limit);
-    cli_note(j->c, "%s: %lld train, %lld validation images", j->train->source, (long long)j->train->n,
-             (long long)j->val->n);
+    cli_note(j->c, "%s: %lld train, %lld validation images", j->train->source,
+             (long long)j->train->n, (long long)j->val->n);
     return 0;
 }
 
@@ -214,10 +220,10 @@ static int make_config_text(struct job *j)
 {
     const struct options *o = j->o;
     json_t *root = json_pack("{s:o,s:I,s:s,s:s,s:s,s:b,s:I,s:f}", "network",
-                             model_form_json(&j->m.form, j->m.g), "seed", (json_int_t)j->c->seed, "data",
-                             j->train->source, "adversarial", o->adversarial ? o->adversarial : "none",
-                             "augment", o->augment, "dual-bn", o->dual_bn, "epochs",
-                             (json_int_t)o->epochs, "lr", o->lr);
+                             model_form_json(&j->m.form, j->m.g), "seed", (json_int_t)j->c->seed,
+                             "data", j->train->source, "adversarial",
+                             o->adversarial ? o->adversarial : "none", "augment", o->augment,
+                             "dual-bn", o->dual_bn, "epochs", (json_int_t)o->epochs, "lr", o->lr);
 
     j->config = root ? json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     json_decref(root);
@@ -237,8 +243,9 @@ static int on_progress(void *ctx, const struct train_progress *p)
 
     cli_progress_at(&j->progress, (double)p->step / (double)p->steps,
                     "epoch %d/%d loss %.3f acc %.1f  %.0f img/s eta %02d:%02d:%02d", p->epoch + 1,
-                    p->epochs, p->loss, 100 * p->accuracy, p->images_per_s, (int)p->seconds_left / 3600,
-                    (int)p->seconds_left / 60 % 60, (int)p->seconds_left % 60);
+                    p->epochs, p->loss, 100 * p->accuracy, p->images_per_s,
+                    (int)p->seconds_left / 3600, (int)p->seconds_left / 60 % 60,
+                    (int)p->seconds_left % 60);
     return 0;
 }
 
@@ -326,13 +333,14 @@ static json_t *result_json(const struct job *j)
     const struct train_validation *v = &r->val;
 
     return json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
-                     "linnet.train/1", "model", j->o->out, "config", json_loads(j->config, 0, NULL), "epochs",
-                     (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1, "steps",
-                     (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds, "images_per_s",
-                     r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
+                     "linnet.train/1", "model", j->o->out, "config", json_loads(j->config, 0, NULL),
+                     "epochs", (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1,
+                     "steps", (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds,
+                     "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
                      percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
-                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack", (json_int_t)v->n_attack,
-                     "pgd", percent_or_null(v->n_attack > 0 ? v->pgd : -1));
+                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack",
+                     (json_int_t)v->n_attack, "pgd",
+                     percent_or_null(v->n_attack > 0 ? v->pgd : -1));
 }
 
 static int finish(struct job *j)
@@ -369,8 +377,14 @@ static int train(struct job *j)
 
 int cmd_train(int argc, char **argv)
 {
-    struct options o = {.augment = "none", .epochs = 30, .batch = 128, .lr = 0.05, .momentum = 0.9,
-                        .weight_decay = 5e-4, .schedule = 1, .val_attack_images = -1};
+    struct options o = {.augment = "none",
+                        .epochs = 30,
+                        .batch = 128,
+                        .lr = 0.05,
+                        .momentum = 0.9,
+                        .weight_decay = 5e-4,
+                        .schedule = 1,
+                        .val_attack_images = -1};
     struct cli_common c;
     struct job j = {.c = &c, .o = &o};
     int rc = cli_parse(&spec, argc, argv, &c, &o);

@@ -36,9 +36,8 @@ static struct graph *network(uint64_t seed)
 {
     struct graph *g = tiny_net(TINY_BN | TINY_DUAL | TINY_MASKED, seed);
 
-    g->norm = (struct input_norm){.channels = 3,
-                                  .mean = {0.1f, 0.2f, 0.3f},
-                                  .std = {0.25f, 1.0f / 3, 0.5f}};
+    g->norm = (struct input_norm){
+        .channels = 3, .mean = {0.1f, 0.2f, 0.3f}, .std = {0.25f, 1.0f / 3, 0.5f}};
     return g;
 }
 

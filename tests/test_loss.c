@@ -127,8 +127,8 @@ static void test_blocks_and_weights_add_up(void **state)
     (void)state;
     fill(z, N * K, 6, 1);
     double all = loss_ce(z, y, N, K, N, 2, whole);
-    double two = loss_ce(z, y, 2, K, N, 1, parts) +
-                 loss_ce(z + 2 * K, y + 2, N - 2, K, N, 1, parts + 2 * K);
+    double two =
+        loss_ce(z, y, 2, K, N, 1, parts) + loss_ce(z + 2 * K, y + 2, N - 2, K, N, 1, parts + 2 * K);
     loss_ce(z, y, N, K, N, 1, parts);
     assert_near(all, two, 1e-14);
     for (int i = 0; i < N * K; i++)

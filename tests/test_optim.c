@@ -135,8 +135,7 @@ static void test_step_schedule_is_the_published_one(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         assert_near(optim_rate(OPTIM_STEP, 0.05, edge[i], 240, 0), 0.05 * factor[i], 1e-15);
-        assert_near(optim_rate(OPTIM_STEP, 0.05, edge[i + 1] - 1, 240, 0),
-                            0.05 * factor[i], 1e-15);
+        assert_near(optim_rate(OPTIM_STEP, 0.05, edge[i + 1] - 1, 240, 0), 0.05 * factor[i], 1e-15);
     }
 }
 
@@ -145,8 +144,8 @@ static void test_cosine_and_warmup(void **state)
     (void)state;
     assert_near(optim_rate(OPTIM_COSINE, 0.2, 0, 100, 0), 0.2, 1e-15);
     assert_near(optim_rate(OPTIM_COSINE, 0.2, 50, 100, 0), 0.1, 1e-15);
-    assert_near(optim_rate(OPTIM_COSINE, 0.2, 99, 100, 0),
-                        0.1 * (1 + cos(0.99 * acos(-1.0))), 1e-15);
+    assert_near(optim_rate(OPTIM_COSINE, 0.2, 99, 100, 0), 0.1 * (1 + cos(0.99 * acos(-1.0))),
+                1e-15);
     assert_near(optim_rate(OPTIM_COSINE, 0.2, 4, 100, 10), 0.1, 1e-15);
     assert_near(optim_rate(OPTIM_COSINE, 0.2, 55, 100, 10), 0.1, 1e-15);
     assert_near(optim_rate(OPTIM_CONSTANT, 0.2, 99, 100, 0), 0.2, 1e-15);

@@ -157,9 +157,9 @@ static void test_start_depends_on_its_key_alone(void **state)
     /* image 4 alone: the same as inside the batch */
     const struct pgd_target target = {.labels = a.d->labels + 4};
     const struct pgd_key key = {7, RNG_ATTACK, 0, 0, a.sample + 4};
-    assert_int_equal(pgd_attack(a.e, a.g, &p, &target, &key, a.d->floats + 4 * TINY_ELEMS, 1, 0,
-                                a.grad, a.adv),
-                     0);
+    assert_int_equal(
+        pgd_attack(a.e, a.g, &p, &target, &key, a.d->floats + 4 * TINY_ELEMS, 1, 0, a.grad, a.adv),
+        0);
     assert_memory_equal(a.adv, first + 4 * TINY_ELEMS, TINY_ELEMS * sizeof(float));
     attack_release(&a);
 }
@@ -210,10 +210,10 @@ static void test_evaluation_counts_the_worst_case(void **state)
 
 static void test_specifications(void **state)
 {
-    const char *bad[] = {"fgsm",          "pgdx",          "pgd:steps",      "pgd:eps=",
-                         "pgd:eps=8/0",   "pgd:eps=2",     "pgd:steps=1.5",  "pgd:restarts=0",
-                         "pgd:alpha=0",   "pgd:eps=nan",   "pgd:start=here", "pgd:size=3",
-                         "pgd:eps=8/255,", "pgd:steps=20001"};
+    const char *bad[] = {
+        "fgsm",           "pgdx",          "pgd:steps",      "pgd:eps=",       "pgd:eps=8/0",
+        "pgd:eps=2",      "pgd:steps=1.5", "pgd:restarts=0", "pgd:alpha=0",    "pgd:eps=nan",
+        "pgd:start=here", "pgd:size=3",    "pgd:eps=8/255,", "pgd:steps=20001"};
     struct pgd_params p, q;
     char text[PGD_TEXT];
 

@@ -135,8 +135,8 @@ static void job_release(struct job *j)
 static int job_run(struct job *j, struct train_result *result)
 {
     const struct train_blob blob = {"score", j->score, sizeof j->score};
-    const struct train_hooks hooks = {j,           &blob,      1,           on_batch,
-                                      on_epoch_end, on_progress, on_metrics, on_interrupted};
+    const struct train_hooks hooks = {
+        j, &blob, 1, on_batch, on_epoch_end, on_progress, on_metrics, on_interrupted};
     struct trainer *t = NULL;
     int rc = trainer_new(&j->cfg, j->student, j->teacher, j->train, j->val, &hooks, &t);
 
@@ -433,15 +433,16 @@ static void test_resume_refuses_another_training(void **state)
     j.stop_at = 2;
     final_bytes(&j, path, &none, &len);
     j.stop_at = 0;
-    j.cfg.lr = 0.01;
+    j.cfg.lr = 0.25;
     assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "now it is 'lr=0.25'"));
     j.cfg.lr = 0.05;
     j.cfg.stage = "finetune";
     assert_int_equal(job_run(&j, NULL), ERR_ARG);
     j.cfg.stage = "mask";
     j.teacher->params[0] += 1;
     assert_int_equal(job_run(&j, NULL), ERR_ARG);
-    assert_non_null(strstr(err_message(), "other options"));
+    assert_non_null(strstr(err_message(), "'teacher="));
     unlink(path);
     job_release(&j);
 }

@@ -31,8 +31,8 @@ static value_id add_value(struct graph *g, const char *name, enum value_kind kin
 
 static value_id add_input(struct graph *g)
 {
-    const struct shape s = shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)3, (int64_t)TINY_SIDE,
-                                      (int64_t)TINY_SIDE);
+    const struct shape s =
+        shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)3, (int64_t)TINY_SIDE, (int64_t)TINY_SIDE);
     value_id v;
 
     must(graph_add_value(g, "input", VALUE_INPUT, &s, NULL, &v));
@@ -76,9 +76,9 @@ static value_id add_conv(struct graph *g, value_id x, int64_t channels, int64_t 
     for (int i = 0; i < 4; i++)
         p.conv.pad[i] = 1;
     p.conv.stride[0] = p.conv.stride[1] = stride;
-    in[1] = add_value(g, "weight", VALUE_PARAM,
-                      shape_make(4, channels, fan, (int64_t)3, (int64_t)3),
-                      sqrt(2.0 / (9.0 * (double)fan)), 0, seed);
+    in[1] =
+        add_value(g, "weight", VALUE_PARAM, shape_make(4, channels, fan, (int64_t)3, (int64_t)3),
+                  sqrt(2.0 / (9.0 * (double)fan)), 0, seed);
     if (!(flags & TINY_BN))
         in[2] = add_value(g, "bias", VALUE_PARAM, shape_make(1, channels), 0.1, 0, seed);
     value_id y = add_op(g, &op_conv, in, flags & TINY_BN ? 2 : 3, &p);

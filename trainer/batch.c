@@ -189,7 +189,7 @@ static bool load_image(const struct batch *b, const struct train_config *cfg,
 }
 
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
-                const uint32_t *order, int32_t epoch, int64_t index)
+               const uint32_t *order, int32_t epoch, int64_t index)
 {
     const int64_t first = index * b->cap, left = d->n - first;
 

@@ -12,18 +12,18 @@
 
 struct batch { /* of at most `cap` images; the pictures are [.][C,H,W] in [0,1] */
     int64_t cap, elems;
-    int64_t n;       /* images */
-    int64_t n_clean; /* the first so many go through the clean and the augmented pass */
-    int64_t n_adv;   /* the last so many go through the adversarial pass */
+    int64_t n;        /* images */
+    int64_t n_clean;  /* the first so many go through the clean and the augmented pass */
+    int64_t n_adv;    /* the last so many go through the adversarial pass */
     float *pixels;    /* [n] cropped and flipped */
     float *augmented; /* [n_clean], NULL without augmentation */
     uint8_t *bytes;   /* [cap][2][C,H,W] work space, NULL without augmentation */
     bool *refused;    /* [cap] work space */
     enum corrupt_type types[CORRUPT_N]; /* to choose from, for TRAIN_AUGMENT_CORRUPT */
     int32_t n_types;
-    float *whole;     /* [cap][C,H,W] work space */
-    int32_t *labels;  /* [n] */
-    int64_t *sample;  /* [n] index in the data set */
+    float *whole;    /* [cap][C,H,W] work space */
+    int32_t *labels; /* [n] */
+    int64_t *sample; /* [n] index in the data set */
 };
 int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d) MUST_CHECK;
 void batch_release(struct batch *b);
@@ -38,5 +38,5 @@ void batch_order(const struct train_config *cfg, const struct dataset *d, int32_
                  uint32_t *order);
 /* Fills b with iteration `index` of the epoch. */
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
-                const uint32_t *order, int32_t epoch, int64_t index) MUST_CHECK;
+               const uint32_t *order, int32_t epoch, int64_t index) MUST_CHECK;
 #endif

@@ -26,10 +26,10 @@ struct bn_site {
 struct bn_work {
     struct bn_site *site;
     int32_t n_site;
-    int32_t *nodes;   /* [n_site], increasing */
-    value_id *taps;   /* [n_site] */
-    double *sums;     /* all sums and squares */
-    float *mean, *var; /* [largest channels] */
+    int32_t *nodes;        /* [n_site], increasing */
+    value_id *taps;        /* [n_site] */
+    double *sums;          /* all sums and squares */
+    float *mean, *var;     /* [largest channels] */
     float *before, *after; /* logits [n][K] */
 };
 

@@ -10,8 +10,8 @@
 #define BN_CALIBRATION 512 /* images that do in practice */
 
 struct bn_report {
-    int32_t sites;        /* inserted */
-    double max_rel_diff;  /* largest |logit difference| / largest |logit|, on the same images */
+    int32_t sites;       /* inserted */
+    double max_rel_diff; /* largest |logit difference| / largest |logit|, on the same images */
 };
 /* pixels [n,C,H,W] in [0,1]. No site: 0 in the report, graph unchanged. ERR_VERIFY if the function
  * moved by more than 1e-4 relative; report may be NULL. */

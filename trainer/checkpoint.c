@@ -317,8 +317,7 @@ int checkpoint_read_graph(const struct checkpoint_file *f, struct graph *g)
     for (value_id v = 0; v < g->n_value; v++)
         if (kind_prefix(g->value[v].kind) != NULL) {
             TRY(find_value(f, &g->value[v], &data));
-            memcpy(g->value[v].data, data,
-                   (size_t)shape_elems(&g->value[v].shape) * sizeof(float));
+            memcpy(g->value[v].data, data, (size_t)shape_elems(&g->value[v].shape) * sizeof(float));
         }
     g->norm = norm;
     graph_touch(g);

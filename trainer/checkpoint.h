@@ -31,7 +31,7 @@ struct checkpoint_blob {
     const void *data;
     size_t bytes;
 };
-struct checkpoint { /* what is written; all borrowed */
+struct checkpoint {     /* what is written; all borrowed */
     const char *stage;  /* "" if none */
     int32_t epoch;      /* epochs finished */
     int64_t step;       /* steps finished */

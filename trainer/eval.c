@@ -31,8 +31,8 @@ struct evaluator {
     bool *correct;                       /* [n] when clean, for the branch in work */
     enum corrupt_type types[CORRUPT_N];
     int32_t n_types, severities; /* bit s-1: severity s */
-    uint8_t *bytes; /* [batch][2][elems] */
-    int *codes;     /* [batch] what corrupt_apply returned */
+    uint8_t *bytes;              /* [batch][2][elems] */
+    int *codes;                  /* [batch] what corrupt_apply returned */
 };
 
 static int64_t min64(int64_t a, int64_t b)
@@ -206,8 +206,7 @@ static int attack_batch(struct evaluator *v, const struct pgd_params *p, uint32_
     TRY(pgd_attack(v->gradient, v->g, p, &target, &key, v->chosen, n, bank, v->grad, v->adv));
     TRY(exec_infer(v->infer, v->adv, n, bank, v->logits));
     for (int64_t j = 0; j < n; j++)
-        v->alive[v->sample[j] - first] =
-            loss_argmax(v->logits + j * v->k, v->k) == v->labels[j];
+        v->alive[v->sample[j] - first] = loss_argmax(v->logits + j * v->k, v->k) == v->labels[j];
     return 0;
 }
 
@@ -336,8 +335,10 @@ static int check_options(const struct graph *g, const struct dataset *d,
     if (!opt->bank[0] && !opt->bank[1])
         return fail(ERR_ARG, "evaluation: no branch was asked for");
     if (opt->bank[1] && graph_banks(g) < 2)
-        return fail(ERR_ARG, "evaluation: branch 'adv' was asked for, but the network has %d "
-                             "batch-norm branch(es)", graph_banks(g));
+        return fail(ERR_ARG,
+                    "evaluation: branch 'adv' was asked for, but the network has %d "
+                    "batch-norm branch(es)",
+                    graph_banks(g));
     if (opt->n_attack > EVAL_MAX_ATTACKS)
         return fail(ERR_ARG, "evaluation: %d attacks, at most %d", (int)opt->n_attack,
                     EVAL_MAX_ATTACKS);

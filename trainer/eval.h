@@ -17,7 +17,7 @@ struct eval_score { /* share in [0,1] with its Wilson interval */
     double accuracy, lo, hi;
 };
 struct eval_attack {
-    char name[16];  /* "pgd-20" */
+    char name[16]; /* "pgd-20" */
     struct pgd_params pgd;
     struct eval_score score; /* correct when clean and in every restart */
 };
@@ -40,12 +40,12 @@ struct eval_result {
     int32_t n_branch;
 };
 struct eval_options {
-    int64_t limit;      /* first so many images; 0: all */
-    int64_t batch;      /* images an executor call; 0: 256 */
+    int64_t limit; /* first so many images; 0: all */
+    int64_t batch; /* images an executor call; 0: 256 */
     uint64_t seed;
-    bool bank[2];       /* which branches; bank 1 only where the graph has two */
+    bool bank[2]; /* which branches; bank 1 only where the graph has two */
     const struct pgd_params *attack;
-    int32_t n_attack;   /* at most EVAL_MAX_ATTACKS */
+    int32_t n_attack;        /* at most EVAL_MAX_ATTACKS */
     const char *corruptions; /* comma-separated types or "all" drawn by us; NULL: none */
     int32_t severities;      /* bit s-1: severity s; 0: all five */
     void *ctx;

@@ -29,9 +29,9 @@ static void set_rules(struct optim *o, const struct graph *g)
         const struct value *p = &g->value[v];
         if (p->kind != VALUE_PARAM)
             continue;
-        enum rule rule = !is_trained(g, v)                         ? RULE_FROZEN
+        enum rule rule = !is_trained(g, v)                       ? RULE_FROZEN
                          : o->p.decay_norm || p->shape.rank >= 2 ? RULE_DECAY
-                                                                   : RULE_PLAIN;
+                                                                 : RULE_PLAIN;
         memset(o->rule + p->offset, (int)rule, (size_t)shape_elems(&p->shape));
     }
 }

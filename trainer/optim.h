@@ -20,8 +20,8 @@ struct optim_params {
 struct optim {
     struct optim_params p;
     int64_t n;
-    float *velocity;  /* [n] */
-    uint8_t *rule;    /* [n]: 0 frozen, 1 no decay, 2 decay */
+    float *velocity; /* [n] */
+    uint8_t *rule;   /* [n]: 0 frozen, 1 no decay, 2 decay */
 };
 int optim_init(struct optim *o, const struct optim_params *p, const struct graph *g) MUST_CHECK;
 void optim_release(struct optim *o);

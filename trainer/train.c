@@ -78,8 +78,7 @@ static int new_memory(struct trainer *t)
     t->grad = mem_aligned((size_t)t->g->n_params, sizeof *t->grad);
     t->adv = mem_aligned(adv, sizeof *t->adv);
     t->adv_grad = mem_aligned(adv, sizeof *t->adv_grad);
-    if (!t->order || !t->logits || !t->dlogits || !t->target || !t->grad || !t->adv ||
-        !t->adv_grad)
+    if (!t->order || !t->logits || !t->dlogits || !t->target || !t->grad || !t->adv || !t->adv_grad)
         return ERR_NOMEM;
     if (c->select != TRAIN_SELECT_LAST &&
         (t->best = mem_aligned(train_weights_bytes(t->g) / sizeof(float), sizeof(float))) == NULL)
@@ -99,8 +98,7 @@ static int check_data(const struct trainer *t)
         if (sets[i] != NULL)
             TRY(data_check(sets[i], in->dim[1], in->dim[2], in->dim[3], t->k));
     if (t->train->n < 1 || t->train->n > INT32_MAX)
-        return fail(ERR_DATA, "training: %s has %" PRId64 " images", t->train->source,
-                    t->train->n);
+        return fail(ERR_DATA, "training: %s has %" PRId64 " images", t->train->source, t->train->n);
     if (t->cfg.val_every > 0 && t->val->n < 1)
         return fail(ERR_DATA, "training: the validation split is empty; use more images, or no "
                               "validation");
@@ -246,8 +244,8 @@ static int train_pass(struct trainer *t, const struct pass *p)
     TRY(exec_train_forward(t->forward, p->pixels, p->n, p->bank, true, t->logits));
     memset(t->dlogits, 0, (size_t)(p->n * t->k) * sizeof *t->dlogits);
     if (c->gamma > 0)
-        loss += c->gamma * loss_ce(t->logits, labels, p->n, t->k, p->n, share * c->gamma,
-                                   t->dlogits);
+        loss +=
+            c->gamma * loss_ce(t->logits, labels, p->n, t->k, p->n, share * c->gamma, t->dlogits);
     if (c->alpha > 0)
         loss += c->alpha * loss_kl(t->logits, t->target + p->first * t->k, p->n, t->k, c->tau, p->n,
                                    share * c->alpha, t->dlogits);
@@ -300,8 +298,8 @@ static int iterate(struct trainer *t)
     const int64_t first = b->n - b->n_adv;
     const struct pass clean = {"clean", b->pixels, 0, b->n_clean, 0, true, true};
     const struct pass augmented = {"augmented", b->augmented, 0, b->n_clean, 0, false, !c->clean};
-    const struct pass adversarial = {"adversarial", t->adv, first, b->n_adv, adv_bank(t), false,
-                                     !c->clean && !augment};
+    const struct pass adversarial = {
+        "adversarial", t->adv, first, b->n_adv, adv_bank(t), false, !c->clean && !augment};
     memset(t->grad, 0, (size_t)t->g->n_params * sizeof *t->grad);
     t->step_loss = 0;
     TRY(teach(t, 0, b->n_clean));
@@ -325,9 +323,8 @@ static int iterate(struct trainer *t)
 
 static int validate_clean(struct trainer *t, struct train_validation *val)
 {
-    const struct eval_options opt = {.limit = t->cfg.val_limit,
-                                     .seed = t->cfg.seed,
-                                     .bank = {true, adv_bank(t) == 1}};
+    const struct eval_options opt = {
+        .limit = t->cfg.val_limit, .seed = t->cfg.seed, .bank = {true, adv_bank(t) == 1}};
     struct eval_result *r = mem_array(1, sizeof *r);
     int rc = ERR_NOMEM;
 
@@ -456,8 +453,7 @@ static int show_progress(struct trainer *t)
         .loss = t->at.loss_sum / (double)larger(t->at.loss_steps, 1),
         .accuracy = (double)t->at.correct / (double)larger(t->at.counted, 1),
         .images_per_s = speed,
-        .seconds_left =
-            speed > 0 ? (double)((t->steps - t->at.step) * t->cfg.batch) / speed : 0,
+        .seconds_left = speed > 0 ? (double)((t->steps - t->at.step) * t->cfg.batch) / speed : 0,
     };
 
     return t->hooks.progress != NULL ? t->hooks.progress(t->hooks.ctx, &p) : 0;
@@ -475,11 +471,13 @@ static int stop(struct trainer *t)
 {
     TRY(train_save(t, false));
     if (t->cfg.checkpoint == NULL)
-        return fail(ERR_INTERRUPTED, "stage '%s': interrupted after step %" PRId64 " of %" PRId64
-                                     "; there is no checkpoint",
+        return fail(ERR_INTERRUPTED,
+                    "stage '%s': interrupted after step %" PRId64 " of %" PRId64
+                    "; there is no checkpoint",
                     t->cfg.stage, t->at.step, t->steps);
-    return fail(ERR_INTERRUPTED, "stage '%s': interrupted after step %" PRId64 " of %" PRId64
-                                 "; the state is in '%s', --resume continues",
+    return fail(ERR_INTERRUPTED,
+                "stage '%s': interrupted after step %" PRId64 " of %" PRId64
+                "; the state is in '%s', --resume continues",
                 t->cfg.stage, t->at.step, t->steps, t->cfg.checkpoint);
 }
 

@@ -83,8 +83,10 @@ static int check_domains(const struct train_config *c, const struct train_hooks 
     if (!other && !c->adversarial)
         return fail(ERR_ARG, "training: clean, augmented and adversarial pictures are all off");
     if (other && c->adversarial && c->batch < 2)
-        return fail(ERR_ARG, "training: batch %d cannot be split between clean and adversarial "
-                             "pictures", (int)c->batch);
+        return fail(ERR_ARG,
+                    "training: batch %d cannot be split between clean and adversarial "
+                    "pictures",
+                    (int)c->batch);
     if (!c->clean && (hooks->batch != NULL || c->n_student_taps > 0 || c->n_teacher_taps > 0))
         return fail(ERR_ARG, "training: activations are read in the clean pass, which is off");
     return 0;
@@ -102,8 +104,9 @@ static int check_pictures(const struct train_config *c, const struct graph *g)
         return fail(ERR_ARG, "training: AugMix works on at most %d channels and %d pixels a side",
                     AUGMIX_MAX_CHANNELS, AUGMIX_MAX_SIDE);
     if (corrupt && (side > CORRUPT_MAX_SIDE || in->dim[1] != 3))
-        return fail(ERR_ARG, "training: corruptions work on 3 channels and at most %d pixels a "
-                             "side",
+        return fail(ERR_ARG,
+                    "training: corruptions work on 3 channels and at most %d pixels a "
+                    "side",
                     CORRUPT_MAX_SIDE);
     return 0;
 }

@@ -2,7 +2,7 @@
  * Training state: best weights, checkpoint, resume.
  *
  * States in the file besides the graph's values:
- *     trainer.options    the fingerprint (train_config.c)
+ *     trainer.options    the fingerprint (train_config.c), with its final zero
  *     trainer.counters   struct train_counters
  *     trainer.velocity   momenta                      (not in the file of a finished stage)
  *     trainer.best       weights of the best epoch    (the same; only where a best one is chosen)
@@ -71,7 +71,7 @@ static void add_blob(struct blob_list *l, const char *name, const void *data, si
 
 static void list_blobs(const struct trainer *t, bool done, struct blob_list *l)
 {
-    add_blob(l, "trainer.options", t->fingerprint, strlen(t->fingerprint));
+    add_blob(l, "trainer.options", t->fingerprint, strlen(t->fingerprint) + 1);
     add_blob(l, "trainer.counters", &t->at, sizeof t->at);
     if (!done)
         add_blob(l, "trainer.velocity", t->optim.velocity, (size_t)t->optim.n * sizeof(float));
@@ -111,20 +111,32 @@ int train_save(struct trainer *t, bool done)
 
 /* ---- resuming -------------------------------------------------------------------------------- */
 
+/* Names the first option in which the two texts differ; both are words with blanks between. */
+static int options_differ(const char *had, size_t len, const char *now)
+{
+    size_t at = 0, start = 0;
+
+    while (at < len && now[at] != '\0' && had[at] == now[at]) {
+        at++;
+        if (now[at - 1] == ' ')
+            start = at;
+    }
+    const int old_len = (int)strcspn(had + start, " "), new_len = (int)strcspn(now + start, " ");
+    return fail(ERR_ARG, "it was written with '%.*s', now it is '%.*s'", old_len, had + start,
+                new_len, now + start);
+}
+
 static int check_options(const struct trainer *t, const struct checkpoint_file *f)
 {
     size_t len;
     const char *had = checkpoint_blob(f, "trainer.options", &len);
 
-    if (had == NULL)
+    if (had == NULL || len == 0 || had[len - 1] != '\0')
         return fail(ERR_ARG, "it is not the state of a training run");
     if (strcmp(checkpoint_stage(f), t->cfg.stage) != 0)
         return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_stage(f),
                     t->cfg.stage);
-    if (len != strlen(t->fingerprint) || memcmp(had, t->fingerprint, len) != 0)
-        return fail(ERR_ARG, "it was written with other options: '%.*s', now '%s'",
-                    (int)(len < 1024 ? len : 1024), had, t->fingerprint);
-    return 0;
+    return strcmp(had, t->fingerprint) != 0 ? options_differ(had, len, t->fingerprint) : 0;
 }
 
 static int check_counters(const struct trainer *t, const struct train_counters *at)

@@ -10,12 +10,12 @@
 /* What a resumed run must know besides weights and momenta. Saved as it lies in memory, so every
  * member has 8 bytes and there is no padding. */
 struct train_counters {
-    int64_t step;      /* steps done */
-    int64_t epoch;     /* epochs finished, their end included */
-    double loss_sum;   /* of this epoch so far */
+    int64_t step;    /* steps done */
+    int64_t epoch;   /* epochs finished, their end included */
+    double loss_sum; /* of this epoch so far */
     int64_t loss_steps, correct, counted;
-    double last_loss;  /* mean of the last finished epoch */
-    double best;       /* value of the selection metric */
+    double last_loss; /* mean of the last finished epoch */
+    double best;      /* value of the selection metric */
     struct train_validation best_val, last_val;
 };
 
@@ -24,21 +24,21 @@ struct trainer {
     struct graph *g, *teacher;
     const struct dataset *train, *val;
     struct train_hooks hooks;
-    char *fingerprint;         /* everything that decides the result, as text */
+    char *fingerprint; /* everything that decides the result, as text */
     int64_t k, per_epoch, steps, warmup;
     struct exec *forward, *attack, *teach; /* student TRAIN, student INPUT_GRAD, teacher INFER */
     struct batch batch;
-    uint32_t *order;           /* [train->n] */
-    float *adv, *adv_grad;     /* [images of the adversarial pass][C,H,W] */
+    uint32_t *order;                  /* [train->n] */
+    float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
     float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's */
-    float *grad;               /* [n_params] */
+    float *grad;                      /* [n_params] */
     struct optim optim;
     struct train_counters at;
-    float *best;               /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
-    bool done;                 /* the checkpoint that was read was of a finished stage */
+    float *best; /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
+    bool done;   /* the checkpoint that was read was of a finished stage */
     double step_loss;
-    double started, saved;     /* seconds of cpu_seconds */
-    int64_t images;            /* trained since trainer_run */
+    double started, saved; /* seconds of cpu_seconds */
+    int64_t images;        /* trained since trainer_run */
 };
 
 /* train_config.c */

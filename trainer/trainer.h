@@ -38,58 +38,58 @@
 enum train_augment { TRAIN_AUGMENT_NONE, TRAIN_AUGMENT_AUGMIX, TRAIN_AUGMENT_CORRUPT };
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
-struct train_config { /* train_defaults() fills it; trainer_new checks it */
-    const char *stage;      /* name in messages, metrics and checkpoint: "teacher" ("train") */
-    uint64_t seed;          /* 0 */
-    int32_t epochs;         /* 240 */
-    int32_t batch;          /* 128 images an iteration */
-    double lr;              /* 0.05 */
-    double momentum;        /* 0.9, no Nesterov */
-    double weight_decay;    /* 5e-4, on all parameters */
-    bool nesterov;          /* false */
-    bool decay_norm;        /* true: gamma, beta and biases decay too, as published */
+struct train_config {    /* train_defaults() fills it; trainer_new checks it */
+    const char *stage;   /* name in messages, metrics and checkpoint: "teacher" ("train") */
+    uint64_t seed;       /* 0 */
+    int32_t epochs;      /* 240 */
+    int32_t batch;       /* 128 images an iteration */
+    double lr;           /* 0.05 */
+    double momentum;     /* 0.9, no Nesterov */
+    double weight_decay; /* 5e-4, on all parameters */
+    bool nesterov;       /* false */
+    bool decay_norm;     /* true: gamma, beta and biases decay too, as published */
     enum optim_schedule schedule; /* OPTIM_STEP: x 0.1 after 62.5, 75 and 87.5 % of the steps */
-    double warmup_epochs;   /* 0: lr rises linearly from 0 over so many epochs */
+    double warmup_epochs;         /* 0: lr rises linearly from 0 over so many epochs */
     /* Domains. */
-    bool clean;             /* true */
+    bool clean;                 /* true */
     enum train_augment augment; /* NONE */
-    const char *corruptions; /* CORRUPT: comma-separated types, NULL for all that need no files */
-    bool adversarial;       /* false */
+    const char *corruptions;  /* CORRUPT: comma-separated types, NULL for all that need no files */
+    bool adversarial;         /* false */
     struct pgd_params attack; /* pgd_defaults(7) */
-    bool crop;              /* true: random crop from zero padding, then flip (method.md 3) */
-    int32_t crop_pad;       /* 4 */
-    bool aligned;           /* false: the augmented picture has its own crop and flip */
+    bool crop;                /* true: random crop from zero padding, then flip (method.md 3) */
+    int32_t crop_pad;         /* 4 */
+    bool aligned;             /* false: the augmented picture has its own crop and flip */
     /* Losses. */
-    double gamma;           /* 1: weight of the cross-entropy */
-    double alpha;           /* 0: weight of KL; needs a teacher */
-    double tau;             /* 4 */
+    double gamma; /* 1: weight of the cross-entropy */
+    double alpha; /* 0: weight of KL; needs a teacher */
+    double tau;   /* 4 */
     /* Activations that the hooks want to read after the clean pass. */
     const value_id *student_taps, *teacher_taps;
     int32_t n_student_taps, n_teacher_taps;
     /* Validation on the val split. */
-    int32_t val_every;      /* 1: each so many epochs and after the last; 0: never */
-    int64_t val_limit;      /* 0: all of the split */
-    int64_t val_attack_limit; /* 0: no attack; else the first so many images */
+    int32_t val_every;            /* 1: each so many epochs and after the last; 0: never */
+    int64_t val_limit;            /* 0: all of the split */
+    int64_t val_attack_limit;     /* 0: no attack; else the first so many images */
     struct pgd_params val_attack; /* pgd_defaults(7) */
-    enum train_select select; /* LAST: result is the last epoch, else the best validated one */
+    enum train_select select;     /* LAST: result is the last epoch, else the best validated one */
     /* Checkpoints. NULL checkpoint: none. */
     const char *checkpoint;
-    int64_t checkpoint_steps;   /* 0: not by steps */
-    double checkpoint_seconds;  /* 600: at most so long between two; 0: not by time */
-    const char *config_json;    /* text the checkpoint carries for the caller, NULL: "{}" */
-    const uint8_t *structure;   /* bytes the checkpoint carries so that the caller can rebuild the */
-    size_t structure_len;       /* graph (its ONNX file); may be NULL */
+    int64_t checkpoint_steps;  /* 0: not by steps */
+    double checkpoint_seconds; /* 600: at most so long between two; 0: not by time */
+    const char *config_json;   /* text the checkpoint carries for the caller, NULL: "{}" */
+    const uint8_t *structure;  /* bytes the checkpoint carries so that the caller can rebuild the */
+    size_t structure_len;      /* graph (its ONNX file); may be NULL */
 };
 struct train_config train_defaults(void);
 
 /* After the clean forward of an iteration, before its backward. */
 struct train_batch {
-    int32_t epoch;          /* from 0 */
-    int64_t step;           /* from 0, over all epochs */
-    int64_t n;              /* images in the clean pass */
+    int32_t epoch;                        /* from 0 */
+    int64_t step;                         /* from 0, over all epochs */
+    int64_t n;                            /* images in the clean pass */
     const struct exec *student, *teacher; /* exec_tap of the configured taps; teacher may be NULL */
     const float *student_logits, *teacher_logits; /* [n][K] */
-    const int32_t *labels;  /* [n] */
+    const int32_t *labels;                        /* [n] */
 };
 struct train_validation { /* shares in [0,1]; -1 where not measured */
     int64_t epoch, n, n_attack;
@@ -98,11 +98,11 @@ struct train_validation { /* shares in [0,1]; -1 where not measured */
 };
 struct train_progress {
     const char *stage;
-    int32_t epoch, epochs;  /* epoch being trained, from 0 */
-    int64_t step, steps;    /* done, all */
-    double loss;            /* mean since the epoch's start */
-    double accuracy;        /* of the clean pass (else of the only one), since the epoch's start */
-    double images_per_s;    /* since trainer_run */
+    int32_t epoch, epochs; /* epoch being trained, from 0 */
+    int64_t step, steps;   /* done, all */
+    double loss;           /* mean since the epoch's start */
+    double accuracy;       /* of the clean pass (else of the only one), since the epoch's start */
+    double images_per_s;   /* since trainer_run */
     double seconds_left;
 };
 /* Memory of the caller that belongs to the training state: saved with every checkpoint, read back by
