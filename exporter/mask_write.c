@@ -140,7 +140,7 @@ static struct selection select_kept(struct onnx_writer *w, const struct graph *g
     return s;
 }
 
-/* out = Gather(x, index, axis=1); node <site>/<what>, values <site>.<what> and <site>/<what>_out. */
+/* out = Gather(x, index, axis=1). list, what and what_out are suffixes of the site's name. */
 static const char *write_gather(struct onnx_writer *w, const char *site, const char *list,
                                 const char *what, const char *what_out, const char *x,
                                 const int64_t *index, int64_t n)

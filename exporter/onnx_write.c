@@ -1,14 +1,14 @@
 /*
- * graph -> ModelProto -> bytes -> file, in standard operators of opset 13 to 21 (onnx.md section 9).
+ * graph -> ModelProto -> bytes -> file, in standard operators of opset 13 to 21 (onnx.md, 9).
  *
- *   clone  -- fold BN, drop dead nodes, resolve masks that keep all or nothing -->  graph as written
- *          -- a node a node, each behind the initializers it reads first -->  message tree (arena)
- *          -- size, then pack -->  one block of bytes  -- atomic -->  file
+ *   clone  -- fold BN, drop dead nodes, resolve masks that keep all or nothing --> written graph
+ *          -- node by node, each behind the initializers it reads first --> messages in an arena
+ *          -- size, then pack --> one block of bytes  -- atomic --> file
  *
  * Bytes depend on the graph and the options only: the order is that of the nodes, metadata are
  * sorted by key, doc strings and types of inner values are left out. Derived names come from node
- * names, so that a file that is read and written again is the same file. Conv, Gemm and pools always
- * spell out their attributes, because many importers do not know the defaults.
+ * names, so that a file that is read and written again is the same file. Conv, Gemm and pools
+ * always spell out their attributes, because many importers do not know the defaults.
  *
  * The tree points at the floats of the clone, and dies with the arena: never free_unpacked, which
  * would free strings that are not its own. raw_data is little-endian, as is every machine linnet

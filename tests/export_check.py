@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Check the files of tests/test_export.c with onnx and onnxruntime.
 
-FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and gather
-and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx with plain
-ReLUs, and almost.onnx where each loses one position. Every file must pass the full checker; all logits
-must agree; where and gather must agree bit by bit; almost.onnx with its masks set to ones must equal
-full.onnx bit by bit; real_NAME.onnx must have the logits of MODELS/NAME.onnx, from which it was
-imported. Arguments: FOLDER MODELS. Prints one line; exit status 1 and the file's name at the first failure.
+FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and
+gather and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx
+with plain ReLUs, and almost.onnx where each loses one position. Every file must pass the full
+checker; all logits must agree; where and gather must agree bit by bit; almost.onnx with its masks
+set to ones must equal full.onnx bit by bit; real_NAME.onnx must have the logits of
+MODELS/NAME.onnx, from which it was imported. Arguments: FOLDER MODELS. Prints one line; exit
+status 1 and the file's name at the first failure.
 """
 import os
 import sys

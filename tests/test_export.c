@@ -801,8 +801,8 @@ static void write_models(const struct graph *g, const char *folder)
     }
 }
 
-/* full.onnx: every ReLU is kept. almost.onnx: every site loses its first position, so that Python can
- * set the masks of Where nodes to ones. */
+/* full.onnx: every ReLU is kept. almost.onnx: every site loses its first position, so that
+ * Python can set the masks of Where nodes to ones. */
 static void write_full_models(const struct graph *g, const char *folder)
 {
     struct export_options opt = {.form = MASK_WHERE};
