@@ -460,6 +460,26 @@ static void test_divergence_is_a_numeric_error(void **state)
     job_release(&j);
 }
 
+/* Every allocation of construction, resume and the run fails once. */
+static void test_every_failed_allocation_is_an_error(void **state)
+{
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    cpu_set_threads(1); /* the hook counts on this thread */
+    for (long n = 1; rc < 0; n++) {
+        struct job j;
+        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+        j.cfg.epochs = 1;
+        mem_fail_at(n);
+        rc = job_run(&j, NULL);
+        mem_fail_at(0);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+        job_release(&j);
+    }
+    cpu_set_threads(0);
+}
+
 static void refused(struct job *j, int code, const char *word)
 {
     const struct train_hooks hooks = {0};
@@ -513,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_a_finished_run_resumes_to_itself),
         cmocka_unit_test(test_resume_refuses_another_training),
         cmocka_unit_test(test_divergence_is_a_numeric_error),
+        cmocka_unit_test(test_every_failed_allocation_is_an_error),
         cmocka_unit_test(test_contradictions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
