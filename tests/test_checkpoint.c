@@ -177,6 +177,7 @@ static int read_all(const char *path, struct graph *g)
 
 static void write_bytes(const char *path, const uint8_t *bytes, size_t len)
 {
+    unlink(path); /* some file systems flush at once what is written over an old file */
     FILE *out = fopen(path, "wb");
 
     assert_non_null(out);

@@ -471,6 +471,7 @@ static void test_every_failed_allocation_is_an_error(void **state)
         struct job j;
         job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
         j.cfg.epochs = 1;
+        data_limit(j.train, 2 * BATCH);
         mem_fail_at(n);
         rc = job_run(&j, NULL);
         mem_fail_at(0);
