@@ -95,6 +95,13 @@ static bool has_soft_masks(const struct graph *g)
     return false;
 }
 
+/* memcpy that takes the NULL of an empty block. */
+static void copy(float *to, const float *from, int64_t n)
+{
+    if (n > 0)
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
 /* ---- running the executor ------------------------------------------------------------------ */
 
 static void constant_loss(void *ctx, int64_t first, int64_t count, const float *logits,
@@ -114,15 +121,15 @@ static void run_training(struct check *c)
     float *before = floats(g->n_buffers);
     struct exec *e;
 
-    memcpy(before, g->buffers, (size_t)g->n_buffers * sizeof *before);
+    copy(before, g->buffers, g->n_buffers);
     memset(c->dparams, 0, (size_t)g->n_params * sizeof *c->dparams);
     memset(c->dmasks, 0, (size_t)g->n_masks * sizeof *c->dmasks);
     assert_int_equal(exec_new(g, EXEC_TRAIN, c->n, NULL, 0, &e), 0);
     assert_int_equal(exec_train_forward(e, c->pixels, c->n, c->bank, true, c->logits), 0);
     assert_int_equal(exec_train_backward(e, c->r, c->dparams, c->dmasks, c->dpixels), 0);
     exec_free(e);
-    memcpy(c->moved, g->buffers, (size_t)g->n_buffers * sizeof *before);
-    memcpy(g->buffers, before, (size_t)g->n_buffers * sizeof *before);
+    copy(c->moved, g->buffers, g->n_buffers);
+    copy(g->buffers, before, g->n_buffers);
     graph_touch(g);
     free(before);
 }
