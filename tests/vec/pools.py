@@ -27,7 +27,8 @@ def row(average, k, s, p, d, ceil, include):
     total = (y * formula("w", *y.shape)).sum()
     total.backward()
     grad = (x.grad * formula("v", *x.shape)).sum()
-    print("    {%d, {{%d, %d}, {%d, %d}, {%d, %d, %d, %d}, {%d, %d}, %d, %d}, %d, %d, %.17g, %.17g},"
+    print("    {%d, {{%d, %d}, {%d, %d}, {%d, %d, %d, %d}, {%d, %d}, %d, %d}, "
+          "%d, %d, %.17g, %.17g},"
           % (average, *k, *s, *p, *p, *d, ceil, include, y.shape[2], y.shape[3], total.item(),
              grad.item()))
 
