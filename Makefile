@@ -61,6 +61,7 @@ TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/ben
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
+.SECONDARY: # keep generated code
 .PHONY: all tests check check-unit check-long coverage bench format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 

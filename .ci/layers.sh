@@ -72,6 +72,8 @@ function check_core(target,    mine, theirs) {
     theirs = module(target)
     if (mine in is_base && !(theirs in is_base))
         bad("core base includes core base only")
+    else if (FILENAME == "core/graph.c" && theirs == "op")
+        return # building a graph runs the shape rule of the operator it adds
     else if (core_level(mine) >= 0 && core_level(theirs) > core_level(mine))
         bad(mine " lies below " theirs)
 }
