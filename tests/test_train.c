@@ -204,6 +204,27 @@ static void test_three_domains_learn_in_both_branches(void **state)
     job_release(&j);
 }
 
+/* Corruptions as the augmented domain, in place of AugMix; aligned crops. */
+static void test_corrupted_pictures_are_learnt_too(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN);
+    j.cfg.augment = TRAIN_AUGMENT_CORRUPT;
+    j.cfg.corruptions = "gaussian_noise,brightness,contrast";
+    j.cfg.aligned = true;
+    j.cfg.adversarial = false;
+    j.cfg.gamma = 1;
+    j.cfg.alpha = 0;
+    j.cfg.epochs = 8;
+    assert_ok(job_run(&j, &result));
+    assert_true(result.loss < 0.5 * j.first_loss);
+    assert_true(accuracy(j.student, j.val, 0) >= 0.95);
+    job_release(&j);
+}
+
 /* ---- one step is the formula ----------------------------------------------------------------- */
 
 /* Without batch norm the branches are equal, and nothing is random with crop off and an attack of
@@ -525,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_kill_and_resume_give_the_same_bytes),
         cmocka_unit_test(test_clean_training_learns),
         cmocka_unit_test(test_three_domains_learn_in_both_branches),
+        cmocka_unit_test(test_corrupted_pictures_are_learnt_too),
         cmocka_unit_test(test_one_step_equals_the_formula),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_interruption_and_resume_give_the_same_bytes),
