@@ -14,7 +14,7 @@
  *   AveragePool, global   sum_pool; Flatten, Reshape to [N,K]: flatten
  *   Softmax at the end    dropped, with a note: logits have the same order
  *
- * Scales: f_w is the default unless the layer's largest weight needs another: at least 11 and at most
+ * Scales: f_w is the default unless the layer's largest weight needs another: at least 13 and at most
  * 15 bits of it are used. Every unit of f_w doubles the chance that a truncation fails, so it is no
  * larger than needed.
  */
@@ -34,7 +34,7 @@
 #include "core/version.h"
 
 #define CALIBRATION_BATCH 32
-#define WEIGHT_BITS_MIN 11
+#define WEIGHT_BITS_MIN 13
 #define MAXIMA_LIMIT ((size_t)16 << 20)
 
 struct lowered { /* a value of the graph in the plan; tensor -1: not made yet */
@@ -244,7 +244,7 @@ static struct lowered operand(const struct lowering *s, const struct node *n, in
 
 /* ---- linear steps ------------------------------------------------------------------------- */
 
-/* f_w for weights up to max: the default where it leaves 11 to 15 bits of the largest. */
+/* f_w for weights up to max: the default where it leaves 13 to 15 bits of the largest. */
 static int32_t weight_scale(const struct lowering *s, double max)
 {
     int32_t ws = s->o->weight_scale;

@@ -14,7 +14,7 @@
 #include "runtime/plan.h"
 
 #define LOWER_SCALE 12        /* f */
-#define LOWER_WEIGHT_SCALE 12 /* f_w where the weights of a layer suit it */
+#define LOWER_WEIGHT_SCALE 14 /* f_w where the weights of a layer suit it */
 
 struct lower_options {
     int32_t scale, weight_scale; /* 0: the defaults above */

@@ -481,7 +481,7 @@ static void test_same_salt_gives_the_same_package(void **state)
     net_release(&b);
 }
 
-/* Weights multiplied by powers of two far apart still use 11 to 15 bits each. */
+/* Weights multiplied by powers of two far apart still use 13 to 15 bits each. */
 static void test_weight_scales_follow_the_layer(void **state)
 {
     static const char text[] = "input x [N,2,2,2]\nfloat w [3,2,2,2] 20 -20 3 7\n"
@@ -493,7 +493,7 @@ static void test_weight_scales_follow_the_layer(void **state)
     (void)state;
     net_lower(&t, import_text(text));
     assert_int_equal(t.p->step[0].u.linear.weight_scale, 10);
-    assert_int_equal(t.p->step[2].u.linear.weight_scale, 20);
+    assert_int_equal(t.p->step[2].u.linear.weight_scale, 22);
     net_release(&t);
 }
 
