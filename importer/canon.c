@@ -3,8 +3,8 @@
  * what all of them share, the element-wise operators, and the refusal of those linnet lacks; the
  * layers with weights are in canon_layers.c, what only moves numbers is in canon_shapes.c.
  *
- * A form is chosen by what is there (attribute or input), not by the opset: exporters mix them. Only
- * where a default changed with the opset is the opset asked.
+ * A form is chosen by what is there (attribute or input), not by the opset: exporters mix them.
+ * Only where a default changed with the opset is the opset asked.
  */
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 #include "importer/import.h"
 
-/* ---- operands ---------------------------------------------------------------------------------- */
+/* ---- operands ------------------------------------------------------------------------------- */
 
 bool canon_has(const struct call *c, int32_t i)
 {
@@ -44,8 +44,10 @@ int canon_entry_act(struct import *im, struct entry *e, value_id *out)
     if (e->kind == ENTRY_SELECTION)
         TRY(mask_materialise(im, e));
     if (e->kind != ENTRY_ACT)
-        return report_problem(im, "E1207", "", "'%s' is a constant, but only activations may stand "
-                              "there %s", e->name, im->at);
+        return report_problem(im, "E1207", "",
+                              "'%s' is a constant, but only activations may stand "
+                              "there %s",
+                              e->name, im->at);
     *out = e->act;
     return 0;
 }
@@ -116,7 +118,7 @@ int canon_value(struct import *im, struct constant *c, enum value_kind kind, val
     return graph_add_value(im->g, c->name, kind, &c->shape, c->f, out);
 }
 
-/* ---- results ----------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------------- */
 
 int canon_emit_named(struct import *im, const char *name, const struct op *op, const value_id *in,
                      int32_t n_in, const union op_params *p)
@@ -169,7 +171,7 @@ static int pass_through(struct import *im)
     return canon_alias(im, im->call->in[0]);
 }
 
-/* ---- element-wise ------------------------------------------------------------------------------ */
+/* ---- element-wise --------------------------------------------------------------------------- */
 
 static int canon_identity(struct import *im)
 {
@@ -205,8 +207,10 @@ static int canon_cast(struct import *im)
     TRY(attrs_only(im, "to,saturate,round_mode"));
     TRY(attrs_int(im, "to", 0, &to));
     if (!is_float_type(to))
-        return report_problem(im, "E1302", "", "an activation is cast to element type %lld, only "
-                              "floating types are supported %s", (long long)to, im->at);
+        return report_problem(im, "E1302", "",
+                              "an activation is cast to element type %lld, only "
+                              "floating types are supported %s",
+                              (long long)to, im->at);
     return pass_through(im);
 }
 
@@ -257,10 +261,12 @@ static int canon_clip(struct import *im)
 
     TRY(canon_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
     return report_problem(im, "E1203",
-                          report_text(im, "%sgive a model with Relu instead, or drop node '%s' and "
-                                      "train again", relu6 ? "this is ReLU6; " : "", im->call->name),
-                          "Clip to [%g, %g] %s: only Relu can be masked", (double)low,
-                          (double)high, im->at);
+                          report_text(im,
+                                      "%sgive a model with Relu instead, or drop node '%s' and "
+                                      "train again",
+                                      relu6 ? "this is ReLU6; " : "", im->call->name),
+                          "Clip to [%g, %g] %s: only Relu can be masked", (double)low, (double)high,
+                          im->at);
 }
 
 static int canon_softmax(struct import *im)
@@ -274,8 +280,10 @@ static int canon_softmax(struct import *im)
     TRY(attrs_int(im, "axis", im->opset < 13 ? 1 : -1, &axis));
     const struct shape *s = &im->g->value[x].shape;
     if (s->rank != 2 || (axis != 1 && axis != -1))
-        return report_problem(im, "E1206", "", "Softmax along axis %lld of rank %d, only the classes "
-                              "of [N,K] are supported %s", (long long)axis, s->rank, im->at);
+        return report_problem(im, "E1206", "",
+                              "Softmax along axis %lld of rank %d, only the classes "
+                              "of [N,K] are supported %s",
+                              (long long)axis, s->rank, im->at);
     p.softmax.axis = 1;
     return canon_emit(im, &op_softmax, &x, 1, &p);
 }
@@ -330,8 +338,6 @@ static int canon_binary(struct import *im)
     }
     if (found)
         return 0;
-    if (is_kind(c, 0, ENTRY_CONSTANT) && is_kind(c, 1, ENTRY_CONSTANT))
-        return canon_unsupported(im);
     TRY(binary_operand(im, 0, &a));
     TRY(binary_operand(im, 1, &b));
     if (op == &op_add)
@@ -360,12 +366,12 @@ static int canon_sum(struct import *im)
     return emit_binary(im, &op_add, in[0], in[1]);
 }
 
-/* ---- what linnet does not have -------------------------------------------------------------------- */
+/* ---- what linnet does not have -------------------------------------------------------------- */
 
 static const char *const activations[] = {
-    "Celu",   "Elu",      "Erf",  "Gelu",     "HardSigmoid", "HardSwish", "LeakyRelu",
-    "Mish",   "Selu",     "Sigmoid", "Softplus", "Softsign", "Swish",    "Tanh",
-    "ThresholdedRelu",
+    "Celu",      "Elu",       "Erf",   "Gelu", "HardSigmoid",
+    "HardSwish", "LeakyRelu", "Mish",  "Selu", "Sigmoid",
+    "Softplus",  "Softsign",  "Swish", "Tanh", "ThresholdedRelu",
 };
 
 static bool is_activation_function(const char *type)
@@ -398,31 +404,36 @@ int canon_unsupported(struct import *im)
         return report_problem(im, "E1204", "give the float model it was made from",
                               "quantised operator '%s' %s", type, im->at);
     if (is_control_flow(type))
-        return report_problem(im, "E1202", "export a fixed graph", "control flow or dynamic size "
-                              "'%s' %s", type, im->at);
+        return report_problem(im, "E1202", "export a fixed graph",
+                              "control flow or dynamic size "
+                              "'%s' %s",
+                              type, im->at);
     if (is_activation_function(type)) {
         if (canon_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
             TRY(canon_alias(im, im->call->in[0]));
         return report_problem(im, "E1203", "train the model with Relu in its place",
-                              "unsupported operator '%s' %s: only Relu can be masked", type, im->at);
+                              "unsupported operator '%s' %s: only Relu can be masked", type,
+                              im->at);
     }
     if ((strcmp(type, "ArgMax") == 0 || strcmp(type, "LogSoftmax") == 0) && canon_has(im->call, 0))
-        return report_problem(im, "E1203",
-                              report_text(im, "take its input as the output: --output '%s'",
-                                          im->call->in[0]->name),
-                              "unsupported operator '%s' %s: linnet needs the logits", type, im->at);
+        return report_problem(
+            im, "E1203",
+            report_text(im, "take its input as the output: --output '%s'", im->call->in[0]->name),
+            "unsupported operator '%s' %s: linnet needs the logits", type, im->at);
     return report_problem(im, "E1203", "linnet inspect lists the operators of the file",
                           "unsupported operator '%s' %s", type, im->at);
 }
 
-/* ---- table --------------------------------------------------------------------------------------- */
+/* ---- table ---------------------------------------------------------------------------------- */
 
 static const struct canon_row canon_elements[] = {
-    {"Add", canon_binary},         {"Cast", canon_cast},       {"Clip", canon_clip},
-    {"Div", canon_binary},         {"Dropout", canon_dropout}, {"Identity", canon_identity},
-    {"Mul", canon_binary},         {"PRelu", mask_prelu},      {"Relu", canon_relu},
-    {"Softmax", canon_softmax},    {"Sub", canon_binary},      {"Sum", canon_sum},
-    {"Where", mask_where},         {NULL, NULL},
+    {"Add", canon_binary},      {"Cast", canon_cast},
+    {"Clip", canon_clip},       {"Div", canon_binary},
+    {"Dropout", canon_dropout}, {"Identity", canon_identity},
+    {"Mul", canon_binary},      {"PRelu", mask_prelu},
+    {"Relu", canon_relu},       {"Softmax", canon_softmax},
+    {"Sub", canon_binary},      {"Sum", canon_sum},
+    {"Where", mask_where},      {NULL, NULL},
 };
 
 canon_fn *canon_find(const char *type)

@@ -16,7 +16,7 @@
 
 #include "importer/import.h"
 
-/* ---- windows ------------------------------------------------------------------------------------- */
+/* ---- windows -------------------------------------------------------------------------------- */
 
 static int64_t same_padding(int64_t in, int64_t kernel, int64_t stride, int64_t dilation)
 {
@@ -61,7 +61,7 @@ static int need_image(struct import *im, value_id x)
                           shape_text(s, text), im->at);
 }
 
-/* ---- Conv ---------------------------------------------------------------------------------------- */
+/* ---- Conv ----------------------------------------------------------------------------------- */
 
 static int conv_weight(struct import *im, struct constant **w)
 {
@@ -70,8 +70,10 @@ static int conv_weight(struct import *im, struct constant **w)
 
     TRY(canon_constant(im, 1, w));
     if ((*w)->shape.rank != 4)
-        return report_problem(im, "E1301", "only 2-D images are supported", "weight '%s' has rank "
-                              "%d, should be 4 %s", (*w)->name, (*w)->shape.rank, im->at);
+        return report_problem(im, "E1301", "only 2-D images are supported",
+                              "weight '%s' has rank "
+                              "%d, should be 4 %s",
+                              (*w)->name, (*w)->shape.rank, im->at);
     TRY(attrs_ints(im, "kernel_shape", kernel, 2, &n));
     if (n >= 0 && (n != 2 || kernel[0] != (*w)->shape.dim[2] || kernel[1] != (*w)->shape.dim[3]))
         return report_problem(im, "E1301", "", "kernel_shape is not that of weight '%s' %s",
@@ -122,7 +124,7 @@ static int canon_conv(struct import *im)
     return 0;
 }
 
-/* ---- BatchNormalization ---------------------------------------------------------------------------- */
+/* ---- BatchNormalization --------------------------------------------------------------------- */
 
 /* Training forms: five outputs before opset 9, several before 14, training_mode since. */
 static int warn_training(struct import *im)
@@ -132,16 +134,18 @@ static int warn_training(struct import *im)
     TRY(attrs_int(im, "training_mode", 0, &mode));
     if (mode == 0 && im->call->proto->n_output < 2)
         return 0;
-    return report_warning(im, "BatchNormalization in training mode: its running statistics are used "
-                          "%s", im->at);
+    return report_warning(im,
+                          "BatchNormalization in training mode: its running statistics are used "
+                          "%s",
+                          im->at);
 }
 
 static int check_variance(struct import *im, const struct constant *v)
 {
     for (int64_t k = 0; v->f != NULL && k < v->count; k++)
         if (v->f[k] < 0)
-            return report_problem(im, "E1603", "", "variance '%s' is %g at position %lld %s", v->name,
-                                  (double)v->f[k], (long long)k, im->at);
+            return report_problem(im, "E1603", "", "variance '%s' is %g at position %lld %s",
+                                  v->name, (double)v->f[k], (long long)k, im->at);
     return 0;
 }
 
@@ -155,8 +159,10 @@ static int canon_batchnorm(struct import *im)
     TRY(attrs_fill(im, &op_batchnorm, "spatial,training_mode,is_test,consumed_inputs", &p));
     TRY(attrs_int(im, "spatial", 1, &spatial));
     if (spatial == 0)
-        return report_problem(im, "E1206", "", "spatial=0, statistics for each position, is not "
-                              "supported %s", im->at);
+        return report_problem(im, "E1206", "",
+                              "spatial=0, statistics for each position, is not "
+                              "supported %s",
+                              im->at);
     TRY(warn_training(im));
     TRY(canon_act(im, 0, &in[0]));
     for (int32_t i = 1; i < 5; i++)
@@ -174,7 +180,7 @@ static int canon_batchnorm(struct import *im)
     return 0;
 }
 
-/* ---- Gemm and MatMul --------------------------------------------------------------------------------- */
+/* ---- Gemm and MatMul ------------------------------------------------------------------------ */
 
 /* *out = alpha B^T or alpha B: [out,in]; the constant itself where nothing changes. */
 static int linear_weight(struct import *im, struct constant *b, bool transposed, float alpha,
@@ -245,8 +251,8 @@ static int canon_gemm(struct import *im)
     TRY(canon_act(im, 0, &in[0]));
     TRY(need_features(im, in[0]));
     if (trans_a != 0)
-        return report_problem(im, "E1206", "", "transA of an activation would transpose the batch %s",
-                              im->at);
+        return report_problem(im, "E1206", "",
+                              "transA of an activation would transpose the batch %s", im->at);
     TRY(canon_constant(im, 1, &w));
     TRY(linear_weight(im, w, trans_b != 0, alpha, &w));
     TRY(canon_value(im, w, VALUE_PARAM, &in[1]));
@@ -296,7 +302,7 @@ int canon_product_bias(struct import *im, struct entry *product, struct constant
     return canon_emit_named(im, p->node, &op_gemm, in, 3, NULL);
 }
 
-/* ---- pools --------------------------------------------------------------------------------------------- */
+/* ---- pools ---------------------------------------------------------------------------------- */
 
 static int canon_pool(struct import *im)
 {

@@ -33,7 +33,7 @@ static int emit_reshape(struct import *im, value_id x, const struct shape *to)
     return canon_emit(im, &op_reshape, &x, 1, &p);
 }
 
-/* ---- Reshape and its relatives --------------------------------------------------------------------- */
+/* ---- Reshape and its relatives -------------------------------------------------------------- */
 
 struct target { /* the shape input of a Reshape */
     int64_t dim[SHAPE_MAX_RANK];
@@ -46,8 +46,10 @@ static int bad_target(struct import *im, const struct shape *from, const char *w
 {
     char text[SHAPE_TEXT];
 
-    return report_problem(im, "E1304", "the batch must stay the first dimension", "Reshape of %s: %s "
-                          "%s", shape_text(from, text), why, im->at);
+    return report_problem(im, "E1304", "the batch must stay the first dimension",
+                          "Reshape of %s: %s "
+                          "%s",
+                          shape_text(from, text), why, im->at);
 }
 
 /* The target's dim 0 stands for the images. */
@@ -159,8 +161,10 @@ static int canon_squeeze(struct import *im)
         drop[axis] = true;
     }
     if (n < 0 && im->batch == 1)
-        return report_problem(im, "E1304", "export with explicit axes", "Squeeze without axes would "
-                              "drop the batch %s", im->at);
+        return report_problem(im, "E1304", "export with explicit axes",
+                              "Squeeze without axes would "
+                              "drop the batch %s",
+                              im->at);
     for (int32_t k = 0; k < from.rank; k++)
         if (!drop[k] && (n >= 0 || from.dim[k] != 1))
             to.dim[to.rank++] = from.dim[k];
@@ -180,7 +184,8 @@ static int canon_unsqueeze(struct import *im)
     TRY(fold_axes(im, 1, axes, &n));
     to.rank = shape_of(im, x)->rank + (n > 0 ? n : 0);
     if (to.rank > 4)
-        return report_problem(im, "E1301", "", "Unsqueeze to rank %d, at most 4 %s", to.rank, im->at);
+        return report_problem(im, "E1301", "", "Unsqueeze to rank %d, at most 4 %s", to.rank,
+                              im->at);
     for (int32_t k = 0; k < n; k++) {
         TRY(fold_axis(im, axes[k], to.rank, &axis));
         if (axis == 0 || added[axis])
@@ -210,7 +215,7 @@ static int canon_transpose(struct import *im)
                           "Transpose of an activation %s", im->at);
 }
 
-/* ---- Pad and Slice ------------------------------------------------------------------------------------ */
+/* ---- Pad and Slice -------------------------------------------------------------------------- */
 
 /* Amounts in the order of the axes named, begins then ends. */
 static int read_pads(struct import *im, int64_t pads[2 * SHAPE_MAX_RANK], int32_t *n)
@@ -310,7 +315,7 @@ static int canon_slice(struct import *im)
     return canon_emit(im, &op_slice, &x, 1, &p);
 }
 
-/* ---- Concat, Gather, ReduceMean ------------------------------------------------------------------------ */
+/* ---- Concat, Gather, ReduceMean ------------------------------------------------------------- */
 
 static int canon_concat(struct import *im)
 {
@@ -354,19 +359,25 @@ static int canon_reduce_mean(struct import *im)
     TRY(fold_axes(im, 1, axes, &n));
     TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, &spatial));
     if (!spatial)
-        return report_problem(im, "E1206", "", "ReduceMean over other axes than height and width %s",
-                              im->at);
+        return report_problem(im, "E1206", "",
+                              "ReduceMean over other axes than height and width %s", im->at);
     if (keep != 0)
         return canon_emit(im, &op_global_average_pool, &x, 1, NULL);
-    TRY(graph_add_node(im->g, &op_global_average_pool,
-                       report_text(im, "%s/Pool", im->call->name), &x, 1, NULL,
-                       report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
+    TRY(graph_add_node(im->g, &op_global_average_pool, report_text(im, "%s/Pool", im->call->name),
+                       &x, 1, NULL, report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
     return canon_emit(im, &op_flatten, &pooled, 1, NULL);
 }
 
 const struct canon_row canon_shapes[] = {
-    {"Concat", canon_concat},       {"Flatten", canon_flatten},     {"Gather", mask_gather},
-    {"Pad", canon_pad},             {"ReduceMean", canon_reduce_mean}, {"Reshape", canon_reshape},
-    {"Slice", canon_slice},         {"Squeeze", canon_squeeze},     {"Transpose", canon_transpose},
-    {"Unsqueeze", canon_unsqueeze}, {NULL, NULL},
+    {"Concat", canon_concat},
+    {"Flatten", canon_flatten},
+    {"Gather", mask_gather},
+    {"Pad", canon_pad},
+    {"ReduceMean", canon_reduce_mean},
+    {"Reshape", canon_reshape},
+    {"Slice", canon_slice},
+    {"Squeeze", canon_squeeze},
+    {"Transpose", canon_transpose},
+    {"Unsqueeze", canon_unsqueeze},
+    {NULL, NULL},
 };

@@ -80,7 +80,7 @@ int fold_axes(struct import *im, int32_t i, int64_t axes[SHAPE_MAX_RANK], int32_
     return 0;
 }
 
-/* ---- sources ------------------------------------------------------------------------------------ */
+/* ---- sources -------------------------------------------------------------------------------- */
 
 static int scalar(struct import *im, int32_t type, struct constant **c)
 {
@@ -213,7 +213,7 @@ static int fold_range(struct import *im)
     return finish(im, c);
 }
 
-/* ---- moving elements ----------------------------------------------------------------------------- */
+/* ---- moving elements ------------------------------------------------------------------------ */
 
 /* The same elements under another shape. */
 static int reshaped(struct import *im, const struct constant *from, const struct shape *s)
@@ -324,8 +324,8 @@ static int fold_gather(struct import *im)
     TRY(canon_constant(im, 1, &index));
     TRY(attrs_int(im, "axis", 0, &a));
     TRY(fold_axis(im, a, x->shape.rank, &axis));
-    if (index->i == NULL || index->batch != NULL || x->shape.rank - 1 + index->shape.rank >
-        SHAPE_MAX_RANK)
+    if (index->i == NULL || index->batch != NULL ||
+        x->shape.rank - 1 + index->shape.rank > SHAPE_MAX_RANK)
         return wrong(im, "indices must be integers");
     for (int32_t k = 0; k < axis; k++)
         s.dim[s.rank++] = x->shape.dim[k];
@@ -391,7 +391,7 @@ static int fold_concat(struct import *im)
 
 /* Python slice semantics on an axis of `dim` elements: first index and how many. step != 0. */
 static void fold_slice_range(int64_t dim, int64_t start, int64_t end, int64_t step, int64_t *first,
-                      int64_t *count)
+                             int64_t *count)
 {
     const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? dim : dim - 1;
 
@@ -405,7 +405,8 @@ static void fold_slice_range(int64_t dim, int64_t start, int64_t end, int64_t st
     if (step > 0)
         *count = end > start ? (end - start - 1) / step + 1 : 0;
     else
-        *count = start > end ? (int64_t)(((uint64_t)(start - end) - 1) / (0 - (uint64_t)step)) + 1 : 0;
+        *count =
+            start > end ? (int64_t)(((uint64_t)(start - end) - 1) / (0 - (uint64_t)step)) + 1 : 0;
 }
 
 int fold_slicing(struct import *im, const struct shape *s, struct slicing *z)
@@ -544,7 +545,7 @@ static int fold_cast(struct import *im)
     return finish(im, c);
 }
 
-/* ---- broadcasting -------------------------------------------------------------------------------- */
+/* ---- broadcasting --------------------------------------------------------------------------- */
 
 int64_t fold_broadcast_index(const struct shape *to, int64_t k, const struct shape *s)
 {
@@ -614,7 +615,7 @@ static int fold_where(struct import *im)
     return finish(im, c);
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ----------------------------------------------------------------------------- */
 
 enum arith { ADD, SUB, MUL, DIV, EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, AND, OR };
 
@@ -773,7 +774,7 @@ static int fold_unary(struct import *im)
     return finish(im, c);
 }
 
-/* ---- table --------------------------------------------------------------------------------------- */
+/* ---- table ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *type;

@@ -22,12 +22,12 @@
 #include "core/op.h"
 #include "importer/importer.h"
 
-#define IMPORT_MAX_NODES 20000        /* a ResNet-1202 with its constants has about 15 000 */
-#define IMPORT_MAX_NAME 1024          /* bytes of a name */
-#define IMPORT_MAX_PROBLEMS 200       /* kept in a report */
+#define IMPORT_MAX_NODES 20000             /* a ResNet-1202 with its constants has about 15 000 */
+#define IMPORT_MAX_NAME 1024               /* bytes of a name */
+#define IMPORT_MAX_PROBLEMS 200            /* kept in a report */
 #define IMPORT_CONSTANTS ((size_t)6 << 30) /* bytes of constants: a file of 2 GiB of float16 */
-#define IMPORT_FOLDED ((int64_t)512 << 20)  /* bytes of all computed constants together */
-#define IMPORT_MAX_DIM ((int64_t)1 << 20)    /* of an activation or an attribute */
+#define IMPORT_FOLDED ((int64_t)512 << 20) /* bytes of all computed constants together */
+#define IMPORT_MAX_DIM ((int64_t)1 << 20)  /* of an activation or an attribute */
 
 struct constant {
     const char *name;
@@ -41,7 +41,7 @@ struct constant {
 };
 
 struct selection { /* column k of the value is column[k] of `base`, through a Relu where relu[k] */
-    value_id base;     /* [N,K] */
+    value_id base; /* [N,K] */
     int64_t n;
     int64_t *column;
     uint8_t *relu;
@@ -103,20 +103,20 @@ struct import {
     uint32_t n_slot;
     bool *live; /* per node of the file: the output depends on it */
     int64_t opset;
-    int64_t batch;         /* the file's fixed batch, 0 if it is symbolic */
-    const char *at;        /* "(node 'x', opset 17)", "" outside of nodes */
+    int64_t batch;           /* the file's fixed batch, 0 if it is symbolic */
+    const char *at;          /* "(node 'x', opset 17)", "" outside of nodes */
     const struct call *call; /* NULL outside of nodes */
     struct entry *output;
     struct lost_file *lost;
-    bool no_memory; /* report_text had none: the import ends with ERR_NOMEM */
-    int64_t folded; /* bytes of computed constants */
+    bool no_memory;           /* report_text had none: the import ends with ERR_NOMEM */
+    int64_t folded;           /* bytes of computed constants */
     int32_t n_half, n_double; /* tensors that were converted to float32 */
 };
 
 /* importer.c: the entry of a name, NULL if there is none */
 struct entry *import_find(const struct import *im, const char *name);
 
-/* ---- report.c: everything that is wrong with a file ------------------------------------------- */
+/* ---- report.c: everything that is wrong with a file ----------------------------------------- */
 
 int report_init(struct import_report *r) MUST_CHECK;
 /* Records a problem of the node at hand; returns the error code of its class, or ERR_NOMEM. hint
@@ -132,7 +132,7 @@ int report_facts(struct import *im) MUST_CHECK;
 /* Fails with the first problem as the message. Call only where there is one. */
 int report_fail(const struct import_report *r, int32_t n_found);
 
-/* ---- tensor_proto.c and external.c: the numbers of a file ------------------------------------- */
+/* ---- tensor_proto.c and external.c: the numbers of a file ----------------------------------- */
 
 /* Checks type and dims; the numbers are read by constant_read. */
 int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char *name,
@@ -147,7 +147,7 @@ struct file_map;
 int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, struct file_map *map,
                  const uint8_t **data) MUST_CHECK;
 
-/* ---- attrs.c: attributes of the node at hand --------------------------------------------------- */
+/* ---- attrs.c: attributes of the node at hand ------------------------------------------------ */
 
 const Onnx__AttributeProto *attrs_find(const struct call *c, const char *name);
 int attrs_int(struct import *im, const char *name, int64_t dflt, int64_t *out) MUST_CHECK;
@@ -163,7 +163,7 @@ int attrs_fill(struct import *im, const struct op *op, const char *known,
 /* Reports attributes that are not in `known`. */
 int attrs_only(struct import *im, const char *known) MUST_CHECK;
 
-/* ---- fold.c: arithmetic on constants ----------------------------------------------------------- */
+/* ---- fold.c: arithmetic on constants -------------------------------------------------------- */
 
 /* True if the node can be computed now: all inputs constant, or Shape of anything. */
 bool fold_can(const struct call *c);
@@ -179,10 +179,10 @@ struct slicing { /* what a Slice takes: element k of axis d is first + k * step 
 };
 /* Slice of the node at hand, from attributes or inputs, applied to shape s. */
 int fold_slicing(struct import *im, const struct shape *s, struct slicing *z) MUST_CHECK;
-/* Index into a constant of shape `s` of element k of a tensor of shape `to` that s broadcasts to. */
+/* Where element k of a tensor of shape `to` comes from in a constant of shape s, broadcast to it. */
 int64_t fold_broadcast_index(const struct shape *to, int64_t k, const struct shape *s);
 
-/* ---- canon*.c: operators on activations -------------------------------------------------------- */
+/* ---- canon*.c: operators on activations ----------------------------------------------------- */
 
 typedef int canon_fn(struct import *im);
 struct canon_row {
@@ -222,7 +222,7 @@ void canon_freeze(struct import *im);
 /* x is the input or came out of preprocessing. */
 bool canon_at_input(const struct import *im, value_id x);
 
-/* ---- mask_forms.c ----------------------------------------------------------------------------- */
+/* ---- mask_forms.c --------------------------------------------------------------------------- */
 
 int mask_where(struct import *im) MUST_CHECK;
 int mask_prelu(struct import *im) MUST_CHECK;

@@ -25,7 +25,7 @@
 #define OPSET_OLDEST 7
 #define OPSET_NEWEST 27
 
-/* ---- what is no ONNX file at all ------------------------------------------------------------------ */
+/* ---- what is no ONNX file at all ------------------------------------------------------------ */
 
 static bool begins_with(const uint8_t *bytes, size_t len, size_t at, const char *text)
 {
@@ -41,25 +41,33 @@ static int sniff(struct import *im, const uint8_t *bytes, size_t len)
     if (len == 0)
         return report_problem(im, "E1001", "", "the file is empty");
     if (len > IMPORT_MAX_FILE)
-        return report_problem(im, "E1006", "store the weights as external data", "the file has %zu "
-                              "bytes, at most %zu can be read", len, IMPORT_MAX_FILE);
+        return report_problem(im, "E1006", "store the weights as external data",
+                              "the file has %zu "
+                              "bytes, at most %zu can be read",
+                              len, IMPORT_MAX_FILE);
     if (begins_with(bytes, len, 0, "version https://git-lfs"))
-        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from", "the "
+        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from",
+                              "the "
                               "file is a Git LFS pointer, not the model");
     if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
         begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
-        return report_problem(im, "E1003", "open the address in a browser and download the file "
-                              "itself", "the file is a web page, not a model");
+        return report_problem(im, "E1003",
+                              "open the address in a browser and download the file "
+                              "itself",
+                              "the file is a web page, not a model");
     if (begins_with(bytes, len, 0, "PK\003\004"))
-        return report_problem(im, "E1004", "unpack it, or export to ONNX (.pt and .pth files are zip "
-                              "archives too)", "the file is a zip archive, not an ONNX model");
+        return report_problem(im, "E1004",
+                              "unpack it, or export to ONNX (.pt and .pth files are zip "
+                              "archives too)",
+                              "the file is a zip archive, not an ONNX model");
     if (begins_with(bytes, len, 4, "ORTM"))
-        return report_problem(im, "E1005", "give the .onnx file it was made from", "the file is in "
+        return report_problem(im, "E1005", "give the .onnx file it was made from",
+                              "the file is in "
                               "ONNX Runtime's own .ort format");
     return 0;
 }
 
-/* ---- names ------------------------------------------------------------------------------------------ */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static uint32_t hash_name(const char *s)
 {
@@ -92,8 +100,10 @@ static int check_name(struct import *im, const char *what, const char *name)
 {
     if (report_is_clean(name, IMPORT_MAX_NAME))
         return 0;
-    return report_problem(im, "E1404", "", "%s name '%.40s' holds control characters, is no UTF-8 "
-                          "or is longer than %d bytes %s", what, name, IMPORT_MAX_NAME, im->at);
+    return report_problem(im, "E1404", "",
+                          "%s name '%.40s' holds control characters, is no UTF-8 "
+                          "or is longer than %d bytes %s",
+                          what, name, IMPORT_MAX_NAME, im->at);
 }
 
 /* Enters a name; *out = NULL if it was refused. */
@@ -136,7 +146,7 @@ static int make_tables(struct import *im)
     return 0;
 }
 
-/* ---- the header of the file --------------------------------------------------------------------------- */
+/* ---- the header of the file ----------------------------------------------------------------- */
 
 static bool is_standard(const char *domain)
 {
@@ -152,7 +162,8 @@ static int check_opset(struct import *im)
         if (!is_standard(m->opset_import[k]->domain))
             continue;
         if (found && m->opset_import[k]->version != im->opset)
-            return report_problem(im, "E1009", "", "the standard operator set is imported in two "
+            return report_problem(im, "E1009", "",
+                                  "the standard operator set is imported in two "
                                   "versions");
         found = true;
         im->opset = m->opset_import[k]->version;
@@ -161,7 +172,8 @@ static int check_opset(struct import *im)
     if (!found)
         return report_problem(im, "E1009", "", "the file does not say which operator set it uses");
     if (im->opset < OPSET_OLDEST)
-        return report_problem(im, "E1009", "convert it with onnx.version_converter, or export again",
+        return report_problem(im, "E1009",
+                              "convert it with onnx.version_converter, or export again",
                               "opset %lld is older than %d", (long long)im->opset, OPSET_OLDEST);
     if (im->opset > OPSET_NEWEST && !(im->opt != NULL && im->opt->allow_newer_opset))
         return report_warning(im, "opset %lld is newer than %d, the newest known",
@@ -193,7 +205,7 @@ static int check_header(struct import *im)
     return 0;
 }
 
-/* ---- the node at hand ----------------------------------------------------------------------------------- */
+/* ---- the node at hand ----------------------------------------------------------------------- */
 
 /* A node without a name is called as its first output, which is unique. */
 static const char *node_name(const Onnx__NodeProto *p)
@@ -248,8 +260,10 @@ static void check_node_inputs(struct import *im, size_t index)
             (void)report_problem(im, "E1401", "", "input '%.*s' is not defined anywhere %s",
                                  IMPORT_MAX_NAME, p->input[k], im->at);
         else if (e->producer >= (int32_t)index)
-            (void)report_problem(im, "E1402", "the nodes must be in topological order", "input '%s' "
-                                 "is computed only later %s", e->name, im->at);
+            (void)report_problem(im, "E1402", "the nodes must be in topological order",
+                                 "input '%s' "
+                                 "is computed only later %s",
+                                 e->name, im->at);
     }
 }
 
@@ -270,7 +284,7 @@ static int enter_nodes(struct import *im)
     return 0;
 }
 
-/* ---- initializers and inputs ------------------------------------------------------------------------------ */
+/* ---- initializers and inputs ---------------------------------------------------------------- */
 
 static int enter_initializers(struct import *im)
 {
@@ -333,7 +347,8 @@ static int read_input_shape(struct import *im, const Onnx__ValueInfoProto *v, st
             continue;
         }
         if (!fixed)
-            return report_problem(im, "E1303", "masks are per pixel; export with a fixed image size",
+            return report_problem(im, "E1303",
+                                  "masks are per pixel; export with a fixed image size",
                                   "dimension %d of input '%s' is not fixed", k, v->name);
         if (d->dim_value < 1 || d->dim_value > IMPORT_MAX_DIM)
             return report_problem(im, "E1303", "", "dimension %d of input '%s' is %lld", k, v->name,
@@ -391,7 +406,7 @@ static int enter_inputs(struct import *im)
     return 0;
 }
 
-/* ---- the output --------------------------------------------------------------------------------------------- */
+/* ---- the output ----------------------------------------------------------------------------- */
 
 static const char *output_names(struct import *im)
 {
@@ -408,7 +423,8 @@ static int choose_output(struct import *im)
 
     if (name != NULL) {
         if ((im->output = import_find(im, name)) == NULL)
-            return report_problem(im, "E1504", report_text(im, "the outputs are %s", output_names(im)),
+            return report_problem(im, "E1504",
+                                  report_text(im, "the outputs are %s", output_names(im)),
                                   "the file has no value '%s' to use as the output", name);
         return 0;
     }
@@ -418,8 +434,10 @@ static int choose_output(struct import *im)
         return report_problem(im, "E1401", "", "output '%s' is not defined anywhere",
                               im->file->output[0]->name);
     if (im->file->n_output > 1)
-        (void)report_problem(im, "E1503", "choose one with --output NAME", "the graph has %zu "
-                             "outputs: %s", im->file->n_output, output_names(im));
+        (void)report_problem(im, "E1503", "choose one with --output NAME",
+                             "the graph has %zu "
+                             "outputs: %s",
+                             im->file->n_output, output_names(im));
     return 0;
 }
 
@@ -444,7 +462,7 @@ static void mark_live(struct import *im)
     }
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------------------ */
+/* ---- the walk ------------------------------------------------------------------------------- */
 
 /* Looks the inputs up; *bad if one of them failed or is unknown. */
 static int bind_inputs(struct import *im, struct call *c, bool *bad)
@@ -459,8 +477,8 @@ static int bind_inputs(struct import *im, struct call *c, bool *bad)
         if (p->input[k][0] == '\0')
             continue;
         c->in[k] = import_find(im, p->input[k]);
-        *bad = *bad || c->in[k] == NULL || c->in[k]->kind == ENTRY_NONE ||
-               c->in[k]->kind == ENTRY_BAD;
+        *bad =
+            *bad || c->in[k] == NULL || c->in[k]->kind == ENTRY_NONE || c->in[k]->kind == ENTRY_BAD;
     }
     return 0;
 }
@@ -479,13 +497,16 @@ static int check_domain(struct import *im)
     const Onnx__NodeProto *p = im->call->proto;
 
     if (im->model->n_functions > 0 && is_function(im, p))
-        return report_problem(im, "E1208", "export with inlined functions (torch.onnx of 2.7 or newer "
-                              "does), or run onnx.inliner", "'%s' is a function of the model %s",
-                              p->op_type, im->at);
+        return report_problem(im, "E1208",
+                              "export with inlined functions (torch.onnx of 2.7 or newer "
+                              "does), or run onnx.inliner",
+                              "'%s' is a function of the model %s", p->op_type, im->at);
     if (is_standard(p->domain))
         return 0;
-    return report_problem(im, "E1201", "only standard ONNX operators are supported", "operator '%s' of "
-                          "domain '%s' %s", p->op_type, p->domain, im->at);
+    return report_problem(im, "E1201", "only standard ONNX operators are supported",
+                          "operator '%s' of "
+                          "domain '%s' %s",
+                          p->op_type, p->domain, im->at);
 }
 
 /* Every operator here has one result; others of the file must be unused. */
@@ -550,7 +571,7 @@ static int walk_node(struct import *im, size_t index)
     return 0;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------- */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 /* The output keeps its name where it is the same value as something before it. */
 static int name_output(struct import *im)
@@ -581,9 +602,11 @@ static int set_output(struct import *im)
     TRY(canon_entry_act(im, im->output, &g->output));
     const struct shape *s = &g->value[g->output].shape;
     if (s->rank != 2)
-        return report_problem(im, "E1502", "linnet works on classifiers with one row of logits per "
-                              "image", "output '%s' has shape %s, should be [N,K]",
-                              im->output->name, shape_text(s, text));
+        return report_problem(im, "E1502",
+                              "linnet works on classifiers with one row of logits per "
+                              "image",
+                              "output '%s' has shape %s, should be [N,K]", im->output->name,
+                              shape_text(s, text));
     if (g->output == g->input)
         return report_problem(im, "E1502", "", "the output is the input");
     g->file_output = *s;
@@ -672,8 +695,9 @@ static int unpack(struct import *im, const uint8_t *bytes, size_t len, struct wi
                           "the file is truncated, damaged or no ONNX model", "%s", err_message());
 }
 
-int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd, const struct import_options *opt,
-                      struct import_report *report, struct graph **out)
+int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
+                      const struct import_options *opt, struct import_report *report,
+                      struct graph **out)
 {
     struct import_report own;
     struct import im = {.opt = opt, .dir_fd = dir_fd, .at = ""};

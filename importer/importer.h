@@ -12,11 +12,20 @@
 #define IMPORT_MAX_FILE ((size_t)2147483647) /* protobuf's own limit */
 
 struct import_problem {
-    char code[8];        /* "E1203" */
-    const char *node;    /* "" where the problem has no node */
+    char code[8];     /* "E1203" */
+    const char *node; /* "" where the problem has no node */
     const char *op;
     const char *message; /* sentence without code and hint */
     const char *hint;    /* "" if none */
+};
+struct import_op_count {
+    const char *type;
+    int32_t count;
+};
+struct import_io {
+    const char *name;
+    struct shape shape;
+    const char *dim0;
 };
 struct import_report { /* owned by the caller, import_report_release() */
     struct arena *arena;
@@ -27,14 +36,14 @@ struct import_report { /* owned by the caller, import_report_release() */
     /* Facts known even for a refused file; "" / 0 where unknown. */
     int64_t ir_version, opset;
     const char *producer;
-    struct { const char *type; int32_t count; } *op_count; /* of the file, sorted by type */
+    struct import_op_count *op_count; /* of the file, sorted by type */
     int32_t n_op_count;
-    struct { const char *name; struct shape shape; const char *dim0; } *io; /* inputs, then outputs */
+    struct import_io *io; /* inputs, then outputs */
     int32_t n_inputs, n_outputs;
     uint8_t sha256[32]; /* of the file's bytes */
 };
 struct import_options {
-    const char *output;       /* output to use where the file has several; NULL = the only one */
+    const char *output; /* output to use where the file has several; NULL = the only one */
     bool allow_newer_opset;
 };
 /* opt may be NULL. On success the caller owns *out. report may be NULL; otherwise it is filled in
@@ -42,7 +51,8 @@ struct import_options {
 int onnx_import(const char *path, const struct import_options *opt, struct import_report *report,
                 struct graph **out) MUST_CHECK;
 /* The same from bytes; dir_fd: folder for external data, -1 if there is none. */
-int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd, const struct import_options *opt,
-                      struct import_report *report, struct graph **out) MUST_CHECK;
+int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
+                      const struct import_options *opt, struct import_report *report,
+                      struct graph **out) MUST_CHECK;
 void import_report_release(struct import_report *r);
 #endif

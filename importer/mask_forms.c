@@ -102,11 +102,11 @@ static int bad_mask(struct import *im, const struct constant *m)
 {
     char text[SHAPE_TEXT];
 
-    return report_problem(im, "E1301", "", "mask '%s' of shape %s does not fit its input %s", m->name,
-                          shape_text(&m->shape, text), im->at);
+    return report_problem(im, "E1301", "", "mask '%s' of shape %s does not fit its input %s",
+                          m->name, shape_text(&m->shape, text), im->at);
 }
 
-/* ---- where ------------------------------------------------------------------------------------------ */
+/* ---- where ---------------------------------------------------------------------------------- */
 
 int mask_where(struct import *im)
 {
@@ -123,8 +123,10 @@ int mask_where(struct import *im)
     TRY(canon_act(im, 2, &b));
     const bool first = is_relu_of(im->g, a, b);
     if (m->i == NULL || (!first && !is_relu_of(im->g, b, a)))
-        return report_problem(im, "E1206", "", "Where that is no masked Relu, Where(mask, Relu(x), "
-                              "x) %s", im->at);
+        return report_problem(im, "E1206", "",
+                              "Where that is no masked Relu, Where(mask, Relu(x), "
+                              "x) %s",
+                              im->at);
     const value_id x = first ? b : a;
     const struct shape to = one_image(im, x);
     if (!broadcasts_to(&m->shape, &to))
@@ -135,7 +137,7 @@ int mask_where(struct import *im)
     return emit_here(im, x, mask);
 }
 
-/* ---- prelu ------------------------------------------------------------------------------------------ */
+/* ---- prelu ---------------------------------------------------------------------------------- */
 
 int mask_prelu(struct import *im)
 {
@@ -150,7 +152,8 @@ int mask_prelu(struct import *im)
     for (int64_t k = 0; slope->f != NULL && k < slope->count; k++)
         if (slope->f[k] != 0 && slope->f[k] != 1) {
             TRY(canon_alias(im, im->call->in[0]));
-            return report_problem(im, "E1203", "train the model with Relu in its place", "PRelu with "
+            return report_problem(im, "E1203", "train the model with Relu in its place",
+                                  "PRelu with "
                                   "slope %g %s: only slopes 0 and 1, a masked Relu, are supported",
                                   (double)slope->f[k], im->at);
         }
@@ -163,7 +166,7 @@ int mask_prelu(struct import *im)
     return emit_here(im, x, mask);
 }
 
-/* ---- sum -------------------------------------------------------------------------------------------- */
+/* ---- sum ------------------------------------------------------------------------------------ */
 
 /* v = factor * x with a constant factor. */
 static bool is_scaled(const struct graph *g, value_id v, value_id *x, value_id *factor)
@@ -208,7 +211,7 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
     return emit_here(im, xb, mask);
 }
 
-/* ---- gather ----------------------------------------------------------------------------------------- */
+/* ---- gather --------------------------------------------------------------------------------- */
 
 static int new_selection(struct import *im, value_id base, int64_t n, struct selection **out)
 {
@@ -307,8 +310,8 @@ int mask_concat(struct import *im)
         const struct selection *x = canon_has(c, i) ? c->in[i]->selection : NULL;
 
         if (x == NULL || c->in[i]->kind != ENTRY_SELECTION || (first && x->base != first->base))
-            return report_problem(im, "E1206", "", "Concat of activations that is no masked Relu %s",
-                                  im->at);
+            return report_problem(im, "E1206", "",
+                                  "Concat of activations that is no masked Relu %s", im->at);
         first = x;
         n += x->n;
     }
@@ -374,8 +377,10 @@ int mask_materialise(struct import *im, struct entry *e)
     float *mask;
 
     if (!is_in_order(im, s))
-        return report_problem(im, "E1206", "", "columns gathered into '%s' do not return to their "
-                              "places %s", e->name, im->at);
+        return report_problem(im, "E1206", "",
+                              "columns gathered into '%s' do not return to their "
+                              "places %s",
+                              e->name, im->at);
     TRY(selection_mask(im, s, &mask));
     TRY(emit_site(im, s->node, e->name, s->base, mask, &e->act));
     e->kind = ENTRY_ACT;

@@ -58,7 +58,7 @@ static size_t character(const char *s)
     for (size_t k = 1; k < n; k++)
         if ((c[k] & 0xc0) != 0x80)
             return 0;
-    if (n > 0 && ((c[0] == 0xc2 && c[1] < 0xa0) ||                            /* control */
+    if (n > 0 && ((c[0] == 0xc2 && c[1] < 0xa0) ||                                  /* control */
                   (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xf0 && c[1] < 0x90) || /* overlong */
                   (c[0] == 0xed && c[1] > 0x9f) || (c[0] == 0xf4 && c[1] > 0x8f)))  /* no code */
         return 0;
@@ -194,7 +194,7 @@ int report_fail(const struct import_report *r, int32_t n_found)
                 p->hint[0] ? " Hint: " : "", p->hint, more);
 }
 
-/* ---- facts ------------------------------------------------------------------------------------ */
+/* ---- facts ---------------------------------------------------------------------------------- */
 
 static int compare_text(const void *a, const void *b)
 {

@@ -141,7 +141,7 @@ int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char 
     return 0;
 }
 
-/* ---- reading numbers --------------------------------------------------------------------------- */
+/* ---- reading numbers ------------------------------------------------------------------------ */
 
 static float half_to_float(uint32_t h)
 {
@@ -288,8 +288,10 @@ static int read_numbers(struct import *im, struct constant *c, const struct elem
 
     if (t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         if (total != 0 || t->raw_data.len != 0)
-            return report_problem(im, "E1305", "", "tensor '%s' has numbers inside and outside of "
-                                  "the file", c->name);
+            return report_problem(im, "E1305", "",
+                                  "tensor '%s' has numbers inside and outside of "
+                                  "the file",
+                                  c->name);
         return read_external(im, c, e);
     }
     if (t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT)
@@ -321,7 +323,8 @@ int constant_read(struct import *im, struct constant *c)
         size_t total, n = typed_count(c->unread, e, &total);
 
         if (n + c->unread->raw_data.len / e->bytes < (size_t)c->count)
-            return wrong_count(im, c, "elements", (long long)(n + c->unread->raw_data.len / e->bytes),
+            return wrong_count(im, c, "elements",
+                               (long long)(n + c->unread->raw_data.len / e->bytes),
                                (long long)c->count);
     }
     if (e->is_float)

@@ -100,7 +100,7 @@ static int64_t integer(struct scan *s)
     return v;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------ */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 static size_t dims(struct scan *s, int64_t *out)
 {
@@ -204,8 +204,8 @@ static void initializer(struct scan *s, int32_t type)
 static Onnx__TensorProto *inline_tensor(struct scan *s)
 {
     const int is_float = take(s, 'f');
-    const int32_t type = is_float ? ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT
-                                  : ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    const int32_t type =
+        is_float ? ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT : ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
     Onnx__TensorProto *t = new_tensor(s->mk, onnx_make_text(s->mk, ""), type, 1, (int64_t[]){0});
     size_t n = 0;
 
@@ -271,7 +271,7 @@ static Onnx__ValueInfoProto *value_info(struct scan *s)
     return v;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------ */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 static void attribute_value(struct scan *s, Onnx__AttributeProto *a)
 {
@@ -381,7 +381,7 @@ void onnx_make_add(struct onnx_make *mk, const char *text)
     }
 }
 
-/* ---- the model ---------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------ */
 
 struct onnx_make *onnx_make_new(int64_t opset, const char *text)
 {

@@ -35,7 +35,8 @@ static void test_schema_agrees_with_the_official_one(void **state)
              "  \"$p\" -c 'import onnx' 2>/dev/null || continue\n"
              "  \"$p\" tests/onnx_proto_check.py %s; exit $?\n"
              "done\n"
-             "echo 'skipped: no Python with the onnx package'; exit %d", set, set, SKIPPED);
+             "echo 'skipped: no Python with the onnx package'; exit %d",
+             set, set, SKIPPED);
     fflush(stdout);
     status = system(command);
     unlink(set);
