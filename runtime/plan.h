@@ -176,7 +176,7 @@ int plan_weights_check(const struct plan *p, const struct plan_weights *w) MUST_
 int plan_read(const char *path, struct plan **out) MUST_CHECK;
 int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what,
                     struct plan **out) MUST_CHECK;
-/* ERR_VERIFY if the file is not the one that p commits to. */
+/* ERR_FORMAT if the file is not the one that p commits to. */
 int plan_weights_read(const struct plan *p, const char *path, struct plan_weights **out) MUST_CHECK;
 /* Checks, writes the weights (mode 0600), puts their hash into p->commitment, then writes p. Both
  * atomically. */

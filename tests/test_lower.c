@@ -15,6 +15,7 @@
 
 #include "core/cpu.h"
 #include "core/exec.h"
+#include "core/file.h"
 #include "core/op.h"
 #include "core/rng.h"
 #include "importer/importer.h"
@@ -481,6 +482,66 @@ static void test_same_salt_gives_the_same_package(void **state)
     net_release(&b);
 }
 
+/* Two models that differ in weight values only: the public files differ in the listed fields only
+ * (commitment, model id, scales, m and maxima, failure bound, cost). Those are blanked here. */
+static void blank_values(struct plan *p)
+{
+    memset(p->commitment, 0, sizeof p->commitment);
+    p->model_id = "";
+    p->failure_log2 = 0;
+    p->n_cost = 0;
+    for (int32_t i = 0; i < p->n_tensor; i++)
+        p->tensor[i].scale = p->tensor[i].max_log2 = 0;
+    for (int32_t i = 0; i < p->n_step; i++) {
+        struct plan_step *s = &p->step[i];
+        s->shift = s->input_shift[0] = s->input_shift[1] = 0;
+        if (s->kind == PLAN_CONV || s->kind == PLAN_GEMM)
+            s->u.linear.weight_scale = 0;
+        else if (s->kind == PLAN_RELU)
+            s->u.relu.width = 0;
+    }
+}
+
+static void assert_same_public_part(const struct plan *a, const struct plan *b)
+{
+    assert_int_equal(a->n_tensor, b->n_tensor);
+    assert_int_equal(a->n_step, b->n_step);
+    assert_memory_equal(a->tensor, b->tensor, (size_t)a->n_tensor * sizeof *a->tensor);
+    for (int32_t i = 0; i < a->n_step; i++) {
+        const struct plan_step *s = &a->step[i], *t = &b->step[i];
+        assert_string_equal(s->name, t->name);
+        assert_true(s->kind == t->kind && s->n_in == t->n_in && s->out == t->out);
+        assert_memory_equal(s->in, t->in, sizeof s->in);
+        assert_int_equal(s->shift, t->shift);
+        if (s->kind == PLAN_RELU)
+            assert_memory_equal(s->u.relu.index, t->u.relu.index, (size_t)s->u.relu.kept * 4);
+        else
+            assert_memory_equal(&s->u, &t->u, sizeof s->u);
+    }
+    assert_memory_equal(&a->input.mean, &b->input.mean, sizeof a->input.mean);
+    assert_string_equal(a->input.name, b->input.name);
+    assert_true(a->macs == b->macs && a->relus == b->relus && a->relu_layers == b->relu_layers);
+}
+
+static void test_weight_values_show_in_listed_fields_only(void **state)
+{
+    struct graph *other = masked_residual(1);
+    struct rng r = rng_at(11, RNG_TEST, 0, 0);
+    struct net a, b;
+
+    (void)state;
+    for (int64_t i = 0; i < other->n_params; i++)
+        other->params[i] = 3 * rng_normal(&r);
+    graph_touch(other);
+    net_lower(&a, masked_residual(1));
+    net_lower(&b, other);
+    blank_values(a.p);
+    blank_values(b.p);
+    assert_same_public_part(a.p, b.p);
+    net_release(&a);
+    net_release(&b);
+}
+
 /* Weights multiplied by powers of two far apart still use 13 to 15 bits each. */
 static void test_weight_scales_follow_the_layer(void **state)
 {
@@ -495,6 +556,70 @@ static void test_weight_scales_follow_the_layer(void **state)
     assert_int_equal(t.p->step[0].u.linear.weight_scale, 10);
     assert_int_equal(t.p->step[2].u.linear.weight_scale, 22);
     net_release(&t);
+}
+
+/* ---- a real network ----------------------------------------------------------------------- */
+
+enum { REAL_IMAGES = 64, REAL_PIXELS = 3072, REAL_RECORD = 3073 };
+
+static int64_t top(const float *logits, int64_t k)
+{
+    int64_t best = 0;
+
+    for (int64_t i = 1; i < k; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+/* Compares label by label, with real pixels of the CIFAR-10 test set. */
+static void check_real(struct graph *g, const uint8_t *records)
+{
+    struct lower_options o = {.n_pixels = REAL_IMAGES, .salt = salt};
+    float *x = mem_array(REAL_IMAGES * REAL_PIXELS, sizeof *x);
+    float want[REAL_IMAGES * 10], got[REAL_IMAGES * 10];
+    struct net t = {.g = g, .k = 10};
+    struct pi_model *m = NULL;
+    struct exec *e = NULL;
+    int same = 0;
+
+    assert_non_null(x);
+    for (int i = 0; i < REAL_IMAGES * REAL_PIXELS; i++)
+        x[i] = (float)records[i / REAL_PIXELS * REAL_RECORD + 1 + i % REAL_PIXELS] / 255.0f;
+    o.pixels = x;
+    assert_int_equal(lower(g, &o, &t.p, &t.w), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, REAL_IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_infer(e, x, REAL_IMAGES, 0, want), 0);
+    assert_int_equal(pi_prepare(t.p, t.w, PI_FIXED, &m), 0);
+    assert_int_equal(pi_run(m, PI_PIXELS, x, REAL_IMAGES, got), 0);
+    for (int i = 0; i < REAL_IMAGES; i++)
+        same += top(want + 10 * i, 10) == top(got + 10 * i, 10);
+    assert_true(same >= REAL_IMAGES - 1);
+    assert_close("resnet8", want, got, REAL_IMAGES * 10, 5e-3);
+    pi_close(m);
+    exec_free(e);
+    mem_free(x);
+    net_release(&t);
+}
+
+static void test_real_network_keeps_its_labels(void **state)
+{
+    char model[SCRATCH_TEXT], data[SCRATCH_TEXT];
+    struct graph *g = NULL;
+    struct file_map map;
+
+    (void)state;
+    if (scratch_shared("models/resnet8_mlperftiny_bn.onnx", model) == NULL ||
+        scratch_shared("data/cifar10/test_batch.bin", data) == NULL) {
+        print_message("skipped: no shared folder\n");
+        skip();
+    }
+    if (onnx_import(model, NULL, NULL, &g) < 0)
+        fail_msg("%s", err_message());
+    g->norm = (struct input_norm){3, {0}, {1 / 255.0f, 1 / 255.0f, 1 / 255.0f}};
+    assert_int_equal(file_map_open(data, &map), 0);
+    assert_true(map.len >= REAL_IMAGES * REAL_RECORD);
+    check_real(g, map.data);
+    file_map_close(&map);
 }
 
 /* ---- refusals ----------------------------------------------------------------------------- */
@@ -555,7 +680,9 @@ int main(void)
         cmocka_unit_test(test_threads_and_files_change_no_bit),
         cmocka_unit_test(test_inputs_agree),
         cmocka_unit_test(test_same_salt_gives_the_same_package),
+        cmocka_unit_test(test_weight_values_show_in_listed_fields_only),
         cmocka_unit_test(test_weight_scales_follow_the_layer),
+        cmocka_unit_test(test_real_network_keeps_its_labels),
         cmocka_unit_test(test_what_cannot_run_privately_is_named),
         cmocka_unit_test(test_options_are_checked),
     };
