@@ -319,12 +319,39 @@ static int iterate(struct trainer *t)
     return 0;
 }
 
+static int stop(struct trainer *t)
+{
+    TRY(train_save(t, false));
+    if (t->cfg.checkpoint == NULL)
+        return fail(ERR_INTERRUPTED,
+                    "stage '%s': interrupted after step %" PRId64 " of %" PRId64
+                    "; there is no checkpoint",
+                    t->cfg.stage, t->at.step, t->steps);
+    return fail(ERR_INTERRUPTED,
+                "stage '%s': interrupted after step %" PRId64 " of %" PRId64
+                "; the state is in '%s', --resume continues",
+                t->cfg.stage, t->at.step, t->steps, t->cfg.checkpoint);
+}
+
 /* ---- validation and the end of an epoch ------------------------------------------------------ */
+
+/* A signal need not wait for the end of a long validation. */
+static int on_validation(void *ctx, int64_t done, int64_t all)
+{
+    const struct trainer *t = ctx;
+
+    (void)done;
+    (void)all;
+    return t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx) ? ERR_INTERRUPTED : 0;
+}
 
 static int validate_clean(struct trainer *t, struct train_validation *val)
 {
-    const struct eval_options opt = {
-        .limit = t->cfg.val_limit, .seed = t->cfg.seed, .bank = {true, adv_bank(t) == 1}};
+    const struct eval_options opt = {.limit = t->cfg.val_limit,
+                                     .seed = t->cfg.seed,
+                                     .bank = {true, adv_bank(t) == 1},
+                                     .ctx = t,
+                                     .progress = on_validation};
     struct eval_result *r = mem_array(1, sizeof *r);
     int rc = ERR_NOMEM;
 
@@ -343,7 +370,9 @@ static int validate_attacked(struct trainer *t, struct train_validation *val)
                                      .seed = t->cfg.seed,
                                      .bank = {adv_bank(t) == 0, adv_bank(t) == 1},
                                      .attack = &t->cfg.val_attack,
-                                     .n_attack = 1};
+                                     .n_attack = 1,
+                                     .ctx = t,
+                                     .progress = on_validation};
     struct eval_result *r = mem_array(1, sizeof *r);
     int rc = ERR_NOMEM;
 
@@ -426,10 +455,11 @@ static int finish_epoch(struct trainer *t)
 {
     const bool due = validation_due(t);
     struct train_counters *at = &t->at;
+    int rc = 0;
 
     at->last_loss = at->loss_sum / (double)at->loss_steps;
-    if (due)
-        TRY(validate(t));
+    if (due && (rc = validate(t)) < 0)
+        return rc == ERR_INTERRUPTED ? stop(t) : rc;
     TRY(write_metrics(t, due));
     if (t->hooks.epoch_end != NULL)
         TRY(t->hooks.epoch_end(t->hooks.ctx, (int32_t)at->epoch, due ? &at->last_val : NULL));
@@ -467,27 +497,21 @@ static bool save_due(const struct trainer *t)
            (c->checkpoint_seconds > 0 && cpu_seconds() - t->saved >= c->checkpoint_seconds);
 }
 
-static int stop(struct trainer *t)
+/* Are all steps of the epoch done, but not its end? So it is after an interrupted validation. */
+static bool epoch_end_pending(const struct trainer *t)
 {
-    TRY(train_save(t, false));
-    if (t->cfg.checkpoint == NULL)
-        return fail(ERR_INTERRUPTED,
-                    "stage '%s': interrupted after step %" PRId64 " of %" PRId64
-                    "; there is no checkpoint",
-                    t->cfg.stage, t->at.step, t->steps);
-    return fail(ERR_INTERRUPTED,
-                "stage '%s': interrupted after step %" PRId64 " of %" PRId64
-                "; the state is in '%s', --resume continues",
-                t->cfg.stage, t->at.step, t->steps, t->cfg.checkpoint);
+    return t->at.step == (t->at.epoch + 1) * t->per_epoch;
 }
 
 static int run_epoch(struct trainer *t)
 {
+    if (epoch_end_pending(t))
+        return finish_epoch(t);
     batch_order(&t->cfg, t->train, (int32_t)t->at.epoch, t->order);
     do {
         TRY(iterate(t));
         TRY(show_progress(t));
-        if (t->at.step % t->per_epoch == 0)
+        if (epoch_end_pending(t))
             TRY(finish_epoch(t));
         else if (save_due(t))
             TRY(train_save(t, false));
@@ -515,7 +539,7 @@ int trainer_run(struct trainer *t, struct train_result *result)
 {
     t->started = t->saved = cpu_seconds();
     t->images = 0;
-    while (t->at.step < t->steps)
+    while (t->at.epoch < t->cfg.epochs)
         TRY(run_epoch(t));
     if (!t->done) {
         if (t->best != NULL)
