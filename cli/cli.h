@@ -9,7 +9,7 @@
  *
  *     struct options { const char *data; int64_t limit; bool audit; };
  *     static const struct cli_option options[] = {
- *         {"data", 'd', CLI_TEXT, offsetof(struct options, data), "SRC", "where the images are", 0, 0},
+ *         {"data", 'd', CLI_TEXT, offsetof(struct options, data), "SRC", "images", 0, 0},
  *         {"limit", 0, CLI_INT, offsetof(struct options, limit), "N", "first N images", 1, 1e9},
  *         {"audit", 0, CLI_FLAG, offsetof(struct options, audit), NULL, "check gradients", 0, 0},
  *         {0}};

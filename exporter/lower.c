@@ -1,7 +1,7 @@
 /*
  * Lowering: a graph becomes a list of steps on integers.
  *
- * What a value of the graph is in the plan: a tensor and a factor, real = integer / 2^scale * factor.
+ * A value of the graph is a tensor and a factor in the plan: real = integer / 2^scale * factor.
  * The factor is 1 except behind an average pool, which only sums; the next weights take it in.
  *
  *   Conv, Gemm            weights round(w * factor * 2^f_w); truncated at once, unless the only
@@ -14,8 +14,8 @@
  *   AveragePool, global   sum_pool; Flatten, Reshape to [N,K]: flatten
  *   Softmax at the end    dropped, with a note: logits have the same order
  *
- * Scales: f_w is the default unless the layer's largest weight needs another: at least 13 and at most
- * 15 bits of it are used. Every unit of f_w doubles the chance that a truncation fails, so it is no
+ * Scales: f_w is the default unless the layer's largest weight needs another: 13 to 15 bits of it
+ * are used. Every unit of f_w doubles the chance that a truncation fails, so it is no
  * larger than needed.
  */
 #define _GNU_SOURCE /* getrandom */

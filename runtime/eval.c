@@ -2,8 +2,8 @@
  * Runs a plan in one process, on real numbers or in Z_2^64 (pi.h).
  *
  * Preparation turns weights into doubles once and gives every tensor a slot: a piece of memory of 8
- * bytes an element that is free again after the tensor's last reader. A worker owns one set of slots
- * and one scratch; an image goes through the whole program before the next one starts, so that its
+ * bytes an element that is free again after the tensor's last reader. A worker owns a set of slots
+ * and a scratch; an image goes through the whole program before the next one starts, so that its
  * activations stay in cache. Work is cut by image, and images do not meet: the number of threads
  * cannot change a bit.
  */

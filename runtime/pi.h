@@ -20,8 +20,8 @@ enum pi_mode { PI_FLOAT, PI_FIXED };
 /* How images come, always whole: [n,C,H,W] unless said otherwise.
  *
  * An input number x becomes rint(x * 2^f), ties to even, where for pixels
- * x = ((double)pixel - mean[c]) / std[c], pixel = (double)(p - low) / (high - low) for a byte p: IEEE
- * doubles, one rounding an operation, so that every machine gives the same integer. */
+ * x = ((double)pixel - mean[c]) / std[c], pixel = (double)(p - low) / (high - low) for a byte p:
+ * IEEE doubles, one rounding an operation, so that every machine gives the same integer. */
 enum pi_input {
     PI_U8_NCHW,    /* uint8_t */
     PI_U8_NHWC,    /* uint8_t, [n,H,W,C] */

@@ -3,7 +3,7 @@
  * cost rows. Reader and exporter both end here, so a file we write is a file we read.
  *
  * Bounds: a tensor has at most 2^26 elements and a window at most 2^16 terms, so counts and
- * products of two of them stay inside int64; dims are checked one by one before they are multiplied.
+ * products of two of them stay inside int64; dims are checked before they are multiplied.
  */
 #include <math.h>
 #include <string.h>
