@@ -1,0 +1,109 @@
+#!/bin/sh
+# What takes hours: packages of all real models on all test images, and the real conversion with the
+# accuracies that it must reach. Usage: tests/long/run.sh BUILD [validate|rlnet|senet]...
+#
+# Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
+# ../shared). Python for cross-checks: LINNET_PYTHON (default build/venv/bin/python).
+set -eu
+cd "$(dirname "$0")/../.."
+SRC=$(pwd)
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
+[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|rlnet|senet]..." >&2; exit 2; }
+build=$(absolute "$1")
+shift
+LINNET=$build/linnet
+SHARED=$(absolute "${LINNET_SHARED:-../shared}")
+PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
+out=$(absolute "${LINNET_LONG_OUT:-$build/long}")
+. tests/cli/lib.sh
+[ $# -gt 0 ] || set -- validate rlnet senet
+have_shared || skip "no folder of real models and data"
+data=cifar10:$(shared data/cifar10)
+mkdir -p "$out"
+cd "$out"
+failures=0
+missed() {
+    echo "MISSED: $*"
+    failures=$((failures + 1))
+}
+at_least() { # VALUE FLOOR MEANING
+    if awk "BEGIN { exit !($1 >= $2) }"; then
+        echo "  $3: $1 (at least $2)"
+    else
+        missed "$3: $1, at least $2"
+    fi
+}
+
+# accuracies REPORT: lines "COLUMN BRANCH clean|pgd VALUE"
+accuracies() {
+    python3 - "$1" <<'END'
+import json, sys
+report = json.load(open(sys.argv[1]))
+for column in "given", "teacher", "result":
+    for b in report[column]["branches"]:
+        print(column, b["name"], "clean", b["clean"]["accuracy"])
+        for a in b["attacks"]:
+            print(column, b["name"], "pgd", a["accuracy"])
+END
+}
+figure() { # COLUMN BRANCH WHAT
+    awk -v c="$1" -v b="$2" -v w="$3" '$1 == c && $2 == b && $3 == w { print $4 }' accuracies.txt
+}
+
+validate_all() {
+    manifest >models.txt
+    while read -r file normalize relus accuracy; do
+        mkdir -p "pi_$file"
+        expect_exit 0 "$LINNET" export "$(shared "models/$file")" --normalize "$normalize" --data "$data" \
+            -o "pi_$file/model.onnx" --pi "pi_$file" -q
+        status=0
+        "$LINNET" validate "pi_$file" --data "$data" --json v.json -q || status=$?
+        [ $status -eq 0 ] || missed "validate $file: exit status $status"
+        echo "$file: $(json v.json agreement) % equal labels of $(json v.json n)," \
+            "fixed $(json v.json accuracy) %, float $(json v.json float_accuracy) % ($accuracy, $relus ReLUs)"
+    done <models.txt
+}
+
+# check_logits NAME: NAME.onnx of the conversion in onnxruntime, on all test images
+check_logits() {
+    expect_exit 0 "$LINNET" run "$1.onnx" --input x.npy --output y.npy -q
+    "$PYTHON" "$SRC/tests/compare_logits.py" "$1.onnx" x.npy y.npy --normalize imagenet --labels ||
+        missed "$1.onnx: onnxruntime and linnet differ"
+}
+
+convert() { # RECIPE
+    "$LINNET" linearize "$(shared models/resnet20_cifar10.onnx)" --data "$data" --normalize imagenet --relus 10% \
+        --preset quick --recipe "$1" -o "$1" --progress plain
+    expect_exit 0 "$LINNET" inspect "$1/model.onnx" --json inspect.json
+    [ "$(json inspect.json relus_kept)/$(json inspect.json relus_total)" = 18841/188416 ] ||
+        missed "$1: $(json inspect.json relus_kept) ReLUs are kept"
+    accuracies "$1/report.json" >accuracies.txt
+    cat accuracies.txt
+    status=0
+    "$LINNET" validate "$1" --data "$data" -q || status=$?
+    [ $status -eq 0 ] || missed "validate $1: exit status $status"
+    have_python || return 0
+    expect_exit 0 "$LINNET" data "$data" -o x.npy -q
+    check_logits "$1/model"
+    [ ! -e "$1/model.adv.onnx" ] || check_logits "$1/model.adv"
+}
+
+for part in "$@"; do
+    echo "== $part"
+    start=$(date +%s)
+    case $part in
+    validate) validate_all ;;
+    rlnet)
+        convert rlnet
+        at_least "$(figure teacher clean clean)" 84 "teacher, clean branch, clean"
+        at_least "$(figure teacher adv pgd)" 25 "teacher, adversarial branch, PGD-20"
+        at_least "$(figure result clean clean)" 70 "result, clean branch, clean"
+        at_least "$(figure result adv pgd)" 20 "result, adversarial branch, PGD-20"
+        ;;
+    senet) convert senet ;;
+    *) die "no part '$part'" ;;
+    esac
+    echo "$part: $(($(date +%s) - start)) s"
+done
+[ $failures -eq 0 ] || die "$failures floors or comparisons missed"
+echo "long tests: passed"
