@@ -17,18 +17,20 @@ struct options {
 };
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, cifar100:PATH, npy:X,Y or synth:[N]",
-     0, 0},
+    {"data", 'd', CLI_TEXT, FIELD(data), "SRC",
+     "folder, cifar10:PATH, cifar100:PATH, npy:X,Y or synth:[N]", 0, 0},
     {"split", 0, CLI_TEXT, FIELD(split), "test|val|train", "which images (default test)", 0, 0},
-    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P", "preset or m,m,m/s,s,s (default: what the file says)",
+    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
+     "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
+    {"branch", 0, CLI_TEXT, FIELD(branch), "clean|adv|both", "batch-norm branches (default both)",
      0, 0},
-    {"branch", 0, CLI_TEXT, FIELD(branch), "clean|adv|both", "batch-norm branches (default both)", 0, 0},
     {"attack", 'a', CLI_TEXTS, FIELD(attack), "SPEC",
      "pgd:eps=8/255,alpha=2/255,steps=20,restarts=1; may be repeated", 0, 0},
-    {"corruptions", 0, CLI_TEXT, FIELD(corruptions), "synth|DIR", "evaluate under corruptions", 0, 0},
-    {"types", 0, CLI_TEXT, FIELD(types), "T,T,...", "corruption types (default: all)", 0, 0},
-    {"severities", 0, CLI_TEXT, FIELD(severities), "1,2,...", "corruption severities (default: all five)", 0,
+    {"corruptions", 0, CLI_TEXT, FIELD(corruptions), "synth|DIR", "evaluate under corruptions", 0,
      0},
+    {"types", 0, CLI_TEXT, FIELD(types), "T,T,...", "corruption types (default: all)", 0, 0},
+    {"severities", 0, CLI_TEXT, FIELD(severities), "1,2,...",
+     "corruption severities (default: all five)", 0, 0},
     {"limit", 0, CLI_INT, FIELD(limit), "N", "the first N images", 1, 1e9},
     {"require-clean", 0, CLI_REAL, FIELD(require_clean), "P",
      "exit 6 if the deployed branch stays below P per cent", 0, 100},
@@ -36,8 +38,12 @@ static const struct cli_option options[] = {
     {"profile", 0, CLI_FLAG, FIELD(profile), NULL, "time per layer", 0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL|CHECKPOINT", 1, 1, "Accuracies with 95 % Wilson intervals.",
-    "linnet eval resnet20.onnx --data cifar10:DIR --normalize imagenet --attack pgd:steps=20", options};
+    "MODEL|CHECKPOINT",
+    1,
+    1,
+    "Accuracies with 95 % Wilson intervals.",
+    "linnet eval resnet20.onnx --data cifar10:DIR --normalize imagenet --attack pgd:steps=20",
+    options};
 
 static int read_severities(const char *text, int32_t *mask)
 {
@@ -56,7 +62,8 @@ static int not_yet(const struct options *o)
     if (o->audit || o->profile)
         return fail(ERR_ARG, "--%s: not in this version", o->audit ? "audit" : "profile");
     if (o->corruptions && strcmp(o->corruptions, "synth") != 0)
-        return fail(ERR_ARG, "--corruptions %s: folders are not in this version; use synth", o->corruptions);
+        return fail(ERR_ARG, "--corruptions %s: folders are not in this version; use synth",
+                    o->corruptions);
     for (int32_t i = 0; i < o->attack.n; i++)
         if (strncmp(o->attack.v[i], "pgd", 3) != 0)
             return fail(ERR_ARG, "--attack %s: not in this version; pgd:... is", o->attack.v[i]);
@@ -73,11 +80,12 @@ static int eval_setup(const struct options *o, const struct cli_common *c, const
     TRY(not_yet(o));
     if (!both)
         TRY(model_branch(g, o->branch, &bank));
-    *e = (struct eval_options){.limit = o->limit,
-                               .seed = (uint64_t)c->seed,
-                               .attack = attack,
-                               .n_attack = o->attack.n,
-                               .corruptions = o->corruptions ? (o->types ? o->types : "all") : NULL};
+    *e =
+        (struct eval_options){.limit = o->limit,
+                              .seed = (uint64_t)c->seed,
+                              .attack = attack,
+                              .n_attack = o->attack.n,
+                              .corruptions = o->corruptions ? (o->types ? o->types : "all") : NULL};
     e->bank[bank] = true;
     if (both && graph_banks(g) == 2)
         e->bank[1] = true;
@@ -90,8 +98,8 @@ static int eval_setup(const struct options *o, const struct cli_common *c, const
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
 {
-    cli_progress_at(ctx, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld images", (long long)done,
-                    (long long)all);
+    cli_progress_at(ctx, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld images",
+                    (long long)done, (long long)all);
     return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped; an evaluation keeps no state") : 0;
 }
 
@@ -100,7 +108,8 @@ static int check_goal(const struct options *o, const struct eval_result *r)
     const double clean = 100 * r->branch[0].clean.accuracy;
 
     if (clean < o->require_clean)
-        return fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g", clean, o->require_clean);
+        return fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g", clean,
+                    o->require_clean);
     return 0;
 }
 

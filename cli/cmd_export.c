@@ -17,19 +17,26 @@ static const struct cli_option options[] = {
     {"masked-relu", 0, CLI_CHOICE, FIELD(form), "where|prelu|gather|channel",
      "how a masked ReLU is written (default where)", 0, 0},
     {"opset", 0, CLI_INT, FIELD(opset), "N", "13 to 21 (default 17)", 13, 21},
-    {"fold-bn", 0, CLI_FLAG, FIELD(fold_bn), NULL, "fold batch norm that came with the file too", 0, 0},
-    {"for", 0, CLI_CHOICE, FIELD(target), "crypten|ezpc|onnxruntime", "what a downstream importer needs", 0,
+    {"fold-bn", 0, CLI_FLAG, FIELD(fold_bn), NULL, "fold batch norm that came with the file too", 0,
      0},
+    {"for", 0, CLI_CHOICE, FIELD(target), "crypten|ezpc|onnxruntime",
+     "what a downstream importer needs", 0, 0},
     {"pi", 0, CLI_TEXT, FIELD(pi), "DIR", "also write DIR/model.pi and DIR/model.pi.weights", 0, 0},
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "calibration images for --pi (training split)", 0, 0},
+    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "calibration images for --pi (training split)", 0,
+     0},
     {"calib", 0, CLI_INT, FIELD(calib), "N", "how many of them (default 2000)", 1, 1e7},
-    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P", "preset or m,m,m/s,s,s (default: what the file says)",
-     0, 0},
-    {"salt", 0, CLI_TEXT, FIELD(salt), "HEX", "fixes the weights file's salt; for tests only", 0, 0},
+    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
+     "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
+    {"salt", 0, CLI_TEXT, FIELD(salt), "HEX", "fixes the weights file's salt; for tests only", 0,
+     0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL|CHECKPOINT", 1, 1, "Writes standard ONNX and a private-inference package.",
-    "linnet export out/checkpoint.safetensors --branch adv -o robust.onnx", options};
+    "MODEL|CHECKPOINT",
+    1,
+    1,
+    "Writes standard ONNX and a private-inference package.",
+    "linnet export out/checkpoint.safetensors --branch adv -o robust.onnx",
+    options};
 
 static int package(const struct cli_common *c, const struct options *o, const struct model *m,
                    const struct graph *branch)

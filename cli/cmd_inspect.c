@@ -430,7 +430,7 @@ static int inspect(const struct cli_common *c, const struct options *o)
     if (rc == 0)
         rc = cli_json_write(c, report_json(&in));
     if (rc == 0 && refused < 0)
-        rc = fail(refused, "%s", why);
+        rc = fail(refused, "%s: %s", in.path, why);
     mem_free(why);
     mem_free(in.site);
     graph_free(in.g);

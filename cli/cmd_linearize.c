@@ -32,8 +32,8 @@
 struct options {
     const char *data, *relus, *out, *normalize, *stages, *teacher, *masks, *budgets;
     int32_t recipe, preset, score, augment; /* augment, score: -1 = the preset's */
-    int64_t empty_cheapest, train_limit, batch, epochs[STAGE_COUNT], attack_steps, eval_attack_images,
-        eval_corrupt_images;
+    int64_t empty_cheapest, train_limit, batch, epochs[STAGE_COUNT], attack_steps,
+        eval_attack_images, eval_corrupt_images;
     double lr[STAGE_COUNT], attack_alpha, attack_eps, gamma, alpha, tau, smoothing, weight_decay;
     double require_clean;
     int64_t max_relus;
@@ -42,50 +42,65 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
     {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, npy:X,Y or synth:[N]", 0, 0},
-    {"relus", 'r', CLI_TEXT, FIELD(relus), "N|P%", "ReLUs to keep: a count, or a share of all", 0, 0},
+    {"relus", 'r', CLI_TEXT, FIELD(relus), "N|P%", "ReLUs to keep: a count, or a share of all", 0,
+     0},
     {"output", 'o', CLI_TEXT, FIELD(out), "DIR", "folder for the results; made if missing", 0, 0},
     {"recipe", 0, CLI_CHOICE, FIELD(recipe), "rlnet|senet|snl", "method (default rlnet)", 0, 0},
-    {"preset", 0, CLI_CHOICE, FIELD(preset), "paper|short|quick|none", "schedule (default short)", 0, 0},
-    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P", "preset or m,m,m/s,s,s (default: what the file says)",
+    {"preset", 0, CLI_CHOICE, FIELD(preset), "paper|short|quick|none", "schedule (default short)",
      0, 0},
-    {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command", 0, 0},
-    {"train-limit", 0, CLI_INT, FIELD(train_limit), "N", "train on the first N images only", 1, 1e9},
-    {"score", 0, CLI_CHOICE, FIELD(score), "diff0|actdiff", "score of a position (default diff0)", 0, 0},
+    {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
+     "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
+    {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command",
+     0, 0},
+    {"train-limit", 0, CLI_INT, FIELD(train_limit), "N", "train on the first N images only", 1,
+     1e9},
+    {"score", 0, CLI_CHOICE, FIELD(score), "diff0|actdiff", "score of a position (default diff0)",
+     0, 0},
     {"augment", 0, CLI_CHOICE, FIELD(augment), "none|augmix|corruptions", "augmented domain", 0, 0},
-    {"teacher-epochs", 0, CLI_INT, FIELD(epochs[STAGE_TEACHER]), "N", "0 leaves the stage out", 0, 1e6},
+    {"teacher-epochs", 0, CLI_INT, FIELD(epochs[STAGE_TEACHER]), "N", "0 leaves the stage out", 0,
+     1e6},
     {"mask-epochs", 0, CLI_INT, FIELD(epochs[STAGE_MASK]), "N", "0 leaves the stage out", 0, 1e6},
-    {"finetune-epochs", 0, CLI_INT, FIELD(epochs[STAGE_FINETUNE]), "N", "0 leaves the stage out", 0, 1e6},
+    {"finetune-epochs", 0, CLI_INT, FIELD(epochs[STAGE_FINETUNE]), "N", "0 leaves the stage out", 0,
+     1e6},
     {"teacher-lr", 0, CLI_REAL, FIELD(lr[STAGE_TEACHER]), "X", "learning rate", 0, 100},
     {"mask-lr", 0, CLI_REAL, FIELD(lr[STAGE_MASK]), "X", "learning rate", 0, 100},
     {"finetune-lr", 0, CLI_REAL, FIELD(lr[STAGE_FINETUNE]), "X", "learning rate", 0, 100},
     {"batch", 0, CLI_INT, FIELD(batch), "N", "images an iteration (default 128)", 2, 65536},
     {"weight-decay", 0, CLI_REAL, FIELD(weight_decay), "X", "default 5e-4", 0, 1},
     {"attack-steps", 0, CLI_INT, FIELD(attack_steps), "N", "PGD steps in training", 1, 1000},
-    {"attack-alpha", 0, CLI_REAL, FIELD(attack_alpha), "X", "PGD step size in training, 4/255 say", 0, 1},
-    {"attack-eps", 0, CLI_REAL, FIELD(attack_eps), "X", "PGD radius in training (default 8/255)", 0, 1},
-    {"gamma", 0, CLI_REAL, FIELD(gamma), "X", "weight of the cross-entropy in the student's loss", 0, 1e3},
+    {"attack-alpha", 0, CLI_REAL, FIELD(attack_alpha), "X", "PGD step size in training, 4/255 say",
+     0, 1},
+    {"attack-eps", 0, CLI_REAL, FIELD(attack_eps), "X", "PGD radius in training (default 8/255)", 0,
+     1},
+    {"gamma", 0, CLI_REAL, FIELD(gamma), "X", "weight of the cross-entropy in the student's loss",
+     0, 1e3},
     {"alpha", 0, CLI_REAL, FIELD(alpha), "X", "weight of the distillation", 0, 1e3},
     {"tau", 0, CLI_REAL, FIELD(tau), "X", "temperature of the distillation (default 4)", 1e-3, 1e3},
-    {"smoothing", 0, CLI_REAL, FIELD(smoothing), "X", "share of the old score kept each epoch", 0, 1},
+    {"smoothing", 0, CLI_REAL, FIELD(smoothing), "X", "share of the old score kept each epoch", 0,
+     1},
     {"eval-attack-images", 0, CLI_INT, FIELD(eval_attack_images), "N",
      "test images attacked in the final evaluation (default 2000)", 0, 1e9},
     {"eval-corrupt-images", 0, CLI_INT, FIELD(eval_corrupt_images), "N",
      "test images corrupted in the final evaluation (default 1000)", 0, 1e9},
-    {"require-clean", 0, CLI_REAL, FIELD(require_clean), "P", "exit 6 if the result stays below P per cent",
-     0, 100},
+    {"require-clean", 0, CLI_REAL, FIELD(require_clean), "P",
+     "exit 6 if the result stays below P per cent", 0, 100},
     {"max-relus", 0, CLI_INT, FIELD(max_relus), "N", "exit 6 if more ReLUs are kept", 0, 1e12},
     {"stages", 0, CLI_TEXT, FIELD(stages), "S,S", "teacher,mask,finetune", 0, 0},
     {"teacher", 0, CLI_TEXT, FIELD(teacher), "FILE", "start from this robust teacher", 0, 0},
     {"masks", 0, CLI_TEXT, FIELD(masks), "FILE", "use these masks", 0, 0},
     {"layer-budgets", 0, CLI_TEXT, FIELD(budgets), "FILE", "ReLUs per layer", 0, 0},
-    {"empty-cheapest", 0, CLI_INT, FIELD(empty_cheapest), "N", "empty the N cheapest layers first", 0, 1e6},
+    {"empty-cheapest", 0, CLI_INT, FIELD(empty_cheapest), "N", "empty the N cheapest layers first",
+     0, 1e6},
     {0}};
-static const struct cli_spec spec = {
-    "MODEL", 1, 1,
-    "Replaces most ReLUs by identities, trains the network to stay accurate and robust, and writes ONNX "
-    "and a private-inference package.",
-    "linnet linearize resnet20.onnx --data cifar10:DIR --normalize imagenet --relus 10% --preset quick -o out",
-    options};
+static const struct cli_spec spec = {"MODEL",
+                                     1,
+                                     1,
+                                     "Replaces most ReLUs by identities, trains the network to "
+                                     "stay accurate and robust, and writes ONNX "
+                                     "and a private-inference package.",
+                                     "linnet linearize resnet20.onnx --data cifar10:DIR "
+                                     "--normalize imagenet --relus 10% --preset quick -o out",
+                                     options};
 
 static int not_yet(const struct options *o)
 {
@@ -127,7 +142,9 @@ static int make_recipe(const struct options *o, struct recipe *r)
     r->smoothing = o->smoothing >= 0 ? o->smoothing : r->smoothing;
     if (r->stage[STAGE_MASK].epochs + r->stage[STAGE_FINETUNE].epochs == 0 &&
         r->stage[STAGE_TEACHER].epochs > 0)
-        return fail(ERR_ARG, "a teacher is trained, but no student: give --mask-epochs or --finetune-epochs");
+        return fail(
+            ERR_ARG,
+            "a teacher is trained, but no student: give --mask-epochs or --finetune-epochs");
     return 0;
 }
 
@@ -137,7 +154,7 @@ struct job {
     const struct cli_common *c;
     const struct options *o;
     struct recipe r;
-    struct model m;         /* as the user gave it, then with batch norm and masks: the teacher */
+    struct model m; /* as the user gave it, then with batch norm and masks: the teacher */
     struct graph *student;
     struct dataset *train, *val, *test;
     struct mask_stage masks;
@@ -145,10 +162,10 @@ struct job {
     double *eta;
     int64_t *kept;
     struct summary column[SUMMARY_COLUMNS];
-    json_t *stages;         /* report: what each stage did */
+    json_t *stages; /* report: what each stage did */
     struct cli_progress progress;
     struct file_log metrics;
-    bool choosing;          /* the mask stage is running, and whether its last epoch selects too */
+    bool choosing; /* the mask stage is running, and whether its last epoch selects too */
     int32_t last_selecting_epoch;
 };
 
@@ -162,7 +179,8 @@ static int open_data(struct job *j)
 
     for (int i = 0; i < 3; i++) {
         TRY(cli_as_data(data_open(j->o->data, split[i], seed, set[i])));
-        TRY(data_check(*set[i], in->dim[1], in->dim[2], in->dim[3], g->value[g->output].shape.dim[1]));
+        TRY(data_check(*set[i], in->dim[1], in->dim[2], in->dim[3],
+                       g->value[g->output].shape.dim[1]));
     }
     if (j->o->train_limit > 0)
         data_limit(j->train, j->o->train_limit);
@@ -180,16 +198,18 @@ static int prepare_structure(struct job *j)
     int rc;
 
     if (j->r.preset != PRESET_NONE && pass_batchnorm_sites(j->m.g, NULL, 0) > 0) {
-        if ((rc = output_calibration(j->train, &n, &x)) < 0 || (rc = bn_insert(j->m.g, x, n, &bn)) < 0)
+        if ((rc = output_calibration(j->train, &n, &x)) < 0 ||
+            (rc = bn_insert(j->m.g, x, n, &bn)) < 0)
             goto out;
         j->m.form.bn_inserted = true;
-        cli_note(j->c, "batch norm re-inserted at %d sites; logits moved by %.1e of the largest", bn.sites,
-                 bn.max_rel_diff);
+        cli_note(j->c, "batch norm re-inserted at %d sites; logits moved by %.1e of the largest",
+                 bn.sites, bn.max_rel_diff);
     }
     if (j->r.adversarial && (rc = pass_dual_bank(j->m.g)) < 0)
         goto out;
     if (j->r.adversarial && graph_banks(j->m.g) < 2) {
-        rc = fail(ERR_UNSUPPORTED, "the model has no place for batch norm, so it cannot have two branches");
+        rc = fail(ERR_UNSUPPORTED,
+                  "the model has no place for batch norm, so it cannot have two branches");
         goto out;
     }
     j->m.form.banks = graph_banks(j->m.g);
@@ -235,7 +255,8 @@ static int on_progress(void *ctx, const struct train_progress *p)
     cli_progress_at(&j->progress, (double)p->step / (double)p->steps,
                     "%s epoch %d/%d loss %.3f acc %.1f  %.0f img/s eta %02d:%02d:%02d", p->stage,
                     p->epoch + 1, p->epochs, p->loss, 100 * p->accuracy, p->images_per_s,
-                    (int)p->seconds_left / 3600, (int)p->seconds_left / 60 % 60, (int)p->seconds_left % 60);
+                    (int)p->seconds_left / 3600, (int)p->seconds_left / 60 % 60,
+                    (int)p->seconds_left % 60);
     return 0;
 }
 
@@ -330,10 +351,10 @@ static int run_stage(struct job *j, enum recipe_stage s, struct graph *g, struct
         cli_progress_end(&j->progress);
     }
     if (rc == 0)
-        rc = json_array_append_new(j->stages,
-                                   json_pack("{s:s,s:i,s:f,s:f,s:f}", "name", cfg.stage, "epochs",
-                                             result.epochs, "seconds", result.seconds, "images_per_s",
-                                             result.images_per_s, "loss", result.loss)) < 0
+        rc = json_array_append_new(
+                 j->stages, json_pack("{s:s,s:i,s:f,s:f,s:f}", "name", cfg.stage, "epochs",
+                                      result.epochs, "seconds", result.seconds, "images_per_s",
+                                      result.images_per_s, "loss", result.loss)) < 0
                  ? ERR_NOMEM
                  : 0;
     trainer_free(t);
@@ -406,10 +427,10 @@ static json_t *budget_json(const struct job *j)
     json_t *layers = json_array();
 
     for (int32_t s = 0; s < j->masks.n_site; s++)
-        json_array_append_new(
-            layers, json_pack("{s:s,s:I,s:I,s:f}", "name", j->student->node[j->masks.site[s].node].name,
-                              "total", (json_int_t)j->masks.site[s].total, "kept", (json_int_t)j->kept[s],
-                              "sensitivity", j->eta[s]));
+        json_array_append_new(layers, json_pack("{s:s,s:I,s:I,s:f}", "name",
+                                                j->student->node[j->masks.site[s].node].name,
+                                                "total", (json_int_t)j->masks.site[s].total, "kept",
+                                                (json_int_t)j->kept[s], "sensitivity", j->eta[s]));
     return json_pack("{s:I,s:I,s:o}", "total", (json_int_t)j->total, "kept", (json_int_t)j->budget,
                      "layers", layers);
 }
@@ -419,8 +440,8 @@ static int write_report(struct job *j)
     char path[4096], *config = config_text(j, j->student);
     struct cli_common to_file = *j->c;
     json_t *root = json_pack("{s:s,s:o,s:I,s:o,s:O}", "format", "linnet.report/1", "config",
-                             json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)j->c->seed,
-                             "budget", budget_json(j), "stages", j->stages);
+                             json_loads(config ? config : "{}", 0, NULL), "seed",
+                             (json_int_t)j->c->seed, "budget", budget_json(j), "stages", j->stages);
     int rc;
 
     free(config);
@@ -545,10 +566,20 @@ static void job_release(struct job *j)
 
 int cmd_linearize(int argc, char **argv)
 {
-    struct options o = {.preset = PRESET_SHORT, .score = -1, .augment = -1, .epochs = {-1, -1, -1},
-                        .lr = {-1, -1, -1}, .attack_eps = -1, .gamma = -1, .alpha = -1, .tau = -1,
-                        .smoothing = -1, .weight_decay = -1, .eval_attack_images = 2000,
-                        .eval_corrupt_images = 1000, .max_relus = -1};
+    struct options o = {.preset = PRESET_SHORT,
+                        .score = -1,
+                        .augment = -1,
+                        .epochs = {-1, -1, -1},
+                        .lr = {-1, -1, -1},
+                        .attack_eps = -1,
+                        .gamma = -1,
+                        .alpha = -1,
+                        .tau = -1,
+                        .smoothing = -1,
+                        .weight_decay = -1,
+                        .eval_attack_images = 2000,
+                        .eval_corrupt_images = 1000,
+                        .max_relus = -1};
     struct cli_common c;
     struct job *j = mem_array(1, sizeof *j);
     int rc = cli_parse(&spec, argc, argv, &c, &o);

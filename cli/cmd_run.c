@@ -13,17 +13,22 @@ struct options {
 static const struct cli_option options[] = {
     {"input", 0, CLI_TEXT, offsetof(struct options, input), "x.npy",
      "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W]", 0, 0},
-    {"output", 'o', CLI_TEXT, offsetof(struct options, output), "y.npy", "logits, float32 [N,K]", 0, 0},
-    {"normalize", 0, CLI_TEXT, offsetof(struct options, normalize), "P",
-     "what the model expects of pixels in [0,1]: a preset or m,m,m/s,s,s (default: what the file says)", 0,
+    {"output", 'o', CLI_TEXT, offsetof(struct options, output), "y.npy", "logits, float32 [N,K]", 0,
      0},
+    {"normalize", 0, CLI_TEXT, offsetof(struct options, normalize), "P",
+     "what the model expects of pixels in [0,1]: a preset or m,m,m/s,s,s (default: what the file "
+     "says)",
+     0, 0},
     {"branch", 0, CLI_TEXT, offsetof(struct options, branch), "clean|adv",
      "batch-norm branch of a checkpoint (default clean)", 0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL", 1, 1, "Computes the logits of an ONNX model or a checkpoint.",
-    "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy", options};
-
+    "MODEL",
+    1,
+    1,
+    "Computes the logits of an ONNX model or a checkpoint.",
+    "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy",
+    options};
 
 /* uint8 [N,H,W,C] or [N,C,H,W] -> float [N,C,H,W] in [0,1] */
 static int from_bytes(const struct npy *a, const struct shape *in, float *x)
@@ -43,7 +48,8 @@ static int from_bytes(const struct npy *a, const struct shape *in, float *x)
 
 static bool fits(const struct npy *a, const struct shape *in)
 {
-    const bool first = a->dim[1] == in->dim[1] && a->dim[2] == in->dim[2] && a->dim[3] == in->dim[3];
+    const bool first =
+        a->dim[1] == in->dim[1] && a->dim[2] == in->dim[2] && a->dim[3] == in->dim[3];
     const bool last = a->dim[3] == in->dim[1] && a->dim[1] == in->dim[2] && a->dim[2] == in->dim[3];
 
     return first || (last && a->type == NPY_U8);

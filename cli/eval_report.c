@@ -24,9 +24,10 @@ static json_t *attacks_json(const struct eval_branch *b)
 
     for (int32_t i = 0; i < b->n_attack; i++) {
         const struct eval_attack *a = &b->attack[i];
-        json_t *p = json_pack("{s:f,s:f,s:i,s:i,s:s,s:s,s:s}", "eps", a->pgd.eps, "alpha", a->pgd.alpha,
-                              "steps", (int)a->pgd.steps, "restarts", (int)a->pgd.restarts, "start",
-                              a->pgd.random_start ? "random" : "clean", "loss", "ce", "norm", "linf");
+        json_t *p =
+            json_pack("{s:f,s:f,s:i,s:i,s:s,s:s,s:s}", "eps", a->pgd.eps, "alpha", a->pgd.alpha,
+                      "steps", (int)a->pgd.steps, "restarts", (int)a->pgd.restarts, "start",
+                      a->pgd.random_start ? "random" : "clean", "loss", "ce", "norm", "linf");
         json_t *o = json_pack("{s:s,s:o}", "name", a->name, "parameters", p);
 
         json_array_append_new(list, with_score(o, &a->score));
@@ -62,8 +63,8 @@ static json_t *corruptions_json(const struct eval_branch *b)
         if (n > 0)
             json_object_set_new(severities, key, cli_json_real(100 * sum / n));
     }
-    return json_pack("{s:o,s:o,s:o,s:s}", "mean", cli_json_real(100 * b->corruption_mean), "per_type",
-                     types, "per_severity", severities, "source", "re-implementation");
+    return json_pack("{s:o,s:o,s:o,s:s}", "mean", cli_json_real(100 * b->corruption_mean),
+                     "per_type", types, "per_severity", severities, "source", "re-implementation");
 }
 
 json_t *eval_report_json(const char *model, const char *split, int deployed,
@@ -87,8 +88,8 @@ json_t *eval_report_json(const char *model, const char *split, int deployed,
 
 static void print_score(FILE *out, const char *name, const struct eval_score *s)
 {
-    fprintf(out, "  %-34s %6.2f %%   [%5.2f, %5.2f]   n %lld\n", name, 100 * s->accuracy, 100 * s->lo,
-            100 * s->hi, (long long)s->n);
+    fprintf(out, "  %-34s %6.2f %%   [%5.2f, %5.2f]   n %lld\n", name, 100 * s->accuracy,
+            100 * s->lo, 100 * s->hi, (long long)s->n);
 }
 
 static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)

@@ -8,10 +8,12 @@
 static int same_sites(const struct mask_stage *m, int32_t n_teacher)
 {
     if (n_teacher != m->n_site)
-        return fail(ERR_ARG, "teacher and student differ: %d and %d ReLU layers", n_teacher, m->n_site);
+        return fail(ERR_ARG, "teacher and student differ: %d and %d ReLU layers", n_teacher,
+                    m->n_site);
     for (int32_t s = 0; s < m->n_site; s++)
         if (m->site[s].total != m->teacher_site[s].total)
-            return fail(ERR_ARG, "teacher and student differ in ReLU layer %d: %lld and %lld positions", s,
+            return fail(ERR_ARG,
+                        "teacher and student differ in ReLU layer %d: %lld and %lld positions", s,
                         (long long)m->teacher_site[s].total, (long long)m->site[s].total);
     return 0;
 }
@@ -48,7 +50,8 @@ int mask_stage_init(struct mask_stage *m, struct graph *student, const struct gr
     TRY(same_sites(m, n_teacher));
     TRY(allocate(m, kept, r));
     m->blob[0] = (struct train_blob){"mask_sum", m->sum, (size_t)m->positions * sizeof *m->sum};
-    m->blob[1] = (struct train_blob){"mask_score", m->score, (size_t)m->positions * sizeof *m->score};
+    m->blob[1] =
+        (struct train_blob){"mask_score", m->score, (size_t)m->positions * sizeof *m->score};
     m->blob[2] = (struct train_blob){"mask_state", &m->state, sizeof m->state};
     return 0;
 }
@@ -74,15 +77,15 @@ static int select_masks(struct mask_stage *m)
 
 /* ---- the first mask ------------------------------------------------------------------------ */
 
-static int walk_batch(void *ctx, const struct exec *e, int64_t first, int64_t n, const float *logits,
-                      const int32_t *labels)
+static int walk_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
+                      const float *logits, const int32_t *labels)
 {
     struct mask_stage *m = ctx;
 
     (void)first, (void)logits, (void)labels;
     for (int32_t s = 0; s < m->n_site; s++)
-        score_accumulate(m->student, &m->site[s], n, exec_tap(e, m->site[s].y), exec_tap(e, m->site[s].x),
-                         m->score + m->site[s].offset);
+        score_accumulate(m->student, &m->site[s], n, exec_tap(e, m->site[s].y),
+                         exec_tap(e, m->site[s].x), m->score + m->site[s].offset);
     m->state.images += n;
     return 0;
 }
@@ -128,8 +131,8 @@ int mask_stage_select(struct mask_stage *m)
         return ERR_NOMEM;
     memcpy(before, m->student->masks, bytes);
     for (int64_t i = 0; i < m->positions && m->state.images > 0; i++) {
-        m->score[i] = m->smoothing * m->score[i] +
-                      (1 - m->smoothing) * m->sum[i] / (double)m->state.images;
+        m->score[i] =
+            m->smoothing * m->score[i] + (1 - m->smoothing) * m->sum[i] / (double)m->state.images;
         m->sum[i] = 0;
     }
     if ((rc = select_masks(m)) == 0) {

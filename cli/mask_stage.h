@@ -10,7 +10,7 @@
 #include "trainer/trainer.h"
 
 struct mask_state { /* part of the training state: saved and restored as a blob */
-    int64_t images;   /* in the running epoch's sum */
+    int64_t images; /* in the running epoch's sum */
     int64_t selections;
     double nhd, turnover; /* of the last selection */
 };
@@ -20,9 +20,9 @@ struct mask_stage {
     int32_t n_site;
     struct relu_site *teacher_site;
     int64_t positions;
-    int64_t *kept;   /* [n_site] budget per layer */
-    double *sum;     /* [positions] this epoch */
-    double *score;   /* [positions] smoothed, mean per image */
+    int64_t *kept;                       /* [n_site] budget per layer */
+    double *sum;                         /* [positions] this epoch */
+    double *score;                       /* [positions] smoothed, mean per image */
     value_id *student_tap, *teacher_tap; /* [n_site] */
     double smoothing;
     struct mask_state state;

@@ -22,8 +22,9 @@ int model_set_normalize(struct graph *g, const char *text)
     char canonical[NORMALIZE_TEXT];
 
     if (strcmp(text, "auto") == 0)
-        return fail(ERR_ARG, "--normalize auto: not in this version; name a preset (cifar10, imagenet, "
-                             "none, 255 ...) or give m,m,m/s,s,s");
+        return fail(ERR_ARG,
+                    "--normalize auto: not in this version; name a preset (cifar10, imagenet, "
+                    "none, 255 ...) or give m,m,m/s,s,s");
     TRY(normalize_parse(text, &norm));
     if (norm.channels > 0 && norm.channels != channels)
         return fail(ERR_ARG, "--normalize %s: has %d channels, the model's input has %lld", text,
@@ -40,7 +41,8 @@ static int choose_normalize(const struct cli_common *c, const char *path, const 
     m->normalize_known = text != NULL;
     if (text)
         return model_set_normalize(m->g, text);
-    cli_detail(c, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are", path);
+    cli_detail(c, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
+               path);
     return 0;
 }
 
@@ -84,8 +86,9 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
 {
     char norm[NORMALIZE_TEXT];
 
-    return json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks", (int)form->banks,
-                     "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
+    return json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks",
+                     (int)form->banks, "masked", form->masked, "normalize",
+                     normalize_text(&g->norm, norm));
 }
 
 static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
@@ -98,8 +101,8 @@ static int parse_form(const char *path, const char *config, struct model_form *f
     if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
-    if (json_unpack(network, "{s:b,s:i,s:b,s:s}", "bn_inserted", &bn, "banks", &form->banks, "masked",
-                    &masked, "normalize", normalize) < 0 ||
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s}", "bn_inserted", &bn, "banks", &form->banks,
+                    "masked", &masked, "normalize", normalize) < 0 ||
         form->banks < 0 || form->banks > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;
@@ -109,8 +112,14 @@ static int parse_form(const char *path, const char *config, struct model_form *f
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-static int import_file(const struct cli_common *c, const char *path, const uint8_t *bytes, size_t len,
-                       struct model *m)
+/* A file that could be read but is not taken; other messages name the file already. */
+static bool is_refusal(int rc)
+{
+    return rc == ERR_FORMAT || rc == ERR_LIMIT || rc == ERR_UNSUPPORTED || rc == ERR_NUMERIC;
+}
+
+static int import_file(const struct cli_common *c, const char *path, const uint8_t *bytes,
+                       size_t len, struct model *m)
 {
     struct import_report report = {0};
     int rc = bytes ? onnx_import_bytes(bytes, len, -1, NULL, &report, &m->g)
@@ -119,12 +128,13 @@ static int import_file(const struct cli_common *c, const char *path, const uint8
     for (int32_t i = 0; rc == 0 && i < report.n_warning; i++)
         cli_note(c, "%s: warning: %s", path, report.warning[i]);
     for (int32_t i = 1; rc < 0 && i < report.n_problem && i < MOST_PROBLEMS_SHOWN; i++)
-        cli_note(c, "%s: also error[%s]: %s", path, report.problem[i].code, report.problem[i].message);
+        cli_note(c, "%s: also error[%s]: %s", path, report.problem[i].code,
+                 report.problem[i].message);
     if (rc < 0 && report.n_problem > MOST_PROBLEMS_SHOWN)
         cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
                  report.n_problem - MOST_PROBLEMS_SHOWN);
     import_report_release(&report);
-    return rc;
+    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
 }
 
 static int open_checkpoint(const struct cli_common *c, const char *path, const char *normalize,
@@ -145,7 +155,8 @@ static int open_checkpoint(const struct cli_common *c, const char *path, const c
         rc = fail(ERR_FORMAT, "'%s': holds no model structure", path);
         goto out;
     }
-    if ((m->file = mem_array(len, 1)) == NULL || (m->config = mem_strdup(checkpoint_config(f))) == NULL) {
+    if ((m->file = mem_array(len, 1)) == NULL ||
+        (m->config = mem_strdup(checkpoint_config(f))) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
@@ -170,7 +181,8 @@ static bool looks_like_safetensors(const char *path)
     return n > m && strcmp(path + n - m, ".safetensors") == 0;
 }
 
-int model_open(const struct cli_common *c, const char *path, const char *normalize, struct model *out)
+int model_open(const struct cli_common *c, const char *path, const char *normalize,
+               struct model *out)
 {
     struct model m = {0};
     int rc;

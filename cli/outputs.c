@@ -87,7 +87,8 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 
     if ((rc = graph_clone(g, &b)) < 0)
         return rc;
-    if ((rc = set_provenance(m, b)) < 0 || (rc = set_facts(b, bank, graph_banks(g) == 2, facts)) < 0 ||
+    if ((rc = set_provenance(m, b)) < 0 ||
+        (rc = set_facts(b, bank, graph_banks(g) == 2, facts)) < 0 ||
         (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
         goto out;
     *out = b;
@@ -102,7 +103,8 @@ int output_pi(const struct cli_common *c, const struct model *m, const struct gr
 {
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
     uint8_t salt_bytes[PLAN_SALT];
-    struct lower_options o = {.pixels = pixels, .n_pixels = n, .source_sha256 = sha256_hex(m->sha256, hex)};
+    struct lower_options o = {
+        .pixels = pixels, .n_pixels = n, .source_sha256 = sha256_hex(m->sha256, hex)};
     struct plan *p = NULL;
     struct plan_weights *w = NULL;
     int rc;
@@ -140,7 +142,8 @@ int output_calibration(const struct dataset *d, int64_t *n, float **out)
 }
 
 int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
-                     const struct output_facts *facts, const float *pixels, int64_t n, const char *dir)
+                     const struct output_facts *facts, const float *pixels, int64_t n,
+                     const char *dir)
 {
     static const char *const name[] = {"model.onnx", "model.adv.onnx"};
     const struct export_options opt = {.form = MASK_WHERE};

@@ -32,12 +32,13 @@ static void count(struct package_check *t, const float *a, const float *b, int64
 }
 
 int package_check_run(const struct cli_common *c, struct graph *g, struct pi_model *pi,
-                 const struct dataset *d, int64_t limit, struct package_check *out)
+                      const struct dataset *d, int64_t limit, struct package_check *out)
 {
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
     const int64_t size = (int64_t)d->channels * d->height * d->width;
     float *x = mem_aligned((size_t)(CHUNK * size), sizeof *x);
-    float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a), *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
+    float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a),
+          *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
     struct cli_progress p;
     struct exec *e = NULL;
     struct package_check t = {0};
@@ -53,7 +54,8 @@ int package_check_run(const struct cli_common *c, struct graph *g, struct pi_mod
             break;
         for (int64_t i = 0; i < n; i++)
             count(&t, a + i * k, b + i * k, k, d->labels[first + i]);
-        cli_progress_at(&p, (double)(first + n) / (double)total, "%lld images", (long long)(first + n));
+        cli_progress_at(&p, (double)(first + n) / (double)total, "%lld images",
+                        (long long)(first + n));
         if (cli_interrupted())
             rc = fail(ERR_INTERRUPTED, "stopped; a validation keeps no state");
     }

@@ -12,5 +12,5 @@ struct package_check {
 };
 /* First `limit` images of d. g has one batch-norm branch. ERR_INTERRUPTED on a signal. */
 int package_check_run(const struct cli_common *c, struct graph *g, struct pi_model *pi,
-                 const struct dataset *d, int64_t limit, struct package_check *out) MUST_CHECK;
+                      const struct dataset *d, int64_t limit, struct package_check *out) MUST_CHECK;
 #endif

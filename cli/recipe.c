@@ -21,9 +21,15 @@ static const char *const augment_name[] = {"none", "augmix", "corruptions"};
 static void set_schedules(struct recipe *r)
 {
     static const struct recipe_schedule table[][STAGE_COUNT] = {
-        [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP}, {150, 0.05, OPTIM_CONSTANT}, {240, 0.01, OPTIM_STEP}},
-        [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE}, {6, 0.02, OPTIM_CONSTANT}, {24, 0.05, OPTIM_COSINE}},
-        [PRESET_QUICK] = {{4, 0.05, OPTIM_COSINE}, {1, 0.02, OPTIM_CONSTANT}, {4, 0.05, OPTIM_COSINE}},
+        [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP},
+                          {150, 0.05, OPTIM_CONSTANT},
+                          {240, 0.01, OPTIM_STEP}},
+        [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE},
+                          {6, 0.02, OPTIM_CONSTANT},
+                          {24, 0.05, OPTIM_COSINE}},
+        [PRESET_QUICK] = {{4, 0.05, OPTIM_COSINE},
+                          {1, 0.02, OPTIM_CONSTANT},
+                          {4, 0.05, OPTIM_COSINE}},
         [PRESET_NONE] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
     };
 
@@ -101,13 +107,15 @@ json_t *recipe_json(const struct recipe *r)
     json_t *stages = json_object();
 
     for (int s = 0; s < STAGE_COUNT; s++)
-        json_object_set_new(stages, recipe_stage_name((enum recipe_stage)s), schedule_json(&r->stage[s]));
-    return json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:{s:f,s:f,s:i},s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:I}",
-                     "recipe", kind_name[r->kind], "preset", preset_name[r->preset], "stages", stages,
-                     "batch", (json_int_t)r->batch, "momentum", r->momentum, "weight-decay",
-                     r->weight_decay, "augment", augment_name[r->augment], "adversarial", r->adversarial,
-                     "attack", "eps", r->attack.eps, "alpha", r->attack.alpha, "steps",
-                     (int)r->attack.steps, "gamma", r->gamma, "alpha", r->alpha, "tau", r->tau, "density",
-                     r->density, "smoothing", r->smoothing, "score", score_name[r->score], "score-images",
-                     (json_int_t)r->score_images, "calib", (json_int_t)r->calib_images);
+        json_object_set_new(stages, recipe_stage_name((enum recipe_stage)s),
+                            schedule_json(&r->stage[s]));
+    return json_pack(
+        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:{s:f,s:f,s:i},s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:I}",
+        "recipe", kind_name[r->kind], "preset", preset_name[r->preset], "stages", stages, "batch",
+        (json_int_t)r->batch, "momentum", r->momentum, "weight-decay", r->weight_decay, "augment",
+        augment_name[r->augment], "adversarial", r->adversarial, "attack", "eps", r->attack.eps,
+        "alpha", r->attack.alpha, "steps", (int)r->attack.steps, "gamma", r->gamma, "alpha",
+        r->alpha, "tau", r->tau, "density", r->density, "smoothing", r->smoothing, "score",
+        score_name[r->score], "score-images", (json_int_t)r->score_images, "calib",
+        (json_int_t)r->calib_images);
 }

@@ -24,15 +24,15 @@ struct recipe {
     struct recipe_schedule stage[STAGE_COUNT];
     int64_t batch;
     double momentum, weight_decay;
-    int32_t augment;         /* enum train_augment, for the augmented domain; NONE leaves it out */
-    bool adversarial;        /* third domain, second batch-norm bank */
+    int32_t augment;          /* enum train_augment, for the augmented domain; NONE leaves it out */
+    bool adversarial;         /* third domain, second batch-norm bank */
     struct pgd_params attack; /* of training */
     double gamma, alpha, tau; /* student stages: weights of CE and KL, temperature */
-    double density;          /* proxy density of the sensitivity measure */
-    double smoothing;        /* rho: score = rho score + (1 - rho) this epoch's */
-    int32_t score;           /* enum score_kind */
-    int64_t score_images;    /* for the first mask */
-    int64_t calib_images;    /* for batch-norm re-insertion and fixed point */
+    double density;           /* proxy density of the sensitivity measure */
+    double smoothing;         /* rho: score = rho score + (1 - rho) this epoch's */
+    int32_t score;            /* enum score_kind */
+    int64_t score_images;     /* for the first mask */
+    int64_t calib_images;     /* for batch-norm re-insertion and fixed point */
     int64_t val_attack_images;
 };
 const char *recipe_stage_name(enum recipe_stage s);

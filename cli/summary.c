@@ -29,7 +29,9 @@ static int on_progress(void *ctx, int64_t done, int64_t all)
 {
     cli_progress_at(ctx, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld", (long long)done,
                     (long long)all);
-    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped in an evaluation; --resume repeats it") : 0;
+    return cli_interrupted()
+               ? fail(ERR_INTERRUPTED, "stopped in an evaluation; --resume repeats it")
+               : 0;
 }
 
 /* Runs e and moves what it measured beside the clean accuracy into out. */
@@ -45,7 +47,8 @@ static int add_part(const struct summary_job *j, struct graph *g, const struct e
             out->branch[b].n_attack = part->branch[b].n_attack;
             continue;
         }
-        memcpy(out->branch[b].corruption, part->branch[b].corruption, sizeof out->branch[b].corruption);
+        memcpy(out->branch[b].corruption, part->branch[b].corruption,
+               sizeof out->branch[b].corruption);
         out->branch[b].n_corruption = part->branch[b].n_corruption;
         out->branch[b].corruption_mean = part->branch[b].corruption_mean;
     }
@@ -94,7 +97,8 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     int rc;
 
     if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, 0)) < 0 ||
-        (rc = mask_simplify(branch)) < 0 || (rc = output_calibration(j->calib, &o.n_pixels, &x)) < 0)
+        (rc = mask_simplify(branch)) < 0 ||
+        (rc = output_calibration(j->calib, &o.n_pixels, &x)) < 0)
         goto out;
     o.pixels = x;
     if ((rc = lower(branch, &o, &plan, &w)) < 0)
@@ -158,7 +162,8 @@ json_t *summary_json(const struct summary *s)
     json_object_del(o, "model");
     json_object_set_new(o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)
-        json_object_set_new(o, "agreement", cli_json_real(100 * (double)s->agree / (double)s->n_fixed));
+        json_object_set_new(o, "agreement",
+                            cli_json_real(100 * (double)s->agree / (double)s->n_fixed));
     if (s->online_s >= 0)
         json_object_set_new(o, "pi_online_seconds", cli_json_real(s->online_s));
     return o;
@@ -239,13 +244,14 @@ void summary_print(FILE *out, const struct summary column[SUMMARY_COLUMNS])
         print_branch(out, column, 1);
     print_row(out, "fixed point: equal labels %", fixed);
     print_row(out, "private inference, online s (estimate)", online);
-    fprintf(out,
-            "Test images: clean %lld; PGD-20 %lld (L-inf, eps 8/255, step 2/255, random start, one "
-            "restart, loss CE, through the row's branch);\n"
-            "corrupted %lld x (" CORRUPTIONS "), severity %d, re-implementation. +-: half of the 95 %% "
-            "Wilson interval.\n"
-            "Deployed: clean branch. Estimate: garbled ReLUs (gc), LAN 3 Gbit/s, 0.3 ms; trust model: "
-            "semi-honest client and server.\n",
-            (long long)r->clean.n, (long long)(r->n_attack > 0 ? r->attack[0].score.n : 0),
-            (long long)(r->n_corruption > 0 ? r->corruption[0].score[SEVERITY - 1].n : 0), SEVERITY);
+    fprintf(
+        out,
+        "Test images: clean %lld; PGD-20 %lld (L-inf, eps 8/255, step 2/255, random start, one "
+        "restart, loss CE, through the row's branch);\n"
+        "corrupted %lld x (" CORRUPTIONS "), severity %d, re-implementation. +-: half of the 95 %% "
+        "Wilson interval.\n"
+        "Deployed: clean branch. Estimate: garbled ReLUs (gc), LAN 3 Gbit/s, 0.3 ms; trust model: "
+        "semi-honest client and server.\n",
+        (long long)r->clean.n, (long long)(r->n_attack > 0 ? r->attack[0].score.n : 0),
+        (long long)(r->n_corruption > 0 ? r->corruption[0].score[SEVERITY - 1].n : 0), SEVERITY);
 }

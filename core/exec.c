@@ -25,8 +25,8 @@
 #define PARTIAL_FLOATS (16 << 20)
 
 struct worker {
-    float *memory;               /* plan.floats * cap */
-    float *scratch;              /* scratch_floats */
+    float *memory;                /* plan.floats * cap */
+    float *scratch;               /* scratch_floats */
     struct exec_profile *profile; /* per node */
 };
 
@@ -35,9 +35,9 @@ struct exec {
     enum exec_mode mode;
     int64_t batch, block; /* most images a call; images a block holds (evaluation modes) */
     struct exec_plan plan;
-    bool *tap;            /* per value */
-    float **tap_memory;   /* per value, INFER mode: [batch * elems] */
-    float **prepared;     /* per node */
+    bool *tap;          /* per value */
+    float **tap_memory; /* per value, INFER mode: [batch * elems] */
+    float **prepared;   /* per node */
     uint64_t prepared_version;
     int prepared_bank;
     int n_worker;
@@ -46,12 +46,12 @@ struct exec {
     size_t bytes;
     struct exec_profile *profile;
     /* training */
-    bool *trainable;    /* per value: parameters lie upstream, so its gradient is wanted */
-    float **stats;      /* per node */
+    bool *trainable; /* per value: parameters lie upstream, so its gradient is wanted */
+    float **stats;   /* per node */
     double *stat_partial;
-    float *partial;     /* parameter gradients of the blocks of one node */
-    float *param_sum;   /* and their sum */
-    int64_t n_train;    /* images of the last forward pass */
+    float *partial;   /* parameter gradients of the blocks of one node */
+    float *param_sum; /* and their sum */
+    int64_t n_train;  /* images of the last forward pass */
     int bank_train;
 };
 
@@ -85,7 +85,8 @@ static int64_t node_params(const struct graph *g, const struct node *n)
     int64_t total = 0;
 
     for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] != NO_VALUE && (op_in(g, n, i)->kind == VALUE_PARAM || op_in(g, n, i)->kind == VALUE_MASK))
+        if (n->in[i] != NO_VALUE &&
+            (op_in(g, n, i)->kind == VALUE_PARAM || op_in(g, n, i)->kind == VALUE_MASK))
             total += shape_elems(&op_in(g, n, i)->shape);
     return total;
 }
@@ -103,7 +104,8 @@ static int check_gradients(const struct exec *e)
         const struct node *x = &e->g->node[n];
 
         if (e->plan.live[n] && x->op->grad_input == NULL)
-            return fail(ERR_UNSUPPORTED, "node '%s' (%s): has no gradient, so it cannot be trained or attacked",
+            return fail(ERR_UNSUPPORTED,
+                        "node '%s' (%s): has no gradient, so it cannot be trained or attacked",
                         x->name, x->op->type);
     }
     return 0;
@@ -141,7 +143,8 @@ static int new_prepared(struct exec *e)
 
 static int new_workers(struct exec *e)
 {
-    const size_t memory = (size_t)e->plan.floats * (size_t)(e->mode == EXEC_TRAIN ? e->batch : e->block);
+    const size_t memory =
+        (size_t)e->plan.floats * (size_t)(e->mode == EXEC_TRAIN ? e->batch : e->block);
     const int64_t images = e->mode == EXEC_TRAIN ? (e->batch + 3) / 4 : e->block;
 
     for (int32_t n = 0; n < e->g->n_node; n++) {
@@ -402,7 +405,8 @@ static struct op_call make_call(const struct exec *e, const struct window *w, in
         value_id v = x->in[i];
 
         if (v != NO_VALUE)
-            c.in[i] = value_is_activation(&e->g->value[v]) ? activation(e, w, v) : e->g->value[v].data;
+            c.in[i] =
+                value_is_activation(&e->g->value[v]) ? activation(e, w, v) : e->g->value[v].data;
     }
     c.out = activation(e, w, x->out[0]);
     return c;
@@ -503,7 +507,8 @@ static void eval_block(struct exec *e, const struct eval_call *call, int64_t fir
     block_forward(e, worker, &w);
     const float *logits = activation(e, &w, g->output);
     if (call->logits)
-        memcpy(call->logits + first * per_logit, logits, (size_t)(w.n * per_logit) * sizeof *logits);
+        memcpy(call->logits + first * per_logit, logits,
+               (size_t)(w.n * per_logit) * sizeof *logits);
     if (call->loss == NULL)
         return;
     call->loss(call->ctx, first, w.n, logits, gradient(e, &w, g->output));

@@ -109,8 +109,8 @@ static void gradient_lifetimes(const struct graph *g, const bool *live, const bo
 }
 
 /* Lets elementwise nodes write over their first input. root[v]: the value whose item v shares. */
-static void merge_in_place(const struct graph *g, const bool *live, const bool *tap, struct item *act,
-                           value_id *root)
+static void merge_in_place(const struct graph *g, const bool *live, const bool *tap,
+                           struct item *act, value_id *root)
 {
     for (value_id v = 0; v < g->n_value; v++)
         root[v] = v;
@@ -135,7 +135,8 @@ struct by_size {
 
 static int larger_first(const void *a, const void *b)
 {
-    const struct item *x = ((const struct by_size *)a)->item, *y = ((const struct by_size *)b)->item;
+    const struct item *x = ((const struct by_size *)a)->item,
+                      *y = ((const struct by_size *)b)->item;
 
     if (x->size != y->size)
         return x->size < y->size ? 1 : -1;

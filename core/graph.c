@@ -140,7 +140,8 @@ int graph_add_value(struct graph *g, const char *name, enum value_kind kind,
     TRY(shape_count(shape, &count));
     TRY(table_reserve((void **)&g->value, g->n_value, &g->cap_value, sizeof *g->value));
     TRY(block_reserve(g, kind, count));
-    if (kind == VALUE_CONST && (v.data = arena_array(g->arena, (size_t)count, sizeof(float))) == NULL)
+    if (kind == VALUE_CONST &&
+        (v.data = arena_array(g->arena, (size_t)count, sizeof(float))) == NULL)
         return ERR_NOMEM;
     TRY(unique_name(g, &g->value_names, name, &v.name));
     if (block_of(g, kind, &b)) {
@@ -397,7 +398,8 @@ int graph_infer(struct graph *g)
 static int verify_value(const struct graph *g, value_id v)
 {
     const struct value *x = &g->value[v];
-    const bool in_block = x->kind == VALUE_PARAM || x->kind == VALUE_BUFFER || x->kind == VALUE_MASK;
+    const bool in_block =
+        x->kind == VALUE_PARAM || x->kind == VALUE_BUFFER || x->kind == VALUE_MASK;
     const int64_t n = x->kind == VALUE_PARAM    ? g->n_params
                       : x->kind == VALUE_BUFFER ? g->n_buffers
                                                 : g->n_masks;
@@ -408,7 +410,8 @@ static int verify_value(const struct graph *g, value_id v)
     TRY(shape_count(&x->shape, &count));
     if (value_is_activation(x)) {
         if (!shape_has_batch(&x->shape))
-            return fail(ERR_FORMAT, "value '%s': an activation must have the batch as dim 0", x->name);
+            return fail(ERR_FORMAT, "value '%s': an activation must have the batch as dim 0",
+                        x->name);
         return 0;
     }
     if (x->data == NULL || x->producer >= 0 || shape_has_batch(&x->shape))
@@ -432,8 +435,10 @@ static int verify_node(const struct graph *g, int32_t i)
         if (v == NO_VALUE)
             continue;
         if (v < 0 || v >= g->n_value)
-            return fail(ERR_FORMAT, "node '%s': input %d is value %d of %d", n->name, k, v, g->n_value);
-        if (g->value[v].producer >= i || (g->value[v].kind == VALUE_TEMP && g->value[v].producer < 0))
+            return fail(ERR_FORMAT, "node '%s': input %d is value %d of %d", n->name, k, v,
+                        g->n_value);
+        if (g->value[v].producer >= i ||
+            (g->value[v].kind == VALUE_TEMP && g->value[v].producer < 0))
             return fail(ERR_FORMAT, "node '%s': input '%s' is not computed before it", n->name,
                         g->value[v].name);
     }
@@ -443,8 +448,9 @@ static int verify_node(const struct graph *g, int32_t i)
     if (!shape_equal(&s, &g->value[n->out[0]].shape)) {
         char want[SHAPE_TEXT], have[SHAPE_TEXT];
 
-        return fail(ERR_FORMAT, "node '%s' (%s): output shape %s, should be %s", n->name, n->op->type,
-                    shape_text(&g->value[n->out[0]].shape, have), shape_text(&s, want));
+        return fail(ERR_FORMAT, "node '%s' (%s): output shape %s, should be %s", n->name,
+                    n->op->type, shape_text(&g->value[n->out[0]].shape, have),
+                    shape_text(&s, want));
     }
     return 0;
 }

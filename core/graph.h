@@ -34,7 +34,7 @@ typedef int32_t value_id; /* index into g->value */
 enum value_kind { VALUE_INPUT, VALUE_PARAM, VALUE_BUFFER, VALUE_MASK, VALUE_CONST, VALUE_TEMP };
 
 struct value {
-    const char *name;  /* unique, never NULL, owned by the graph */
+    const char *name;   /* unique, never NULL, owned by the graph */
     struct shape shape; /* activations: dim 0 is SHAPE_BATCH */
     enum value_kind kind;
     float *data;      /* PARAM, BUFFER, MASK: slice of the block; CONST: arena; else NULL */
@@ -55,7 +55,8 @@ struct batchnorm_params {
     float eps, momentum; /* ONNX momentum: running = momentum * running + (1 - momentum) * batch */
 };
 struct masked_relu_params {
-    int64_t soft; /* 1: mask in [0,1], y = m relu(x) + (1-m) x; 0: mask is 0/1, y = m ? relu(x) : x */
+    int64_t
+        soft; /* 1: mask in [0,1], y = m relu(x) + (1-m) x; 0: mask is 0/1, y = m ? relu(x) : x */
 };
 struct pad_params {
     int64_t begin[4], end[4]; /* for [N,C,H,W]; the N entries are 0 */
@@ -108,8 +109,8 @@ struct graph { /* graph_verify() checks every invariant above */
     int32_t n_value, cap_value;
     struct node *node;
     int32_t n_node, cap_node;
-    value_id input, output;    /* one image input [N,C,H,W], one output [N,K] */
-    const char *batch_name;    /* dim_param of the batch in the file, "N" if it had none */
+    value_id input, output;          /* one image input [N,C,H,W], one output [N,K] */
+    const char *batch_name;          /* dim_param of the batch in the file, "N" if it had none */
     float *params, *buffers, *masks; /* 64-byte aligned */
     int64_t n_params, n_buffers, n_masks;
     int64_t cap_params, cap_buffers, cap_masks;
@@ -117,9 +118,9 @@ struct graph { /* graph_verify() checks every invariant above */
     struct input_norm norm;
     struct graph_meta *meta;
     int32_t n_meta, cap_meta;
-    int64_t ir_version, opset;            /* of the file that was read; 0 if made here */
+    int64_t ir_version, opset; /* of the file that was read; 0 if made here */
     const char *producer;
-    struct shape file_input, file_output; /* as in the file: a fixed batch shows here */
+    struct shape file_input, file_output;   /* as in the file: a fixed batch shows here */
     struct nameset value_names, node_names; /* names that are taken */
 };
 

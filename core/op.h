@@ -20,41 +20,41 @@
 
 enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_INTS, ATTR_INTS_PAIRED };
 struct attr {
-    const char *name;    /* ONNX attribute name; NULL ends the table */
+    const char *name; /* ONNX attribute name; NULL ends the table */
     enum attr_kind kind;
-    size_t offset;       /* of the int64_t / float / int64_t[] in union op_params */
-    int32_t count;       /* ATTR_INTS: how many, e.g. 2 for strides, 4 for pads */
+    size_t offset; /* of the int64_t / float / int64_t[] in union op_params */
+    int32_t count; /* ATTR_INTS: how many, e.g. 2 for strides, 4 for pads */
     bool required;
-    double dflt;         /* value, or every element, if absent */
-    double lo, hi;       /* allowed range, inclusive */
+    double dflt;   /* value, or every element, if absent */
+    double lo, hi; /* allowed range, inclusive */
 };
 
 enum op_flags {
-    OP_LINEAR = 1,       /* linear in its activations: free in private inference */
-    OP_ELEMENTWISE = 2,  /* out may share the memory of in[0] */
-    OP_KEEP_X = 4,       /* grad_input or grad_params reads in[0] (and in[1] if it is an activation) */
-    OP_KEEP_Y = 8,       /* ... reads out[0] */
-    OP_KEEP_X_TRAIN = 16,/* reads in[0], but only in training mode or for parameter gradients */
-    OP_BATCH_STATS = 32, /* in training mode the stats hooks run first */
-    OP_RELU = 64,        /* a (masked) ReLU: what the linearizer looks for */
+    OP_LINEAR = 1,      /* linear in its activations: free in private inference */
+    OP_ELEMENTWISE = 2, /* out may share the memory of in[0] */
+    OP_KEEP_X = 4, /* grad_input or grad_params reads in[0] (and in[1] if it is an activation) */
+    OP_KEEP_Y = 8, /* ... reads out[0] */
+    OP_KEEP_X_TRAIN = 16, /* reads in[0], but only in training mode or for parameter gradients */
+    OP_BATCH_STATS = 32,  /* in training mode the stats hooks run first */
+    OP_RELU = 64,         /* a (masked) ReLU: what the linearizer looks for */
 };
 
 /* One call over images [0, n) of a block. Pointers point at the block's first image. */
 struct op_call {
     const struct graph *g;
     const struct node *node;
-    int64_t n;     /* images in this block */
-    int32_t bank;  /* batch-norm bank, already clamped to what the node has */
-    bool training; /* batch statistics; otherwise evaluation mode */
+    int64_t n;                    /* images in this block */
+    int32_t bank;                 /* batch-norm bank, already clamped to what the node has */
+    bool training;                /* batch statistics; otherwise evaluation mode */
     const float *in[NODE_MAX_IN]; /* activations and params; NULL where absent */
     float *out;                   /* forward: written. Backward: readable only with OP_KEEP_Y */
     const float *dout;            /* backward: gradient of out */
     float *din[NODE_MAX_IN];      /* backward: NULL = not wanted. Activations: write, or add where
                                      add[i]. Params: always add, executor zeroed them */
     bool add[NODE_MAX_IN];
-    const float *prepared;        /* result of prepare, or NULL */
-    const float *stats;           /* OP_BATCH_STATS, training: result of stats_done */
-    float *scratch;               /* scratch_size floats, private to this call */
+    const float *prepared; /* result of prepare, or NULL */
+    const float *stats;    /* OP_BATCH_STATS, training: result of stats_done */
+    float *scratch;        /* scratch_size floats, private to this call */
 };
 
 struct op {

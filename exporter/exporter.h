@@ -9,11 +9,12 @@
 enum mask_form { MASK_WHERE, MASK_PRELU, MASK_GATHER, MASK_CHANNEL };
 struct export_options {
     enum mask_form form;
-    int64_t opset;        /* 0: 17 */
-    bool fold_bn;         /* fold BN that came with the file too (inserted BN is always folded) */
+    int64_t opset; /* 0: 17 */
+    bool fold_bn;  /* fold BN that came with the file too (inserted BN is always folded) */
 };
 /* Writes atomically; deterministic bytes. g must have one BN bank (pass_select_bank). */
-int onnx_export(const struct graph *g, const struct export_options *opt, const char *path) MUST_CHECK;
+int onnx_export(const struct graph *g, const struct export_options *opt,
+                const char *path) MUST_CHECK;
 /* The same into memory (mem_free). */
 int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
                       size_t *len) MUST_CHECK;

@@ -203,7 +203,8 @@ static void largest_remainders(int32_t n, const int64_t *total, double *fraction
     }
 }
 
-int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t budget, int64_t *kept)
+int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t budget,
+                    int64_t *kept)
 {
     int64_t sum = 0, given = 0;
     bool *capped = NULL;
@@ -244,13 +245,16 @@ int budget_parse(const char *text, int64_t total, int64_t *out)
     v = strtod(text, &end);
     const bool percent = *end == '%';
     if (end == text || errno || end[percent] != '\0' || !(v >= 0))
-        return fail(ERR_ARG, "--relus '%s': give a count such as 18841 or a share such as 10%%", text);
+        return fail(ERR_ARG, "--relus '%s': give a count such as 18841 or a share such as 10%%",
+                    text);
     if (percent)
         v = v * (double)total / 100;
     else if (v != floor(v))
-        return fail(ERR_ARG, "--relus '%s': a count is a whole number; for a share write %s%%", text, text);
+        return fail(ERR_ARG, "--relus '%s': a count is a whole number; for a share write %s%%",
+                    text, text);
     if (v > (double)total)
-        return fail(ERR_ARG, "--relus '%s': the network has only %lld ReLUs", text, (long long)total);
+        return fail(ERR_ARG, "--relus '%s': the network has only %lld ReLUs", text,
+                    (long long)total);
     *out = (int64_t)floor(v + 1e-9);
     return 0;
 }

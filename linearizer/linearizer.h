@@ -10,12 +10,12 @@
 #include "core/exec.h"
 
 struct relu_site {
-    int32_t node;       /* index of the Relu or MaskedRelu */
-    value_id x, y;      /* its input and output */
-    value_id mask;      /* NO_VALUE for a plain Relu */
-    int64_t total;      /* positions */
-    int64_t kept;       /* mask > 0.5; all for a plain Relu */
-    int64_t offset;     /* of this site's positions among all positions */
+    int32_t node;   /* index of the Relu or MaskedRelu */
+    value_id x, y;  /* its input and output */
+    value_id mask;  /* NO_VALUE for a plain Relu */
+    int64_t total;  /* positions */
+    int64_t kept;   /* mask > 0.5; all for a plain Relu */
+    int64_t offset; /* of this site's positions among all positions */
 };
 /* Sites in node order. The array is owned by the caller (mem_free). */
 int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n) MUST_CHECK;
@@ -40,7 +40,8 @@ int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 
 /* Hard mask of a site := exactly k positions with the largest score (ties: lower index).
  * score [C,H,W] in ONNX order. */
-int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k) MUST_CHECK;
+int mask_select(struct graph *g, const struct relu_site *site, const double *score,
+                int64_t k) MUST_CHECK;
 
 enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF };
 /* Adds sum over images of |teacher post-activation - student pre- (DIFF0) or post-activation

@@ -91,9 +91,10 @@ static void print_profile(const struct bench *b)
         const struct node *x = &b->g->node[n];
         char shape[SHAPE_TEXT];
 
-        fprintf(stderr, "%-28s %-20s %-18s fwd %7.2f ms  dx %7.2f  dw %7.2f\n", x->name, x->op->type,
-                shape_text(&b->g->value[x->out[0]].shape, shape), 1e3 * p[n].forward_s / (RUNS + 1),
-                1e3 * p[n].grad_input_s / (RUNS + 1), 1e3 * p[n].grad_params_s / (RUNS + 1));
+        fprintf(stderr, "%-28s %-20s %-18s fwd %7.2f ms  dx %7.2f  dw %7.2f\n", x->name,
+                x->op->type, shape_text(&b->g->value[x->out[0]].shape, shape),
+                1e3 * p[n].forward_s / (RUNS + 1), 1e3 * p[n].grad_input_s / (RUNS + 1),
+                1e3 * p[n].grad_params_s / (RUNS + 1));
     }
 }
 
@@ -115,7 +116,8 @@ static int run(const char *model, const char *work, int64_t batch, bool profile)
     if (rc == 0) {
         qsort(seconds, RUNS, sizeof *seconds, by_value);
         getrusage(RUSAGE_SELF, &use);
-        printf("{\"engine\":\"linnet\",\"version\":\"%s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\","
+        printf("{\"engine\":\"linnet\",\"version\":\"%s\",\"layout\":\"nhwc\",\"model\":\"%s\","
+               "\"work\":\"%s\","
                "\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%.0f}\n",
                cpu_path_name(cpu_best_path()), model, work, (long long)batch, cpu_threads(),
                (double)batch / seconds[RUNS / 2], (double)use.ru_maxrss / 1024);

@@ -2,6 +2,7 @@
 # Runs test programs and prints what each says at its end; the whole output of one that fails.
 # Usage: tests/run.sh BUILD [PROGRAM...]      (default: every tests/test_*.c)
 set -u
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" # waiting threads that spin cost much on a busy machine
 build=$1
 shift
 [ $# -gt 0 ] || set -- $(ls tests/test_*.c | sed 's|tests/\(.*\)\.c|\1|')

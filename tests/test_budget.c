@@ -55,8 +55,9 @@ static void test_allocate_resnet18(void **state)
 
 static void test_allocate_wrn(void **state)
 {
-    static const int64_t want[] = {617,   2617,  5981,  7346,  8131,  9028,  9869,  10654, 13327, 14579,
-                                   15607, 16093, 16673, 16822, 18131, 18636, 18505, 18692, 18692};
+    static const int64_t want[] = {617,   2617,  5981,  7346,  8131,  9028,  9869,
+                                   10654, 13327, 14579, 15607, 16093, 16673, 16822,
+                                   18131, 18636, 18505, 18692, 18692};
     int64_t total[19] = {16384};
 
     (void)state;
