@@ -23,26 +23,28 @@ for at in 0 1 2 3 9 40 200 500 900 1300 $((n / 3)) $((n / 2)) $((n - 300)) $((n 
 done
 say "models: 7 truncated ones refused; 16 with a bit flipped, $flips of them refused"
 
-# Messages within messages: graphs in attributes in nodes, and types in types. Each level is a list
-# of tags with the length of what follows; the innermost is a name.
-bomb() { # LEVELS TAG...
-    LC_ALL=C awk -v levels="$1" -v tags="$2" '
+# Messages within messages: graphs in attributes in nodes, and types in types. A level is a list of
+# tags, each followed by the length of what is inside; the innermost message is a name.
+bomb() { # LEVELS TAGS PREFIX: tags of one level and of the messages around all, from outside
+    LC_ALL=C awk -v levels="$1" -v tags="$2" -v prefix="$3" '
         function varint(v,    s) {
             for (s = ""; v > 127; v = int(v / 128)) s = s sprintf("\\%03o", v % 128 + 128)
             return s sprintf("\\%03o", v) }
+        function wrap(list,    n, t, tag) {
+            for (t = n = split(list, tag, " "); t >= 1; t--) {
+                text[++k] = sprintf("\\%03o", tag[t]) varint(len)
+                len += length(text[k]) / 4 } }
         BEGIN {
-            n = split(tags, tag, " "); len = 3; text[0] = "\\012\\001x"
-            for (i = 1; i <= levels; i++)
-                for (t = n; t >= 1; t--) {
-                    text[++k] = sprintf("\\%03o", tag[t]) varint(len)
-                    len += length(text[k]) / 4 }
-            text[++k] = "\\072" varint(len)
+            text[0] = "\\012\\001x"
+            len = 3
+            while (levels-- > 0) wrap(tags)
+            wrap(prefix)
             printf "\\010\\010"
             for (; k >= 0; k--) printf "%s", text[k] }' >escapes
     printf "$(cat escapes)"
 }
-bomb 2600 "10 42 50" >graphs.onnx    # node 1, attribute 5, g 6
-bomb 7000 "34" >types.onnx           # fields of type 4 within each other
+bomb 2600 "10 42 50" 58 >graphs.onnx      # graph 7: node 1, attribute 5, g 6
+bomb 4700 "34 10" "58 90 18" >types.onnx  # graph 7, input 11, type 2: sequence 4, elem 1
 for file in graphs types; do
     n=$(size_of $file.onnx)
     [ "$n" -gt 25000 ] || die "$file.onnx has only $n bytes"
@@ -61,9 +63,9 @@ expect_error 1 'missing.onnx' "$linnet" inspect missing.onnx
 expect_error 1 'folder|directory' "$linnet" inspect .
 
 # ---- checkpoints -------------------------------------------------------------------------------
-expect_exit 0 "$linnet" linearize "$good" --data synth:100 --preset none --relus 50% -o out -q \
+expect_exit 0 "$linnet" linearize "$good" --data synth:100 --preset none --relus 50% -o small -q \
     --eval-attack-images 10 --eval-corrupt-images 10
-check=out/checkpoint.safetensors
+check=small/checkpoint.safetensors
 n=$(size_of $check)
 for size in 0 7 8 100 2000 $((n / 2)) $((n - 1)); do
     head -c "$size" $check >cut.safetensors
@@ -80,40 +82,40 @@ say "checkpoints: 7 truncated ones refused; 13 with a bit flipped, $flips of the
 expect_error 2 'starts from an ONNX model' "$linnet" linearize $check --data synth:50 --relus 5% -o no -q
 
 # ---- descriptions and weights --------------------------------------------------------------------
-pi_eval() { "$LINNET_PI" eval "$1" --weights "$2" --input x.npy --output z.npy; }
+pi_eval() { "$LINNET_PI" eval "$1" --weights "$2" --input x.npy --output pi.npy; }
 pi_refuses() { # PI WEIGHTS
     expect_exit 3 pi_eval "$1" "$2"
     head -n 1 err | grep -q '^linnet-pi: eval: ' || die "the first line does not begin with 'linnet-pi: eval: '"
-    [ ! -e z.npy ] || die "a refused package gave logits"
+    [ ! -e pi.npy ] || die "a refused package gave logits"
 }
-n=$(size_of out/model.pi)
+n=$(size_of small/model.pi)
 for share in 0 1 30 60 99; do
-    head -c $((n * share / 100)) out/model.pi >cut.pi
-    pi_refuses cut.pi out/model.pi.weights
+    head -c $((n * share / 100)) small/model.pi >cut.pi
+    pi_refuses cut.pi small/model.pi.weights
     expect_error 3 'cut.pi' "$LINNET_PI" info cut.pi
 done
 flips=0
 for at in 0 1 2 10 50 100 200 400 800 1600 $((n / 2)) $((n - 100)) $((n - 2)); do
-    cp out/model.pi flipped.pi
+    cp small/model.pi flipped.pi
     flip flipped.pi "$at"
-    expect_exit "0 3" pi_eval flipped.pi out/model.pi.weights
+    expect_exit "0 3" pi_eval flipped.pi small/model.pi.weights
     [ "$expect_status" -eq 0 ] || flips=$((flips + 1))
 done
-rm -f z.npy
-n=$(size_of out/model.pi.weights)
+rm -f pi.npy
+n=$(size_of small/model.pi.weights)
 for at in 0 4 8 40 100 1000 $((n / 2)) $((n - 1)); do
-    cp out/model.pi.weights flipped.weights
+    cp small/model.pi.weights flipped.weights
     flip flipped.weights "$at"
-    pi_refuses out/model.pi flipped.weights
+    pi_refuses small/model.pi flipped.weights
 done
 for size in 0 10 1000 $((n - 1)); do
-    head -c "$size" out/model.pi.weights >cut.weights
-    pi_refuses out/model.pi cut.weights
+    head -c "$size" small/model.pi.weights >cut.weights
+    pi_refuses small/model.pi cut.weights
 done
-cat out/model.pi.weights out/model.pi >long.weights
-pi_refuses out/model.pi long.weights
-expect_exit 1 pi_eval missing.pi out/model.pi.weights
-expect_exit 1 pi_eval out/model.pi missing.weights
+cat small/model.pi.weights small/model.pi >long.weights
+pi_refuses small/model.pi long.weights
+expect_exit 1 pi_eval missing.pi small/model.pi.weights
+expect_exit 1 pi_eval small/model.pi missing.weights
 say "packages: 5 truncated descriptions and 13 damaged weight files refused;" \
     "13 descriptions with a bit flipped, $flips of them refused"
 
@@ -139,7 +141,7 @@ expect_exit "1 4" "$linnet" eval "$good" --data no-such-folder -q
 cp y.npy bad.npy
 poke bad.npy $(($(size_of bad.npy) - 8)) '\310'
 expect_error 4 'label' "$linnet" eval "$good" --data npy:x.npy,bad.npy -q
-expect_error 4 'bad.npy.*label 200' "$LINNET_PI" eval out/model.pi --weights out/model.pi.weights --input x.npy --labels bad.npy
+expect_error 4 'bad.npy.*label 200' "$LINNET_PI" eval small/model.pi --weights small/model.pi.weights --input x.npy --labels bad.npy
 head -c 5000 x.npy >short.npy
 expect_error 4 'short.npy' "$linnet" eval "$good" --data npy:short.npy,y.npy -q
 expect_error 4 'short.npy' "$linnet" run "$good" --input short.npy --output z.npy -q
@@ -152,8 +154,8 @@ expect_error 4 'class' "$linnet" eval seven.onnx --data synth:50 -q
 expect_error 4 'class' "$linnet" train seven.onnx --data synth:50 -o t.onnx -q
 expect_error 4 'class' "$linnet" linearize seven.onnx --data synth:50 --relus 5% -o no -q
 expect_error 4 'class' "$linnet" export seven.onnx --pi no --data synth:50 -o t.onnx -q
-expect_exit 0 "$linnet" init resnet8 --size 16x16 -o small.onnx -q
-expect_error 4 '16' "$linnet" eval small.onnx --data synth:50 -q
+expect_exit 0 "$linnet" init resnet8 --size 16x16 -o little.onnx -q
+expect_error 4 '16' "$linnet" eval little.onnx --data synth:50 -q
 expect_error 2 'relus|budget|ReLU' "$linnet" linearize "$good" --data synth:50 --relus 101% -o no -q
 if have_shared; then
     expect_error 4 'class' "$linnet" eval "$good" --data "cifar100:$(shared data/cifar100)" -q
