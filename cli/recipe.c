@@ -1,7 +1,7 @@
 /*
  * Presets. `paper` is the published schedule (method.md sections 6 to 8). `short` and `quick` are
  * ours: pretrained weights need few epochs, so the rates fall along a cosine, the training attack takes
- * 3 larger steps instead of 7, and the mask stage is as long as the mask needs to settle.
+ * 3 or 2 larger steps instead of 7, and the mask stage is as long as the mask needs to settle.
  */
 #include "cli/recipe.h"
 
@@ -27,9 +27,9 @@ static void set_schedules(struct recipe *r)
         [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE},
                           {6, 0.02, OPTIM_CONSTANT},
                           {24, 0.05, OPTIM_COSINE}},
-        [PRESET_QUICK] = {{4, 0.05, OPTIM_COSINE},
-                          {1, 0.02, OPTIM_CONSTANT},
-                          {4, 0.05, OPTIM_COSINE}},
+        [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE},
+                          {1, 0.05, OPTIM_CONSTANT},
+                          {5, 0.05, OPTIM_COSINE}},
         [PRESET_NONE] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
     };
 
@@ -59,8 +59,8 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
 
     set_schedules(&r);
     if (preset != PRESET_PAPER) {
-        r.attack.steps = 3;
-        r.attack.alpha = 4.0 / 255;
+        r.attack.steps = preset == PRESET_SHORT ? 3 : 2;
+        r.attack.alpha = (preset == PRESET_SHORT ? 4.0 : 5.0) / 255;
     }
     if (preset == PRESET_NONE)
         return r;
@@ -68,8 +68,6 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         r.adversarial = true;
         r.augment = TRAIN_AUGMENT_AUGMIX;
     }
-    if (kind == RECIPE_SENET) /* method.md 12.1 */
-        r.gamma = 0.5;
     return r;
 }
 
