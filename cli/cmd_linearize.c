@@ -447,8 +447,9 @@ static int write_report(struct job *j)
     free(config);
     if (root == NULL)
         return fail(ERR_NOMEM, "no memory for the report");
+    const char *const model[SUMMARY_COLUMNS] = {j->c->arg[0], "teacher.safetensors", "model.onnx"};
     for (int i = 0; i < SUMMARY_COLUMNS; i++)
-        json_object_set_new(root, summary_name(i), summary_json(&j->column[i]));
+        json_object_set_new(root, summary_name(i), summary_json(model[i], &j->column[i]));
     if ((rc = output_path(j->o->out, "report.json", path, sizeof path)) == 0) {
         to_file.json = path;
         rc = cli_json_write(&to_file, json_incref(root));

@@ -155,11 +155,10 @@ int summary_measure(const struct summary_job *j, enum summary_column which, stru
 
 /* ---- output -------------------------------------------------------------------------------- */
 
-json_t *summary_json(const struct summary *s)
+json_t *summary_json(const char *model, const struct summary *s)
 {
-    json_t *o = eval_report_json("", "test", 0, &s->eval);
+    json_t *o = eval_report_json(model, "test", 0, &s->eval);
 
-    json_object_del(o, "model");
     json_object_set_new(o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)
         json_object_set_new(o, "agreement",

@@ -27,6 +27,6 @@ int summary_measure(const struct summary_job *j, enum summary_column which, stru
                     struct summary *out) MUST_CHECK;
 const char *summary_name(int column); /* "given", "teacher", "result" */
 /* linnet.eval/1 with the keys relus, agreement, pi_online_seconds added. New reference. */
-json_t *summary_json(const struct summary *s);
+json_t *summary_json(const char *model, const struct summary *s);
 void summary_print(FILE *out, const struct summary column[SUMMARY_COLUMNS]);
 #endif
