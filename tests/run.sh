@@ -12,10 +12,11 @@ failed=""
 start=$(date +%s)
 for t in "$@"; do
     if "$build/tests/$t" >"$log" 2>&1; then
-        printf '%-24s %s\n' "$t" "$(grep -E '^\[  PASSED  \]|^\[==========\].*run|[Ss]kipped' "$log" | tr '\n' ' ')"
+        echo "$t"
+        grep -E '^\[  PASSED  \]|^\[==========\].*run|[Ss]kipped' "$log"
     else
         failed="$failed $t"
-        printf '%-24s FAILED\n' "$t"
+        echo "$t FAILED"
         tail -n 60 "$log"
     fi
 done
