@@ -34,7 +34,8 @@ struct options {
     int32_t recipe, preset, score, augment; /* augment, score: -1 = the preset's */
     int64_t empty_cheapest, train_limit, batch, epochs[STAGE_COUNT], attack_steps,
         eval_attack_images, eval_corrupt_images;
-    double lr[STAGE_COUNT], attack_alpha, attack_eps, gamma, alpha, tau, smoothing, weight_decay;
+    double lr[STAGE_COUNT], attack_alpha, attack_eps, share, gamma, alpha, tau, smoothing,
+        weight_decay;
     double require_clean;
     int64_t max_relus;
     bool resume;
@@ -72,6 +73,8 @@ static const struct cli_option options[] = {
      0, 1},
     {"attack-eps", 0, CLI_REAL, FIELD(attack_eps), "X", "PGD radius in training (default 8/255)", 0,
      1},
+    {"adversarial-share", 0, CLI_REAL, FIELD(share), "X",
+     "part of the adversarial pass in the loss; 0: as much as each other pass", 0, 1},
     {"gamma", 0, CLI_REAL, FIELD(gamma), "X", "weight of the cross-entropy in the student's loss",
      0, 1e3},
     {"alpha", 0, CLI_REAL, FIELD(alpha), "X", "weight of the distillation", 0, 1e3},
@@ -136,6 +139,7 @@ static int make_recipe(const struct options *o, struct recipe *r)
     r->attack.steps = o->attack_steps > 0 ? (int32_t)o->attack_steps : r->attack.steps;
     r->attack.alpha = o->attack_alpha > 0 ? o->attack_alpha : r->attack.alpha;
     r->attack.eps = o->attack_eps >= 0 ? o->attack_eps : r->attack.eps;
+    r->adversarial_share = o->share >= 0 ? o->share : r->adversarial_share;
     r->gamma = o->gamma >= 0 ? o->gamma : r->gamma;
     r->alpha = o->alpha >= 0 ? o->alpha : r->alpha;
     r->tau = o->tau > 0 ? o->tau : r->tau;
@@ -573,6 +577,7 @@ int cmd_linearize(int argc, char **argv)
                         .epochs = {-1, -1, -1},
                         .lr = {-1, -1, -1},
                         .attack_eps = -1,
+                        .share = -1,
                         .gamma = -1,
                         .alpha = -1,
                         .tau = -1,

@@ -1,7 +1,8 @@
 /*
  * Presets. `paper` is the published schedule (method.md sections 6 to 8). `short` and `quick` are
- * ours: pretrained weights need few epochs, so the rates fall along a cosine, the training attack takes
- * 3 or 2 larger steps instead of 7, and the mask stage is as long as the mask needs to settle.
+ * ours: pretrained weights need few epochs, so the rates fall along a cosine, the training attack
+ * takes 3 or 2 larger steps instead of 7, the adversarial pass counts 40 % of the loss, and the mask
+ * stage is as long as the mask needs to settle.
  */
 #include "cli/recipe.h"
 
@@ -29,7 +30,7 @@ static void set_schedules(struct recipe *r)
                           {24, 0.05, OPTIM_COSINE}},
         [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE},
                           {1, 0.05, OPTIM_CONSTANT},
-                          {5, 0.05, OPTIM_COSINE}},
+                          {4, 0.05, OPTIM_COSINE}},
         [PRESET_NONE] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
     };
 
@@ -60,7 +61,8 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
     set_schedules(&r);
     if (preset != PRESET_PAPER) {
         r.attack.steps = preset == PRESET_SHORT ? 3 : 2;
-        r.attack.alpha = (preset == PRESET_SHORT ? 4.0 : 5.0) / 255;
+        r.attack.alpha = (preset == PRESET_SHORT ? 4.0 : 8.0) / 255;
+        r.adversarial_share = 0.4;
     }
     if (preset == PRESET_NONE)
         return r;
@@ -86,6 +88,7 @@ struct train_config recipe_train_config(const struct recipe *r, enum recipe_stag
     c.augment = (enum train_augment)r->augment;
     c.adversarial = r->adversarial;
     c.attack = r->attack;
+    c.adversarial_share = r->adversarial_share;
     c.gamma = s == STAGE_TEACHER ? 1 : r->gamma;
     c.alpha = s == STAGE_TEACHER ? 0 : r->alpha;
     c.tau = r->tau;
@@ -108,12 +111,12 @@ json_t *recipe_json(const struct recipe *r)
         json_object_set_new(stages, recipe_stage_name((enum recipe_stage)s),
                             schedule_json(&r->stage[s]));
     return json_pack(
-        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:{s:f,s:f,s:i},s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:I}",
+        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:f,s:{s:f,s:f,s:i},s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:I}",
         "recipe", kind_name[r->kind], "preset", preset_name[r->preset], "stages", stages, "batch",
         (json_int_t)r->batch, "momentum", r->momentum, "weight-decay", r->weight_decay, "augment",
-        augment_name[r->augment], "adversarial", r->adversarial, "attack", "eps", r->attack.eps,
-        "alpha", r->attack.alpha, "steps", (int)r->attack.steps, "gamma", r->gamma, "alpha",
-        r->alpha, "tau", r->tau, "density", r->density, "smoothing", r->smoothing, "score",
-        score_name[r->score], "score-images", (json_int_t)r->score_images, "calib",
-        (json_int_t)r->calib_images);
+        augment_name[r->augment], "adversarial", r->adversarial, "adversarial-share",
+        r->adversarial_share, "attack", "eps", r->attack.eps, "alpha", r->attack.alpha, "steps",
+        (int)r->attack.steps, "gamma", r->gamma, "alpha", r->alpha, "tau", r->tau, "density",
+        r->density, "smoothing", r->smoothing, "score", score_name[r->score], "score-images",
+        (json_int_t)r->score_images, "calib", (json_int_t)r->calib_images);
 }

@@ -27,6 +27,7 @@ struct recipe {
     int32_t augment;          /* enum train_augment, for the augmented domain; NONE leaves it out */
     bool adversarial;         /* third domain, second batch-norm bank */
     struct pgd_params attack; /* of training */
+    double adversarial_share; /* of the loss; 0: as much as each other pass */
     double gamma, alpha, tau; /* student stages: weights of CE and KL, temperature */
     double density;           /* proxy density of the sensitivity measure */
     double smoothing;         /* rho: score = rho score + (1 - rho) this epoch's */

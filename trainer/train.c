@@ -12,7 +12,7 @@
  *     adversar. S(x^a), backward                                         bank 1 or 0
  *     one optimizer step on the sum of the gradients
  *
- * Every loss carries the factor 1 / (number of passes). An epoch ends with validation, the hook
+ * Every loss carries the factor 1 / (number of passes), unless adversarial_share weighs them. An epoch ends with validation, the hook
  * that may choose new masks, and the checkpoint, in this order, so that the best epoch keeps its
  * weights together with the mask they were trained under.
  */
@@ -44,6 +44,17 @@ static int adv_bank(const struct trainer *t)
 static int passes(const struct trainer *t)
 {
     return t->cfg.clean + (t->cfg.augment != TRAIN_AUGMENT_NONE) + t->cfg.adversarial;
+}
+
+/* Weight of a pass in the loss; all of them add up to 1. */
+static double pass_share(const struct trainer *t, bool adversarial)
+{
+    const double a = t->cfg.adversarial_share;
+    const int n = passes(t);
+
+    if (a <= 0 || !t->cfg.adversarial || n == 1)
+        return 1.0 / n;
+    return adversarial ? a : (1 - a) / (n - 1);
 }
 
 static int64_t larger(int64_t a, int64_t b)
@@ -213,7 +224,7 @@ struct pass {
     const float *pixels;
     int64_t first, n; /* images of the batch */
     int bank;
-    bool hooked, counted;
+    bool hooked, counted, adversarial;
 };
 
 static int call_batch_hook(struct trainer *t, const struct pass *p)
@@ -235,7 +246,7 @@ static int call_batch_hook(struct trainer *t, const struct pass *p)
 static int train_pass(struct trainer *t, const struct pass *p)
 {
     const struct train_config *c = &t->cfg;
-    const double share = 1.0 / passes(t);
+    const double share = pass_share(t, p->adversarial);
     const int32_t *labels = t->batch.labels + p->first;
     double loss = 0;
 
@@ -296,10 +307,11 @@ static int iterate(struct trainer *t)
 
     TRY(batch_load(b, c, t->train, t->order, (int32_t)t->at.epoch, t->at.step % t->per_epoch));
     const int64_t first = b->n - b->n_adv;
-    const struct pass clean = {"clean", b->pixels, 0, b->n_clean, 0, true, true};
-    const struct pass augmented = {"augmented", b->augmented, 0, b->n_clean, 0, false, !c->clean};
+    const struct pass clean = {"clean", b->pixels, 0, b->n_clean, 0, true, true, false};
+    const struct pass augmented = {"augmented", b->augmented, 0,         b->n_clean,
+                                   0,           false,        !c->clean, false};
     const struct pass adversarial = {
-        "adversarial", t->adv, first, b->n_adv, adv_bank(t), false, !c->clean && !augment};
+        "adversarial", t->adv, first, b->n_adv, adv_bank(t), false, !c->clean && !augment, true};
     memset(t->grad, 0, (size_t)t->g->n_params * sizeof *t->grad);
     t->step_loss = 0;
     TRY(teach(t, 0, b->n_clean));

@@ -59,6 +59,7 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("gamma", c->gamma, 0, 1e6));
     TRY(in_range("alpha", c->alpha, 0, 1e6));
     TRY(in_range("tau", c->tau, 1e-3, 1e3));
+    TRY(in_range("adversarial share", c->adversarial_share, 0, 1));
     TRY(in_range("validation cadence", c->val_every, 0, MAX_EPOCHS));
     TRY(in_range("attack eps", c->attack.eps, 0, 1));
     TRY(in_range("attack steps", c->attack.steps, 0, PGD_MAX_STEPS));
@@ -193,13 +194,15 @@ char *train_fingerprint(const struct train_config *c, const struct graph *g,
         "stage=%s seed=%" PRIu64 " epochs=%d batch=%d lr=%.17g momentum=%.17g decay=%.17g "
         "nesterov=%d decay_norm=%d schedule=%d warmup=%.17g clean=%d augment=%d corruptions=%s "
         "adversarial=%d attack=%s crop=%d/%d aligned=%d gamma=%.17g alpha=%.17g tau=%.17g "
+        "share=%.17g "
         "val=%d/%" PRId64 "/%" PRId64 " val_attack=%s select=%d banks=%d images=%" PRId64
         " teacher=%s",
         c->stage, c->seed, (int)c->epochs, (int)c->batch, c->lr, c->momentum, c->weight_decay,
         c->nesterov, c->decay_norm, (int)c->schedule, c->warmup_epochs, c->clean, (int)c->augment,
         c->corruptions != NULL ? c->corruptions : "", c->adversarial, attack, c->crop,
-        (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, (int)c->val_every, c->val_limit,
-        c->val_attack_limit, val_attack, (int)c->select, graph_banks(g), d->n, hash);
+        (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, c->adversarial_share,
+        (int)c->val_every, c->val_limit, c->val_attack_limit, val_attack, (int)c->select,
+        graph_banks(g), d->n, hash);
     if (n < 0 || n >= FINGERPRINT_MAX) {
         fail(ERR_LIMIT, "training: the options are longer than %d characters", FINGERPRINT_MAX);
         return NULL;

@@ -17,7 +17,8 @@
  * One iteration takes `batch` images. With the adversarial domain and another one, b =
  * floor(n / 2): images below b go through the clean and the augmented pass (branch 0), the others
  * through the adversarial pass (branch 1 where the graph has two banks, else 0). With only one kind
- * every image goes through every pass. The losses of the D passes are averaged:
+ * every image goes through every pass. The losses of the D passes are averaged, or weighted where
+ * adversarial_share says how much the adversarial one counts:
  *
  *     L = 1/D sum over passes of [ gamma CE + alpha KL_tau(student, teacher on the clean picture) ]
  *
@@ -60,9 +61,11 @@ struct train_config {    /* train_defaults() fills it; trainer_new checks it */
     int32_t crop_pad;         /* 4 */
     bool aligned;             /* false: the augmented picture has its own crop and flip */
     /* Losses. */
-    double gamma; /* 1: weight of the cross-entropy */
-    double alpha; /* 0: weight of KL; needs a teacher */
-    double tau;   /* 4 */
+    double gamma;             /* 1: weight of the cross-entropy */
+    double alpha;             /* 0: weight of KL; needs a teacher */
+    double tau;               /* 4 */
+    double adversarial_share; /* 0: every pass counts alike; else the adversarial pass's part of
+                               * the loss, and the other passes share the rest */
     /* Activations that the hooks want to read after the clean pass. */
     const value_id *student_taps, *teacher_taps;
     int32_t n_student_taps, n_teacher_taps;
