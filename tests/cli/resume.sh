@@ -1,9 +1,10 @@
 # Killed and interrupted runs: --resume ends with the same bytes as a run that was left alone; one
 # and two threads give the same bytes.
 
-# start COMMAND...: in the background; its process is $pid, its output ./log
+# start FUNCTION...: train or cut below in the background; the process is $pid, its output ./log
+in_place=
 start() {
-    "$@" >log 2>&1 &
+    (in_place=exec && "$@") >log 2>&1 &
     pid=$!
 }
 # when TEST...: waits until it holds while $pid runs
@@ -33,8 +34,8 @@ train() { # FOLDER, OPTION...
     folder=$1
     shift
     mkdir -p "$folder"
-    set -- "$LINNET" train start.onnx --data synth:400 --normalize half --adversarial pgd:steps=2 \
-        --augment augmix --dual-bn --epochs 5 --batch 40 --select mean --val-attack-images 20 \
+    $in_place "$LINNET" train start.onnx --data synth:100 --normalize half --adversarial pgd:steps=2 \
+        --augment augmix --dual-bn --epochs 5 --batch 30 --select mean --val-attack-images 5 \
         -o "$folder/y.onnx" "$@"
 }
 same_training() {
@@ -43,54 +44,46 @@ same_training() {
     done
     no_temporaries "$1"
 }
-train full --threads 2
-expect_exit 0 "$@"
-train one --threads 1
-expect_exit 0 "$@"
+expect_exit 0 train full --threads 2
+expect_exit 0 train one --threads 1
 same_training one
 
-train early
-start "$@"
+start train early
 when log_has 'train, .* validation images'
 stop KILL 137
-train middle
-start "$@"
+start train middle
 when test -e middle/y.safetensors
 stop KILL 137
-train late
-start "$@"
+start train late
 when test -e late/y.safetensors
 for i in 1 2; do
     remember late/y.safetensors
     when replaced late/y.safetensors
 done
 stop KILL 137
-train term
-start "$@"
+start train term
 when test -e term/y.safetensors
 stop TERM 75
 expect_text log '^linnet: train: .*term/y.safetensors'
 for folder in early middle late term; do
     rm -f $folder/*.tmp-*
     [ ! -e $folder/y.onnx ] || die "$folder was over before it was killed"
-    train $folder --resume
-    expect_exit 0 "$@"
+    expect_exit 0 train $folder --resume
     same_training $folder
 done
-train full --resume
-expect_exit 0 "$@"
+expect_exit 0 train full --resume
 same_training full
-train full --resume --lr 0.01
-expect_error 2 "it was written with 'lr=" "$@"
+expect_exit 2 train full --resume --lr 0.01
+expect_text err "^linnet: train: .*it was written with 'lr="
 say "train: killed at the start, in epochs 2 and 4, SIGTERM in epoch 2, one thread: the same bytes"
 
 # ---- linearize: three stages ----------------------------------------------------------------------
 cut() { # FOLDER, OPTION...
     folder=$1
     shift
-    set -- "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data synth:300 --relus 20% --preset quick \
-        --teacher-epochs 3 --mask-epochs 3 --finetune-epochs 3 --attack-steps 1 --batch 40 \
-        --eval-attack-images 10 --eval-corrupt-images 10 -o "$folder" "$@"
+    $in_place "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data synth:100 --relus 20% --preset quick \
+        --teacher-epochs 3 --mask-epochs 3 --finetune-epochs 3 --attack-steps 1 --batch 30 \
+        --eval-attack-images 0 --eval-corrupt-images 0 -o "$folder" "$@"
 }
 same_cut() {
     for file in teacher.safetensors checkpoint.safetensors model.onnx model.adv.onnx; do
@@ -99,33 +92,26 @@ same_cut() {
     [ -f "$1/model.pi" ] && [ -f "$1/model.pi.weights" ] && [ -f "$1/report.json" ] || die "$1 is incomplete"
     no_temporaries "$1"
 }
-cut cut --threads 2
-expect_exit 0 "$@"
-cut cut1 --threads 1
-expect_exit 0 "$@"
+expect_exit 0 cut cut --threads 2
+expect_exit 0 cut cut1 --threads 1
 same_cut cut1
 
-cut teacher
-start "$@"
+start cut teacher
 when test -e teacher/teacher.safetensors
 stop KILL 137
-cut mask
-start "$@"
+start cut mask
 when in_stage mask/checkpoint.safetensors mask
 stop KILL 137
-cut finetune
-start "$@"
+start cut finetune
 when in_stage finetune/checkpoint.safetensors finetune
 stop KILL 137
-cut term2
-start "$@"
+start cut term2
 when in_stage term2/checkpoint.safetensors mask
 stop TERM 75
 for folder in teacher mask finetune term2; do
     rm -f $folder/*.tmp-*
     [ ! -e $folder/model.onnx ] || die "$folder was over before it was killed"
-    cut $folder --resume
-    expect_exit 0 "$@"
+    expect_exit 0 cut $folder --resume
     same_cut $folder
 done
 say "linearize: killed in each stage, SIGTERM in the second, one thread: the same bytes"
