@@ -315,9 +315,9 @@ static char *config_text(const struct job *j, const struct graph *g)
     return text;
 }
 
-/* Trains g through stage s with its state in `file`. */
+/* Trains g through stage s with its state in `file`, from the state there if `resume`. */
 static int run_stage(struct job *j, enum recipe_stage s, struct graph *g, struct graph *teacher,
-                     const char *file)
+                     const char *file, bool resume)
 {
     struct train_config cfg = recipe_train_config(&j->r, s, (uint64_t)j->c->seed);
     struct train_hooks hooks = {.ctx = j,
@@ -347,7 +347,7 @@ static int run_stage(struct job *j, enum recipe_stage s, struct graph *g, struct
     }
     if (rc == 0)
         rc = trainer_new(&cfg, g, teacher, j->train, j->val, &hooks, &t);
-    if (rc == 0 && j->o->resume)
+    if (rc == 0 && resume)
         rc = trainer_resume(t);
     if (rc >= 0) {
         cli_progress_begin(&j->progress, j->c, cfg.stage);
@@ -373,7 +373,7 @@ static int train_teacher(struct job *j)
     if (j->r.stage[STAGE_TEACHER].epochs == 0)
         return 0;
     TRY(output_path(j->o->out, "teacher.safetensors", path, sizeof path));
-    return run_stage(j, STAGE_TEACHER, j->m.g, NULL, path);
+    return run_stage(j, STAGE_TEACHER, j->m.g, NULL, path, j->o->resume);
 }
 
 /* The stage that DIR/checkpoint.safetensors is in, STAGE_MASK if there is none. */
@@ -393,6 +393,7 @@ static int student_stage(const struct job *j, const char *path, enum recipe_stag
 
 static int train_student(struct job *j)
 {
+    bool resume = j->o->resume;
     enum recipe_stage from;
     char path[4096];
     int rc;
@@ -404,10 +405,13 @@ static int train_student(struct job *j)
     TRY(mask_stage_first(&j->masks, j->train, j->r.score_images));
     cli_note(j->c, "first masks chosen from %lld images",
              (long long)(j->train->n < j->r.score_images ? j->train->n : j->r.score_images));
-    for (int s = from; s < STAGE_COUNT; s++)
-        if (j->r.stage[s].epochs > 0 &&
-            (rc = run_stage(j, (enum recipe_stage)s, j->student, j->m.g, path)) < 0)
+    for (int s = from; s < STAGE_COUNT; s++) {
+        if (j->r.stage[s].epochs == 0)
+            continue;
+        if ((rc = run_stage(j, (enum recipe_stage)s, j->student, j->m.g, path, resume)) < 0)
             return rc;
+        resume = false; /* the file now holds the end of stage s */
+    }
     if (j->r.stage[STAGE_MASK].epochs + j->r.stage[STAGE_FINETUNE].epochs == 0) {
         char *config = config_text(j, j->student);
         const struct checkpoint ck = {.stage = "cut",
