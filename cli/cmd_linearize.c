@@ -405,7 +405,7 @@ static int train_student(struct job *j)
     TRY(mask_stage_first(&j->masks, j->train, j->r.score_images));
     cli_note(j->c, "first masks chosen from %lld images",
              (long long)(j->train->n < j->r.score_images ? j->train->n : j->r.score_images));
-    for (int s = from; s < STAGE_COUNT; s++) {
+    for (int s = (int)from; s < STAGE_COUNT; s++) {
         if (j->r.stage[s].epochs == 0)
             continue;
         if ((rc = run_stage(j, (enum recipe_stage)s, j->student, j->m.g, path, resume)) < 0)
