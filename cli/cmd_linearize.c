@@ -376,10 +376,25 @@ static int train_teacher(struct job *j)
     return run_stage(j, STAGE_TEACHER, j->m.g, NULL, path, j->o->resume);
 }
 
+/* A student's masks hold its budget: it cannot go on with another one. */
+static int check_budget(const struct job *j, const struct checkpoint_file *f, const char *path)
+{
+    json_t *config = json_loads(checkpoint_config(f), 0, NULL);
+    const json_t *relus = json_object_get(config, "relus");
+    const long long had = json_is_integer(relus) ? json_integer_value(relus) : j->budget;
+
+    json_decref(config);
+    if (had != j->budget)
+        return fail(ERR_ARG, "cannot continue from '%s': it keeps %lld ReLUs, now --relus is %lld",
+                    path, had, (long long)j->budget);
+    return 0;
+}
+
 /* The stage that DIR/checkpoint.safetensors is in, STAGE_MASK if there is none. */
 static int student_stage(const struct job *j, const char *path, enum recipe_stage *out)
 {
     struct checkpoint_file *f = NULL;
+    int rc = 0;
 
     *out = STAGE_MASK;
     if (!j->o->resume || access(path, F_OK) < 0)
@@ -387,8 +402,10 @@ static int student_stage(const struct job *j, const char *path, enum recipe_stag
     TRY(checkpoint_open(path, &f));
     if (strcmp(checkpoint_stage(f), recipe_stage_name(STAGE_FINETUNE)) == 0)
         *out = STAGE_FINETUNE;
+    if (j->r.stage[STAGE_MASK].epochs + j->r.stage[STAGE_FINETUNE].epochs > 0)
+        rc = check_budget(j, f, path);
     checkpoint_close(f);
-    return 0;
+    return rc;
 }
 
 static int train_student(struct job *j)
@@ -529,27 +546,34 @@ static void print_settings(const struct job *j)
     json_decref(root);
 }
 
-static int linearize(struct job *j)
+/* The ReLUs there are, and how many of them to keep. */
+static int count_budget(struct job *j)
 {
     struct relu_site *site = NULL;
-    char path[4096];
     int32_t n = 0;
 
-    TRY(make_recipe(j->o, &j->r));
-    TRY(model_open(j->c, j->c->arg[0], j->o->normalize, &j->m));
-    if (j->m.is_checkpoint)
-        return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->c->arg[0]);
-    TRY(open_data(j));
-    TRY(output_folder(j->o->out));
-    TRY(measure(j, SUMMARY_GIVEN, j->m.g));
-    TRY(prepare_structure(j));
     TRY(relu_sites(j->m.g, &site, &n));
     for (int32_t s = 0; s < n; s++)
         j->total += site[s].total;
     mem_free(site);
     if (n == 0)
         return fail(ERR_UNSUPPORTED, "the model has no ReLU to remove");
-    TRY(budget_parse(j->o->relus, j->total, &j->budget));
+    return budget_parse(j->o->relus, j->total, &j->budget);
+}
+
+static int linearize(struct job *j)
+{
+    char path[4096];
+
+    TRY(make_recipe(j->o, &j->r));
+    TRY(model_open(j->c, j->c->arg[0], j->o->normalize, &j->m));
+    if (j->m.is_checkpoint)
+        return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->c->arg[0]);
+    TRY(count_budget(j));
+    TRY(open_data(j));
+    TRY(output_folder(j->o->out));
+    TRY(measure(j, SUMMARY_GIVEN, j->m.g));
+    TRY(prepare_structure(j));
     print_settings(j);
     TRY(output_path(j->o->out, "metrics.jsonl", path, sizeof path));
     TRY(file_log_open(&j->metrics, path, j->o->resume));
