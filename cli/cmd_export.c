@@ -47,8 +47,7 @@ static int package(const struct cli_common *c, const struct options *o, const st
     float *x = NULL;
     int rc;
 
-    if ((rc = output_folder(o->pi)) < 0 ||
-        (rc = cli_as_data(data_open(o->data, DATA_TRAIN, (uint64_t)c->seed, &d))) < 0 ||
+    if ((rc = cli_as_data(data_open(o->data, DATA_TRAIN, (uint64_t)c->seed, &d))) < 0 ||
         (rc = data_check(d, in->dim[1], in->dim[2], in->dim[3],
                          branch->value[branch->output].shape.dim[1])) < 0 ||
         (rc = output_calibration(d, &n, &x)) < 0)
@@ -69,6 +68,7 @@ static int export_model(const struct cli_common *c, const struct options *o, str
 
     if ((rc = model_branch(m->g, o->branch, &bank)) < 0 ||
         (rc = output_branch(m, m->g, bank, NULL, &branch)) < 0 ||
+        (o->pi && (rc = output_folder(o->pi)) < 0) || /* -o DIR/model.onnx --pi DIR */
         (rc = onnx_export(branch, &opt, o->out)) < 0)
         goto out;
     cli_note(c, "%s: written", o->out);
