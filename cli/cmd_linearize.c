@@ -561,6 +561,34 @@ static int count_budget(struct job *j)
     return budget_parse(j->o->relus, j->total, &j->budget);
 }
 
+/* Hours of training are not overwritten by a forgotten --resume. */
+static int check_folder(const struct job *j)
+{
+    static const char *const state[] = {"teacher.safetensors", "checkpoint.safetensors"};
+    char path[4096];
+
+    for (int i = 0; i < 2 && !j->o->resume; i++) {
+        TRY(output_path(j->o->out, state[i], path, sizeof path));
+        if (access(path, F_OK) == 0)
+            return fail(ERR_ARG,
+                        "'%s' is the state of an earlier run; continue it with --resume, remove "
+                        "it, or take another -o",
+                        path);
+    }
+    return 0;
+}
+
+/* The scores need every ReLU of the network that is to be thinned out. */
+static int refuse_masked(const struct graph *g)
+{
+    for (int32_t n = 0; n < g->n_node; n++)
+        if (g->node[n].op == &op_masked_relu)
+            return fail(ERR_UNSUPPORTED,
+                        "node '%s' is a masked ReLU already; give the model that it was made from",
+                        g->node[n].name);
+    return 0;
+}
+
 static int linearize(struct job *j)
 {
     char path[4096];
@@ -569,8 +597,10 @@ static int linearize(struct job *j)
     TRY(model_open(j->c, j->c->arg[0], j->o->normalize, &j->m));
     if (j->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->c->arg[0]);
+    TRY(refuse_masked(j->m.g));
     TRY(count_budget(j));
     TRY(open_data(j));
+    TRY(check_folder(j));
     TRY(output_folder(j->o->out));
     TRY(measure(j, SUMMARY_GIVEN, j->m.g));
     TRY(prepare_structure(j));

@@ -157,7 +157,7 @@ static int make_paths(struct job *j)
         return fail(ERR_LIMIT, "-o: the path is longer than %d bytes", PATH_BYTES - 16);
     snprintf(j->stem, sizeof j->stem, "%.*s", (int)(n - tail), out);
     snprintf(j->checkpoint, sizeof j->checkpoint, "%.*s.safetensors", (int)(n - tail), out);
-    return 0;
+    return output_writable(out);
 }
 
 /* ---- model and data ------------------------------------------------------------------------ */

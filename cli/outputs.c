@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/pass.h"
 #include "exporter/lower.h"
@@ -16,6 +17,17 @@ int output_path(const char *dir, const char *name, char *buf, size_t size)
 
     if (n < 0 || (size_t)n >= size)
         return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", dir, size);
+    return 0;
+}
+
+int output_writable(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[4096];
+
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (access(dir, W_OK) < 0)
+        return fail(ERR_IO, "'%s': its folder cannot be written: %s", path, strerror(errno));
     return 0;
 }
 

@@ -9,6 +9,8 @@
 
 /* "dir/name" into buf; ERR_LIMIT if it does not fit. */
 int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
+/* ERR_IO unless the folder of `path` can take a new file: asked before hours of work. */
+int output_writable(const char *path) MUST_CHECK;
 /* Makes the folder if it is missing. */
 int output_folder(const char *path) MUST_CHECK;
 

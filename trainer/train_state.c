@@ -126,6 +126,18 @@ static int options_differ(const char *had, size_t len, const char *now)
                 new_len, now + start);
 }
 
+/* The same model to start from: its file travels inside the checkpoint. */
+static int check_structure(const struct trainer *t, const struct checkpoint_file *f)
+{
+    size_t len = 0;
+    const uint8_t *had = checkpoint_structure(f, &len);
+
+    if (t->cfg.structure == NULL ||
+        (had != NULL && len == t->cfg.structure_len && memcmp(had, t->cfg.structure, len) == 0))
+        return 0;
+    return fail(ERR_ARG, "it was trained from another model file");
+}
+
 static int check_options(const struct trainer *t, const struct checkpoint_file *f)
 {
     size_t len;
@@ -136,7 +148,9 @@ static int check_options(const struct trainer *t, const struct checkpoint_file *
     if (strcmp(checkpoint_stage(f), t->cfg.stage) != 0)
         return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_stage(f),
                     t->cfg.stage);
-    return strcmp(had, t->fingerprint) != 0 ? options_differ(had, len, t->fingerprint) : 0;
+    if (strcmp(had, t->fingerprint) != 0)
+        return options_differ(had, len, t->fingerprint);
+    return check_structure(t, f);
 }
 
 static int check_counters(const struct trainer *t, const struct train_counters *at)
