@@ -1,0 +1,36 @@
+#ifndef RUNTIME_PRG_H
+#define RUNTIME_PRG_H
+/*
+ * Randomness of the protocols, and wiping: AES-128-CTR streams from 16-byte seeds, fixed-key AES
+ * hash of blocks. The only place where the runtime draws randomness from the system.
+ *
+ *     struct prg *p = NULL;
+ *     if ((rc = prg_new_random(&p)) < 0)          or prg_new(seed, &p) for reproducible shares
+ *         goto out;
+ *     prg_bytes(p, r, n * sizeof *r);
+ *     out:
+ *         prg_free(p);
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+
+#define PRG_SEED 16
+
+struct prg;
+int prg_new(const uint8_t seed[PRG_SEED], struct prg **out) MUST_CHECK;
+int prg_new_random(struct prg **out) MUST_CHECK; /* seed from the system */
+void prg_free(struct prg *p);                    /* wipes; NULL is fine */
+/* The next n bytes of the stream. Pieces do not matter: two calls of 8 equal one of 16. */
+void prg_bytes(struct prg *p, void *out, size_t n);
+/* A generator keyed by the next 16 bytes of p, for a part of the protocol of its own. */
+int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
+
+/* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
+void wipe(void *p, size_t n);
+/* Zeroed memory, 64-byte aligned; secret_free wipes it. A test hook counts what is alive. */
+void *secret_array(size_t n, size_t size);
+void secret_free(void *p); /* NULL is fine */
+long secret_alive(void);
+#endif
