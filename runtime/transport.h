@@ -25,6 +25,7 @@ struct transport {
     void *ctx;
     struct transport_count count;
     int8_t last; /* +1 sent, -1 received, 0 nothing yet */
+    int8_t dead; /* a call failed */
 };
 
 /* The only way protocols call a transport; these keep the counters. n == 0 does nothing. */
@@ -34,6 +35,6 @@ int transport_flush(struct transport *t) MUST_CHECK;
 /* Closes and clears; a cleared transport may be closed again. */
 void transport_close(struct transport *t);
 /* Two ends in one process, for two threads. Each is closed on its own; a recv at a closed peer is
- * ERR_PEER. */
+ * ERR_PEER once what it sent is read. A direction holds 1 MiB, then send waits for the reader. */
 int transport_pair(struct transport *a, struct transport *b) MUST_CHECK;
 #endif
