@@ -27,6 +27,21 @@ void prg_bytes(struct prg *p, void *out, size_t n);
 /* A generator keyed by the next 16 bytes of p, for a part of the protocol of its own. */
 int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
 
+/* 128 bits; on the wire 16 bytes, lo first, each little-endian. */
+struct block {
+    uint64_t lo, hi;
+};
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
+
+/* Hash of blocks under one-time tweaks; H(x,i) = p(p(x) ^ i) ^ p(x) for AES-128 under a public key.
+ * Holds no secret of its own between calls. */
+struct hasher;
+int hasher_new(struct hasher **out) MUST_CHECK;
+void hasher_free(struct hasher *h); /* wipes; NULL is fine */
+/* out[k] = H(in[k], {tweak.lo + k, tweak.hi}), k < n; out may be in. */
+void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
+                 struct block tweak);
+
 /* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
 void wipe(void *p, size_t n);
 /* Zeroed memory, 64-byte aligned; secret_free wipes it. A test hook counts what is alive. */

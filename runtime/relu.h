@@ -37,6 +37,8 @@ struct relu_backend {
     size_t (*state_size)(const struct relu_batch *, int is_client);
     uint64_t (*offline_bytes)(const struct relu_batch *, int from_client);
     uint64_t (*online_bytes)(const struct relu_batch *, int from_client);
+    /* What one party sends in open, exactly. */
+    uint64_t (*open_bytes)(int from_client);
     /* Runs the set-up with the other party (base OTs). Borrows t and rng until close. */
     int (*open)(int is_client, struct transport *t, struct prg *rng, struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */
