@@ -13,7 +13,7 @@
 
 #include "core/cpu.h"
 
-#define CONV_LANES 16     /* output channels of a panel, floats of a vector group */
+#define CONV_LANES 16     /* output channels of a panel, floats of a vector group (lanes.h) */
 #define CONV_MAX_GROUPS 4 /* runs of neighbouring pixels in a tile */
 #define CONV_MAX_PIXELS 4 /* pixels in such a run */
 #define CONV_MAX_TERMS 16 /* rows of an outer tile */

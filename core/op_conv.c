@@ -3,12 +3,16 @@
  *
  *     y[n,o,i,j] = b[o] + sum over c, k, l of w[o,c,k,l] x[n, c0 + c, i s - p + k d, j s - p + l d]
  *
- * with strides s, dilations d, leading pads p and c0 the first channel of o's group. All of it goes
- * through the direct kernels of conv_direct.h: forward and grad_input as correlations with packed
- * weights, grad_params as sums of outer products. What is prepared: the forward panels, then (where
- * gradients are wanted) those of the gradient.
+ * with strides s, dilations d, leading pads p and c0 the first channel of o's group. Two ways:
+ *
+ *   conv_wino.h     dense 3 x 3 of stride 1 (wino_fits: a rule of shapes, each direction by itself)
+ *   conv_direct.h   everything else
+ *
+ * Forward and grad_input are correlations with packed weights, grad_params sums of outer products.
+ * What is prepared: the forward weights, then (where gradients are wanted) those of the gradient.
  */
 #include "core/conv_direct.h"
+#include "core/conv_wino.h"
 #include "core/cpu.h"
 #include "core/op.h"
 
@@ -122,10 +126,65 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
     return 0;
 }
 
+/* ---- one correlation, by either way */
+
+static struct wino wino_of(const struct conv_pass *p)
+{
+    enum cpu_path path = cpu_best_path();
+    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path)};
+}
+
+static size_t packed_size(const struct conv_pass *p)
+{
+    return wino_fits(p) ? wino_packed_size(p) : conv_packed_size(p);
+}
+
+static void pack(const struct conv_pass *p, const float *w, float *packed)
+{
+    if (wino_fits(p))
+        wino_pack(p, wino_kernels_of(cpu_best_path()), w, packed);
+    else
+        conv_pack(p, w, packed);
+}
+
+static size_t run_scratch(const struct conv_pass *p, int64_t n)
+{
+    return wino_fits(p) ? wino_run_scratch(p, n) : conv_run_scratch(p, n);
+}
+
+static void run(const struct conv_pass *p, int64_t n, const float *src, const float *packed,
+                const float *bias, float *dst, bool add, float *scratch)
+{
+    const struct wino w = wino_of(p);
+
+    if (wino_fits(p))
+        wino_run(&w, n, src, packed, bias, dst, add, scratch);
+    else
+        conv_run(p, w.k, n, src, packed, bias, dst, add, scratch);
+}
+
+static size_t grad_scratch(const struct conv_pass *p, int64_t n)
+{
+    return wino_fits(p) ? wino_grad_scratch(p, n) : conv_grad_scratch(p, n);
+}
+
+static void grad_weights(const struct conv_pass *p, int64_t n, const float *x, const float *dy,
+                         float *dw, float *scratch)
+{
+    const struct wino w = wino_of(p);
+
+    if (wino_fits(p))
+        wino_grad_weights(&w, n, x, dy, dw, scratch);
+    else
+        conv_grad_weights(p, w.k, n, x, dy, dw, scratch);
+}
+
+/* ---- hooks */
+
 static size_t conv_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    return conv_packed_size(&forward) + (want_grad ? conv_packed_size(&grad) : 0);
+    return packed_size(&forward) + (want_grad ? packed_size(&grad) : 0);
 }
 
 static void conv_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
@@ -135,9 +194,9 @@ static void conv_prepare(const struct graph *g, const struct node *node, int ban
     const float *w = op_in(g, node, 1)->data;
 
     (void)bank;
-    conv_pack(&forward, w, prepared);
+    pack(&forward, w, prepared);
     if (want_grad)
-        conv_pack(&grad, w, prepared + conv_packed_size(&forward));
+        pack(&grad, w, prepared + packed_size(&forward));
 }
 
 /* Bias gradient: sums of a row, of an image, of the block, so that rounding stays small. */
@@ -149,10 +208,10 @@ static size_t bias_scratch(const struct node *node, int64_t channels)
 static size_t conv_scratch_size(const struct graph *g, const struct node *node, int64_t n)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    size_t size = conv_run_scratch(&forward, n), more = conv_run_scratch(&grad, n);
+    size_t size = run_scratch(&forward, n), more = run_scratch(&grad, n);
 
     size = more > size ? more : size;
-    more = conv_grad_scratch(&forward, n);
+    more = grad_scratch(&forward, n);
     size = more > size ? more : size;
     more = bias_scratch(node, forward.dst_c);
     return more > size ? more : size;
@@ -162,8 +221,8 @@ static void conv_forward(const struct op_call *c)
 {
     struct conv_pass p = make_pass(c->g, c->node, false);
 
-    conv_run(&p, conv_kernels_of(cpu_best_path()), c->n, c->in[0], c->prepared,
-             c->node->n_in > 2 ? c->in[2] : NULL, c->out, false, c->scratch);
+    run(&p, c->n, c->in[0], c->prepared, c->node->n_in > 2 ? c->in[2] : NULL, c->out, false,
+        c->scratch);
 }
 
 static void conv_grad_input(const struct op_call *c)
@@ -172,8 +231,8 @@ static void conv_grad_input(const struct op_call *c)
 
     if (c->din[0] == NULL)
         return;
-    conv_run(&p, conv_kernels_of(cpu_best_path()), c->n, c->dout,
-             c->prepared + conv_packed_size(&forward), NULL, c->din[0], c->add[0], c->scratch);
+    run(&p, c->n, c->dout, c->prepared + packed_size(&forward), NULL, c->din[0], c->add[0],
+        c->scratch);
 }
 
 static void add_into(float *sum, const float *x, int64_t n)
@@ -207,8 +266,7 @@ static void conv_grad_params(const struct op_call *c)
     struct conv_pass p = make_pass(c->g, c->node, false);
 
     if (c->din[1] != NULL)
-        conv_grad_weights(&p, conv_kernels_of(cpu_best_path()), c->n, c->in[0], c->dout, c->din[1],
-                          c->scratch);
+        grad_weights(&p, c->n, c->in[0], c->dout, c->din[1], c->scratch);
     if (c->node->n_in > 2 && c->din[2] != NULL)
         grad_bias(&p, c->n, c->dout, c->din[2], c->scratch);
 }

@@ -1,0 +1,289 @@
+/*
+ * Winograd convolution (conv_wino.h): tiles, chunks and products around the kernels.
+ *
+ * Letters: t tile, c source channel, "panel" 16 destination channels. All steps are in floats. The
+ * 36 matrices lie a cache line more than their size apart, so that the same place of all of them
+ * does not fall into one set of the level-1 cache.
+ */
+#include "core/conv_wino.h"
+
+#include <string.h>
+
+#define CHUNK_FLOATS (192 * 1024) /* 768 KiB of V and M */
+#define CHUNK_MIN 32              /* tiles: what a pass over the filters must be worth */
+#define CHUNK_MAX 64
+#define GRAD_MIN 64
+#define LINE 16
+
+static int64_t tiles_along(int64_t extent)
+{
+    return (extent + WINO_OUT - 1) / WINO_OUT;
+}
+
+bool wino_fits(const struct conv_pass *p)
+{
+    const struct conv_axis *axis[2] = {&p->y, &p->x};
+    int64_t padded = 1, real = 1;
+
+    for (int i = 0; i < 2; i++) {
+        if (axis[i]->kernel != 3 || axis[i]->node_stride != 1 || axis[i]->dilation != 1)
+            return false;
+        padded *= tiles_along(axis[i]->dst) * WINO_OUT;
+        real *= axis[i]->dst;
+    }
+    return p->groups == 1 && p->src_c % CONV_LANES == 0 && p->dst_c % CONV_LANES == 0 &&
+           padded <= 2 * real;
+}
+
+/* ---- geometry */
+
+struct layout {
+    int64_t rows, cols, tiles; /* of an image */
+    int64_t off_y, off_x;      /* source row of a tile = its first destination row - off_y */
+    int64_t total, chunk;      /* tiles of the call, of a chunk */
+    int64_t v_tile, v_pos;     /* steps of V */
+    int64_t m_tile, m_pos;     /* ... of M, or Z */
+};
+
+/* A step between tiles that keeps 16 of them apart in the cache. */
+static int64_t tile_step(int64_t channels)
+{
+    return conv_is_crowded(channels) ? channels + LINE : channels;
+}
+
+static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t least)
+{
+    struct layout l = {.rows = tiles_along(p->y.dst),
+                       .cols = tiles_along(p->x.dst),
+                       .off_y = p->y.lead - conv_axis_taps(&p->y, 0).first,
+                       .off_x = p->x.lead - conv_axis_taps(&p->x, 0).first,
+                       .v_tile = tile_step(p->src_c),
+                       .m_tile = tile_step(p->dst_c)};
+    int64_t fit = CHUNK_FLOATS / (WINO_PRODUCTS * (l.v_tile + l.m_tile)) / 16 * 16;
+
+    l.tiles = l.rows * l.cols;
+    l.total = n * l.tiles;
+    fit = fit > CHUNK_MAX ? CHUNK_MAX : fit;
+    l.chunk = conv_min(l.total, fit < least ? least : fit);
+    l.v_pos = l.chunk * l.v_tile + LINE;
+    l.m_pos = l.chunk * l.m_tile + LINE;
+    return l;
+}
+
+struct place {
+    int64_t image, y, x; /* first destination row and column */
+};
+
+static struct place tile_place(const struct layout *l, int64_t tile)
+{
+    int64_t at = tile % l->tiles;
+
+    return (struct place){tile / l->tiles, at / l->cols * WINO_OUT, at % l->cols * WINO_OUT};
+}
+
+static int64_t limit(int64_t v, int64_t lo, int64_t hi)
+{
+    return v < lo ? lo : v > hi ? hi : v;
+}
+
+/* V of tiles [first, first + count). */
+static void transform_source(const struct wino *w, const struct layout *l, const float *src,
+                             int64_t first, int64_t count, float *v)
+{
+    const struct conv_axis *y = &w->p->y, *x = &w->p->x;
+    struct wino_tile t = {.row = x->src * w->p->src_c,
+                          .pixel = w->p->src_c,
+                          .channels = w->p->src_c,
+                          .pos = l->v_pos};
+
+    for (int64_t i = 0; i < count; i++) {
+        struct place at = tile_place(l, first + i);
+        int64_t row = at.y - l->off_y, col = at.x - l->off_x;
+
+        t.from = src + (at.image * y->src + row) * t.row + col * t.pixel;
+        t.to = v + i * l->v_tile;
+        t.i0 = limit(-row, 0, WINO_IN);
+        t.i1 = limit(y->src - row, 0, WINO_IN);
+        t.j0 = limit(-col, 0, WINO_IN);
+        t.j1 = limit(x->src - col, 0, WINO_IN);
+        w->t->source(&t);
+    }
+}
+
+/* A tile of the destination: pixels when `to` is not NULL. */
+static struct wino_tile result_tile(const struct wino *w, const struct layout *l, int64_t tile,
+                                    int64_t *offset)
+{
+    const struct conv_axis *y = &w->p->y, *x = &w->p->x;
+    struct place at = tile_place(l, tile);
+
+    *offset = ((at.image * y->dst + at.y) * x->dst + at.x) * w->p->dst_c;
+    return (struct wino_tile){.row = x->dst * w->p->dst_c,
+                              .pixel = w->p->dst_c,
+                              .i1 = conv_min(y->dst - at.y, WINO_OUT),
+                              .j1 = conv_min(x->dst - at.x, WINO_OUT),
+                              .channels = w->p->dst_c,
+                              .pos = l->m_pos};
+}
+
+/* ---- weights */
+
+size_t wino_packed_size(const struct conv_pass *p)
+{
+    return (size_t)(WINO_PRODUCTS * p->src_c * p->dst_c);
+}
+
+/* taps[9][16 lanes] of source channel s and a panel of destination channels from d on. */
+static void gather_taps(const struct conv_pass *p, const float *w, int64_t s, int64_t d,
+                        float taps[9 * CONV_LANES])
+{
+    for (int64_t l = 0; l < CONV_LANES; l++) {
+        const float *from = w + 9 * (p->y.grad ? s * p->dst_c + d + l : (d + l) * p->src_c + s);
+
+        for (int64_t i = 0; i < 9; i++)
+            taps[i * CONV_LANES + l] = from[p->y.grad ? 8 - i : i];
+    }
+}
+
+void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
+               float *packed)
+{
+    float taps[9 * CONV_LANES];
+
+    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
+        for (int64_t s = 0; s < p->src_c; s++, packed += CONV_LANES) {
+            gather_taps(p, w, s, d, taps);
+            t->filter(taps, CONV_LANES, packed, p->src_c * p->dst_c);
+        }
+}
+
+/* ---- forward and input gradient */
+
+/* M[tile][panel] = V[tile][.] U[panel] for one of the 36 matrices. */
+static void product(const struct wino *w, const struct layout *l, int64_t count, const float *v,
+                    const float *u, float *m)
+{
+    static const float zero[CONV_LANES];
+    const struct conv_kernels *k = w->k;
+    struct conv_tile t = {.bias = zero,
+                          .x_pixel = l->v_tile,
+                          .y_pixel = l->m_tile,
+                          .rows = 1,
+                          .cols = 1,
+                          .len = w->p->src_c,
+                          .lanes = CONV_LANES};
+
+    for (int64_t d = 0; d < w->p->dst_c; d += CONV_LANES, u += w->p->src_c * CONV_LANES) {
+        int64_t i = 0, q = k->pixels, many = q * k->groups;
+
+        t.w = u;
+        for (; i + many <= count; i += many) {
+            for (int64_t g = 0; g < k->groups; g++) {
+                t.x[g] = v + (i + g * q) * l->v_tile;
+                t.y[g] = m + (i + g * q) * l->m_tile + d;
+            }
+            k->tile_many[q](&t);
+        }
+        for (; i < count; i += q) {
+            t.x[0] = v + i * l->v_tile;
+            t.y[0] = m + i * l->m_tile + d;
+            k->tile_one[conv_min(q, count - i)](&t);
+        }
+    }
+}
+
+size_t wino_run_scratch(const struct conv_pass *p, int64_t n)
+{
+    struct layout l = make_layout(p, n, CHUNK_MIN);
+    return (size_t)(WINO_PRODUCTS * (l.v_pos + l.m_pos));
+}
+
+void wino_run(const struct wino *w, int64_t n, const float *src, const float *packed,
+              const float *bias, float *dst, bool add, float *scratch)
+{
+    struct layout l = make_layout(w->p, n, CHUNK_MIN);
+    float *v = scratch, *m = scratch + WINO_PRODUCTS * l.v_pos;
+
+    for (int64_t first = 0; first < l.total; first += l.chunk) {
+        int64_t count = conv_min(l.chunk, l.total - first), offset;
+
+        transform_source(w, &l, src, first, count, v);
+        for (int64_t i = 0; i < WINO_PRODUCTS; i++)
+            product(w, &l, count, v + i * l.v_pos, packed + i * w->p->src_c * w->p->dst_c,
+                    m + i * l.m_pos);
+        for (int64_t i = 0; i < count; i++) {
+            struct wino_tile t = result_tile(w, &l, first + i, &offset);
+
+            t.from = m + i * l.m_tile;
+            t.to = dst + offset;
+            t.bias = bias;
+            t.add = add;
+            w->t->result(&t);
+        }
+    }
+}
+
+/* ---- weight gradient */
+
+/* sum[panel][c][lane] += V[tile][c] Z[tile][panel, lane] over the tiles. */
+static void outer_product(const struct wino *w, const struct layout *l, int64_t count,
+                          const float *v, const float *z, float *sum)
+{
+    int64_t terms = w->k->terms;
+    struct conv_outer t = {
+        .images = 1, .rows = 1, .cols = count, .x_pixel = l->v_tile, .dy_pixel = l->m_tile};
+
+    for (int64_t d = 0; d < w->p->dst_c; d += CONV_LANES)
+        for (int64_t c = 0; c < w->p->src_c; c += terms, sum += terms * CONV_LANES) {
+            t.x = v + c;
+            t.dy = z + d;
+            t.sum = sum;
+            w->k->outer[terms](&t);
+        }
+}
+
+/* dw[d + lane][s][tap] += the transformed sums. */
+static void add_filters(const struct wino *w, const float *sum, float *dw)
+{
+    const struct conv_pass *p = w->p;
+    float taps[9 * CONV_LANES];
+
+    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
+        for (int64_t s = 0; s < p->src_c; s++, sum += CONV_LANES) {
+            w->t->filter_grad(sum, p->src_c * p->dst_c, taps, CONV_LANES);
+            for (int64_t l = 0; l < CONV_LANES; l++)
+                for (int64_t i = 0; i < 9; i++)
+                    dw[((d + l) * p->src_c + s) * 9 + i] += taps[i * CONV_LANES + l];
+        }
+}
+
+size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n)
+{
+    struct layout l = make_layout(forward, n, GRAD_MIN);
+    return wino_packed_size(forward) + (size_t)(WINO_PRODUCTS * (l.v_pos + l.m_pos));
+}
+
+void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
+                       float *scratch)
+{
+    struct layout l = make_layout(w->p, n, GRAD_MIN);
+    int64_t size = (int64_t)wino_packed_size(w->p), matrix = size / WINO_PRODUCTS;
+    float *sum = scratch, *v = sum + size, *z = v + WINO_PRODUCTS * l.v_pos;
+
+    memset(sum, 0, (size_t)size * sizeof *sum);
+    for (int64_t first = 0; first < l.total; first += l.chunk) {
+        int64_t count = conv_min(l.chunk, l.total - first), offset;
+
+        transform_source(w, &l, x, first, count, v);
+        for (int64_t i = 0; i < count; i++) {
+            struct wino_tile t = result_tile(w, &l, first + i, &offset);
+
+            t.from = dy + offset;
+            t.to = z + i * l.m_tile;
+            w->t->result_grad(&t);
+        }
+        for (int64_t i = 0; i < WINO_PRODUCTS; i++)
+            outer_product(w, &l, count, v + i * l.v_pos, z + i * l.m_pos, sum + i * matrix);
+    }
+    add_filters(w, sum, dw);
+}
