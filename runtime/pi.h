@@ -12,11 +12,12 @@
  *
  * Modes: PI_FLOAT runs the program on real numbers (weights divided by their scale, nothing
  * truncated); PI_FIXED runs it in Z_2^64, bit for bit the same on every machine and for any number
- * of threads. Images are independent; threads take blocks of them (cpu_threads()).
+ * of threads; PI_SIM2PC runs it on two parties' shares, with their truncation, and gives what a
+ * two-party run with the same test seed gives. Images are independent; threads take blocks of them (cpu_threads()).
  */
 #include "runtime/plan.h"
 
-enum pi_mode { PI_FLOAT, PI_FIXED };
+enum pi_mode { PI_FLOAT, PI_FIXED, PI_SIM2PC };
 /* How images come, always whole: [n,C,H,W] unless said otherwise.
  *
  * An input number x becomes rint(x * 2^f), ties to even, where for pixels
@@ -39,12 +40,15 @@ int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode 
 void pi_close(struct pi_model *m); /* wipes what depends on weights; NULL is fine */
 const struct plan *pi_plan(const struct pi_model *m);
 int64_t pi_classes(const struct pi_model *m);
+/* PI_SIM2PC: which run to predict. dealer: one whose linear steps come from a dealer. Images are
+ * numbered from 0 in the order they are run, as those of one connection. */
+void pi_simulate(struct pi_model *m, uint64_t test_seed, bool dealer);
 
 /* logits [n, classes]. ERR_DATA for a number that is not finite or outside the stated input range
  * (2^max_log2 of tensor 0). */
 int pi_run(struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
            float *logits) MUST_CHECK;
-/* PI_FIXED only, for tests and comparisons: the integers before division by 2^f. */
+/* Not PI_FLOAT; for tests and comparisons: the integers before division by 2^f. */
 int pi_run_fixed(struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
                  int64_t *logits) MUST_CHECK;
 #endif
