@@ -19,12 +19,16 @@ enum { MODE_FLOAT, MODE_FIXED, MODE_SIM2PC };
 struct options {
     const char *weights, *input, *labels, *output, *expect;
     double atol;
-    int32_t mode;
+    int64_t test_seed;
+    int32_t mode, linear;
 };
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
     {"weights", 'w', CLI_TEXT, AT(weights), "FILE", "model.pi.weights", 0, 0},
     {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "numbers to run on", 0, 0},
+    {"test-seed", 0, CLI_INT, AT(test_seed), "N",
+     "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
+    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|dealer", "sim2pc: provider of that run", 0, 0},
     {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images", 0, 0},
     {"labels", 'l', CLI_TEXT, AT(labels), "Y.npy", "their classes", 0, 0},
     {"output", 'o', CLI_TEXT, AT(output), "Z.npy", "where logits go", 0, 0},
@@ -37,7 +41,9 @@ static const struct cli_spec spec = {
     1,
     1,
     "Runs a private-inference program in one process: float on real numbers, fixed in Z_2^64, bit "
-    "for bit the same on every machine.",
+    "for bit the same on every machine, sim2pc on the shares of two parties: what serve and query "
+    "give "
+    "with the same --test-seed.",
     "linnet-pi eval out/model.pi -w out/model.pi.weights --mode fixed -i x.npy -l y.npy",
     options};
 
@@ -163,7 +169,7 @@ static void interval(int64_t right, int64_t n, double *lo, double *hi)
 
 static json_t *result_json(const struct run *r, const struct cli_common *c)
 {
-    static const char *const modes[] = {"float", "fixed"};
+    static const char *const modes[] = {"float", "fixed", "sim2pc"};
     json_t *branch = json_pack("{s:s, s:b, s:[]}", "name", "clean", "deployed", 1, "attacks"), *o;
     double lo, hi;
 
@@ -197,7 +203,10 @@ static int run_model(struct run *r, const char *path)
 {
     enum pi_input kind = PI_U8_NCHW;
 
-    TRY(pi_open(path, r->o->weights, r->o->mode == MODE_FLOAT ? PI_FLOAT : PI_FIXED, &r->model));
+    static const enum pi_mode modes[] = {PI_FLOAT, PI_FIXED, PI_SIM2PC};
+
+    TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
+    pi_simulate(r->model, (uint64_t)r->o->test_seed, r->o->linear == 1);
     TRY(cli_as_data(npy_open(r->o->input, &r->input)));
     TRY(input_kind(&r->input, pi_plan(r->model), r->o->input, &kind));
     r->n = r->input.dim[0];
@@ -223,8 +232,6 @@ static void run_release(struct run *r)
 
 static int check_options(const struct options *o)
 {
-    if (o->mode == MODE_SIM2PC)
-        return fail(ERR_ARG, "mode sim2pc: not in this version");
     if (o->weights == NULL || o->input == NULL)
         return fail(ERR_ARG, "option '--%s' is required", o->weights == NULL ? "weights" : "input");
     return 0;
