@@ -1,0 +1,74 @@
+/* runtime/bits: packing and transposition against loops over single bits. */
+#include "runtime/bits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { COUNT = 31, STRIDE = 40 };
+static const uint8_t seed[16] = "bits";
+
+static int bit(const uint8_t *bytes, size_t k)
+{
+    return bytes[k / 8] >> k % 8 & 1;
+}
+
+static void test_pack_round_trip(void **state)
+{
+    (void)state;
+    uint8_t in[COUNT * STRIDE], out[COUNT * STRIDE], packed[COUNT * STRIDE + 1];
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    prg_bytes(p, in, sizeof in);
+    for (size_t n = 0; n <= 8 * STRIDE; n++) {
+        size_t size = bits_packed_size(COUNT, n), total = COUNT * n;
+
+        assert_int_equal(size, (total + 7) / 8);
+        memset(packed, 0xee, sizeof packed);
+        memset(out, 0xee, sizeof out);
+        bits_pack(packed, in, STRIDE, COUNT, n);
+        assert_int_equal(packed[size], 0xee);
+        if (total % 8 != 0)
+            assert_int_equal(packed[size - 1] >> total % 8, 0);
+        bits_unpack(out, STRIDE, COUNT, n, packed);
+        for (size_t i = 0; i < COUNT; i++) {
+            for (size_t k = 0; k < n; k++)
+                assert_int_equal(bit(out + i * STRIDE, k), bit(in + i * STRIDE, k));
+            for (size_t k = n; k < (n + 7) / 8 * 8; k++)
+                assert_int_equal(bit(out + i * STRIDE, k), 0);
+            for (size_t k = (n + 7) / 8; k < STRIDE; k++)
+                assert_int_equal(out[i * STRIDE + k], 0xee);
+        }
+    }
+    prg_free(p);
+}
+
+static void test_transpose_equals_loop(void **state)
+{
+    (void)state;
+    enum { N = 384, PLANE = 64 };
+    static _Alignas(16) uint8_t planes[128 * PLANE];
+    static struct block rows[N];
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    prg_bytes(p, planes, sizeof planes);
+    bits_transpose(rows, planes, PLANE, N);
+    for (size_t k = 0; k < N; k++)
+        for (size_t i = 0; i < 128; i++)
+            assert_int_equal(bit((const uint8_t *)&rows[k], i), bit(planes + i * PLANE, k));
+    prg_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pack_round_trip),
+        cmocka_unit_test(test_transpose_equals_loop),
+    };
+
+    return cmocka_run_group_tests_name("bits", tests, NULL, NULL);
+}
