@@ -1,18 +1,20 @@
 /* linnet eval: clean, attacked and corrupted accuracy of a model or a checkpoint. */
 #include <string.h>
 
+#include "cli/attack_state.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/eval_report.h"
 #include "cli/model.h"
 #include "trainer/data.h"
 #include "trainer/eval.h"
+#include "trainer/normalize.h"
 
 struct options {
-    const char *data, *split, *normalize, *branch, *corruptions, *types, *severities;
+    const char *data, *split, *normalize, *branch, *corruptions, *types, *severities, *state;
     struct cli_texts attack;
     bool audit, profile;
-    int64_t limit;
+    int64_t limit, batch;
     double require_clean;
 };
 #define FIELD(f) offsetof(struct options, f)
@@ -25,13 +27,19 @@ static const struct cli_option options[] = {
     {"branch", 0, CLI_TEXT, FIELD(branch), "clean|adv|both", "batch-norm branches (default both)",
      0, 0},
     {"attack", 'a', CLI_TEXTS, FIELD(attack), "SPEC",
-     "pgd:eps=8/255,alpha=2/255,steps=20,restarts=1; may be repeated", 0, 0},
+     "pgd:eps=8/255,alpha=2/255,steps=20,restarts=1; autoattack[:fast][,eps=E]; apgd-ce, apgd-dlr, "
+     "apgd-t, fab-t, square with eps, steps, restarts ...; may be repeated",
+     0, 0},
+    {"state", 0, CLI_TEXT, FIELD(state), "FILE",
+     "keeps the progress of attacks here; an existing one is continued", 0, 0},
     {"corruptions", 0, CLI_TEXT, FIELD(corruptions), "synth|DIR", "evaluate under corruptions", 0,
      0},
     {"types", 0, CLI_TEXT, FIELD(types), "T,T,...", "corruption types (default: all)", 0, 0},
     {"severities", 0, CLI_TEXT, FIELD(severities), "1,2,...",
      "corruption severities (default: all five)", 0, 0},
     {"limit", 0, CLI_INT, FIELD(limit), "N", "the first N images", 1, 1e9},
+    {"batch", 0, CLI_INT, FIELD(batch), "N", "images at a time (default 256, attacks 250)", 1,
+     65536},
     {"require-clean", 0, CLI_REAL, FIELD(require_clean), "P",
      "exit 6 if the deployed branch stays below P per cent", 0, 100},
     {"audit", 0, CLI_FLAG, FIELD(audit), NULL, "gradient-masking checks", 0, 0},
@@ -59,48 +67,100 @@ static int read_severities(const char *text, int32_t *mask)
 
 static int not_yet(const struct options *o)
 {
-    if (o->audit || o->profile)
-        return fail(ERR_ARG, "--%s: not in this version", o->audit ? "audit" : "profile");
+    if (o->profile)
+        return fail(ERR_ARG, "--profile: not in this version");
+    if (o->audit)
+        return fail(ERR_ARG, "--audit: not in this version");
     if (o->corruptions && strcmp(o->corruptions, "synth") != 0)
-        return fail(ERR_ARG, "--corruptions %s: folders are not in this version; use synth",
-                    o->corruptions);
-    for (int32_t i = 0; i < o->attack.n; i++)
-        if (strncmp(o->attack.v[i], "pgd", 3) != 0)
-            return fail(ERR_ARG, "--attack %s: not in this version; pgd:... is", o->attack.v[i]);
+        return fail(ERR_ARG, "--corruptions %s: folders are not in this version", o->corruptions);
     return 0;
 }
 
-/* Translates the options; attack[] has room for EVAL_MAX_ATTACKS. */
-static int eval_setup(const struct options *o, const struct cli_common *c, const struct graph *g,
-                      struct pgd_params *attack, struct eval_options *e)
-{
-    const bool both = strcmp(o->branch, "both") == 0;
-    int bank = 0;
-
-    TRY(not_yet(o));
-    if (!both)
-        TRY(model_branch(g, o->branch, &bank));
-    *e =
-        (struct eval_options){.limit = o->limit,
-                              .seed = (uint64_t)c->seed,
-                              .attack = attack,
-                              .n_attack = o->attack.n,
-                              .corruptions = o->corruptions ? (o->types ? o->types : "all") : NULL};
-    e->bank[bank] = true;
-    if (both && graph_banks(g) == 2)
-        e->bank[1] = true;
-    if (o->attack.n > EVAL_MAX_ATTACKS)
-        return fail(ERR_ARG, "--attack: at most %d", EVAL_MAX_ATTACKS);
-    for (int32_t i = 0; i < o->attack.n; i++)
-        TRY(pgd_parse(o->attack.v[i], &attack[i]));
-    return read_severities(o->severities, &e->severities);
-}
+/* What runs, for the callbacks. */
+struct job {
+    const struct cli_common *c;
+    struct cli_progress progress;
+    struct attack_state *state; /* NULL without --state */
+};
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
 {
-    cli_progress_at(ctx, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld images",
-                    (long long)done, (long long)all);
-    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped; an evaluation keeps no state") : 0;
+    struct job *j = ctx;
+
+    cli_progress_at(&j->progress, (double)done / (double)(all > 0 ? all : 1),
+                    "%lld of at most %lld passes", (long long)done, (long long)all);
+    if (!cli_interrupted())
+        return 0;
+    return fail(ERR_INTERRUPTED, "stopped; %s",
+                j->state ? "the same command continues"
+                         : "without --state FILE an evaluation starts anew");
+}
+
+static int on_load(void *ctx, int bank, int32_t attack, struct attack_progress *p)
+{
+    const struct job *j = ctx;
+
+    return j->state ? attack_state_load(j->state, bank, attack, p) : 0;
+}
+
+static int on_save(void *ctx, int bank, int32_t attack, const struct attack_progress *p)
+{
+    const struct job *j = ctx;
+
+    return j->state ? attack_state_save(j->state, bank, attack, p) : 0;
+}
+
+static int choose_branches(const struct options *o, const struct graph *g, struct eval_options *e)
+{
+    int bank = 0;
+
+    if (strcmp(o->branch, "both") != 0)
+        TRY(model_branch(g, o->branch, &bank));
+    else
+        e->bank[1] = graph_banks(g) == 2;
+    e->bank[bank] = true;
+    return 0;
+}
+
+/* Translates the options; specs[] has room for EVAL_MAX_ATTACKS. */
+static int eval_setup(const struct options *o, const struct cli_common *c, const struct graph *g,
+                      struct attack_spec *specs, struct eval_options *e)
+{
+    const bool synth = o->corruptions && strcmp(o->corruptions, "synth") == 0;
+
+    TRY(not_yet(o));
+    *e = (struct eval_options){.limit = o->limit,
+                               .batch = o->batch,
+                               .seed = (uint64_t)c->seed,
+                               .specs = specs,
+                               .n_specs = o->attack.n,
+                               .flags = o->attack.n > 0,
+                               .corruptions = o->corruptions ? (o->types ? o->types : "all") : NULL,
+                               .folder = synth ? NULL : o->corruptions};
+    TRY(choose_branches(o, g, e));
+    if (o->attack.n > EVAL_MAX_ATTACKS)
+        return fail(ERR_ARG, "--attack: at most %d", EVAL_MAX_ATTACKS);
+    for (int32_t i = 0; i < o->attack.n; i++)
+        TRY(attack_spec_parse(o->attack.v[i], &specs[i]));
+    return read_severities(o->severities, &e->severities);
+}
+
+/* What the flags of a state file belong to. */
+static json_t *identity(const struct options *o, const struct eval_options *e,
+                        const struct model *m, const struct dataset *d)
+{
+    char sha[SHA256_HEX], text[ATTACK_TEXT], norm[NORMALIZE_TEXT];
+    json_t *attacks = json_array();
+
+    for (int32_t i = 0; i < e->n_specs; i++)
+        for (int32_t s = 0; s < e->specs[i].n_stage; s++)
+            json_array_append_new(attacks,
+                                  json_string(attack_stage_text(&e->specs[i].stage[s], text)));
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "model_sha256",
+                     sha256_hex(m->sha256, sha), "normalize", normalize_text(&m->g->norm, norm),
+                     "branch", o->branch, "data", d->source, "split", d->split, "n",
+                     (json_int_t)(e->limit > 0 && e->limit < d->n ? e->limit : d->n), "batch",
+                     (json_int_t)e->batch, "seed", (json_int_t)e->seed, "attacks", attacks);
 }
 
 static int check_goal(const struct options *o, const struct eval_result *r)
@@ -113,37 +173,55 @@ static int check_goal(const struct options *o, const struct eval_result *r)
     return 0;
 }
 
+static int open_data(const struct cli_common *c, const struct options *o, const struct graph *g,
+                     struct dataset **out)
+{
+    const struct shape *in = &g->value[g->input].shape;
+    enum data_split split;
+
+    TRY(data_split_parse(o->split, &split));
+    TRY(cli_as_data(data_open(o->data, split, (uint64_t)c->seed, out)));
+    cli_note(c, "%s, split %s", (*out)->source, (*out)->split);
+    return data_check(*out, in->dim[1], in->dim[2], in->dim[3], g->value[g->output].shape.dim[1]);
+}
+
+static int run(struct job *j, const struct options *o, struct model *m, struct eval_options *e,
+               const struct dataset *d, struct eval_result *r)
+{
+    int rc;
+
+    if (o->state)
+        TRY(attack_state_open(o->state, identity(o, e, m, d), &j->state));
+    e->ctx = j;
+    e->progress = on_progress;
+    e->attack_load = on_load;
+    e->attack_save = on_save;
+    cli_progress_begin(&j->progress, j->c, "eval");
+    rc = eval_run(m->g, d, e, r);
+    cli_progress_end(&j->progress);
+    return rc;
+}
+
 static int evaluate(const struct cli_common *c, const struct options *o, struct model *m)
 {
-    const struct shape *in = &m->g->value[m->g->input].shape;
-    struct pgd_params attack[EVAL_MAX_ATTACKS];
-    struct dataset *d = NULL;
-    struct cli_progress p;
-    struct eval_options e;
+    struct attack_spec *specs = mem_array(EVAL_MAX_ATTACKS, sizeof *specs);
     struct eval_result *r = mem_array(1, sizeof *r);
-    enum data_split split;
+    struct job j = {.c = c};
+    struct dataset *d = NULL;
+    struct eval_options e;
     int rc = ERR_NOMEM;
 
-    if (r == NULL || (rc = eval_setup(o, c, m->g, attack, &e)) < 0 ||
-        (rc = data_split_parse(o->split, &split)) < 0 ||
-        (rc = cli_as_data(data_open(o->data, split, (uint64_t)c->seed, &d))) < 0 ||
-        (rc = data_check(d, in->dim[1], in->dim[2], in->dim[3],
-                         m->g->value[m->g->output].shape.dim[1])) < 0)
-        goto out;
-    cli_note(c, "%s, split %s", d->source, d->split);
-    cli_progress_begin(&p, c, "eval");
-    e.ctx = &p;
-    e.progress = on_progress;
-    rc = eval_run(m->g, d, &e, r);
-    cli_progress_end(&p);
-    if (rc < 0)
+    if (r == NULL || specs == NULL || (rc = eval_setup(o, c, m->g, specs, &e)) < 0 ||
+        (rc = open_data(c, o, m->g, &d)) < 0 || (rc = run(&j, o, m, &e, d, r)) < 0)
         goto out;
     eval_report_print(cli_out(c), c->arg[0], d->split, r->branch[0].bank, r);
     if ((rc = cli_json_write(c, eval_report_json(c->arg[0], d->split, r->branch[0].bank, r))) == 0)
         rc = check_goal(o, r);
 out:
+    attack_state_close(j.state);
     data_close(d);
     mem_free(r);
+    mem_free(specs);
     return rc;
 }
 

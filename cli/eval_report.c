@@ -1,6 +1,8 @@
 /* Evaluation results: keys and units of cli.md. */
 #include "cli/eval_report.h"
 
+#include <string.h>
+
 #include "cli/cli.h"
 
 const char *eval_report_branch(int bank)
@@ -18,21 +20,89 @@ static json_t *with_score(json_t *obj, const struct eval_score *s)
     return obj;
 }
 
+/* Adds the parameters of a stage to obj. */
+static void put_parameters(json_t *obj, const struct attack_stage *s)
+{
+    struct attack_value v;
+
+    for (int32_t i = 0; attack_stage_value(s, i, &v); i++)
+        json_object_set_new(obj, v.key,
+                            v.word    ? json_string(v.word)
+                            : v.whole ? json_integer((json_int_t)v.number)
+                                      : json_real(v.number));
+}
+
+/* One stage: its parameters; several: their list with what stands after each. */
+static json_t *parameters_json(const struct eval_attack *a)
+{
+    json_t *p = json_pack("{s:s}", "norm", "linf"), *stages = json_array();
+
+    if (a->spec.n_stage == 1) {
+        if (a->spec.stage[0].kind == ATTACK_PGD)
+            json_object_set_new(p, "loss", json_string("ce"));
+        put_parameters(p, &a->spec.stage[0]);
+        json_decref(stages);
+        return p;
+    }
+    for (int32_t i = 0; i < a->spec.n_stage; i++) {
+        json_t *s = json_pack("{s:s,s:o}", "name", attack_kind_name(a->spec.stage[i].kind),
+                              "robust_after", json_integer((json_int_t)a->robust_after[i]));
+        put_parameters(s, &a->spec.stage[i]);
+        json_array_append_new(stages, s);
+    }
+    json_object_set_new(p, "eps", json_real(a->spec.stage[0].eps));
+    json_object_set_new(p, "version",
+                        json_string(strcmp(a->spec.name, "autoattack") == 0 ? "standard" : "fast"));
+    json_object_set_new(p, "stages", stages);
+    return p;
+}
+
 static json_t *attacks_json(const struct eval_branch *b)
 {
     json_t *list = json_array();
 
     for (int32_t i = 0; i < b->n_attack; i++) {
         const struct eval_attack *a = &b->attack[i];
-        json_t *p =
-            json_pack("{s:f,s:f,s:i,s:i,s:s,s:s,s:s}", "eps", a->pgd.eps, "alpha", a->pgd.alpha,
-                      "steps", (int)a->pgd.steps, "restarts", (int)a->pgd.restarts, "start",
-                      a->pgd.random_start ? "random" : "clean", "loss", "ce", "norm", "linf");
-        json_t *o = json_pack("{s:s,s:o}", "name", a->name, "parameters", p);
+        json_t *o = json_pack("{s:s,s:o}", "name", a->spec.name, "parameters", parameters_json(a));
 
         json_array_append_new(list, with_score(o, &a->score));
     }
     return list;
+}
+
+/* The signs of robustness.md 3.7 that were seen, as words. */
+static void each_flag(const struct eval_branch *b, void (*say)(void *ctx, const char *text),
+                      void *ctx)
+{
+    const struct attack_flags *f = &b->flags;
+    char text[96];
+
+    if (f->randomised)
+        say(ctx, "randomised: outputs differ between passes");
+    if (f->probabilities)
+        say(ctx, "probabilities: outputs look like a softmax, attacks want logits");
+    if (f->zero_gradients > 0) {
+        snprintf(text, sizeof text, "zero gradient: %lld of %lld images have no input gradient",
+                 (long long)f->zero_gradients, (long long)f->n);
+        say(ctx, text);
+    }
+    for (int32_t i = 0; i < b->n_attack; i++)
+        if (b->attack[i].square_gains)
+            say(ctx, "square gain: Square breaks more than 0.2 points beyond the gradient attacks");
+    if (f->no_dlr)
+        say(ctx, "classes: fewer than 3, no DLR loss");
+    else if (f->no_targeted_dlr)
+        say(ctx, "classes: fewer than 4, no targeted DLR loss");
+}
+
+static void append_flag(void *ctx, const char *text)
+{
+    json_array_append_new(ctx, json_string(text));
+}
+
+static void print_flag(void *ctx, const char *text)
+{
+    fprintf(ctx, "  flag: %s\n", text);
 }
 
 static json_t *corruptions_json(const struct eval_branch *b)
@@ -64,7 +134,8 @@ static json_t *corruptions_json(const struct eval_branch *b)
             json_object_set_new(severities, key, cli_json_real(100 * sum / n));
     }
     return json_pack("{s:o,s:o,s:o,s:s}", "mean", cli_json_real(100 * b->corruption_mean),
-                     "per_type", types, "per_severity", severities, "source", "re-implementation");
+                     "per_type", types, "per_severity", severities, "source",
+                     b->corruption_files ? "files" : "re-implementation");
 }
 
 json_t *eval_report_json(const char *model, const char *split, int deployed,
@@ -78,6 +149,11 @@ json_t *eval_report_json(const char *model, const char *split, int deployed,
                               b->bank == deployed, "clean", with_score(json_object(), &b->clean),
                               "attacks", attacks_json(b));
 
+        if (b->flags.n > 0) {
+            json_t *flags = json_array();
+            each_flag(b, append_flag, flags);
+            json_object_set_new(o, "flags", flags);
+        }
         if (b->n_corruption > 0)
             json_object_set_new(o, "corruptions", corruptions_json(b));
         json_array_append_new(branches, o);
@@ -92,18 +168,28 @@ static void print_score(FILE *out, const char *name, const struct eval_score *s)
             100 * s->lo, 100 * s->hi, (long long)s->n);
 }
 
+static void print_attack(FILE *out, const struct eval_attack *a)
+{
+    char text[ATTACK_TEXT];
+
+    print_score(out, a->spec.name, &a->score);
+    for (int32_t s = 0; s < a->spec.n_stage; s++) {
+        fprintf(out, "      %s", attack_stage_text(&a->spec.stage[s], text));
+        if (a->spec.n_stage > 1)
+            fprintf(out, "   %lld stand", (long long)a->robust_after[s]);
+        fprintf(out, "\n");
+    }
+}
+
 static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
 {
-    char name[PGD_TEXT + 8];
+    char name[80];
 
     fprintf(out, "branch %s%s\n", eval_report_branch(b->bank), deployed ? " (deployed)" : "");
     print_score(out, "clean", &b->clean);
-    for (int32_t i = 0; i < b->n_attack; i++) {
-        char text[PGD_TEXT];
-
-        print_score(out, b->attack[i].name, &b->attack[i].score);
-        fprintf(out, "      %s\n", pgd_text(&b->attack[i].pgd, text));
-    }
+    for (int32_t i = 0; i < b->n_attack; i++)
+        print_attack(out, &b->attack[i]);
+    each_flag(b, print_flag, out);
     for (int32_t i = 0; i < b->n_corruption; i++)
         for (int s = 0; s < 5; s++)
             if (b->corruption[i].score[s].n > 0) {
@@ -111,8 +197,9 @@ static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
                 print_score(out, name, &b->corruption[i].score[s]);
             }
     if (b->n_corruption > 0)
-        fprintf(out, "  %-34s %6.2f %%   (re-implementation, %d types)\n", "corrupted, mean",
-                100 * b->corruption_mean, (int)b->n_corruption);
+        fprintf(out, "  %-34s %6.2f %%   (%s, %d types)\n", "corrupted, mean",
+                100 * b->corruption_mean, b->corruption_files ? "files" : "re-implementation",
+                (int)b->n_corruption);
 }
 
 void eval_report_print(FILE *out, const char *model, const char *split, int deployed,

@@ -194,7 +194,7 @@ static void test_refusals_and_interruption(void **state)
     opt.progress = stop_at_once;
     opt.ctx = &all;
     assert_int_equal(result_of(g, d, &opt), ERR_INTERRUPTED);
-    assert_int_equal(all, N * (1 + 2 * 2 + 1));
+    assert_int_equal(all, N * (1 + 3 * 2 + 1)); /* a gradient counts three */
     opt = (struct eval_options){.bank = {false, true}};
     assert_int_equal(result_of(g, d, &opt), ERR_ARG);
     opt = (struct eval_options){0};

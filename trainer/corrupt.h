@@ -45,6 +45,8 @@ enum corrupt_type {
     CORRUPT_N
 };
 
+struct corrupt_photos; /* frost photos, see corrupt_photos_open */
+
 /* out [3,H,W], not the input. severity 1 ... 5. Types that need no randomness leave r alone.
  * ERR_UNSUPPORTED for a type that is not in this version, ERR_ARG for severity or size. */
 int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int32_t height,

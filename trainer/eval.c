@@ -1,9 +1,9 @@
 /*
- * Accuracies: clean, under PGD, under corruptions.
+ * Accuracies: clean, under attack, under corruptions.
  *
- * Images go through in batches; an attack works only on the images of a batch that are still
- * correct, gathered into a dense block. Starts are keyed by the image's index in the data set, so
- * neither the batch size nor the other images matter.
+ * Images go through in batches. Attacks are run by autoattack.c on the images that are correct when
+ * clean; their random numbers are keyed by the image's index in the data set. Work is counted in
+ * forward passes of one image; an attack that ends early jumps to where it was planned to end.
  */
 #include "trainer/eval.h"
 
@@ -15,6 +15,7 @@
 #include "trainer/stats.h"
 
 #define EVAL_BATCH 256
+#define ATTACK_BATCH 250 /* as in the published driver */
 
 struct evaluator {
     struct graph *g;
@@ -22,13 +23,13 @@ struct evaluator {
     const struct eval_options *opt;
     int64_t n, batch, elems, k;
     int64_t done, all; /* work, in forward passes of one image */
-    struct exec *infer, *gradient;
-    float *pixels, *chosen, *adv, *grad; /* [batch][elems] */
-    float *logits;                       /* [batch][k] */
-    int32_t *labels;                     /* [batch] of chosen */
-    int64_t *sample;                     /* [batch] of chosen */
-    bool *alive;                         /* [batch] still correct */
-    bool *correct;                       /* [n] when clean, for the branch in work */
+    int64_t planned;   /* where `done` may be at most before the next batch of an attack */
+    struct exec *infer;
+    float *pixels;    /* [batch][elems] */
+    float *logits;    /* [batch][k] */
+    uint8_t *correct; /* [n] when clean, for the branch in work */
+    uint8_t *robust;  /* [n] under the attack in work */
+    struct attack_model *model;
     enum corrupt_type types[CORRUPT_N];
     int32_t n_types, severities; /* bit s-1: severity s */
     uint8_t *bytes;              /* [batch][2][elems] */
@@ -73,23 +74,34 @@ static void score_finish(struct eval_score *s)
 static void evaluator_release(struct evaluator *v)
 {
     exec_free(v->infer);
-    exec_free(v->gradient);
+    attack_model_free(v->model);
     mem_free(v->pixels);
-    mem_free(v->chosen);
-    mem_free(v->adv);
-    mem_free(v->grad);
     mem_free(v->logits);
-    mem_free(v->labels);
-    mem_free(v->sample);
-    mem_free(v->alive);
     mem_free(v->correct);
+    mem_free(v->robust);
     mem_free(v->bytes);
     mem_free(v->codes);
 }
 
-static int64_t attack_cost(const struct pgd_params *p)
+static int32_t count_attacks(const struct eval_options *opt)
 {
-    return (int64_t)p->restarts * (2 * (int64_t)p->steps + 1);
+    return opt->n_attack + opt->n_specs;
+}
+
+static struct attack_spec spec_of(const struct eval_options *opt, int32_t attack)
+{
+    return attack < opt->n_attack ? attack_spec_pgd(&opt->attack[attack])
+                                  : opt->specs[attack - opt->n_attack];
+}
+
+static int64_t attack_cost(const struct evaluator *v, int32_t attack)
+{
+    const struct attack_spec spec = spec_of(v->opt, attack);
+    int64_t cost = 0;
+
+    for (int32_t s = 0; s < spec.n_stage; s++)
+        cost += attack_stage_cost(&spec.stage[s], v->k);
+    return cost;
 }
 
 static int64_t total_cost(const struct evaluator *v)
@@ -97,8 +109,8 @@ static int64_t total_cost(const struct evaluator *v)
     const struct eval_options *opt = v->opt;
     int64_t cost = 1;
 
-    for (int32_t a = 0; a < opt->n_attack; a++)
-        cost += attack_cost(&opt->attack[a]);
+    for (int32_t a = 0; a < count_attacks(opt); a++)
+        cost += attack_cost(v, a);
     for (int s = 0; s < CORRUPT_SEVERITIES; s++)
         cost += (v->severities >> s & 1) * v->n_types;
     return cost * v->n * (opt->bank[0] + opt->bank[1]);
@@ -111,7 +123,8 @@ static int allocate(struct evaluator *v)
     v->pixels = mem_aligned(floats, sizeof *v->pixels);
     v->logits = mem_aligned(batch * (size_t)v->k, sizeof *v->logits);
     v->correct = mem_array((size_t)v->n, sizeof *v->correct);
-    if (!v->pixels || !v->logits || !v->correct)
+    v->robust = mem_array((size_t)v->n, sizeof *v->robust);
+    if (!v->pixels || !v->logits || !v->correct || !v->robust)
         return ERR_NOMEM;
     TRY(exec_new(v->g, EXEC_INFER, v->batch, NULL, 0, &v->infer));
     if (v->n_types > 0) {
@@ -120,17 +133,7 @@ static int allocate(struct evaluator *v)
         if (!v->bytes || !v->codes)
             return ERR_NOMEM;
     }
-    if (v->opt->n_attack == 0)
-        return 0;
-    v->chosen = mem_aligned(floats, sizeof *v->chosen);
-    v->adv = mem_aligned(floats, sizeof *v->adv);
-    v->grad = mem_aligned(floats, sizeof *v->grad);
-    v->labels = mem_array(batch, sizeof *v->labels);
-    v->sample = mem_array(batch, sizeof *v->sample);
-    v->alive = mem_array(batch, sizeof *v->alive);
-    if (!v->chosen || !v->adv || !v->grad || !v->labels || !v->sample || !v->alive)
-        return ERR_NOMEM;
-    return exec_new(v->g, EXEC_INPUT_GRAD, v->batch, NULL, 0, &v->gradient);
+    return 0;
 }
 
 static int evaluator_init(struct evaluator *v, struct graph *g, const struct dataset *d,
@@ -177,53 +180,85 @@ static int run_clean(struct evaluator *v, struct eval_branch *b)
     return 0;
 }
 
-/* Copies the images of the batch that are alive to the front of `chosen`; returns how many. */
-static int64_t gather(struct evaluator *v, int64_t first, int64_t m)
+static int on_tick(void *ctx, int64_t forwards)
 {
-    int64_t n = 0;
+    struct evaluator *v = ctx;
 
-    for (int64_t j = 0; j < m; j++) {
-        if (!v->alive[j])
-            continue;
-        memcpy(v->chosen + n * v->elems, v->pixels + j * v->elems,
-               (size_t)v->elems * sizeof(float));
-        v->labels[n] = v->d->labels[first + j];
-        v->sample[n++] = first + j;
-    }
-    return n;
+    return report(v, min64(forwards, v->planned - v->done));
 }
 
-/* One restart on the images [first, first + m); those that fall are no longer alive. */
-static int attack_batch(struct evaluator *v, const struct pgd_params *p, uint32_t restart, int bank,
-                        int64_t first, int64_t m)
-{
-    const int64_t n = gather(v, first, m);
-    const struct pgd_target target = {.labels = v->labels};
-    const struct pgd_key key = {v->opt->seed, RNG_ATTACK, 0, restart, v->sample};
+struct save_context {
+    struct evaluator *v;
+    int bank;
+    int32_t attack;
+    int64_t before; /* v->done when the attack began */
+    const struct attack_spec *spec;
+};
 
-    if (n == 0)
-        return 0;
-    TRY(pgd_attack(v->gradient, v->g, p, &target, &key, v->chosen, n, bank, v->grad, v->adv));
-    TRY(exec_infer(v->infer, v->adv, n, bank, v->logits));
-    for (int64_t j = 0; j < n; j++)
-        v->alive[v->sample[j] - first] = loss_argmax(v->logits + j * v->k, v->k) == v->labels[j];
+/* Progress: where the plan is after what p says is done, and one more batch. */
+static void move_plan(const struct save_context *c, const struct attack_progress *p)
+{
+    struct evaluator *v = c->v;
+    int64_t done = 0;
+
+    for (int32_t s = 0; s < p->stage; s++)
+        done += attack_stage_cost(&c->spec->stage[s], v->k) * p->n;
+    v->planned = v->done = c->before + done;
+    if (p->stage < c->spec->n_stage) {
+        const int64_t cost = attack_stage_cost(&c->spec->stage[p->stage], v->k);
+        v->done += cost * p->next;
+        v->planned = v->done + cost * min64(v->model->batch, p->n - p->next);
+    }
+}
+
+static int on_save(void *ctx, const struct attack_progress *p)
+{
+    const struct save_context *c = ctx;
+    const struct eval_options *opt = c->v->opt;
+
+    move_plan(c, p);
+    if (opt->attack_save != NULL)
+        TRY(opt->attack_save(opt->ctx, c->bank, c->attack, p));
+    return report(c->v, 0);
+}
+
+static int run_attack(struct evaluator *v, int bank, int32_t attack, struct eval_attack *a)
+{
+    struct attack_progress p = {.n = v->n, .robust = v->robust};
+    struct save_context c = {.v = v, .bank = bank, .attack = attack, .before = v->done};
+    const struct attack_job job = {v->model, v->d, v->opt->seed, &a->spec, &c, on_save};
+
+    a->spec = spec_of(v->opt, attack);
+    c.spec = &a->spec;
+    memcpy(v->robust, v->correct, (size_t)v->n);
+    if (v->opt->attack_load != NULL)
+        TRY(v->opt->attack_load(v->opt->ctx, bank, attack, &p));
+    move_plan(&c, &p);
+    TRY(autoattack_run(&job, &p));
+    a->score.n = v->n;
+    for (int64_t i = 0; i < v->n; i++)
+        a->score.correct += v->robust[i];
+    memcpy(a->robust_after, p.robust_after, sizeof a->robust_after);
+    a->square_gains = autoattack_square_gains(&a->spec, &p);
+    score_finish(&a->score);
     return 0;
 }
 
-static int run_attack(struct evaluator *v, int bank, struct eval_attack *a)
+static int run_attacks(struct evaluator *v, struct eval_branch *b)
 {
-    a->score.n = v->n;
-    for (int64_t i = 0; i < v->n; i += v->batch) {
-        const int64_t m = min64(v->batch, v->n - i);
-        load(v->d, i, m, v->elems, v->pixels);
-        memcpy(v->alive, v->correct + i, (size_t)m * sizeof *v->alive);
-        for (int32_t r = 0; r < a->pgd.restarts; r++)
-            TRY(attack_batch(v, &a->pgd, (uint32_t)r, bank, i, m));
-        for (int64_t j = 0; j < m; j++)
-            a->score.correct += v->alive[j];
-        TRY(report(v, m * attack_cost(&a->pgd)));
-    }
-    score_finish(&a->score);
+    const int64_t batch = v->opt->batch > 0 ? v->opt->batch : ATTACK_BATCH;
+
+    if (count_attacks(v->opt) == 0 && !v->opt->flags)
+        return 0;
+    attack_model_free(v->model);
+    v->model = NULL;
+    TRY(attack_model_new(v->g, b->bank, min64(batch, v->n), &v->model));
+    if (v->opt->flags)
+        TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
+    v->model->tick = on_tick;
+    v->model->ctx = v;
+    for (int32_t i = 0; i < count_attacks(v->opt); i++)
+        TRY(run_attack(v, b->bank, i, &b->attack[b->n_attack++]));
     return 0;
 }
 
@@ -318,12 +353,7 @@ static int run_corruptions(struct evaluator *v, struct eval_branch *b)
 static int run_branch(struct evaluator *v, struct eval_branch *b)
 {
     TRY(run_clean(v, b));
-    for (int32_t i = 0; i < v->opt->n_attack; i++) {
-        struct eval_attack *a = &b->attack[b->n_attack++];
-        a->pgd = v->opt->attack[i];
-        snprintf(a->name, sizeof a->name, "pgd-%d", (int)a->pgd.steps);
-        TRY(run_attack(v, b->bank, a));
-    }
+    TRY(run_attacks(v, b));
     return run_corruptions(v, b);
 }
 
@@ -339,8 +369,8 @@ static int check_options(const struct graph *g, const struct dataset *d,
                     "evaluation: branch 'adv' was asked for, but the network has %d "
                     "batch-norm branch(es)",
                     graph_banks(g));
-    if (opt->n_attack > EVAL_MAX_ATTACKS)
-        return fail(ERR_ARG, "evaluation: %d attacks, at most %d", (int)opt->n_attack,
+    if (count_attacks(opt) > EVAL_MAX_ATTACKS)
+        return fail(ERR_ARG, "evaluation: %d attacks, at most %d", (int)count_attacks(opt),
                     EVAL_MAX_ATTACKS);
     return 0;
 }

@@ -5,6 +5,7 @@
  * branch (method.md section 11). Images are taken in order, so a limit is a fixed subset.
  */
 #include "core/exec.h"
+#include "trainer/autoattack.h"
 #include "trainer/corrupt.h"
 #include "trainer/data.h"
 #include "trainer/pgd.h"
@@ -17,9 +18,10 @@ struct eval_score { /* share in [0,1] with its Wilson interval */
     double accuracy, lo, hi;
 };
 struct eval_attack {
-    char name[16]; /* "pgd-20" */
-    struct pgd_params pgd;
-    struct eval_score score; /* correct when clean and in every restart */
+    struct attack_spec spec; /* with its name and all parameters */
+    struct eval_score score; /* correct when clean and under every stage and restart */
+    int64_t robust_after[ATTACK_MAX_STAGES]; /* images that stand after each stage */
+    bool square_gains;                       /* flag of robustness.md 3.7 */
 };
 struct eval_corruption {
     const char *type;           /* static */
@@ -30,9 +32,11 @@ struct eval_branch {
     struct eval_score clean;
     struct eval_attack attack[EVAL_MAX_ATTACKS];
     int32_t n_attack;
+    struct attack_flags flags; /* n = 0: not looked for */
     struct eval_corruption corruption[EVAL_MAX_TYPES];
     int32_t n_corruption;
     double corruption_mean; /* unweighted mean over what was run; 0 if nothing was */
+    bool corruption_files;  /* read from files, not drawn by us */
 };
 struct eval_result {
     int64_t n;
@@ -43,14 +47,23 @@ struct eval_options {
     int64_t limit; /* first so many images; 0: all */
     int64_t batch; /* images an executor call; 0: 256 */
     uint64_t seed;
-    bool bank[2]; /* which branches; bank 1 only where the graph has two */
-    const struct pgd_params *attack;
-    int32_t n_attack;        /* at most EVAL_MAX_ATTACKS */
+    bool bank[2];                    /* which branches; bank 1 only where the graph has two */
+    const struct pgd_params *attack; /* PGD, before what `specs` names */
+    int32_t n_attack;
+    const struct attack_spec *specs;
+    int32_t n_specs;         /* n_attack + n_specs at most EVAL_MAX_ATTACKS */
+    bool flags;              /* look for the signs of robustness.md 3.7 */
     const char *corruptions; /* comma-separated types or "all" drawn by us; NULL: none */
     int32_t severities;      /* bit s-1: severity s; 0: all five */
+    const char *folder;      /* corruptions are read from this CIFAR-10-C style folder instead */
+    const struct corrupt_photos *photos; /* for frost; NULL: without frost */
     void *ctx;
     /* May be NULL. Progress in images of work done and all; a negative result stops. */
     int (*progress)(void *ctx, int64_t done, int64_t all);
+    /* May be NULL. Attack progress of attack number `attack` through branch `bank`: load fills p (1)
+     * or leaves it (0); save is called after every batch. p->n is the number of images. */
+    int (*attack_load)(void *ctx, int bank, int32_t attack, struct attack_progress *p);
+    int (*attack_save)(void *ctx, int bank, int32_t attack, const struct attack_progress *p);
 };
 /* ERR_DATA if the set does not fit the graph, ERR_ARG for options that make no sense. */
 int eval_run(struct graph *g, const struct dataset *d, const struct eval_options *opt,
