@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/outputs.h"
+#include "cli/recipe.h"
 #include "core/pass.h"
 #include "trainer/bn.h"
 #include "trainer/trainer.h"
@@ -84,23 +85,6 @@ struct job {
 
 /* ---- options ------------------------------------------------------------------------------- */
 
-static int parse_augment(const char *text, struct train_config *cfg)
-{
-    static const char corruptions[] = "corruptions";
-    const size_t n = sizeof corruptions - 1;
-
-    if (strcmp(text, "none") == 0)
-        return 0;
-    cfg->augment = TRAIN_AUGMENT_AUGMIX;
-    if (strcmp(text, "augmix") == 0)
-        return 0;
-    cfg->augment = TRAIN_AUGMENT_CORRUPT;
-    if (strncmp(text, corruptions, n) != 0 || (text[n] != ':' && text[n] != '\0'))
-        return fail(ERR_ARG, "--augment %s: is none, augmix, corruptions or corruptions:T,T", text);
-    cfg->corruptions = text[n] == ':' ? text + n + 1 : NULL;
-    return 0;
-}
-
 static int parse_adversarial(const char *text, struct train_config *cfg)
 {
     if (text == NULL)
@@ -134,7 +118,7 @@ static int make_config(struct job *j)
     c->aligned = o->aligned;
     c->select = (enum train_select)o->select;
     c->val_limit = o->val_limit;
-    TRY(parse_augment(o->augment, c));
+    TRY(recipe_augment(o->augment, &c->augment, &c->corruptions));
     TRY(parse_adversarial(o->adversarial, c));
     if (o->dual_bn && !c->adversarial)
         return fail(ERR_ARG, "--dual-bn: needs --adversarial, which trains the second branch");

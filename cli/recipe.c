@@ -1,10 +1,15 @@
 /*
- * Presets. `paper` is the published schedule (method.md sections 6 to 8). `short` and `quick` are
- * ours: pretrained weights need few epochs, so the rates fall along a cosine, the training attack
- * takes 3 or 2 larger steps instead of 7, the adversarial pass counts 40 % of the loss, and the mask
- * stage is as long as the mask needs to settle.
+ * Recipes and presets.
+ *
+ * `paper` is the published schedule (method.md sections 6 to 8, 12). `short` and `quick` are ours:
+ * pretrained weights need few epochs, so the rates fall along a cosine, the training attack takes 3
+ * or 2 larger steps instead of 7, the adversarial pass counts 40 % of the loss, and the mask stage is
+ * as long as the mask needs to settle. Their epochs are meant for some 50,000 images; with fewer,
+ * min_steps keeps the number of updates up.
  */
 #include "cli/recipe.h"
+
+#include <string.h>
 
 const char *recipe_stage_name(enum recipe_stage s)
 {
@@ -13,110 +18,228 @@ const char *recipe_stage_name(enum recipe_stage s)
     return name[s];
 }
 
-static const char *const kind_name[] = {"rlnet", "senet", "snl"};
-static const char *const preset_name[] = {"paper", "short", "quick", "none"};
-static const char *const schedule_name[] = {"step", "cosine", "constant"};
-static const char *const score_name[] = {"diff0", "actdiff"};
-static const char *const augment_name[] = {"none", "augmix", "corruptions"};
-
-static void set_schedules(struct recipe *r)
+const char *recipe_kind_name(int32_t kind)
 {
-    static const struct recipe_schedule table[][STAGE_COUNT] = {
-        [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP},
-                          {150, 0.05, OPTIM_CONSTANT},
-                          {240, 0.01, OPTIM_STEP}},
-        [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE},
-                          {6, 0.02, OPTIM_CONSTANT},
-                          {24, 0.05, OPTIM_COSINE}},
-        [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE},
-                          {1, 0.05, OPTIM_CONSTANT},
-                          {4, 0.05, OPTIM_COSINE}},
-        [PRESET_NONE] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
-    };
+    static const char *const name[] = {"rlnet", "senet", "snl"};
+
+    return name[kind];
+}
+
+struct schedule { /* a row of the tables below */
+    int64_t epochs;
+    double lr;
+    int32_t schedule;
+    int64_t min_steps;
+};
+
+/* rlnet and senet differ in domains and losses, not in their schedules. */
+static const struct schedule linear_table[][STAGE_COUNT] = {
+    [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP, 0},
+                      {150, 0.05, OPTIM_CONSTANT, 0},
+                      {240, 0.01, OPTIM_STEP, 0}},
+    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0},
+                      {6, 0.02, OPTIM_CONSTANT, 0},
+                      {24, 0.05, OPTIM_COSINE, 0}},
+    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0},
+                      {1, 0.05, OPTIM_CONSTANT, 0},
+                      {4, 0.05, OPTIM_COSINE, 0}},
+    [PRESET_NONE] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}},
+};
+/* snl: the mask stage ends by itself when the budget is reached; its epochs are the most. */
+static const struct schedule snl_table[][STAGE_COUNT] = {
+    [PRESET_PAPER] = {{160, 0.1, OPTIM_HALVES, 0},
+                      {2000, 1e-3, OPTIM_CONSTANT, 0},
+                      {100, 1e-3, OPTIM_COSINE, 0}},
+    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0},
+                      {16, 1e-3, OPTIM_CONSTANT, 0},
+                      {24, 0.02, OPTIM_COSINE, 0}},
+    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0},
+                      {5, 1e-3, OPTIM_CONSTANT, 0},
+                      {4, 0.02, OPTIM_COSINE, 0}},
+    [PRESET_NONE] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}},
+};
+
+static void set_stages(struct recipe *r)
+{
+    const struct schedule *row =
+        r->kind == RECIPE_SNL ? snl_table[r->preset] : linear_table[r->preset];
 
     for (int s = 0; s < STAGE_COUNT; s++)
-        r->stage[s] = table[r->preset][s];
+        r->stage[s] = (struct recipe_stage_settings){.epochs = row[s].epochs,
+                                                     .batch = 128,
+                                                     .min_steps = row[s].min_steps,
+                                                     .lr = row[s].lr,
+                                                     .weight_decay = 5e-4,
+                                                     .schedule = row[s].schedule,
+                                                     .optimizer = OPTIM_SGD,
+                                                     .loss = LOSS_KL_CE,
+                                                     .gamma = 0.5,
+                                                     .alpha = 0.5};
+}
+
+static void set_rlnet(struct recipe *r)
+{
+    r->adversarial = r->preset != PRESET_NONE;
+    r->augment = r->adversarial ? "augmix" : "none";
+    if (r->preset == PRESET_PAPER)
+        r->stage[STAGE_FINETUNE].loss = LOSS_KL_AT2_CE;
+}
+
+static void set_senet(struct recipe *r)
+{
+    if (r->preset != PRESET_PAPER)
+        return;
+    r->stage[STAGE_FINETUNE].loss = LOSS_KL_AT_CE;
+    r->stage[STAGE_FINETUNE].gamma = 0.1;
+}
+
+static void set_snl(struct recipe *r)
+{
+    r->stage[STAGE_MASK].optimizer = OPTIM_ADAM;
+    r->stage[STAGE_MASK].weight_decay = 0;
+    for (int s = STAGE_MASK; s <= STAGE_FINETUNE; s++)
+        r->stage[s].gamma = r->stage[s].alpha = 1;
+    if (r->preset == PRESET_PAPER) {
+        r->stage[STAGE_TEACHER].batch = 256;
+        return;
+    }
+    r->lambda = 1e-4;
+    r->factor = 1.5;
+    r->patience = 0;
 }
 
 struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
 {
+    const struct soft_params soft = soft_defaults();
     struct recipe r = {
-        .kind = kind,
-        .preset = preset,
-        .batch = 128,
+        .kind = (int32_t)kind,
+        .preset = (int32_t)preset,
         .momentum = 0.9,
-        .weight_decay = 5e-4,
-        .attack = pgd_defaults(7),
-        .gamma = 0.5,
-        .alpha = 0.5,
+        .augment = "none",
+        .attack_eps = 8.0 / 255,
+        .attack_alpha = 2.0 / 255,
+        .attack_steps = 7,
+        .beta = 1000,
         .tau = 4,
         .density = 0.1,
         .smoothing = 0.5,
         .score = SCORE_DIFF0,
+        .first = FIRST_DIFF0,
         .score_images = 10000,
+        .freeze = FREEZE_NHD,
+        .freeze_below = 0.05,
+        .lambda = soft.lambda,
+        .factor = soft.factor,
+        .patience = soft.patience,
+        .threshold = soft.threshold,
+        .select = TRAIN_SELECT_CLEAN,
         .calib_images = 2000,
         .val_attack_images = 500,
     };
 
-    set_schedules(&r);
+    set_stages(&r);
     if (preset != PRESET_PAPER) {
-        r.attack.steps = preset == PRESET_SHORT ? 3 : 2;
-        r.attack.alpha = (preset == PRESET_SHORT ? 4.0 : 8.0) / 255;
+        r.attack_steps = preset == PRESET_SHORT ? 3 : 2;
+        r.attack_alpha = (preset == PRESET_SHORT ? 4.0 : 8.0) / 255;
         r.adversarial_share = 0.4;
+        r.freeze = FREEZE_TURNOVER;
+        r.select = TRAIN_SELECT_LAST;
     }
-    if (preset == PRESET_NONE)
-        return r;
-    if (kind == RECIPE_RLNET) {
-        r.adversarial = true;
-        r.augment = TRAIN_AUGMENT_AUGMIX;
-    }
+    if (kind == RECIPE_RLNET)
+        set_rlnet(&r);
+    else if (kind == RECIPE_SENET)
+        set_senet(&r);
+    else
+        set_snl(&r);
     return r;
 }
 
-struct train_config recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed)
+int recipe_augment(const char *text, enum train_augment *augment, const char **list)
 {
+    static const char corruptions[] = "corruptions";
+    const size_t n = sizeof corruptions - 1;
+
+    *list = NULL;
+    *augment = TRAIN_AUGMENT_NONE;
+    if (strcmp(text, "none") == 0)
+        return 0;
+    *augment = TRAIN_AUGMENT_AUGMIX;
+    if (strcmp(text, "augmix") == 0)
+        return 0;
+    *augment = TRAIN_AUGMENT_CORRUPT;
+    if (strncmp(text, corruptions, n) != 0 || (text[n] != ':' && text[n] != '\0'))
+        return fail(ERR_ARG, "--augment %s: is none, augmix, corruptions or corruptions:T,T", text);
+    *list = text[n] == ':' ? text + n + 1 : NULL;
+    return 0;
+}
+
+int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images)
+{
+    const struct recipe_stage_settings *x = &r->stage[s];
+    const int64_t steps = images / x->batch > 0 ? images / x->batch : 1;
+    const int64_t needed = (x->min_steps + steps - 1) / steps;
+
+    return x->epochs > 0 && needed > x->epochs ? needed : x->epochs;
+}
+
+/* ---- losses -------------------------------------------------------------------------------- */
+
+static const struct {
+    bool ce, kl;
+    int32_t at; /* domains with attention transfer */
+} loss_terms[] = {
+    [LOSS_PGD_AT] = {true, false, 0},   [LOSS_KL] = {false, true, 0},
+    [LOSS_KL_CE] = {true, true, 0},     [LOSS_KL_AT] = {false, true, 1},
+    [LOSS_KL_AT2] = {false, true, 2},   [LOSS_KL_AT3] = {false, true, 3},
+    [LOSS_KL_AT_CE] = {true, true, 1},  [LOSS_KL_AT2_CE] = {true, true, 2},
+    [LOSS_KL_AT3_CE] = {true, true, 3},
+};
+
+static void set_loss(const struct recipe *r, enum recipe_stage s, struct train_config *c)
+{
+    const struct recipe_stage_settings *x = &r->stage[s];
+    const int32_t loss = s == STAGE_TEACHER ? LOSS_PGD_AT : x->loss;
+    const bool both = loss_terms[loss].ce && loss_terms[loss].kl;
+
+    c->gamma = !loss_terms[loss].ce ? 0 : both ? x->gamma : 1;
+    c->alpha = !loss_terms[loss].kl ? 0 : both ? x->alpha : 1;
+    c->tau = r->tau;
+    c->beta = loss_terms[loss].at > 0 ? r->beta : 0;
+    c->at_domains = loss_terms[loss].at > 0 ? loss_terms[loss].at : 1;
+}
+
+int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
+                        struct train_config *out)
+{
+    const struct recipe_stage_settings *x = &r->stage[s];
     struct train_config c = train_defaults();
 
     c.stage = recipe_stage_name(s);
     c.seed = seed;
-    c.epochs = (int32_t)r->stage[s].epochs;
-    c.batch = (int32_t)r->batch;
-    c.lr = r->stage[s].lr;
-    c.schedule = (enum optim_schedule)r->stage[s].schedule;
+    c.epochs = (int32_t)recipe_epochs(r, s, images);
+    c.batch = (int32_t)x->batch;
+    c.lr = x->lr;
+    c.schedule = (enum optim_schedule)x->schedule;
+    c.optimizer = (enum optim_kind)x->optimizer;
     c.momentum = r->momentum;
-    c.weight_decay = r->weight_decay;
-    c.augment = (enum train_augment)r->augment;
+    c.weight_decay = x->weight_decay;
+    TRY(recipe_augment(r->augment, &c.augment, &c.corruptions));
+    c.aligned = r->aligned;
     c.adversarial = r->adversarial;
-    c.attack = r->attack;
+    c.attack.eps = r->attack_eps;
+    c.attack.alpha = r->attack_alpha;
+    c.attack.steps = (int32_t)r->attack_steps;
     c.adversarial_share = r->adversarial_share;
-    c.gamma = s == STAGE_TEACHER ? 1 : r->gamma;
-    c.alpha = s == STAGE_TEACHER ? 0 : r->alpha;
-    c.tau = r->tau;
+    set_loss(r, s, &c);
+    c.select = s == STAGE_MASK ? TRAIN_SELECT_LAST : (enum train_select)r->select;
     c.val_attack_limit = r->adversarial ? r->val_attack_images : 0;
     c.checkpoint_seconds = 120;
-    return c;
-}
-
-static json_t *schedule_json(const struct recipe_schedule *s)
-{
-    return json_pack("{s:I,s:f,s:s}", "epochs", (json_int_t)s->epochs, "lr", s->lr, "schedule",
-                     schedule_name[s->schedule]);
-}
-
-json_t *recipe_json(const struct recipe *r)
-{
-    json_t *stages = json_object();
-
-    for (int s = 0; s < STAGE_COUNT; s++)
-        json_object_set_new(stages, recipe_stage_name((enum recipe_stage)s),
-                            schedule_json(&r->stage[s]));
-    return json_pack(
-        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:f,s:{s:f,s:f,s:i},s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:I}",
-        "recipe", kind_name[r->kind], "preset", preset_name[r->preset], "stages", stages, "batch",
-        (json_int_t)r->batch, "momentum", r->momentum, "weight-decay", r->weight_decay, "augment",
-        augment_name[r->augment], "adversarial", r->adversarial, "adversarial-share",
-        r->adversarial_share, "attack", "eps", r->attack.eps, "alpha", r->attack.alpha, "steps",
-        (int)r->attack.steps, "gamma", r->gamma, "alpha", r->alpha, "tau", r->tau, "density",
-        r->density, "smoothing", r->smoothing, "score", score_name[r->score], "score-images",
-        (json_int_t)r->score_images, "calib", (json_int_t)r->calib_images);
+    if (r->kind == RECIPE_SNL && s == STAGE_MASK)
+        c.soft = (struct soft_params){.on = true,
+                                      .lambda = r->lambda,
+                                      .factor = r->factor,
+                                      .threshold = r->threshold,
+                                      .patience = r->patience};
+    *out = c;
+    return 0;
 }

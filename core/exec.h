@@ -60,7 +60,7 @@ int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, fl
 /* Activation of a tap after the last forward, in executor storage: rank 4 is [n][h][w][c]. */
 const float *exec_tap(const struct exec *e, value_id v);
 /* Gradient to be added to a tap's own in the next exec_train_backward, same storage, zeroed by
- * every exec_train_forward. */
+ * every exec_train_forward. After the backward pass it is the tap's whole gradient. */
 float *exec_tap_grad(struct exec *e, value_id v);
 /* [n][h][w][c] -> [n,c,h,w] for a value of rank 4, a copy otherwise. */
 void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to);

@@ -96,8 +96,10 @@ static void gradient_lifetimes(const struct graph *g, const bool *live, const bo
             continue;
         grad[v].start = v == g->output ? g->n_node - 1 : end;
         grad[v].end = x->producer >= 0 ? end - 1 - x->producer : end;
-        if (tap[v])
-            grad[v].start = 0; /* the caller adds to it between the passes */
+        if (tap[v]) { /* the caller adds to it between the passes, and may read it afterwards */
+            grad[v].start = 0;
+            grad[v].end = end;
+        }
     }
     for (int32_t n = 0; n < g->n_node; n++)
         for (int32_t i = 0; live[n] && i < g->node[n].n_in; i++) {

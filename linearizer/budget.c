@@ -236,6 +236,100 @@ out:
     return rc;
 }
 
+/* The free layers one behind the other, as budget_allocate wants them. */
+struct free_layers {
+    int32_t n, *layer;
+    int64_t *total, *kept;
+    double *eta;
+};
+
+static int gather_free(int32_t n, const int64_t *total, const double *eta, const int64_t *pinned,
+                       struct free_layers *f)
+{
+    const size_t size = (size_t)n + 1;
+
+    f->layer = mem_array(size, sizeof *f->layer);
+    f->total = mem_array(size, sizeof *f->total);
+    f->kept = mem_array(size, sizeof *f->kept);
+    f->eta = mem_array(size, sizeof *f->eta);
+    if (!f->layer || !f->total || !f->kept || !f->eta)
+        return ERR_NOMEM;
+    for (int32_t l = 0; l < n; l++) {
+        if (pinned[l] >= 0)
+            continue;
+        f->layer[f->n] = l;
+        f->total[f->n] = total[l];
+        f->eta[f->n++] = eta[l];
+    }
+    return 0;
+}
+
+static void free_release(struct free_layers *f)
+{
+    mem_free(f->layer);
+    mem_free(f->total);
+    mem_free(f->kept);
+    mem_free(f->eta);
+}
+
+/* What is left of the budget for the free layers, if they can hold exactly that. */
+static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const int64_t *pinned,
+                          int64_t *rest)
+{
+    int64_t used = 0, room = 0;
+
+    for (int32_t l = 0; l < n; l++) {
+        if (pinned[l] > total[l])
+            return fail(ERR_ARG, "ReLU layer %d: %lld ReLUs are asked for, it has %lld", l,
+                        (long long)pinned[l], (long long)total[l]);
+        used += pinned[l] >= 0 ? pinned[l] : 0;
+        room += pinned[l] >= 0 ? 0 : total[l];
+    }
+    *rest = budget - used;
+    if (*rest < 0 || *rest > room)
+        return fail(ERR_ARG,
+                    "ReLU budget %lld: the layers that are fixed keep %lld, the others have room "
+                    "for 0 to %lld",
+                    (long long)budget, (long long)used, (long long)room);
+    return 0;
+}
+
+int budget_allocate_pinned(int32_t n, const int64_t *total, const double *eta, int64_t budget,
+                           const int64_t *pinned, int64_t *kept)
+{
+    struct free_layers f = {0};
+    int64_t rest = 0;
+    int rc;
+
+    if ((rc = rest_of_budget(n, total, budget, pinned, &rest)) < 0 ||
+        (rc = gather_free(n, total, eta, pinned, &f)) < 0 ||
+        (rc = budget_allocate(f.n, f.total, f.eta, rest, f.kept)) < 0)
+        goto out;
+    for (int32_t l = 0; l < n; l++)
+        kept[l] = pinned[l];
+    for (int32_t i = 0; i < f.n; i++)
+        kept[f.layer[i]] = f.kept[i];
+out:
+    free_release(&f);
+    return rc;
+}
+
+int budget_empty_cheapest(int32_t n, const double *eta, int64_t count, int64_t *pinned)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int32_t cheapest = -1;
+
+        for (int32_t l = 0; l < n; l++)
+            if (pinned[l] < 0 && (cheapest < 0 || eta[l] < eta[cheapest]))
+                cheapest = l;
+        if (cheapest < 0)
+            return fail(ERR_ARG, "%lld layers cannot be emptied: only %lld of %d are not fixed",
+                        (long long)count, (long long)i, n);
+        pinned[cheapest] = 0;
+    }
+    return 0;
+}
+
 int budget_parse(const char *text, int64_t total, int64_t *out)
 {
     char *end;

@@ -35,6 +35,13 @@ int budget_sensitivity(const struct graph *g, double density, double *eta) MUST_
  * ERR_ARG if R < 0 or R > sum of totals. */
 int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t budget,
                     int64_t *kept) MUST_CHECK;
+/* The same where some layers are decided: pinned [n] is their ReLUs, or -1 for a layer that shares
+ * what is left. ERR_ARG if the rest does not fit, or if all are pinned and do not add up. */
+int budget_allocate_pinned(int32_t n, const int64_t *total, const double *eta, int64_t budget,
+                           const int64_t *pinned, int64_t *kept) MUST_CHECK;
+/* Pins the `count` least sensitive layers that are not pinned (ties: lower index) to no ReLU. ERR_ARG
+ * if fewer are free. */
+int budget_empty_cheapest(int32_t n, const double *eta, int64_t count, int64_t *pinned) MUST_CHECK;
 /* "18841" or "10%" (floor) -> count. ERR_ARG with a hint. */
 int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 
@@ -43,11 +50,36 @@ int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 int mask_select(struct graph *g, const struct relu_site *site, const double *score,
                 int64_t k) MUST_CHECK;
 
-enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF };
+/* The same over all sites together, by the values of the masks themselves (soft masks of SNL): the k
+ * largest of all become 1, the others 0; ties: lower site, lower index. */
+int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k) MUST_CHECK;
+/* First mask of the reference: one random map a site, the same for all its channels; a position is
+ * kept where the map is among the k / total largest. Exactly k (ties: lower index). */
+int mask_random(struct graph *g, int32_t n, const struct relu_site *sites, uint64_t seed,
+                const int64_t *k) MUST_CHECK;
+
+enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR };
 /* Adds sum over images of |teacher post-activation - student pre- (DIFF0) or post-activation
  * (ACTDIFF)| to score [positions of the site, ONNX order]. t and s: [n][h][w][c] as exec_tap gives. */
 void score_accumulate(const struct graph *g, const struct relu_site *site, int64_t n,
                       const float *t, const float *s, double *score);
+/*
+ * Taylor score (method.md 12.3; experimental, the paper leaves signs and norms open). With z the
+ * pre-activation, d = max(z, 0) - z, a the activation, g = dL/da of one image's loss:
+ *
+ *     I = ( |mean g d| + mean g^2 mean d^2 / 2 ) x share of images with z <= 0
+ *
+ * what the loss changes to second order if the position becomes linear or a ReLU.
+ */
+struct score_taylor { /* sums over images, [positions of all sites] each, ONNX order */
+    double *first, *grad, *square, *negative;
+};
+/* z, grad: [n][h][w][c]; scale: what makes grad that of one image's loss. */
+void score_taylor_add(const struct graph *g, const struct relu_site *site, int64_t n,
+                      const float *z, const float *grad, double scale, struct score_taylor *sums);
+/* I of `count` positions from the sums over `images`. */
+void score_taylor_read(const struct score_taylor *sums, int64_t count, int64_t images,
+                       double *score);
 /* Normalised Hamming distance and mean turnover between two mask blocks (method.md 7.3). */
 void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,
                    const float *before, const float *after, double *nhd, double *turnover);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/op.h"
+#include "core/rng.h"
 #include "linearizer/linearizer.h"
 
 static int64_t count_kept(const struct graph *g, value_id mask, int64_t total)
@@ -119,10 +120,17 @@ static int best_first(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
+/* The k best of order[] get a 1 where `mask` has their index, the others a 0. */
+static void keep_best(struct scored *order, int64_t n, int64_t k, float *mask)
+{
+    qsort(order, (size_t)n, sizeof *order, best_first);
+    for (int64_t i = 0; i < n; i++)
+        mask[order[i].index] = i < k ? 1 : 0;
+}
+
 int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
 {
     const int64_t total = site->total;
-    float *mask = g->value[site->mask].data;
     struct scored *order = NULL;
 
     if (k < 0 || k > total)
@@ -132,12 +140,64 @@ int mask_select(struct graph *g, const struct relu_site *site, const double *sco
         return ERR_NOMEM;
     for (int64_t i = 0; i < total; i++)
         order[i] = (struct scored){isnan(score[i]) ? -INFINITY : score[i], i};
-    qsort(order, (size_t)total, sizeof *order, best_first);
-    for (int64_t i = 0; i < total; i++)
-        mask[order[i].index] = i < k ? 1 : 0;
+    keep_best(order, total, k, g->value[site->mask].data);
     mem_free(order);
     graph_touch(g);
     return 0;
+}
+
+int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k)
+{
+    struct scored *order = NULL;
+    int64_t count = 0;
+
+    for (int32_t s = 0; s < n; s++)
+        count += sites[s].total;
+    if (k < 0 || k > count)
+        return fail(ERR_ARG, "cannot keep %lld of %lld ReLUs", (long long)k, (long long)count);
+    if ((order = mem_array((size_t)count + 1, sizeof *order)) == NULL)
+        return ERR_NOMEM;
+    count = 0; /* indices are those of the block of masks, which holds the sites in order */
+    for (int32_t s = 0; s < n; s++) {
+        const int64_t at = g->value[sites[s].mask].offset;
+
+        for (int64_t i = 0; i < sites[s].total; i++)
+            order[count++] = (struct scored){g->masks[at + i], at + i};
+    }
+    keep_best(order, count, k, g->masks);
+    mem_free(order);
+    graph_touch(g);
+    return 0;
+}
+
+static void random_scores(const struct graph *g, const struct relu_site *site, uint64_t seed,
+                          int32_t s, double *score)
+{
+    const struct shape *shape = &g->value[site->y].shape;
+    const int64_t hw = shape->rank == 4 ? shape->dim[2] * shape->dim[3] : site->total;
+    struct rng r = rng_at(seed, RNG_MASK, 0, (uint64_t)s);
+
+    for (int64_t p = 0; p < hw; p++)
+        score[p] = rng_uniform_double(&r);
+    for (int64_t i = hw; i < site->total; i++)
+        score[i] = score[i - hw];
+}
+
+int mask_random(struct graph *g, int32_t n, const struct relu_site *sites, uint64_t seed,
+                const int64_t *k)
+{
+    int rc = 0;
+
+    for (int32_t s = 0; s < n && rc == 0; s++) {
+        double *score = mem_array((size_t)sites[s].total + 1, sizeof *score);
+
+        if (score == NULL)
+            return ERR_NOMEM;
+        random_scores(g, &sites[s], seed, s, score);
+        rc = mask_select(g, &sites[s], score, k[s]);
+        mem_free(score);
+    }
+    return rc;
 }
 
 void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,

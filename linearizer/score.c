@@ -25,17 +25,56 @@ static void score_pixel(int64_t n, int64_t channels, int64_t hw, int64_t p, int6
         score[c * hw + p] += sum[c - c0];
 }
 
+struct layout { /* of a site's positions */
+    int64_t channels, hw;
+};
+
+static struct layout layout_of(const struct graph *g, const struct relu_site *site)
+{
+    const struct shape *s = &g->value[site->y].shape;
+
+    if (s->rank != 4)
+        return (struct layout){site->total, 1};
+    return (struct layout){s->dim[1], s->dim[2] * s->dim[3]};
+}
+
 void score_accumulate(const struct graph *g, const struct relu_site *site, int64_t n,
                       const float *t, const float *s, double *score)
 {
-    const struct shape *shape = &g->value[site->y].shape;
-    const bool image = shape->rank == 4;
-    const int64_t channels = image ? shape->dim[1] : site->total;
-    const int64_t hw = image ? shape->dim[2] * shape->dim[3] : 1;
+    const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
 
 #pragma omp parallel for schedule(static)
     for (int64_t p = 0; p < hw; p++)
         for (int64_t c = 0; c < channels; c += CHANNEL_CHUNK)
             score_pixel(n, channels, hw, p, c,
                         c + CHANNEL_CHUNK < channels ? c + CHANNEL_CHUNK : channels, t, s, score);
+}
+
+void score_taylor_add(const struct graph *g, const struct relu_site *site, int64_t n,
+                      const float *z, const float *grad, double scale, struct score_taylor *sums)
+{
+    const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
+
+#pragma omp parallel for schedule(static)
+    for (int64_t p = 0; p < hw; p++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < channels; c++) {
+                const int64_t from = (i * hw + p) * channels + c, to = site->offset + c * hw + p;
+                const double d = z[from] < 0 ? -(double)z[from] : 0, slope = scale * grad[from];
+
+                sums->first[to] += slope * d;
+                sums->grad[to] += slope * slope;
+                sums->square[to] += d * d;
+                sums->negative[to] += z[from] <= 0;
+            }
+}
+
+void score_taylor_read(const struct score_taylor *sums, int64_t count, int64_t images,
+                       double *score)
+{
+    const double n = images > 0 ? (double)images : 1;
+
+    for (int64_t i = 0; i < count; i++)
+        score[i] = (fabs(sums->first[i] / n) + sums->grad[i] / n * (sums->square[i] / n) / 2) *
+                   (sums->negative[i] / n);
 }

@@ -37,7 +37,8 @@ static void plain_step(double *w, double *v, const float *g, int64_t n, double l
 
 static void compare_with_plain(bool nesterov)
 {
-    const struct optim_params p = {0.9, 5e-4, nesterov, true};
+    const struct optim_params p = {
+        .momentum = 0.9, .weight_decay = 5e-4, .nesterov = nesterov, .decay_norm = true};
     struct graph *g = tiny_net(TINY_BN, 1);
     const size_t n = (size_t)g->n_params;
     double *w = mem_array(n, sizeof *w), *v = mem_array(n, sizeof *v);
@@ -50,7 +51,7 @@ static void compare_with_plain(bool nesterov)
     for (int s = 0; s < STEPS; s++) {
         const uint64_t version = g->version;
         gradient(grad, g->n_params, s);
-        optim_step(&o, g, grad, 0.05);
+        optim_step(&o, g, grad, 0.05, s);
         plain_step(w, v, grad, g->n_params, 0.05, 0.9, 5e-4, nesterov);
         assert_true(g->version > version);
     }
@@ -70,6 +71,44 @@ static void test_sgd_equals_plain_loop(void **state)
     compare_with_plain(true);
 }
 
+/* Adam in double, with the masks as further parameters that stay in [0,1]. */
+static void test_adam_equals_plain_loop_and_moves_masks(void **state)
+{
+    const struct optim_params p = {.kind = OPTIM_ADAM, .masks = true};
+    struct graph *g = tiny_net(TINY_BN | TINY_MASKED, 1);
+    const int64_t n = g->n_params + g->n_masks;
+    double *w = mem_array((size_t)n, sizeof *w), *m = mem_array((size_t)n, sizeof *m),
+           *v = mem_array((size_t)n, sizeof *v);
+    float *grad = mem_array((size_t)n, sizeof *grad);
+    struct optim o;
+
+    (void)state;
+    assert_int_equal(optim_init(&o, &p, g), 0);
+    assert_int_equal(o.n, n);
+    for (int64_t i = 0; i < n; i++)
+        w[i] = i < g->n_params ? g->params[i] : g->masks[i - g->n_params];
+    for (int s = 0; s < STEPS; s++) {
+        gradient(grad, n, s);
+        optim_step(&o, g, grad, 0.01, s);
+        for (int64_t i = 0; i < n; i++) {
+            m[i] = 0.9 * m[i] + 0.1 * grad[i];
+            v[i] = 0.999 * v[i] + 0.001 * (double)grad[i] * grad[i];
+            w[i] -= 0.01 * (m[i] / (1 - pow(0.9, s + 1))) /
+                    (sqrt(v[i] / (1 - pow(0.999, s + 1))) + 1e-8);
+            if (i >= g->n_params)
+                w[i] = fmin(fmax(w[i], 0), 1);
+        }
+    }
+    for (int64_t i = 0; i < n; i++)
+        assert_near(i < g->n_params ? g->params[i] : g->masks[i - g->n_params], w[i], 1e-5);
+    optim_release(&o);
+    graph_free(g);
+    mem_free(w);
+    mem_free(m);
+    mem_free(v);
+    mem_free(grad);
+}
+
 static int32_t node_of(const struct graph *g, const struct op *op)
 {
     for (int32_t i = 0; i < g->n_node; i++)
@@ -81,7 +120,7 @@ static int32_t node_of(const struct graph *g, const struct op *op)
 /* With zero gradients only the decay moves anything. */
 static void test_decay_and_frozen_rules(void **state)
 {
-    const struct optim_params p = {0, 0.5, false, false};
+    const struct optim_params p = {.weight_decay = 0.5};
     struct graph *g = tiny_net(TINY_BN, 1);
     const struct node *bn = &g->node[node_of(g, &op_batchnorm)];
     struct node *conv = &g->node[node_of(g, &op_conv)], *fc = &g->node[node_of(g, &op_gemm)];
@@ -93,7 +132,7 @@ static void test_decay_and_frozen_rules(void **state)
     const float gamma = op_in(g, bn, 1)->data[0], w = op_in(g, conv, 1)->data[0],
                 f = op_in(g, fc, 1)->data[0];
     assert_int_equal(optim_init(&o, &p, g), 0);
-    optim_step(&o, g, grad, 0.5);
+    optim_step(&o, g, grad, 0.5, 0);
     assert_true(op_in(g, bn, 1)->data[0] == gamma);
     assert_true(op_in(g, conv, 1)->data[0] == w);
     assert_near(op_in(g, fc, 1)->data[0], 0.75 * (double)f, 1e-6);
@@ -104,7 +143,7 @@ static void test_decay_and_frozen_rules(void **state)
 
 static void test_same_bits_for_any_thread_count(void **state)
 {
-    const struct optim_params p = {0.9, 5e-4, false, true};
+    const struct optim_params p = {.momentum = 0.9, .weight_decay = 5e-4, .decay_norm = true};
     struct graph *g[2] = {tiny_net(TINY_BN, 1), tiny_net(TINY_BN, 1)};
     float *grad = mem_array((size_t)g[0]->n_params, sizeof *grad);
     struct optim o;
@@ -115,7 +154,7 @@ static void test_same_bits_for_any_thread_count(void **state)
         assert_int_equal(optim_init(&o, &p, g[t]), 0);
         for (int s = 0; s < 3; s++) {
             gradient(grad, g[t]->n_params, s);
-            optim_step(&o, g[t], grad, 0.1);
+            optim_step(&o, g[t], grad, 0.1, s);
         }
         optim_release(&o);
     }
@@ -139,6 +178,15 @@ static void test_step_schedule_is_the_published_one(void **state)
     }
 }
 
+/* SNL's pretraining: 160 epochs, x 0.1 at 80 and 120. */
+static void test_halves_schedule(void **state)
+{
+    (void)state;
+    assert_near(optim_rate(OPTIM_HALVES, 0.1, 79, 160, 0), 0.1, 1e-15);
+    assert_near(optim_rate(OPTIM_HALVES, 0.1, 80, 160, 0), 0.01, 1e-15);
+    assert_near(optim_rate(OPTIM_HALVES, 0.1, 120, 160, 0), 0.001, 1e-15);
+}
+
 static void test_cosine_and_warmup(void **state)
 {
     (void)state;
@@ -155,9 +203,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sgd_equals_plain_loop),
+        cmocka_unit_test(test_adam_equals_plain_loop_and_moves_masks),
         cmocka_unit_test(test_decay_and_frozen_rules),
         cmocka_unit_test(test_same_bits_for_any_thread_count),
         cmocka_unit_test(test_step_schedule_is_the_published_one),
+        cmocka_unit_test(test_halves_schedule),
         cmocka_unit_test(test_cosine_and_warmup),
     };
     cpu_set_threads(1); /* tiny work: threads would only wait; the thread tests ask for more */

@@ -135,8 +135,14 @@ static void job_release(struct job *j)
 static int job_run(struct job *j, struct train_result *result)
 {
     const struct train_blob blob = {"score", j->score, sizeof j->score};
-    const struct train_hooks hooks = {
-        j, &blob, 1, on_batch, on_epoch_end, on_progress, on_metrics, on_interrupted};
+    const struct train_hooks hooks = {.ctx = j,
+                                      .blobs = &blob,
+                                      .n_blobs = 1,
+                                      .batch = on_batch,
+                                      .epoch_end = on_epoch_end,
+                                      .progress = on_progress,
+                                      .metrics = on_metrics,
+                                      .interrupted = on_interrupted};
     struct trainer *t = NULL;
     int rc = trainer_new(&j->cfg, j->student, j->teacher, j->train, j->val, &hooks, &t);
 

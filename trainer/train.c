@@ -12,9 +12,10 @@
  *     adversar. S(x^a), backward                                         bank 1 or 0
  *     one optimizer step on the sum of the gradients
  *
- * Every loss carries the factor 1 / (number of passes), unless adversarial_share weighs them. An epoch ends with validation, the hook
- * that may choose new masks, and the checkpoint, in this order, so that the best epoch keeps its
- * weights together with the mask they were trained under.
+ * Losses on logits carry the factor 1 / (number of passes), unless adversarial_share weighs them;
+ * with beta the teacher also sees the pictures of the other passes, right before them. An epoch ends
+ * with validation, the hook that may choose new masks, and the checkpoint, in this order, so that
+ * the best epoch keeps its weights together with the mask they were trained under.
  */
 #include "trainer/trainer.h"
 
@@ -24,6 +25,7 @@
 #include <string.h>
 
 #include "core/cpu.h"
+#include "trainer/attention.h"
 #include "trainer/eval.h"
 #include "trainer/loss.h"
 #include "trainer/train_state.h"
@@ -32,8 +34,8 @@
 
 static bool needs_teacher(const struct trainer *t)
 {
-    return t->teacher != NULL &&
-           (t->cfg.alpha > 0 || t->cfg.n_teacher_taps > 0 || t->hooks.batch != NULL);
+    return t->teacher != NULL && (t->cfg.alpha > 0 || t->cfg.beta > 0 ||
+                                  t->cfg.n_teacher_taps > 0 || t->hooks.batch != NULL);
 }
 
 static int adv_bank(const struct trainer *t)
@@ -44,6 +46,15 @@ static int adv_bank(const struct trainer *t)
 static int passes(const struct trainer *t)
 {
     return t->cfg.clean + (t->cfg.augment != TRAIN_AUGMENT_NONE) + t->cfg.adversarial;
+}
+
+/* Passes with attention transfer. */
+static int attention_passes(const struct trainer *t)
+{
+    const struct train_config *c = &t->cfg;
+
+    return c->clean + (c->at_domains > 1 && c->augment != TRAIN_AUGMENT_NONE) +
+           (c->at_domains > 2 && c->adversarial);
 }
 
 /* Weight of a pass in the loss; all of them add up to 1. */
@@ -57,9 +68,30 @@ static double pass_share(const struct trainer *t, bool adversarial)
     return adversarial ? a : (1 - a) / (n - 1);
 }
 
+/* All epochs done, or the masks have reached their budget. */
+static bool train_is_over(const struct trainer *t)
+{
+    return t->at.epoch >= t->cfg.epochs || t->at.soft.stopped;
+}
+
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+/* The taps of the hooks and, with beta, those of attention transfer. */
+static int new_tapped(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
+                      int32_t n, const value_id *at, int32_t n_at, struct exec **out)
+{
+    value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
+
+    if (all == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < n + n_at; i++)
+        all[i] = i < n ? taps[i] : at[i - n];
+    int rc = exec_new(g, mode, batch, all, n + n_at, out);
+    mem_free(all);
+    return rc;
 }
 
 static int new_executors(struct trainer *t)
@@ -67,13 +99,38 @@ static int new_executors(struct trainer *t)
     const struct train_config *c = &t->cfg;
     const int64_t nf = batch_clean_count(c, c->batch), na = batch_adv_count(c, c->batch);
     const int64_t most = larger(nf, na);
+    const int32_t n_at = c->beta > 0 ? c->n_at : 0;
 
-    TRY(exec_new(t->g, EXEC_TRAIN, most, c->student_taps, c->n_student_taps, &t->forward));
+    TRY(new_tapped(t->g, EXEC_TRAIN, most, c->student_taps, c->n_student_taps, c->at_student, n_at,
+                   &t->forward));
     if (c->adversarial)
         TRY(exec_new(t->g, EXEC_INPUT_GRAD, na, NULL, 0, &t->attack));
     if (needs_teacher(t))
-        TRY(exec_new(t->teacher, EXEC_INFER, most, c->teacher_taps, c->n_teacher_taps, &t->teach));
+        TRY(new_tapped(t->teacher, EXEC_INFER, most, c->teacher_taps, c->n_teacher_taps,
+                       c->at_teacher, n_at, &t->teach));
     return 0;
+}
+
+/* Pixels of the largest map. */
+static int64_t largest_map(const struct trainer *t)
+{
+    int64_t largest = 0;
+
+    for (int32_t i = 0; i < t->cfg.n_at; i++) {
+        const struct shape *s = &t->g->value[t->cfg.at_student[i]].shape;
+
+        largest = larger(largest, s->dim[2] * s->dim[3]);
+    }
+    return largest;
+}
+
+static int new_attention(struct trainer *t)
+{
+    if (t->cfg.beta <= 0)
+        return 0;
+    t->at_logits = mem_aligned((size_t)(t->cfg.batch * t->k), sizeof *t->at_logits);
+    t->at_work = mem_array(attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
+    return t->at_logits && t->at_work ? 0 : ERR_NOMEM;
 }
 
 static int new_memory(struct trainer *t)
@@ -86,7 +143,7 @@ static int new_memory(struct trainer *t)
     t->logits = mem_aligned(logits, sizeof *t->logits);
     t->dlogits = mem_aligned(logits, sizeof *t->dlogits);
     t->target = mem_aligned(logits, sizeof *t->target);
-    t->grad = mem_aligned((size_t)t->g->n_params, sizeof *t->grad);
+    t->grad = mem_aligned((size_t)t->optim.n, sizeof *t->grad);
     t->adv = mem_aligned(adv, sizeof *t->adv);
     t->adv_grad = mem_aligned(adv, sizeof *t->adv_grad);
     if (!t->order || !t->logits || !t->dlogits || !t->target || !t->grad || !t->adv || !t->adv_grad)
@@ -119,7 +176,12 @@ static int check_data(const struct trainer *t)
 static int trainer_init(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
-    const struct optim_params sgd = {c->momentum, c->weight_decay, c->nesterov, c->decay_norm};
+    const struct optim_params rule = {.momentum = c->momentum,
+                                      .weight_decay = c->weight_decay,
+                                      .nesterov = c->nesterov,
+                                      .decay_norm = c->decay_norm,
+                                      .kind = c->optimizer,
+                                      .masks = c->soft.on};
 
     TRY(train_config_check(c, t->g, t->teacher, &t->hooks, t->val != NULL));
     t->k = shape_elems(&t->g->value[t->g->output].shape);
@@ -130,8 +192,10 @@ static int trainer_init(struct trainer *t)
     if ((t->fingerprint = train_fingerprint(c, t->g, t->teacher, t->train)) == NULL)
         return ERR_NOMEM;
     TRY(batch_init(&t->batch, c, t->train));
-    TRY(optim_init(&t->optim, &sgd, t->g));
+    TRY(optim_init(&t->optim, &rule, t->g));
     TRY(new_memory(t));
+    TRY(new_attention(t));
+    t->at.soft = soft_begin(&c->soft);
     t->at.best = -INFINITY;
     t->at.best_val.epoch = t->at.last_val.epoch = -1;
     return new_executors(t);
@@ -177,6 +241,8 @@ void trainer_free(struct trainer *t)
     mem_free(t->logits);
     mem_free(t->dlogits);
     mem_free(t->target);
+    mem_free(t->at_logits);
+    mem_free(t->at_work);
     mem_free(t->grad);
     mem_free(t->best);
     mem_free(t);
@@ -224,15 +290,17 @@ struct pass {
     const float *pixels;
     int64_t first, n; /* images of the batch */
     int bank;
-    bool hooked, counted, adversarial;
+    bool hooked, counted, adversarial, attention;
 };
 
-static int call_batch_hook(struct trainer *t, const struct pass *p)
+static int call_batch_hook(struct trainer *t, const struct pass *p,
+                           int (*hook)(void *, const struct train_batch *))
 {
     const struct train_batch b = {
         .epoch = (int32_t)t->at.epoch,
         .step = t->at.step,
         .n = p->n,
+        .share = pass_share(t, p->adversarial),
         .student = t->forward,
         .teacher = t->teach,
         .student_logits = t->logits,
@@ -240,7 +308,29 @@ static int call_batch_hook(struct trainer *t, const struct pass *p)
         .labels = t->batch.labels + p->first,
     };
 
-    return t->hooks.batch(t->hooks.ctx, &b);
+    return p->hooked && hook != NULL ? hook(t->hooks.ctx, &b) : 0;
+}
+
+/* Attention transfer of a pass: adds to the gradients of the maps; the teacher has just seen the
+ * same pictures. */
+static double add_attention(struct trainer *t, const struct pass *p)
+{
+    const struct train_config *c = &t->cfg;
+    const double weight = c->beta / attention_passes(t);
+    double sum = 0;
+
+    for (int32_t i = 0; i < c->n_at; i++) {
+        const struct shape *s = &t->g->value[c->at_student[i]].shape;
+        const struct attention_maps m = {.student = exec_tap(t->forward, c->at_student[i]),
+                                         .teacher = exec_tap(t->teach, c->at_teacher[i]),
+                                         .grad = exec_tap_grad(t->forward, c->at_student[i]),
+                                         .n = p->n,
+                                         .positions = s->dim[2] * s->dim[3],
+                                         .channels = s->dim[1]};
+
+        sum += attention_loss(&m, weight, t->at_work);
+    }
+    return weight * sum;
 }
 
 static int train_pass(struct trainer *t, const struct pass *p)
@@ -248,7 +338,7 @@ static int train_pass(struct trainer *t, const struct pass *p)
     const struct train_config *c = &t->cfg;
     const double share = pass_share(t, p->adversarial);
     const int32_t *labels = t->batch.labels + p->first;
-    double loss = 0;
+    double loss = 0, attention = 0;
 
     if (p->n == 0)
         return 0;
@@ -260,16 +350,19 @@ static int train_pass(struct trainer *t, const struct pass *p)
     if (c->alpha > 0)
         loss += c->alpha * loss_kl(t->logits, t->target + p->first * t->k, p->n, t->k, c->tau, p->n,
                                    share * c->alpha, t->dlogits);
-    if (!isfinite(loss))
-        return numeric_failure(t, p->name, loss);
-    t->step_loss += share * loss;
+    if (p->attention)
+        attention = add_attention(t, p);
+    if (!isfinite(loss + attention))
+        return numeric_failure(t, p->name, loss + attention);
+    t->step_loss += share * loss + attention;
     if (p->counted) {
         t->at.correct += loss_correct(t->logits, labels, p->n, t->k);
         t->at.counted += p->n;
     }
-    if (p->hooked && t->hooks.batch != NULL)
-        TRY(call_batch_hook(t, p));
-    return exec_train_backward(t->forward, t->dlogits, t->grad, NULL, NULL);
+    TRY(call_batch_hook(t, p, t->hooks.batch));
+    TRY(exec_train_backward(t->forward, t->dlogits, t->grad,
+                            c->soft.on ? t->grad + t->g->n_params : NULL, NULL));
+    return call_batch_hook(t, p, t->hooks.gradients);
 }
 
 /* Teacher's logits of images [first, first + n) into target. */
@@ -279,6 +372,14 @@ static int teach(struct trainer *t, int64_t first, int64_t n)
         return 0;
     return exec_infer(t->teach, t->batch.pixels + first * t->batch.elems, n, 0,
                       t->target + first * t->k);
+}
+
+/* The teacher's maps of pictures that are not clean; their logits are no target. */
+static int teach_maps(struct trainer *t, const struct pass *p)
+{
+    const int bank = p->adversarial && graph_banks(t->teacher) > 1 ? 1 : 0;
+
+    return exec_infer(t->teach, p->pixels, p->n, bank, t->at_logits);
 }
 
 static int attack(struct trainer *t, int64_t first, int64_t n)
@@ -299,36 +400,64 @@ static int attack(struct trainer *t, int64_t first, int64_t n)
                       t->adv);
 }
 
+static int update(struct trainer *t)
+{
+    const struct train_config *c = &t->cfg;
+
+    if (c->soft.on)
+        t->step_loss += soft_penalty(t->g, t->at.soft.lambda, t->grad + t->g->n_params);
+    optim_step(&t->optim, t->g, t->grad,
+               optim_rate(c->schedule, c->lr, t->at.step, t->steps, t->warmup), t->at.step);
+    t->at.loss_sum += t->step_loss;
+    t->at.loss_steps++;
+    t->at.step++;
+    t->images += t->batch.n;
+    t->epoch_images += t->batch.n;
+    return 0;
+}
+
 static int iterate(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
     struct batch *b = &t->batch;
-    const bool augment = c->augment != TRAIN_AUGMENT_NONE;
+    const bool augment = c->augment != TRAIN_AUGMENT_NONE, at = c->beta > 0;
 
     TRY(batch_load(b, c, t->train, t->order, (int32_t)t->at.epoch, t->at.step % t->per_epoch));
     const int64_t first = b->n - b->n_adv;
-    const struct pass clean = {"clean", b->pixels, 0, b->n_clean, 0, true, true, false};
-    const struct pass augmented = {"augmented", b->augmented, 0,         b->n_clean,
-                                   0,           false,        !c->clean, false};
-    const struct pass adversarial = {
-        "adversarial", t->adv, first, b->n_adv, adv_bank(t), false, !c->clean && !augment, true};
-    memset(t->grad, 0, (size_t)t->g->n_params * sizeof *t->grad);
+    const struct pass clean = {.name = "clean",
+                               .pixels = b->pixels,
+                               .n = b->n_clean,
+                               .hooked = true,
+                               .counted = true,
+                               .attention = at};
+    const struct pass augmented = {.name = "augmented",
+                                   .pixels = b->augmented,
+                                   .n = b->n_clean,
+                                   .counted = !c->clean,
+                                   .attention = at && c->at_domains > 1};
+    const struct pass adversarial = {.name = "adversarial",
+                                     .pixels = t->adv,
+                                     .first = first,
+                                     .n = b->n_adv,
+                                     .bank = adv_bank(t),
+                                     .counted = !c->clean && !augment,
+                                     .adversarial = true,
+                                     .attention = at && c->at_domains > 2};
+    memset(t->grad, 0, (size_t)t->optim.n * sizeof *t->grad);
     t->step_loss = 0;
     TRY(teach(t, 0, b->n_clean));
     if (c->clean)
         TRY(train_pass(t, &clean));
+    if (augment && augmented.attention)
+        TRY(teach_maps(t, &augmented));
     if (augment)
         TRY(train_pass(t, &augmented));
     TRY(teach(t, first, b->n_adv));
     TRY(attack(t, first, b->n_adv));
+    if (c->adversarial && adversarial.attention)
+        TRY(teach_maps(t, &adversarial));
     TRY(train_pass(t, &adversarial));
-    optim_step(&t->optim, t->g, t->grad,
-               optim_rate(c->schedule, c->lr, t->at.step, t->steps, t->warmup));
-    t->at.loss_sum += t->step_loss;
-    t->at.loss_steps++;
-    t->at.step++;
-    t->images += b->n;
-    return 0;
+    return update(t);
 }
 
 static int stop(struct trainer *t)
@@ -443,7 +572,8 @@ static double images_per_s(const struct trainer *t)
 static int write_metrics(struct trainer *t, bool validated)
 {
     const struct train_validation *v = &t->at.last_val;
-    char val[256] = "", text[768];
+    const double seconds = cpu_seconds() - t->epoch_started;
+    char val[256] = "", soft[128] = "", text[1024];
 
     if (t->hooks.metrics == NULL)
         return 0;
@@ -452,14 +582,18 @@ static int write_metrics(struct trainer *t, bool validated)
                  ",\"val\":{\"n\":%" PRId64 ",\"clean\":%.9g,\"clean_adv\":%.9g"
                  ",\"n_attack\":%" PRId64 ",\"pgd\":%.9g}",
                  v->n, v->clean, v->clean_adv, v->n_attack, v->pgd);
+    if (t->cfg.soft.on)
+        snprintf(soft, sizeof soft, ",\"lambda\":%.9g,\"relus\":%" PRId64, t->at.soft.lambda,
+                 t->at.soft.count);
     snprintf(text, sizeof text,
              "{\"event\":\"epoch\",\"stage\":\"%s\",\"epoch\":%" PRId64 ",\"epochs\":%d"
              ",\"step\":%" PRId64 ",\"lr\":%.9g,\"loss\":%.9g,\"accuracy\":%.9g"
-             ",\"images_per_s\":%.6g%s}",
+             ",\"images\":%" PRId64 ",\"seconds\":%.6g,\"images_per_s\":%.6g%s%s}",
              t->cfg.stage, t->at.epoch + 1, (int)t->cfg.epochs, t->at.step,
              optim_rate(t->cfg.schedule, t->cfg.lr, t->at.step - 1, t->steps, t->warmup),
              t->at.last_loss, (double)t->at.correct / (double)larger(t->at.counted, 1),
-             images_per_s(t), val);
+             t->epoch_images, seconds, seconds > 0 ? (double)t->epoch_images / seconds : 0, soft,
+             val);
     return t->hooks.metrics(t->hooks.ctx, text);
 }
 
@@ -470,6 +604,8 @@ static int finish_epoch(struct trainer *t)
     int rc = 0;
 
     at->last_loss = at->loss_sum / (double)at->loss_steps;
+    if (t->cfg.soft.on)
+        soft_epoch_end(&t->cfg.soft, at->epoch, t->g, &at->soft);
     if (due && (rc = validate(t)) < 0)
         return rc == ERR_INTERRUPTED ? stop(t) : rc;
     TRY(write_metrics(t, due));
@@ -478,7 +614,9 @@ static int finish_epoch(struct trainer *t)
     at->epoch++;
     at->loss_sum = 0;
     at->loss_steps = at->correct = at->counted = 0;
-    return at->step < t->steps ? train_save(t, false) : 0;
+    t->epoch_started = cpu_seconds();
+    t->epoch_images = 0;
+    return train_is_over(t) ? 0 : train_save(t, false);
 }
 
 /* ---- the run --------------------------------------------------------------------------------- */
@@ -527,8 +665,7 @@ static int run_epoch(struct trainer *t)
             TRY(finish_epoch(t));
         else if (save_due(t))
             TRY(train_save(t, false));
-        if (t->at.step < t->steps && t->hooks.interrupted != NULL &&
-            t->hooks.interrupted(t->hooks.ctx))
+        if (!train_is_over(t) && t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx))
             return stop(t);
     } while (t->at.step % t->per_epoch != 0);
     return 0;
@@ -537,21 +674,27 @@ static int run_epoch(struct trainer *t)
 static void fill_result(const struct trainer *t, struct train_result *r)
 {
     *r = (struct train_result){
-        .epochs = t->cfg.epochs,
-        .best_epoch = t->best != NULL ? (int32_t)t->at.best_val.epoch : t->cfg.epochs - 1,
-        .steps = t->steps,
+        .epochs = (int32_t)t->at.epoch,
+        .best_epoch = (int32_t)(t->best != NULL ? t->at.best_val.epoch : t->at.epoch - 1),
+        .steps = t->at.step,
         .seconds = cpu_seconds() - t->started,
         .images_per_s = images_per_s(t),
         .loss = t->at.last_loss,
         .val = t->best != NULL ? t->at.best_val : t->at.last_val,
+        .soft = t->at.soft,
     };
+}
+
+int32_t trainer_epochs_done(const struct trainer *t)
+{
+    return (int32_t)t->at.epoch;
 }
 
 int trainer_run(struct trainer *t, struct train_result *result)
 {
-    t->started = t->saved = cpu_seconds();
-    t->images = 0;
-    while (t->at.epoch < t->cfg.epochs)
+    t->started = t->saved = t->epoch_started = cpu_seconds();
+    t->images = t->epoch_images = 0;
+    while (!train_is_over(t))
         TRY(run_epoch(t));
     if (!t->done) {
         if (t->best != NULL)

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/op.h"
 #include "core/sha256.h"
 #include "trainer/augmix.h"
+#include "trainer/normalize.h"
 #include "trainer/train_state.h"
 
 #define MAX_EPOCHS (1 << 24) /* what a random stream can tell apart */
-#define FINGERPRINT_MAX 2048
+#define FINGERPRINT_MAX 8192
 
 struct train_config train_defaults(void)
 {
@@ -31,6 +33,8 @@ struct train_config train_defaults(void)
         .crop_pad = 4,
         .gamma = 1,
         .tau = 4,
+        .at_domains = 2,
+        .soft = soft_defaults(),
         .val_every = 1,
         .val_attack = pgd_defaults(7),
         .select = TRAIN_SELECT_LAST,
@@ -59,6 +63,11 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("gamma", c->gamma, 0, 1e6));
     TRY(in_range("alpha", c->alpha, 0, 1e6));
     TRY(in_range("tau", c->tau, 1e-3, 1e3));
+    TRY(in_range("beta", c->beta, 0, 1e9));
+    TRY(in_range("domains of attention transfer", c->at_domains, 1, 3));
+    TRY(in_range("lambda", c->soft.lambda, 0, 1e3));
+    TRY(in_range("factor of lambda", c->soft.factor, 1, 1e3));
+    TRY(in_range("mask threshold", c->soft.threshold, 0, 1));
     TRY(in_range("adversarial share", c->adversarial_share, 0, 1));
     TRY(in_range("validation cadence", c->val_every, 0, MAX_EPOCHS));
     TRY(in_range("attack eps", c->attack.eps, 0, 1));
@@ -88,7 +97,8 @@ static int check_domains(const struct train_config *c, const struct train_hooks 
                     "training: batch %d cannot be split between clean and adversarial "
                     "pictures",
                     (int)c->batch);
-    if (!c->clean && (hooks->batch != NULL || c->n_student_taps > 0 || c->n_teacher_taps > 0))
+    if (!c->clean && (hooks->batch != NULL || hooks->gradients != NULL || c->beta > 0 ||
+                      c->n_student_taps > 0 || c->n_teacher_taps > 0))
         return fail(ERR_ARG, "training: activations are read in the clean pass, which is off");
     return 0;
 }
@@ -129,6 +139,45 @@ static int check_losses(const struct train_config *c, const struct graph *g,
     return 0;
 }
 
+static int check_attention(const struct train_config *c, const struct graph *g,
+                           const struct graph *teacher)
+{
+    if (c->beta <= 0)
+        return 0;
+    if (teacher == NULL)
+        return fail(ERR_ARG, "training: beta is %g, but there is no teacher", c->beta);
+    if (c->n_at < 1)
+        return fail(ERR_ARG,
+                    "training: beta is %g, but the network has no stage whose maps could "
+                    "be compared",
+                    c->beta);
+    for (int32_t i = 0; i < c->n_at; i++)
+        if (!shape_equal(&g->value[c->at_student[i]].shape,
+                         &teacher->value[c->at_teacher[i]].shape))
+            return fail(ERR_ARG, "training: the maps '%s' of student and teacher differ in shape",
+                        g->value[c->at_student[i]].name);
+    return 0;
+}
+
+static int check_soft(const struct train_config *c, const struct graph *g)
+{
+    int32_t soft = 0;
+
+    for (int32_t n = 0; n < g->n_node; n++) {
+        if (g->node[n].op != &op_masked_relu)
+            continue;
+        if ((g->node[n].p.masked_relu.soft != 0) != c->soft.on)
+            return fail(ERR_ARG, "training: the mask of node '%s' is %s, but soft masks are %s",
+                        g->node[n].name, c->soft.on ? "hard" : "soft", c->soft.on ? "on" : "off");
+        soft++;
+    }
+    if (c->soft.on && soft == 0)
+        return fail(ERR_ARG, "training: soft masks are on, but the network has no mask");
+    if (c->soft.on && c->select != TRAIN_SELECT_LAST)
+        return fail(ERR_ARG, "training: with soft masks the last epoch is kept, not the best one");
+    return 0;
+}
+
 static int check_validation(const struct train_config *c, bool have_val)
 {
     const bool attack = c->select == TRAIN_SELECT_PGD || c->select == TRAIN_SELECT_MEAN;
@@ -151,6 +200,8 @@ int train_config_check(const struct train_config *cfg, const struct graph *g,
     TRY(check_domains(cfg, hooks));
     TRY(check_pictures(cfg, g));
     TRY(check_losses(cfg, g, teacher));
+    TRY(check_attention(cfg, g, teacher));
+    TRY(check_soft(cfg, g));
     return check_validation(cfg, have_val);
 }
 
@@ -175,6 +226,32 @@ out:
     return rc;
 }
 
+/* One hash over pictures and labels. */
+static int hash_data(const struct dataset *d, char text[SHA256_HEX])
+{
+    const size_t elems = (size_t)d->n * (size_t)d->channels * (size_t)d->height * (size_t)d->width;
+    struct sha256 *h = NULL;
+    uint8_t digest[SHA256_SIZE];
+    int rc;
+
+    if ((rc = sha256_new(&h)) < 0 ||
+        (rc = sha256_add(h, d->labels, (size_t)d->n * sizeof *d->labels)) < 0 ||
+        (rc = d->pixels != NULL ? sha256_add(h, d->pixels, elems)
+                                : sha256_add(h, d->floats, elems * sizeof(float))) < 0 ||
+        (rc = sha256_end(h, digest)) < 0)
+        goto out;
+    sha256_hex(digest, text);
+out:
+    sha256_free(h);
+    return rc;
+}
+
+static void soft_digits(const struct soft_params *p, char *text, size_t size)
+{
+    snprintf(text, size, "%d/%.17g/%.17g/%.17g/%" PRId64 "/%" PRId64, p->on, p->lambda, p->factor,
+             p->threshold, p->patience, p->budget);
+}
+
 static void attack_digits(const struct pgd_params *p, char *text, size_t size)
 {
     snprintf(text, size, "%.17g/%.17g/%d/%d", p->eps, p->alpha, (int)p->steps, p->random_start);
@@ -183,10 +260,12 @@ static void attack_digits(const struct pgd_params *p, char *text, size_t size)
 char *train_fingerprint(const struct train_config *c, const struct graph *g,
                         const struct graph *teacher, const struct dataset *d)
 {
-    char text[FINGERPRINT_MAX], hash[SHA256_HEX] = "none", attack[96], val_attack[96];
+    char text[FINGERPRINT_MAX], hash[SHA256_HEX] = "none", data[SHA256_HEX];
+    char attack[96], val_attack[96], soft[160], norm[NORMALIZE_TEXT];
 
-    if (teacher != NULL && hash_numbers(teacher, hash) < 0)
+    if ((teacher != NULL && hash_numbers(teacher, hash) < 0) || hash_data(d, data) < 0)
         return NULL;
+    soft_digits(&c->soft, soft, sizeof soft);
     attack_digits(&c->attack, attack, sizeof attack);
     attack_digits(&c->val_attack, val_attack, sizeof val_attack);
     int n = snprintf(
@@ -194,15 +273,17 @@ char *train_fingerprint(const struct train_config *c, const struct graph *g,
         "stage=%s seed=%" PRIu64 " epochs=%d batch=%d lr=%.17g momentum=%.17g decay=%.17g "
         "nesterov=%d decay_norm=%d schedule=%d warmup=%.17g clean=%d augment=%d corruptions=%s "
         "adversarial=%d attack=%s crop=%d/%d aligned=%d gamma=%.17g alpha=%.17g tau=%.17g "
-        "share=%.17g "
+        "share=%.17g optimizer=%d beta=%.17g at_domains=%d soft=%s normalize=%s "
         "val=%d/%" PRId64 "/%" PRId64 " val_attack=%s select=%d banks=%d images=%" PRId64
-        " teacher=%s",
+        " data=%.16s teacher=%s%s%s",
         c->stage, c->seed, (int)c->epochs, (int)c->batch, c->lr, c->momentum, c->weight_decay,
         c->nesterov, c->decay_norm, (int)c->schedule, c->warmup_epochs, c->clean, (int)c->augment,
         c->corruptions != NULL ? c->corruptions : "", c->adversarial, attack, c->crop,
         (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, c->adversarial_share,
+        (int)c->optimizer, c->beta, (int)c->at_domains, soft, normalize_text(&g->norm, norm),
         (int)c->val_every, c->val_limit, c->val_attack_limit, val_attack, (int)c->select,
-        graph_banks(g), d->n, hash);
+        graph_banks(g), d->n, data, hash, c->options != NULL ? " " : "",
+        c->options != NULL ? c->options : "");
     if (n < 0 || n >= FINGERPRINT_MAX) {
         fail(ERR_LIMIT, "training: the options are longer than %d characters", FINGERPRINT_MAX);
         return NULL;

@@ -5,6 +5,7 @@
  *     trainer.options    the fingerprint (train_config.c), with its final zero
  *     trainer.counters   struct train_counters
  *     trainer.velocity   momenta                      (not in the file of a finished stage)
+ *     trainer.square     Adam's second moments        (the same; only with Adam)
  *     trainer.best       weights of the best epoch    (the same; only where a best one is chosen)
  *     hook.NAME          memory of the hooks
  *
@@ -59,7 +60,7 @@ void train_restore_best(struct trainer *t)
 /* ---- saving ---------------------------------------------------------------------------------- */
 
 struct blob_list {
-    struct checkpoint_blob v[MAX_BLOBS + 4];
+    struct checkpoint_blob v[MAX_BLOBS + 5];
     char name[MAX_BLOBS][BLOB_NAME];
     int32_t n;
 };
@@ -75,6 +76,8 @@ static void list_blobs(const struct trainer *t, bool done, struct blob_list *l)
     add_blob(l, "trainer.counters", &t->at, sizeof t->at);
     if (!done)
         add_blob(l, "trainer.velocity", t->optim.velocity, (size_t)t->optim.n * sizeof(float));
+    if (!done && t->optim.square != NULL)
+        add_blob(l, "trainer.square", t->optim.square, (size_t)t->optim.n * sizeof(float));
     if (!done && t->best != NULL)
         add_blob(l, "trainer.best", t->best, train_weights_bytes(t->g));
     for (int32_t i = 0; i < t->hooks.n_blobs; i++) {
@@ -186,9 +189,12 @@ static int read_state(struct trainer *t, const struct checkpoint_file *f)
     if (!checkpoint_is_done(f)) {
         TRY(checkpoint_read_blob(f, "trainer.velocity", t->optim.velocity,
                                  (size_t)t->optim.n * sizeof(float)));
+        if (t->optim.square != NULL)
+            TRY(checkpoint_read_blob(f, "trainer.square", t->optim.square,
+                                     (size_t)t->optim.n * sizeof(float)));
         if (t->best != NULL)
             TRY(checkpoint_read_blob(f, "trainer.best", t->best, train_weights_bytes(t->g)));
-    } else if (at.epoch != t->cfg.epochs) {
+    } else if (at.epoch != t->cfg.epochs && !at.soft.stopped) {
         return fail(ERR_FORMAT, "checkpoint: it says that it is done, but steps are missing");
     }
     TRY(read_hooks(t, f));

@@ -17,6 +17,7 @@ struct train_counters {
     double last_loss; /* mean of the last finished epoch */
     double best;      /* value of the selection metric */
     struct train_validation best_val, last_val;
+    struct soft_state soft;
 };
 
 struct trainer {
@@ -30,8 +31,10 @@ struct trainer {
     struct batch batch;
     uint32_t *order;                  /* [train->n] */
     float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
-    float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's */
-    float *grad;                      /* [n_params] */
+    float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean pictures */
+    float *at_logits;                 /* [batch][k] the teacher's on others, not used */
+    double *at_work;                  /* of attention_loss */
+    float *grad;                      /* [n_params], with soft masks [n_masks] behind them */
     struct optim optim;
     struct train_counters at;
     float *best; /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
@@ -39,6 +42,8 @@ struct trainer {
     double step_loss;
     double started, saved; /* seconds of cpu_seconds */
     int64_t images;        /* trained since trainer_run */
+    double epoch_started;  /* or when trainer_run began within it */
+    int64_t epoch_images;  /* trained since then */
 };
 
 /* train_config.c */

@@ -21,9 +21,13 @@
  * adversarial_share says how much the adversarial one counts:
  *
  *     L = 1/D sum over passes of [ gamma CE + alpha KL_tau(student, teacher on the clean picture) ]
+ *         + beta times the mean of AT over the first at_domains of (clean, augmented, adversarial)
+ *         + lambda sum |mask|                                                 with soft masks
  *
  * and one optimizer step is made. `pgd-at` of method.md section 5 is gamma 1 alpha 0; `kl+ce` is
- * gamma alpha 0.5; `kl` is gamma 0 alpha 1; SENet's clean recipe is clean alone.
+ * gamma alpha 0.5; `kl` is gamma 0 alpha 1; SENet's clean recipe is clean alone. For AT the teacher
+ * sees the same picture as the student, through the branch of that domain; for KL always the clean
+ * picture.
  *
  * Everything random is keyed by (seed, stream, epoch, sample) and sums run in index order: threads,
  * interruptions and resume change no bit of the result.
@@ -35,20 +39,22 @@
 #include "trainer/data.h"
 #include "trainer/optim.h"
 #include "trainer/pgd.h"
+#include "trainer/soft_mask.h"
 
 enum train_augment { TRAIN_AUGMENT_NONE, TRAIN_AUGMENT_AUGMIX, TRAIN_AUGMENT_CORRUPT };
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
-struct train_config {    /* train_defaults() fills it; trainer_new checks it */
-    const char *stage;   /* name in messages, metrics and checkpoint: "teacher" ("train") */
-    uint64_t seed;       /* 0 */
-    int32_t epochs;      /* 240 */
-    int32_t batch;       /* 128 images an iteration */
-    double lr;           /* 0.05 */
-    double momentum;     /* 0.9, no Nesterov */
-    double weight_decay; /* 5e-4, on all parameters */
-    bool nesterov;       /* false */
-    bool decay_norm;     /* true: gamma, beta and biases decay too, as published */
+struct train_config {          /* train_defaults() fills it; trainer_new checks it */
+    const char *stage;         /* name in messages, metrics and checkpoint: "teacher" ("train") */
+    uint64_t seed;             /* 0 */
+    int32_t epochs;            /* 240 */
+    int32_t batch;             /* 128 images an iteration */
+    double lr;                 /* 0.05 */
+    double momentum;           /* 0.9, no Nesterov */
+    double weight_decay;       /* 5e-4, on all parameters */
+    bool nesterov;             /* false */
+    bool decay_norm;           /* true: gamma, beta and biases decay too, as published */
+    enum optim_kind optimizer; /* OPTIM_SGD */
     enum optim_schedule schedule; /* OPTIM_STEP: x 0.1 after 62.5, 75 and 87.5 % of the steps */
     double warmup_epochs;         /* 0: lr rises linearly from 0 over so many epochs */
     /* Domains. */
@@ -66,6 +72,12 @@ struct train_config {    /* train_defaults() fills it; trainer_new checks it */
     double tau;               /* 4 */
     double adversarial_share; /* 0: every pass counts alike; else the adversarial pass's part of
                                * the loss, and the other passes share the rest */
+    double beta;              /* 0: weight of attention transfer; needs a teacher */
+    int32_t at_domains;       /* 2: passes with it, of clean, augmented, adversarial, in this order
+                               * and as far as they are on */
+    const value_id *at_student, *at_teacher; /* [n_at] maps to compare (attention_groups) */
+    int32_t n_at;
+    struct soft_params soft; /* off; on: every MaskedRelu is soft, its mask is trained */
     /* Activations that the hooks want to read after the clean pass. */
     const value_id *student_taps, *teacher_taps;
     int32_t n_student_taps, n_teacher_taps;
@@ -80,17 +92,21 @@ struct train_config {    /* train_defaults() fills it; trainer_new checks it */
     int64_t checkpoint_steps;  /* 0: not by steps */
     double checkpoint_seconds; /* 600: at most so long between two; 0: not by time */
     const char *config_json;   /* text the checkpoint carries for the caller, NULL: "{}" */
+    const char *options;       /* words "a=1 b=2" of the caller's settings that decide the result: a
+                                * run with others is not continued. NULL: none */
     const uint8_t *structure;  /* bytes the checkpoint carries so that the caller can rebuild the */
     size_t structure_len;      /* graph (its ONNX file); may be NULL */
 };
 struct train_config train_defaults(void);
 
-/* After the clean forward of an iteration, before its backward. */
+/* After the clean forward of an iteration, before its backward; or after that. */
 struct train_batch {
-    int32_t epoch;                        /* from 0 */
-    int64_t step;                         /* from 0, over all epochs */
-    int64_t n;                            /* images in the clean pass */
-    const struct exec *student, *teacher; /* exec_tap of the configured taps; teacher may be NULL */
+    int32_t epoch;                                /* from 0 */
+    int64_t step;                                 /* from 0, over all epochs */
+    int64_t n;                                    /* images in the clean pass */
+    double share;                                 /* of the clean pass in the loss */
+    struct exec *student;                         /* exec_tap of the configured taps */
+    const struct exec *teacher;                   /* the same; may be NULL */
     const float *student_logits, *teacher_logits; /* [n][K] */
     const int32_t *labels;                        /* [n] */
 };
@@ -120,6 +136,9 @@ struct train_hooks { /* each may be NULL; a negative result stops the training w
     const struct train_blob *blobs;
     int32_t n_blobs;
     int (*batch)(void *ctx, const struct train_batch *b);
+    /* After the clean backward: exec_tap_grad(b->student, tap) is d loss / d tap, where the loss is
+     * share times the mean over the n images. */
+    int (*gradients)(void *ctx, const struct train_batch *b);
     /* After the epoch's validation, before its checkpoint. May change masks (then graph_touch). val:
      * NULL where nothing was validated. */
     int (*epoch_end)(void *ctx, int32_t epoch, const struct train_validation *val);
@@ -128,11 +147,12 @@ struct train_hooks { /* each may be NULL; a negative result stops the training w
     bool (*interrupted)(void *ctx);              /* asked after each step */
 };
 struct train_result {
-    int32_t epochs, best_epoch; /* best_epoch: the one whose weights the graph now holds, from 0 */
+    int32_t epochs, best_epoch; /* done; the one whose weights the graph now holds, from 0 */
     int64_t steps;
     double seconds, images_per_s; /* of this run, not of resumed parts */
     double loss;                  /* mean of the last epoch */
     struct train_validation val;  /* of best_epoch; .n = 0 if nothing was validated */
+    struct soft_state soft;       /* with soft masks */
 };
 struct trainer;
 
@@ -146,6 +166,8 @@ void trainer_free(struct trainer *t); /* NULL is fine */
 /* Continues from cfg->checkpoint if that file exists (returns 1; 0 if it does not). ERR_FORMAT for a
  * damaged file, ERR_ARG if it belongs to another stage, configuration, teacher or network. */
 int trainer_resume(struct trainer *t) MUST_CHECK;
+/* Epochs finished; after trainer_resume those of the state that was read. */
+int32_t trainer_epochs_done(const struct trainer *t);
 /* Trains to the end. ERR_INTERRUPTED: state saved; ERR_NUMERIC: the loss is not a number, the
  * message names step and node. result may be NULL. */
 int trainer_run(struct trainer *t, struct train_result *result) MUST_CHECK;

@@ -1,0 +1,38 @@
+#ifndef TRAINER_SOFT_MASK_H
+#define TRAINER_SOFT_MASK_H
+/*
+ * Masks that are learned (SNL, method.md 12.2): every MaskedRelu is soft, y = a relu(z) + (1-a) z,
+ * the optimizer moves a with the weights, and the loss has the penalty lambda sum |a|. After an epoch
+ * the a above a threshold are counted:
+ *
+ *     count <= budget                                        the stage is over
+ *     count not below its lowest so far, epoch >= patience   lambda *= factor
+ *
+ * a is kept in [0,1] after every step (the published code lets it run free; there only |a| counts).
+ */
+#include "core/graph.h"
+
+struct soft_params {
+    bool on;
+    double lambda;    /* at the start; published 1e-5 */
+    double factor;    /* published 1.1 */
+    double threshold; /* published 0.01 */
+    int64_t patience; /* first epoch, from 0, that may raise lambda; published 5 */
+    int64_t budget;   /* ReLUs to be left */
+};
+struct soft_state { /* 8 bytes each: saved as it lies in memory */
+    double lambda;
+    int64_t lowest, count; /* lowest: -1 before the first epoch; count: of the last one */
+    int64_t stopped;       /* the budget is reached */
+};
+/* Published numbers, off. */
+struct soft_params soft_defaults(void);
+/* Makes the MaskedRelu nodes of g soft or hard. */
+void soft_switch(struct graph *g, bool on);
+struct soft_state soft_begin(const struct soft_params *p);
+/* lambda sum |a|, summed in index order; adds its gradient to grad [n_masks] (0 at a = 0). */
+double soft_penalty(const struct graph *g, double lambda, float *grad);
+int64_t soft_count(const struct graph *g, double threshold);
+void soft_epoch_end(const struct soft_params *p, int64_t epoch, const struct graph *g,
+                    struct soft_state *s);
+#endif
