@@ -23,8 +23,11 @@ FLAGS_debug   := -O0 -g
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan    := -O1 -g -fsanitize=thread
 FLAGS_cov     := -O0 -g --coverage -DLINNET_COVERAGE
+# clang only: libFuzzer's main is linked into the targets of tests/fuzz alone.
+FLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                 -fno-sanitize-recover=undefined
 ifeq ($(FLAGS_$(MODE)),)
-$(error MODE=$(MODE) is not one of release debug asan tsan cov)
+$(error MODE=$(MODE) is not one of release debug asan tsan cov fuzz)
 endif
 PKGS     := libprotobuf-c jansson libarchive libpng libjpeg
 CPPFLAGS += -I. -I$(BUILD)/gen -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -58,11 +61,13 @@ CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildc
 
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/bench_%.c,$(wildcard tests/*.c)))
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+TESTS += $(FUZZ:%=$(BUILD)/tests/test_fuzz_%)
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY: # keep generated code
-.PHONY: all tests check check-unit check-long coverage bench format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-unit check-long coverage fuzz fuzz-targets bench format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -90,6 +95,12 @@ $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TEST_COMMON) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+$(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+    $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/replay.o $(TEST_COMMON) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+$(FUZZ:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+    $(BUILD)/tests/fuzz/fuzz.o $(TEST_COMMON) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
 tests/%: $(BUILD)/tests/% ;
 
 tests: $(TESTS) ## build the test programs
@@ -112,6 +123,9 @@ coverage: ## lines of core, importer, exporter that the unit tests execute
 	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) tests
 	@tests/run.sh build/cov
 	@gcovr --root . --object-directory build/cov --filter 'core/' --filter 'importer/' --filter 'exporter/' build/cov
+fuzz: ## the fuzz targets with libFuzzer, in build/fuzz (needs clang)
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang -j$(JOBS) fuzz-targets
+fuzz-targets: $(FUZZ:%=$(BUILD)/fuzz_%)
 bench: $(BENCHES) ## timings: make bench BENCH="--model resnet20 --work train"
 	@$(BUILD)/tests/bench_model $(BENCH)
 format: ## rewrite the sources in house style

@@ -177,7 +177,7 @@ int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const
     TRY(table_reserve((void **)&g->node, g->n_node, &g->cap_node, sizeof *g->node));
     TRY(unique_name(g, &g->node_names, name, &n.name));
     TRY(graph_add_value(g, out_name, VALUE_TEMP, &shape, NULL, &n.out[0]));
-    for (value_id v = 0; v < g->n_value; v++)
+    for (value_id v = 0; at < g->n_node && v < g->n_value; v++)
         if (g->value[v].producer >= at)
             g->value[v].producer++;
     memmove(&g->node[at + 1], &g->node[at], (size_t)(g->n_node - at) * sizeof *g->node);

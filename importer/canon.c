@@ -75,7 +75,7 @@ int canon_constant(struct import *im, int32_t i, struct constant **out)
         return rc;
     }
     *out = e->constant;
-    return 0;
+    return constant_room(im, e->constant->count * (int64_t)sizeof(float));
 }
 
 int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap, int32_t *n)
@@ -109,6 +109,7 @@ int canon_value(struct import *im, struct constant *c, enum value_kind kind, val
                               im->at);
     if (c->count == 0)
         return report_problem(im, "E1303", "", "'%s' is empty %s", c->name, im->at);
+    TRY(constant_room(im, c->count * (int64_t)sizeof *c->f));
     for (int64_t k = 0; k < c->count; k++)
         if (!isfinite(c->f[k]))
             return report_problem(im, "E1602", "the file is damaged, or its training diverged",

@@ -6,7 +6,7 @@
  * holds it and may be moved, multiplied by 1, added to 0 and compared with numbers below 1;
  * anything else is an error that names the node which pins the batch.
  *
- * Every result has its own memory; sizes are bounded by IMPORT_FOLDED.
+ * Every result has its own memory; sizes are bounded by constant_room.
  */
 #include <math.h>
 #include <string.h>
@@ -36,9 +36,11 @@ static int wrong(struct import *im, const char *what)
 
 static int set_batch(struct import *im, struct constant *c, int64_t k)
 {
-    if (c->batch == NULL &&
-        (c->batch = arena_array(im->arena, (size_t)c->count, sizeof *c->batch)) == NULL)
-        return ERR_NOMEM;
+    if (c->batch == NULL) {
+        TRY(constant_room(im, c->count));
+        if ((c->batch = arena_array(im->arena, (size_t)c->count, sizeof *c->batch)) == NULL)
+            return ERR_NOMEM;
+    }
     c->batch[k] = 1;
     return 0;
 }
@@ -200,7 +202,7 @@ static int fold_range(struct import *im)
     limit = in[1]->f ? (double)in[1]->f[0] : (double)in[1]->i[0];
     step = in[2]->f ? (double)in[2]->f[0] : (double)in[2]->i[0];
     n = ceil((limit - first) / step);
-    if (!(n <= (double)IMPORT_FOLDED)) /* also NaN: step 0 */
+    if (!(n <= (double)SHAPE_MAX_COUNT)) /* also NaN: step 0 */
         return wrong(im, "too many elements");
     n = n > 0 ? n : 0;
     TRY(constant_new(im, in[0]->type, &(struct shape){.rank = 1, .dim = {(int64_t)n}}, &c));
@@ -208,7 +210,7 @@ static int fold_range(struct import *im)
         if (c->f != NULL)
             c->f[k] = (float)(first + (double)k * step);
         else
-            c->i[k] = in[0]->i[0] + k * in[2]->i[0];
+            c->i[k] = (int64_t)((uint64_t)in[0]->i[0] + (uint64_t)k * (uint64_t)in[2]->i[0]);
     }
     return finish(im, c);
 }

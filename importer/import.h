@@ -26,8 +26,13 @@
 #define IMPORT_MAX_NAME 1024               /* bytes of a name */
 #define IMPORT_MAX_PROBLEMS 200            /* kept in a report */
 #define IMPORT_CONSTANTS ((size_t)6 << 30) /* bytes of constants: a file of 2 GiB of float16 */
-#define IMPORT_FOLDED ((int64_t)512 << 20) /* bytes of all computed constants together */
-#define IMPORT_MAX_DIM ((int64_t)1 << 20)  /* of an activation or an attribute */
+/* Bytes of numbers that nodes may make or look at (constant_room): so many for any file, and for each
+ * of its bytes; the second factor up to a bound, for files whose weights are all computed. */
+#define IMPORT_ROOM ((int64_t)16 << 20)
+#define IMPORT_ROOM_FACTOR 32
+#define IMPORT_ROOM_COMPUTED 4096
+#define IMPORT_ROOM_COMPUTED_MAX ((int64_t)512 << 20)
+#define IMPORT_MAX_DIM ((int64_t)1 << 20) /* of an activation or an attribute */
 
 struct constant {
     const char *name;
@@ -109,7 +114,7 @@ struct import {
     struct entry *output;
     struct lost_file *lost;
     bool no_memory;           /* report_text had none: the import ends with ERR_NOMEM */
-    int64_t folded;           /* bytes of computed constants */
+    int64_t room;             /* bytes of numbers that may still be made or looked at */
     int32_t n_half, n_double; /* tensors that were converted to float32 */
 };
 
@@ -138,7 +143,10 @@ int report_fail(const struct import_report *r, int32_t n_found);
 int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char *name,
                       struct constant **out) MUST_CHECK;
 int constant_read(struct import *im, struct constant *c) MUST_CHECK;
-/* Zeroed. dims >= 0; counts towards IMPORT_FOLDED. */
+/* Every node pays for the numbers that it makes or looks at, so that neither memory nor time exceeds
+ * what the file's own size explains. A problem when the room is used up. */
+int constant_room(struct import *im, int64_t bytes) MUST_CHECK;
+/* Zeroed. dims >= 0; takes its room. */
 int constant_new(struct import *im, int32_t type, const struct shape *shape,
                  struct constant **out) MUST_CHECK;
 bool constant_is_float(const struct constant *c);

@@ -695,12 +695,20 @@ static int unpack(struct import *im, const uint8_t *bytes, size_t len, struct wi
                           "the file is truncated, damaged or no ONNX model", "%s", err_message());
 }
 
+static int64_t first_room(size_t len)
+{
+    const int64_t n = (int64_t)len, computed = IMPORT_ROOM_COMPUTED * n;
+
+    return IMPORT_ROOM + IMPORT_ROOM_FACTOR * n +
+           (computed < IMPORT_ROOM_COMPUTED_MAX ? computed : IMPORT_ROOM_COMPUTED_MAX);
+}
+
 int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
                       const struct import_options *opt, struct import_report *report,
                       struct graph **out)
 {
     struct import_report own;
-    struct import im = {.opt = opt, .dir_fd = dir_fd, .at = ""};
+    struct import im = {.opt = opt, .dir_fd = dir_fd, .at = "", .room = first_room(len)};
     struct wire_message *message = NULL;
     int rc;
 

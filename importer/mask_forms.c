@@ -48,6 +48,7 @@ static int emit_site(struct import *im, const char *node, const char *out_name, 
         return ERR_NOMEM;
     for (int32_t k = 0; k < s.rank; k++)
         s.dim[k] = im->g->value[x].shape.dim[k + 1];
+    TRY(constant_room(im, shape_elems(&s) * (int64_t)sizeof *mask));
     TRY(graph_add_value(im->g, mask_name, VALUE_MASK, &s, mask, &in[1]));
     return graph_add_node(im->g, &op_masked_relu, site, in, 2, NULL, out_name, out);
 }
@@ -219,6 +220,7 @@ static int new_selection(struct import *im, value_id base, int64_t n, struct sel
 
     if (s == NULL)
         return ERR_NOMEM;
+    TRY(constant_room(im, n * (int64_t)(sizeof *s->column + sizeof *s->relu)));
     s->base = base;
     s->n = n;
     s->column = arena_array(im->arena, (size_t)n, sizeof *s->column);
@@ -341,9 +343,10 @@ static bool is_in_order(const struct import *im, const struct selection *s)
 
 static int selection_mask(struct import *im, const struct selection *s, float **out)
 {
-    float *mask = arena_array(im->arena, (size_t)s->n, sizeof *mask);
+    float *mask;
 
-    if (mask == NULL)
+    TRY(constant_room(im, s->n * (int64_t)sizeof *mask));
+    if ((mask = arena_array(im->arena, (size_t)s->n, sizeof *mask)) == NULL)
         return ERR_NOMEM;
     for (int64_t k = 0; k < s->n; k++)
         mask[k] = s->relu[k];

@@ -82,6 +82,18 @@ static int64_t count_elements(const int64_t *dim, int32_t rank, int64_t limit)
     return n;
 }
 
+int constant_room(struct import *im, int64_t bytes)
+{
+    if (bytes >= 0 && bytes <= im->room) {
+        im->room -= bytes;
+        return 0;
+    }
+    return report_problem(im, "E1006", "",
+                          "the nodes make far more numbers than the file holds; no more room for "
+                          "%lld bytes %s",
+                          (long long)bytes, im->at);
+}
+
 int constant_new(struct import *im, int32_t type, const struct shape *shape, struct constant **out)
 {
     struct constant *c = arena_array(im->arena, 1, sizeof *c);
@@ -92,11 +104,12 @@ int constant_new(struct import *im, int32_t type, const struct shape *shape, str
     c->name = "";
     c->type = type;
     c->shape = *shape;
-    c->count = count_elements(shape->dim, shape->rank, IMPORT_FOLDED);
-    im->folded += c->count * (int64_t)(constant_is_float(c) ? sizeof *c->f : sizeof *c->i);
-    if (c->count < 0 || im->folded > IMPORT_FOLDED)
-        return report_problem(im, "E1006", "", "computed constants are too large at shape %s %s",
+    c->count = count_elements(shape->dim, shape->rank, SHAPE_MAX_COUNT);
+    if (c->count < 0)
+        return report_problem(im, "E1006", "", "a computed constant is too large, shape %s %s",
                               shape_text(shape, text), im->at);
+    TRY(constant_room(im,
+                      c->count * (int64_t)(constant_is_float(c) ? sizeof *c->f : sizeof *c->i)));
     if (constant_is_float(c))
         c->f = arena_array(im->arena, (size_t)c->count, sizeof *c->f);
     else
@@ -275,6 +288,7 @@ static int read_external(struct import *im, struct constant *c, const struct ele
     const uint8_t *raw = NULL;
 
     TRY(external_map(im, c->unread, (size_t)c->count * e->bytes, &map, &raw));
+    im->room += IMPORT_ROOM_FACTOR * (int64_t)e->bytes * c->count;
     if (c->count > 0)
         read_raw(c, e, raw);
     file_map_close(&map);
