@@ -9,7 +9,7 @@ venv=$1
 shift
 packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev
 libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev
-python3 python3-venv python3-onnx $*"
+python3 python3-venv python3-onnx libonnx-testdata $*"
 
 missing=""
 for p in $packages; do

@@ -1,0 +1,731 @@
+/*
+ * ONNX's own conformance cases, one folder each: model.onnx and tensors for its inputs and outputs.
+ *
+ * They are single nodes of any rank, linnet takes classifiers, so each case is wrapped twice:
+ *
+ *   graph   img [N,...] -> reshaped to the first float input, whose dim 0 is the batch -> node(s),
+ *           all other inputs as initializers -> flattened to [N,K]
+ *   folded  every input an initializer, so that the importer computes the result itself; it comes
+ *           out as  Flatten(img [N,1]) + Reshape(Cast(result), [1,K])  for img = 0
+ *
+ * A case passes if at least one way is imported and every way that is imported gives the expected
+ * numbers. Cases count where each of their operators is one that linnet has. Every other case must be in
+ * tests/vec/onnx_nodes.txt, a line "REASON NAME" each, and every case there must still not pass:
+ *
+ *     dtype    an input or output is no float32, and linnet converts or refuses it (onnx.md section 5)
+ *     opset    older than 7; newer releases may hold the case with a newer one, and pass
+ *     batch    dim 0, the batch, would be mixed with others (onnx.md section 4)
+ *     rank     not a 2-D image, or activations of a rank that classifiers do not have
+ *     operator a form that onnx.md refuses: Clip, PRelu and Pad modes that are no ReLU or zero padding,
+ *              training mode, a second output, a Softmax that is no tail, other means than of images
+ *     value    NaN, infinity or an empty tensor, which no weight may be; older releases of the case may
+ *              hold other numbers and pass
+ */
+#include <dirent.h>
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "onnx.pb-c.h"
+
+#include "core/exec.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "importer/importer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+enum { MAX_IN = 16, MAX_ELEMS = 1 << 20, TEXT = 512, PATH_BYTES = 1024 };
+#define TYPE(x) ONNX__TENSOR_PROTO__DATA_TYPE__##x
+
+/* What counts: the operators of onnx.md that the importer has. */
+static const char *const operators[] = {
+    "Add",
+    "And",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "Identity",
+    "Less",
+    "LessOrEqual",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pad",
+    "Range",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+};
+
+struct numbers { /* a tensor of the case, as doubles */
+    int64_t dim[8];
+    size_t rank, count;
+    double *v;
+};
+
+struct node_case {
+    const char *folder, *name;
+    Onnx__ModelProto *model;
+    Onnx__TensorProto *in[MAX_IN], *out; /* the first output */
+    size_t n_in, n_out;
+    struct numbers want;
+    char why[TEXT]; /* what the importer said, or what differs */
+};
+
+/* ---- reading a case ------------------------------------------------------------------------- */
+
+static bool is_operator(const char *type)
+{
+    for (size_t k = 0; k < sizeof operators / sizeof *operators; k++)
+        if (strcmp(operators[k], type) == 0)
+            return true;
+    return false;
+}
+
+static bool read_bytes(const struct node_case *c, const char *file, uint8_t **bytes, size_t *len)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/%s/%s", c->folder, c->name, file);
+    return file_read(path, (size_t)64 << 20, bytes, len) == 0;
+}
+
+static Onnx__TensorProto *read_tensor(const struct node_case *c, const char *what, size_t k)
+{
+    Onnx__TensorProto *t;
+    char file[64];
+    uint8_t *bytes;
+    size_t len;
+
+    snprintf(file, sizeof file, "test_data_set_0/%s_%zu.pb", what, k);
+    if (!read_bytes(c, file, &bytes, &len))
+        return NULL;
+    t = onnx__tensor_proto__unpack(NULL, len, bytes);
+    mem_free(bytes);
+    return t;
+}
+
+static float half(uint16_t h)
+{
+    const int e = h >> 10 & 31, m = h & 1023;
+    const double v = e == 0    ? ldexp(m, -24)
+                     : e == 31 ? (m ? NAN : INFINITY)
+                               : ldexp(1024 + m, e - 25);
+
+    return (float)(h & 0x8000 ? -v : v);
+}
+
+static double raw_number(const uint8_t *p, int32_t type, size_t k)
+{
+    union {
+        float f;
+        double d;
+        int64_t i64;
+        int32_t i32;
+        int16_t i16;
+        uint16_t u16;
+        uint32_t u32;
+    } u;
+
+    switch (type) {
+    case TYPE(FLOAT):
+        memcpy(&u.f, p + 4 * k, 4);
+        return (double)u.f;
+    case TYPE(DOUBLE):
+        memcpy(&u.d, p + 8 * k, 8);
+        return u.d;
+    case TYPE(INT64):
+        memcpy(&u.i64, p + 8 * k, 8);
+        return (double)u.i64;
+    case TYPE(UINT64):
+        memcpy(&u.i64, p + 8 * k, 8);
+        return (double)(uint64_t)u.i64;
+    case TYPE(INT32):
+        memcpy(&u.i32, p + 4 * k, 4);
+        return u.i32;
+    case TYPE(UINT32):
+        memcpy(&u.u32, p + 4 * k, 4);
+        return u.u32;
+    case TYPE(INT16):
+        memcpy(&u.i16, p + 2 * k, 2);
+        return u.i16;
+    case TYPE(UINT16):
+        memcpy(&u.u16, p + 2 * k, 2);
+        return u.u16;
+    case TYPE(FLOAT16):
+        memcpy(&u.u16, p + 2 * k, 2);
+        return (double)half(u.u16);
+    case TYPE(BFLOAT16):
+        memcpy(&u.u16, p + 2 * k, 2);
+        u.u32 = (uint32_t)u.u16 << 16;
+        return (double)u.f;
+    case TYPE(INT8):
+        return (int8_t)p[k];
+    default:
+        return p[k];
+    }
+}
+
+static size_t type_bytes(int32_t type)
+{
+    switch (type) {
+    case TYPE(DOUBLE):
+    case TYPE(INT64):
+    case TYPE(UINT64):
+        return 8;
+    case TYPE(FLOAT):
+    case TYPE(INT32):
+    case TYPE(UINT32):
+        return 4;
+    case TYPE(FLOAT16):
+    case TYPE(BFLOAT16):
+    case TYPE(INT16):
+    case TYPE(UINT16):
+        return 2;
+    case TYPE(INT8):
+    case TYPE(UINT8):
+    case TYPE(BOOL):
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static double typed_number(const Onnx__TensorProto *t, size_t k)
+{
+    switch (t->data_type) {
+    case TYPE(FLOAT):
+        return (double)t->float_data[k];
+    case TYPE(DOUBLE):
+        return t->double_data[k];
+    case TYPE(INT64):
+        return (double)t->int64_data[k];
+    case TYPE(UINT32):
+    case TYPE(UINT64):
+        return (double)t->uint64_data[k];
+    case TYPE(FLOAT16):
+        return (double)half((uint16_t)t->int32_data[k]);
+    default:
+        return t->int32_data[k];
+    }
+}
+
+/* False for types that are no numbers here. */
+static bool read_numbers(const Onnx__TensorProto *t, struct numbers *n)
+{
+    memset(n, 0, sizeof *n);
+    if (type_bytes(t->data_type) == 0 || t->n_dims > 8)
+        return false;
+    n->count = 1;
+    n->rank = t->n_dims;
+    for (size_t k = 0; k < t->n_dims; k++)
+        n->count *= (size_t)(n->dim[k] = t->dims[k]);
+    if (n->count > MAX_ELEMS)
+        return false;
+    n->v = mem_array(n->count + 1, sizeof *n->v);
+    assert_non_null(n->v);
+    for (size_t k = 0; k < n->count; k++)
+        n->v[k] = t->raw_data.len > 0 ? raw_number(t->raw_data.data, t->data_type, k)
+                                      : typed_number(t, k);
+    return true;
+}
+
+static void release_case(struct node_case *c)
+{
+    for (size_t k = 0; k < c->n_in; k++)
+        onnx__tensor_proto__free_unpacked(c->in[k], NULL);
+    if (c->out != NULL)
+        onnx__tensor_proto__free_unpacked(c->out, NULL);
+    if (c->model != NULL)
+        onnx__model_proto__free_unpacked(c->model, NULL);
+    mem_free(c->want.v);
+}
+
+/* False if the case is not about operators of linnet. */
+static bool read_case(struct node_case *c)
+{
+    uint8_t *bytes;
+    size_t len;
+
+    if (!read_bytes(c, "model.onnx", &bytes, &len))
+        return false;
+    c->model = onnx__model_proto__unpack(NULL, len, bytes);
+    mem_free(bytes);
+    if (c->model == NULL)
+        return false;
+    const Onnx__GraphProto *g = c->model->graph;
+    for (size_t k = 0; k < g->n_input; k++)
+        if (g->input[k]->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+            return false;
+    for (size_t k = 0; k < g->n_node; k++)
+        if (!is_operator(g->node[k]->op_type) || strlen(g->node[k]->domain) > 0)
+            return false;
+    while (c->n_in < MAX_IN && (c->in[c->n_in] = read_tensor(c, "input", c->n_in)) != NULL)
+        c->n_in++;
+    c->out = read_tensor(c, "output", 0);
+    c->n_out = g->n_output;
+    return c->out != NULL && c->n_in == g->n_input;
+}
+
+/* ---- wrapping ------------------------------------------------------------------------------- */
+
+static void *take(size_t n, size_t size)
+{
+    static struct arena *arena;
+
+    if (arena == NULL)
+        assert_int_equal(arena_new(0, &arena), 0);
+    void *p = arena_array(arena, n, size);
+    assert_non_null(p);
+    return p;
+}
+
+static char *text(const char *s)
+{
+    return strcpy(take(strlen(s) + 1, 1), s);
+}
+
+static Onnx__NodeProto *node(const char *type, const char *a, const char *b, const char *out)
+{
+    Onnx__NodeProto *p = take(1, sizeof *p);
+
+    onnx__node_proto__init(p);
+    p->op_type = text(type);
+    p->input = take(2, sizeof(char *));
+    p->input[p->n_input++] = text(a);
+    if (b != NULL)
+        p->input[p->n_input++] = text(b);
+    p->output = take(1, sizeof(char *));
+    p->output[p->n_output++] = text(out);
+    return p;
+}
+
+static Onnx__TensorProto *integers(const char *name, const int64_t *v, size_t n)
+{
+    Onnx__TensorProto *t = take(1, sizeof *t);
+
+    onnx__tensor_proto__init(t);
+    t->name = text(name);
+    t->data_type = TYPE(INT64);
+    t->dims = take(1, sizeof *t->dims);
+    t->dims[t->n_dims++] = (int64_t)n;
+    t->int64_data = take(n, sizeof *v);
+    memcpy(t->int64_data, v, n * sizeof *v);
+    t->n_int64_data = n;
+    return t;
+}
+
+static Onnx__ValueInfoProto *image(const char *name, size_t rank, const int64_t *dim)
+{
+    Onnx__ValueInfoProto *v = take(1, sizeof *v);
+    Onnx__TypeProto *t = take(1, sizeof *t);
+    Onnx__TypeProto__Tensor *x = take(1, sizeof *x);
+    Onnx__TensorShapeProto *s = take(1, sizeof *s);
+
+    onnx__value_info_proto__init(v);
+    onnx__type_proto__init(t);
+    onnx__type_proto__tensor__init(x);
+    onnx__tensor_shape_proto__init(s);
+    v->name = text(name);
+    v->type = t;
+    t->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    t->tensor_type = x;
+    x->elem_type = TYPE(FLOAT);
+    x->shape = s;
+    s->dim = take(rank, sizeof(void *));
+    for (size_t k = 0; k < rank; k++) {
+        Onnx__TensorShapeProto__Dimension *d = take(1, sizeof *d);
+
+        onnx__tensor_shape_proto__dimension__init(d);
+        d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        d->dim_value = dim[k];
+        if (k == 0) {
+            d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+            d->dim_param = text("N");
+        }
+        s->dim[s->n_dim++] = d;
+    }
+    return v;
+}
+
+struct wrap { /* a copy of the case's model that may be changed */
+    Onnx__ModelProto model;
+    Onnx__GraphProto graph;
+};
+
+/* The case's graph with all inputs but `skip` as initializers, and room for more rows. */
+static void wrap_begin(const struct node_case *c, size_t skip, struct wrap *w)
+{
+    const Onnx__GraphProto *g = c->model->graph;
+
+    w->model = *c->model;
+    w->graph = *g;
+    w->model.graph = &w->graph;
+    w->graph.node = take(g->n_node + 8, sizeof(void *));
+    w->graph.n_node = 0;
+    w->graph.initializer = take(g->n_initializer + c->n_in + 8, sizeof(void *));
+    memcpy(w->graph.initializer, g->initializer, g->n_initializer * sizeof(void *));
+    for (size_t k = 0; k < c->n_in; k++) {
+        if (k == skip)
+            continue;
+        Onnx__TensorProto *t = take(1, sizeof *t);
+
+        *t = *c->in[k];
+        t->name = g->input[k]->name;
+        w->graph.initializer[w->graph.n_initializer++] = t;
+    }
+    w->graph.input = take(1, sizeof(void *));
+    w->graph.output = take(1, sizeof(void *));
+    w->graph.n_input = w->graph.n_output = 1;
+    w->graph.n_value_info = 0;
+}
+
+static void add_node(struct wrap *w, Onnx__NodeProto *p)
+{
+    w->graph.node[w->graph.n_node++] = p;
+}
+
+static void add_case_nodes(const struct node_case *c, struct wrap *w)
+{
+    for (size_t k = 0; k < c->model->graph->n_node; k++)
+        add_node(w, c->model->graph->node[k]);
+}
+
+static void add_integers(struct wrap *w, const char *name, const int64_t *v, size_t n)
+{
+    w->graph.initializer[w->graph.n_initializer++] = integers(name, v, n);
+}
+
+static void wrap_folded(const struct node_case *c, struct wrap *w)
+{
+    const int64_t dim[4] = {0, 1, 1, 1}, row[2] = {1, (int64_t)c->want.count};
+    Onnx__NodeProto *cast;
+    Onnx__AttributeProto *to = take(1, sizeof *to);
+
+    wrap_begin(c, MAX_IN, w);
+    w->graph.input[0] = image("wrap_img", 4, dim);
+    add_case_nodes(c, w);
+    onnx__attribute_proto__init(to);
+    to->name = text("to");
+    to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    to->i = TYPE(FLOAT);
+    cast = node("Cast", c->model->graph->output[0]->name, NULL, "wrap_cast");
+    cast->attribute = take(1, sizeof(void *));
+    cast->attribute[cast->n_attribute++] = to;
+    add_node(w, cast);
+    add_integers(w, "wrap_row", row, 2);
+    add_node(w, node("Reshape", "wrap_cast", "wrap_row", "wrap_flat"));
+    add_node(w, node("Flatten", "wrap_img", NULL, "wrap_zero"));
+    add_node(w, node("Add", "wrap_zero", "wrap_flat", "wrap_out"));
+    w->graph.output[0] = image("wrap_out", 2, row);
+}
+
+/* A sum of vectors is the same sum for each image. */
+static bool is_elementwise(const struct node_case *c)
+{
+    return c->model->graph->n_node == 1 && strcmp(c->model->graph->node[0]->op_type, "Sum") == 0;
+}
+
+/* Index of the input that becomes the activation, c->n_in if none can. */
+static size_t activation_of(const struct node_case *c)
+{
+    for (size_t k = 0; k < c->n_in; k++) {
+        const Onnx__TensorProto *t = c->in[k];
+
+        if (t->data_type == TYPE(FLOAT) && t->n_dims >= 2 && t->n_dims <= 6 && t->dims[0] > 0)
+            return k;
+        if (t->data_type == TYPE(FLOAT) && t->n_dims == 1 && is_elementwise(c))
+            return k;
+    }
+    return c->n_in;
+}
+
+/* Rank 4: the input itself; else an image with as many numbers, reshaped. */
+static void wrap_graph(const struct node_case *c, size_t a, struct wrap *w)
+{
+    const Onnx__TensorProto *x = c->in[a];
+    const char *name = c->model->graph->input[a]->name, *out = c->model->graph->output[0]->name;
+    int64_t dim[4] = {x->dims[0], 1, 1, 1}, shape[8], flat[2] = {-1, 1};
+
+    wrap_begin(c, a, w);
+    if (x->n_dims == 1)
+        dim[1] = x->dims[0];
+    for (size_t k = 1; k < x->n_dims; k++)
+        dim[k < 4 ? k : 3] *= x->dims[k];
+    w->graph.input[0] = image(x->n_dims == 4 ? name : "wrap_img", 4, dim);
+    if (x->n_dims == 1) {
+        flat[1] = x->dims[0];
+        add_integers(w, "wrap_shape", flat, 2);
+        add_node(w, node("Reshape", "wrap_img", "wrap_shape", name));
+    } else if (x->n_dims != 4) {
+        memcpy(shape, x->dims, x->n_dims * sizeof *shape);
+        shape[0] = -1;
+        add_integers(w, "wrap_shape", shape, x->n_dims);
+        add_node(w, node("Reshape", "wrap_img", "wrap_shape", name));
+    }
+    add_case_nodes(c, w);
+    for (size_t k = 1; k < c->want.rank; k++)
+        flat[1] *= c->want.dim[k];
+    add_integers(w, "wrap_flat", flat, 2);
+    if (c->want.rank > 2)
+        add_node(w, node("Reshape", out, "wrap_flat", "wrap_out"));
+    w->graph.output[0] = image(c->want.rank > 2 ? "wrap_out" : out, 2, flat);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+enum outcome { REFUSED, DIFFERS, EQUAL };
+
+/* Numbers of the case agree as ONNX's own runner asks: relative 1e-3, absolute 1e-7, and a bit of
+ * float32 rounding where sums cancel. */
+static bool agrees(struct node_case *c, const float *have)
+{
+    for (size_t k = 0; k < c->want.count; k++) {
+        const double want = c->want.v[k], error = fabs((double)have[k] - want);
+
+        if ((isnan(want) && isnan(have[k])) || want == (double)have[k])
+            continue;
+        if (!(error <= 1e-3 * fabs(want) + 1e-6)) {
+            snprintf(c->why, TEXT, "element %zu of %zu is %g, expected %g", k, c->want.count,
+                     (double)have[k], want);
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum outcome run_graph(struct node_case *c, struct graph *g, const double *in, int64_t n)
+{
+    const int64_t n_in = n * shape_elems(&g->value[g->input].shape);
+    const int64_t n_out = n * shape_elems(&g->value[g->output].shape);
+    float *pixels = mem_array((size_t)n_in, sizeof *pixels);
+    float *logits = mem_array((size_t)n_out, sizeof *logits);
+    struct exec *e = NULL;
+    enum outcome r = DIFFERS;
+
+    assert_true(pixels != NULL && logits != NULL);
+    for (int64_t k = 0; in != NULL && k < n_in; k++)
+        pixels[k] = (float)in[k];
+    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
+    assert_int_equal(exec_infer(e, pixels, n, 0, logits), 0);
+    if (n_out != (int64_t)c->want.count)
+        snprintf(c->why, TEXT, "%lld numbers, expected %zu", (long long)n_out, c->want.count);
+    else if (agrees(c, logits))
+        r = EQUAL;
+    exec_free(e);
+    mem_free(pixels);
+    mem_free(logits);
+    return r;
+}
+
+static enum outcome run_wrapped(struct node_case *c, struct wrap *w, const double *in, int64_t n)
+{
+    const size_t len = onnx__model_proto__get_packed_size(&w->model);
+    uint8_t *bytes = take(len + 1, 1);
+    struct graph *g = NULL;
+    enum outcome r = REFUSED;
+
+    onnx__model_proto__pack(&w->model, bytes);
+    if (onnx_import_bytes(bytes, len, -1, NULL, NULL, &g) == 0)
+        r = run_graph(c, g, in, n);
+    else
+        snprintf(c->why, TEXT, "%s", err_message());
+    graph_free(g);
+    return r;
+}
+
+static enum outcome run_as_graph(struct node_case *c)
+{
+    const size_t a = activation_of(c);
+    struct numbers x;
+    struct wrap w;
+
+    if (a == c->n_in || c->want.rank < 1 || c->want.dim[0] != c->in[a]->dims[0] ||
+        c->want.count == 0 || !read_numbers(c->in[a], &x))
+        return REFUSED;
+    wrap_graph(c, a, &w);
+    const int64_t images = x.rank == 1 ? 1 : x.dim[0];
+    const enum outcome r = x.count > 0 ? run_wrapped(c, &w, x.v, images) : REFUSED;
+    mem_free(x.v);
+    return r;
+}
+
+static bool passes(struct node_case *c)
+{
+    struct wrap w;
+    char why[TEXT];
+
+    if (c->n_out > 1 || !read_numbers(c->out, &c->want)) {
+        snprintf(c->why, TEXT, c->n_out > 1 ? "several outputs" : "no numbers");
+        return false;
+    }
+    const enum outcome graph = run_as_graph(c);
+    if (graph == DIFFERS)
+        return false;
+    memcpy(why, c->why, TEXT);
+    wrap_folded(c, &w);
+    const enum outcome folded = run_wrapped(c, &w, NULL, 1);
+    if (folded == REFUSED && why[0] != '\0')
+        memcpy(c->why, why, TEXT);
+    return folded != DIFFERS && (graph == EQUAL || folded == EQUAL);
+}
+
+/* ---- cases that may be missing --------------------------------------------------------------- */
+
+enum { MAX_LISTED = 400, REASON_BYTES = 16 };
+struct listed {
+    char reason[REASON_BYTES], name[200];
+};
+
+static const struct listed *find_listed(const char *name)
+{
+    static struct listed row[MAX_LISTED];
+    static int n;
+
+    if (n == 0) {
+        FILE *f = fopen("tests/vec/onnx_nodes.txt", "r");
+
+        assert_non_null(f);
+        while (n < MAX_LISTED && fscanf(f, "%15s %199s", row[n].reason, row[n].name) == 2)
+            n++;
+        assert_true(feof(f));
+        fclose(f);
+    }
+    for (int k = 0; k < n; k++)
+        if (strcmp(row[k].name, name) == 0)
+            return &row[k];
+    return NULL;
+}
+
+struct tally {
+    int total, passed, wrong;
+    struct {
+        char reason[REASON_BYTES];
+        int n;
+    } missing[8];
+};
+
+static void count_missing(struct tally *t, const char *reason)
+{
+    for (size_t k = 0; k < sizeof t->missing / sizeof *t->missing; k++) {
+        if (t->missing[k].n == 0)
+            snprintf(t->missing[k].reason, REASON_BYTES, "%s", reason);
+        if (strcmp(t->missing[k].reason, reason) != 0)
+            continue;
+        t->missing[k].n++;
+        return;
+    }
+}
+
+static void count_case(struct tally *t, const struct node_case *c, bool ok)
+{
+    const struct listed *l = find_listed(c->name);
+
+    t->total++;
+    t->passed += ok;
+    if (!ok && l != NULL)
+        count_missing(t, l->reason);
+    if (ok && l != NULL && (strcmp(l->reason, "value") == 0 || strcmp(l->reason, "opset") == 0))
+        return;
+    if (ok != (l == NULL)) {
+        printf("  %s: %s\n", c->name, ok ? "passes, but is listed as missing" : c->why);
+        t->wrong++;
+    }
+}
+
+static void print_tally(const char *folder, const struct tally *t)
+{
+    int counted = t->total;
+
+    printf("%s:\n  %d of %d cases of linnet's operators passed; the others:", folder, t->passed,
+           t->total);
+    for (size_t k = 0; k < sizeof t->missing / sizeof *t->missing && t->missing[k].n > 0; k++) {
+        printf(" %s %d", t->missing[k].reason, t->missing[k].n);
+        counted -= t->missing[k].n;
+    }
+    printf("\n  %d of %d passed where nothing is refused on purpose\n", t->passed, counted);
+}
+
+static void run_folder(const char *folder)
+{
+    struct dirent **entry;
+    struct tally t = {0};
+    int n = scandir(folder, &entry, NULL, alphasort);
+
+    assert_true(n >= 0);
+    for (int k = 0; k < n; k++) {
+        struct node_case c = {.folder = folder, .name = entry[k]->d_name};
+
+        if (c.name[0] != '.' && read_case(&c))
+            count_case(&t, &c, passes(&c));
+        release_case(&c);
+        free(entry[k]);
+    }
+    free(entry);
+    print_tally(folder, &t);
+    assert_int_equal(t.wrong, 0);
+    assert_true(t.passed > 100);
+}
+
+static void test_node_cases(void **state)
+{
+    static const char *const places[] = {
+        "/usr/share/libonnx-testdata/data/node",
+        "build/venv/lib/python3*/site-packages/onnx/backend/test/data/node"};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
+        glob_t found;
+
+        if (glob(places[k], 0, NULL, &found) == 0)
+            run_folder(found.gl_pathv[0]);
+        else
+            printf("skipped: no cases in %s\n", places[k]);
+        globfree(&found);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_node_cases)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
