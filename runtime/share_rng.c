@@ -29,8 +29,8 @@ int share_rng_init(struct share_rng *s, int64_t test_seed)
     return sha256_bytes(text, sizeof text, s->key);
 }
 
-int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
-                   struct prg **out)
+int share_rng_seed(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
+                   uint8_t seed[PRG_SEED])
 {
     uint8_t text[sizeof share_name - 1 + SHARE_KEY + 1 + 8 + 4], digest[SHA256_SIZE], *to = text;
     int rc;
@@ -43,9 +43,21 @@ int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t num
     put(to + 1, number, 8);
     put(to + 9, index, 4);
     if ((rc = sha256_bytes(text, sizeof text, digest)) == 0)
-        rc = prg_new(digest, out);
+        memcpy(seed, digest, PRG_SEED);
     wipe(text, sizeof text);
     wipe(digest, sizeof digest);
+    return rc;
+}
+
+int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
+                   struct prg **out)
+{
+    uint8_t seed[PRG_SEED];
+    int rc = share_rng_seed(s, kind, number, index, seed);
+
+    if (rc == 0)
+        rc = prg_new(seed, out);
+    wipe(seed, sizeof seed);
     return rc;
 }
 

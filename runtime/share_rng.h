@@ -37,6 +37,9 @@ struct share_rng {
 };
 /* test_seed < 0: a random key. */
 int share_rng_init(struct share_rng *s, int64_t test_seed) MUST_CHECK;
+/* The seed of a stream, for whom may know that stream alone. */
+int share_rng_seed(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
+                   uint8_t seed[PRG_SEED]) MUST_CHECK;
 int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
                    struct prg **out) MUST_CHECK;
 /* The first n words of a stream. */
