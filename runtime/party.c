@@ -48,8 +48,6 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
     [REFUSED_KIND] = "a kind of request it does not serve",
 };
-static const struct relu_backend *const backends[] = {NULL, &relu_gc, &relu_ot};
-#define BACKENDS ((int)(sizeof backends / sizeof *backends))
 
 static uint64_t get_u64(const uint8_t *from)
 {
@@ -80,8 +78,8 @@ static void make_hello(const struct party_options *o, uint8_t hello[HELLO])
     memcpy(hello + 16, o->hash, 32);
     if (o->client)
         return;
-    for (int i = 1; i < BACKENDS; i++)
-        hello[13] = (uint8_t)(backends[i] == o->backend ? i : hello[13]);
+    for (int i = 1; i < PARTY_BACKENDS; i++)
+        hello[13] = (uint8_t)(o->known[i] == o->backend ? i : hello[13]);
     hello[14] = o->label ? 2 : 1;
     if (o->link != NULL) {
         put_u64(hello + 64, (uint64_t)o->link->bits_per_second);
@@ -139,10 +137,11 @@ static int client_hello(struct party *p)
         why = (enum refusal)theirs[48];
     if (why != REFUSED_NOT)
         return fail(ERR_PEER, "the server has %s", refusals[why]);
-    if (theirs[13] < 1 || theirs[13] >= BACKENDS || theirs[14] < 1 || theirs[14] > 2 ||
+    if (theirs[13] < 1 || theirs[13] >= PARTY_BACKENDS || theirs[14] < 1 || theirs[14] > 2 ||
         theirs[48] != 0)
         return fail(ERR_PEER, "the server has a malformed greeting");
-    p->backend = backends[theirs[13]];
+    if ((p->backend = p->o->known[theirs[13]]) == NULL)
+        return fail(ERR_PEER, "the server wants a comparison backend that this version has not");
     p->label = theirs[14] == 2;
     rate = (double)get_u64(theirs + 64);
     rtt = (double)get_u64(theirs + 72) * 1e-9;
@@ -161,7 +160,10 @@ static int open_provider(struct party *p)
 
     if (o->dealer != NULL)
         return dealer_open(o->model, p->schedule, o->hash, o->dealer, o->client, p->t, &p->linear);
-    return party_open_rlwe(p);
+    if (o->open_rlwe == NULL)
+        return fail(ERR_UNSUPPORTED,
+                    "linear steps without a dealer: not in this version; give --dealer");
+    return o->open_rlwe(o, p->t, p->rng, &p->linear);
 }
 
 /* What only an offline phase needs: opened by the first request that has one. */

@@ -18,13 +18,17 @@
 #include "runtime/pi_model.h"
 
 #define PARTY_VERSION 1
-#define PARTY_ANY_NUMBER (-1)
+#define PARTY_BACKENDS 3 /* codes on the wire: 0 none, 1 gc, 2 ot */
 
 struct party_options {
     const struct pi_model *model; /* server: prepared with weights, PI_FIXED */
     uint8_t hash[32];             /* SHA-256 of model.pi */
     bool client;
-    const char *dealer;  /* folder of correlations; NULL: rlwe */
+    const struct relu_backend *known[PARTY_BACKENDS]; /* by code */
+    /* Opens the provider that needs no third party; NULL: there is none. */
+    int (*open_rlwe)(const struct party_options *o, struct transport *t, struct prg *rng,
+                     struct linear_party *out);
+    const char *dealer;  /* folder of correlations; NULL: no dealer */
     const char *bundles; /* folder of prepared material; NULL: none */
     bool prepare_only;   /* server: refuses queries */
     int64_t test_seed;   /* below 0: random */

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "runtime/linear_rlwe.h"
 
 /* ---- offline ------------------------------------------------------------------------------ */
 
@@ -172,15 +171,4 @@ int party_online_client(struct party *p, const uint64_t *x, uint64_t *y)
     for (int64_t i = 0; i < k; i++)
         y[i] += results[i];
     return check_label(p, *y);
-}
-
-/* ---- provider without a third party ------------------------------------------------------- */
-
-int party_open_rlwe(struct party *p)
-{
-    const struct pi_model *m = p->o->model;
-
-    if (p->o->client)
-        return linear_rlwe_client(m->plan, p->t, p->rng, &p->linear);
-    return linear_rlwe_server(m->plan, m->own_weights, p->t, p->rng, LINEAR_RLWE_CACHE, &p->linear);
 }

@@ -27,5 +27,4 @@ int party_offline_server(struct party *p) MUST_CHECK;
 /* Use it up. */
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
 int party_online_server(struct party *p) MUST_CHECK;
-int party_open_rlwe(struct party *p) MUST_CHECK;
 #endif

@@ -14,111 +14,8 @@
 #include "core/rng.h"
 #include "runtime/cost.h"
 #include "runtime/pi.h"
+#include "plan_sample.h"
 #include "scratch.h"
-
-/*
- * The program of every test, on an image of 2x4x4 (t0):
- *
- *   0 conv  3x3 -> t1 4x4x4   1 relu -> t2      2 conv 3x3 -> t3, not truncated
- *   3 slice of t2, every second row and column -> t4 4x2x2
- *   4 pad -> t5 4x4x4         5 add t3 + t5 -> t6   6 max_pool 2x2 -> t7 4x2x2
- *   7 sum_pool 2x2 -> t8 4x1x1   8 flatten -> t9 4   9 gemm -> t10 3
- */
-enum { CONV, RELU, CONV2, SLICE, PAD, ADD, MAXPOOL, SUMPOOL, FLATTEN, GEMM, STEPS, TENSORS };
-
-static void set_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int64_t h, int64_t w,
-                       int32_t scale, int32_t max_log2)
-{
-    p->tensor[id] = (struct plan_tensor){rank, {c, h, w}, c * h * w, scale, max_log2};
-}
-
-static void set_step(struct plan *p, int32_t id, enum plan_kind kind, const char *name, int32_t in)
-{
-    p->step[id] =
-        (struct plan_step){.kind = kind, .name = name, .in = {in, 0}, .n_in = 1, .out = id + 1};
-}
-
-static const struct plan_linear conv3x3 = {{3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 12};
-static const struct plan_linear no_window = {{1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1, 12};
-
-static void fill_steps(struct plan *p)
-{
-    set_step(p, CONV, PLAN_CONV, "conv", 0);
-    p->step[CONV].u.linear = conv3x3;
-    p->step[CONV].shift = 12;
-    set_step(p, RELU, PLAN_RELU, "relu", 1);
-    set_step(p, CONV2, PLAN_CONV, "conv2", 2);
-    p->step[CONV2].u.linear = conv3x3;
-    set_step(p, SLICE, PLAN_SLICE, "slice", 2);
-    p->step[SLICE].u.slice = (struct plan_slice){{0, 0, 0}, {1, 2, 2}};
-    set_step(p, PAD, PLAN_PAD, "pad", 4);
-    p->step[PAD].u.pad = (struct plan_pad){{0, 1, 1}, {0, 1, 1}};
-    set_step(p, ADD, PLAN_ADD, "add", 3);
-    p->step[ADD].in[1] = 5;
-    p->step[ADD].n_in = 2;
-    p->step[ADD].input_shift[1] = p->step[ADD].shift = 12;
-    set_step(p, MAXPOOL, PLAN_MAX_POOL, "maxpool", 6);
-    p->step[MAXPOOL].u.pool = (struct plan_pool){{2, 2}, {2, 2}, {0}, 21};
-    set_step(p, SUMPOOL, PLAN_SUM_POOL, "sumpool", 7);
-    p->step[SUMPOOL].u.pool = (struct plan_pool){{2, 2}, {1, 1}, {0}, 0};
-    set_step(p, FLATTEN, PLAN_FLATTEN, "flatten", 8);
-    set_step(p, GEMM, PLAN_GEMM, "gemm", 9);
-    p->step[GEMM].u.linear = no_window;
-    p->step[GEMM].shift = 12;
-}
-
-static struct plan *sample(int kept)
-{
-    struct plan *p = NULL;
-    uint32_t *index;
-
-    assert_int_equal(plan_new(&p), 0);
-    p->tensor = arena_array(p->arena, TENSORS, sizeof *p->tensor);
-    p->step = arena_array(p->arena, STEPS, sizeof *p->step);
-    index = arena_array(p->arena, 64, sizeof *index);
-    assert_true(p->tensor && p->step && index);
-    p->n_tensor = TENSORS;
-    p->n_step = STEPS;
-    p->scale = 12;
-    set_tensor(p, 0, 3, 2, 4, 4, 12, 2);
-    for (int32_t i = 1; i < 7; i++)
-        set_tensor(p, i, 3, 4, 4, 4, i == 3 ? 24 : 12, 4);
-    set_tensor(p, 4, 3, 4, 2, 2, 12, 4);
-    set_tensor(p, 7, 3, 4, 2, 2, 12, 4);
-    set_tensor(p, 8, 3, 4, 1, 1, 12, 6);
-    set_tensor(p, 9, 1, 4, 1, 1, 12, 6);
-    set_tensor(p, 10, 1, 3, 1, 1, 12, 5);
-    fill_steps(p);
-    for (int i = 0; i < kept; i++)
-        index[i] = (uint32_t)(64 / kept * i);
-    p->step[RELU].u.relu = (struct plan_relu){64, kept, index, 21};
-    p->input.mean[1] = 0.25;
-    p->input.std[0] = p->input.std[1] = 0.5;
-    p->input.name = "image";
-    p->input.normalize = "half";
-    p->model_id = "0123456789abcdef";
-    p->producer = "test";
-    assert_int_equal(plan_complete(p), 0);
-    return p;
-}
-
-static struct plan_weights *sample_weights(const struct plan *p, uint64_t seed)
-{
-    struct rng r = rng_at(seed, RNG_TEST, 0, 0);
-    struct plan_weights *w = NULL;
-
-    assert_int_equal(plan_weights_new(p, &w), 0);
-    for (int32_t i = 0; i < p->n_step; i++) {
-        struct plan_matrix *m = &w->matrix[i];
-        for (int64_t k = 0; k < m->rows * m->columns; k++)
-            m->weight[k] = (int16_t)(rng_u32(&r) % 8192 - 4096);
-        for (int64_t k = 0; k < m->rows; k++)
-            m->bias[k] = (int64_t)rng_u32(&r) - ((int64_t)1 << 31);
-    }
-    memset(w->salt, (int)seed, sizeof w->salt);
-    w->maxima = "{}";
-    return w;
-}
 
 /* ---- round trip --------------------------------------------------------------------------- */
 
@@ -147,7 +44,7 @@ static void check_round_trip(int kept)
 {
     static const char *labels[] = {"cat", "dog", "ship"}, *notes[] = {"a note"};
     struct plan_claim claim = {"clean", "cifar10 test", 91.73, 10000};
-    struct plan *p = sample(kept), *q = NULL;
+    struct plan *p = plan_sample(kept), *q = NULL;
     uint8_t *bytes, *again;
     size_t len, len_again;
 
@@ -199,8 +96,8 @@ static void open_folder(struct folder *f)
 static void test_files_read_back(void **state)
 {
     struct folder f;
-    struct plan *p = sample(16), *q = NULL;
-    struct plan_weights *w = sample_weights(p, 1), *v = NULL;
+    struct plan *p = plan_sample(16), *q = NULL;
+    struct plan_weights *w = plan_sample_weights(p, 1), *v = NULL;
     struct stat st;
 
     (void)state;
@@ -231,8 +128,8 @@ static void test_files_read_back(void **state)
 static void test_values_show_in_the_commitment_only(void **state)
 {
     struct folder f;
-    struct plan *p = sample(16);
-    struct plan_weights *w[2] = {sample_weights(p, 1), sample_weights(p, 2)};
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w[2] = {plan_sample_weights(p, 1), plan_sample_weights(p, 2)};
     uint8_t hash[2][PLAN_HASH], *bytes[2];
     size_t len[2];
 
@@ -258,8 +155,8 @@ static void test_values_show_in_the_commitment_only(void **state)
 static void test_salt_changes_the_commitment(void **state)
 {
     struct folder f;
-    struct plan *p = sample(16);
-    struct plan_weights *w = sample_weights(p, 1);
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1);
     uint8_t hash[PLAN_HASH];
 
     (void)state;
@@ -278,7 +175,7 @@ static void test_salt_changes_the_commitment(void **state)
 
 static void test_model_id_follows_the_salt(void **state)
 {
-    struct plan *p = sample(1);
+    struct plan *p = plan_sample(1);
     uint8_t salt[PLAN_SALT] = {0};
     char first[17];
 
@@ -365,7 +262,7 @@ static void test_every_rule_refuses(void **state)
     (void)state;
 #define X(part, change)                                                                            \
     {                                                                                              \
-        struct plan *p = sample(16);                                                               \
+        struct plan *p = plan_sample(16);                                                          \
         change;                                                                                    \
         assert_refused(p, part);                                                                   \
     }
@@ -375,8 +272,8 @@ static void test_every_rule_refuses(void **state)
 
 static void test_sums_that_may_leave_the_ring_are_refused(void **state)
 {
-    struct plan *p = sample(16);
-    struct plan_weights *w = sample_weights(p, 1);
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1);
 
     (void)state;
     assert_int_equal(plan_weights_check(p, w), 0);
@@ -393,8 +290,8 @@ static void test_other_weights_are_refused(void **state)
 {
     struct folder f;
     char other[SCRATCH_TEXT];
-    struct plan *p = sample(16), *q = sample(16);
-    struct plan_weights *w = sample_weights(p, 1), *v = sample_weights(q, 2), *got = NULL;
+    struct plan *p = plan_sample(16), *q = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *v = plan_sample_weights(q, 2), *got = NULL;
 
     (void)state;
     open_folder(&f);
@@ -453,7 +350,7 @@ static int read_copy(const uint8_t *bytes, size_t len)
 
 static void test_cut_files_are_refused(void **state)
 {
-    struct plan *p = sample(16);
+    struct plan *p = plan_sample(16);
     uint8_t *bytes;
     size_t len;
 
@@ -474,7 +371,7 @@ static void test_cut_files_are_refused(void **state)
 
 static void test_flipped_bits_never_crash(void **state)
 {
-    struct plan *p = sample(16);
+    struct plan *p = plan_sample(16);
     uint8_t *bytes;
     size_t len, accepted = 0;
 
@@ -493,8 +390,8 @@ static void test_flipped_bits_never_crash(void **state)
 static void test_damaged_weights_are_refused(void **state)
 {
     struct folder f;
-    struct plan *p = sample(16);
-    struct plan_weights *w = sample_weights(p, 1), *got = NULL;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *got = NULL;
     uint8_t *bytes;
     size_t len;
 
@@ -518,7 +415,7 @@ static void test_damaged_weights_are_refused(void **state)
 
 static void test_reading_survives_every_failed_allocation(void **state)
 {
-    struct plan *p = sample(16), *q = NULL;
+    struct plan *p = plan_sample(16), *q = NULL;
     uint8_t *bytes;
     size_t len;
     int rc = ERR_NOMEM;
@@ -554,7 +451,7 @@ static void test_cost_equals_the_published_figures(void **state)
 
 static void test_linear_layers_cost_no_messages(void **state)
 {
-    struct plan *p = sample(16);
+    struct plan *p = plan_sample(16);
     const struct plan_cost *gc = &p->cost[0];
     int64_t pool = 3 * 16; /* three comparisons an output */
 

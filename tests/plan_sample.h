@@ -1,0 +1,18 @@
+#ifndef TESTS_PLAN_SAMPLE_H
+#define TESTS_PLAN_SAMPLE_H
+/*
+ * A small program with every kind of step, on an image of 2x4x4 (t0):
+ *
+ *   0 conv  3x3 -> t1 4x4x4   1 relu -> t2      2 conv 3x3 -> t3, not truncated
+ *   3 slice of t2, every second row and column -> t4 4x2x2
+ *   4 pad -> t5 4x4x4         5 add t3 + t5 -> t6   6 max_pool 2x2 -> t7 4x2x2
+ *   7 sum_pool 2x2 -> t8 4x1x1   8 flatten -> t9 4   9 gemm -> t10 3
+ */
+#include "runtime/plan.h"
+
+enum { CONV, RELU, CONV2, SLICE, PAD, ADD, MAXPOOL, SUMPOOL, FLATTEN, GEMM, STEPS, TENSORS };
+
+/* kept: ReLUs of 64, evenly spread. */
+struct plan *plan_sample(int kept);
+struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed);
+#endif
