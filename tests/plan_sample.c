@@ -9,8 +9,8 @@
 
 #include "core/rng.h"
 
-static void set_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int64_t h, int64_t w,
-                       int32_t scale, int32_t max_log2)
+void plan_sample_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int64_t h, int64_t w,
+                        int32_t scale, int32_t max_log2)
 {
     p->tensor[id] = (struct plan_tensor){rank, {c, h, w}, c * h * w, scale, max_log2};
 }
@@ -63,14 +63,14 @@ struct plan *plan_sample(int kept)
     p->n_tensor = TENSORS;
     p->n_step = STEPS;
     p->scale = 12;
-    set_tensor(p, 0, 3, 2, 4, 4, 12, 2);
+    plan_sample_tensor(p, 0, 3, 2, 4, 4, 12, 2);
     for (int32_t i = 1; i < 7; i++)
-        set_tensor(p, i, 3, 4, 4, 4, i == 3 ? 24 : 12, 4);
-    set_tensor(p, 4, 3, 4, 2, 2, 12, 4);
-    set_tensor(p, 7, 3, 4, 2, 2, 12, 4);
-    set_tensor(p, 8, 3, 4, 1, 1, 12, 6);
-    set_tensor(p, 9, 1, 4, 1, 1, 12, 6);
-    set_tensor(p, 10, 1, 3, 1, 1, 12, 5);
+        plan_sample_tensor(p, i, 3, 4, 4, 4, i == 3 ? 24 : 12, 4);
+    plan_sample_tensor(p, 4, 3, 4, 2, 2, 12, 4);
+    plan_sample_tensor(p, 7, 3, 4, 2, 2, 12, 4);
+    plan_sample_tensor(p, 8, 3, 4, 1, 1, 12, 6);
+    plan_sample_tensor(p, 9, 1, 4, 1, 1, 12, 6);
+    plan_sample_tensor(p, 10, 1, 3, 1, 1, 12, 5);
     fill_steps(p);
     for (int i = 0; i < kept; i++)
         index[i] = (uint32_t)(64 / kept * i);

@@ -224,8 +224,8 @@ static void test_model_id_follows_the_salt(void **state)
     X("outside its operand", p->step[SLICE].u.slice.start[0] = 1)                                  \
     X("does not follow", p->step[PAD].u.pad.end[0] = 1)                                            \
     X("differ in shape", memset(&p->step[PAD].u, 0, sizeof p->step[PAD].u);                        \
-      set_tensor(p, 5, 3, 4, 2, 2, 12, 4))                                                         \
-    X("as one row", set_tensor(p, 9, 3, 4, 1, 1, 12, 6))                                           \
+      plan_sample_tensor(p, 5, 3, 4, 2, 2, 12, 4))                                                 \
+    X("as one row", plan_sample_tensor(p, 9, 3, 4, 1, 1, 12, 6))                                   \
     X("out of order", p->step[RELU].u.relu.index[1] = 0)                                           \
     X("out of order", p->step[RELU].u.relu.index[15] = 64)                                         \
     X("counts do not fit", p->step[RELU].u.relu.total = 65)                                        \
@@ -235,7 +235,7 @@ static void test_model_id_follows_the_salt(void **state)
     X("do not cover", p->tensor[1].max_log2 = 7)                                                   \
     X("do not cover", p->tensor[6].max_log2 = 6)                                                   \
     X("compares nothing", p->step[SUMPOOL].u.pool.width = 21)                                      \
-    X("number of channels", set_tensor(p, 7, 3, 2, 2, 2, 12, 4))                                   \
+    X("number of channels", plan_sample_tensor(p, 7, 3, 2, 2, 2, 12, 4))                           \
     X("totals", p->relus_kept = 15)                                                                \
     X("totals", p->macs++)                                                                         \
     X("failure bound", p->failure_log2--)                                                          \
