@@ -181,18 +181,15 @@ static int check_opened(int fd, const char *relative, unsigned flags)
     return 0;
 }
 
-int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd)
+/* Descends from the folder `at`, which it closes, component by component: what a name was when it
+ * was checked and what is opened are the same thing. */
+static int open_beneath(int at, const char *relative, unsigned flags, int *fd)
 {
     char name[PATH_BYTES];
     const char *rest = relative;
     bool last = false;
     int rc;
 
-    if (strlen(relative) >= sizeof name)
-        return fail(ERR_IO, "a file name of %zu bytes is too long", strlen(relative));
-    int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (at < 0)
-        return fail_io("open folder", folder);
     while (!last) {
         if (!next_component(&rest, name, &last)) {
             rc = fail(ERR_IO, "cannot open '%s': not a plain path below its folder", relative);
@@ -201,9 +198,8 @@ int file_open_beneath(const char *folder, const char *relative, unsigned flags, 
         int next = open_component(at, name, last);
         if (next < 0) {
             rc = errno == ELOOP || errno == ENOTDIR
-                     ? fail(ERR_IO, "cannot open %s/%s: '%s' is a link or no folder", folder,
-                            relative, name)
-                     : fail(ERR_IO, "cannot open %s/%s: %s", folder, relative, strerror(errno));
+                     ? fail(ERR_IO, "cannot open %s: '%s' is a link or no folder", relative, name)
+                     : fail(ERR_IO, "cannot open %s: %s", relative, strerror(errno));
             goto out;
         }
         close(at);
@@ -216,6 +212,31 @@ int file_open_beneath(const char *folder, const char *relative, unsigned flags, 
 out:
     close(at);
     return rc;
+}
+
+static int check_length(const char *relative)
+{
+    if (strlen(relative) < PATH_BYTES)
+        return 0;
+    return fail(ERR_IO, "a file name of %zu bytes is too long", strlen(relative));
+}
+
+int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd)
+{
+    TRY(check_length(relative));
+    const int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0)
+        return fail_io("open folder", folder);
+    return open_beneath(at, relative, flags, fd);
+}
+
+int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd)
+{
+    TRY(check_length(relative));
+    const int at = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    if (at < 0)
+        return fail_io("open folder of", relative);
+    return open_beneath(at, relative, flags, fd);
 }
 
 struct file_writer {

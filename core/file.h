@@ -28,6 +28,8 @@ void file_map_close(struct file_map *m); /* a zeroed or closed map is fine */
 /* Opens the regular file folder/relative for reading. No component may be "..", absolute or a
  * symbolic link, whoever wins a race; `folder` itself is trusted. The caller closes *fd. */
 int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
+/* The same from a folder's descriptor, which stays the caller's. */
+int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
 
 enum file_access {
     FILE_PUBLIC,  /* 0666 less the umask */

@@ -250,6 +250,14 @@ static int copy_header(const struct graph *from, struct graph *to)
     to->producer = arena_strdup(to->arena, from->producer);
     if (!to->name || !to->batch_name || !to->producer)
         return ERR_NOMEM;
+    if (from->tail != TAIL_NONE) {
+        to->tail_node = arena_strdup(to->arena, from->tail_node);
+        to->tail_output = arena_strdup(to->arena, from->tail_output);
+        if (!to->tail_node || !to->tail_output)
+            return ERR_NOMEM;
+    }
+    to->tail = from->tail;
+    to->channels_last = from->channels_last;
     to->norm = from->norm;
     to->ir_version = from->ir_version;
     to->opset = from->opset;

@@ -98,6 +98,10 @@ struct input_norm {
     float mean[GRAPH_MAX_CHANNELS_NORM], std[GRAPH_MAX_CHANNELS_NORM];
 };
 
+/* What the file does to the logits at its end. No node: training, attacks and private inference work
+ * on the logits, the exporter writes it again. */
+enum graph_tail { TAIL_NONE, TAIL_SOFTMAX, TAIL_LOG_SOFTMAX };
+
 struct graph_meta { /* model metadata carried through, linnet.* only, sorted by key */
     const char *key, *text;
 };
@@ -116,6 +120,9 @@ struct graph { /* graph_verify() checks every invariant above */
     int64_t cap_params, cap_buffers, cap_masks;
     uint64_t version; /* raised by graph_touch(): cached weight transforms are stale */
     struct input_norm norm;
+    bool channels_last; /* the file's input is [N,H,W,C]; the graph's is [N,C,H,W] in any case */
+    enum graph_tail tail;
+    const char *tail_node, *tail_output; /* its names in the file, NULL without a tail */
     struct graph_meta *meta;
     int32_t n_meta, cap_meta;
     int64_t ir_version, opset; /* of the file that was read; 0 if made here */

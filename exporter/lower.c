@@ -964,7 +964,7 @@ static bool ends_in_softmax(const struct graph *g)
 {
     int32_t n = g->value[g->output].producer;
 
-    return n >= 0 && g->node[n].op == &op_softmax;
+    return g->tail != TAIL_NONE || (n >= 0 && g->node[n].op == &op_softmax);
 }
 
 int lower(const struct graph *g, const struct lower_options *options, struct plan **plan,

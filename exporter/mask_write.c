@@ -13,6 +13,8 @@
  *            p = Gather(c, inverse, 1)     site/Order
  *            y = Reshape(p, [1,C,H,W])     site/Reshape   index lists are Constant nodes
  *
+ *   channel  whole channels, see channel_write.c
+ *
  * where and gather select and are exact; prelu gives -0.0 for kept negative positions and NaN for
  * -inf. Only gather saves work in a downstream private inference, as the ReLU is evaluated at the
  * kept positions alone. For [N,K] the shapes are [1,K], [K] and [1,K].
@@ -20,6 +22,7 @@
 #include "exporter/mask_write.h"
 
 #include "core/op.h"
+#include "exporter/channel_write.h"
 
 static const struct value *mask_of(const struct graph *g, const struct node *site)
 {
@@ -65,11 +68,6 @@ int mask_check_form(const struct graph *g, enum mask_form form)
                         "whole channels. Hint: use where, prelu or gather",
                         n->name, (long long)channel);
     }
-    if (form == MASK_CHANNEL)
-        return fail(ERR_UNSUPPORTED,
-                    "graph '%s': the channel form is not in this version. Hint: use where, prelu "
-                    "or gather",
-                    g->name);
     return 0;
 }
 
@@ -192,8 +190,10 @@ void mask_write(struct onnx_writer *w, const struct graph *g, const struct node 
     case MASK_PRELU:
         write_prelu(w, g, site);
         return;
-    case MASK_GATHER:
     case MASK_CHANNEL:
+        channel_write(w, g, site);
+        return;
+    case MASK_GATHER:
         break;
     }
     write_gathers(w, g, site);

@@ -1,9 +1,12 @@
 /*
  * graph -> ModelProto -> bytes -> file, in standard operators of opset 13 to 21 (onnx.md, 9).
  *
- *   clone  -- fold BN, drop dead nodes, resolve masks that keep all or nothing --> written graph
+ *   clone  -- written.c: fold BN, drop dead nodes, resolve masks --> written graph
  *          -- node by node, each behind the initializers it reads first --> messages in an arena
  *          -- size, then pack --> one block of bytes  -- atomic --> file
+ *
+ * Above 1.9 GB, or on request, tensors of 1 KiB or more go into a second file <name>.data, which is
+ * written first; each begins at a multiple of 64 bytes (ONNX external data).
  *
  * Bytes depend on the graph and the options only: the order is that of the nodes, metadata are
  * sorted by key, doc strings and types of inner values are left out. Derived names come from node
@@ -14,22 +17,24 @@
  * would free strings that are not its own. raw_data is little-endian, as is every machine linnet
  * runs on.
  *
- * Form MASK_GATHER is meant for importers of private-inference tools and brings what they need: BN
- * folded, batch fixed to 1, a bias in every Gemm, integer lists as Constant nodes.
+ * MASK_GATHER and MASK_CHANNEL are meant for importers of private-inference tools and bring what they
+ * need: BN folded, batch fixed to 1, a bias in every Gemm, integer lists as Constant nodes.
  */
 #include "exporter/exporter.h"
 
 #include <limits.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/file.h"
 #include "core/nameset.h"
 #include "core/op.h"
-#include "core/pass.h"
 #include "core/version.h"
+#include "exporter/channel_write.h"
 #include "exporter/mask_write.h"
 #include "exporter/onnx_write.h"
+#include "exporter/written.h"
 #include "onnx.pb-c.h"
 
 #define OPSET_DEFAULT 17
@@ -40,6 +45,8 @@
 #define NODES_PER_NODE 11
 #define TENSORS_PER_NODE 4
 #define MAX_FILE ((size_t)1900000000) /* readers refuse 2 GiB */
+#define EXTERNAL_MIN 1024             /* bytes of a tensor that goes into the second file */
+#define EXTERNAL_ALIGN 64
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "raw_data is copied as it lies in memory");
@@ -48,6 +55,8 @@ struct onnx_writer {
     int rc; /* first failure; everything after it does nothing */
     struct arena *arena;
     const struct graph *g;
+    const struct export_options *opt;
+    const char *input; /* of the file; the graph's is behind a Transpose where they differ */
     int64_t opset;
     bool static_batch, constant_nodes;
     struct nameset value_names, node_names; /* of the file */
@@ -190,7 +199,7 @@ void onnx_write_attr(struct onnx_writer *w, const char *name, int64_t v)
         a->i = v;
 }
 
-static void write_attr_float(struct onnx_writer *w, const char *name, float v)
+void onnx_write_attr_float(struct onnx_writer *w, const char *name, float v)
 {
     Onnx__AttributeProto *a = add_attr(w, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
 
@@ -198,7 +207,7 @@ static void write_attr_float(struct onnx_writer *w, const char *name, float v)
         a->f = v;
 }
 
-static void write_attr_ints(struct onnx_writer *w, const char *name, const int64_t *v, int32_t n)
+void onnx_write_attr_ints(struct onnx_writer *w, const char *name, const int64_t *v, int32_t n)
 {
     Onnx__AttributeProto *a = add_attr(w, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
     int64_t *copy = onnx_write_array(w, (size_t)n, sizeof *copy);
@@ -233,7 +242,7 @@ void onnx_write_ints(struct onnx_writer *w, const char *name, const int64_t *v, 
 
 /* ---- a node of the graph ----------------------------------------------------------------- */
 
-static void check_finite(struct onnx_writer *w, const struct value *v)
+void onnx_write_check_finite(struct onnx_writer *w, const struct value *v)
 {
     int64_t n = shape_elems(&v->shape);
 
@@ -256,7 +265,7 @@ static void write_operands(struct onnx_writer *w, const struct node *n)
         if (v == NULL || value_is_activation(v) || v->kind == VALUE_MASK || w->written[n->in[i]])
             continue;
         w->written[n->in[i]] = true;
-        check_finite(w, v);
+        onnx_write_check_finite(w, v);
         onnx_write_floats(w, v->name, &v->shape, v->data);
     }
 }
@@ -283,13 +292,13 @@ static void write_table(struct onnx_writer *w, const struct node *n)
         const void *field = (const char *)&n->p + a->offset;
 
         if (a->kind == ATTR_FLOAT)
-            write_attr_float(w, a->name, *(const float *)field);
+            onnx_write_attr_float(w, a->name, *(const float *)field);
         else if (skips_attr(w, n, a, field))
             continue;
         else if (a->kind == ATTR_INT)
             onnx_write_attr(w, a->name, *(const int64_t *)field);
         else
-            write_attr_ints(w, a->name, field, a->count);
+            onnx_write_attr_ints(w, a->name, field, a->count);
     }
 }
 
@@ -297,10 +306,10 @@ static void write_table(struct onnx_writer *w, const struct node *n)
 static void write_derived(struct onnx_writer *w, const struct node *n)
 {
     if (n->op == &op_conv) {
-        write_attr_ints(w, "kernel_shape", op_in(w->g, n, 1)->shape.dim + 2, 2);
+        onnx_write_attr_ints(w, "kernel_shape", op_in(w->g, n, 1)->shape.dim + 2, 2);
     } else if (n->op == &op_gemm) {
-        write_attr_float(w, "alpha", 1);
-        write_attr_float(w, "beta", 1);
+        onnx_write_attr_float(w, "alpha", 1);
+        onnx_write_attr_float(w, "beta", 1);
         onnx_write_attr(w, "transB", 1);
     } else if (n->op == &op_flatten) {
         onnx_write_attr(w, "axis", 1);
@@ -369,6 +378,12 @@ static bool has_list_inputs(const struct op *op)
     return op == &op_reshape || op == &op_pad || op == &op_slice;
 }
 
+void onnx_write_attributes(struct onnx_writer *w, const struct node *n)
+{
+    write_derived(w, n);
+    write_table(w, n);
+}
+
 static void write_graph_node(struct onnx_writer *w, const struct node *n)
 {
     const char *in[NODE_MAX_IN + 4];
@@ -382,22 +397,50 @@ static void write_graph_node(struct onnx_writer *w, const struct node *n)
     write_operands(w, n);
     n_in += write_list_inputs(w, n, in + n_in);
     onnx_write_node(w, n->op->type, n->name, in, n_in, w->g->value[n->out[0]].name);
-    if (has_list_inputs(n->op))
+    if (!has_list_inputs(n->op))
+        onnx_write_attributes(w, n);
+}
+
+/* [N,H,W,C] of the file -> the graph's [N,C,H,W] */
+static void write_transpose(struct onnx_writer *w)
+{
+    static const int64_t perm[4] = {0, 3, 1, 2};
+
+    if (!w->g->channels_last)
         return;
-    write_derived(w, n);
-    write_table(w, n);
+    onnx_write_node(w, "Transpose", onnx_write_node_name(w, w->input, "/Transpose"), &w->input, 1,
+                    w->g->value[w->g->input].name);
+    onnx_write_attr_ints(w, "perm", perm, 4);
+}
+
+static bool writes_tail(const struct onnx_writer *w)
+{
+    return w->g->tail != TAIL_NONE && !w->opt->strip_softmax;
+}
+
+static void write_tail(struct onnx_writer *w)
+{
+    const char *x = w->g->value[w->g->output].name;
+
+    if (!writes_tail(w))
+        return;
+    onnx_write_node(w, w->g->tail == TAIL_SOFTMAX ? "Softmax" : "LogSoftmax",
+                    onnx_write_node_name(w, w->g->tail_node, ""), &x, 1, w->g->tail_output);
+    onnx_write_attr(w, "axis", 1);
 }
 
 static void write_nodes(struct onnx_writer *w, enum mask_form form)
 {
+    write_transpose(w);
     for (int32_t i = 0; i < w->g->n_node && w->rc == 0; i++) {
         const struct node *n = &w->g->node[i];
 
         if (n->op == &op_masked_relu)
             mask_write(w, w->g, n, form);
-        else
+        else if (form != MASK_CHANNEL || !channel_is_split(w->g, n))
             write_graph_node(w, n);
     }
+    write_tail(w);
 }
 
 /* ---- the model around the nodes ------------------------------------------------------------ */
@@ -428,7 +471,8 @@ static Onnx__TensorShapeProto *new_shape(struct onnx_writer *w, const struct sha
 }
 
 /* A list of one: the graph has one input and one output. */
-static Onnx__ValueInfoProto **new_info(struct onnx_writer *w, const struct value *v)
+static Onnx__ValueInfoProto **new_info(struct onnx_writer *w, const char *name,
+                                       const struct shape *shape)
 {
     Onnx__ValueInfoProto **list = onnx_write_array(w, 1, sizeof *list);
     Onnx__ValueInfoProto *info = onnx_write_array(w, 1, sizeof *info);
@@ -441,10 +485,10 @@ static Onnx__ValueInfoProto **new_info(struct onnx_writer *w, const struct value
     onnx__type_proto__init(type);
     onnx__type_proto__tensor__init(tensor);
     tensor->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
-    tensor->shape = new_shape(w, &v->shape);
+    tensor->shape = new_shape(w, shape);
     type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
-    info->name = text(v->name);
+    info->name = text(name);
     info->type = type;
     list[0] = info;
     return list;
@@ -452,6 +496,10 @@ static Onnx__ValueInfoProto **new_info(struct onnx_writer *w, const struct value
 
 static Onnx__GraphProto *new_graph(struct onnx_writer *w)
 {
+    const struct value *x = &w->g->value[w->g->input], *y = &w->g->value[w->g->output];
+    const struct shape *s = &x->shape;
+    struct shape in =
+        w->g->channels_last ? shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]) : *s;
     Onnx__GraphProto *p = onnx_write_array(w, 1, sizeof *p);
 
     if (p == NULL)
@@ -463,8 +511,8 @@ static Onnx__GraphProto *new_graph(struct onnx_writer *w)
     p->n_initializer = w->n_tensor;
     p->initializer = w->tensor;
     p->n_input = p->n_output = 1;
-    p->input = new_info(w, &w->g->value[w->g->input]);
-    p->output = new_info(w, &w->g->value[w->g->output]);
+    p->input = new_info(w, w->input, &in);
+    p->output = new_info(w, writes_tail(w) ? w->g->tail_output : y->name, &y->shape);
     return p;
 }
 
@@ -513,87 +561,6 @@ static Onnx__ModelProto *new_model(struct onnx_writer *w)
     return m;
 }
 
-/* ---- the graph as it is written ------------------------------------------------------------ */
-
-/* None kept: no node. All kept: a Relu. */
-static int resolve_masks(struct graph *g)
-{
-    for (int32_t i = g->n_node - 1; i >= 0; i--) {
-        struct node *n = &g->node[i];
-        int64_t kept, total;
-
-        if (n->op != &op_masked_relu)
-            continue;
-        if (n->p.masked_relu.soft)
-            return fail(ERR_ARG, "node '%s': its mask is soft; a file holds masks of 0 and 1 only",
-                        n->name);
-        kept = mask_kept(g, n, &total);
-        if (kept == total) {
-            n->op = &op_relu;
-            n->n_in = 1;
-            n->in[1] = NO_VALUE;
-            n->p = (union op_params){0};
-        } else if (kept == 0) {
-            graph_replace_uses(g, n->out[0], n->in[0], i);
-            graph_remove_node(g, i);
-        }
-    }
-    return 0;
-}
-
-/* Some importers unpack three inputs of a Gemm without asking. */
-static int add_gemm_biases(struct graph *g)
-{
-    for (int32_t i = 0; i < g->n_node; i++) {
-        struct node *n = &g->node[i];
-        struct shape shape;
-        const char *name;
-        value_id bias;
-
-        if (n->op != &op_gemm || (n->n_in > 2 && n->in[2] != NO_VALUE))
-            continue;
-        shape = shape_make(1, op_in(g, n, 1)->shape.dim[0]);
-        if ((name = arena_printf(g->arena, "%s.bias", n->name)) == NULL)
-            return ERR_NOMEM;
-        TRY(graph_add_value(g, name, VALUE_CONST, &shape, NULL, &bias));
-        n->in[2] = bias;
-        n->n_in = 3;
-    }
-    return 0;
-}
-
-static bool is_for_private_inference(const struct export_options *opt)
-{
-    return opt->form == MASK_GATHER || opt->form == MASK_CHANNEL;
-}
-
-static int make_written_graph(const struct graph *g, const struct export_options *opt,
-                              struct graph **out)
-{
-    bool private = is_for_private_inference(opt);
-    struct graph *c = NULL;
-    const char *name;
-    int rc;
-
-    if ((rc = graph_clone(g, &c)) < 0 ||
-        (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
-        (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
-        (rc = pass_prune(c)) < 0 || (rc = mask_check_form(c, opt->form)) < 0 ||
-        (rc = graph_verify(c)) < 0)
-        goto out;
-    /* The node that made the output may be gone; the output keeps its name. */
-    if ((name = arena_strdup(c->arena, g->value[g->output].name)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    c->value[c->output].name = name;
-    *out = c;
-    c = NULL;
-out:
-    graph_free(c);
-    return rc;
-}
-
 /* ---- packing ------------------------------------------------------------------------------- */
 
 /* The names that stand in the file whatever is derived: masks do not. */
@@ -605,73 +572,165 @@ static void take_names(struct onnx_writer *w)
     for (int32_t i = 0; i < w->g->n_node && w->rc == 0; i++)
         if (w->g->node[i].op != &op_masked_relu)
             w->rc = nameset_add(&w->node_names, w->g->node[i].name);
+    if (writes_tail(w) && w->rc == 0)
+        w->rc = nameset_add(&w->value_names, w->g->tail_output);
+    if (w->g->channels_last && w->rc == 0)
+        w->rc = nameset_add(&w->value_names, w->input);
 }
 
-static int pack(const Onnx__ModelProto *m, const char *name, uint8_t **out, size_t *len)
+static int pack(const Onnx__ModelProto *m, size_t size, uint8_t **out, size_t *len)
 {
-    size_t size = onnx__model_proto__get_packed_size(m);
-    uint8_t *bytes;
+    uint8_t *bytes = mem_array(size, 1);
 
-    if (size > MAX_FILE)
-        return fail(ERR_LIMIT, "graph '%s': the file would have %zu bytes, at most %zu", name, size,
-                    MAX_FILE);
-    if ((bytes = mem_array(size, 1)) == NULL)
+    if (bytes == NULL)
         return ERR_NOMEM;
     *len = onnx__model_proto__pack(m, bytes);
     *out = bytes;
     return 0;
 }
 
-static int write_model(const struct graph *g, const struct export_options *opt, int64_t opset,
-                       uint8_t **out, size_t *len)
-{
-    bool private = is_for_private_inference(opt);
-    struct onnx_writer w = {
-        .g = g, .opset = opset, .static_batch = private, .constant_nodes = private};
-    size_t n_node = (size_t)g->n_node, n_value = (size_t)g->n_value;
-    Onnx__ModelProto *m;
+/* ---- external data ------------------------------------------------------------------------- */
 
-    TRY(arena_new(0, &w.arena));
-    w.written = onnx_write_array(&w, n_value, sizeof *w.written);
-    w.node = onnx_write_array(&w, NODES_PER_NODE * n_node, sizeof *w.node);
-    w.tensor = onnx_write_array(&w, n_value + TENSORS_PER_NODE * n_node, sizeof *w.tensor);
-    take_names(&w);
-    write_nodes(&w, opt->form);
-    m = new_model(&w);
-    if (w.rc == 0)
-        w.rc = pack(m, g->name, out, len);
-    nameset_release(&w.value_names);
-    nameset_release(&w.node_names);
-    arena_free(w.arena);
-    return w.rc;
+/* Key and decimal text of an external_data entry. */
+static void put_entry(struct onnx_writer *w, Onnx__StringStringEntryProto *e, const char *key,
+                      const char *value)
+{
+    onnx__string_string_entry_proto__init(e);
+    e->key = text(key);
+    e->value = text(value != NULL ? value : "");
+    if (value == NULL && w->rc == 0)
+        w->rc = ERR_NOMEM;
 }
 
-int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
-                      size_t *len)
+static void point_outside(struct onnx_writer *w, Onnx__TensorProto *t, const char *file,
+                          uint64_t offset)
 {
-    int64_t opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT;
-    struct graph *written;
+    Onnx__StringStringEntryProto *e = onnx_write_array(w, 3, sizeof *e);
+    Onnx__StringStringEntryProto **list = onnx_write_array(w, 3, sizeof *list);
+
+    if (e == NULL || list == NULL)
+        return;
+    put_entry(w, &e[0], "location", file);
+    put_entry(w, &e[1], "offset", arena_printf(w->arena, "%" PRIu64, offset));
+    put_entry(w, &e[2], "length", arena_printf(w->arena, "%zu", t->raw_data.len));
+    for (int k = 0; k < 3; k++)
+        list[k] = &e[k];
+    t->external_data = list;
+    t->n_external_data = 3;
+    t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    t->raw_data.len = 0;
+    t->raw_data.data = NULL;
+}
+
+/* Moves the large tensors into the file `path`, called `file` in the model. */
+static int write_data(struct onnx_writer *w, const char *path, const char *file)
+{
+    static const uint8_t zeros[EXTERNAL_ALIGN] = {0};
+    struct file_writer *f = NULL;
+    int rc = file_writer_open(path, FILE_PUBLIC, &f);
+
+    for (size_t k = 0; k < w->n_tensor && rc == 0; k++) {
+        Onnx__TensorProto *t = w->tensor[k];
+        const size_t over = rc == 0 ? (size_t)(file_writer_size(f) % EXTERNAL_ALIGN) : 0;
+
+        if (t->raw_data.len < EXTERNAL_MIN)
+            continue;
+        if ((over > 0 && (rc = file_writer_append(f, zeros, EXTERNAL_ALIGN - over)) < 0) ||
+            (rc = file_writer_append(f, t->raw_data.data, t->raw_data.len)) < 0)
+            break;
+        point_outside(w, t, file, file_writer_size(f) - t->raw_data.len);
+        rc = w->rc;
+    }
+    if (rc == 0)
+        return file_writer_commit(&f);
+    file_writer_abort(f);
+    return rc;
+}
+
+/* path NULL: the bytes stay in memory, so everything must fit into one file. */
+static int place_data(struct onnx_writer *w, const Onnx__ModelProto *m, const char *path,
+                      size_t *size)
+{
+    const size_t most = w->opt->max_file != 0 ? w->opt->max_file : MAX_FILE;
+    const char *data, *slash;
+
+    *size = onnx__model_proto__get_packed_size(m);
+    if (path != NULL && (w->opt->external_data || *size > most)) {
+        if ((data = arena_printf(w->arena, "%s.data", path)) == NULL)
+            return ERR_NOMEM;
+        slash = strrchr(data, '/');
+        TRY(write_data(w, data, slash != NULL ? slash + 1 : data));
+        *size = onnx__model_proto__get_packed_size(m);
+    }
+    if (*size > most)
+        return fail(ERR_LIMIT, "graph '%s': the file would have %zu bytes, at most %zu", w->g->name,
+                    *size, most);
+    return 0;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+static int build_model(struct onnx_writer *w, const char *path, uint8_t **out, size_t *len)
+{
+    const size_t n_node = (size_t)w->g->n_node, n_value = (size_t)w->g->n_value;
+    Onnx__ModelProto *m;
+    size_t size = 0;
+
+    w->written = onnx_write_array(w, n_value, sizeof *w->written);
+    w->node = onnx_write_array(w, NODES_PER_NODE * n_node + 2, sizeof *w->node);
+    w->tensor = onnx_write_array(w, n_value + TENSORS_PER_NODE * n_node, sizeof *w->tensor);
+    take_names(w);
+    write_nodes(w, w->opt->form);
+    m = new_model(w);
+    if (w->rc == 0)
+        w->rc = place_data(w, m, path, &size);
+    return w->rc < 0 ? w->rc : pack(m, size, out, len);
+}
+
+/* path: where the model will be written; a second file goes beside it. */
+static int export_to(const struct graph *g, const struct export_options *opt, const char *path,
+                     uint8_t **out, size_t *len)
+{
+    const bool private = written_is_private(opt);
+    struct onnx_writer w = {.opt = opt,
+                            .input = g->value[g->input].name,
+                            .opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT,
+                            .static_batch = private,
+                            .constant_nodes = private};
+    struct graph *written = NULL;
     int rc;
 
-    if (opset < OPSET_MIN || opset > OPSET_MAX)
-        return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)opset, OPSET_MIN,
+    if (w.opset < OPSET_MIN || w.opset > OPSET_MAX)
+        return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)w.opset, OPSET_MIN,
                     OPSET_MAX);
     if (graph_banks(g) > 1)
         return fail(ERR_ARG,
                     "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean "
                     "or the adversarial branch first",
                     g->name);
-    TRY(make_written_graph(g, opt, &written));
-    rc = write_model(written, opt, opset, out, len);
+    if ((rc = written_graph(g, opt, &written)) < 0 || (rc = arena_new(0, &w.arena)) < 0)
+        goto out;
+    w.g = written;
+    rc = build_model(&w, path, out, len);
+out:
+    nameset_release(&w.value_names);
+    nameset_release(&w.node_names);
+    arena_free(w.arena);
     graph_free(written);
     return rc;
+}
+
+int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
+                      size_t *len)
+{
+    return export_to(g, opt, NULL, out, len);
 }
 
 int onnx_export(const struct graph *g, const struct export_options *opt, const char *path)
 {
     uint8_t *bytes = NULL;
     size_t len = 0;
-    int rc = onnx_export_bytes(g, opt, &bytes, &len);
+    int rc = export_to(g, opt, path, &bytes, &len);
 
     if (rc == 0)
         rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);

@@ -22,8 +22,14 @@ const char *onnx_write_node_name(struct onnx_writer *w, const char *stem, const 
 /* A node with one output; the array in[] is copied. */
 void onnx_write_node(struct onnx_writer *w, const char *type, const char *name,
                      const char *const *in, int32_t n_in, const char *out);
-/* An integer attribute of the node that was written last. */
+/* Attributes of the node that was written last; values are copied. */
 void onnx_write_attr(struct onnx_writer *w, const char *name, int64_t v);
+void onnx_write_attr_ints(struct onnx_writer *w, const char *name, const int64_t *v, int32_t n);
+void onnx_write_attr_float(struct onnx_writer *w, const char *name, float v);
+/* All that a node of the graph has in a file: of its table and those the graph does not hold. */
+void onnx_write_attributes(struct onnx_writer *w, const struct node *n);
+/* ERR_NUMERIC in the writer if the tensor holds NaN or infinity. */
+void onnx_write_check_finite(struct onnx_writer *w, const struct value *v);
 
 /* Initializers. shape has fixed dims only. */
 void onnx_write_floats(struct onnx_writer *w, const char *name, const struct shape *shape,

@@ -37,8 +37,10 @@ static int materialise_product(struct import *im, struct entry *e)
     return 0;
 }
 
-int canon_entry_act(struct import *im, struct entry *e, value_id *out)
+/* Pending selections and products become values; the order stays open. */
+static int entry_act(struct import *im, struct entry *e, value_id *out)
 {
+    *out = NO_VALUE;
     if (e->kind == ENTRY_PRODUCT)
         TRY(materialise_product(im, e));
     if (e->kind == ENTRY_SELECTION)
@@ -49,6 +51,68 @@ int canon_entry_act(struct import *im, struct entry *e, value_id *out)
                               "there %s",
                               e->name, im->at);
     *out = e->act;
+    return 0;
+}
+
+int canon_entry_act(struct import *im, struct entry *e, value_id *out)
+{
+    TRY(entry_act(im, e, out));
+    if (e->order == ORDER_SAME)
+        return 0;
+    return report_problem(im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                          "'%s' has its channels last, which %s cannot take here %s", e->name,
+                          im->call != NULL ? im->call->type : "the output", im->at);
+}
+
+int canon_act_any(struct import *im, int32_t i, value_id *out, enum entry_order *order)
+{
+    *order = ORDER_SAME;
+    *out = NO_VALUE;
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    TRY(entry_act(im, im->call->in[i], out));
+    *order = im->call->in[i]->order;
+    return 0;
+}
+
+void canon_set_order(struct import *im, enum entry_order order)
+{
+    im->call->out->order = order;
+}
+
+/* [..,H,W,C] of rank up to 4 becomes [N,C,H,W]; dims that are not there are 1. */
+int canon_channels_first(struct import *im, struct constant *c, struct constant **out)
+{
+    static const int32_t from[4] = {0, 3, 1, 2};
+    struct shape last = {.rank = 4, .dim = {1, 1, 1, 1}}, first = {.rank = 4};
+    int64_t stride[4] = {0}, size = 1;
+
+    TRY(constant_read(im, c));
+    if (c->shape.rank > 4)
+        return report_problem(im, "E1301", "", "'%s' has rank %d, at most 4 %s", c->name,
+                              c->shape.rank, im->at);
+    for (int32_t k = 0; k < c->shape.rank; k++)
+        last.dim[4 - c->shape.rank + k] = c->shape.dim[k];
+    for (int32_t k = 3; k >= 0; k--) {
+        stride[k] = size;
+        size *= last.dim[k];
+    }
+    for (int32_t k = 0; k < 4; k++)
+        first.dim[k] = last.dim[from[k]];
+    TRY(constant_new(im, c->type, &first, out));
+    (*out)->name = c->name;
+    for (int64_t e = 0; e < c->count; e++) {
+        int64_t rest = e, at = 0;
+
+        for (int32_t k = 3; k >= 0; k--) {
+            at += rest % first.dim[k] * stride[from[k]];
+            rest /= first.dim[k];
+        }
+        if (c->f != NULL)
+            (*out)->f[e] = c->f[at];
+        else
+            (*out)->i[e] = c->i[at];
+    }
     return 0;
 }
 
@@ -144,6 +208,7 @@ int canon_alias(struct import *im, const struct entry *e)
     out->kind = e->kind;
     out->constant = e->constant;
     out->act = e->act;
+    out->order = e->order;
     out->selection = e->selection;
     out->product = e->product;
     return 0;
@@ -164,11 +229,12 @@ bool canon_at_input(const struct import *im, value_id x)
 /* The same as input 0, which becomes an activation if it is pending. */
 static int pass_through(struct import *im)
 {
+    enum entry_order order;
     value_id x;
 
     if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
         return canon_alias(im, im->call->in[0]);
-    TRY(canon_act(im, 0, &x));
+    TRY(canon_act_any(im, 0, &x, &order));
     return canon_alias(im, im->call->in[0]);
 }
 
@@ -215,15 +281,22 @@ static int canon_cast(struct import *im)
     return pass_through(im);
 }
 
+static int emit_relu(struct import *im, value_id x, enum entry_order order)
+{
+    canon_set_order(im, order);
+    return canon_emit(im, &op_relu, &x, 1, NULL);
+}
+
 static int canon_relu(struct import *im)
 {
+    enum entry_order order;
     value_id x;
 
     TRY(attrs_only(im, ""));
     if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
         return mask_relu(im);
-    TRY(canon_act(im, 0, &x));
-    return canon_emit(im, &op_relu, &x, 1, NULL);
+    TRY(canon_act_any(im, 0, &x, &order));
+    return emit_relu(im, x, order);
 }
 
 /* A bound of Clip: attribute before opset 11, else an optional scalar input. */
@@ -245,15 +318,16 @@ static int clip_bound(struct import *im, const char *name, int32_t i, float dflt
 static int canon_clip(struct import *im)
 {
     const float huge = 3e38f; /* exporters write FLT_MAX for infinity */
+    enum entry_order order;
     float low, high;
     value_id x;
 
     TRY(attrs_only(im, "min,max"));
     TRY(clip_bound(im, "min", 1, -INFINITY, &low));
     TRY(clip_bound(im, "max", 2, INFINITY, &high));
-    TRY(canon_act(im, 0, &x));
+    TRY(canon_act_any(im, 0, &x, &order));
     if (low == 0 && high >= huge)
-        return canon_emit(im, &op_relu, &x, 1, NULL);
+        return emit_relu(im, x, order);
     if (low <= -huge && high >= huge)
         return pass_through(im);
     const int32_t producer = im->g->value[x].producer;
@@ -270,8 +344,30 @@ static int canon_clip(struct import *im)
                           im->at);
 }
 
+/* LogSoftmax is taken as the last node only, where it is none of the graph (graph.tail). */
+static bool is_tail(const struct import *im, value_id x)
+{
+    const struct call *c = im->call;
+
+    return c->out == im->output && c->out->uses == 1 && im->g->value[x].producer >= 0 &&
+           im->g->value[x].shape.rank == 2;
+}
+
+static int set_tail(struct import *im)
+{
+    struct graph *g = im->g;
+
+    g->tail = TAIL_LOG_SOFTMAX;
+    g->tail_node = arena_strdup(g->arena, im->call->name);
+    g->tail_output = arena_strdup(g->arena, im->call->out->name);
+    if (g->tail_node == NULL || g->tail_output == NULL)
+        return ERR_NOMEM;
+    return canon_alias(im, im->call->in[0]);
+}
+
 static int canon_softmax(struct import *im)
 {
+    const bool logarithm = strcmp(im->call->type, "LogSoftmax") == 0;
     union op_params p;
     int64_t axis;
     value_id x;
@@ -282,23 +378,55 @@ static int canon_softmax(struct import *im)
     const struct shape *s = &im->g->value[x].shape;
     if (s->rank != 2 || (axis != 1 && axis != -1))
         return report_problem(im, "E1206", "",
-                              "Softmax along axis %lld of rank %d, only the classes "
+                              "%s along axis %lld of rank %d, only the classes "
                               "of [N,K] are supported %s",
-                              (long long)axis, s->rank, im->at);
+                              im->call->type, (long long)axis, s->rank, im->at);
+    if (logarithm)
+        return is_tail(im, x) ? set_tail(im) : canon_unsupported(im);
     p.softmax.axis = 1;
     return canon_emit(im, &op_softmax, &x, 1, &p);
 }
 
+/* The order of the activations of an element-wise node. */
+static int common_order(struct import *im, enum entry_order *order)
+{
+    bool found = false;
+
+    *order = ORDER_SAME;
+    for (int32_t i = 0; i < im->call->n_in; i++) {
+        const struct entry *e = im->call->in[i];
+
+        if (e == NULL || e->kind == ENTRY_CONSTANT)
+            continue;
+        if (found && e->order != *order)
+            return report_problem(im, "E1206",
+                                  "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                                  "'%s' and another input of %s have their channels in different "
+                                  "places %s",
+                                  e->name, im->call->type, im->at);
+        found = true;
+        *order = e->order;
+    }
+    canon_set_order(im, *order);
+    return 0;
+}
+
 /* The operand of a binary node: an activation, or a constant that becomes a CONST value. */
-static int binary_operand(struct import *im, int32_t i, value_id *out)
+static int binary_operand(struct import *im, int32_t i, enum entry_order order, value_id *out)
 {
     struct constant *c;
 
     if (!canon_has(im->call, i))
         return missing(im, i);
     if (im->call->in[i]->kind != ENTRY_CONSTANT)
-        return canon_act(im, i, out);
+        return entry_act(im, im->call->in[i], out);
     TRY(canon_constant(im, i, &c));
+    if (order == ORDER_LAST)
+        TRY(canon_channels_first(im, c, &c));
+    else if (order == ORDER_FLAT_LAST && c->count != 1)
+        return report_problem(im, "E1206",
+                              "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                              "'%s' meets features with their channels last %s", c->name, im->at);
     return canon_value(im, c, VALUE_CONST, out);
 }
 
@@ -325,6 +453,7 @@ static int canon_binary(struct import *im)
 {
     const struct op *op = op_find(im->call->type);
     const struct call *c = im->call;
+    enum entry_order order;
     bool found = false;
     value_id a, b;
 
@@ -339,31 +468,36 @@ static int canon_binary(struct import *im)
     }
     if (found)
         return 0;
-    TRY(binary_operand(im, 0, &a));
-    TRY(binary_operand(im, 1, &b));
+    TRY(common_order(im, &order));
+    TRY(binary_operand(im, 0, order, &a));
+    TRY(binary_operand(im, 1, order, &b));
     if (op == &op_add)
         TRY(mask_sum(im, a, b, &found));
+    if (op == &op_add && !found)
+        TRY(channel_sum(im, a, b, &found));
     return found ? 0 : emit_binary(im, op, a, b);
 }
 
 /* Sum(a, b, c, ...) = Add(Add(a, b), c) ...; the last Add has the node's name and output. */
 static int canon_sum(struct import *im)
 {
+    enum entry_order order;
     value_id in[2], next;
 
     TRY(attrs_only(im, ""));
     if (im->call->n_in == 1)
         return pass_through(im);
-    TRY(binary_operand(im, 0, &in[0]));
+    TRY(common_order(im, &order));
+    TRY(binary_operand(im, 0, order, &in[0]));
     for (int32_t i = 1; i < im->call->n_in - 1; i++) {
         const char *name = report_text(im, "%s_part%d", im->call->name, i);
         const char *out = report_text(im, "%s_part%d", im->call->out->name, i);
 
-        TRY(binary_operand(im, i, &in[1]));
+        TRY(binary_operand(im, i, order, &in[1]));
         TRY(graph_add_node(im->g, &op_add, name, in, 2, NULL, out, &next));
         in[0] = next;
     }
-    TRY(binary_operand(im, im->call->n_in - 1, &in[1]));
+    TRY(binary_operand(im, im->call->n_in - 1, order, &in[1]));
     return emit_binary(im, &op_add, in[0], in[1]);
 }
 
@@ -417,10 +551,11 @@ int canon_unsupported(struct import *im)
                               im->at);
     }
     if ((strcmp(type, "ArgMax") == 0 || strcmp(type, "LogSoftmax") == 0) && canon_has(im->call, 0))
-        return report_problem(
-            im, "E1203",
-            report_text(im, "take its input as the output: --output '%s'", im->call->in[0]->name),
-            "unsupported operator '%s' %s: linnet needs the logits", type, im->at);
+        return report_problem(im, "E1203",
+                              report_text(im, "take its input as the output: --output-name '%s'",
+                                          im->call->in[0]->name),
+                              "unsupported operator '%s' %s: linnet needs the logits", type,
+                              im->at);
     return report_problem(im, "E1203", "linnet inspect lists the operators of the file",
                           "unsupported operator '%s' %s", type, im->at);
 }
@@ -428,13 +563,21 @@ int canon_unsupported(struct import *im)
 /* ---- table ---------------------------------------------------------------------------------- */
 
 static const struct canon_row canon_elements[] = {
-    {"Add", canon_binary},      {"Cast", canon_cast},
-    {"Clip", canon_clip},       {"Div", canon_binary},
-    {"Dropout", canon_dropout}, {"Identity", canon_identity},
-    {"Mul", canon_binary},      {"PRelu", mask_prelu},
-    {"Relu", canon_relu},       {"Softmax", canon_softmax},
-    {"Sub", canon_binary},      {"Sum", canon_sum},
-    {"Where", mask_where},      {NULL, NULL},
+    {"Add", canon_binary},
+    {"Cast", canon_cast},
+    {"Clip", canon_clip},
+    {"Div", canon_binary},
+    {"Dropout", canon_dropout},
+    {"Identity", canon_identity},
+    {"LogSoftmax", canon_softmax},
+    {"Mul", canon_binary},
+    {"PRelu", mask_prelu},
+    {"Relu", canon_relu},
+    {"Softmax", canon_softmax},
+    {"Sub", canon_binary},
+    {"Sum", canon_sum},
+    {"Where", mask_where},
+    {NULL, NULL},
 };
 
 canon_fn *canon_find(const char *type)

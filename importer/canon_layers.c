@@ -224,6 +224,32 @@ static int linear_bias(struct import *im, struct constant *c, int64_t n, float b
     return 0;
 }
 
+/* Input 0 as [N,K]. Features that the file flattened from [N,H,W,C] come out of the graph in the
+ * order C, H, W: *w, [out, H*W*C], gets its columns in that order. */
+static int linear_input(struct import *im, struct constant **w, value_id *x)
+{
+    const struct constant *from = *w;
+    enum entry_order order;
+    value_id image;
+
+    TRY(canon_act_any(im, 0, &image, &order));
+    if (order != ORDER_FLAT_LAST)
+        return canon_act(im, 0, x);
+    const struct shape *s = &im->g->value[image].shape;
+    const int64_t n = shape_elems(s), channels = s->dim[1], positions = n / channels;
+    if (from->shape.dim[1] != n)
+        return report_problem(im, "E1301", "",
+                              "weight '%s' takes %lld features, the input has %lld %s", from->name,
+                              (long long)from->shape.dim[1], (long long)n, im->at);
+    TRY(constant_new(im, from->type, &from->shape, w));
+    (*w)->name = from->name;
+    for (int64_t o = 0; o < from->shape.dim[0]; o++)
+        for (int64_t k = 0; k < n; k++)
+            (*w)->f[o * n + k] = from->f[o * n + k % positions * channels + k / positions];
+    return graph_add_node(im->g, &op_flatten, report_text(im, "%s/Flatten", im->call->name), &image,
+                          1, NULL, report_text(im, "%s/Flatten_out", im->call->name), x);
+}
+
 static int need_features(struct import *im, value_id x)
 {
     const struct shape *s = &im->g->value[x].shape;
@@ -248,13 +274,13 @@ static int canon_gemm(struct import *im)
     TRY(attrs_float(im, "beta", 1, &beta));
     TRY(attrs_int(im, "transA", 0, &trans_a));
     TRY(attrs_int(im, "transB", 0, &trans_b));
-    TRY(canon_act(im, 0, &in[0]));
-    TRY(need_features(im, in[0]));
     if (trans_a != 0)
         return report_problem(im, "E1206", "",
                               "transA of an activation would transpose the batch %s", im->at);
     TRY(canon_constant(im, 1, &w));
     TRY(linear_weight(im, w, trans_b != 0, alpha, &w));
+    TRY(linear_input(im, &w, &in[0]));
+    TRY(need_features(im, in[0]));
     TRY(canon_value(im, w, VALUE_PARAM, &in[1]));
     if (canon_has(im->call, 2)) {
         TRY(canon_constant(im, 2, &b));
@@ -278,10 +304,10 @@ static int canon_matmul(struct import *im)
     if (p == NULL)
         return ERR_NOMEM;
     TRY(attrs_only(im, ""));
-    TRY(canon_act(im, 0, &p->x));
-    TRY(need_features(im, p->x));
     TRY(canon_constant(im, 1, &w));
     TRY(linear_weight(im, w, false, 1, &p->weight));
+    TRY(linear_input(im, &p->weight, &p->x));
+    TRY(need_features(im, p->x));
     p->node = im->call->name;
     e->kind = ENTRY_PRODUCT;
     e->product = p;

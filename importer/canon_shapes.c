@@ -5,6 +5,10 @@
  * The batch is symbolic in the graph. A file may have fixed it (almost always to 1): a target shape
  * that begins with that number, with 1, 0 or -1, or with the batch taken from a Shape node means
  * "all images", provided that the rest holds the elements of exactly one image.
+ *
+ * Files of TensorFlow keep some values as [N,H,W,C]. The graph has none: a Transpose between the
+ * two orders makes no node, it changes how the file sees the value (entry.order), and axes and
+ * shapes are translated here.
  */
 #include <string.h>
 
@@ -15,6 +19,32 @@
 static const struct shape *shape_of(const struct import *im, value_id v)
 {
     return &im->g->value[v].shape;
+}
+
+/* The shape of a value as the file sees it. */
+static struct shape file_shape(const struct import *im, value_id v, enum entry_order order)
+{
+    const struct shape *s = shape_of(im, v);
+
+    if (order == ORDER_LAST)
+        return shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]);
+    if (order == ORDER_FLAT_LAST)
+        return shape_make(2, s->dim[0], shape_elems(s));
+    return *s;
+}
+
+/* Axis of the graph's value that is `axis` of the file's. */
+static int32_t graph_axis(enum entry_order order, int32_t axis)
+{
+    static const int32_t first[4] = {0, 2, 3, 1};
+
+    return order == ORDER_LAST ? first[axis] : axis;
+}
+
+/* The order of the elements does not show: one position or one channel. */
+static bool order_is_moot(const struct shape *s)
+{
+    return s->rank == 4 && (s->dim[1] == 1 || s->dim[2] * s->dim[3] == 1);
 }
 
 static int same_as_input(struct import *im, value_id x)
@@ -89,10 +119,31 @@ static int resolve_target(struct import *im, const struct shape *from, const str
     return 0;
 }
 
+/* Reshape of [N,H,W,C]: the order stays in a flattened result, or must not matter. */
+static int reshape_last(struct import *im, value_id x, enum entry_order order,
+                        const struct shape *to)
+{
+    const struct shape from = file_shape(im, x, order);
+
+    if (shape_equal(&from, to)) {
+        canon_set_order(im, order);
+        return same_as_input(im, x);
+    }
+    if (order_is_moot(shape_of(im, x)))
+        return to->rank == 2 ? canon_emit(im, &op_flatten, &x, 1, NULL) : emit_reshape(im, x, to);
+    if (to->rank == 2) {
+        canon_set_order(im, ORDER_FLAT_LAST);
+        return same_as_input(im, x);
+    }
+    return report_problem(im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                          "Reshape of a value with its channels last %s", im->at);
+}
+
 static int canon_reshape(struct import *im)
 {
     struct target t = {0};
     struct shape to, from;
+    enum entry_order order;
     int64_t allow_zero;
     bool found = false;
     value_id x;
@@ -110,25 +161,30 @@ static int canon_reshape(struct import *im)
         if (found)
             return 0;
     }
-    TRY(canon_act(im, 0, &x));
-    from = *shape_of(im, x);
+    TRY(canon_act_any(im, 0, &x, &order));
+    from = file_shape(im, x, order);
     TRY(resolve_target(im, &from, &t, &to));
-    return emit_reshape(im, x, &to);
+    return order == ORDER_SAME ? emit_reshape(im, x, &to) : reshape_last(im, x, order, &to);
 }
 
 static int canon_flatten(struct import *im)
 {
+    enum entry_order order;
     int64_t a;
     int32_t axis;
     value_id x;
 
     TRY(attrs_only(im, "axis"));
     TRY(attrs_int(im, "axis", 1, &a));
-    TRY(canon_act(im, 0, &x));
-    TRY(fold_axis(im, a, shape_of(im, x)->rank, &axis));
+    TRY(canon_act_any(im, 0, &x, &order));
+    const struct shape from = file_shape(im, x, order);
+    const struct shape to = shape_make(2, (int64_t)SHAPE_BATCH, shape_elems(&from));
+    TRY(fold_axis(im, a, from.rank, &axis));
     if (axis != 1)
         return report_problem(im, "E1304", "the batch must stay the first dimension",
                               "Flatten with axis %d %s", axis, im->at);
+    if (order != ORDER_SAME)
+        return reshape_last(im, x, order, &to);
     return shape_of(im, x)->rank == 2 ? same_as_input(im, x)
                                       : canon_emit(im, &op_flatten, &x, 1, NULL);
 }
@@ -145,13 +201,14 @@ static int canon_squeeze(struct import *im)
 {
     int64_t axes[SHAPE_MAX_RANK];
     bool drop[SHAPE_MAX_RANK] = {false};
+    enum entry_order order;
     struct shape to = {0};
     int32_t n, axis;
     value_id x;
 
     TRY(attrs_only(im, "axes"));
-    TRY(canon_act(im, 0, &x));
-    const struct shape from = *shape_of(im, x);
+    TRY(canon_act_any(im, 0, &x, &order));
+    const struct shape from = file_shape(im, x, order);
     TRY(fold_axes(im, 1, axes, &n));
     for (int32_t k = 0; k < n; k++) {
         TRY(fold_axis(im, axes[k], from.rank, &axis));
@@ -168,7 +225,7 @@ static int canon_squeeze(struct import *im)
     for (int32_t k = 0; k < from.rank; k++)
         if (!drop[k] && (n >= 0 || from.dim[k] != 1))
             to.dim[to.rank++] = from.dim[k];
-    return emit_flat_or_reshape(im, x, &to);
+    return order == ORDER_SAME ? emit_flat_or_reshape(im, x, &to) : reshape_last(im, x, order, &to);
 }
 
 static int canon_unsqueeze(struct import *im)
@@ -197,22 +254,34 @@ static int canon_unsqueeze(struct import *im)
     return emit_reshape(im, x, &to);
 }
 
+static bool is_perm(const int64_t *perm, int32_t n, int32_t rank, int64_t a, int64_t b, int64_t c,
+                    int64_t d)
+{
+    const int64_t want[4] = {a, b, c, d};
+
+    return n == rank && rank <= 4 && memcmp(perm, want, (size_t)n * sizeof *perm) == 0;
+}
+
 static int canon_transpose(struct import *im)
 {
     int64_t perm[SHAPE_MAX_RANK];
+    enum entry_order order;
     int32_t n;
     value_id x;
 
     TRY(attrs_only(im, "perm"));
-    TRY(canon_act(im, 0, &x));
+    TRY(canon_act_any(im, 0, &x, &order));
     TRY(attrs_ints(im, "perm", perm, SHAPE_MAX_RANK, &n));
-    for (int32_t k = 0; k < n; k++)
-        if (perm[k] != k)
-            n = -1;
-    if (n == shape_of(im, x)->rank)
-        return same_as_input(im, x);
-    return report_problem(im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
-                          "Transpose of an activation %s", im->at);
+    if (is_perm(perm, n, 4, 0, 2, 3, 1) && order == ORDER_SAME && shape_of(im, x)->rank == 4)
+        order = ORDER_LAST;
+    else if (is_perm(perm, n, 4, 0, 3, 1, 2) && order == ORDER_LAST)
+        order = ORDER_SAME;
+    else if (n != file_shape(im, x, order).rank || !is_perm(perm, n, n, 0, 1, 2, 3))
+        return report_problem(im, "E1206",
+                              "only Transposes between [N,H,W,C] and [N,C,H,W] are supported",
+                              "Transpose of an activation %s", im->at);
+    canon_set_order(im, order);
+    return same_as_input(im, x);
 }
 
 /* ---- Pad and Slice -------------------------------------------------------------------------- */
@@ -240,7 +309,7 @@ static int read_pad_value(struct import *im, float *out)
     return 0;
 }
 
-static int place_pads(struct import *im, int32_t rank, struct pad_params *p)
+static int place_pads(struct import *im, int32_t rank, enum entry_order order, struct pad_params *p)
 {
     int64_t pads[2 * SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
     int32_t n, n_axes = rank, axis;
@@ -253,6 +322,7 @@ static int place_pads(struct import *im, int32_t rank, struct pad_params *p)
         return report_problem(im, "E1301", "", "%d pads for %d axes %s", n, n_axes, im->at);
     for (int32_t k = 0; k < n_axes; k++) {
         TRY(fold_axis(im, has_axes ? axes[k] : k, rank, &axis));
+        axis = graph_axis(order, axis);
         p->begin[axis] = pads[k];
         p->end[axis] = pads[n_axes + k];
     }
@@ -262,17 +332,21 @@ static int place_pads(struct import *im, int32_t rank, struct pad_params *p)
 static int canon_pad(struct import *im)
 {
     union op_params p = {.pad = {.value = 0}};
+    enum entry_order order;
     const char *mode;
     bool any = false;
     value_id x;
 
     TRY(attrs_only(im, "mode,pads,value"));
     TRY(attrs_text(im, "mode", "constant", &mode));
-    TRY(canon_act(im, 0, &x));
+    TRY(canon_act_any(im, 0, &x, &order));
     const int32_t rank = shape_of(im, x)->rank;
+    if (order == ORDER_FLAT_LAST)
+        TRY(canon_act(im, 0, &x)); /* reports it */
+    canon_set_order(im, order);
     if (rank > 4)
         return report_problem(im, "E1301", "", "Pad of rank %d %s", rank, im->at);
-    TRY(place_pads(im, rank, &p.pad));
+    TRY(place_pads(im, rank, order, &p.pad));
     TRY(read_pad_value(im, &p.pad.value));
     for (int32_t k = 0; k < rank; k++)
         any = any || p.pad.begin[k] != 0 || p.pad.end[k] != 0;
@@ -321,24 +395,30 @@ static int canon_concat(struct import *im)
 {
     value_id x;
 
+    bool found = false;
+
     TRY(attrs_only(im, "axis"));
     for (int32_t k = 0; k < im->call->n_in; k++)
         if (canon_has(im->call, k) && im->call->in[k]->kind == ENTRY_SELECTION)
             return mask_concat(im);
-    if (im->call->n_in != 1)
-        return canon_unsupported(im);
+    if (im->call->n_in != 1) {
+        TRY(channel_concat(im, &found));
+        return found ? 0 : canon_unsupported(im);
+    }
     TRY(canon_act(im, 0, &x));
     return same_as_input(im, x);
 }
 
 /* Whether the axes are exactly H and W of an image. */
-static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t rank, bool *out)
+static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t rank,
+                      enum entry_order order, bool *out)
 {
     bool h = false, w = false;
     int32_t axis;
 
     for (int32_t k = 0; k < n; k++) {
         TRY(fold_axis(im, axes[k], rank, &axis));
+        axis = graph_axis(order, axis);
         h = h || axis == 2;
         w = w || axis == 3;
     }
@@ -349,20 +429,25 @@ static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t
 static int canon_reduce_mean(struct import *im)
 {
     int64_t axes[SHAPE_MAX_RANK], keep;
+    enum entry_order order;
     bool spatial;
     int32_t n;
     value_id x, pooled;
 
     TRY(attrs_only(im, "axes,keepdims,noop_with_empty_axes"));
     TRY(attrs_int(im, "keepdims", 1, &keep));
-    TRY(canon_act(im, 0, &x));
+    TRY(canon_act_any(im, 0, &x, &order));
+    if (order == ORDER_FLAT_LAST)
+        TRY(canon_act(im, 0, &x)); /* reports it */
     TRY(fold_axes(im, 1, axes, &n));
-    TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, &spatial));
+    TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, order, &spatial));
     if (!spatial)
         return report_problem(im, "E1206", "",
                               "ReduceMean over other axes than height and width %s", im->at);
-    if (keep != 0)
+    if (keep != 0) {
+        canon_set_order(im, order);
         return canon_emit(im, &op_global_average_pool, &x, 1, NULL);
+    }
     TRY(graph_add_node(im->g, &op_global_average_pool, report_text(im, "%s/Pool", im->call->name),
                        &x, 1, NULL, report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
     return canon_emit(im, &op_flatten, &pooled, 1, NULL);

@@ -10,7 +10,6 @@
  * A missing file is reported once, not once for each of its tensors.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -114,7 +113,6 @@ static int remember_lost(struct import *im, const char *location)
 
 static int open_location(struct import *im, const char *tensor, const char *location, int *fd)
 {
-    char folder[64];
     struct stat st;
     int rc;
 
@@ -136,8 +134,9 @@ static int open_location(struct import *im, const char *tensor, const char *loca
                               "'%s' cannot be read: the model did not come from a folder",
                               location);
     }
-    snprintf(folder, sizeof folder, "/proc/self/fd/%d", im->dir_fd);
-    if ((rc = file_open_beneath(folder, location, FILE_SINGLE_LINK, fd)) == 0 || rc == ERR_NOMEM)
+    im->report->has_external = true;
+    if ((rc = file_open_beneath_fd(im->dir_fd, location, FILE_SINGLE_LINK, fd)) == 0 ||
+        rc == ERR_NOMEM)
         return rc;
     TRY(remember_lost(im, location));
     if (fstatat(im->dir_fd, location, &st, AT_SYMLINK_NOFOLLOW) != 0)

@@ -167,8 +167,14 @@ static int fold_shape(struct import *im)
     if (e->kind == ENTRY_CONSTANT) {
         s = e->constant->shape;
     } else {
-        TRY(canon_act(im, 0, &v));
+        enum entry_order order;
+
+        TRY(canon_act_any(im, 0, &v, &order));
         s = im->g->value[v].shape;
+        if (order == ORDER_LAST)
+            s = shape_make(4, s.dim[0], s.dim[2], s.dim[3], s.dim[1]);
+        else if (order == ORDER_FLAT_LAST)
+            s = shape_make(2, s.dim[0], shape_elems(&s));
     }
     TRY(attrs_int(im, "start", 0, &start));
     TRY(attrs_int(im, "end", s.rank, &end));

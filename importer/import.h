@@ -67,6 +67,11 @@ enum entry_kind {
     ENTRY_PRODUCT,
     ENTRY_BAD,
 };
+enum entry_order { /* how the file's value lies relative to the graph's, which is [N,C,H,W] */
+                   ORDER_SAME,
+                   ORDER_LAST, /* file: [N,H,W,C] */
+                   ORDER_FLAT_LAST, /* file: [N,H*W*C], a Flatten of the former; the graph's is not flattened yet */
+};
 struct entry {
     const char *name;
     enum entry_kind kind;
@@ -75,6 +80,7 @@ struct entry {
     bool is_initializer;
     struct constant *constant;
     value_id act;
+    enum entry_order order; /* of an ACT */
     struct selection *selection;
     struct product *product;
 };
@@ -94,7 +100,8 @@ struct lost_file { /* external data that was reported already */
 
 struct import {
     const Onnx__ModelProto *model;
-    const Onnx__GraphProto *file;
+    const Onnx__GraphProto *file; /* functions inlined */
+    const int64_t *node_opset;    /* per node; NULL: im->opset for all */
     const struct import_options *opt;
     struct import_report *report;
     int32_t n_found; /* problems found, also those beyond IMPORT_MAX_PROBLEMS */
@@ -203,8 +210,15 @@ canon_fn *canon_find(const char *type);
 /* Reports an operator that linnet does not have. */
 int canon_unsupported(struct import *im) MUST_CHECK;
 
-/* Input i of the node at hand as a graph value; makes nodes of pending selections and products. */
+/* Input i of the node at hand as a graph value; makes nodes of pending selections and products.
+ * A problem if the file has it in another order than the graph. */
 int canon_act(struct import *im, int32_t i, value_id *out) MUST_CHECK;
+/* The same for operators that work in any order of the dims. */
+int canon_act_any(struct import *im, int32_t i, value_id *out, enum entry_order *order) MUST_CHECK;
+/* The result of the node at hand is in this order. */
+void canon_set_order(struct import *im, enum entry_order order);
+/* *out = c, which broadcasts against [N,H,W,C] of the file, against [N,C,H,W]. */
+int canon_channels_first(struct import *im, struct constant *c, struct constant **out) MUST_CHECK;
 int canon_entry_act(struct import *im, struct entry *e, value_id *out) MUST_CHECK;
 bool canon_has(const struct call *c, int32_t i); /* input i is there */
 /* Input i as a constant that has been read. */
@@ -230,6 +244,22 @@ void canon_freeze(struct import *im);
 /* x is the input or came out of preprocessing. */
 bool canon_at_input(const struct import *im, value_id x);
 
+/* ---- inline.c ------------------------------------------------------------------------------- */
+
+/* im->file and im->node_opset: the model's graph with all calls of its functions replaced. */
+int inline_functions(struct import *im) MUST_CHECK;
+
+/* ---- input.c: the image input --------------------------------------------------------------- */
+
+int input_enter(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e) MUST_CHECK;
+
+/* ---- channel_forms.c ------------------------------------------------------------------------ */
+
+/* Concat of Conv results and Relus of them -> one Conv, and a MaskedRelu of whole channels. */
+int channel_concat(struct import *im, bool *found) MUST_CHECK;
+/* x + S^T (Relu(S x) - S x) -> MaskedRelu of whole channels. */
+int channel_sum(struct import *im, value_id a, value_id b, bool *found) MUST_CHECK;
+
 /* ---- mask_forms.c --------------------------------------------------------------------------- */
 
 int mask_where(struct import *im) MUST_CHECK;
@@ -244,4 +274,8 @@ int mask_relu(struct import *im) MUST_CHECK;
 int mask_reshape(struct import *im, const struct shape *target, bool *found) MUST_CHECK;
 /* A selection that something else reads: a MaskedRelu on its base, if it keeps the order. */
 int mask_materialise(struct import *im, struct entry *e) MUST_CHECK;
+/* Makes the node at hand, or another, a MaskedRelu. mask: elements of x per image, 0 or 1. */
+int mask_emit(struct import *im, value_id x, const float *mask) MUST_CHECK;
+/* node `r` is Relu(x) */
+bool mask_is_relu_of(const struct graph *g, value_id r, value_id x);
 #endif

@@ -218,6 +218,8 @@ static int begin_node(struct import *im, struct call *c, size_t index)
     const Onnx__NodeProto *p = im->file->node[index];
 
     *c = (struct call){.proto = p, .type = p->op_type, .name = node_name(p)};
+    if (im->node_opset != NULL)
+        im->opset = im->node_opset[index];
     im->at = arena_printf(im->arena, "(node '%.*s', opset %lld)", IMPORT_MAX_NAME, c->name,
                           (long long)im->opset);
     if (im->at == NULL)
@@ -306,74 +308,6 @@ static int enter_initializers(struct import *im)
     return 0;
 }
 
-static int check_input_type(struct import *im, const Onnx__ValueInfoProto *v)
-{
-    const Onnx__TypeProto *t = v->type;
-
-    if (t == NULL || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
-        return report_problem(im, "E1302", "", "input '%s' is not a tensor", v->name);
-    switch (t->tensor_type->elem_type) {
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
-        return 0;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
-    case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
-    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
-    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
-        return report_warning(im, "input '%s' becomes float32", v->name);
-    default:
-        return report_problem(im, "E1302", "", "input '%s' has element type %d, should be float",
-                              v->name, (int)t->tensor_type->elem_type);
-    }
-}
-
-/* The image input as [N,C,H,W]; its batch may be fixed in the file. */
-static int read_input_shape(struct import *im, const Onnx__ValueInfoProto *v, struct shape *s)
-{
-    const Onnx__TensorShapeProto *dims = v->type->tensor_type->shape;
-
-    if (dims == NULL || dims->n_dim != 4)
-        return report_problem(im, "E1501", "", "input '%s' is no image [N,C,H,W]", v->name);
-    *s = shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)0, (int64_t)0, (int64_t)0);
-    for (int32_t k = 0; k < 4; k++) {
-        const Onnx__TensorShapeProto__Dimension *d = dims->dim[k];
-        const bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-
-        if (k == 0) {
-            im->batch = fixed && d->dim_value > 0 ? d->dim_value : 0;
-            if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-                d->dim_param[0] != '\0' && report_is_clean(d->dim_param, IMPORT_MAX_NAME) &&
-                (im->g->batch_name = arena_strdup(im->g->arena, d->dim_param)) == NULL)
-                return ERR_NOMEM;
-            continue;
-        }
-        if (!fixed)
-            return report_problem(im, "E1303",
-                                  "masks are per pixel; export with a fixed image size",
-                                  "dimension %d of input '%s' is not fixed", k, v->name);
-        if (d->dim_value < 1 || d->dim_value > IMPORT_MAX_DIM)
-            return report_problem(im, "E1303", "", "dimension %d of input '%s' is %lld", k, v->name,
-                                  (long long)d->dim_value);
-        s->dim[k] = d->dim_value;
-    }
-    return 0;
-}
-
-static int add_input(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e)
-{
-    struct shape s;
-
-    e->kind = ENTRY_BAD;
-    TRY(check_input_type(im, v));
-    TRY(read_input_shape(im, v, &s));
-    TRY(graph_add_value(im->g, e->name, VALUE_INPUT, &s, NULL, &e->act));
-    e->kind = ENTRY_ACT;
-    im->g->input = e->act;
-    im->g->file_input = s;
-    if (im->batch > 0)
-        im->g->file_input.dim[0] = im->batch;
-    return 0;
-}
-
 /* The first input that is no initializer is the image; there may be only one. */
 static int enter_inputs(struct import *im)
 {
@@ -394,7 +328,7 @@ static int enter_inputs(struct import *im)
             rc = report_problem(im, "E1501", "", "second input '%s'; linnet takes one image input",
                                 v->name);
         else
-            rc = add_input(im, v, e);
+            rc = input_enter(im, v, e);
         found = true;
         if (rc == ERR_NOMEM)
             return rc;
@@ -434,7 +368,7 @@ static int choose_output(struct import *im)
         return report_problem(im, "E1401", "", "output '%s' is not defined anywhere",
                               im->file->output[0]->name);
     if (im->file->n_output > 1)
-        (void)report_problem(im, "E1503", "choose one with --output NAME",
+        (void)report_problem(im, "E1503", "choose one with --output-name NAME",
                              "the graph has %zu "
                              "outputs: %s",
                              im->file->n_output, output_names(im));
@@ -483,24 +417,10 @@ static int bind_inputs(struct import *im, struct call *c, bool *bad)
     return 0;
 }
 
-static bool is_function(const struct import *im, const Onnx__NodeProto *p)
-{
-    for (size_t k = 0; k < im->model->n_functions; k++)
-        if (strcmp(im->model->functions[k]->name, p->op_type) == 0 &&
-            strcmp(im->model->functions[k]->domain, p->domain) == 0)
-            return true;
-    return false;
-}
-
 static int check_domain(struct import *im)
 {
     const Onnx__NodeProto *p = im->call->proto;
 
-    if (im->model->n_functions > 0 && is_function(im, p))
-        return report_problem(im, "E1208",
-                              "export with inlined functions (torch.onnx of 2.7 or newer "
-                              "does), or run onnx.inliner",
-                              "'%s' is a function of the model %s", p->op_type, im->at);
     if (is_standard(p->domain))
         return 0;
     return report_problem(im, "E1201", "only standard ONNX operators are supported",
@@ -590,6 +510,22 @@ static int name_output(struct import *im)
     return nameset_add(&g->value_names, name);
 }
 
+/* A last Softmax is taken off the graph: training, attacks and comparisons work on the logits. */
+static int detach_softmax(struct import *im)
+{
+    struct graph *g = im->g;
+    const int32_t last = g->value[g->output].producer;
+
+    if (last < 0 || g->node[last].op != &op_softmax || graph_count_uses(g, g->output) != 1 ||
+        g->node[last].in[0] == g->input || g->value[g->output].shape.rank != 2)
+        return 0;
+    g->tail = TAIL_SOFTMAX;
+    g->tail_node = arena_strdup(g->arena, g->node[last].name);
+    g->tail_output = arena_strdup(g->arena, im->output->name);
+    g->output = g->node[last].in[0];
+    return g->tail_node == NULL || g->tail_output == NULL ? ERR_NOMEM : 0;
+}
+
 static int set_output(struct import *im)
 {
     struct graph *g = im->g;
@@ -600,6 +536,7 @@ static int set_output(struct import *im)
     if (im->output->kind == ENTRY_CONSTANT)
         return report_problem(im, "E1502", "", "output '%s' is a constant", im->output->name);
     TRY(canon_entry_act(im, im->output, &g->output));
+    TRY(detach_softmax(im));
     const struct shape *s = &g->value[g->output].shape;
     if (s->rank != 2)
         return report_problem(im, "E1502",
@@ -612,7 +549,7 @@ static int set_output(struct import *im)
     g->file_output = *s;
     if (im->batch > 0)
         g->file_output.dim[0] = im->batch;
-    return name_output(im);
+    return g->tail == TAIL_NONE ? name_output(im) : 0;
 }
 
 /* Nodes whose results nobody reads: the Relu inside of a mask form, the parts of a sum. */
@@ -629,7 +566,7 @@ static int set_facts(struct import *im)
     struct graph *g = im->g;
 
     g->ir_version = im->model->ir_version;
-    g->opset = im->opset;
+    g->opset = im->report->opset;
     g->producer = arena_strdup(g->arena, im->report->producer);
     g->name = arena_strdup(g->arena, report_text(im, "%s", im->file->name));
     if (g->producer == NULL || g->name == NULL)
@@ -668,6 +605,7 @@ static int import_model(struct import *im)
 {
     im->file = im->model->graph;
     TRY(check_header(im));
+    TRY(inline_functions(im));
     TRY(make_tables(im));
     TRY(enter_initializers(im));
     TRY(enter_inputs(im));

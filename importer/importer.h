@@ -41,10 +41,19 @@ struct import_report { /* owned by the caller, import_report_release() */
     struct import_io *io; /* inputs, then outputs */
     int32_t n_inputs, n_outputs;
     uint8_t sha256[32]; /* of the file's bytes */
+    bool has_external;  /* tensors were read from other files */
+};
+enum import_layout {
+    IMPORT_LAYOUT_AUTO, /* [N,H,W,C] where a Transpose to [N,C,H,W] follows */
+    IMPORT_LAYOUT_NCHW,
+    IMPORT_LAYOUT_NHWC,
 };
 struct import_options {
     const char *output; /* output to use where the file has several; NULL = the only one */
     bool allow_newer_opset;
+    enum import_layout layout; /* of the file's input */
+    struct shape input_shape;  /* rank 0, or as the file has its dims: what the file leaves open */
+    const char *input;         /* whose shape that is; NULL or "": the only input */
 };
 /* opt may be NULL. On success the caller owns *out. report may be NULL; otherwise it is filled in
  * both cases and must be released. ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED for refused files. */

@@ -23,7 +23,8 @@
 /* `name` without "/<last part>" where that part is a node of one of the forms. */
 static const char *site_name(struct import *im, const char *name)
 {
-    static const char *const parts[] = {"/Where", "/PRelu", "/Reshape", "/Add", "/Order"};
+    static const char *const parts[] = {"/Where", "/PRelu", "/Reshape",
+                                        "/Add",   "/Order", "/Concat"};
     const size_t n = strlen(name);
 
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
@@ -53,7 +54,7 @@ static int emit_site(struct import *im, const char *node, const char *out_name, 
     return graph_add_node(im->g, &op_masked_relu, site, in, 2, NULL, out_name, out);
 }
 
-static int emit_here(struct import *im, value_id x, const float *mask)
+int mask_emit(struct import *im, value_id x, const float *mask)
 {
     struct entry *e = im->call->out;
 
@@ -62,7 +63,7 @@ static int emit_here(struct import *im, value_id x, const float *mask)
     return 0;
 }
 
-static bool is_relu_of(const struct graph *g, value_id r, value_id x)
+bool mask_is_relu_of(const struct graph *g, value_id r, value_id x)
 {
     const int32_t producer = g->value[r].producer;
 
@@ -122,8 +123,8 @@ int mask_where(struct import *im)
     TRY(canon_constant(im, 0, &m));
     TRY(canon_act(im, 1, &a));
     TRY(canon_act(im, 2, &b));
-    const bool first = is_relu_of(im->g, a, b);
-    if (m->i == NULL || (!first && !is_relu_of(im->g, b, a)))
+    const bool first = mask_is_relu_of(im->g, a, b);
+    if (m->i == NULL || (!first && !mask_is_relu_of(im->g, b, a)))
         return report_problem(im, "E1206", "",
                               "Where that is no masked Relu, Where(mask, Relu(x), "
                               "x) %s",
@@ -135,7 +136,7 @@ int mask_where(struct import *im)
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
         mask[k] = (m->i[fold_broadcast_index(&to, k, &m->shape)] != 0) == first ? 1 : 0;
-    return emit_here(im, x, mask);
+    return mask_emit(im, x, mask);
 }
 
 /* ---- prelu ---------------------------------------------------------------------------------- */
@@ -164,7 +165,7 @@ int mask_prelu(struct import *im)
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
         mask[k] = 1 - slope->f[fold_broadcast_index(&to, k, &slope->shape)];
-    return emit_here(im, x, mask);
+    return mask_emit(im, x, mask);
 }
 
 /* ---- sum ------------------------------------------------------------------------------------ */
@@ -191,14 +192,14 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
     *found = false;
     if (!is_scaled(g, a, &xa, &ma) || !is_scaled(g, b, &xb, &mb))
         return 0;
-    if (is_relu_of(g, xb, xa)) {
+    if (mask_is_relu_of(g, xb, xa)) {
         value_id x = xa, m = ma;
 
         xa = xb, ma = mb, xb = x, mb = m;
     }
     const struct shape to = one_image(im, xb);
     const struct value *keep = &g->value[ma], *pass = &g->value[mb];
-    if (!is_relu_of(g, xa, xb) || !broadcasts_to(&keep->shape, &to) ||
+    if (!mask_is_relu_of(g, xa, xb) || !broadcasts_to(&keep->shape, &to) ||
         !broadcasts_to(&pass->shape, &to))
         return 0;
     TRY(new_mask(im, xb, &mask, &n));
@@ -209,7 +210,7 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
             return 0;
     }
     *found = true;
-    return emit_here(im, xb, mask);
+    return mask_emit(im, xb, mask);
 }
 
 /* ---- gather --------------------------------------------------------------------------------- */
@@ -371,7 +372,7 @@ int mask_reshape(struct import *im, const struct shape *target, bool *found)
     if (!*found)
         return 0;
     TRY(selection_mask(im, s, &mask));
-    return emit_here(im, x, mask);
+    return mask_emit(im, x, mask);
 }
 
 int mask_materialise(struct import *im, struct entry *e)

@@ -683,8 +683,10 @@ static void test_what_cannot_be_written_is_refused(void **state)
     opt = (struct export_options){.form = MASK_CHANNEL};
     assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG,
                    "node 'relu': its mask keeps a part of channel 0");
-    assert_refused(onnx_export_bytes(mixed, &opt, &bytes, &len), ERR_UNSUPPORTED,
-                   "channel form is not in this version");
+    opt.form = MASK_WHERE;
+    opt.max_file = 1000;
+    assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_LIMIT, "bytes, at most 1000");
+    opt.max_file = 0;
     opt.form = MASK_WHERE;
     g->params[3] = NAN;
     assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_NUMERIC, "element 3");

@@ -588,18 +588,28 @@ static void test_clip_at_zero_is_relu(void **state)
     }
 }
 
-static void test_softmax_tail_is_kept(void **state)
+static void test_softmax_tail_is_no_node(void **state)
 {
-    const char *const forms[] = {"y = Softmax(x)", "y = Softmax(x) axis=1",
-                                 "y = Softmax(x) axis=-1"};
+    const char *const forms[] = {"s: y = Softmax(x)",         "s: y = Softmax(x) axis=1",
+                                 "s: y = Softmax(x) axis=-1", "s: p = Softmax(x)\ny = Identity(p)",
+                                 "s: y = LogSoftmax(x)",      "s: y = LogSoftmax(x) axis=-1"};
 
     (void)state;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < 6; k++)
         for (int64_t opset = 9; opset <= 13; opset += 4) {
             struct graph *g = import_features(opset, forms[k]);
-            assert_int_equal(node_at(g, 1, "Softmax")->p.softmax.axis, 1);
+
+            assert_int_equal(g->n_node, 1);
+            assert_int_equal(g->tail, k < 4 ? TAIL_SOFTMAX : TAIL_LOG_SOFTMAX);
+            assert_string_equal(g->tail_node, "s");
+            assert_string_equal(g->tail_output, "y");
+            assert_string_equal(g->value[g->output].name, "x");
             graph_free(g);
         }
+    struct graph *g = import_features(13, "p = Softmax(x)\ny = Relu(p)");
+    assert_int_equal(node_at(g, 1, "Softmax")->p.softmax.axis, 1);
+    assert_int_equal(g->tail, TAIL_NONE);
+    graph_free(g);
 }
 
 static void test_preprocessing_is_frozen(void **state)
@@ -1272,8 +1282,9 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
          "'clip'"},
         {"float lo [] -1\nfloat hi [] 1\nt = Clip(x, lo, hi)", "E1203", "Clip to [-1, 1]"},
         {"int lo [] 0\nt = Clip(x, lo)", "E1207", "one number"},
-        {"t = LogSoftmax(x)", "E1203", "--output 'x'"},
-        {"t = ArgMax(x)", "E1203", "--output 'x'"},
+        {"t = LogSoftmax(x)", "E1206", "of rank 4, only the classes"},
+        {"f = Flatten(x)\nt = LogSoftmax(f)", "E1203", "--output-name 'f'"},
+        {"t = ArgMax(x)", "E1203", "--output-name 'x'"},
         {"t = QLinearConv(x)", "E1204", "quantised"},
         {"t = QuantizeLinear(x)", "E1204", "quantised"},
         {"t = If(x)", "E1202", "control flow"},
@@ -1489,7 +1500,7 @@ static void test_headers_are_checked(void **state)
     refuse_made(mk, "E1201", "'Relu' of domain 'my.domain'");
     function.name = node->op_type, function.domain = node->domain;
     mk->model.n_functions = 1, mk->model.functions = &functions;
-    refuse_made(mk, "E1208", "'Relu' is a function of the model");
+    refuse_made(mk, "E1401", "'y' is not defined anywhere"); /* a function without nodes */
     node->domain = onnx_make_text(mk, "");
     mk->model.n_functions = 0;
     ref.name = onnx_make_text(mk, "alpha"), ref.ref_attr_name = ref.name;
@@ -1523,7 +1534,7 @@ static void test_input_types_are_checked(void **state)
     t->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     t->tensor_type->elem_type = TYPE(FLOAT);
     t->tensor_type->shape = NULL;
-    refuse_made(mk, "E1501", "no image");
+    refuse_made(mk, "E1501", "has no shape");
     onnx_make_free(mk);
 }
 
@@ -1622,7 +1633,8 @@ static void test_output_can_be_chosen(void **state)
 
     (void)state;
     assert_int_equal(onnx_import_bytes(mk->bytes, mk->len, -1, &opt, NULL, &g), 0);
-    assert_int_equal(g->n_node, 3);
+    assert_int_equal(g->n_node, 2);
+    assert_int_equal(g->tail, TAIL_SOFTMAX);
     graph_free(g);
     opt.output = "l";
     assert_int_equal(onnx_import_bytes(mk->bytes, mk->len, -1, &opt, NULL, &g), 0);
@@ -1943,7 +1955,7 @@ int main(void)
         cmocka_unit_test(test_slice_forms_become_one),
         cmocka_unit_test(test_nodes_that_do_nothing_are_dropped),
         cmocka_unit_test(test_clip_at_zero_is_relu),
-        cmocka_unit_test(test_softmax_tail_is_kept),
+        cmocka_unit_test(test_softmax_tail_is_no_node),
         cmocka_unit_test(test_preprocessing_is_frozen),
         cmocka_unit_test(test_where_forms_become_masked_relu),
         cmocka_unit_test(test_prelu_forms_become_masked_relu),

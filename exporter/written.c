@@ -1,0 +1,101 @@
+/*
+ * The graph as it is written: a clone with BN folded where asked for, masks that keep all or nothing
+ * resolved, channels sorted for the channel form, and no dead nodes.
+ */
+#include "exporter/written.h"
+
+#include "core/op.h"
+#include "core/pass.h"
+#include "exporter/channel_write.h"
+#include "exporter/mask_write.h"
+
+/* None kept: no node. All kept: a Relu. */
+static int resolve_masks(struct graph *g)
+{
+    for (int32_t i = g->n_node - 1; i >= 0; i--) {
+        struct node *n = &g->node[i];
+        int64_t kept, total;
+
+        if (n->op != &op_masked_relu)
+            continue;
+        if (n->p.masked_relu.soft)
+            return fail(ERR_ARG, "node '%s': its mask is soft; a file holds masks of 0 and 1 only",
+                        n->name);
+        kept = mask_kept(g, n, &total);
+        if (kept == total) {
+            n->op = &op_relu;
+            n->n_in = 1;
+            n->in[1] = NO_VALUE;
+            n->p = (union op_params){0};
+        } else if (kept == 0) {
+            graph_replace_uses(g, n->out[0], n->in[0], i);
+            graph_remove_node(g, i);
+        }
+    }
+    return 0;
+}
+
+/* Some importers unpack three inputs of a Gemm without asking. */
+static int add_gemm_biases(struct graph *g)
+{
+    for (int32_t i = 0; i < g->n_node; i++) {
+        struct node *n = &g->node[i];
+        struct shape shape;
+        const char *name;
+        value_id bias;
+
+        if (n->op != &op_gemm || (n->n_in > 2 && n->in[2] != NO_VALUE))
+            continue;
+        shape = shape_make(1, op_in(g, n, 1)->shape.dim[0]);
+        if ((name = arena_printf(g->arena, "%s.bias", n->name)) == NULL)
+            return ERR_NOMEM;
+        TRY(graph_add_value(g, name, VALUE_CONST, &shape, NULL, &bias));
+        n->in[2] = bias;
+        n->n_in = 3;
+    }
+    return 0;
+}
+
+bool written_is_private(const struct export_options *opt)
+{
+    return opt->form == MASK_GATHER || opt->form == MASK_CHANNEL;
+}
+
+/* The node that made the output may be gone; the output keeps its name. The input gives its name to
+ * the file's where a Transpose comes between them. */
+static int name_interface(const struct graph *g, struct graph *c)
+{
+    const char *out = arena_strdup(c->arena, g->value[g->output].name);
+    const char *in = arena_printf(c->arena, "%s/Transpose_out", g->value[g->input].name);
+
+    if (out == NULL || in == NULL)
+        return ERR_NOMEM;
+    c->value[c->output].name = out;
+    for (int i = 1; c->channels_last && graph_find_value(c, in) != NO_VALUE; i++)
+        if ((in = arena_printf(c->arena, "%s/Transpose_out_%d", g->value[g->input].name, i)) ==
+            NULL)
+            return ERR_NOMEM;
+    if (c->channels_last)
+        c->value[c->input].name = in;
+    return 0;
+}
+
+int written_graph(const struct graph *g, const struct export_options *opt, struct graph **out)
+{
+    const bool private = written_is_private(opt);
+    struct graph *c = NULL;
+    int rc;
+
+    if ((rc = graph_clone(g, &c)) < 0 ||
+        (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
+        (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
+        (rc = pass_prune(c)) < 0 || (rc = mask_check_form(c, opt->form)) < 0 ||
+        (opt->form == MASK_CHANNEL && (rc = channel_sort(c)) < 0) || (rc = graph_verify(c)) < 0 ||
+        (rc = name_interface(g, c)) < 0)
+        goto out;
+    *out = c;
+    c = NULL;
+out:
+    graph_free(c);
+    return rc;
+}
