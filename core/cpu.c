@@ -130,6 +130,15 @@ int cpu_thread_index(void)
     return omp_get_thread_num();
 }
 
+int cpu_has_ifma(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512ifma") != 0;
+#else
+    return 0;
+#endif
+}
+
 double cpu_seconds(void)
 {
     struct timespec t;

@@ -9,5 +9,6 @@ const char *cpu_path_name(enum cpu_path p);
 int cpu_threads(void);
 void cpu_set_threads(int n); /* n < 1: default again */
 int cpu_thread_index(void);  /* inside a parallel region: 0 ... threads-1 */
+int cpu_has_ifma(void);      /* AVX-512 products of 52-bit integers */
 double cpu_seconds(void);    /* monotonic clock */
 #endif
