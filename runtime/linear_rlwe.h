@@ -13,7 +13,7 @@
  *
  * Opening moves the client's public key (client to server); every step is one round trip. All sizes
  * follow from the plan. Messages: PROTOCOL.md, "Linear: rlwe"; scheme and noise budget: rlwe.c;
- * packing: rlwe_pack.c. Plan, weights, transport and rng are borrowed until close.
+ * packing: rlwe_layout.c. Plan, weights, transport and rng are borrowed until close.
  */
 #include <stddef.h>
 #include <stdint.h>
