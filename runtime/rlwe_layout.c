@@ -121,6 +121,7 @@ static void cut(struct rlwe_axis *x, int64_t bands)
     x->band = ceil_div(x->out, bands);
     x->lead = 0;
     if (bands > 1) {
+        x->bands = ceil_div(x->out, x->band);
         x->length = x->pitch = x->band + x->high - x->low;
         return;
     }
@@ -201,14 +202,16 @@ static int64_t choose_rows(struct rlwe_layout *l)
 
 int rlwe_layout_of(const struct plan *p, const struct plan_step *s, struct rlwe_layout *out)
 {
+    static const struct plan_linear no_window = {
+        .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .group = 1};
+    const struct plan_linear *linear = s->kind == PLAN_GEMM ? &no_window : &s->u.linear;
     const struct plan_tensor *in = &p->tensor[s->in[0]], *to = &p->tensor[s->out];
-    struct rlwe_layout l = {.channels = in->dim[0], .outputs = to->dim[0]};
+    struct rlwe_layout l = {.channels = in->dim[0], .outputs = to->dim[0], .group = linear->group};
     int64_t rows;
 
     plan_matrix_size(p, s, &rows, &l.columns);
-    l.group = s->u.linear.group;
     for (int i = 0; i < 2; i++)
-        l.axis[i] = axis_of(&s->u.linear, i, in->dim[i + 1], to->dim[i + 1]);
+        l.axis[i] = axis_of(linear, i, in->dim[i + 1], to->dim[i + 1]);
     l.planes = l.channels * l.axis[0].phases * l.axis[1].phases;
     for (int64_t bands = 1; bands < 2 * l.axis[1].out; bands *= 2) {
         cut(&l.axis[1], least(bands, l.axis[1].out));
