@@ -8,7 +8,7 @@ static const struct command commands[] = {
     {"run", "logits of a model for images in a .npy file", cmd_run},
     {"train", "plain or robust training", cmd_train},
     {"linearize", "remove most ReLUs: the whole conversion", cmd_linearize},
-    {"sweep", "several ReLU budgets from one teacher", NULL},
+    {"sweep", "several ReLU budgets from one teacher", cmd_sweep},
     {"eval", "accuracy: clean, under attack, under corruption", cmd_eval},
     {"export", "write ONNX, and a private-inference package with --pi", cmd_export},
     {"validate", "run a private-inference package against its float model", cmd_validate},

@@ -1,0 +1,78 @@
+# Recipes, stages, teachers, masks and budgets from files, sweep: what each writes, and that the parts
+# of a conversion can be run one by one.
+model=$SRC/tests/demo/resnet8.onnx
+run() { # FOLDER, OPTION...
+    folder=$1
+    shift
+    expect_exit 0 "$LINNET" linearize "$model" --data synth:100 --preset quick --teacher-epochs 2 --mask-epochs 2 \
+        --finetune-epochs 2 --attack-steps 1 --batch 30 --eval-attack-images 0 --eval-corrupt-images 0 -q -o "$folder" "$@"
+}
+
+# ---- in one go, and stage by stage ---------------------------------------------------------------
+run whole --relus 20%
+run teacher --stages teacher
+[ -f teacher/teacher.onnx ] && [ -f teacher/teacher.adv.onnx ] && [ ! -e teacher/model.onnx ] || die "teacher alone"
+run student --relus 20% --teacher teacher/teacher.safetensors
+expect_same whole/model.onnx student/model.onnx
+run parts --stages teacher
+run parts --stages mask,finetune --relus 20% --resume
+expect_same whole/model.onnx parts/model.onnx
+run settings --config whole/config.json
+expect_same whole/checkpoint.safetensors settings/checkpoint.safetensors
+expect_keys whole/report.json attention masks nhd turnover frozen stages seconds sensitivity
+expect_text whole/report.json '"layer3.0.relu2"'
+say "three stages in one go, one by one, from a teacher, from config.json: the same bytes"
+expect_exit 2 "$LINNET" linearize "$model" --data synth:100 --relus 20% --teacher teacher/teacher.safetensors \
+    --stages teacher -o no -q
+
+# ---- baselines, losses, scores ---------------------------------------------------------------------
+student() { run "$@" --relus 20% --teacher teacher/teacher.safetensors; }
+student senet --recipe senet --finetune-loss kl+at+ce --mask-epochs 1 --finetune-epochs 1
+student at3 --finetune-loss kl+at3+ce --stages finetune --finetune-epochs 1
+student taylor --score taylor --mask-epochs 2 --finetune-epochs 0 --freeze-epoch 1
+expect_text taylor/report.json '"frozen": true'
+[ ! -e senet/model.adv.onnx ] && [ -f at3/model.adv.onnx ] || die "branches"
+student snl --recipe snl --lambda 1e-3 --threads 2
+student snl1 --recipe snl --lambda 1e-3 --threads 1
+expect_same snl/checkpoint.safetensors snl1/checkpoint.safetensors
+for folder in senet at3 taylor snl; do
+    expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
+    expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
+done
+say "senet, snl, attention transfer on three domains, taylor: 14,745 ReLUs each"
+
+# ---- masks and budgets from files ------------------------------------------------------------------
+run masked --recipe senet --masks snl/model.onnx --teacher-epochs 0 --finetune-epochs 0
+expect_exit 0 "$LINNET" inspect masked/model.onnx --json b.json
+run masked2 --recipe senet --masks snl/checkpoint.safetensors --teacher-epochs 0 --finetune-epochs 0
+expect_same masked/model.onnx masked2/model.onnx
+echo '{"relu": 0, "layer1.0.relu1": "50%", "layer1.0.relu2": 0.25}' >pins.json
+run pinned --recipe senet --preset none --relus 20% --layer-budgets pins.json --empty-cheapest 1
+"$LINNET" inspect pinned/model.onnx >pinned.txt
+expect_text pinned/report.json '"kept": 8192,'
+expect_text pinned/report.json '"kept": 4096,'
+[ "$(grep -c '"kept": 0,' pinned/report.json)" -eq 2 ] || die "two empty layers"
+echo '[1, 2, 3]' >short.json
+expect_error 2 'the list has 3 values, the network has 7' "$LINNET" linearize "$model" --data synth:100 \
+    --preset none --layer-budgets short.json -o no -q
+expect_error 2 'keeps 14745 ReLUs, --relus says 7372' "$LINNET" linearize "$model" --data synth:100 --preset none \
+    --relus 10% --masks snl/model.onnx -o no -q
+say "masks of a model and of a checkpoint, budgets pinned by name"
+
+# ---- sweep -----------------------------------------------------------------------------------------
+sweep() {
+    expect_exit 0 "$LINNET" sweep "$model" --data synth:100 --relus 30%,20% --preset quick --teacher-epochs 2 \
+        --mask-epochs 2 --finetune-epochs 2 --attack-steps 1 --batch 30 --eval-attack-images 10 \
+        --eval-corrupt-images 0 -q -o sweep "$@"
+}
+sweep
+expect_keys sweep/sweep.json format teacher given budgets relus folder pi_online_seconds
+expect_text out '^20% +14745 '
+expect_same sweep/relus-20p/model.onnx whole/model.onnx
+rm sweep/relus-20p/report.json
+cp out first.txt
+sweep --resume
+expect_same out first.txt
+expect_exit 2 "$LINNET" sweep "$model" --data synth:100 --relus 30% --preset quick -q -o sweep --resume
+expect_text err 'was made with another --'
+say "sweep: two budgets, continued, the same table"
