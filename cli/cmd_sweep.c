@@ -110,6 +110,7 @@ static int run_one(const struct sweep *s, const struct linearize_options *o, boo
     l->c = &quiet;
     l->o = o;
     l->model = s->c->arg[0];
+    l->part = true;
     l->brief = brief;
     rc = linearize_run(l);
     linearize_release(l);

@@ -25,7 +25,8 @@ struct linearize {
     const struct cli_common *c;
     const struct linearize_options *o;
     const char *model;     /* path */
-    bool brief;            /* the result alone is measured and nothing printed: one of a sweep's */
+    bool part;             /* one of a sweep: no table is printed, goals are not looked at */
+    bool brief;            /* the result alone is measured, not the model and the teacher */
     struct model m;        /* as the user gave it, then with batch norm and masks: the teacher */
     struct graph *student; /* NULL where only a teacher is trained */
     struct dataset *train, *val, *test;
@@ -47,7 +48,7 @@ struct linearize {
     bool soft_masks;        /* snl's mask stage is still to come or running */
     struct soft_state soft; /* at its end */
 };
-/* Runs all of it. l is zeroed but for c, o, model, brief; linearize_release in every case. */
+/* Runs all of it. l is zeroed but for c, o, model, part, brief; linearize_release in every case. */
 int linearize_run(struct linearize *l) MUST_CHECK;
 void linearize_release(struct linearize *l);
 

@@ -59,7 +59,7 @@ int linearize_write_config(const struct linearize *l)
 
     TRY(output_path(l->o->out, "config.json", path, sizeof path));
     to_file.json = path;
-    if (!l->brief)
+    if (!l->part)
         cli_note(l->c, "settings: %s", path);
     return cli_json_write(&to_file, config_json(l));
 }
@@ -132,7 +132,7 @@ static int write_report(struct linearize *l)
         to_file.json = path;
         rc = cli_json_write(&to_file, json_incref(root));
     }
-    if (rc == 0 && !l->brief)
+    if (rc == 0 && !l->part)
         return cli_json_write(l->c, root);
     json_decref(root);
     return rc;
@@ -213,7 +213,7 @@ int linearize_finish(struct linearize *l)
     else
         l->column[SUMMARY_RESULT] = l->column[SUMMARY_TEACHER];
     TRY(write_report(l));
-    if (l->brief)
+    if (l->part)
         return 0;
     summary_print(cli_out(l->c), l->column);
     if (knows_corruptions(l))
