@@ -16,19 +16,6 @@
 typedef uint8_t bytes16 __attribute__((vector_size(16)));
 typedef uint64_t words2 __attribute__((vector_size(16)));
 
-uint64_t bits_word(const uint8_t *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-void bits_set_word(uint8_t *at, uint64_t v)
-{
-    memcpy(at, &v, sizeof v);
-}
-
 /* ---- packing ------------------------------------------------------------------------------ */
 
 size_t bits_packed_size(size_t count, size_t n)
@@ -141,4 +128,55 @@ void bits_transpose(struct block *rows, const uint8_t *planes, size_t stride, si
     for (size_t at = 0; at < n; at += 128)
         transpose_128(rows + at, planes + at / 8, stride, &scratch);
     wipe(&scratch, sizeof scratch);
+}
+
+/* ---- rows of words ------------------------------------------------------------------------- */
+
+size_t bits_words(size_t n)
+{
+    return (n + 63) / 64;
+}
+
+void bits_copy(uint64_t *to, const uint64_t *from, size_t at, size_t n)
+{
+    size_t shift = at % 64, last = bits_words(at + n);
+
+    from += at / 64;
+    last -= at / 64; /* words of from that exist */
+    for (size_t i = 0; i < bits_words(n); i++) {
+        to[i] = from[i] >> shift;
+        if (shift > 0 && i + 1 < last)
+            to[i] |= from[i + 1] << (64 - shift);
+    }
+    if (n % 64 != 0)
+        to[n / 64] &= ((uint64_t)1 << n % 64) - 1;
+}
+
+void bits_lowest(uint64_t *to, const struct block *from, size_t n)
+{
+    for (size_t at = 0; at < n; at += 64) {
+        size_t count = n - at < 64 ? n - at : 64;
+        uint64_t word = 0;
+
+        for (size_t k = 0; k < count; k++)
+            word |= (from[at + k].lo & 1) << k;
+        to[at / 64] = word;
+    }
+}
+
+void bits_of_words(uint64_t *to, const uint64_t *v, size_t n, size_t first, size_t count)
+{
+    uint64_t word = 0;
+    size_t at = 0;
+
+    for (size_t i = first; i < first + count; i++)
+        for (size_t k = 0; k < n; k++) {
+            word |= (v[k] >> i & 1) << at % 64;
+            if (++at % 64 == 0) {
+                to[at / 64 - 1] = word;
+                word = 0;
+            }
+        }
+    if (at % 64 != 0)
+        to[at / 64] = word;
 }

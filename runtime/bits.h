@@ -20,7 +20,17 @@ void bits_unpack(uint8_t *planes, size_t stride, size_t count, size_t n, const u
 /* rows[k] = bits k of 128 planes, plane 0 lowest; n a multiple of 128, planes 16-byte aligned. */
 void bits_transpose(struct block *rows, const uint8_t *planes, size_t stride, size_t n);
 
-/* 8 bytes, little-endian, at any address. */
-uint64_t bits_word(const uint8_t *at);
-void bits_set_word(uint8_t *at, uint64_t v);
+/* Single rows as words: bit k is bit k%64 of word k/64. */
+size_t bits_words(size_t n); /* n bits take so many */
+/* to [n] = from [at ... at + n); positions above n become 0. */
+void bits_copy(uint64_t *to, const uint64_t *from, size_t at, size_t n);
+/* to [n]: the lowest bit of each block. */
+void bits_lowest(uint64_t *to, const struct block *from, size_t n);
+/* to [count * n], row after row without gaps: bit first + i of v[k] is bit i * n + k. */
+void bits_of_words(uint64_t *to, const uint64_t *v, size_t n, size_t first, size_t count);
+/* All ones if bit k is set, else 0. */
+static inline uint64_t bits_mask(const uint64_t *bits, size_t k)
+{
+    return (uint64_t)0 - (bits[k / 64] >> k % 64 & 1);
+}
 #endif

@@ -63,11 +63,46 @@ static void test_transpose_equals_loop(void **state)
     prg_free(p);
 }
 
+static void test_rows_of_words(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    uint64_t from[64], to[64], v[N];
+    struct block b[N];
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    prg_bytes(p, from, sizeof from);
+    prg_bytes(p, v, sizeof v);
+    prg_bytes(p, b, sizeof b);
+    prg_free(p);
+    for (size_t n = 1; n <= N; n += 7)
+        for (size_t at = 0; at < 140; at += 9) {
+            bits_copy(to, from, at, n);
+            for (size_t k = 0; k < n; k++)
+                assert_int_equal(bits_mask(to, k), bits_mask(from, at + k));
+            assert_int_equal(n % 64 == 0 ? 0 : to[n / 64] >> n % 64, 0);
+        }
+    for (size_t n = 1; n <= N; n += 13) {
+        bits_lowest(to, b, n);
+        for (size_t k = 0; k < n; k++)
+            assert_int_equal(bits_mask(to, k), (uint64_t)0 - (b[k].lo & 1));
+        bits_of_words(to, v, n, 3, 5);
+        for (size_t i = 0; i < 5; i++)
+            for (size_t k = 0; k < n; k++)
+                assert_int_equal(bits_mask(to, i * n + k), (uint64_t)0 - (v[k] >> (3 + i) & 1));
+    }
+    assert_int_equal(bits_words(0), 0);
+    assert_int_equal(bits_words(64), 1);
+    assert_int_equal(bits_words(65), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pack_round_trip),
         cmocka_unit_test(test_transpose_equals_loop),
+        cmocka_unit_test(test_rows_of_words),
     };
 
     return cmocka_run_group_tests_name("bits", tests, NULL, NULL);

@@ -1,0 +1,129 @@
+/*
+ * The garbled comparison (garble.h): half-gates of S. Zahur, M. Rosulek, D. Evans ("Two Halves Make
+ * a Whole", EUROCRYPT 2015) with free XOR.
+ *
+ * Circuit, a loop over the bits from the lowest, c = 0 at first:
+ *
+ *     c = ((a_i ^ c) & (b_i ^ c)) ^ c     i = 0 ... m-2: c is the carry into bit i+1
+ *     out = a_(m-1) ^ b_(m-1) ^ c
+ *
+ * The constant 0 has the label 0 on both sides. One gate, zero labels A and B, D = delta, tweaks j
+ * and j+1, pa and pb the colours of A and B:
+ *
+ *     garbler    TG = H(A,j) ^ H(A^D,j) ^ pb*D            WG = H(A,j) ^ pa*TG
+ *                TE = H(B,j+1) ^ H(B^D,j+1) ^ A           WE = H(B,j+1) ^ pb*(TE ^ A)
+ *     evaluator  W = H(A,j) ^ colour(A)*TG ^ H(B,j+1) ^ colour(B)*(TE ^ A)   A, B as held
+ *
+ * Both get W (WG ^ WE) as the output's label. Gate i has slots 2i and 2i+1; its table is TG [n] then
+ * TE [n].
+ */
+#include "runtime/garble.h"
+
+#include <string.h>
+
+struct block garble_tweak(uint64_t batch, uint64_t slot, uint64_t k)
+{
+    return (struct block){slot << 48 | k, batch};
+}
+
+size_t garble_scratch(size_t n)
+{
+    return 4 * n;
+}
+
+static inline struct block both(struct block a, struct block b)
+{
+    return (struct block){a.lo ^ b.lo, a.hi ^ b.hi};
+}
+
+/* a if the lowest bit of v is set, else 0. */
+static inline struct block if_colour(struct block v, struct block a)
+{
+    uint64_t mask = (uint64_t)0 - (v.lo & 1);
+
+    return (struct block){a.lo & mask, a.hi & mask};
+}
+
+/* One gate: c = ((a ^ c) & (b ^ c)) ^ c on zero labels; table [2][n]. x [4][n]. */
+static void garble_gate(struct hasher *h, size_t n, struct block d, struct block tweak[2],
+                        const struct block *a, const struct block *b, struct block *c,
+                        struct block *table, struct block *x)
+{
+    struct block *a0 = x, *a1 = x + n, *b0 = x + 2 * n, *b1 = x + 3 * n;
+
+    for (size_t k = 0; k < n; k++) {
+        a0[k] = both(a[k], c[k]);
+        b0[k] = both(b[k], c[k]);
+        a1[k] = both(a0[k], d);
+        b1[k] = both(b0[k], d);
+    }
+    hash_blocks(h, a0, a0, n, tweak[0]);
+    hash_blocks(h, a1, a1, n, tweak[0]);
+    hash_blocks(h, b0, b0, n, tweak[1]);
+    hash_blocks(h, b1, b1, n, tweak[1]);
+    for (size_t k = 0; k < n; k++) {
+        struct block left = both(a[k], c[k]), right = both(b[k], c[k]);
+        struct block tg = both(both(a0[k], a1[k]), if_colour(right, d));
+        struct block te = both(both(b0[k], b1[k]), left);
+        struct block wg = both(a0[k], if_colour(left, tg));
+        struct block we = both(b0[k], if_colour(right, both(te, left)));
+
+        table[k] = tg;
+        table[n + k] = te;
+        c[k] = both(c[k], both(wg, we));
+    }
+}
+
+static void evaluate_gate(struct hasher *h, size_t n, struct block tweak[2], const struct block *a,
+                          const struct block *b, struct block *c, const struct block *table,
+                          struct block *x)
+{
+    struct block *ha = x, *hb = x + n;
+
+    for (size_t k = 0; k < n; k++) {
+        ha[k] = both(a[k], c[k]);
+        hb[k] = both(b[k], c[k]);
+    }
+    hash_blocks(h, ha, ha, n, tweak[0]);
+    hash_blocks(h, hb, hb, n, tweak[1]);
+    for (size_t k = 0; k < n; k++) {
+        struct block left = both(a[k], c[k]), right = both(b[k], c[k]);
+        struct block w = both(both(ha[k], hb[k]), if_colour(left, table[k]));
+
+        c[k] = both(c[k], both(w, if_colour(right, both(table[n + k], left))));
+    }
+}
+
+static void output(size_t n, const struct block *a, const struct block *b, struct block *c)
+{
+    for (size_t k = 0; k < n; k++)
+        c[k] = both(c[k], both(a[k], b[k]));
+}
+
+void garble_sign(struct hasher *h, size_t n, int m, struct block delta, uint64_t batch,
+                 uint64_t first, const struct block *a, const struct block *b, struct block *tables,
+                 struct block *out, struct block *scratch)
+{
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; i + 1 < (size_t)m; i++) {
+        struct block tweak[2] = {garble_tweak(batch, 2 * i, first),
+                                 garble_tweak(batch, 2 * i + 1, first)};
+
+        garble_gate(h, n, delta, tweak, a + i * n, b + i * n, out, tables + 2 * i * n, scratch);
+    }
+    output(n, a + (size_t)(m - 1) * n, b + (size_t)(m - 1) * n, out);
+}
+
+void garble_evaluate(struct hasher *h, size_t n, int m, uint64_t batch, uint64_t first,
+                     const struct block *a, const struct block *b, const struct block *tables,
+                     struct block *out, struct block *scratch)
+{
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; i + 1 < (size_t)m; i++) {
+        struct block tweak[2] = {garble_tweak(batch, 2 * i, first),
+                                 garble_tweak(batch, 2 * i + 1, first)};
+
+        evaluate_gate(h, n, tweak, a + i * n, b + i * n, out, tables + 2 * i * n, scratch);
+    }
+    output(n, a + (size_t)(m - 1) * n, b + (size_t)(m - 1) * n, out);
+}

@@ -1,0 +1,33 @@
+#ifndef RUNTIME_GARBLE_H
+#define RUNTIME_GARBLE_H
+/*
+ * A garbled comparison: the sign of a sum. For n independent pairs a, b of m bits the output bit is
+ * bit m-1 of a + b (mod 2^m), by m-1 AND gates.
+ *
+ * A wire has two labels, zero and zero ^ delta; the lowest bit of delta is 1, so the lowest bit of a
+ * label (its colour) says nothing about its value alone. The garbler works on zero labels, the
+ * evaluator on the one label of each wire that it holds:
+ *
+ *     garble_sign      zero labels a [m][n], b [m][n] -> tables [m-1][2][n], zero labels out [n]
+ *     garble_evaluate  held labels a, b, tables       -> held labels out
+ *
+ * Output label ^ garbler's zero label is delta times the sign. Work goes gate by gate over all n, so
+ * that AES runs on long buffers; n of about GARBLE_BLOCK is best.
+ */
+#include "runtime/prg.h"
+
+#define GARBLE_BLOCK ((size_t)1024)
+
+/* The tweak of element k at a use `slot` (below 2^16) is {slot << 48 | k, batch}; k below 2^48.
+ * Comparisons use slots 0 ... 2(m-1) - 1 and elements first ... first + n - 1. */
+struct block garble_tweak(uint64_t batch, uint64_t slot, uint64_t k);
+
+/* Blocks of scratch for both functions. */
+size_t garble_scratch(size_t n);
+void garble_sign(struct hasher *h, size_t n, int m, struct block delta, uint64_t batch,
+                 uint64_t first, const struct block *a, const struct block *b, struct block *tables,
+                 struct block *out, struct block *scratch);
+void garble_evaluate(struct hasher *h, size_t n, int m, uint64_t batch, uint64_t first,
+                     const struct block *a, const struct block *b, const struct block *tables,
+                     struct block *out, struct block *scratch);
+#endif
