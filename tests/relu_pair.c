@@ -10,15 +10,15 @@
 #include "core/cpu.h"
 #include "core/mem.h"
 
-static void phase_ends(struct relu_pair_party *me, const struct transport *t, enum relu_phase phase)
+static void drop_states(struct relu_pair_party *me)
 {
-    me->count[phase] = t->count;
-    me->seconds[phase] = cpu_seconds();
-    if (me->hook != NULL)
-        me->hook(me, phase);
+    for (int i = 0; i < RELU_PAIR_BATCHES; i++) {
+        secret_free(me->state[i]);
+        me->state[i] = NULL;
+    }
 }
 
-static int offline(struct relu_pair_party *me, struct relu_party *party)
+static int prepare(struct relu_pair_party *me, struct relu_party *party)
 {
     const struct relu_backend *k = me->pair->backend;
 
@@ -34,20 +34,7 @@ static int offline(struct relu_pair_party *me, struct relu_party *party)
     return 0;
 }
 
-static int online(struct relu_pair_party *me, struct transport *t)
-{
-    const struct relu_backend *k = me->pair->backend;
-
-    for (int i = 0; i < me->pair->n_batches; i++) {
-        const struct relu_pair_batch *b = &me->pair->batch[i];
-
-        TRY(me->is_client ? k->online_client(t, &b->b, me->state[i])
-                          : k->online_server(t, &b->b, me->state[i], b->x, b->z));
-    }
-    return 0;
-}
-
-static int run_party(struct transport *t, void *arg)
+static int run_offline(struct transport *t, void *arg)
 {
     struct relu_pair_party *me = arg;
     const struct relu_backend *k = me->pair->backend;
@@ -56,23 +43,50 @@ static int run_party(struct transport *t, void *arg)
     struct prg *rng = NULL;
     int rc;
 
-    memset(me->state, 0, sizeof me->state);
+    drop_states(me);
+    me->seconds[0] = cpu_seconds();
     if ((rc = prg_new(seed, &rng)) < 0 || (rc = k->open(me->is_client, t, rng, &party)) < 0)
         goto out;
-    phase_ends(me, t, RELU_SETUP);
-    if ((rc = offline(me, party)) < 0)
-        goto out;
-    k->close(party);
-    party = NULL;
-    phase_ends(me, t, RELU_OFFLINE);
-    if ((rc = online(me, t)) == 0)
-        phase_ends(me, t, RELU_ONLINE);
+    me->setup = t->count;
+    me->seconds[1] = cpu_seconds();
+    rc = prepare(me, party);
+    me->seconds[2] = cpu_seconds();
 out:
     k->close(party);
     prg_free(rng);
-    for (int i = 0; i < RELU_PAIR_BATCHES; i++)
-        secret_free(me->state[i]);
     return rc;
+}
+
+static int online_batch(struct relu_pair_party *me, struct transport *t, int i)
+{
+    const struct relu_backend *k = me->pair->backend;
+    const struct relu_pair_batch *b = &me->pair->batch[i];
+    size_t size = k->state_size(&b->b, me->is_client);
+    /* one byte off, as a state in the middle of a file may lie */
+    uint8_t *copy = secret_array(size + 1, 1);
+    int rc;
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    memcpy(copy + 1, me->state[i], size);
+    rc = me->is_client ? k->online_client(t, &b->b, copy + 1)
+                       : k->online_server(t, &b->b, copy + 1, b->x, b->z);
+    for (size_t at = 0; at < size; at++)
+        if (copy[1 + at] != 0)
+            rc = ERR_VERIFY; /* a used state is wiped */
+    secret_free(copy);
+    return rc;
+}
+
+static int run_online(struct transport *t, void *arg)
+{
+    struct relu_pair_party *me = arg;
+
+    me->seconds[0] = cpu_seconds();
+    for (int i = 0; i < me->pair->n_batches; i++)
+        TRY(online_batch(me, t, i));
+    me->seconds[2] = cpu_seconds();
+    return 0;
 }
 
 /* ---- values ------------------------------------------------------------------------------- */
@@ -120,6 +134,8 @@ void relu_pair_open(struct relu_pair *p, const struct relu_backend *backend, uin
     p->backend = backend;
     p->seed = seed;
     p->n_batches = n_batches;
+    p->party[1].is_client = 1;
+    p->party[0].pair = p->party[1].pair = p;
     assert_true(n_batches <= RELU_PAIR_BATCHES);
     assert_int_equal(prg_new(key, &source), 0);
     for (int i = 0; i < n_batches; i++) {
@@ -143,22 +159,35 @@ void relu_pair_close(struct relu_pair *p)
         mem_free(p->batch[i].r);
         mem_free(p->batch[i].z);
     }
+    drop_states(&p->party[0]);
+    drop_states(&p->party[1]);
 }
 
-void relu_pair_reset(struct relu_pair *p)
+static void set_halves(struct relu_pair *p, int (*run)(struct transport *t, void *arg))
 {
-    for (int i = 0; i < 2; i++) {
-        p->party[i].pair = p;
-        p->party[i].is_client = i;
-        p->half[i].run = run_party;
-        p->half[i].arg = &p->party[i];
-    }
+    for (int i = 0; i < 2; i++)
+        p->half[i] = (struct pair_half){.run = run, .arg = &p->party[i]};
+}
+
+void relu_pair_offline(struct relu_pair *p)
+{
+    set_halves(p, run_offline);
+}
+
+void relu_pair_online(struct relu_pair *p)
+{
+    set_halves(p, run_online);
 }
 
 void relu_pair_run(struct relu_pair *p)
 {
-    relu_pair_reset(p);
+    relu_pair_offline(p);
     pair_run(p->half);
+    assert_int_equal(p->half[0].rc, 0);
+    assert_int_equal(p->half[1].rc, 0);
+    relu_pair_online(p);
+    pair_run(p->half);
+    relu_pair_check(p);
 }
 
 void relu_pair_check(const struct relu_pair *p)

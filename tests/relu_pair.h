@@ -1,16 +1,15 @@
 #ifndef TESTS_RELU_PAIR_H
 #define TESTS_RELU_PAIR_H
 /*
- * Whole comparisons between two parties of one process: set-up, offline for all batches, then, with
- * the parties closed, online for all batches from their states.
+ * Whole comparisons between two parties of one process. Set-up and offline run once for all batches
+ * and leave states; online runs from copies of them, as often as wanted, over a line of its own.
  */
 #include "runtime/relu.h"
 #include "tests/pair.h"
 
-#define RELU_PAIR_BATCHES 4
+#define RELU_PAIR_BATCHES 24
 
-enum relu_phase { RELU_SETUP, RELU_OFFLINE, RELU_ONLINE, RELU_PHASES };
-struct relu_pair_batch { /* arrays [p][n], owned by relu_pair_open/close */
+struct relu_pair_batch { /* arrays [p][n], owned */
     struct relu_batch b;
     uint64_t *x, *u, *r, *z;
 };
@@ -18,10 +17,8 @@ struct relu_pair_party {
     struct relu_pair *pair;
     int is_client;
     uint8_t *state[RELU_PAIR_BATCHES];
-    struct transport_count count[RELU_PHASES];               /* at the end of each */
-    double seconds[RELU_PHASES];                             /* time stamps at the end of each */
-    void (*hook)(struct relu_pair_party *, enum relu_phase); /* at the end of each; may be NULL */
-    void *hook_arg;
+    struct transport_count setup; /* where set-up ended */
+    double seconds[3]; /* begin, end of set-up, end of offline; begin, -, end of online */
 };
 struct relu_pair {
     const struct relu_backend *backend;
@@ -36,11 +33,14 @@ struct relu_pair {
  * values of the width come first. */
 void relu_pair_open(struct relu_pair *p, const struct relu_backend *backend, uint8_t seed,
                     int n_batches, const struct relu_batch *batches);
-void relu_pair_close(struct relu_pair *p);
-/* Puts run and arg of the halves back to the plain ones. */
-void relu_pair_reset(struct relu_pair *p);
-/* Resets and runs both parties; half[i].rc tells how they ended. May be called again. */
+void relu_pair_close(struct relu_pair *p); /* states too */
+
+/* Prepare half[] for pair_run: set-up and offline, from nothing; or online. half[i].rc tells how
+ * they ended, and x, u, r may be changed before. */
+void relu_pair_offline(struct relu_pair *p);
+void relu_pair_online(struct relu_pair *p);
+/* Both, one after the other, and relu_pair_check. */
 void relu_pair_run(struct relu_pair *p);
-/* Fails the test unless z + r is [x + u >= 0] times each payload. */
+/* Fails the test unless both halves are well and z + r is [x + u >= 0] times each payload. */
 void relu_pair_check(const struct relu_pair *p);
 #endif

@@ -27,25 +27,33 @@ static void test_backends_by_name(void **state)
 
 /* ---- results ------------------------------------------------------------------------------ */
 
-static uint64_t sent(const struct relu_pair *p, int who, enum relu_phase phase)
+/* All batches of a pair, through both phases; sizes of all messages. */
+static void run_and_count(struct relu_pair *p)
 {
-    const struct transport_count *c = p->party[who].count;
+    uint64_t off[2], on[2];
 
-    return c[phase].sent - (phase > 0 ? c[phase - 1].sent : 0);
-}
-
-static void check_bytes(const struct relu_pair *p)
-{
     for (int who = 0; who < 2; who++) {
-        uint64_t off = 0, on = 0;
-
+        off[who] = p->backend->open_bytes(who);
+        on[who] = 0;
         for (int i = 0; i < p->n_batches; i++) {
-            off += p->backend->offline_bytes(&p->batch[i].b, who);
-            on += p->backend->online_bytes(&p->batch[i].b, who);
+            off[who] += p->backend->offline_bytes(&p->batch[i].b, who);
+            on[who] += p->backend->online_bytes(&p->batch[i].b, who);
         }
-        assert_int_equal(sent(p, who, RELU_SETUP), p->backend->open_bytes(who));
-        assert_int_equal(sent(p, who, RELU_OFFLINE), off);
-        assert_int_equal(sent(p, who, RELU_ONLINE), on);
+    }
+    relu_pair_offline(p);
+    pair_run(p->half);
+    for (int who = 0; who < 2; who++) {
+        assert_int_equal(p->half[who].rc, 0);
+        assert_int_equal(p->half[who].count.sent, off[who]);
+        assert_int_equal(p->half[who].count.received, off[!who]);
+        assert_int_equal(p->party[who].setup.sent, p->backend->open_bytes(who));
+    }
+    relu_pair_online(p);
+    pair_run(p->half);
+    relu_pair_check(p);
+    for (int who = 0; who < 2; who++) {
+        assert_int_equal(p->half[who].count.sent, on[who]);
+        assert_int_equal(p->half[who].count.received, on[!who]);
     }
 }
 
@@ -53,17 +61,14 @@ static void test_all_widths(void **state)
 {
     (void)state;
     EACH_BACKEND(k)
-    for (int m = 21; m <= 61; m += 4) {
-        const struct relu_batch b[] = {
-            {.n = 300, .width = m, .payloads = 1, .tweak = 5},
-            {.n = 71, .width = m, .payloads = 2, .tweak = 6},
-        };
+    {
+        struct relu_batch b[22];
         struct relu_pair p;
 
-        relu_pair_open(&p, k, (uint8_t)m, 2, b);
-        relu_pair_run(&p);
-        relu_pair_check(&p);
-        check_bytes(&p);
+        for (int i = 0; i < 22; i++)
+            b[i] = (struct relu_batch){300 - 229 * (i % 2), 21 + 4 * (i / 2), 1 + i % 2, 5 + (uint64_t)i};
+        relu_pair_open(&p, k, 1, 22, b);
+        run_and_count(&p);
         relu_pair_close(&p);
         assert_int_equal(secret_alive(), 0);
     }
@@ -75,39 +80,40 @@ static void test_batch_sizes(void **state)
     static const int64_t sizes[] = {0,  1,   2,    7,    8,    9,    63,   64,
                                     65, 127, 1023, 1024, 1025, 2048, 3000, 5};
     EACH_BACKEND(k)
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i += 4) {
-        struct relu_batch b[4];
+    {
+        struct relu_batch b[16];
         struct relu_pair p;
 
-        for (size_t j = 0; j < 4; j++)
-            b[j] = (struct relu_batch){sizes[i + j], j % 2 ? 25 : 33, 1 + (int)j / 2, 100 + j};
-        relu_pair_open(&p, k, (uint8_t)i, 4, b);
-        relu_pair_run(&p);
-        relu_pair_check(&p);
-        check_bytes(&p);
+        for (size_t i = 0; i < 16; i++)
+            b[i] = (struct relu_batch){sizes[i], i % 2 ? 25 : 33, 1 + (int)i / 2 % 2, 100 + i};
+        relu_pair_open(&p, k, 2, 16, b);
+        run_and_count(&p);
         relu_pair_close(&p);
     }
 }
 
-/* Every pair of shares of 5 bits, the rest of the words random; several seeds, so that both colours
- * and both values of every random bit come up. */
+/* Every pair of shares of 5 bits, the rest of the words random; several batches, so that both
+ * colours and both values of every random bit come up. */
 static void test_narrow_widths_exhaustively(void **state)
 {
     (void)state;
-    enum { N = 32 * 32 };
-    const struct relu_batch b = {.n = N, .width = 5, .payloads = 2, .tweak = 9};
+    enum { N = 32 * 32, TIMES = 6 };
 
     EACH_BACKEND(k)
-    for (uint8_t seed = 0; seed < 4; seed++) {
+    {
+        struct relu_batch b[TIMES];
         struct relu_pair p;
 
-        relu_pair_open(&p, k, seed, 1, &b);
-        for (uint64_t i = 0; i < N; i++) {
-            p.batch[0].x[i] = (p.batch[0].x[i] & ~(uint64_t)31) | i / 32;
-            p.batch[0].u[i] = (p.batch[0].u[i] & ~(uint64_t)31) | i % 32;
+        for (int i = 0; i < TIMES; i++)
+            b[i] = (struct relu_batch){N, 5, 2, (uint64_t)i};
+        relu_pair_open(&p, k, 3, TIMES, b);
+        for (uint64_t i = 0; i < N * TIMES; i++) {
+            uint64_t *x = &p.batch[i / N].x[i % N], *u = &p.batch[i / N].u[i % N];
+
+            *x = (*x & ~(uint64_t)31) | i % N / 32;
+            *u = (*u & ~(uint64_t)31) | i % 32;
         }
         relu_pair_run(&p);
-        relu_pair_check(&p);
         relu_pair_close(&p);
     }
 }
@@ -137,25 +143,23 @@ static void test_byte_budgets(void **state)
         }
 }
 
-/* Flips of one batch as both parties count them: whose turn it is changes so often. */
-static uint32_t flips(const struct relu_pair *p, enum relu_phase phase)
-{
-    return p->party[0].count[phase].flips - p->party[0].count[phase - 1].flips;
-}
-
-static void test_rounds_do_not_depend_on_size(void **state)
+static void test_rounds(void **state)
 {
     (void)state;
+    static const struct {
+        int width;
+        uint32_t gc, ot; /* one-way messages */
+    } want[] = {{5, 2, 2}, {9, 2, 4}, {13, 2, 4}, {25, 2, 6}, {33, 2, 6}, {61, 2, 6}};
+
     EACH_BACKEND(k)
-    for (int64_t n = 3; n < 5000; n *= 40) {
-        const struct relu_batch b = {.n = n, .width = 25, .payloads = 1, .tweak = 1};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const struct relu_batch b = {1 + 700 * (int64_t)i, want[i].width, 1, 1};
         struct relu_pair p;
 
         relu_pair_open(&p, k, 1, 1, &b);
         relu_pair_run(&p);
-        relu_pair_check(&p);
-        /* 2 or 6 one-way messages online; the server's first one follows its last offline recv */
-        assert_int_equal(flips(&p, RELU_ONLINE), k == &relu_gc ? 2 : 6);
+        for (int who = 0; who < 2; who++)
+            assert_int_equal(p.half[who].count.flips + 1, k == &relu_gc ? want[i].gc : want[i].ot);
         relu_pair_close(&p);
     }
 }
@@ -240,8 +244,7 @@ static void tap_close(void *ctx)
 
 struct tapped {
     struct tap tap;
-    int (*run)(struct transport *t, void *arg);
-    void *arg;
+    struct pair_half plain;
 };
 
 /* Runs a half through its tap. */
@@ -252,150 +255,152 @@ static int run_tapped(struct transport *t, void *arg)
     w->tap.inner = *t;
     struct transport outer = {
         .send = tap_send, .recv = tap_recv, .flush = tap_flush, .close = tap_close, .ctx = &w->tap};
-    int rc = w->run(&outer, w->arg);
+    int rc = w->plain.run(&outer, w->plain.arg);
     *t = w->tap.inner;
     return rc;
 }
 
-/* Puts taps between both parties of a prepared pair, after one plain run. */
+/* pair_run with a tap around both parties. */
 static void run_through_taps(struct relu_pair *p, struct tapped tapped[2])
 {
     for (int i = 0; i < 2; i++) {
-        tapped[i].run = p->half[i].run;
-        tapped[i].arg = p->half[i].arg;
+        tapped[i].plain = p->half[i];
         p->half[i].run = run_tapped;
         p->half[i].arg = &tapped[i];
     }
     pair_run(p->half);
 }
 
-static void keep_online_only(struct relu_pair_party *me, enum relu_phase phase)
-{
-    struct tap *t = me->hook_arg;
-
-    t->keep = phase == RELU_OFFLINE;
-}
-
-/* The same image again and again (x + u fixed, mostly small values): what the server ends up with,
- * and what each party sends online, must look like noise. 8 x 2000 comparisons, fixed seeds. */
+/* The same three values again and again: what the server ends up with, and what each party sends
+ * online, must look like noise. 4 x 4000 comparisons, fixed seed. */
 static void test_views_are_uniform(void **state)
 {
     (void)state;
-    enum { N = 2000, RUNS = 8 };
-    const struct relu_batch b = {.n = N, .width = 25, .payloads = 1, .tweak = 3};
+    enum { N = 4000, TIMES = 4 };
 
     EACH_BACKEND(k)
     {
         static struct tapped tapped[2];
-        struct histogram z = {0}, messages[2] = {{{0}, 0}, {{0}, 0}};
+        struct histogram z = {0};
+        struct relu_batch b[TIMES];
+        struct relu_pair p;
 
-        for (uint8_t run = 0; run < RUNS; run++) {
-            struct relu_pair p;
-
-            relu_pair_open(&p, k, run, 1, &b);
-            for (size_t i = 0; i < N; i++) {
-                p.batch[0].x[i] = i % 3 - p.batch[0].u[i];
-                assert_int_not_equal(p.batch[0].x[i], 0);
-            }
-            relu_pair_run(&p);
-            relu_pair_check(&p);
-            memset(tapped, 0, sizeof tapped);
-            tapped[0].tap.spoil_from = tapped[1].tap.spoil_from = UINT64_MAX;
-            p.party[0].hook = p.party[1].hook = keep_online_only;
-            for (int i = 0; i < 2; i++)
-                p.party[i].hook_arg = &tapped[i].tap;
-            run_through_taps(&p, tapped);
-            relu_pair_check(&p);
-            add_bytes(&z, p.batch[0].z, N * 8);
-            for (int i = 0; i < 2; i++)
-                for (int v = 0; v < 256; v++) {
-                    messages[i].count[v] += tapped[i].tap.sent.count[v];
-                    messages[i].total += tapped[i].tap.sent.count[v];
-                }
-            relu_pair_close(&p);
+        for (int i = 0; i < TIMES; i++)
+            b[i] = (struct relu_batch){N, 25, 1, 3 + (uint64_t)i};
+        relu_pair_open(&p, k, 7, TIMES, b);
+        for (size_t i = 0; i < N * TIMES; i++)
+            p.batch[i / N].x[i % N] = i % 3 - p.batch[i / N].u[i % N];
+        relu_pair_offline(&p);
+        pair_run(p.half);
+        relu_pair_online(&p);
+        memset(tapped, 0, sizeof tapped);
+        for (int i = 0; i < 2; i++) {
+            tapped[i].tap.spoil_from = UINT64_MAX;
+            tapped[i].tap.keep = 1;
         }
-        assert_int_equal(messages[0].total, RUNS * k->online_bytes(&b, 0));
-        assert_int_equal(messages[1].total, RUNS * k->online_bytes(&b, 1));
+        run_through_taps(&p, tapped);
+        relu_pair_check(&p);
+        for (int i = 0; i < TIMES; i++)
+            add_bytes(&z, p.batch[i].z, N * sizeof *p.batch[i].z);
         assert_true(chi_square(&z) < CHI2_255_1E6);
-        assert_true(chi_square(&messages[0]) < CHI2_255_1E6);
-        assert_true(chi_square(&messages[1]) < CHI2_255_1E6);
+        for (int who = 0; who < 2; who++) {
+            assert_int_equal(tapped[who].tap.sent.total, TIMES * k->online_bytes(&b[0], who));
+            assert_true(chi_square(&tapped[who].tap.sent) < CHI2_255_1E6);
+        }
+        relu_pair_close(&p);
     }
 }
 
 /* ---- hostile peers and failures ------------------------------------------------------------- */
 
-/* Bits of what one party receives are flipped from some byte on. Results are lost, memory is not;
- * where points of the set-up are hit, ERR_PEER. */
+/* Runs the prepared halves with bits of what `victim` receives flipped from some byte on. */
+static int spoil(struct relu_pair *p, int victim, uint64_t from)
+{
+    static struct tapped tapped[2];
+
+    memset(tapped, 0, sizeof tapped);
+    tapped[victim].tap.spoil_from = from;
+    tapped[!victim].tap.spoil_from = UINT64_MAX;
+    run_through_taps(p, tapped);
+    return p->half[victim].rc;
+}
+
+/* Results are lost, memory is not; where points of the set-up are hit, ERR_PEER. */
 static void test_spoiled_messages(void **state)
 {
     (void)state;
-    const struct relu_batch b[] = {{200, 25, 1, 1}, {9, 33, 2, 2}};
+    static const struct relu_batch b[] = {{200, 25, 1, 1}, {9, 33, 2, 2}};
 
     EACH_BACKEND(k)
     for (int victim = 0; victim < 2; victim++) {
         struct relu_pair p;
-        uint64_t spoil[4] = {0};
+        uint64_t setup = k->open_bytes(!victim);
 
         relu_pair_open(&p, k, 5, 2, b);
-        relu_pair_run(&p);
-        spoil[1] = k->open_bytes(!victim);
-        spoil[2] = spoil[1] + k->offline_bytes(&b[0], !victim);
-        spoil[3] = p.party[victim].count[RELU_OFFLINE].received;
-        for (int i = 0; i < 4; i++) {
-            static struct tapped tapped[2];
-
-            memset(tapped, 0, sizeof tapped);
-            tapped[victim].tap.spoil_from = spoil[i];
-            tapped[!victim].tap.spoil_from = UINT64_MAX;
-            relu_pair_reset(&p);
-            run_through_taps(&p, tapped);
-            assert_true(p.half[victim].rc == (i == 0 ? ERR_PEER : 0));
-            assert_int_equal(secret_alive(), 0);
-        }
+        relu_pair_offline(&p);
+        assert_int_equal(spoil(&p, victim, 0), ERR_PEER);
+        relu_pair_offline(&p);
+        assert_int_equal(spoil(&p, victim, setup), 0);
+        relu_pair_offline(&p);
+        assert_int_equal(spoil(&p, victim, setup + k->offline_bytes(&b[0], !victim)), 0);
+        relu_pair_online(&p);
+        assert_int_equal(spoil(&p, victim, 0), 0);
+        relu_pair_online(&p);
+        assert_int_equal(spoil(&p, victim, k->online_bytes(&b[0], !victim) / 2), 0);
         relu_pair_close(&p);
+        assert_int_equal(secret_alive(), 0);
     }
 }
 
-/* A party stops after so many bytes: the other one ends with an error, nothing stays. */
-static void test_early_ends(void **state)
+/* The n-th allocation of one party fails, from `first` on; the other party ends as well. */
+static void fail_each(struct relu_pair *p, int who, void (*set)(struct relu_pair *), long first,
+                      long step)
+{
+    long alive, total;
+
+    set(p);
+    pair_run(p->half);
+    total = p->half[who].allocations;
+    alive = secret_alive();
+    for (long n = first < 0 ? total + first : first; n <= total; n += step) {
+        set(p);
+        p->half[who].fail_at = n;
+        pair_run(p->half);
+        assert_int_equal(p->half[who].rc, ERR_NOMEM);
+        assert_true(p->half[!who].rc == ERR_PEER || p->half[!who].rc == ERR_NET ||
+                    p->half[!who].rc == 0);
+        assert_true(secret_alive() <= alive); /* states that were not made are missing */
+    }
+}
+
+static void test_allocation_failures(void **state)
 {
     (void)state;
-    const struct relu_batch b = {40, 25, 1, 1};
+    static const struct relu_batch b = {40, 25, 1, 1};
 
     EACH_BACKEND(k)
     for (int who = 0; who < 2; who++) {
         struct relu_pair p;
-        long total;
 
         relu_pair_open(&p, k, 6, 1, &b);
-        relu_pair_run(&p);
-        total = p.half[who].allocations;
-        /* set-up allocates 1000 streams: a sample of them, then everything after */
-        for (long n = 1; n <= total; n += n > 5 && n < total - 40 ? 149 : 1) {
-            p.half[who].fail_at = n;
-            pair_run(p.half);
-            assert_int_equal(p.half[who].rc, ERR_NOMEM);
-            assert_true(p.half[!who].rc == ERR_PEER || p.half[!who].rc == ERR_NET ||
-                        p.half[!who].rc == 0);
-            assert_int_equal(secret_alive(), 0);
-        }
+        fail_each(&p, who, relu_pair_offline, 1, 700); /* set-up makes 2000 streams */
+        fail_each(&p, who, relu_pair_offline, -10, 1);
+        relu_pair_offline(&p);
+        pair_run(p.half);
+        fail_each(&p, who, relu_pair_online, 1, 1);
         relu_pair_close(&p);
+        assert_int_equal(secret_alive(), 0);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backends_by_name),
-        cmocka_unit_test(test_all_widths),
-        cmocka_unit_test(test_batch_sizes),
-        cmocka_unit_test(test_narrow_widths_exhaustively),
-        cmocka_unit_test(test_byte_budgets),
-        cmocka_unit_test(test_rounds_do_not_depend_on_size),
-        cmocka_unit_test(test_bad_batches),
-        cmocka_unit_test(test_views_are_uniform),
-        cmocka_unit_test(test_spoiled_messages),
-        cmocka_unit_test(test_early_ends),
+        cmocka_unit_test(test_backends_by_name), cmocka_unit_test(test_all_widths),
+        cmocka_unit_test(test_batch_sizes),      cmocka_unit_test(test_narrow_widths_exhaustively),
+        cmocka_unit_test(test_byte_budgets),     cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_bad_batches),      cmocka_unit_test(test_views_are_uniform),
+        cmocka_unit_test(test_spoiled_messages), cmocka_unit_test(test_allocation_failures),
     };
 
     return cmocka_run_group_tests_name("relu", tests, NULL, NULL);
