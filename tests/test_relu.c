@@ -66,7 +66,8 @@ static void test_all_widths(void **state)
         struct relu_pair p;
 
         for (int i = 0; i < 22; i++)
-            b[i] = (struct relu_batch){300 - 229 * (i % 2), 21 + 4 * (i / 2), 1 + i % 2, 5 + (uint64_t)i};
+            b[i] = (struct relu_batch){300 - 229 * (i % 2), 21 + 4 * (i / 2), 1 + i % 2,
+                                       5 + (uint64_t)i};
         relu_pair_open(&p, k, 1, 22, b);
         run_and_count(&p);
         relu_pair_close(&p);
