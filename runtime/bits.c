@@ -13,9 +13,6 @@
 
 #include <string.h>
 
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint64_t words2 __attribute__((vector_size(16)));
-
 /* ---- packing ------------------------------------------------------------------------------ */
 
 size_t bits_packed_size(size_t count, size_t n)
@@ -51,83 +48,87 @@ void bits_unpack(uint8_t *planes, size_t stride, size_t count, size_t n, const u
     }
 }
 
-/* ---- transposition ------------------------------------------------------------------------- */
+/* ---- wide kernels -------------------------------------------------------------------------- */
+
+#define MOST_WIDTH 64
+struct bits_scratch {
+    _Alignas(MOST_WIDTH) uint8_t bytes[8 * 16 * MOST_WIDTH];
+};
 
 /* Exchanges the bits of a under mask << shift with those of b under mask. */
-#define SWAP(a, b, shift, mask)                                                                    \
+#define SWAP(type, a, b, shift, mask)                                                              \
     do {                                                                                           \
-        words2 t_ = (((a) >> (shift)) ^ (b)) & (mask);                                             \
+        type t_ = (((a) >> (shift)) ^ (b)) & (mask);                                               \
         (b) ^= t_;                                                                                 \
         (a) ^= t_ << (shift);                                                                      \
     } while (0)
 
-/* Byte c of v[k], bit i  <->  byte c of v[i], bit k. */
-static inline void swap_bits(words2 v[8])
-{
-    const words2 nibble = {0x0f0f0f0f0f0f0f0f, 0x0f0f0f0f0f0f0f0f};
-    const words2 pair = {0x3333333333333333, 0x3333333333333333};
-    const words2 single = {0x5555555555555555, 0x5555555555555555};
+/* Eight pairs from byte b of two vectors of w bytes. */
+#define PAIRS(b, w)                                                                                \
+    (b), (w) + (b), (b) + 1, (w) + (b) + 1, (b) + 2, (w) + (b) + 2, (b) + 3, (w) + (b) + 3,        \
+        (b) + 4, (w) + (b) + 4, (b) + 5, (w) + (b) + 5, (b) + 6, (w) + (b) + 6, (b) + 7,           \
+        (w) + (b) + 7
 
-    for (int i = 0; i < 4; i++)
-        SWAP(v[i], v[i + 4], 4, nibble);
-    for (int i = 0; i < 8; i += i % 4 == 1 ? 3 : 1)
-        SWAP(v[i], v[i + 2], 2, pair);
-    for (int i = 0; i < 8; i += 2)
-        SWAP(v[i], v[i + 1], 1, single);
-}
+#define WIDTH 16
+#define PATH(name) name##_generic
+#define TARGET
+#define LOW PAIRS(0, 16)
+#define HIGH PAIRS(8, 16)
+#include "runtime/bits_kernel.inc"
 
-static inline bytes16 low_halves(bytes16 a, bytes16 b)
-{
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
+#if defined __x86_64__
+#define WIDTH 32
+#define PATH(name) name##_avx2
+#define TARGET __attribute__((target("avx2")))
+#define LOW PAIRS(0, 32), PAIRS(16, 32)
+#define HIGH PAIRS(8, 32), PAIRS(24, 32)
+#include "runtime/bits_kernel.inc"
 
-static inline bytes16 high_halves(bytes16 a, bytes16 b)
-{
-    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                   31);
-}
+#define WIDTH 64
+#define PATH(name) name##_avx512
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq")))
+#define LOW PAIRS(0, 64), PAIRS(16, 64), PAIRS(32, 64), PAIRS(48, 64)
+#define HIGH PAIRS(8, 64), PAIRS(24, 64), PAIRS(40, 64), PAIRS(56, 64)
+#include "runtime/bits_kernel.inc"
+#endif
 
-/* One round of the perfect shuffle of 256 bytes: out[2i], out[2i+1] interleave in[i], in[i+8]. */
-static inline void shuffle(bytes16 out[16], const bytes16 in[16])
-{
-    for (int i = 0; i < 8; i++) {
-        out[2 * i] = low_halves(in[i], in[i + 8]);
-        out[2 * i + 1] = high_halves(in[i], in[i + 8]);
-    }
-}
-
-struct transpose {
-    bytes16 part[8][16], other[16];
-    words2 v[8];
+typedef void transpose_function(struct block *, const uint8_t *, size_t, struct bits_scratch *);
+static const struct {
+    size_t width;
+    transpose_function *transpose;
+    void (*weigh)(uint8_t *, uint8_t *, const uint8_t *, size_t, size_t);
+    void (*add_masked)(uint8_t *, const uint8_t *, uint64_t, size_t);
+} kernels[] = {
+    [CPU_GENERIC] = {16, transpose_generic, weigh_generic, add_masked_generic},
+#if defined __x86_64__
+    [CPU_AVX2] = {32, transpose_avx2, weigh_avx2, add_masked_avx2},
+    [CPU_AVX512] = {64, transpose_avx512, weigh_avx512, add_masked_avx512},
+#endif
 };
 
-static void transpose_128(struct block *rows, const uint8_t *planes, size_t stride,
-                          struct transpose *s)
+void bits_transpose(enum cpu_path path, struct block *rows, const uint8_t *planes, size_t stride,
+                    size_t n)
 {
-    for (size_t g = 0; g < 16; g++) {
-        for (size_t k = 0; k < 8; k++)
-            memcpy(&s->v[k], planes + (8 * g + k) * stride, sizeof s->v[k]);
-        swap_bits(s->v);
-        for (size_t k = 0; k < 8; k++)
-            memcpy(&s->part[k][g], &s->v[k], sizeof s->v[k]);
-    }
-    for (size_t k = 0; k < 8; k++) {
-        shuffle(s->other, s->part[k]);
-        shuffle(s->part[k], s->other);
-        shuffle(s->other, s->part[k]);
-        shuffle(s->part[k], s->other);
-        for (size_t c = 0; c < 16; c++)
-            memcpy(&rows[8 * c + k], &s->part[k][c], sizeof *rows);
-    }
+    struct bits_scratch scratch;
+    size_t at = 0, step = 8 * kernels[path].width;
+
+    for (; at + step <= n; at += step)
+        kernels[path].transpose(rows + at, planes + at / 8, stride, &scratch);
+    for (; at < n; at += 128)
+        transpose_generic(rows + at, planes + at / 8, stride, &scratch);
+    wipe(&scratch, sizeof scratch);
 }
 
-void bits_transpose(struct block *rows, const uint8_t *planes, size_t stride, size_t n)
+void bits_weigh(enum cpu_path path, uint8_t *sum, uint8_t *digit, const uint8_t *leaf,
+                size_t stride, size_t bytes)
 {
-    struct transpose scratch;
+    kernels[path].weigh(sum, digit, leaf, stride, bytes);
+}
 
-    for (size_t at = 0; at < n; at += 128)
-        transpose_128(rows + at, planes + at / 8, stride, &scratch);
-    wipe(&scratch, sizeof scratch);
+void bits_add_masked(enum cpu_path path, uint8_t *to, const uint8_t *from, uint64_t mask,
+                     size_t bytes)
+{
+    kernels[path].add_masked(to, from, mask, bytes);
 }
 
 /* ---- rows of words ------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/cpu.h"
 #include "runtime/prg.h"
 
 /* Planes on the wire, without gaps: all whole bytes of row 0, of row 1, ...; then the n%8 last bits
@@ -17,8 +18,17 @@ void bits_pack(uint8_t *out, const uint8_t *planes, size_t stride, size_t count,
 /* The padding positions of each row's last byte become zero. */
 void bits_unpack(uint8_t *planes, size_t stride, size_t count, size_t n, const uint8_t *in);
 
-/* rows[k] = bits k of 128 planes, plane 0 lowest; n a multiple of 128, planes 16-byte aligned. */
-void bits_transpose(struct block *rows, const uint8_t *planes, size_t stride, size_t n);
+/* Wide kernels; all planes at multiples of 64 bytes, strides too. `bytes` may be rounded up to 64, so
+ * rows of memory have to be. */
+/* rows[k] = bits k of 128 planes, plane 0 lowest; n a multiple of 128. */
+void bits_transpose(enum cpu_path path, struct block *rows, const uint8_t *planes, size_t stride,
+                    size_t n);
+/* Of leaf [16]: sum = xor of all, digit [4], number b = xor of those whose index has bit b. */
+void bits_weigh(enum cpu_path path, uint8_t *sum, uint8_t *digit, const uint8_t *leaf,
+                size_t stride, size_t bytes);
+/* to ^= from & mask, repeated. */
+void bits_add_masked(enum cpu_path path, uint8_t *to, const uint8_t *from, uint64_t mask,
+                     size_t bytes);
 
 /* Single rows as words: bit k is bit k%64 of word k/64. */
 size_t bits_words(size_t n); /* n bits take so many */

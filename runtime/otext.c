@@ -40,12 +40,11 @@
 #define CHUNK ((size_t)16384)    /* transfers in flight; a multiple of 128 */
 #define PLANE (CHUNK / 8)        /* bytes of a plane */
 
-typedef uint64_t lanes __attribute__((vector_size(32), aligned(16)));
-
 struct work { /* planes of one chunk */
     uint8_t leaf[LEAVES][PLANE], plane[BASE_OTS][PLANE], mask[TREES][PLANE];
     uint8_t packed[TREES * PLANE];
     struct block row[128];
+    enum cpu_path path;
 };
 struct otext_sender {
     struct block delta;
@@ -204,6 +203,7 @@ int otext_sender_new(struct transport *t, struct prg *rng, struct otext_sender *
 
     if (s == NULL || w == NULL || (s->work = secret_array(1, sizeof *s->work)) == NULL)
         goto out;
+    s->work->path = cpu_best_path();
     draw_delta(s, rng, w->choice);
     if ((rc = baseot_receive(t, rng, BASE_OTS, w->choice, w->mine)) < 0 ||
         (rc = transport_recv(t, w->message, sizeof w->message)) < 0)
@@ -229,6 +229,7 @@ int otext_receiver_new(struct transport *t, struct prg *rng, struct otext_receiv
 
     if (r == NULL || w == NULL || (r->work = secret_array(1, sizeof *r->work)) == NULL)
         goto out;
+    r->work->path = cpu_best_path();
     if ((rc = baseot_send(t, rng, BASE_OTS, w->both)) < 0)
         goto out;
     for (int j = 0; j < TREES; j++)
@@ -282,29 +283,6 @@ static size_t plane_bytes(size_t n)
     return (n + 127) / 128 * 16;
 }
 
-/* Planes of one tree: sum = xor of leaves 0 ... 15, digit[b] = xor of those with bit b set; adjacent
- * leaves are added level by level. */
-static void combine(uint8_t *sum, uint8_t (*digit)[PLANE], const uint8_t (*leaf)[PLANE],
-                    size_t bytes)
-{
-    for (size_t at = 0; at < bytes; at += sizeof(lanes)) {
-        lanes x[LEAVES], odd;
-
-        for (int i = 0; i < LEAVES; i++)
-            memcpy(&x[i], leaf[i] + at, sizeof x[i]);
-        for (int b = 0, n = LEAVES; b < DIGIT; b++, n /= 2) {
-            odd = x[1];
-            x[0] ^= x[1];
-            for (int i = 1; i < n / 2; i++) {
-                odd ^= x[2 * i + 1];
-                x[i] = x[2 * i] ^ x[2 * i + 1];
-            }
-            memcpy(digit[b] + at, &odd, sizeof odd);
-        }
-        memcpy(sum + at, &x[0], sizeof x[0]);
-    }
-}
-
 /* Draws the streams of all trees for n transfers. */
 static void draw(struct work *w, struct prg *stream[TREES][LEAVES], size_t n)
 {
@@ -314,7 +292,7 @@ static void draw(struct work *w, struct prg *stream[TREES][LEAVES], size_t n)
         for (int x = 0; x < LEAVES; x++)
             if (stream[j][x] != NULL)
                 prg_bytes(stream[j][x], w->leaf[x], bytes);
-        combine(w->mask[j], &w->plane[DIGIT * j], w->leaf, bytes);
+        bits_weigh(w->path, w->mask[j], w->plane[DIGIT * j], w->leaf[0], PLANE, bytes);
     }
 }
 
@@ -322,9 +300,9 @@ static void rows_out(struct work *w, size_t n, struct block *rows)
 {
     size_t whole = n / 128 * 128;
 
-    bits_transpose(rows, w->plane[0], PLANE, whole);
+    bits_transpose(w->path, rows, w->plane[0], PLANE, whole);
     if (n > whole) {
-        bits_transpose(w->row, w->plane[0] + whole / 8, PLANE, 128);
+        bits_transpose(w->path, w->row, w->plane[0] + whole / 8, PLANE, 128);
         memcpy(rows + whole, w->row, (n - whole) * sizeof *rows);
     }
 }
@@ -341,10 +319,8 @@ static int send_chunk(struct otext_sender *s, struct transport *t, size_t n, int
     bits_unpack(w->mask[first], PLANE, TREES - first, n, w->packed);
     for (int i = 0; i < BASE_OTS; i++) {
         uint64_t bit = (i < 64 ? s->delta.lo >> i : s->delta.hi >> (i - 64)) & 1;
-        uint8_t mask = (uint8_t)(0 - bit), *to = w->plane[i], *from = w->mask[i / DIGIT];
 
-        for (size_t k = 0; k < bytes; k++)
-            to[k] ^= from[k] & mask;
+        bits_add_masked(w->path, w->plane[i], w->mask[i / DIGIT], 0 - bit, bytes);
     }
     rows_out(w, n, q);
     return 0;
@@ -358,8 +334,7 @@ static int receive_chunk(struct otext_receiver *r, struct transport *t, size_t n
     size_t bytes = plane_bytes(n), first = chosen ? 0 : 1;
 
     for (size_t j = first; j < TREES; j++)
-        for (size_t k = 0; k < bytes; k++)
-            w->mask[j][k] ^= b[k];
+        bits_add_masked(w->path, w->mask[j], b, UINT64_MAX, bytes);
     bits_pack(w->packed, w->mask[first], PLANE, TREES - first, n);
     TRY(transport_send(t, w->packed, bits_packed_size(TREES - first, n)));
     rows_out(w, n, rows);
