@@ -8,6 +8,15 @@
 
 #include "core/conv_piece.h"
 
+struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts)
+{
+    int64_t all = p->groups * conv_panels(p->dst_c / p->groups);
+
+    if (parts <= 1)
+        return (struct conv_span){0, all};
+    return (struct conv_span){all * part / parts, all * (part + 1) / parts};
+}
+
 /* ---- weights */
 
 size_t conv_packed_size(const struct conv_pass *p)
@@ -28,21 +37,26 @@ static int64_t weight_index(const struct conv_pass *p, int64_t g, int64_t d, int
 }
 
 /* [channel][lane] of one tap of one panel. */
-static void pack_tap(const struct conv_pass *p, const float *tap, int64_t g, int64_t panel,
-                     float *packed)
+static void pack_tap(const struct conv_pass *p, const float *tap, const float *scale, int64_t g,
+                     int64_t panel, float *packed)
 {
     int64_t src = p->src_c / p->groups, lanes = conv_panel_lanes(p->dst_c / p->groups, panel);
 
     for (int64_t s = 0; s < src; s++, packed += CONV_LANES) {
         for (int64_t l = 0; l < CONV_LANES; l++) {
             int64_t d = panel * CONV_LANES + l;
-            packed[l] = l < lanes ? tap[weight_index(p, g, d, s)] : 0;
+            float factor = 1;
+
+            if (scale != NULL && l < lanes)
+                factor = p->y.grad ? scale[g * src + s] : scale[g * (p->dst_c / p->groups) + d];
+            packed[l] = l < lanes ? tap[weight_index(p, g, d, s)] * factor : 0;
         }
     }
 }
 
 static float *pack_phase(const struct conv_pass *p, const struct conv_taps *y,
-                         const struct conv_taps *x, const float *w, float *packed)
+                         const struct conv_taps *x, const float *w, const float *scale,
+                         float *packed)
 {
     int64_t src = p->src_c / p->groups, panels = conv_panels(p->dst_c / p->groups);
 
@@ -51,21 +65,21 @@ static float *pack_phase(const struct conv_pass *p, const struct conv_taps *y,
             int64_t row = y->k_first + i / x->count * y->k_step;
             int64_t col = x->k_first + i % x->count * x->k_step;
 
-            pack_tap(p, w + row * p->x.kernel + col, gp / panels, gp % panels, packed);
+            pack_tap(p, w + row * p->x.kernel + col, scale, gp / panels, gp % panels, packed);
             packed += src * CONV_LANES;
         }
     }
     return packed;
 }
 
-void conv_pack(const struct conv_pass *p, const float *w, float *packed)
+void conv_pack(const struct conv_pass *p, const float *w, const float *scale, float *packed)
 {
     for (int64_t i = 0; i < p->y.phases; i++) {
         struct conv_taps y = conv_axis_taps(&p->y, i);
 
         for (int64_t j = 0; j < p->x.phases; j++) {
             struct conv_taps x = conv_axis_taps(&p->x, j);
-            packed = pack_phase(p, &y, &x, w, packed);
+            packed = pack_phase(p, &y, &x, w, scale, packed);
         }
     }
 }
@@ -135,6 +149,7 @@ static void run_panel(struct sweep s, const struct conv_kernels *k, struct conv_
 struct run {
     const struct conv_pass *p;
     const struct conv_kernels *k;
+    struct conv_span span;
     const float *bias;
     float *dst;
     bool add;
@@ -146,7 +161,7 @@ static void panel_bias(const float *bias, int64_t lanes, float out[CONV_LANES])
         out[l] = bias != NULL && l < lanes ? bias[l] : 0;
 }
 
-/* All groups and panels of one phase; y0, x0: its first destination row and column. Returns the
+/* The panels of the span of one phase; y0, x0: its first destination row and column. Returns the
  * weights of the next phase. */
 static const float *run_phase(const struct run *r, const struct conv_piece *q,
                               const struct conv_taps *y, int64_t y0, const struct conv_taps *x,
@@ -155,6 +170,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
     const struct conv_pass *p = r->p;
     int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups, panels = conv_panels(dst_c);
     int64_t t1 = conv_min(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
+    int64_t panel = y->count * x->count * src_c * CONV_LANES;
     bool dense = x->step * q->pixel_step == src_c; /* neighbouring taps are one run of channels */
     float bias[CONV_LANES];
     struct conv_tile t = {.bias = bias,
@@ -176,26 +192,26 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
     const float *from = q->src + y->first * q->row_step + x->first * q->pixel_step;
     float *to = r->dst + q->image * s.y_image + (y0 + q->t0 * p->y.step) * dst_row + x0 * p->dst_c;
 
-    for (int64_t gp = 0; gp < p->groups * panels; gp++) {
+    for (int64_t gp = r->span.first; gp < r->span.end; gp++) {
         int64_t g = gp / panels, d = g * dst_c + gp % panels * CONV_LANES;
 
-        t.w = w;
+        t.w = w + gp * panel;
         t.lanes = conv_panel_lanes(dst_c, gp % panels);
         panel_bias(r->bias == NULL ? NULL : r->bias + d, t.lanes, bias);
         s.x = from + g * src_c;
         s.y = to + d;
         if (s.rows > 0)
             run_panel(s, r->k, &t);
-        w += y->count * x->count * src_c * CONV_LANES;
     }
-    return w;
+    return w + p->groups * panels * panel;
 }
 
-void conv_run(const struct conv_pass *p, const struct conv_kernels *k, int64_t n, const float *src,
-              const float *packed, const float *bias, float *dst, bool add, float *scratch)
+void conv_run(const struct conv_pass *p, const struct conv_kernels *k, struct conv_span span,
+              int64_t n, const float *src, const float *packed, const float *bias, float *dst,
+              bool add, float *scratch)
 {
     struct conv_cut c = conv_cut_make(p, n, p->src_c);
-    struct run r = {.p = p, .k = k, .bias = bias, .dst = dst, .add = add};
+    struct run r = {.p = p, .k = k, .span = span, .bias = bias, .dst = dst, .add = add};
     struct conv_piece q = {0};
 
     while (conv_piece_next(&c, &q)) {

@@ -16,19 +16,31 @@
 #include "core/conv_geom.h"
 #include "core/conv_kernel.h"
 
-/* w[O][I/groups][KH][KW] -> [phase][group][panel][tap][channel][lane], unused lanes zero. */
+/* w[O][I/groups][KH][KW] -> [phase][group][panel][tap][channel][lane], unused lanes zero. scale:
+ * [O], a factor of each filter, or NULL. */
 size_t conv_packed_size(const struct conv_pass *p);
-void conv_pack(const struct conv_pass *p, const float *w, float *packed);
+void conv_pack(const struct conv_pass *p, const float *w, const float *scale, float *packed);
 
 /* Floats that conv_run, and conv_grad_weights, need for n images. */
 size_t conv_run_scratch(const struct conv_pass *p, int64_t n);
 size_t conv_grad_scratch(const struct conv_pass *forward, int64_t n);
 
-/* dst = correlation + bias, or dst += it where `add`; bias [dst_c] may be NULL. The bits of an
- * image do not depend on n. */
-void conv_run(const struct conv_pass *p, const struct conv_kernels *k, int64_t n, const float *src,
-              const float *packed, const float *bias, float *dst, bool add, float *scratch);
+/* All panels of the destination, or part `part` of `parts` of them. */
+struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts);
+/* The first destination channel of a panel. */
+static inline int64_t conv_panel_channel(const struct conv_pass *p, int64_t panel)
+{
+    int64_t of_group = p->dst_c / p->groups, panels = conv_panels(of_group);
+
+    return panel / panels * of_group + panel % panels * CONV_LANES;
+}
+/* dst = correlation + bias, or dst += it where `add`; bias [dst_c] may be NULL. Only the channels
+ * of the span are touched. The bits of an image depend neither on n nor on the span. */
+void conv_run(const struct conv_pass *p, const struct conv_kernels *k, struct conv_span span,
+              int64_t n, const float *src, const float *packed, const float *bias, float *dst,
+              bool add, float *scratch);
 /* dw[O][I/groups][KH][KW] += sum over images and pixels of dy times the input x under the tap. */
-void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernels *k, int64_t n,
-                       const float *x, const float *dy, float *dw, float *scratch);
+void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernels *k,
+                       struct conv_span span, int64_t n, const float *x, const float *dy, float *dw,
+                       float *scratch);
 #endif

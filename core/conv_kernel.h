@@ -54,6 +54,11 @@ struct conv_kernels {
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path);
 
+/* Panels [first, end) over all groups: the destination channels that a call works on. */
+struct conv_span {
+    int64_t first, end;
+};
+
 static inline int64_t conv_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;

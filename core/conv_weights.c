@@ -127,8 +127,9 @@ static void add_piece(const struct grad *r, const struct conv_piece *q, int64_t 
     add_taps(p, r->k, q, p->src_c / p->groups, t, sum);
 }
 
-void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernels *k, int64_t n,
-                       const float *x, const float *dy, float *dw, float *scratch)
+void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernels *k,
+                       struct conv_span span, int64_t n, const float *x, const float *dy, float *dw,
+                       float *scratch)
 {
     const struct conv_pass *p = forward;
     int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups;
@@ -139,13 +140,16 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
     r.dy_part = r.sum + plan->bundle * plan->sum_floats;
     r.padded = r.dy_part + plan->dy_floats;
     for (int64_t g = 0; g < p->groups; g++) {
-        for (int64_t b0 = 0; b0 < plan->panels; b0 += plan->bundle) {
-            int64_t b1 = conv_min(b0 + plan->bundle, plan->panels);
+        int64_t first = span.first - g * plan->panels, begin = first < 0 ? 0 : first;
+        int64_t end = conv_min(span.end - g * plan->panels, plan->panels);
+
+        for (int64_t b0 = begin; b0 < end; b0 += plan->bundle) {
+            int64_t b1 = conv_min(b0 + plan->bundle, end);
             struct conv_piece q = {0};
 
             memset(r.sum, 0, (size_t)((b1 - b0) * plan->sum_floats) * sizeof *r.sum);
             while (conv_piece_next(&plan->cut, &q)) {
-                if (!plan->cut.whole || b0 == 0)
+                if (!plan->cut.whole || b0 == begin)
                     conv_piece_copy(&plan->cut, x, g * src_c, &q, r.padded);
                 conv_piece_find(&plan->cut, x, g * src_c, r.padded, &q);
                 for (int64_t b = b0; b < b1; b++)

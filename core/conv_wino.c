@@ -51,14 +51,14 @@ static int64_t tile_step(int64_t channels)
     return conv_is_crowded(channels) ? channels + LINE : channels;
 }
 
-static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t least)
+static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t dst_c, int64_t least)
 {
     struct layout l = {.rows = tiles_along(p->y.dst),
                        .cols = tiles_along(p->x.dst),
                        .off_y = p->y.lead - conv_axis_taps(&p->y, 0).first,
                        .off_x = p->x.lead - conv_axis_taps(&p->x, 0).first,
                        .v_tile = tile_step(p->src_c),
-                       .m_tile = tile_step(p->dst_c)};
+                       .m_tile = tile_step(dst_c)};
     int64_t fit = CHUNK_FLOATS / (WINO_PRODUCTS * (l.v_tile + l.m_tile)) / 16 * 16;
 
     l.tiles = l.rows * l.cols;
@@ -110,6 +110,16 @@ static void transform_source(const struct wino *w, const struct layout *l, const
     }
 }
 
+static int64_t first_channel(const struct wino *w)
+{
+    return w->span.first * CONV_LANES;
+}
+
+static int64_t span_channels(const struct wino *w)
+{
+    return (w->span.end - w->span.first) * CONV_LANES;
+}
+
 /* A tile of the destination: pixels when `to` is not NULL. */
 static struct wino_tile result_tile(const struct wino *w, const struct layout *l, int64_t tile,
                                     int64_t *offset)
@@ -117,12 +127,12 @@ static struct wino_tile result_tile(const struct wino *w, const struct layout *l
     const struct conv_axis *y = &w->p->y, *x = &w->p->x;
     struct place at = tile_place(l, tile);
 
-    *offset = ((at.image * y->dst + at.y) * x->dst + at.x) * w->p->dst_c;
+    *offset = ((at.image * y->dst + at.y) * x->dst + at.x) * w->p->dst_c + first_channel(w);
     return (struct wino_tile){.row = x->dst * w->p->dst_c,
                               .pixel = w->p->dst_c,
                               .i1 = conv_min(y->dst - at.y, WINO_OUT),
                               .j1 = conv_min(x->dst - at.x, WINO_OUT),
-                              .channels = w->p->dst_c,
+                              .channels = span_channels(w),
                               .pos = l->m_pos};
 }
 
@@ -134,25 +144,27 @@ size_t wino_packed_size(const struct conv_pass *p)
 }
 
 /* taps[9][16 lanes] of source channel s and a panel of destination channels from d on. */
-static void gather_taps(const struct conv_pass *p, const float *w, int64_t s, int64_t d,
-                        float taps[9 * CONV_LANES])
+static void gather_taps(const struct conv_pass *p, const float *w, const float *scale, int64_t s,
+                        int64_t d, float taps[9 * CONV_LANES])
 {
     for (int64_t l = 0; l < CONV_LANES; l++) {
         const float *from = w + 9 * (p->y.grad ? s * p->dst_c + d + l : (d + l) * p->src_c + s);
 
+        const float factor = scale == NULL ? 1 : scale[p->y.grad ? s : d + l];
+
         for (int64_t i = 0; i < 9; i++)
-            taps[i * CONV_LANES + l] = from[p->y.grad ? 8 - i : i];
+            taps[i * CONV_LANES + l] = from[p->y.grad ? 8 - i : i] * factor;
     }
 }
 
 void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
-               float *packed)
+               const float *scale, float *packed)
 {
     float taps[9 * CONV_LANES];
 
     for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
         for (int64_t s = 0; s < p->src_c; s++, packed += CONV_LANES) {
-            gather_taps(p, w, s, d, taps);
+            gather_taps(p, w, scale, s, d, taps);
             t->filter(taps, CONV_LANES, packed, p->src_c * p->dst_c);
         }
 }
@@ -173,7 +185,8 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
                           .len = w->p->src_c,
                           .lanes = CONV_LANES};
 
-    for (int64_t d = 0; d < w->p->dst_c; d += CONV_LANES, u += w->p->src_c * CONV_LANES) {
+    u += first_channel(w) * w->p->src_c;
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, u += w->p->src_c * CONV_LANES) {
         int64_t i = 0, q = k->pixels, many = q * k->groups;
 
         t.w = u;
@@ -192,16 +205,32 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
     }
 }
 
+/* The tail at the pixel `offset` of the destination; masks start again with each image. */
+static struct rows_tail tile_tail(const struct wino *w, const struct rows_tail *tail,
+                                  int64_t offset)
+{
+    struct rows_tail t = *tail;
+
+    if (t.other != NULL)
+        t.other += offset;
+    if (t.mask != NULL)
+        t.mask += offset % (w->p->y.dst * w->p->x.dst * w->p->dst_c);
+    return t;
+}
+
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n)
 {
-    struct layout l = make_layout(p, n, CHUNK_MIN);
-    return (size_t)(WINO_PRODUCTS * (l.v_pos + l.m_pos));
+    struct layout l = make_layout(p, n, p->dst_c, CHUNK_MIN);
+    int64_t most = conv_min(l.total * (l.v_tile + l.m_tile), CHUNK_FLOATS / WINO_PRODUCTS);
+    int64_t used = l.chunk * (l.v_tile + l.m_tile); /* a part of the channels has longer chunks */
+
+    return (size_t)(WINO_PRODUCTS * ((used > most ? used : most) + 2 * LINE));
 }
 
 void wino_run(const struct wino *w, int64_t n, const float *src, const float *packed,
-              const float *bias, float *dst, bool add, float *scratch)
+              const float *bias, const struct rows_tail *tail, float *dst, bool add, float *scratch)
 {
-    struct layout l = make_layout(w->p, n, CHUNK_MIN);
+    struct layout l = make_layout(w->p, n, span_channels(w), CHUNK_MIN);
     float *v = scratch, *m = scratch + WINO_PRODUCTS * l.v_pos;
 
     for (int64_t first = 0; first < l.total; first += l.chunk) {
@@ -216,14 +245,28 @@ void wino_run(const struct wino *w, int64_t n, const float *src, const float *pa
 
             t.from = m + i * l.m_tile;
             t.to = dst + offset;
-            t.bias = bias;
+            t.bias = bias != NULL ? bias + first_channel(w) : NULL;
             t.add = add;
+            t.tail = tile_tail(w, tail, offset);
             w->t->result(&t);
         }
     }
 }
 
 /* ---- weight gradient */
+
+/*
+ * The sums of all channels would be four times the weights, 37 MB for 512 x 512; they are made a
+ * bundle of panels at a time, each with its own pass over the tiles.
+ */
+#define BUNDLE_FLOATS (4 * 1024 * 1024)
+
+static int64_t bundle_panels(const struct conv_pass *p)
+{
+    int64_t fit = BUNDLE_FLOATS / (WINO_PRODUCTS * p->src_c * CONV_LANES);
+
+    return limit(fit, 1, p->dst_c / CONV_LANES);
+}
 
 /* sum[panel][c][lane] += V[tile][c] Z[tile][panel, lane] over the tiles. */
 static void outer_product(const struct wino *w, const struct layout *l, int64_t count,
@@ -233,7 +276,7 @@ static void outer_product(const struct wino *w, const struct layout *l, int64_t 
     struct conv_outer t = {
         .images = 1, .rows = 1, .cols = count, .x_pixel = l->v_tile, .dy_pixel = l->m_tile};
 
-    for (int64_t d = 0; d < w->p->dst_c; d += CONV_LANES)
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES)
         for (int64_t c = 0; c < w->p->src_c; c += terms, sum += terms * CONV_LANES) {
             t.x = v + c;
             t.dy = z + d;
@@ -242,15 +285,16 @@ static void outer_product(const struct wino *w, const struct layout *l, int64_t 
         }
 }
 
-/* dw[d + lane][s][tap] += the transformed sums. */
-static void add_filters(const struct wino *w, const float *sum, float *dw)
+/* dw[d + lane][s][tap] += the transformed sums, `matrix` floats apart. */
+static void add_filters(const struct wino *w, const float *sum, int64_t matrix, float *dw)
 {
     const struct conv_pass *p = w->p;
     float taps[9 * CONV_LANES];
 
-    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
+    dw += first_channel(w) * p->src_c * 9;
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES)
         for (int64_t s = 0; s < p->src_c; s++, sum += CONV_LANES) {
-            w->t->filter_grad(sum, p->src_c * p->dst_c, taps, CONV_LANES);
+            w->t->filter_grad(sum, matrix, taps, CONV_LANES);
             for (int64_t l = 0; l < CONV_LANES; l++)
                 for (int64_t i = 0; i < 9; i++)
                     dw[((d + l) * p->src_c + s) * 9 + i] += taps[i * CONV_LANES + l];
@@ -259,15 +303,20 @@ static void add_filters(const struct wino *w, const float *sum, float *dw)
 
 size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n)
 {
-    struct layout l = make_layout(forward, n, GRAD_MIN);
-    return wino_packed_size(forward) + (size_t)(WINO_PRODUCTS * (l.v_pos + l.m_pos));
+    int64_t dst_c = bundle_panels(forward) * CONV_LANES;
+    struct layout l = make_layout(forward, n, dst_c, GRAD_MIN);
+    int64_t most = conv_min(l.total * (l.v_tile + l.m_tile), CHUNK_FLOATS / WINO_PRODUCTS);
+    int64_t used = l.chunk * (l.v_tile + l.m_tile);
+
+    return (size_t)(WINO_PRODUCTS *
+                    (forward->src_c * dst_c + (used > most ? used : most) + 2 * LINE));
 }
 
-void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
-                       float *scratch)
+static void grad_bundle(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
+                        float *scratch)
 {
-    struct layout l = make_layout(w->p, n, GRAD_MIN);
-    int64_t size = (int64_t)wino_packed_size(w->p), matrix = size / WINO_PRODUCTS;
+    struct layout l = make_layout(w->p, n, span_channels(w), GRAD_MIN);
+    int64_t matrix = w->p->src_c * span_channels(w), size = WINO_PRODUCTS * matrix;
     float *sum = scratch, *v = sum + size, *z = v + WINO_PRODUCTS * l.v_pos;
 
     memset(sum, 0, (size_t)size * sizeof *sum);
@@ -285,5 +334,20 @@ void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const fl
         for (int64_t i = 0; i < WINO_PRODUCTS; i++)
             outer_product(w, &l, count, v + i * l.v_pos, z + i * l.m_pos, sum + i * matrix);
     }
-    add_filters(w, sum, dw);
+    add_filters(w, sum, matrix, dw);
+}
+
+void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
+                       float *scratch)
+{
+    int64_t panels = w->span.end - w->span.first, most = bundle_panels(w->p);
+    int64_t bundles = (panels + most - 1) / most;
+
+    for (int64_t i = 0; i < bundles; i++) {
+        struct wino part = *w;
+
+        part.span.first = w->span.first + panels * i / bundles;
+        part.span.end = w->span.first + panels * (i + 1) / bundles;
+        grad_bundle(&part, n, x, dy, dw, scratch);
+    }
 }

@@ -26,20 +26,22 @@ struct wino {
     const struct conv_pass *p;
     const struct conv_kernels *k;
     const struct wino_kernels *t;
+    struct conv_span span; /* of destination panels */
 };
 
 /* Dense 3 x 3, stride 1, channels in multiples of 16, and tiles that mostly lie inside the map. */
 bool wino_fits(const struct conv_pass *p);
-/* w[O][I][3][3] -> U. */
+/* w[O][I][3][3] -> U; scale: [O], a factor of each filter, or NULL. */
 size_t wino_packed_size(const struct conv_pass *p);
 void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
-               float *packed);
+               const float *scale, float *packed);
 /* Floats that wino_run, and wino_grad_weights, need for n images. */
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n);
 size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n);
-/* As conv_run and conv_grad_weights (conv_direct.h). */
+/* As conv_run and conv_grad_weights (conv_direct.h), with a tail (rows.h) that may be empty. */
 void wino_run(const struct wino *w, int64_t n, const float *src, const float *packed,
-              const float *bias, float *dst, bool add, float *scratch);
+              const float *bias, const struct rows_tail *tail, float *dst, bool add,
+              float *scratch);
 void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
                        float *scratch);
 #endif

@@ -1,7 +1,7 @@
 /*
  * Lifetimes, then placement.
  *
- * Time runs 0 ... N-1 through the forward pass and N ... 2N-1 back; node i computes at time i and
+ * Time runs 0 ... N-1 through the forward pass and N ... 2N-1 back; step i computes at time i and
  * takes its gradient at 2N-1-i. An activation lives from its producer to its last reader, and a
  * reader in the backward pass counts only if the operator's flags say that it needs the tensor. The
  * gradient of v lives from v's last consumer (the first to write it) to v's producer.
@@ -55,21 +55,22 @@ static bool keeps_x(const struct op *op, enum exec_mode mode)
     return (op->flags & f) != 0;
 }
 
-static void activation_lifetimes(const struct graph *g, enum exec_mode mode, const bool *live,
-                                 const bool *tap, struct item *act)
+static void activation_lifetimes(const struct graph *g, enum exec_mode mode,
+                                 const struct exec_plan *p, const bool *tap, struct item *act)
 {
-    const int32_t end = 2 * g->n_node;
+    const int32_t end = 2 * p->n_step;
 
     act[g->input].start = act[g->input].end = 0;
-    for (int32_t n = 0; n < g->n_node; n++) {
-        const struct node *x = &g->node[n];
+    for (int32_t n = 0; n < p->n_step; n++) {
+        const struct exec_step *s = &p->step[n];
+        const struct node *x = &g->node[s->node];
 
-        if (!live[n])
-            continue;
-        act[x->out[0]].start = n;
-        extend(&act[x->out[0]], n);
-        if (mode != EXEC_INFER && (x->op->flags & OP_KEEP_Y))
-            extend(&act[x->out[0]], end - 1 - n);
+        act[s->out].start = n;
+        extend(&act[s->out], n);
+        if (mode != EXEC_INFER && ((x->op->flags & OP_KEEP_Y) || s->relu >= 0))
+            extend(&act[s->out], end - 1 - n);
+        if (s->other != NO_VALUE)
+            extend(&act[s->other], n);
         for (int32_t i = 0; i < x->n_in; i++) {
             value_id v = x->in[i];
 
@@ -78,50 +79,56 @@ static void activation_lifetimes(const struct graph *g, enum exec_mode mode, con
             extend(&act[v], i < 2 && keeps_x(x->op, mode) ? end - 1 - n : n);
         }
     }
-    extend(&act[g->output], mode == EXEC_INFER ? g->n_node : end);
+    extend(&act[g->output], mode == EXEC_INFER ? p->n_step : end);
     for (value_id v = 0; v < g->n_value; v++)
         if (tap[v])
             extend(&act[v], end);
 }
 
-static void gradient_lifetimes(const struct graph *g, const bool *live, const bool *tap,
+static void read_at(struct item *grad, value_id v, int32_t time)
+{
+    if (v != NO_VALUE && grad[v].start > time)
+        grad[v].start = time;
+}
+
+static void gradient_lifetimes(const struct graph *g, const struct exec_plan *p, const bool *tap,
                                struct item *grad)
 {
-    const int32_t end = 2 * g->n_node;
+    const int32_t end = 2 * p->n_step;
 
-    for (value_id v = 0; v < g->n_value; v++) {
-        const struct value *x = &g->value[v];
+    grad[g->input].start = grad[g->input].end = end;
+    for (int32_t n = 0; n < p->n_step; n++) {
+        const value_id v = p->step[n].out;
 
-        if (!value_is_activation(x) || (x->producer >= 0 && !live[x->producer]))
-            continue;
-        grad[v].start = v == g->output ? g->n_node - 1 : end;
-        grad[v].end = x->producer >= 0 ? end - 1 - x->producer : end;
+        grad[v].start = v == g->output ? p->n_step - 1 : end;
+        grad[v].end = end - 1 - n;
         if (tap[v]) { /* the caller adds to it between the passes, and may read it afterwards */
             grad[v].start = 0;
             grad[v].end = end;
         }
     }
-    for (int32_t n = 0; n < g->n_node; n++)
-        for (int32_t i = 0; live[n] && i < g->node[n].n_in; i++) {
-            value_id v = g->node[n].in[i];
+    for (int32_t n = 0; n < p->n_step; n++) {
+        const struct node *x = &g->node[p->step[n].node];
 
-            if (v != NO_VALUE && grad[v].start > end - 1 - n)
-                grad[v].start = end - 1 - n;
-        }
+        read_at(grad, p->step[n].other, end - 1 - n);
+        for (int32_t i = 0; i < x->n_in; i++)
+            read_at(grad, x->in[i], end - 1 - n);
+    }
 }
 
-/* Lets elementwise nodes write over their first input. root[v]: the value whose item v shares. */
-static void merge_in_place(const struct graph *g, const bool *live, const bool *tap,
+/* Lets elementwise steps write over their first input. root[v]: the value whose item v shares. */
+static void merge_in_place(const struct graph *g, const struct exec_plan *p, const bool *tap,
                            struct item *act, value_id *root)
 {
     for (value_id v = 0; v < g->n_value; v++)
         root[v] = v;
-    for (int32_t n = 0; n < g->n_node; n++) {
-        const struct node *x = &g->node[n];
-        const value_id in = x->n_in > 0 ? x->in[0] : NO_VALUE, out = x->out[0];
+    for (int32_t n = 0; n < p->n_step; n++) {
+        const struct exec_step *s = &p->step[n];
+        const struct node *x = &g->node[s->node];
+        const value_id in = x->n_in > 0 ? x->in[0] : NO_VALUE, out = s->out;
 
-        if (!live[n] || !(x->op->flags & OP_ELEMENTWISE) || in == NO_VALUE || tap[in] || tap[out] ||
-            g->value[in].kind != VALUE_TEMP || (x->n_in > 1 && x->in[1] == in) ||
+        if (!(x->op->flags & OP_ELEMENTWISE) || in == NO_VALUE || tap[in] || tap[out] ||
+            g->value[in].kind != VALUE_TEMP || (x->n_in > 1 && x->in[1] == in) || s->other == in ||
             act[root[in]].end != n ||
             shape_elems(&g->value[in].shape) != shape_elems(&g->value[out].shape))
             continue;
@@ -209,18 +216,20 @@ int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, 
     value_id *root = mem_array(n + 1, sizeof *root);
     struct exec_plan p = {.act = mem_array(n + 1, sizeof *p.act),
                           .grad = mem_array(n + 1, sizeof *p.grad),
-                          .live = mem_array((size_t)g->n_node + 1, sizeof *p.live)};
+                          .live = mem_array((size_t)g->n_node + 1, sizeof *p.live),
+                          .step = mem_array((size_t)g->n_node + 1, sizeof *p.step)};
     int rc = ERR_NOMEM;
 
-    if (!item || !root || !p.act || !p.grad || !p.live)
+    if (!item || !root || !p.act || !p.grad || !p.live || !p.step)
         goto out;
     mark_live(g, p.live);
+    p.n_step = exec_fuse(g, mode, tap, p.live, p.step);
     item_sizes(g, item);
     item_sizes(g, item + n);
-    activation_lifetimes(g, mode, p.live, tap, item);
+    activation_lifetimes(g, mode, &p, tap, item);
     if (mode != EXEC_INFER)
-        gradient_lifetimes(g, p.live, tap, item + n);
-    merge_in_place(g, p.live, tap, item, root);
+        gradient_lifetimes(g, &p, tap, item + n);
+    merge_in_place(g, &p, tap, item, root);
     for (value_id v = 0; v < g->n_value; v++)
         if (taps_outside && tap[v])
             item[v].end = item[v].start - 1;
@@ -244,5 +253,6 @@ void exec_plan_release(struct exec_plan *p)
     mem_free(p->act);
     mem_free(p->grad);
     mem_free(p->live);
+    mem_free(p->step);
     *p = (struct exec_plan){0};
 }

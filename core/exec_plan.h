@@ -5,12 +5,14 @@
  * lifetimes do not overlap share memory. Offsets are floats per image; the executor multiplies them
  * by the number of images that its memory holds.
  */
-#include "core/exec.h"
+#include "core/exec_fuse.h"
 
 struct exec_plan {
-    int64_t *act, *grad; /* per value; -1: has none (constants; taps that live elsewhere) */
+    int64_t *act, *grad; /* per value; -1: has none (constants; inside a step; taps outside) */
     int64_t floats;      /* per image */
     bool *live;          /* per node: the output depends on it */
+    struct exec_step *step;
+    int32_t n_step;
 };
 /* tap[v]: the caller reads v after the forward pass. taps_outside: taps have memory of their own. */
 int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, bool taps_outside,

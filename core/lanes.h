@@ -10,6 +10,8 @@
  *     fma_P(a, b, c)              a * b + c
  *     fnma_P(a, b, c)             c - a * b
  *     fma_lanes_P(sum, p, w)      sum + *p * w
+ *     relu_P(v)                   0 where v <= 0, else v
+ *     relu_where_P(v, m)          0 where v <= 0 and m > 1/2, else v
  *
  * The vector paths round products and sums of fma once, the generic one twice, whatever the
  * compiler: results are the same bits on one path and differ between paths.
@@ -74,6 +76,20 @@ fma_lanes_avx512(lanes_avx512 sum, const float *x, lanes_avx512 w)
 {
     return _mm512_fmadd_ps(_mm512_set1_ps(*x), w, sum);
 }
+static inline __attribute__((always_inline)) TARGET_avx512 lanes_avx512 relu_avx512(lanes_avx512 v)
+{
+    __mmask16 low = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LE_OQ);
+
+    return _mm512_maskz_mov_ps((__mmask16)~low, v);
+}
+static inline __attribute__((always_inline)) TARGET_avx512 lanes_avx512
+relu_where_avx512(lanes_avx512 v, lanes_avx512 m)
+{
+    __mmask16 low = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LE_OQ);
+    __mmask16 on = _mm512_cmp_ps_mask(m, _mm512_set1_ps(0.5F), _CMP_GT_OQ);
+
+    return _mm512_maskz_mov_ps((__mmask16) ~(low & on), v);
+}
 
 #define TARGET_avx2 __attribute__((target("avx2,fma")))
 typedef struct {
@@ -130,6 +146,25 @@ static inline __attribute__((always_inline)) TARGET_avx2 lanes_avx2 fma_lanes_av
     __m256 v = _mm256_broadcast_ss(x);
 
     return (lanes_avx2){_mm256_fmadd_ps(v, w.a, sum.a), _mm256_fmadd_ps(v, w.b, sum.b)};
+}
+static inline __attribute__((always_inline)) TARGET_avx2 lanes_avx2 relu_avx2(lanes_avx2 v)
+{
+    const __m256 zero = _mm256_setzero_ps();
+
+    return (lanes_avx2){_mm256_andnot_ps(_mm256_cmp_ps(v.a, zero, _CMP_LE_OQ), v.a),
+                        _mm256_andnot_ps(_mm256_cmp_ps(v.b, zero, _CMP_LE_OQ), v.b)};
+}
+static inline __attribute__((always_inline)) TARGET_avx2 __m256 relu_half_avx2(__m256 v, __m256 m)
+{
+    __m256 low = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LE_OQ);
+    __m256 on = _mm256_cmp_ps(m, _mm256_set1_ps(0.5F), _CMP_GT_OQ);
+
+    return _mm256_andnot_ps(_mm256_and_ps(low, on), v);
+}
+static inline __attribute__((always_inline)) TARGET_avx2 lanes_avx2 relu_where_avx2(lanes_avx2 v,
+                                                                                    lanes_avx2 m)
+{
+    return (lanes_avx2){relu_half_avx2(v.a, m.a), relu_half_avx2(v.b, m.b)};
 }
 #endif
 
@@ -193,5 +228,19 @@ fma_lanes_generic(lanes_generic sum, const float *x, lanes_generic w)
 
     return (lanes_generic){{v * w.q[0] + sum.q[0], v * w.q[1] + sum.q[1], v * w.q[2] + sum.q[2],
                             v * w.q[3] + sum.q[3]}};
+}
+typedef int quad_bits __attribute__((vector_size(16)));
+static inline __attribute__((always_inline)) lanes_generic relu_generic(lanes_generic v)
+{
+    for (int i = 0; i < 4; i++)
+        v.q[i] = (quad_generic)((quad_bits)v.q[i] & ~(v.q[i] <= 0));
+    return v;
+}
+static inline __attribute__((always_inline)) lanes_generic relu_where_generic(lanes_generic v,
+                                                                              lanes_generic m)
+{
+    for (int i = 0; i < 4; i++)
+        v.q[i] = (quad_generic)((quad_bits)v.q[i] & ~((v.q[i] <= 0) & (m.q[i] > 0.5F)));
+    return v;
 }
 #endif

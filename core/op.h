@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/graph.h"
+#include "core/rows.h"
 
 enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_INTS, ATTR_INTS_PAIRED };
 struct attr {
@@ -37,6 +38,9 @@ enum op_flags {
     OP_KEEP_X_TRAIN = 16, /* reads in[0], but only in training mode or for parameter gradients */
     OP_BATCH_STATS = 32,  /* in training mode the stats hooks run first */
     OP_RELU = 64,         /* a (masked) ReLU: what the linearizer looks for */
+    OP_SPLIT = 128, /* the hooks can do a part of the channels of what they write (op_call.part) */
+    OP_TAIL = 256,  /* forward can do op_call.tail in the same pass */
+    OP_FOLD = 512,  /* has prepare_folded */
 };
 
 /* One call over images [0, n) of a block. Pointers point at the block's first image. */
@@ -55,6 +59,10 @@ struct op_call {
     const float *prepared; /* result of prepare, or NULL */
     const float *stats;    /* OP_BATCH_STATS, training: result of stats_done */
     float *scratch;        /* scratch_size floats, private to this call */
+    int32_t part, parts;   /* OP_SPLIT: do part `part` of `parts` of the channels; 0 of 0: all */
+    /* OP_TAIL: what follows in forward. `other` runs along with out, the mask with each image. */
+    struct rows_tail tail;
+    bool folded; /* OP_FOLD: `prepared` was made by prepare_folded */
 };
 
 struct op {
@@ -71,6 +79,10 @@ struct op {
     size_t (*prepare_size)(const struct graph *g, const struct node *node, bool want_grad);
     void (*prepare)(const struct graph *g, const struct node *node, int bank, bool want_grad,
                     float *prepared);
+    /* OP_FOLD: prepares y = scale[c] f(x) + shift[c] for the node's own y = f(x), evaluation mode:
+     * as prepare, of the same size. The gradient is that of the whole. */
+    void (*prepare_folded)(const struct graph *g, const struct node *node, const float *scale,
+                           const float *shift, bool want_grad, float *prepared);
     /* Floats of scratch one call may use, whatever hook; n = images in a block. NULL: none. */
     size_t (*scratch_size)(const struct graph *g, const struct node *node, int64_t n);
     void (*forward)(const struct op_call *);

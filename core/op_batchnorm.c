@@ -125,24 +125,33 @@ static void batchnorm_prepare(const struct graph *g, const struct node *node, in
     }
 }
 
-/* y = scale x + shift for rows of n channels; y may be x. */
-static void affine_rows(float *y, const float *x, const float *scale, const float *shift,
-                        int64_t rows, int64_t n)
+/* y = tail(scale x + shift), image by image: the mask starts again with each. */
+static void affine(const struct op_call *k, const float *scale, const float *shift)
 {
-    for (int64_t r = 0; r < rows; r++, x += n, y += n) {
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++)
-            y[c] = x[c] * scale[c] + shift[c];
+    const struct rows_kernels *rows = rows_kernels_of(cpu_best_path());
+    int64_t n = channels(k->g, k->node), per_image = rows_per_image(k->g, k->node);
+    struct rows_tail tail = k->tail;
+
+    if (tail.mask == NULL) {
+        rows->affine(k->out, k->in[0], scale, shift, k->n * per_image, n, &tail);
+        return;
+    }
+    for (int64_t i = 0; i < k->n; i++) {
+        int64_t at = i * per_image * n;
+
+        if (k->tail.other != NULL)
+            tail.other = k->tail.other + at;
+        rows->affine(k->out + at, k->in[0] + at, scale, shift, per_image, n, &tail);
     }
 }
 
 static void batchnorm_forward(const struct op_call *k)
 {
-    int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
+    int64_t n = channels(k->g, k->node);
     float *scale = k->scratch, *shift = k->scratch + n;
 
     if (!uses_batch(k)) {
-        affine_rows(k->out, k->in[0], k->prepared, k->prepared + n, rows, n);
+        affine(k, k->prepared, k->prepared + n);
         return;
     }
     const float *gamma = operand(k, GAMMA), *beta = operand(k, BETA);
@@ -151,7 +160,7 @@ static void batchnorm_forward(const struct op_call *k)
         scale[c] = gamma[c] * inv[c];
         shift[c] = (float)((double)beta[c] - (double)mean[c] * (double)scale[c]);
     }
-    affine_rows(k->out, k->in[0], scale, shift, rows, n);
+    affine(k, scale, shift);
 }
 
 static size_t batchnorm_scratch(const struct graph *g, const struct node *node, int64_t n)
@@ -173,19 +182,10 @@ static size_t batchnorm_stats_floats(const struct graph *g, const struct node *n
 static void batchnorm_stats(const struct op_call *k, double *partial)
 {
     int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
-    double *sum = partial, *square = partial + n;
-    const float *x = k->in[0];
 
     for (int64_t c = 0; c < 2 * n; c++)
         partial[c] = 0;
-    for (int64_t r = 0; r < rows; r++, x += n) {
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++) {
-            double v = (double)x[c];
-            sum[c] += v;
-            square[c] += v * v;
-        }
-    }
+    rows_kernels_of(cpu_best_path())->stats(k->in[0], rows, n, partial, partial + n);
 }
 
 static void move_running(float *running, double momentum, double batch)
@@ -223,21 +223,6 @@ static void batchnorm_stats_done(struct graph *g, const struct node *node, int b
         graph_touch(g); /* evaluation mode has packed the old statistics */
 }
 
-/* Sums over rows, in double: dgamma[c] = sum dy (x - mean) (without inv), dbeta[c] = sum dy. */
-static void sum_rows(double *dgamma, double *dbeta, const float *dy, const float *x,
-                     const float *mean, int64_t rows, int64_t n)
-{
-    for (int64_t c = 0; c < n; c++)
-        dgamma[c] = dbeta[c] = 0;
-    for (int64_t r = 0; r < rows; r++, x += n, dy += n) {
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++) {
-            dbeta[c] += (double)dy[c];
-            dgamma[c] += (double)dy[c] * (double)(x[c] - mean[c]);
-        }
-    }
-}
-
 static void batchnorm_grad_params(const struct op_call *k)
 {
     int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
@@ -248,7 +233,10 @@ static void batchnorm_grad_params(const struct op_call *k)
 
     if (dgamma == NULL && dbeta == NULL)
         return;
-    sum_rows(sum, sum + n, k->dout, k->in[0], mean, rows, n);
+    /* sum = { sum dy (x - mean), without inv; sum dy }, over rows, in double */
+    for (int64_t c = 0; c < 2 * n; c++)
+        sum[c] = 0;
+    rows_kernels_of(cpu_best_path())->grad_stats(k->dout, k->in[0], mean, rows, n, sum + n, sum);
     for (int64_t c = 0; c < n && dgamma != NULL; c++) {
         float inv = batch ? k->stats[n + c] : inv_std(operand(k, VAR)[c], k->node->p.batchnorm.eps);
         dgamma[c] += (float)(sum[c] * (double)inv);
@@ -257,51 +245,16 @@ static void batchnorm_grad_params(const struct op_call *k)
         dbeta[c] += (float)sum[n + c];
 }
 
-/* dx = a dy, or dx += a dy. */
-static void scale_rows(float *dx, const float *dy, const float *a, int64_t rows, int64_t n,
-                       bool add)
-{
-    for (int64_t r = 0; r < rows; r++, dx += n, dy += n) {
-        if (add) {
-#pragma omp simd
-            for (int64_t c = 0; c < n; c++)
-                dx[c] += a[c] * dy[c];
-        } else {
-#pragma omp simd
-            for (int64_t c = 0; c < n; c++)
-                dx[c] = a[c] * dy[c];
-        }
-    }
-}
-
-/* dx = a dy + b (x - mean) + d, or dx += ... */
-static void batch_rows(float *dx, const float *dy, const float *x, const float *mean,
-                       const float *abd, int64_t rows, int64_t n, bool add)
-{
-    const float *a = abd, *b = abd + n, *d = abd + 2 * n;
-
-    for (int64_t r = 0; r < rows; r++, dx += n, dy += n, x += n) {
-        if (add) {
-#pragma omp simd
-            for (int64_t c = 0; c < n; c++)
-                dx[c] += a[c] * dy[c] + (b[c] * (x[c] - mean[c]) + d[c]);
-        } else {
-#pragma omp simd
-            for (int64_t c = 0; c < n; c++)
-                dx[c] = a[c] * dy[c] + (b[c] * (x[c] - mean[c]) + d[c]);
-        }
-    }
-}
-
 static void batchnorm_grad_input(const struct op_call *k)
 {
     int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
+    const struct rows_kernels *kernels = rows_kernels_of(cpu_best_path());
     float *abd = k->scratch;
 
     if (k->din[0] == NULL)
         return;
     if (!uses_batch(k)) {
-        scale_rows(k->din[0], k->dout, k->prepared, rows, n, k->add[0]);
+        kernels->scale(k->din[0], k->dout, k->prepared, rows, n, k->add[0]);
         return;
     }
     const float *gamma = operand(k, GAMMA), *mean = k->stats, *inv = k->stats + n;
@@ -313,7 +266,8 @@ static void batchnorm_grad_input(const struct op_call *k)
         abd[n + c] = -a * inv[c] * dgamma[c] / count;
         abd[2 * n + c] = -a * dbeta[c] / count;
     }
-    batch_rows(k->din[0], k->dout, k->in[0], mean, abd, rows, n, k->add[0]);
+    kernels->batch_grad(k->din[0], k->dout, k->in[0], mean, abd, abd + n, abd + 2 * n, rows, n,
+                        k->add[0]);
 }
 
 static const struct attr attrs[] = {
@@ -327,7 +281,7 @@ const struct op op_batchnorm = {
     .in_min = 5,
     .in_max = 9,
     .attrs = attrs,
-    .flags = OP_LINEAR | OP_ELEMENTWISE | OP_KEEP_X_TRAIN | OP_BATCH_STATS,
+    .flags = OP_LINEAR | OP_ELEMENTWISE | OP_KEEP_X_TRAIN | OP_BATCH_STATS | OP_TAIL,
     .shape = batchnorm_shape,
     .prepare_size = batchnorm_prepare_size,
     .prepare = batchnorm_prepare,

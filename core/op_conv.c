@@ -128,10 +128,18 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
 
 /* ---- one correlation, by either way */
 
-static struct wino wino_of(const struct conv_pass *p)
+/* What a call has to do of a correlation, and with which kernels. */
+static struct wino wino_of(const struct op_call *c, const struct conv_pass *p)
 {
     enum cpu_path path = cpu_best_path();
-    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path)};
+    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path),
+                         conv_span_of(p, c->part, c->parts)};
+}
+
+/* The floats of a folded bias, in whole cache lines so that the weights behind are aligned. */
+static size_t bias_size(const struct conv_pass *forward)
+{
+    return (size_t)(conv_panels(forward->dst_c) * CONV_LANES);
 }
 
 static size_t packed_size(const struct conv_pass *p)
@@ -139,12 +147,12 @@ static size_t packed_size(const struct conv_pass *p)
     return wino_fits(p) ? wino_packed_size(p) : conv_packed_size(p);
 }
 
-static void pack(const struct conv_pass *p, const float *w, float *packed)
+static void pack(const struct conv_pass *p, const float *w, const float *scale, float *packed)
 {
     if (wino_fits(p))
-        wino_pack(p, wino_kernels_of(cpu_best_path()), w, packed);
+        wino_pack(p, wino_kernels_of(cpu_best_path()), w, scale, packed);
     else
-        conv_pack(p, w, packed);
+        conv_pack(p, w, scale, packed);
 }
 
 static size_t run_scratch(const struct conv_pass *p, int64_t n)
@@ -152,15 +160,52 @@ static size_t run_scratch(const struct conv_pass *p, int64_t n)
     return wino_fits(p) ? wino_run_scratch(p, n) : conv_run_scratch(p, n);
 }
 
-static void run(const struct conv_pass *p, int64_t n, const float *src, const float *packed,
-                const float *bias, float *dst, bool add, float *scratch)
+/* The tail of direct convolution, a pass of its own: over whole images, or pixel by pixel over the
+ * channels of the span. */
+static void run_tail(const struct op_call *c, const struct conv_pass *p, struct conv_span span)
 {
-    const struct wino w = wino_of(p);
+    const struct rows_kernels *rows = rows_kernels_of(cpu_best_path());
+    int64_t per_group = conv_panels(p->dst_c / p->groups), image = p->y.dst * p->x.dst * p->dst_c;
+    bool all = span.first == 0 && span.end == p->groups * per_group;
+    int64_t first = all ? 0 : conv_panel_channel(p, span.first);
+    int64_t end = all ? p->dst_c : conv_panel_channel(p, span.end);
+    int64_t step = all ? image : p->dst_c, n = all ? image : end - first;
+
+    for (int64_t i = 0; i < c->n * image; i += step) {
+        struct rows_tail tail = c->tail;
+
+        if (tail.other != NULL)
+            tail.other += i + first;
+        if (tail.mask != NULL)
+            tail.mask += (i + first) % image;
+        rows->tail(c->out + i + first, n, &tail);
+    }
+}
+
+/* out = tail(correlation + bias). */
+static void run_forward(const struct op_call *c, const struct conv_pass *p, const float *packed,
+                        const float *bias)
+{
+    const struct wino w = wino_of(c, p);
+
+    if (wino_fits(p)) {
+        wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
+        return;
+    }
+    conv_run(p, w.k, w.span, c->n, c->in[0], packed, bias, c->out, false, c->scratch);
+    if (c->tail.other != NULL || c->tail.relu)
+        run_tail(c, p, w.span);
+}
+
+static void run_grad(const struct op_call *c, const struct conv_pass *p, const float *packed)
+{
+    const struct rows_tail none = {.relu = false};
+    const struct wino w = wino_of(c, p);
 
     if (wino_fits(p))
-        wino_run(&w, n, src, packed, bias, dst, add, scratch);
+        wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
     else
-        conv_run(p, w.k, n, src, packed, bias, dst, add, scratch);
+        conv_run(p, w.k, w.span, c->n, c->dout, packed, NULL, c->din[0], c->add[0], c->scratch);
 }
 
 static size_t grad_scratch(const struct conv_pass *p, int64_t n)
@@ -168,35 +213,59 @@ static size_t grad_scratch(const struct conv_pass *p, int64_t n)
     return wino_fits(p) ? wino_grad_scratch(p, n) : conv_grad_scratch(p, n);
 }
 
-static void grad_weights(const struct conv_pass *p, int64_t n, const float *x, const float *dy,
-                         float *dw, float *scratch)
+static void grad_weights(const struct op_call *c, const struct conv_pass *p)
 {
-    const struct wino w = wino_of(p);
+    const struct wino w = wino_of(c, p);
 
     if (wino_fits(p))
-        wino_grad_weights(&w, n, x, dy, dw, scratch);
+        wino_grad_weights(&w, c->n, c->in[0], c->dout, c->din[1], c->scratch);
     else
-        conv_grad_weights(p, w.k, n, x, dy, dw, scratch);
+        conv_grad_weights(p, w.k, w.span, c->n, c->in[0], c->dout, c->din[1], c->scratch);
 }
 
 /* ---- hooks */
 
+/* Prepared: bias (of a folded node) | forward weights | gradient weights. */
 static size_t conv_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    return packed_size(&forward) + (want_grad ? packed_size(&grad) : 0);
+    return bias_size(&forward) + packed_size(&forward) + (want_grad ? packed_size(&grad) : 0);
+}
+
+static void prepare_weights(const struct graph *g, const struct node *node, const float *scale,
+                            bool want_grad, float *prepared)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    const float *w = op_in(g, node, 1)->data;
+
+    prepared += bias_size(&forward);
+    pack(&forward, w, scale, prepared);
+    if (want_grad)
+        pack(&grad, w, scale, prepared + packed_size(&forward));
 }
 
 static void conv_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
                          float *prepared)
 {
-    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    const float *w = op_in(g, node, 1)->data;
-
     (void)bank;
-    pack(&forward, w, prepared);
-    if (want_grad)
-        pack(&grad, w, prepared + packed_size(&forward));
+    prepare_weights(g, node, NULL, want_grad, prepared);
+}
+
+static bool has_bias(const struct node *node)
+{
+    return node->n_in > 2 && node->in[2] != NO_VALUE;
+}
+
+static void conv_prepare_folded(const struct graph *g, const struct node *node, const float *scale,
+                                const float *shift, bool want_grad, float *prepared)
+{
+    const float *b = has_bias(node) ? op_in(g, node, 2)->data : NULL;
+    int64_t n = op_in(g, node, 1)->shape.dim[0];
+
+    for (int64_t c = 0; c < n; c++)
+        prepared[c] =
+            b == NULL ? shift[c] : (float)((double)b[c] * (double)scale[c] + (double)shift[c]);
+    prepare_weights(g, node, scale, want_grad, prepared);
 }
 
 /* Bias gradient: sums of a row, of an image, of the block, so that rounding stays small. */
@@ -220,19 +289,17 @@ static size_t conv_scratch_size(const struct graph *g, const struct node *node, 
 static void conv_forward(const struct op_call *c)
 {
     struct conv_pass p = make_pass(c->g, c->node, false);
+    const float *bias = c->folded ? c->prepared : has_bias(c->node) ? c->in[2] : NULL;
 
-    run(&p, c->n, c->in[0], c->prepared, c->node->n_in > 2 ? c->in[2] : NULL, c->out, false,
-        c->scratch);
+    run_forward(c, &p, c->prepared + bias_size(&p), bias);
 }
 
 static void conv_grad_input(const struct op_call *c)
 {
     struct conv_pass forward = make_pass(c->g, c->node, false), p = make_pass(c->g, c->node, true);
 
-    if (c->din[0] == NULL)
-        return;
-    run(&p, c->n, c->dout, c->prepared + packed_size(&forward), NULL, c->din[0], c->add[0],
-        c->scratch);
+    if (c->din[0] != NULL)
+        run_grad(c, &p, c->prepared + bias_size(&forward) + packed_size(&forward));
 }
 
 static void add_into(float *sum, const float *x, int64_t n)
@@ -266,8 +333,8 @@ static void conv_grad_params(const struct op_call *c)
     struct conv_pass p = make_pass(c->g, c->node, false);
 
     if (c->din[1] != NULL)
-        grad_weights(&p, c->n, c->in[0], c->dout, c->din[1], c->scratch);
-    if (c->node->n_in > 2 && c->din[2] != NULL)
+        grad_weights(c, &p);
+    if (c->node->n_in > 2 && c->din[2] != NULL && c->part == 0)
         grad_bias(&p, c->n, c->dout, c->din[2], c->scratch);
 }
 
@@ -276,10 +343,11 @@ const struct op op_conv = {
     .in_min = 2,
     .in_max = 3,
     .attrs = conv_attrs,
-    .flags = OP_LINEAR | OP_KEEP_X_TRAIN,
+    .flags = OP_LINEAR | OP_KEEP_X_TRAIN | OP_SPLIT | OP_TAIL | OP_FOLD,
     .shape = conv_shape,
     .prepare_size = conv_prepare_size,
     .prepare = conv_prepare,
+    .prepare_folded = conv_prepare_folded,
     .scratch_size = conv_scratch_size,
     .forward = conv_forward,
     .grad_input = conv_grad_input,

@@ -1,8 +1,13 @@
 /*
  * Gemm in linnet's one form: y [N,O] = x [N,I] W^T + b, W [O,I], b [O] optional. The importer folds
  * alpha, beta and the transposes into W and b.
+ *
+ * It is computed as a 1 x 1 convolution of 1 x 1 images (conv_direct.h): unlike a product of
+ * OpenBLAS, whose order of sums depends on N, the bits of a row do not depend on the other rows.
+ *
+ * prepared: the forward weights, then those of the gradient.
  */
-#include "core/gemm.h"
+#include "core/conv_direct.h"
 #include "core/op_image.h"
 
 enum { X, W, B };
@@ -50,35 +55,68 @@ static int gemm_shape(const struct graph *g, const struct node *node, struct sha
     return 0;
 }
 
+static struct conv_pass make_pass(const struct graph *g, const struct node *node, bool grad)
+{
+    const int64_t *w = op_in(g, node, W)->shape.dim;
+    struct conv_pass p = {.groups = 1, .src_c = w[grad ? 0 : 1], .dst_c = w[grad ? 1 : 0]};
+
+    (grad ? conv_axis_grad : conv_axis_forward)(&p.y, 1, 1, 1, 1, 1, 0);
+    p.x = p.y;
+    return p;
+}
+
+static size_t gemm_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    return conv_packed_size(&forward) + (want_grad ? conv_packed_size(&grad) : 0);
+}
+
+static void gemm_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
+                         float *prepared)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+
+    (void)bank;
+    conv_pack(&forward, op_in(g, node, W)->data, NULL, prepared);
+    if (want_grad)
+        conv_pack(&grad, op_in(g, node, W)->data, NULL, prepared + conv_packed_size(&forward));
+}
+
+static size_t gemm_scratch(const struct graph *g, const struct node *node, int64_t n)
+{
+    struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
+    size_t a = conv_run_scratch(&forward, n), b = conv_run_scratch(&grad, n);
+    size_t c = conv_grad_scratch(&forward, n);
+
+    a = b > a ? b : a;
+    return c > a ? c : a;
+}
+
 static void gemm_forward(const struct op_call *k)
 {
-    const struct shape *w = &op_in(k->g, k->node, W)->shape;
-    int64_t outs = w->dim[0], ins = w->dim[1];
-    float *y = k->out;
+    struct conv_pass p = make_pass(k->g, k->node, false);
 
-    for (int64_t i = 0; i < k->n && has_bias(k->node); i++)
-        floats_put(y + i * outs, k->in[B], outs, false);
-    gemm_f32(false, true, k->n, outs, ins, 1, k->in[X], ins, k->in[W], ins,
-             has_bias(k->node) ? 1 : 0, y, outs);
+    conv_run(&p, conv_kernels_of(cpu_best_path()), conv_span_of(&p, 0, 1), k->n, k->in[X],
+             k->prepared, has_bias(k->node) ? k->in[B] : NULL, k->out, false, k->scratch);
 }
 
 static void gemm_grad_input(const struct op_call *k)
 {
-    const struct shape *w = &op_in(k->g, k->node, W)->shape;
-    int64_t outs = w->dim[0], ins = w->dim[1];
+    struct conv_pass forward = make_pass(k->g, k->node, false), p = make_pass(k->g, k->node, true);
 
     if (k->din[X] != NULL)
-        gemm_f32(false, false, k->n, ins, outs, 1, k->dout, outs, k->in[W], ins, k->add[X] ? 1 : 0,
-                 k->din[X], ins);
+        conv_run(&p, conv_kernels_of(cpu_best_path()), conv_span_of(&p, 0, 1), k->n, k->dout,
+                 k->prepared + conv_packed_size(&forward), NULL, k->din[X], k->add[X], k->scratch);
 }
 
 static void gemm_grad_params(const struct op_call *k)
 {
-    const struct shape *w = &op_in(k->g, k->node, W)->shape;
-    int64_t outs = w->dim[0], ins = w->dim[1];
+    struct conv_pass p = make_pass(k->g, k->node, false);
+    int64_t outs = p.dst_c;
 
     if (k->din[W] != NULL)
-        gemm_f32(true, false, outs, ins, k->n, 1, k->dout, outs, k->in[X], ins, 1, k->din[W], ins);
+        conv_grad_weights(&p, conv_kernels_of(cpu_best_path()), conv_span_of(&p, 0, 1), k->n,
+                          k->in[X], k->dout, k->din[W], k->scratch);
     for (int64_t i = 0; i < k->n && has_bias(k->node) && k->din[B] != NULL; i++)
         floats_put(k->din[B], k->dout + i * outs, outs, true);
 }
@@ -89,6 +127,9 @@ const struct op op_gemm = {
     .in_max = 3,
     .flags = OP_LINEAR | OP_KEEP_X_TRAIN,
     .shape = gemm_shape,
+    .prepare_size = gemm_prepare_size,
+    .prepare = gemm_prepare,
+    .scratch_size = gemm_scratch,
     .forward = gemm_forward,
     .grad_input = gemm_grad_input,
     .grad_params = gemm_grad_params,

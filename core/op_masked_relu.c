@@ -79,26 +79,6 @@ static void masked_relu_forward(const struct op_call *k)
     }
 }
 
-static void hard_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const float d = dy[i]; /* read in any case: no branch */
-
-        dx[i] = ((m[i] <= 0.5F) | (y[i] > 0)) ? d : 0;
-    }
-}
-
-static void hard_grad_add(float *dx, const float *dy, const float *y, const float *m, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const float d = dy[i]; /* read in any case: no branch */
-
-        dx[i] += ((m[i] <= 0.5F) | (y[i] > 0)) ? d : 0;
-    }
-}
-
 static void soft_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
 {
 #pragma omp simd
@@ -121,17 +101,20 @@ static void soft_grad_add(float *dx, const float *dy, const float *y, const floa
 
 static void masked_relu_grad_input(const struct op_call *k)
 {
+    const struct rows_kernels *rows = rows_kernels_of(cpu_best_path());
     int64_t n = image_size(image_in(k, 0));
-    void (*grad)(float *, const float *, const float *, const float *, int64_t);
 
-    if (k->din[0] == NULL)
-        return;
-    if (k->node->p.masked_relu.soft)
-        grad = k->add[0] ? soft_grad_add : soft_grad;
-    else
-        grad = k->add[0] ? hard_grad_add : hard_grad;
-    for (int64_t b = 0; b < k->n; b++)
-        grad(k->din[0] + b * n, k->dout + b * n, k->out + b * n, k->prepared, n);
+    for (int64_t b = 0; k->din[0] != NULL && b < k->n; b++) {
+        float *dx = k->din[0] + b * n;
+        const float *dy = k->dout + b * n, *y = k->out + b * n;
+
+        if (!k->node->p.masked_relu.soft)
+            rows->relu_grad(dx, dy, y, k->prepared, n, k->add[0]);
+        else if (k->add[0])
+            soft_grad_add(dx, dy, y, k->prepared, n);
+        else
+            soft_grad(dx, dy, y, k->prepared, n);
+    }
 }
 
 /* The mask's gradient is in ONNX order [C,H,W]; hard masks have none. */

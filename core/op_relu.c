@@ -31,27 +31,9 @@ static void relu_forward(const struct op_call *k)
 
 static void relu_grad_input(const struct op_call *k)
 {
-    const float *y = k->out, *dy = k->dout;
-    float *dx = k->din[0];
-    int64_t n = relu_count(k);
-
-    if (dx == NULL)
-        return;
-    if (k->add[0]) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) {
-            const float d = dy[i]; /* read in any case, so that the choice needs no branch */
-
-            dx[i] += y[i] > 0 ? d : 0;
-        }
-    } else {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) {
-            const float d = dy[i];
-
-            dx[i] = y[i] > 0 ? d : 0;
-        }
-    }
+    if (k->din[0] != NULL)
+        rows_kernels_of(cpu_best_path())
+            ->relu_grad(k->din[0], k->dout, k->out, NULL, relu_count(k), k->add[0]);
 }
 
 const struct op op_relu = {

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "core/cpu.h"
+#include "core/rows.h"
 
 #define WINO_OUT 4       /* outputs of a tile along an axis */
 #define WINO_IN 6        /* inputs, and points */
@@ -40,8 +41,11 @@ struct wino_tile {
     int64_t i0, i1, j0, j1;
     int64_t channels; /* a multiple of LANES_N */
     int64_t pos;
-    const float *bias; /* output only: [channels] or NULL */
-    bool add;          /* output only: to += */
+    /* Result only: to = tail(sums + bias), or to += sums + bias. bias: [channels] or NULL; the
+     * tail's pointers belong to pixel (0, 0). */
+    const float *bias;
+    bool add;
+    struct rows_tail tail;
 };
 
 typedef void wino_tile_fn(const struct wino_tile *);
