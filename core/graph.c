@@ -43,14 +43,15 @@ static void block_repoint(struct graph *g, enum value_kind kind, const struct bl
             g->value[v].data = *b->data + g->value[v].offset;
 }
 
-static int block_reserve(struct graph *g, enum value_kind kind, int64_t more)
+/* Makes room for `more` floats; less than `slack` times as much as there are is not worth a move. */
+static int block_grow(struct graph *g, enum value_kind kind, int64_t more, int64_t slack)
 {
     struct block b;
     float *bigger;
 
     if (!block_of(g, kind, &b) || *b.n + more <= *b.cap)
         return 0;
-    int64_t cap = *b.cap * 2 > *b.n + more ? *b.cap * 2 : *b.n + more;
+    int64_t cap = *b.cap * slack > *b.n + more ? *b.cap * slack : *b.n + more;
     if (cap > SHAPE_MAX_COUNT)
         return fail(ERR_LIMIT, "graph: a block of %lld floats is too large", (long long)cap);
     if ((bigger = mem_aligned((size_t)cap, sizeof *bigger)) == NULL)
@@ -62,6 +63,16 @@ static int block_reserve(struct graph *g, enum value_kind kind, int64_t more)
     *b.cap = cap;
     block_repoint(g, kind, &b);
     return 0;
+}
+
+static int block_reserve(struct graph *g, enum value_kind kind, int64_t more)
+{
+    return block_grow(g, kind, more, 2);
+}
+
+int graph_reserve_params(struct graph *g, int64_t n)
+{
+    return block_grow(g, VALUE_PARAM, n, 1);
 }
 
 /* ---- life cycle -------------------------------------------------------------------------- */

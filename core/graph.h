@@ -136,6 +136,8 @@ void graph_free(struct graph *g); /* NULL is fine */
 /* A deep copy: equal ids, own blocks. */
 int graph_clone(const struct graph *g, struct graph **out) MUST_CHECK;
 
+/* Room for n more floats of PARAM values, so that adding them moves nothing. */
+int graph_reserve_params(struct graph *g, int64_t n) MUST_CHECK;
 /* Adds a value; `name` is made unique by a suffix if taken. For PARAM, BUFFER, MASK, CONST the data
  * are zeroed, or copied from `data` if not NULL. INVALIDATES pointers into the blocks, which may
  * move; g->value[].data are updated. */

@@ -12,6 +12,7 @@
  * Every public allocating function passes gate() once: that is where the test hook counts, so that
  * a request that an arena could serve without the system fails just as well.
  */
+#define _DEFAULT_SOURCE /* madvise */
 #include "core/mem.h"
 
 #include <stdarg.h>
@@ -19,17 +20,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MEM_ALIGN 64
 #define ARENA_SMALL_ALIGN 16
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) /* clang's way to say it */
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define ARENA_CHUNK 0
 #else
 #define ARENA_CHUNK ((size_t)64 << 10)
 #endif
 
+#define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_FROM (2 * HUGE_PAGE) /* smaller requests are not worth it */
+
 struct chunk {
     struct chunk *next;
+    void *base;        /* what to free: the chunk, or a bit before it */
     size_t size, used; /* payload bytes behind the header */
 };
 _Static_assert(sizeof(struct chunk) <= MEM_ALIGN, "a chunk's header fits its place");
@@ -75,6 +86,20 @@ static void *out_of_memory(size_t bytes)
     return NULL;
 }
 
+/* Asks for large pages inside [p, p + bytes): hundreds of times fewer page faults. Advice only. */
+static void *prefer_huge_pages(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    if (bytes >= HUGE_FROM) {
+        const uintptr_t from = ((uintptr_t)p + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        const uintptr_t to = ((uintptr_t)p + bytes) / HUGE_PAGE * HUGE_PAGE;
+
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+    }
+#endif
+    return p;
+}
+
 /* `bytes` zeroed bytes at a multiple of 64, or NULL after fail(). */
 static void *aligned_zeroed(size_t bytes)
 {
@@ -82,7 +107,7 @@ static void *aligned_zeroed(size_t bytes)
 
     if (posix_memalign(&p, MEM_ALIGN, bytes > 0 ? bytes : 1) != 0)
         return out_of_memory(bytes);
-    return memset(p, 0, bytes > 0 ? bytes : 1);
+    return memset(prefer_huge_pages(p, bytes), 0, bytes > 0 ? bytes : 1);
 }
 
 void *mem_array(size_t n, size_t size)
@@ -109,7 +134,7 @@ void *mem_resize(void *p, size_t n, size_t size)
     if (!gate(n, size, &bytes))
         return NULL;
     void *q = realloc(p, bytes > 0 ? bytes : 1);
-    return q != NULL ? q : out_of_memory(bytes);
+    return q != NULL ? prefer_huge_pages(q, bytes) : out_of_memory(bytes);
 }
 
 char *mem_strdup(const char *s)
@@ -144,9 +169,28 @@ void arena_free(struct arena *a)
         return;
     for (struct chunk *c = a->chunks, *next; c != NULL; c = next) {
         next = c->next;
-        free(c);
+        free(c->base);
     }
     free(a);
+}
+
+/* Large ones come from calloc, which has zeros from the system and need not write them. */
+static struct chunk *new_chunk(size_t bytes)
+{
+    struct chunk *c;
+    char *base;
+
+    if (bytes < HUGE_FROM) {
+        if ((c = aligned_zeroed(bytes)) != NULL)
+            c->base = c;
+        return c;
+    }
+    if ((base = calloc(1, bytes + MEM_ALIGN)) == NULL)
+        return out_of_memory(bytes);
+    prefer_huge_pages(base, bytes);
+    c = (struct chunk *)(void *)(base + MEM_ALIGN - (uintptr_t)base % MEM_ALIGN);
+    c->base = base;
+    return c;
 }
 
 /* Opens a chunk with room for `bytes`; false after fail(). A large request goes behind the newest
@@ -154,7 +198,7 @@ void arena_free(struct arena *a)
 static bool add_chunk(struct arena *a, size_t bytes, struct chunk **out)
 {
     size_t size = bytes > ARENA_CHUNK ? bytes : ARENA_CHUNK;
-    struct chunk *c = aligned_zeroed(MEM_ALIGN + size);
+    struct chunk *c = new_chunk(MEM_ALIGN + size);
 
     if (c == NULL)
         return false;

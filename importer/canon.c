@@ -123,10 +123,9 @@ int canon_act(struct import *im, int32_t i, value_id *out)
     return canon_entry_act(im, im->call->in[i], out);
 }
 
-int canon_constant(struct import *im, int32_t i, struct constant **out)
+int canon_weight(struct import *im, int32_t i, struct constant **out)
 {
     struct entry *e;
-    int rc;
 
     if (!canon_has(im->call, i))
         return missing(im, i);
@@ -134,12 +133,20 @@ int canon_constant(struct import *im, int32_t i, struct constant **out)
     if (e->kind != ENTRY_CONSTANT)
         return report_problem(im, "E1207", "", "input %d, '%s', must be a constant %s", i, e->name,
                               im->at);
-    if ((rc = constant_read(im, e->constant)) < 0) {
-        e->kind = ENTRY_BAD; /* report it once */
+    *out = e->constant;
+    return 0;
+}
+
+int canon_constant(struct import *im, int32_t i, struct constant **out)
+{
+    int rc;
+
+    TRY(canon_weight(im, i, out));
+    if ((rc = constant_read(im, *out)) < 0) {
+        im->call->in[i]->kind = ENTRY_BAD; /* report it once */
         return rc;
     }
-    *out = e->constant;
-    return constant_room(im, e->constant->count * (int64_t)sizeof(float));
+    return constant_room(im, (*out)->count * (int64_t)sizeof(float));
 }
 
 int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap, int32_t *n)
@@ -165,22 +172,44 @@ int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32
     return 0;
 }
 
+/* Index of the first number that is not finite, n if all are. */
+static int64_t first_not_finite(const float *f, int64_t n)
+{
+    const uint32_t exponent = 0x7f800000;
+    int64_t k = 0;
+
+    for (uint32_t bad = 0; k < n && !bad; k += 256)
+        for (int64_t i = k; i < k + 256 && i < n; i++) {
+            uint32_t bits;
+
+            memcpy(&bits, &f[i], sizeof bits);
+            bad |= (bits & exponent) == exponent;
+        }
+    for (k = k < 256 ? 0 : k - 256; k < n && isfinite(f[k]);)
+        k++;
+    return k;
+}
+
 int canon_value(struct import *im, struct constant *c, enum value_kind kind, value_id *out)
 {
-    TRY(constant_read(im, c));
-    if (c->f == NULL)
+    const float *f;
+
+    if (!constant_is_float(c))
         return report_problem(im, "E1302", "", "'%s' holds integers, should be float %s", c->name,
                               im->at);
     if (c->count == 0)
         return report_problem(im, "E1303", "", "'%s' is empty %s", c->name, im->at);
+    TRY(constant_check(im, c));
     TRY(constant_room(im, c->count * (int64_t)sizeof *c->f));
-    for (int64_t k = 0; k < c->count; k++)
-        if (!isfinite(c->f[k]))
-            return report_problem(im, "E1602", "the file is damaged, or its training diverged",
-                                  "tensor '%s' holds %s at position %lld %s", c->name,
-                                  isnan(c->f[k]) ? "NaN" : "an infinite number", (long long)k,
-                                  im->at);
-    return graph_add_value(im->g, c->name, kind, &c->shape, c->f, out);
+    TRY(graph_add_value(im->g, c->name, kind, &c->shape, NULL, out));
+    f = im->g->value[*out].data;
+    TRY(constant_copy(im, c, im->g->value[*out].data));
+    const int64_t k = first_not_finite(f, c->count);
+    if (k < c->count)
+        return report_problem(im, "E1602", "the file is damaged, or its training diverged",
+                              "tensor '%s' holds %s at position %lld %s", c->name,
+                              isnan(f[k]) ? "NaN" : "an infinite number", (long long)k, im->at);
+    return 0;
 }
 
 /* ---- results -------------------------------------------------------------------------------- */

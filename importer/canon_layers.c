@@ -68,7 +68,7 @@ static int conv_weight(struct import *im, struct constant **w)
     int64_t kernel[2];
     int32_t n;
 
-    TRY(canon_constant(im, 1, w));
+    TRY(canon_weight(im, 1, w));
     if ((*w)->shape.rank != 4)
         return report_problem(im, "E1301", "only 2-D images are supported",
                               "weight '%s' has rank "
@@ -83,7 +83,7 @@ static int conv_weight(struct import *im, struct constant **w)
 
 static int conv_bias(struct import *im, const struct constant *w, struct constant **b)
 {
-    TRY(canon_constant(im, 2, b));
+    TRY(canon_weight(im, 2, b));
     if ((*b)->shape.rank == 1 && (*b)->count == w->shape.dim[0])
         return 0;
     return report_problem(im, "E1601",
@@ -188,12 +188,15 @@ static int linear_weight(struct import *im, struct constant *b, bool transposed,
 {
     struct constant *w;
 
-    if (b->shape.rank != 2 || b->f == NULL)
+    if (!constant_is_float(b))
+        TRY(constant_read(im, b)); /* what is wrong inside comes first */
+    if (b->shape.rank != 2 || !constant_is_float(b))
         return report_problem(im, "E1301", "", "weight '%s' should be a float matrix %s", b->name,
                               im->at);
     *out = b;
     if (transposed && alpha == 1)
         return 0;
+    TRY(constant_read(im, b));
     const int64_t rows = b->shape.dim[transposed ? 0 : 1], cols = b->shape.dim[transposed ? 1 : 0];
     TRY(constant_new(im, b->type, &(struct shape){.rank = 2, .dim = {rows, cols}}, &w));
     w->name = b->name;
@@ -241,6 +244,7 @@ static int linear_input(struct import *im, struct constant **w, value_id *x)
         return report_problem(im, "E1301", "",
                               "weight '%s' takes %lld features, the input has %lld %s", from->name,
                               (long long)from->shape.dim[1], (long long)n, im->at);
+    TRY(constant_read(im, *w));
     TRY(constant_new(im, from->type, &from->shape, w));
     (*w)->name = from->name;
     for (int64_t o = 0; o < from->shape.dim[0]; o++)
@@ -277,7 +281,7 @@ static int canon_gemm(struct import *im)
     if (trans_a != 0)
         return report_problem(im, "E1206", "",
                               "transA of an activation would transpose the batch %s", im->at);
-    TRY(canon_constant(im, 1, &w));
+    TRY(canon_weight(im, 1, &w));
     TRY(linear_weight(im, w, trans_b != 0, alpha, &w));
     TRY(linear_input(im, &w, &in[0]));
     TRY(need_features(im, in[0]));
@@ -304,7 +308,7 @@ static int canon_matmul(struct import *im)
     if (p == NULL)
         return ERR_NOMEM;
     TRY(attrs_only(im, ""));
-    TRY(canon_constant(im, 1, &w));
+    TRY(canon_weight(im, 1, &w));
     TRY(linear_weight(im, w, false, 1, &p->weight));
     TRY(linear_input(im, &p->weight, &p->x));
     TRY(need_features(im, p->x));

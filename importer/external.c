@@ -153,6 +153,19 @@ static int open_location(struct import *im, const char *tensor, const char *loca
         location);
 }
 
+size_t external_size(const struct import *im, const Onnx__TensorProto *t)
+{
+    struct stat st;
+
+    for (size_t k = 0; im->dir_fd >= 0 && k < t->n_external_data; k++)
+        if (strcmp(t->external_data[k]->key, "location") == 0 &&
+            location_is_plain(t->external_data[k]->value) &&
+            fstatat(im->dir_fd, t->external_data[k]->value, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode))
+            return (size_t)st.st_size;
+    return 0;
+}
+
 int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, struct file_map *map,
                  const uint8_t **data)
 {

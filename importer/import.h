@@ -150,6 +150,12 @@ int report_fail(const struct import_report *r, int32_t n_found);
 int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char *name,
                       struct constant **out) MUST_CHECK;
 int constant_read(struct import *im, struct constant *c) MUST_CHECK;
+/* Weights go from the file to the graph without a copy in between: constant_check is true of what dims
+ * promise, then constant_copy writes c's floats to `to`. For floating types only. */
+int constant_check(struct import *im, const struct constant *c) MUST_CHECK;
+int constant_copy(struct import *im, const struct constant *c, float *to) MUST_CHECK;
+/* Floats that an unread constant will bring, 0 if it is another type or is not all there. */
+int64_t constant_stored(const struct import *im, const struct constant *c);
 /* Every node pays for the numbers that it makes or looks at, so that neither memory nor time exceeds
  * what the file's own size explains. A problem when the room is used up. */
 int constant_room(struct import *im, int64_t bytes) MUST_CHECK;
@@ -161,6 +167,8 @@ bool constant_is_float(const struct constant *c);
 struct file_map;
 int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, struct file_map *map,
                  const uint8_t **data) MUST_CHECK;
+/* Bytes of the file that t points to, 0 if there is none. A hint: it is opened only later. */
+size_t external_size(const struct import *im, const Onnx__TensorProto *t);
 
 /* ---- attrs.c: attributes of the node at hand ------------------------------------------------ */
 
@@ -223,6 +231,8 @@ int canon_entry_act(struct import *im, struct entry *e, value_id *out) MUST_CHEC
 bool canon_has(const struct call *c, int32_t i); /* input i is there */
 /* Input i as a constant that has been read. */
 int canon_constant(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
+/* The same, but its numbers may still be unread. */
+int canon_weight(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
 /* Input i as integers; a batch-sized element is a problem unless `batch` [cap] takes the flags. */
 int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap,
                int32_t *n) MUST_CHECK;

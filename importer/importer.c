@@ -10,16 +10,20 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "onnx.pb-c.h"
 
+#include "core/cpu.h"
 #include "core/file.h"
 #include "core/pass.h"
 #include "core/sha256.h"
 #include "core/wire.h"
 #include "importer/import.h"
 
+#define PARALLEL_FROM ((size_t)4 << 20) /* bytes of a file that two threads share */
+#define RESERVE_MAX ((int64_t)1 << 29)  /* floats; beyond, the block grows as it needs */
 #define IR_OLDEST 3
 #define IR_NEWEST 14
 #define OPSET_OLDEST 7
@@ -600,6 +604,17 @@ static int finish(struct import *im)
     return rc == ERR_NOMEM ? rc : 0;
 }
 
+/* One block for all weights: growing it step by step would need twice its size and more. */
+static int reserve_weights(struct import *im)
+{
+    int64_t n = 0;
+
+    for (int32_t k = 0; k < im->n_entry && n < RESERVE_MAX; k++)
+        if (im->entry[k].kind == ENTRY_CONSTANT && im->entry[k].uses > 0)
+            n += constant_stored(im, im->entry[k].constant);
+    return n > 0 && n < RESERVE_MAX ? graph_reserve_params(im->g, n) : 0;
+}
+
 /* 0 or an error that leaves nothing more to look at (also recorded, unless ERR_NOMEM). */
 static int import_model(struct import *im)
 {
@@ -613,6 +628,7 @@ static int import_model(struct import *im)
     TRY(enter_nodes(im));
     TRY(choose_output(im));
     mark_live(im);
+    TRY(reserve_weights(im));
     for (size_t k = 0; k < im->file->n_node; k++)
         if (im->live[k])
             TRY(walk_node(im, k));
@@ -641,10 +657,61 @@ static int64_t first_room(size_t len)
            (computed < IMPORT_ROOM_COMPUTED_MAX ? computed : IMPORT_ROOM_COMPUTED_MAX);
 }
 
-int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
-                      const struct import_options *opt, struct import_report *report,
-                      struct graph **out)
+/* Two looks at all bytes, on two threads where that pays; the messages are those of this thread, which
+ * takes the first. */
+static int hash_and_unpack(struct import *im, const uint8_t *bytes, size_t len,
+                           struct wire_message **out)
 {
+    int rc[2] = {0};
+
+    if ((rc[0] = sniff(im, bytes, len)) < 0) {
+        TRY(sha256_bytes(bytes, len, im->report->sha256));
+        return rc[0];
+    }
+#pragma omp parallel for schedule(static)                                                          \
+    num_threads(len < PARALLEL_FROM || cpu_threads() < 2 ? 1 : 2)
+    for (int k = 0; k < 2; k++)
+        rc[k] = k == 0 ? unpack(im, bytes, len, out) : sha256_bytes(bytes, len, im->report->sha256);
+    return rc[0] < 0 ? rc[0] : rc[1];
+}
+
+struct source { /* bytes of a file; mapped where it is a regular one, else read */
+    const uint8_t *bytes;
+    size_t len;
+    uint8_t *owned;
+    struct file_map map;
+};
+
+static int open_source(const char *path, struct source *s)
+{
+    struct stat st;
+    int rc;
+
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        if ((rc = file_map_open(path, &s->map)) == 0) {
+            s->bytes = s->map.data;
+            s->len = s->map.len;
+        }
+        return rc;
+    }
+    rc = file_read(path, IMPORT_MAX_FILE, &s->owned, &s->len);
+    s->bytes = s->owned;
+    return rc;
+}
+
+static void close_source(struct source *s)
+{
+    file_map_close(&s->map);
+    mem_free(s->owned);
+    memset(s, 0, sizeof *s);
+}
+
+/* The source is closed as soon as it was unpacked: the weights are in the message then. */
+static int import_source(struct source *s, int dir_fd, const struct import_options *opt,
+                         struct import_report *report, struct graph **out)
+{
+    const uint8_t *bytes = s->bytes;
+    const size_t len = s->len;
     struct import_report own;
     struct import im = {.opt = opt, .dir_fd = dir_fd, .at = "", .room = first_room(len)};
     struct wire_message *message = NULL;
@@ -652,9 +719,9 @@ int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
 
     im.report = report != NULL ? report : &own;
     if ((rc = report_init(im.report)) < 0 || (rc = arena_new(IMPORT_CONSTANTS, &im.arena)) < 0 ||
-        (rc = graph_new(&im.g)) < 0 || (rc = sha256_bytes(bytes, len, im.report->sha256)) < 0 ||
-        (rc = sniff(&im, bytes, len)) < 0 || (rc = unpack(&im, bytes, len, &message)) < 0)
+        (rc = graph_new(&im.g)) < 0 || (rc = hash_and_unpack(&im, bytes, len, &message)) < 0)
         goto out;
+    close_source(s);
     im.g->batch_name = "N";
     if ((rc = import_model(&im)) == 0 && im.no_memory)
         rc = ERR_NOMEM;
@@ -668,9 +735,17 @@ out:
     wire_free(message);
     graph_free(im.g);
     arena_free(im.arena);
+    close_source(s);
     if (report == NULL)
         import_report_release(&own);
     return rc;
+}
+
+int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
+                      const struct import_options *opt, struct import_report *report,
+                      struct graph **out)
+{
+    return import_source(&(struct source){.bytes = bytes, .len = len}, dir_fd, opt, report, out);
 }
 
 /* The folder of `path`, -1 if it cannot be opened (then external data cannot be read). */
@@ -691,18 +766,15 @@ static int open_folder(const char *path, int *fd)
 int onnx_import(const char *path, const struct import_options *opt, struct import_report *report,
                 struct graph **out)
 {
-    uint8_t *bytes = NULL;
-    size_t len;
+    struct source source = {0};
     int fd = -1, rc;
 
     if (report != NULL) /* so that it can be released whatever fails */
         memset(report, 0, sizeof *report);
-    if ((rc = file_read(path, IMPORT_MAX_FILE, &bytes, &len)) < 0 ||
-        (rc = open_folder(path, &fd)) < 0)
-        goto out;
-    rc = onnx_import_bytes(bytes, len, fd, opt, report, out);
-out:
-    mem_free(bytes);
+    TRY(open_source(path, &source));
+    if ((rc = open_folder(path, &fd)) == 0)
+        rc = import_source(&source, fd, opt, report, out);
+    close_source(&source);
     if (fd >= 0)
         close(fd);
     return rc;

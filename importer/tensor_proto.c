@@ -16,6 +16,8 @@
 #include "core/file.h"
 #include "importer/import.h"
 
+#define PROMISE_FREE ((size_t)1 << 20) /* bytes that a tensor may promise without a look */
+
 struct element_type { /* how an element type is stored */
     int32_t type;
     const char *name;
@@ -233,6 +235,13 @@ static void store(struct constant *c, const struct element_type *e, int64_t k, u
 
 static void read_raw(struct constant *c, const struct element_type *e, const uint8_t *raw)
 {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (e->type == T(FLOAT)) {
+        if (c->count > 0)
+            memcpy(c->f, raw, (size_t)c->count * sizeof *c->f);
+        return;
+    }
+#endif
     for (int64_t k = 0; k < c->count; k++)
         store(c, e, k, raw_bits(raw + (size_t)k * e->bytes, e->bytes));
 }
@@ -325,32 +334,80 @@ static int read_numbers(struct import *im, struct constant *c, const struct elem
     return 0;
 }
 
+/* Cheap refusals before memory is asked for: dims may promise far more than there is. */
+static int check_promise(struct import *im, const struct constant *c, const struct element_type *e)
+{
+    size_t total, n = typed_count(c->unread, e, &total), want = (size_t)c->count * e->bytes;
+    struct file_map map = {0};
+    const uint8_t *raw;
+
+    if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL &&
+        want > PROMISE_FREE) {
+        TRY(external_map(im, c->unread, want, &map, &raw));
+        file_map_close(&map);
+        return 0;
+    }
+    n += c->unread->raw_data.len / e->bytes;
+    if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT &&
+        n < (size_t)c->count)
+        return wrong_count(im, c, "elements", (long long)n, (long long)c->count);
+    return 0;
+}
+
+static int count_conversion(struct import *im, const struct element_type *e)
+{
+    im->n_half += e->is_float && e->bytes == 2;
+    im->n_double += e->type == T(DOUBLE);
+    return 0;
+}
+
+int constant_check(struct import *im, const struct constant *c)
+{
+    return c->unread != NULL ? check_promise(im, c, element_type(c->type)) : 0;
+}
+
+int constant_copy(struct import *im, const struct constant *c, float *to)
+{
+    const struct element_type *e = element_type(c->type);
+    struct constant direct = *c;
+
+    if (c->unread == NULL) {
+        memcpy(to, c->f, (size_t)c->count * sizeof *to);
+        return 0;
+    }
+    direct.f = to;
+    TRY(read_numbers(im, &direct, e));
+    return count_conversion(im, e);
+}
+
 int constant_read(struct import *im, struct constant *c)
 {
     const struct element_type *e = element_type(c->type);
-    int rc;
 
     if (c->unread == NULL)
         return 0;
-    /* Cheap refusals first: dims may promise far more than the file holds. */
-    if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT) {
-        size_t total, n = typed_count(c->unread, e, &total);
-
-        if (n + c->unread->raw_data.len / e->bytes < (size_t)c->count)
-            return wrong_count(im, c, "elements",
-                               (long long)(n + c->unread->raw_data.len / e->bytes),
-                               (long long)c->count);
-    }
+    TRY(check_promise(im, c, e));
     if (e->is_float)
         c->f = arena_array(im->arena, (size_t)c->count, sizeof *c->f);
     else
         c->i = arena_array(im->arena, (size_t)c->count, sizeof *c->i);
     if (c->f == NULL && c->i == NULL)
         return ERR_NOMEM;
-    if ((rc = read_numbers(im, c, e)) < 0)
-        return rc;
-    im->n_half += e->is_float && e->bytes == 2;
-    im->n_double += e->type == T(DOUBLE);
+    TRY(read_numbers(im, c, e));
     c->unread = NULL;
-    return 0;
+    return count_conversion(im, e);
+}
+
+int64_t constant_stored(const struct import *im, const struct constant *c)
+{
+    const struct element_type *e = element_type(c->type);
+    size_t total, n;
+
+    if (c->unread == NULL || !e->is_float)
+        return 0;
+    if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+        n = external_size(im, c->unread) / e->bytes;
+    else
+        n = typed_count(c->unread, e, &total) + c->unread->raw_data.len / e->bytes;
+    return n < (size_t)c->count ? 0 : c->count;
 }
