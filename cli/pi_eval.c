@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/pi_images.h"
 #include "core/npy.h"
 #include "core/sha256.h"
 #include "runtime/pi.h"
@@ -59,31 +60,6 @@ struct run {
 
 /* ---- input -------------------------------------------------------------------------------- */
 
-static bool dims_are(const struct npy *x, int64_t a, int64_t b, int64_t c)
-{
-    return x->rank == 4 && x->dim[1] == a && x->dim[2] == b && x->dim[3] == c;
-}
-
-static int input_kind(const struct npy *x, const struct plan *p, const char *path,
-                      enum pi_input *kind)
-{
-    const int64_t *d = p->tensor[0].dim;
-
-    if (x->type == NPY_U8 && dims_are(x, d[0], d[1], d[2]))
-        *kind = PI_U8_NCHW;
-    else if (x->type == NPY_U8 && dims_are(x, d[1], d[2], d[0]))
-        *kind = PI_U8_NHWC;
-    else if (x->type == NPY_F32 && dims_are(x, d[0], d[1], d[2]))
-        *kind = PI_NORMALIZED;
-    else
-        return fail(ERR_DATA,
-                    "'%s' holds %s of rank %d; the program takes uint8 or normalised float32 "
-                    "[N,%lld,%lld,%lld]",
-                    path, npy_type_name(x->type), x->rank, (long long)d[0], (long long)d[1],
-                    (long long)d[2]);
-    return x->dim[0] < 1 ? fail(ERR_DATA, "'%s' holds no image", path) : 0;
-}
-
 static int open_labels(struct run *r)
 {
     TRY(cli_as_data(npy_open(r->o->labels, &r->labels)));
@@ -111,22 +87,12 @@ static int open_expect(struct run *r)
 
 /* ---- results ------------------------------------------------------------------------------ */
 
-static int64_t best(const float *logits, int64_t k)
-{
-    int64_t top = 0;
-
-    for (int64_t i = 1; i < k; i++)
-        if (logits[i] > logits[top])
-            top = i;
-    return top;
-}
-
 static int count_right(struct run *r)
 {
     for (int64_t i = 0; i < r->n; i++) {
         int64_t label;
         TRY(npy_int(&r->labels, (size_t)i, &label));
-        r->right += label == best(r->logits + i * r->classes, r->classes);
+        r->right += label == pi_best(r->logits + i * r->classes, r->classes);
     }
     return 0;
 }
@@ -202,13 +168,11 @@ static void print_result(FILE *f, const struct run *r)
 static int run_model(struct run *r, const char *path)
 {
     enum pi_input kind = PI_U8_NCHW;
-
     static const enum pi_mode modes[] = {PI_FLOAT, PI_FIXED, PI_SIM2PC};
 
     TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
     pi_simulate(r->model, (uint64_t)r->o->test_seed, r->o->linear == 1);
-    TRY(cli_as_data(npy_open(r->o->input, &r->input)));
-    TRY(input_kind(&r->input, pi_plan(r->model), r->o->input, &kind));
+    TRY(pi_images_open(r->o->input, pi_plan(r->model), &r->input, &kind));
     r->n = r->input.dim[0];
     r->classes = pi_classes(r->model);
     if (r->o->labels != NULL)

@@ -5,11 +5,11 @@
 static const struct command commands[] = {
     {"info", "a private-inference description, for people or as JSON", pi_cmd_info},
     {"eval", "run the description in one process", pi_cmd_eval},
-    {"deal", "make single-use correlations for both parties", NULL},
-    {"preprocess", "run the offline phase ahead", NULL},
-    {"serve", "answer queries; owns the weights", NULL},
-    {"query", "ask a server; owns the image", NULL},
-    {"bench", "both parties over loopback: bytes, rounds, seconds", NULL},
+    {"deal", "make single-use correlations for both parties", pi_cmd_deal},
+    {"preprocess", "run the offline phase ahead", pi_cmd_preprocess},
+    {"serve", "answer queries; owns the weights", pi_cmd_serve},
+    {"query", "ask a server; owns the image", pi_cmd_query},
+    {"bench", "both parties over loopback: bytes, rounds, seconds", pi_cmd_bench},
     {0},
 };
 

@@ -157,6 +157,17 @@ int store_sweep(const char *dir)
     return each(dir, "", USED, remove_one, (void *)(uintptr_t)dir);
 }
 
+static int remove_file(void *ctx, const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? 0 : remove_one(ctx, name);
+}
+
+int store_remove(const char *dir)
+{
+    TRY(each(dir, "", "", remove_file, (void *)(uintptr_t)dir));
+    return rmdir(dir) == 0 ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+}
+
 /* ---- claiming ----------------------------------------------------------------------------- */
 
 static int sync_folder(const char *dir)

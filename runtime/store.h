@@ -34,4 +34,6 @@ int store_read(const char *dir, const char *name, size_t size, uint8_t **bytes) 
 /* Makes the folder where it is missing (0700). */
 int store_folder(const char *dir) MUST_CHECK;
 int store_sweep(const char *dir) MUST_CHECK;
+/* Removes the folder and the files in it. */
+int store_remove(const char *dir) MUST_CHECK;
 #endif

@@ -1,0 +1,190 @@
+/*
+ * linnet-pi serve: answers queries, one client after another.
+ *
+ * A client that breaks the protocol or falls silent loses its connection, with a line on stderr; the
+ * server goes on. SIGTERM and SIGINT let the request that is being answered finish, then end the
+ * program with code 0.
+ */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/pi_net.h"
+#include "runtime/link.h"
+#include "runtime/store.h"
+
+static const struct cli_option options[] = {
+    PI_NET_SERVER,
+    {"max-queries", 0, CLI_INT, PI_NET_AT(max_queries), "N", "end after N answers", 1, 1e15},
+    PI_NET_COMMON,
+    {0}};
+static const struct cli_spec spec = {
+    "MODEL.pi",
+    1,
+    1,
+    "Answers private queries: the client's image stays with the client, the weights stay here. "
+    "Semi-honest security: both sides are trusted to follow the protocol. The program's shape, its "
+    "scales and the positions of its ReLUs are public. With --dealer a third party must collude "
+    "with "
+    "neither side.",
+    "linnet-pi serve out/model.pi -w out/model.pi.weights --listen 127.0.0.1:7000",
+    options};
+
+struct server {
+    const struct cli_common *c;
+    const struct pi_net_options *o;
+    struct party_options party;
+    struct tcp_listener *listener;
+    struct tls_context *tls;
+    struct cost_link link;
+    int64_t queries, prepared, clients;
+};
+struct connection {
+    struct tcp *tcp;
+    struct transport t, inner; /* inner: below an emulated link */
+    bool tls;
+};
+
+static int wait_request(void *ctx)
+{
+    struct connection *n = ctx;
+
+    return n->tls ? tls_wait(&n->inner, cli_interrupted) : tcp_wait(n->tcp, cli_interrupted);
+}
+
+static bool enough(const struct server *s, const struct party *p)
+{
+    int64_t now = p == NULL ? 0 : party_account(p)->queries;
+
+    return s->o->max_queries >= 0 && s->queries + now >= s->o->max_queries;
+}
+
+static int answer_all(struct server *s, struct connection *n)
+{
+    struct party *p = NULL;
+    int rc;
+
+    if ((rc = party_open(&s->party, &n->t, &p)) < 0)
+        return rc;
+    do
+        rc = enough(s, p) ? 0 : party_answer(p, wait_request, n);
+    while (rc > 0);
+    s->queries += party_account(p)->queries;
+    s->prepared += party_account(p)->prepared;
+    party_close(p);
+    return rc;
+}
+
+/* Takes tcp over. */
+static int serve_client(struct server *s, struct tcp *tcp)
+{
+    struct connection n = {.tcp = tcp, .tls = s->tls != NULL};
+    int64_t before = s->queries + s->prepared;
+    char peer[80];
+    int rc;
+
+    snprintf(peer, sizeof peer, "%s", tcp_peer(tcp));
+    if (!n.tls)
+        tcp_transport(tcp, &n.t);
+    else if ((rc = tls_transport(s->tls, tcp, NULL, &n.t)) < 0) {
+        tcp_close(tcp);
+        return fail_context(rc, "%s", peer);
+    }
+    n.inner = n.t;
+    rc = answer_all(s, &n);
+    transport_close(&n.t);
+    cli_note(s->c, "%s: %lld answered", peer, (long long)(s->queries + s->prepared - before));
+    return rc < 0 ? fail_context(rc, "%s", peer) : 0;
+}
+
+/* What a client does wrong is its own business; what we lack ends the program. */
+static bool is_fatal(int rc)
+{
+    return rc == ERR_NOMEM || rc == ERR_IO;
+}
+
+static int serve_loop(struct server *s)
+{
+    while (!cli_interrupted() && !enough(s, NULL)) {
+        struct tcp *tcp = NULL;
+        int rc = tcp_accept(s->listener, s->o->timeout, cli_interrupted, &tcp);
+        if (rc == ERR_INTERRUPTED)
+            break;
+        TRY(rc);
+        s->clients++;
+        rc = serve_client(s, tcp);
+        if (rc < 0 && is_fatal(rc))
+            return rc;
+        if (rc < 0 && rc != ERR_INTERRUPTED)
+            cli_note(s->c, "%s", err_message());
+    }
+    cli_note(s->c, "%lld queries, %lld prepared, %lld clients", (long long)s->queries,
+             (long long)s->prepared, (long long)s->clients);
+    return 0;
+}
+
+static int start(struct server *s, const struct pi_model *model)
+{
+    const struct pi_net_options *o = s->o;
+    struct tcp_address address;
+
+    TRY(pi_net_check(o, o->listen, o->tls_cert != NULL, &address));
+    TRY(pi_net_party(o, s->c->arg[0], model, &s->party));
+    if (o->link != NULL) {
+        TRY(link_parse(o->link, &s->link));
+        s->party.link = &s->link;
+    }
+    TRY(pi_net_backend(o->relu, pi_plan(model), s->party.link, &s->party.backend));
+    s->party.label = o->reveal == 1;
+    if (o->bundles != NULL) {
+        TRY(store_folder(o->bundles));
+        TRY(store_sweep(o->bundles));
+    }
+    if (o->tls_cert != NULL)
+        TRY(tls_server(o->tls_cert, o->tls_key, &s->tls));
+    TRY(tcp_listen(&address, &s->listener));
+    fprintf(cli_out(s->c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
+            address.host, tcp_listener_port(s->listener), s->tls != NULL ? "TLS 1.3" : "plain",
+            s->party.backend->name, o->dealer != NULL ? "dealer" : "rlwe");
+    fflush(cli_out(s->c));
+    return 0;
+}
+
+static int check_options(const struct pi_net_options *o)
+{
+    if (o->weights == NULL || o->listen == NULL)
+        return fail(ERR_ARG, "give --%s", o->weights == NULL ? "weights FILE" : "listen HOST:PORT");
+    if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+        return fail(ERR_ARG, "--tls-cert and --tls-key belong together");
+    return 0;
+}
+
+int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
+{
+    struct server s = {.c = c, .o = o};
+    struct pi_model *model = NULL;
+    int rc;
+
+    if ((rc = check_options(o)) < 0 ||
+        (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 || (rc = start(&s, model)) < 0)
+        goto out;
+    s.party.prepare_only = prepare_only;
+    cli_catch_signals();
+    rc = serve_loop(&s);
+out:
+    tcp_listener_close(s.listener);
+    tls_context_free(s.tls);
+    pi_close(model);
+    return rc;
+}
+
+int pi_cmd_serve(int argc, char **argv)
+{
+    struct pi_net_options o = PI_NET_DEFAULTS;
+    struct cli_common c;
+    int rc = cli_parse(&spec, argc, argv, &c, &o);
+
+    if (rc == 0)
+        rc = pi_serve_run(&c, &o, false);
+    cli_release(&c);
+    return rc;
+}
