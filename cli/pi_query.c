@@ -10,6 +10,7 @@
 #include "cli/pi_net.h"
 #include "cli/pi_report.h"
 #include "core/sha256.h"
+#include "runtime/dealer.h"
 #include "runtime/pi_input.h"
 #include "runtime/store.h"
 
@@ -199,6 +200,22 @@ static int report(struct client *q)
     return rc;
 }
 
+/* Better now than after half of the images. */
+static int check_supply(const struct client *q, bool prepare_only)
+{
+    int64_t have = 0, need = prepare_only ? q->o->count : q->n;
+    const char *dir = prepare_only || q->o->bundles == NULL ? q->o->dealer : q->o->bundles;
+
+    if (dir == NULL)
+        return 0;
+    TRY(dir == q->o->bundles ? bundle_count(dir, true, &have) : dealer_count(dir, &have));
+    if (have >= need)
+        return 0;
+    return fail(ERR_DATA, "'%s' holds %lld %s, %lld are needed; %s makes more", dir,
+                (long long)have, dir == q->o->bundles ? "bundles" : "correlations", (long long)need,
+                dir == q->o->bundles ? "linnet-pi preprocess" : "linnet-pi deal");
+}
+
 static int run(struct client *q, bool prepare_only)
 {
     TRY(prepare_model(q));
@@ -206,6 +223,7 @@ static int run(struct client *q, bool prepare_only)
         TRY(pi_images_open(q->o->input, q->plan, &q->images, &q->kind));
         q->n = q->images.dim[0];
     }
+    TRY(check_supply(q, prepare_only));
     TRY(connect_server(q));
     TRY(prepare_only ? prepare_all(q) : ask_all(q));
     return report(q);

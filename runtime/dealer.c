@@ -540,6 +540,11 @@ int dealer_open(const struct pi_model *m, const struct schedule *s, const uint8_
     return 0;
 }
 
+int dealer_count(const char *dir, int64_t *n)
+{
+    return store_count(dir, PREFIX, ".client", n);
+}
+
 uint64_t dealer_bytes(const struct event *e)
 {
     return (uint64_t)e->inputs * sizeof(uint64_t);

@@ -32,6 +32,8 @@ int dealer_deal(const struct plan *p, const uint8_t model[32], int64_t count, in
 int dealer_open(const struct pi_model *m, const struct schedule *s, const uint8_t model[32],
                 const char *dir, bool client, struct transport *t,
                 struct linear_party *out) MUST_CHECK;
+/* Correlations that a client's folder holds. */
+int dealer_count(const char *dir, int64_t *n) MUST_CHECK;
 /* Payload bytes of one linear event, client to server; the first of an image adds 8 each way. */
 uint64_t dealer_bytes(const struct event *e);
 #endif

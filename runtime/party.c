@@ -43,7 +43,7 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_RING] = "another ring",
     [REFUSED_PROVIDER] =
         "another provider of linear steps (one side runs with --dealer, one without)",
-    [REFUSED_SEED] = "only one side runs with a test seed",
+    [REFUSED_SEED] = "another setting of --test-seed (one side has a seed, one has none)",
     [REFUSED_HELLO] = "a malformed greeting",
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
     [REFUSED_KIND] = "a kind of request it does not serve",

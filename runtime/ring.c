@@ -14,12 +14,10 @@
 
 #include "core/gemm.h"
 
-#define EXACT 9007199254740992.0        /* 2^53 */
+#define EXACT 9007199254740992.0 /* 2^53 */
+#define LIMB_MAX 53
 #define TILE_DOUBLES ((int64_t)1 << 16) /* of a [k, tile] matrix: stays in cache */
 #define TILE_MIN 32
-
-static const int limb_shift[3] = {0, 22, 43};
-static const uint64_t limb_mask[3] = {(1u << 22) - 1, (1u << 21) - 1, (1u << 21) - 1};
 
 struct ring_conv ring_conv_of(const struct plan *p, const struct plan_step *s)
 {
@@ -62,13 +60,13 @@ static int64_t plane(const int64_t dim[3])
     return dim[1] * dim[2];
 }
 
-/* image (x as doubles), columns of a tile, products of a tile */
+/* rest of x and one limb as doubles, columns of a tile, products of a tile */
 size_t ring_conv_scratch(const struct ring_conv *c)
 {
     int64_t tile = is_plain(c) ? plane(c->out) : tile_rows(c) * c->out[2];
     int64_t columns = is_plain(c) ? 0 : c->columns * tile;
 
-    return (size_t)(c->in[0] * plane(c->in) + columns + c->out[0] * tile);
+    return (size_t)(2 * c->in[0] * plane(c->in) + columns + c->out[0] * tile);
 }
 
 /* Outputs j in [*from, *to) of a row read inside [0, size) at start + j * stride. */
@@ -204,38 +202,66 @@ static void fill_bias(uint64_t *y, const struct ring_conv *c)
             y[o * plane(c->out) + i] = (uint64_t)c->bias[o];
 }
 
-/* Largest |x|, at least as large as the true one for the minimum of int64. */
-static double largest(const uint64_t *x, int64_t n)
+/* Bits of the widest x in two's complement, sign included. */
+static int signed_bits(const uint64_t *x, int64_t n)
 {
     uint64_t all = 0;
 
     for (int64_t i = 0; i < n; i++)
-        all |=
-            x[i] ^ (uint64_t) - (int64_t)(x[i] >> 63); /* x or -x-1: below the same power of two */
-    return all >> 53 != 0 ? 1.8446744073709552e19
-                          : ldexp(1, all == 0 ? 0 : 64 - __builtin_clzll(all));
+        all |= x[i] ^ (0 - (x[i] >> 63)); /* x or -x-1 */
+    return all == 0 ? 1 : 65 - __builtin_clzll(all);
+}
+
+/* Most bits of a signed limb: 2^(bits-1) * row_l1 <= 2^53. */
+static int limb_bits(double row_l1)
+{
+    int bits = LIMB_MAX;
+
+    while (bits > 1 && ldexp(row_l1, bits - 1) > EXACT)
+        bits--;
+    return bits;
+}
+
+/* One limb of every x: the low bits as a signed number; rest keeps what is above, carry included. */
+static void take_limb(double *image, uint64_t *rest, int64_t n, int bits)
+{
+    uint64_t half = (uint64_t)1 << (bits - 1), mask = (half << 1) - 1;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t low = ((rest[i] & mask) ^ half) - half;
+        image[i] = (double)(int64_t)low;
+        rest[i] -= low;
+    }
+    ring_truncate(rest, n, bits);
+}
+
+/* The highest limb is all of it: no wider than the others, but for a carry of one. */
+static void take_last(double *image, const uint64_t *rest, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        image[i] = (double)(int64_t)rest[i];
 }
 
 void ring_conv(uint64_t *y, const uint64_t *x, const struct ring_conv *c, double *scratch)
 {
     int64_t n = c->in[0] * plane(c->in);
-    double *image = scratch;
+    uint64_t *rest = (uint64_t *)(void *)scratch;
+    double *image = scratch + n;
+    int width = signed_bits(x, n), bits = limb_bits(c->row_l1), limbs = (width + bits - 1) / bits;
 
     fill_bias(y, c);
     if (is_depthwise(c)) {
         depthwise(y, x, c);
         return;
     }
-    if (largest(x, n) * c->row_l1 <= EXACT) {
-        for (int64_t i = 0; i < n; i++)
-            image[i] = (double)(int64_t)x[i];
-        each_tile(y, image, c, scratch + n, add_integers, 0);
-        return;
-    }
-    for (int limb = 0; limb < 3; limb++) {
-        for (int64_t i = 0; i < n; i++)
-            image[i] = (double)(x[i] >> limb_shift[limb] & limb_mask[limb]);
-        each_tile(y, image, c, scratch + n, add_integers, limb_shift[limb]);
+    bits = (width + limbs - 1) / limbs;
+    memcpy(rest, x, (size_t)n * sizeof *x);
+    for (int limb = 0; limb < limbs; limb++) {
+        if (limb < limbs - 1)
+            take_limb(image, rest, n, bits);
+        else
+            take_last(image, rest, n);
+        each_tile(y, image, c, scratch + 2 * n, add_integers, limb * bits);
     }
 }
 

@@ -3,9 +3,9 @@
 /*
  * Kernels over Z_2^64, exact: uint64_t in two's complement, wrap-around is part of the definition.
  *
- * The product runs through doubles (gemm_f64), which is exact while every partial sum stays below
- * 2^53. One look at the operand decides: with max |x| * max L1(w) <= 2^53 one pass is enough, else
- * x is split into unsigned limbs of 22 + 21 + 21 bits, and 2^22 * 2^15 * K < 2^53 for K < 2^16. No
+ * The product runs through doubles (gemm_f64), which is exact while every partial sum stays within
+ * 2^53. x is split into as few signed limbs of equal width b as keep 2^(b-1) * max L1(w) <= 2^53: one
+ * for values, two for shares under ordinary weights, three where |w| = 2^15 over K < 2^16 terms. No
  * result depends on the way it was computed, on threads, or on the CPU.
  *
  * The same window code serves the float mode: real_conv. Single-threaded, no allocation.

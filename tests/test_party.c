@@ -381,7 +381,7 @@ static void test_disagreement_is_named_on_both_sides(void **state)
     (void)state;
     check_refused("another model.pi", change_hash);
     check_refused("another provider", change_provider);
-    check_refused("test seed", change_seed);
+    check_refused("another setting of --test-seed", change_seed);
 }
 
 int main(void)
