@@ -189,7 +189,10 @@ static int open_all(struct party *p)
     p->words = secret_array(steps_words(p->o->model), sizeof *p->words);
     if (p->words == NULL)
         return ERR_NOMEM;
-    return account_init(&p->account, p->t, p->schedule->n);
+    TRY(account_init(&p->account, p->t, p->schedule->n));
+    p->account.seen = (struct transport_count){0}; /* the greetings count */
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    return 0;
 }
 
 int party_open(const struct party_options *o, struct transport *t, struct party **out)

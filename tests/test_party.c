@@ -5,7 +5,6 @@
  */
 #include "runtime/party.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,164 +13,45 @@
 #include <cmocka.h>
 
 #include "plain_relu.h"
-#include "plan_sample.h"
-#include "runtime/dealer.h"
 #include "runtime/store.h"
-#include "scratch.h"
-
-#define IMAGES 6
-#define INPUTS 32
-#define SEED 42
-
-struct bench {
-    struct plan *plan;
-    struct plan_weights *weights;
-    struct pi_model *sim, *server, *client;
-    uint8_t hash[32];
-    char dir[SCRATCH_TEXT], dealt_client[SCRATCH_TEXT], dealt_server[SCRATCH_TEXT];
-    char bundles_client[SCRATCH_TEXT], bundles_server[SCRATCH_TEXT];
-};
-
-static void bench_open(struct bench *b, int kept)
-{
-    b->plan = plan_sample(kept);
-    b->weights = plan_sample_weights(b->plan, 3);
-    assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
-    assert_int_equal(pi_model_new(b->plan, b->weights, PI_FIXED, &b->server), 0);
-    assert_int_equal(pi_model_new(b->plan, NULL, PI_FIXED, &b->client), 0);
-    pi_simulate(b->sim, SEED, true);
-    memset(b->hash, 0x5a, sizeof b->hash);
-    scratch_open(b->dir);
-    scratch_path(b->dir, "dealt-client", b->dealt_client);
-    scratch_path(b->dir, "dealt-server", b->dealt_server);
-    scratch_path(b->dir, "client", b->bundles_client);
-    scratch_path(b->dir, "server", b->bundles_server);
-    assert_int_equal(store_folder(b->bundles_client), 0);
-    assert_int_equal(store_folder(b->bundles_server), 0);
-    assert_int_equal(
-        dealer_deal(b->plan, b->hash, IMAGES, SEED, b->dealt_client, b->dealt_server, NULL, NULL),
-        0);
-}
-
-static void bench_close(struct bench *b)
-{
-    static const char *const folders[] = {"dealt-client", "dealt-server", "client", "server"};
-    char path[SCRATCH_TEXT];
-
-    pi_close(b->sim);
-    pi_close(b->server);
-    pi_close(b->client);
-    plan_weights_free(b->weights);
-    plan_free(b->plan);
-    for (int i = 0; i < 4; i++)
-        scratch_close(scratch_path(b->dir, folders[i], path));
-    scratch_close(b->dir);
-    assert_int_equal(secret_alive(), 0);
-}
-
-static struct party_options options_of(const struct bench *b, bool client)
-{
-    return (struct party_options){.model = client ? b->client : b->server,
-                                  .hash = {0},
-                                  .client = client,
-                                  .known = {NULL, &plain_relu, NULL},
-                                  .dealer = client ? b->dealt_client : b->dealt_server,
-                                  .test_seed = SEED,
-                                  .backend = &plain_relu};
-}
-
-/* ---- the server, in a thread -------------------------------------------------------------- */
-
-struct served {
-    struct party_options o;
-    struct transport t;
-    int rc;
-    struct cost_count phase[PHASES];
-    char message[256];
-};
-
-static void *serve(void *arg)
-{
-    struct served *s = arg;
-    struct party *p = NULL;
-
-    if ((s->rc = party_open(&s->o, &s->t, &p)) == 0) {
-        while ((s->rc = party_answer(p, NULL, NULL)) > 0)
-            ;
-        memcpy(s->phase, party_account(p)->phase, sizeof s->phase);
-    }
-    party_close(p);
-    transport_close(&s->t);
-    snprintf(s->message, sizeof s->message, "%s", s->rc < 0 ? err_message() : "");
-    return NULL;
-}
+#include "two_parties.h"
 
 struct session {
     struct served server;
     struct party_options o;
     struct transport t;
-    pthread_t thread;
 };
 
-static void session_start(struct session *s, const struct bench *b)
+static struct session session_of(const struct parties *b)
 {
-    memcpy(s->server.o.hash, b->hash, 32);
-    memcpy(s->o.hash, b->hash, 32);
+    struct session s = {.server = {.o = parties_options(b, &plain_relu, false)},
+                        .o = parties_options(b, &plain_relu, true)};
+
+    return s;
+}
+
+static void session_start(struct session *s)
+{
     assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
-    assert_int_equal(pthread_create(&s->thread, NULL, serve, &s->server), 0);
+    served_start(&s->server);
 }
 
 static void session_end(struct session *s)
 {
     transport_close(&s->t);
-    pthread_join(s->thread, NULL);
+    served_join(&s->server);
 }
 
-static struct session session_of(const struct bench *b)
+static void ask_all(struct party *p, int first, int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES],
+                    bool label)
 {
-    struct session s = {.server = {.o = options_of(b, false)}, .o = options_of(b, true)};
-
-    return s;
-}
-
-/* ---- images ------------------------------------------------------------------------------- */
-
-static void image_of(int i, float image[INPUTS], uint64_t x[INPUTS])
-{
-    for (int k = 0; k < INPUTS; k++) {
-        image[k] = (float)((i * 37 + k * 11) % 64 - 32) / 16;
-        x[k] = (uint64_t)(int64_t)(image[k] * 4096);
-    }
-}
-
-static void expect_all(struct bench *b, int64_t y[IMAGES][3])
-{
-    float image[IMAGES][INPUTS];
-    uint64_t x[INPUTS];
-
-    for (int i = 0; i < IMAGES; i++)
-        image_of(i, image[i], x);
-    assert_int_equal(pi_run_fixed(b->sim, PI_NORMALIZED, image, IMAGES, *y), 0);
-}
-
-static int best(const int64_t *y)
-{
-    int top = 0;
-
-    for (int i = 1; i < 3; i++)
-        top = y[i] > y[top] ? i : top;
-    return top;
-}
-
-static void ask_all(struct party *p, int first, int64_t expected[IMAGES][3], bool label)
-{
-    for (int i = first; i < IMAGES; i++) {
-        float image[INPUTS];
-        uint64_t x[INPUTS], y[3];
-        image_of(i, image, x);
+    for (int i = first; i < PARTIES_IMAGES; i++) {
+        float image[PARTIES_INPUTS];
+        uint64_t x[PARTIES_INPUTS], y[PARTIES_CLASSES];
+        parties_image(i, image, x);
         assert_int_equal(party_query(p, x, y), 0);
         if (label)
-            assert_int_equal(y[0], best(expected[i]));
+            assert_int_equal(y[0], parties_best(expected[i]));
         else
             assert_memory_equal(y, expected[i], sizeof y);
     }
@@ -181,22 +61,22 @@ static void ask_all(struct party *p, int first, int64_t expected[IMAGES][3], boo
 
 static void check_run(int kept, bool label)
 {
-    struct bench b;
-    int64_t expected[IMAGES][3];
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
     struct session s;
     struct party *p = NULL;
 
-    bench_open(&b, kept);
-    expect_all(&b, expected);
+    parties_open(&b, kept, PARTIES_IMAGES, 3);
+    parties_expect(&b, expected);
     s = session_of(&b);
     s.server.o.label = label;
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     ask_all(p, 0, expected, label);
     party_close(p);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
-    bench_close(&b);
+    parties_close(&b);
 }
 
 static void test_network_run_equals_simulation(void **state)
@@ -214,16 +94,17 @@ static void test_label_is_the_argmax(void **state)
 
 static void test_counters_follow_from_the_plan(void **state)
 {
-    struct bench b;
+    struct parties b;
     struct session s;
     struct party *p = NULL;
-    uint64_t x[INPUTS] = {0}, y[3], up = 8 * INPUTS, down = 8 * 3;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES], up = 8 * PARTIES_INPUTS,
+             down = 8 * PARTIES_CLASSES;
     const struct account *a;
 
     (void)state;
-    bench_open(&b, 16);
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
     s = session_of(&b);
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     assert_int_equal(party_query(p, x, y), 0);
     a = party_account(p);
@@ -248,35 +129,35 @@ static void test_counters_follow_from_the_plan(void **state)
     session_end(&s);
     assert_int_equal(s.server.phase[PHASE_ONLINE].sent, down);
     assert_int_equal(s.server.phase[PHASE_ONLINE].received, up);
-    bench_close(&b);
+    parties_close(&b);
 }
 
 static void test_bundles_serve_once(void **state)
 {
-    struct bench b;
-    int64_t expected[IMAGES][3], n;
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES], n;
     struct session s;
     struct party *p = NULL;
-    uint64_t x[INPUTS] = {0}, y[3];
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
 
     (void)state;
-    bench_open(&b, 16);
-    expect_all(&b, expected);
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    parties_expect(&b, expected);
     s = session_of(&b);
     s.o.bundles = b.bundles_client;
     s.server.o.bundles = b.bundles_server;
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    for (int i = 0; i < IMAGES; i++)
+    for (int i = 0; i < PARTIES_IMAGES; i++)
         assert_int_equal(party_prepare(p), 0);
     party_close(p);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
     assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
-    assert_int_equal(n, IMAGES);
+    assert_int_equal(n, PARTIES_IMAGES);
 
     /* another connection, another process: the answers are those of the prepared shares */
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     ask_all(p, 0, expected, false);
     assert_int_equal(party_query(p, x, y), ERR_DATA);
@@ -284,7 +165,7 @@ static void test_bundles_serve_once(void **state)
     session_end(&s);
     assert_int_equal(scratch_entries(b.bundles_client), 0);
     assert_int_equal(scratch_entries(b.bundles_server), 0);
-    bench_close(&b);
+    parties_close(&b);
 }
 
 static void copy_file(const char *from_dir, const char *from, const char *to_dir, const char *to)
@@ -302,18 +183,18 @@ static void copy_file(const char *from_dir, const char *from, const char *to_dir
  * died between claiming its half and the first byte. */
 static void test_a_replayed_bundle_is_refused(void **state)
 {
-    struct bench b;
+    struct parties b;
     struct session s;
     struct party *p = NULL;
-    uint64_t x[INPUTS] = {0}, y[3];
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
     char name[STORE_NAME], other[STORE_NAME], path[SCRATCH_TEXT], used[SCRATCH_TEXT];
 
     (void)state;
-    bench_open(&b, 16);
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
     s = session_of(&b);
     s.o.bundles = b.bundles_client;
     s.server.o.bundles = b.bundles_server;
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     assert_int_equal(party_prepare(p), 0);
     assert_int_equal(party_prepare(p), 0);
@@ -331,7 +212,7 @@ static void test_a_replayed_bundle_is_refused(void **state)
     scratch_path(b.bundles_server, other, path);
     snprintf(used, sizeof used, "%.500s.used", path);
     assert_int_equal(rename(path, used), 0);
-    session_start(&s, &b);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     assert_int_equal(party_query(p, x, y), ERR_PEER);
     party_close(p);
@@ -339,28 +220,25 @@ static void test_a_replayed_bundle_is_refused(void **state)
     assert_int_equal(store_sweep(b.bundles_server), 0);
     assert_int_equal(scratch_entries(b.bundles_server), 0);
     remove(scratch_path(b.dir, "copy", path));
-    bench_close(&b);
+    parties_close(&b);
 }
 
 static void check_refused(const char *part, void (*change)(struct session *))
 {
-    struct bench b;
+    struct parties b;
     struct session s;
     struct party *p = NULL;
 
-    bench_open(&b, 16);
+    parties_open(&b, 16, 0, 3);
     s = session_of(&b);
-    memcpy(s.o.hash, b.hash, 32);
-    assert_int_equal(transport_pair(&s.t, &s.server.t), 0);
-    memcpy(s.server.o.hash, b.hash, 32);
     change(&s);
-    assert_int_equal(pthread_create(&s.thread, NULL, serve, &s.server), 0);
+    session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), ERR_PEER);
     assert_non_null(strstr(err_message(), part));
     session_end(&s);
     assert_int_equal(s.server.rc, ERR_PEER);
     assert_non_null(strstr(s.server.message, part));
-    bench_close(&b);
+    parties_close(&b);
 }
 
 static void change_hash(struct session *s)

@@ -1,0 +1,117 @@
+/* Two parties for tests (two_parties.h). */
+#include "two_parties.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "plan_sample.h"
+#include "runtime/dealer.h"
+#include "runtime/store.h"
+
+void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
+{
+    b->plan = plan_sample(kept);
+    b->weights = plan_sample_weights(b->plan, weights_seed);
+    assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
+    assert_int_equal(pi_model_new(b->plan, b->weights, PI_FIXED, &b->server), 0);
+    assert_int_equal(pi_model_new(b->plan, NULL, PI_FIXED, &b->client), 0);
+    pi_simulate(b->sim, PARTIES_SEED, true);
+    memset(b->hash, 0x5a, sizeof b->hash);
+    scratch_open(b->dir);
+    scratch_path(b->dir, "dealt-client", b->dealt_client);
+    scratch_path(b->dir, "dealt-server", b->dealt_server);
+    scratch_path(b->dir, "client", b->bundles_client);
+    scratch_path(b->dir, "server", b->bundles_server);
+    assert_int_equal(store_folder(b->bundles_client), 0);
+    assert_int_equal(store_folder(b->bundles_server), 0);
+    assert_int_equal(dealer_deal(b->plan, b->hash, deals, PARTIES_SEED, b->dealt_client,
+                                 b->dealt_server, NULL, NULL),
+                     0);
+}
+
+void parties_close(struct parties *b)
+{
+    const char *const folders[] = {b->dealt_client, b->dealt_server, b->bundles_client,
+                                   b->bundles_server};
+
+    pi_close(b->sim);
+    pi_close(b->server);
+    pi_close(b->client);
+    plan_weights_free(b->weights);
+    plan_free(b->plan);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(store_remove(folders[i]), 0);
+    scratch_close(b->dir);
+    assert_int_equal(secret_alive(), 0);
+}
+
+struct party_options parties_options(const struct parties *b, const struct relu_backend *relu,
+                                     bool client)
+{
+    struct party_options o = {.model = client ? b->client : b->server,
+                              .client = client,
+                              .known = {NULL, relu, NULL},
+                              .dealer = client ? b->dealt_client : b->dealt_server,
+                              .test_seed = PARTIES_SEED,
+                              .backend = relu};
+
+    memcpy(o.hash, b->hash, sizeof o.hash);
+    return o;
+}
+
+void parties_image(int i, float image[PARTIES_INPUTS], uint64_t x[PARTIES_INPUTS])
+{
+    for (int k = 0; k < PARTIES_INPUTS; k++) {
+        image[k] = (float)((i * 37 + k * 11) % 64 - 32) / 16;
+        x[k] = (uint64_t)(int64_t)(image[k] * 4096);
+    }
+}
+
+void parties_expect(struct parties *b, int64_t y[PARTIES_IMAGES][PARTIES_CLASSES])
+{
+    float image[PARTIES_IMAGES][PARTIES_INPUTS];
+    uint64_t x[PARTIES_INPUTS];
+
+    for (int i = 0; i < PARTIES_IMAGES; i++)
+        parties_image(i, image[i], x);
+    assert_int_equal(pi_run_fixed(b->sim, PI_NORMALIZED, image, PARTIES_IMAGES, *y), 0);
+}
+
+int parties_best(const int64_t *y)
+{
+    int top = 0;
+
+    for (int i = 1; i < PARTIES_CLASSES; i++)
+        top = y[i] > y[top] ? i : top;
+    return top;
+}
+
+static void *serve(void *arg)
+{
+    struct served *s = arg;
+    struct party *p = NULL;
+
+    if ((s->rc = party_open(&s->o, &s->t, &p)) == 0) {
+        while ((s->rc = party_answer(p, NULL, NULL)) > 0)
+            ;
+        memcpy(s->phase, party_account(p)->phase, sizeof s->phase);
+    }
+    snprintf(s->message, sizeof s->message, "%s", s->rc < 0 ? err_message() : "");
+    party_close(p);
+    transport_close(&s->t);
+    return NULL;
+}
+
+void served_start(struct served *s)
+{
+    assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
+void served_join(struct served *s)
+{
+    pthread_join(s->thread, NULL);
+}
