@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/sha256.h"
+#include "runtime/linear_rlwe.h"
 
 int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
                  struct tcp_address *out)
@@ -33,11 +34,21 @@ int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
     return 0;
 }
 
+static int open_rlwe(const struct party_options *o, struct transport *t, struct prg *rng,
+                     struct linear_party *out)
+{
+    const struct pi_model *m = o->model;
+
+    return o->client ? linear_rlwe_client(m->plan, t, rng, out)
+                     : linear_rlwe_server(m->plan, m->weights, t, rng, LINEAR_RLWE_CACHE, out);
+}
+
 int pi_net_party(const struct pi_net_options *o, const char *plan_path,
                  const struct pi_model *model, struct party_options *out)
 {
     *out = (struct party_options){
         .model = model, .dealer = o->dealer, .bundles = o->bundles, .test_seed = o->test_seed};
+    out->open_rlwe = open_rlwe;
     out->known[1] = relu_backend_find("gc");
     out->known[2] = relu_backend_find("ot");
     return sha256_file(plan_path, out->hash);

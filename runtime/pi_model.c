@@ -157,6 +157,7 @@ int pi_model_new(const struct plan *p, const struct plan_weights *w, enum pi_mod
     if (m == NULL)
         return ERR_NOMEM;
     m->plan = p;
+    m->weights = w;
     m->mode = mode;
     if ((w != NULL && (rc = plan_weights_check(p, w)) < 0) || (rc = prepare_convolutions(m)) < 0 ||
         (w != NULL && (rc = prepare_weights(m, w)) < 0) || (rc = assign_slots(m)) < 0 ||

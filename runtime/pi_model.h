@@ -13,6 +13,7 @@
 
 struct pi_model {
     const struct plan *plan;
+    const struct plan_weights *weights; /* NULL without */
     struct plan *own_plan; /* pi_open */
     struct plan_weights *own_weights;
     enum pi_mode mode;
