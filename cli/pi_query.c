@@ -35,6 +35,7 @@ static const struct cli_spec spec = {
 struct client {
     const struct cli_common *c;
     const struct pi_net_options *o;
+    struct tcp_address address;
     struct party_options party;
     struct plan *plan;
     struct pi_model *model;
@@ -54,17 +55,15 @@ struct client {
 static int connect_server(struct client *q)
 {
     const struct pi_net_options *o = q->o;
-    struct tcp_address address;
     struct tcp *tcp = NULL;
     int rc;
 
-    TRY(pi_net_check(o, o->connect, o->tls_ca != NULL, &address));
     if (o->tls_ca != NULL)
         TRY(tls_client(o->tls_ca, &q->tls));
-    TRY(tcp_connect(&address, o->timeout, &tcp));
+    TRY(tcp_connect(&q->address, o->timeout, &tcp));
     if (q->tls == NULL)
         tcp_transport(tcp, &q->t);
-    else if ((rc = tls_transport(q->tls, tcp, address.host, &q->t)) < 0) {
+    else if ((rc = tls_transport(q->tls, tcp, q->address.host, &q->t)) < 0) {
         tcp_close(tcp);
         return rc;
     }
@@ -162,12 +161,13 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
 
     for (int64_t i = 0; i < q->n && labels != NULL; i++)
         json_array_append_new(labels, json_integer(q->labels[i]));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o}", "format",
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
                      "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->n, "relu_backend",
                      r->backend->name, "linear_backend", r->provider, "dealer",
                      q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
                      q->label ? "label" : "logits", "labels", labels, "phases",
-                     pi_report_phases_json(r), "layers", pi_report_layers_json(r));
+                     pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",
+                     pi_report_layers_json(r));
 }
 
 static void print_labels(const struct client *q)
@@ -218,6 +218,7 @@ static int check_supply(const struct client *q, bool prepare_only)
 
 static int run(struct client *q, bool prepare_only)
 {
+    TRY(pi_net_check(q->o, q->o->connect, q->o->tls_ca != NULL, &q->address));
     TRY(prepare_model(q));
     if (!prepare_only) {
         TRY(pi_images_open(q->o->input, q->plan, &q->images, &q->kind));

@@ -72,6 +72,7 @@ static double predicted(const struct pi_report *r, enum phase p)
 struct layer {
     const char *name;
     int64_t kept, total;
+    int32_t width; /* of comparisons, 0: none */
     struct cost_count online, offline;
 };
 
@@ -95,6 +96,7 @@ static struct layer layer_of(const struct pi_report *r, int32_t step)
     }
     for (int32_t i = 0; i < r->schedule->n; i++)
         if (r->schedule->event[i].step == step) {
+            l.width = r->schedule->event[i].batch.width;
             add(&l.online, &r->online[i]);
             add(&l.offline, &r->offline[i]);
         }
@@ -173,13 +175,22 @@ json_t *pi_report_phases_json(const struct pi_report *r)
 
 static void layer_json(void *ctx, const struct layer *l)
 {
-    json_array_append_new(
-        ctx, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:f}", "name", l->name, "relus_kept",
-                       (json_int_t)l->kept, "relus_total", (json_int_t)l->total, "online_bytes",
-                       (json_int_t)(l->online.sent + l->online.received), "online_rounds",
-                       (double)l->online.flips / 2, "online_seconds", l->online.seconds,
-                       "offline_bytes", (json_int_t)(l->offline.sent + l->offline.received),
-                       "offline_seconds", l->offline.seconds));
+    json_array_append_new(ctx, json_pack("{s:s, s:I, s:I, s:i, s:I, s:f, s:f, s:I, s:f}", "name",
+                                         l->name, "relus_kept", (json_int_t)l->kept, "relus_total",
+                                         (json_int_t)l->total, "width", l->width, "online_bytes",
+                                         (json_int_t)(l->online.sent + l->online.received),
+                                         "online_rounds", (double)l->online.flips / 2,
+                                         "online_seconds", l->online.seconds, "offline_bytes",
+                                         (json_int_t)(l->offline.sent + l->offline.received),
+                                         "offline_seconds", l->offline.seconds));
+}
+
+json_t *pi_report_setup_json(const struct pi_report *r)
+{
+    const struct cost_count *c = &r->phase[PHASE_SETUP];
+
+    return json_pack("{s:I, s:I, s:f}", "bytes_sent_client", (json_int_t)c->sent,
+                     "bytes_sent_server", (json_int_t)c->received, "seconds", c->seconds);
 }
 
 json_t *pi_report_layers_json(const struct pi_report *r)

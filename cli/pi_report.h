@@ -25,6 +25,7 @@ void pi_report_layers(FILE *f, const struct pi_report *r);
 /* The arrays of linnet.pibench/1; NULL: out of memory. */
 json_t *pi_report_phases_json(const struct pi_report *r);
 json_t *pi_report_layers_json(const struct pi_report *r);
+json_t *pi_report_setup_json(const struct pi_report *r); /* of the whole connection */
 /* Online bytes of comparisons, both directions. */
 uint64_t pi_report_relu_bytes(const struct pi_report *r);
 #endif

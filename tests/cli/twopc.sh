@@ -1,0 +1,143 @@
+# Two processes: serve and query against sim2pc, with and without a dealer, over TLS, with bundles; what
+# is refused; what a proxy between them counts.
+data=synth:3000
+expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o model.onnx --pi . --data $data --calib 100 -q
+expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy --labels y.npy
+wait_for() { # FILE PATTERN: until a line matches, 20 s at most
+    wait_left=200
+    until grep -q "$2" "$1" 2>/dev/null; do
+        wait_left=$((wait_left - 1))
+        [ $wait_left -gt 0 ] || die "no line of $1 matches '$2'"
+        sleep 0.1
+    done
+}
+serve() { # OPTIONS...: starts a server, sets $server and $at
+    rm -f serve.out
+    "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 "$@" >serve.out 2>serve.err &
+    server=$!
+    wait_for serve.out '^listening'
+    at=127.0.0.1:$(sed -n 's/^listening on 127.0.0.1:\([0-9]*\) .*/\1/p' serve.out)
+}
+stop() { # ends the server, which must end well
+    kill -TERM $server
+    stop_status=0
+    wait $server || stop_status=$?
+    [ $stop_status -eq 0 ] || { cat serve.err; die "the server ended with $stop_status"; }
+}
+query() { "$LINNET_PI" query model.pi --connect "$at" --input x.npy "$@"; }
+simulated() { # PROVIDER SEED FILE: sim2pc must give this file's logits, bit for bit
+    expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode sim2pc --linear "$1" \
+        --test-seed "$2" --input x.npy --expect "$3" --atol 0
+}
+
+# No third party, both backends.
+for relu in gc ot; do
+    serve --relu $relu --test-seed 7
+    expect_exit 0 query --test-seed 7 --output z.npy --json q.json
+    expect_keys q.json format relu_backend linear_backend dealer phases layers
+    simulated rlwe 7 z.npy
+    [ "$(json q.json relu_backend)" = $relu ] || die "comparisons by $(json q.json relu_backend)"
+    stop
+done
+expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input x.npy --expect z.npy \
+    --atol 0.1
+
+# A dealer; random shares; several clients one after another; the label alone.
+expect_exit 0 "$LINNET_PI" deal model.pi --count 12 --client-out dc --server-out ds --test-seed 8
+serve --dealer ds --test-seed 8 --relu gc
+expect_exit 0 query --dealer dc --test-seed 8 --output zd.npy
+expect_text out 'third party that must collude with neither side'
+simulated dealer 8 zd.npy
+expect_error 8 'another setting of --test-seed' "$LINNET_PI" query model.pi --connect "$at" --dealer dc -i x.npy
+expect_error 8 'another provider' "$LINNET_PI" query model.pi --connect "$at" --test-seed 8 -i x.npy
+stop
+serve --dealer ds --reveal label --max-queries 6
+expect_exit 0 query --dealer dc --output labels.npy
+expect_text out '^image 2: class'
+expect_exit 0 query --dealer dc --output labels2.npy
+wait $server || die "the server ended with $?"
+expect_same labels.npy labels2.npy
+expect_error 4 'correlations, 4 are needed|deal makes more' "$LINNET_PI" preprocess model.pi --connect 127.0.0.1:1 \
+    --dealer dc --bundles bc --count 4
+
+# Bundles: made in one connection, used in another, once.
+serve --dealer ds --bundles bs
+expect_exit 0 "$LINNET_PI" preprocess model.pi --connect "$at" --dealer dc --bundles bc --count 3
+cp -r bc kept
+expect_exit 0 query --bundles bc --dealer dc --json b.json
+expect_error 4 'preprocess' "$LINNET_PI" query model.pi --connect "$at" --bundles bc --dealer dc -i x.npy
+expect_error 8 'used before' "$LINNET_PI" query model.pi --connect "$at" --bundles kept --dealer dc -i x.npy
+stop
+[ -z "$(ls bs)" ] || die "bundles left: $(ls bs)"
+
+# Another model.pi, nobody there, rules about addresses.
+expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o o.onnx --pi other --data $data --calib 50 -q
+serve
+expect_error 8 'another model.pi' "$LINNET_PI" query other/model.pi --connect "$at" -i x.npy
+printf 'GET / HTTP/1.1\r\n\r\n%0200d' 0 >garbage
+expect_exit 0 sh -c 'exec 3<&0; true' # the server goes on after garbage:
+if command -v python3 >/dev/null 2>&1; then
+    expect_exit 0 python3 -c "
+import socket, sys
+host, port = sys.argv[1].split(':')
+s = socket.create_connection((host, int(port)))
+s.sendall(open('garbage', 'rb').read())
+s.close()" "$at"
+fi
+expect_exit 0 query
+stop
+expect_error 8 'refused' "$LINNET_PI" query model.pi --connect "$at" -i x.npy
+expect_error 2 'needs TLS' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --dealer dc -i x.npy
+expect_error 2 'not this machine' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --test-seed 1 -i x.npy
+expect_error 2 'belong together' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --tls-cert c
+expect_error 3 'weights' "$LINNET_PI" serve model.pi --weights x.npy --listen 127.0.0.1:0
+
+# TLS.
+if command -v openssl >/dev/null 2>&1; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+        -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>/dev/null
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=elsewhere \
+        -addext subjectAltName=DNS:elsewhere -keyout key2.pem -out cert2.pem 2>/dev/null
+    serve --tls-cert cert.pem --tls-key key.pem --test-seed 9
+    expect_exit 0 query --tls-ca cert.pem --test-seed 9 --output zt.npy
+    simulated rlwe 9 zt.npy
+    expect_error 8 'certificate' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
+    expect_error 8 '.' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy
+    stop
+    serve --tls-cert cert2.pem --tls-key key2.pem
+    expect_error 8 'certificate|mismatch' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
+    stop
+else
+    skip_part "TLS, there is no openssl program"
+fi
+
+# The counters, by a proxy that counts: 32 bytes more than the client states, its goodbye.
+if command -v python3 >/dev/null 2>&1; then
+    for relu in gc ot; do
+        serve --relu $relu
+        python3 "$SRC/tests/cli/proxy.py" "$at" >proxy.out &
+        proxy=$!
+        wait_for proxy.out '^listening'
+        direct=$at
+        at=$(sed -n 's/^listening on //p' proxy.out)
+        expect_exit 0 query --json p.json
+        wait $proxy || die "the proxy ended with $?"
+        at=$direct
+        stop
+        expect_exit 0 python3 "$SRC/tests/cli/check_bytes.py" p.json proxy.out $relu
+        say "$(cat out)"
+    done
+else
+    skip_part "byte-counting proxy, there is no python3"
+fi
+
+# bench, with a cut program beside the whole one.
+expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --relus 10% --preset none --train-limit 100 \
+    -o cut -q
+expect_exit 0 "$LINNET_PI" bench model.pi --weights model.pi.weights --compare cut/model.pi \
+    --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc --json bench.json
+expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio
+[ "$(grep -c '"logits_equal_sim2pc": true' bench.json)" -eq 2 ] || die "bench differs from sim2pc"
+expect_number "$(json bench.json online_relu_bytes) > 8" "bytes of comparisons follow the count of ReLUs"
+say "bench resnet8, 1 Gbit/s, 1 ms, 10 % of the ReLUs: online $(json bench.json online_seconds) times faster," \
+    "comparison bytes $(json bench.json online_relu_bytes) times fewer"
