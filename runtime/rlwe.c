@@ -63,6 +63,7 @@ struct prime {
     struct shoup unhat;        /* (Q/q)^-1 */
     struct shoup open_unhat;   /* (D/q)^-1, D the product of the first OPEN_PRIMES */
     u128 reciprocal, open_hat; /* floor(2^128 / q), D/q */
+    uint64_t reciprocal_rest;  /* floor(2^64 * (2^128 / q - reciprocal)) */
     uint64_t flood;            /* q - 2^FLOOD_BITS mod q */
 };
 struct rlwe {
@@ -201,6 +202,7 @@ static void fill_prime(struct rlwe *r, int i)
     p->unhat = shoup_of(ntt_pow(hat, q - 2, q), q);
     p->open_unhat = shoup_of(ntt_pow(open_hat, q - 2, q), q);
     p->reciprocal = ~(u128)0 / q;
+    p->reciprocal_rest = shoup_of((uint64_t)(~(u128)0 % q) + 1, q).quotient;
     p->flood = q - ntt_pow(2, FLOOD_BITS, q);
 }
 
@@ -523,14 +525,15 @@ void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uin
 }
 
 /* round(x * 2^96 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
- * behind the point (off by less than 2^-86). */
+ * behind the point (off by less than 2^-124). */
 static u128 switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
 {
     u128 sum = (u128)1 << 31;
 
     for (int i = 0; i < RLWE_PRIMES; i++) {
         const struct prime *p = &r->p[i];
-        sum += times_wide(once(times(x[i], p->unhat, p->q), p->q), p->reciprocal);
+        uint64_t y = once(times(x[i], p->unhat, p->q), p->q);
+        sum += times_wide(y, p->reciprocal) + (uint64_t)((u128)y * p->reciprocal_rest >> 64);
     }
     return sum >> 32;
 }
