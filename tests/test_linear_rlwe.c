@@ -264,12 +264,194 @@ static void test_cache_and_several_images(void **state)
     check_shape(&shapes[1], 0, 1000, 2); /* too small: as none */
 }
 
+/* ---- what a peer may do ------------------------------------------------------------------- */
+
+enum lie { HEADER_STEP, HEADER_COUNT, RESIDUE, KEY_RESIDUE, CLOSES_EARLY, LIES };
+
+static const struct shape small = {{3, 8, 8}, 4, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1};
+
+static void send_zeros(struct transport *t, size_t n)
+{
+    uint8_t *bytes = mem_array(n, 1);
+
+    assert_int_equal(transport_send(t, bytes, n), 0);
+    mem_free(bytes);
+}
+
+static void lie_to_server(struct transport *t, enum lie lie)
+{
+    uint8_t header[8] = {lie == HEADER_STEP, 0, 0, 0, (uint8_t)(lie == HEADER_COUNT ? 2 : 1)};
+    static const uint8_t large[RLWE_RESIDUE_BYTES] = {255, 255, 255, 255, 255};
+
+    send_zeros(t, PRG_SEED);
+    if (lie == KEY_RESIDUE) {
+        send_zeros(t, RLWE_POLY_BYTES - sizeof large);
+        assert_int_equal(transport_send(t, large, sizeof large), 0);
+        return;
+    }
+    send_zeros(t, RLWE_POLY_BYTES);
+    assert_int_equal(transport_send(t, header, sizeof header), 0);
+    if (lie == RESIDUE) {
+        assert_int_equal(transport_send(t, large, sizeof large), 0);
+        send_zeros(t, RLWE_POLY_BYTES - sizeof large);
+    }
+    if (lie == CLOSES_EARLY)
+        send_zeros(t, RLWE_POLY_BYTES - 1);
+}
+
+static void test_lying_clients_are_refused(void **state)
+{
+    (void)state;
+    for (int lie = 0; lie < LIES; lie++) {
+        struct network *n = network_new(&small, 0);
+        struct run r = {.n = n, .images = 1};
+        pthread_t thread;
+
+        assert_int_equal(transport_pair(&r.t[0], &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_thread, &r), 0);
+        lie_to_server(&r.t[1], (enum lie)lie);
+        if (lie == CLOSES_EARLY)
+            assert_int_equal(transport_flush(&r.t[1]), 0);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        assert_int_equal(r.rc[0], ERR_PEER);
+        network_free(n);
+        assert_int_equal(secret_alive(), 0);
+    }
+}
+
+struct liar {
+    struct transport t;
+    uint8_t header[8];
+    size_t up, down;
+};
+
+static void *lying_server(void *arg)
+{
+    struct liar *y = arg;
+    uint8_t *bytes = mem_array(y->up, 1);
+
+    if (transport_recv(&y->t, bytes, y->up) == 0) {
+        assert_int_equal(transport_send(&y->t, y->header, sizeof y->header), 0);
+        send_zeros(&y->t, y->down);
+        assert_int_equal(transport_flush(&y->t), 0);
+    }
+    mem_free(bytes);
+    transport_close(&y->t);
+    return NULL;
+}
+
+static void test_lying_servers_are_refused(void **state)
+{
+    static const uint8_t headers[3][8] = {{1, 0, 0, 0, 1}, {0, 0, 0, 0, 2}, {0, 0, 0, 0, 1}};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) { /* other step, other count, closes within an answer */
+        struct network *n = network_new(&small, 0);
+        struct run r = {.n = n, .images = 1};
+        struct prg *rng = seeded(3);
+        struct liar liar = {.up = linear_rlwe_bytes(&n->plan, -1, 1) +
+                                  linear_rlwe_bytes(&n->plan, 0, 1),
+                            .down = i == 2 ? 1000 : 0};
+        pthread_t thread;
+
+        memcpy(liar.header, headers[i], 8);
+        assert_int_equal(transport_pair(&liar.t, &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, lying_server, &liar), 0);
+        assert_int_equal(ask(&r, rng), ERR_PEER);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        prg_free(rng);
+        network_free(n);
+        assert_int_equal(secret_alive(), 0);
+    }
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+/* Each allocation of the server fails once; without its cache it does without. */
+static void test_server_survives_allocation_failures(void **state)
+{
+    struct network *n = network_new(&small, 0);
+    int failures = 0, successes = 0;
+
+    (void)state;
+    for (long at = 1; successes == 0 || at < 60; at++) {
+        struct run r = {.n = n, .images = 1, .fail_at = at, .cache = (size_t)1 << 24};
+        run_both(&r);
+        if (r.rc[0] == ERR_NOMEM) {
+            failures++;
+            assert_true(r.rc[1] == ERR_PEER || r.rc[1] == ERR_NET);
+        } else {
+            assert_int_equal(r.rc[0], 0);
+            successes++;
+        }
+        assert_int_equal(secret_alive(), 0);
+    }
+    assert_true(failures > 15);
+    network_free(n);
+}
+
+static void test_client_survives_allocation_failures(void **state)
+{
+    struct network *n = network_new(&small, 0);
+    int rc = ERR_NOMEM, failures = 0;
+
+    (void)state;
+    for (long at = 1; rc < 0; at++) {
+        struct run r = {.n = n, .images = 1};
+        struct prg *rng = seeded(4);
+        pthread_t thread;
+
+        assert_int_equal(transport_pair(&r.t[0], &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_thread, &r), 0);
+        mem_fail_at(at);
+        rc = ask(&r, rng);
+        mem_fail_at(0);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        prg_free(rng);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+        failures += rc < 0;
+        assert_int_equal(secret_alive(), 0);
+    }
+    assert_true(failures > 10);
+    network_free(n);
+}
+
+/* ---- refusals ----------------------------------------------------------------------------- */
+
+static void test_plans_beyond_the_budget_are_refused(void **state)
+{
+    static const struct shape wide = {{49000, 1, 1}, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1};
+    static const struct shape tall = {{1, 9000, 9000}, 1, {8999, 8999}, {1, 1}, {0, 0, 0, 0},
+                                      {1, 1},          1};
+    struct network *n = network_new(&wide, 0);
+    struct linear_party y = {0};
+
+    (void)state;
+    assert_int_equal(linear_rlwe_check(&n->plan), ERR_UNSUPPORTED);
+    assert_int_equal(linear_rlwe_server(&n->plan, &n->weights, NULL, NULL, 0, &y), ERR_UNSUPPORTED);
+    assert_int_equal(linear_rlwe_client(&n->plan, NULL, NULL, &y), ERR_UNSUPPORTED);
+    assert_null(y.ctx);
+    n->tensor[0] = tensor_of(1, tall.in[1], tall.in[2]);
+    n->tensor[1] = tensor_of(1, 2, 2);
+    memcpy(n->step[0].u.linear.kernel, tall.kernel, sizeof tall.kernel);
+    assert_int_equal(linear_rlwe_check(&n->plan), ERR_UNSUPPORTED);
+    network_free(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shares_add_up_to_the_product),
         cmocka_unit_test(test_extreme_numbers),
         cmocka_unit_test(test_cache_and_several_images),
+        cmocka_unit_test(test_lying_clients_are_refused),
+        cmocka_unit_test(test_lying_servers_are_refused),
+        cmocka_unit_test(test_server_survives_allocation_failures),
+        cmocka_unit_test(test_client_survives_allocation_failures),
+        cmocka_unit_test(test_plans_beyond_the_budget_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
