@@ -14,9 +14,16 @@
 
 #include <math.h>
 
+#include "runtime/linear_rlwe.h"
+
 #define SECONDS_PER_MAC_ONLINE 0.225e-9 /* three limb products in doubles, one core, estimate */
 #define SECONDS_PER_MAC_OFFLINE 0.7e-9  /* 64-bit integer product of the client, estimate */
 #define RING_BYTES 8
+/* rlwe, one core with AVX-512 IFMA, measured by tests/bench_rlwe (Sapphire Rapids, 2.3 GHz): encrypt
+ * and receive; transform weights and multiply; answer and open. */
+#define SECONDS_PER_UPLOAD 0.45e-3
+#define SECONDS_PER_PRODUCT 0.10e-3
+#define SECONDS_PER_ANSWER 0.91e-3
 
 static const struct {
     const char *name;
@@ -101,9 +108,8 @@ static void add_comparisons(struct plan_cost *c, enum cost_backend b, int64_t co
 }
 
 static void add_step(struct plan_cost *c, const struct plan *p, const struct plan_step *s,
-                     enum cost_backend b, double rtt)
+                     enum cost_backend b)
 {
-    const struct plan_tensor *in = &p->tensor[s->in[0]], *out = &p->tensor[s->out];
     int64_t window;
     int32_t rounds = 0;
 
@@ -115,16 +121,46 @@ static void add_step(struct plan_cost *c, const struct plan *p, const struct pla
         window = s->u.pool.kernel[0] * s->u.pool.kernel[1];
         while (((int64_t)1 << rounds) < window)
             rounds++;
-        add_comparisons(c, b, (window - 1) * out->count, s->u.pool.width, rounds);
-        break;
-    case PLAN_CONV:
-    case PLAN_GEMM: /* delta up, c down; the layers follow one another */
-        c->offline_linear_bytes += (uint64_t)(RING_BYTES * (in->count + out->count));
-        c->offline_linear_seconds += rtt;
+        add_comparisons(c, b, (window - 1) * p->tensor[s->out].count, s->u.pool.width, rounds);
         break;
     default:
         break;
     }
+}
+
+/* Steps follow one another, so each waits for its answer. */
+static void add_linear(struct cost_linear *c, const struct plan *p, int32_t step,
+                       enum cost_provider v)
+{
+    const struct plan_step *s = &p->step[step];
+    struct linear_rlwe_count n;
+    int64_t rows, columns;
+
+    if (v == COST_RLWE && linear_rlwe_count(p, step, &n) == 0) {
+        c->bytes += linear_rlwe_bytes(p, step, 1) + linear_rlwe_bytes(p, step, 0);
+        c->seconds += (double)n.uploads * SECONDS_PER_UPLOAD +
+                      (double)n.products * SECONDS_PER_PRODUCT +
+                      (double)n.answers * SECONDS_PER_ANSWER;
+        return;
+    }
+    plan_matrix_size(p, s, &rows, &columns);
+    int64_t in = p->tensor[s->in[0]].count, out = p->tensor[s->out].count;
+    c->bytes += (uint64_t)(RING_BYTES * (in + out)); /* delta up, c down */
+    c->seconds += (double)columns * (double)out * SECONDS_PER_MAC_OFFLINE;
+}
+
+struct cost_linear cost_linear(const struct plan *p, enum cost_provider v,
+                               const struct cost_link *link)
+{
+    struct cost_linear c = {0};
+
+    for (int32_t i = 0; i < p->n_step; i++)
+        if (p->step[i].kind == PLAN_CONV || p->step[i].kind == PLAN_GEMM) {
+            add_linear(&c, p, i, v);
+            c.seconds += link->rtt;
+        }
+    c.seconds += (double)c.bytes * 8 / link->bits_per_second;
+    return c;
 }
 
 void cost_estimate(const struct plan *p, enum cost_backend b, const struct cost_link *link,
@@ -133,11 +169,12 @@ void cost_estimate(const struct plan *p, enum cost_backend b, const struct cost_
     struct plan_cost c = {.backend = backends[b].name, .link = link->name};
 
     for (int32_t i = 0; i < p->n_step; i++)
-        add_step(&c, p, &p->step[i], b, link->rtt);
+        add_step(&c, p, &p->step[i], b);
     c.online_seconds += (double)p->macs * SECONDS_PER_MAC_ONLINE + c.online_flips * link->rtt / 2 +
                         (double)c.online_bytes * 8 / link->bits_per_second;
     c.offline_relu_seconds += (double)c.offline_relu_bytes * 8 / link->bits_per_second;
-    c.offline_linear_seconds += (double)p->macs * SECONDS_PER_MAC_OFFLINE +
-                                (double)c.offline_linear_bytes * 8 / link->bits_per_second;
+    struct cost_linear linear = cost_linear(p, COST_RLWE, link);
+    c.offline_linear_bytes = linear.bytes;
+    c.offline_linear_seconds = linear.seconds;
     *out = c;
 }

@@ -69,18 +69,28 @@ int linear_rlwe_check(const struct plan *p)
     return 0;
 }
 
-uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
+int linear_rlwe_count(const struct plan *p, int32_t step, struct linear_rlwe_count *out)
 {
     struct rlwe_layout l;
 
+    TRY(rlwe_layout_of(p, &p->step[step], &l));
+    int64_t bands = rlwe_layout_bands(&l);
+    *out = (struct linear_rlwe_count){bands * l.in_polys, bands * l.out_polys,
+                                      bands * l.in_polys * l.out_polys};
+    return 0;
+}
+
+uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
+{
+    struct linear_rlwe_count n;
+
     if (step < 0)
         return from_client ? PRG_SEED + RLWE_POLY_BYTES : 0;
-    if (!is_linear(&p->step[step]) || rlwe_layout_of(p, &p->step[step], &l) < 0)
+    if (!is_linear(&p->step[step]) || linear_rlwe_count(p, step, &n) < 0)
         return 0;
-    uint64_t bands = (uint64_t)rlwe_layout_bands(&l);
     if (from_client)
-        return HEADER_BYTES + bands * (uint64_t)l.in_polys * RLWE_POLY_BYTES;
-    return HEADER_BYTES + bands * (uint64_t)l.out_polys * RLWE_HALF_BYTES +
+        return HEADER_BYTES + (uint64_t)n.uploads * RLWE_POLY_BYTES;
+    return HEADER_BYTES + (uint64_t)n.answers * RLWE_HALF_BYTES +
            (uint64_t)p->tensor[p->step[step].out].count * RLWE_ANSWER_BYTES;
 }
 

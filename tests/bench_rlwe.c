@@ -16,6 +16,7 @@
 #include "core/mem.h"
 #include "core/rng.h"
 #include "runtime/linear_rlwe.h"
+#include "runtime/rlwe.h"
 #include "runtime/rlwe_layout.h"
 
 #define IMAGES 2
@@ -185,6 +186,82 @@ static void client(struct side *y)
     prg_free(rng);
 }
 
+/* ---- one core ----------------------------------------------------------------------------- */
+
+#define RUNS 20
+
+struct parts { /* seconds of one polynomial, pair, answer: best of RUNS */
+    double encrypt, receive, product, answer, open;
+};
+
+static void keep(double *best, double start)
+{
+    double seconds = cpu_seconds() - start;
+
+    if (*best == 0 || seconds < *best)
+        *best = seconds;
+}
+
+struct one {
+    uint64_t c[RLWE_PRIMES][RLWE_N], a[RLWE_PRIMES][RLWE_N], w[RLWE_N], m[RLWE_N];
+    uint8_t bytes[RLWE_POLY_BYTES], half[RLWE_HALF_BYTES], values[RLWE_HALF_BYTES];
+    int16_t coefficient[RLWE_N];
+    int32_t place[RLWE_N];
+};
+
+static void time_parts(struct one *o, struct rlwe *r, struct rlwe_secret *s, struct rlwe_work *k,
+                       struct prg *rng, struct parts *best)
+{
+    double start = cpu_seconds();
+    rlwe_random(r, rng, o->a[0]);
+    need(rlwe_encrypt(r, s, o->a[0], o->m, rng, o->c[0]) == 0, "encrypt");
+    rlwe_pack(o->bytes, o->c[0]);
+    keep(&best->encrypt, start);
+    start = cpu_seconds();
+    need(rlwe_unpack(r, o->c[0], o->bytes) == 0, "unpack");
+    rlwe_random(r, rng, o->a[0]);
+    keep(&best->receive, start);
+    start = cpu_seconds();
+    rlwe_work_start(k, rng);
+    for (int i = 0; i < RLWE_PRIMES; i++)
+        rlwe_work_close(k, r, i, o->c[i], o->a[i]);
+    rlwe_answer(k, r, rng, o->place, o->m, RLWE_N / 4, o->half, o->values);
+    keep(&best->answer, start);
+    start = cpu_seconds();
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        rlwe_weight(r, i, o->coefficient, o->w);
+        rlwe_work_add(k, r, i, o->c[i], o->a[i], o->w);
+    }
+    keep(&best->product, start);
+    start = cpu_seconds();
+    need(rlwe_open(r, s, o->half, o->values, o->place, RLWE_N / 4, o->m, NULL) == 0, "open");
+    keep(&best->open, start);
+}
+
+static void print_parts(void)
+{
+    struct rlwe *r = NULL;
+    struct rlwe_secret *s = NULL;
+    struct rlwe_work *k = NULL;
+    struct prg *rng = NULL;
+    struct parts best = {0};
+    struct one *o = mem_aligned(1, sizeof *o);
+
+    need(o != NULL && prg_new_random(&rng) == 0 && rlwe_new(ntt_best_path(), &r) == 0 &&
+             rlwe_secret_new(r, rng, &s) == 0 && rlwe_work_new(&k) == 0,
+         "parts");
+    for (int i = 0; i < RUNS; i++)
+        time_parts(o, r, s, k, rng, &best);
+    printf("one core, ms: encrypt %.3f  receive %.3f  product %.3f  answer %.3f  open %.3f\n",
+           best.encrypt * 1e3, best.receive * 1e3, best.product * 1e3, best.answer * 1e3,
+           best.open * 1e3);
+    rlwe_work_free(k);
+    rlwe_secret_free(s);
+    rlwe_free(r);
+    prg_free(rng);
+    mem_free(o);
+}
+
 int main(int argc, char **argv)
 {
     struct side server = {0}, asking = {0};
@@ -202,6 +279,7 @@ int main(int argc, char **argv)
         server.p = &n->plan;
         server.w = &n->weights;
     }
+    print_parts();
     asking.p = server.p;
     need(transport_pair(&server.t, &asking.t) == 0, "transport");
     need(pthread_create(&thread, NULL, server_thread, &server) == 0, "thread");
