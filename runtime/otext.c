@@ -37,7 +37,7 @@
 #define LEAVES (1 << DIGIT)
 #define TREES 32
 #define BASE_OTS (TREES * DIGIT) /* also bits of delta */
-#define CHUNK ((size_t)16384)    /* transfers in flight; a multiple of 128 */
+#define CHUNK ((size_t)32768)    /* transfers in flight; a multiple of 128 */
 #define PLANE (CHUNK / 8)        /* bytes of a plane */
 
 struct work { /* planes of one chunk */
@@ -307,23 +307,21 @@ static void rows_out(struct work *w, size_t n, struct block *rows)
     }
 }
 
-static int send_chunk(struct otext_sender *s, struct transport *t, size_t n, int chosen,
-                      struct block *q)
+static void expand_chunk(struct otext_sender *s, const uint8_t *message, size_t n, int chosen,
+                         struct block *q)
 {
     struct work *w = s->work;
     size_t bytes = plane_bytes(n), first = chosen ? 0 : 1;
 
     draw(w, s->leaf, n);
-    TRY(transport_recv(t, w->packed, bits_packed_size(TREES - first, n)));
     memset(w->mask[0], 0, bytes);
-    bits_unpack(w->mask[first], PLANE, TREES - first, n, w->packed);
+    bits_unpack(w->mask[first], PLANE, TREES - first, n, message);
     for (int i = 0; i < BASE_OTS; i++) {
         uint64_t bit = (i < 64 ? s->delta.lo >> i : s->delta.hi >> (i - 64)) & 1;
 
         bits_add_masked(w->path, w->plane[i], w->mask[i / DIGIT], 0 - bit, bytes);
     }
     rows_out(w, n, q);
-    return 0;
 }
 
 /* b: the receiver's bits, whole rows of 128. */
@@ -341,10 +339,25 @@ static int receive_chunk(struct otext_receiver *r, struct transport *t, size_t n
     return 0;
 }
 
+void otext_expand(struct otext_sender *s, const uint8_t *message, size_t n, int chosen,
+                  struct block *q)
+{
+    for (size_t at = 0; at < n; at += CHUNK) {
+        size_t piece = n - at < CHUNK ? n - at : CHUNK;
+
+        expand_chunk(s, message, piece, chosen, q + at);
+        message += otext_bytes(piece, chosen);
+    }
+}
+
 int otext_send(struct otext_sender *s, struct transport *t, size_t n, int chosen, struct block *q)
 {
-    for (size_t at = 0; at < n; at += CHUNK)
-        TRY(send_chunk(s, t, n - at < CHUNK ? n - at : CHUNK, chosen, q + at));
+    for (size_t at = 0; at < n; at += CHUNK) {
+        size_t piece = n - at < CHUNK ? n - at : CHUNK;
+
+        TRY(transport_recv(t, s->work->packed, otext_bytes(piece, chosen)));
+        expand_chunk(s, s->work->packed, piece, chosen, q + at);
+    }
     return 0;
 }
 

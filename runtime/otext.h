@@ -34,6 +34,10 @@ uint64_t otext_bytes(size_t n, int chosen);
 /* q [n], written. */
 int otext_send(struct otext_sender *s, struct transport *t, size_t n, int chosen,
                struct block *q) MUST_CHECK;
+/* The second half of otext_send for a message [otext_bytes] that the caller has received. Together
+ * with other calls that makes one message of the receiver, n is a multiple of 8. */
+void otext_expand(struct otext_sender *s, const uint8_t *message, size_t n, int chosen,
+                  struct block *q);
 /* t_k into rows [n]. bits [n/64 rounded up]: bit k%64 of word k/64 is b_k. */
 int otext_receive_chosen(struct otext_receiver *r, struct transport *t, size_t n,
                          const uint64_t *bits, struct block *rows) MUST_CHECK;

@@ -15,7 +15,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
@@ -33,8 +32,10 @@ static atomic_long alive; /* for tests */
 
 void wipe(void *p, size_t n)
 {
-    if (n > 0)
-        OPENSSL_cleanse(p, n);
+    if (n == 0)
+        return;
+    memset(p, 0, n);
+    __asm__ __volatile__("" : : "r"(p) : "memory"); /* somebody may read it: the stores stay */
 }
 
 void *secret_array(size_t n, size_t size)

@@ -25,6 +25,7 @@
  */
 #include <string.h>
 
+#include "core/mem.h"
 #include "runtime/bits.h"
 #include "runtime/garble.h"
 #include "runtime/relu.h"
@@ -215,17 +216,18 @@ static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t
     }
 }
 
-/* q: zero labels of the client's bits, all blocks. */
+/* choices: the client's first message. */
 static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struct prg *labels,
-                         const struct block *q, struct work *w, const struct server_words *v)
+                         const uint8_t *choices, struct work *w, const struct server_words *v)
 {
     struct size s = size_of(b);
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
+        otext_expand(p->sender, choices + otext_bytes(first * s.m, 1), s.m * c, 1, w->b);
         prg_bytes(labels, w->a, s.m * c * BLOCK);
-        garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a,
-                    q + first * s.m, w->tables, w->out, w->scratch);
+        garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
+                    w->tables, w->out, w->scratch);
         TRY(transport_send(p->t, w->tables, 2 * (s.m - 1) * c * BLOCK));
         output_pads(p, b, first, c, w, v);
     }
@@ -265,9 +267,11 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
 {
     struct size s = size_of(b);
     size_t n_words = 3 * s.words + bits_words(s.n);
+    size_t choice_bytes = otext_bytes(s.n * s.m, 1);
     struct work w = {0};
     struct prg *labels = NULL, *rho = NULL;
-    struct block *q = NULL, delta = otext_delta(p->sender);
+    struct block delta = otext_delta(p->sender);
+    uint8_t *choices = NULL;
     uint64_t *words = NULL;
     int rc;
 
@@ -277,16 +281,12 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
     if ((rc = work_new(&s, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
         goto out;
     rc = ERR_NOMEM;
-    if ((q = secret_array(s.n * s.m, sizeof *q)) == NULL ||
+    if ((choices = mem_array(choice_bytes, 1)) == NULL ||
         (words = secret_array(n_words, sizeof *words)) == NULL)
         goto out;
     struct server_words v = server_words_in(&s, words);
-    rc = 0;
-    for (size_t first = 0, c; rc == 0 && first < s.n; first += c) {
-        c = block_at(&s, first);
-        rc = otext_send(p->sender, p->t, s.m * c, 1, q + first * s.m);
-    }
-    if (rc < 0 || (rc = garble_blocks(p, b, labels, q, &w, &v)) < 0 ||
+    if ((rc = transport_recv(p->t, choices, choice_bytes)) < 0 ||
+        (rc = garble_blocks(p, b, labels, choices, &w, &v)) < 0 ||
         (rc = take_operands(p, b, &v)) < 0)
         goto out;
     memcpy(state + SERVER_HEAD, words, n_words * WORD);
@@ -294,7 +294,7 @@ out:
     wipe(&delta, sizeof delta);
     prg_free(labels);
     prg_free(rho);
-    secret_free(q);
+    mem_free(choices);
     secret_free(words);
     secret_free(w.memory);
     return rc;
