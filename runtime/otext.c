@@ -180,12 +180,17 @@ uint64_t otext_setup_bytes(int from_sender)
            (from_sender ? 0 : sizeof((struct setup *)0)->message);
 }
 
+static uint64_t delta_bit(struct block delta, int i)
+{
+    return (i < 64 ? delta.lo >> i : delta.hi >> (i - 64)) & 1;
+}
+
 static void draw_delta(struct otext_sender *s, struct prg *rng, uint8_t choice[BASE_OTS])
 {
     prg_bytes(rng, &s->delta, sizeof s->delta);
     s->delta.lo |= 1;
     for (int i = 0; i < BASE_OTS; i++)
-        choice[i] = (i < 64 ? s->delta.lo >> i : s->delta.hi >> (i - 64)) & 1;
+        choice[i] = (uint8_t)delta_bit(s->delta, i);
 }
 
 static uint64_t digit_of(struct block delta, int tree)
@@ -316,11 +321,9 @@ static void expand_chunk(struct otext_sender *s, const uint8_t *message, size_t 
     draw(w, s->leaf, n);
     memset(w->mask[0], 0, bytes);
     bits_unpack(w->mask[first], PLANE, TREES - first, n, message);
-    for (int i = 0; i < BASE_OTS; i++) {
-        uint64_t bit = (i < 64 ? s->delta.lo >> i : s->delta.hi >> (i - 64)) & 1;
-
-        bits_add_masked(w->path, w->plane[i], w->mask[i / DIGIT], 0 - bit, bytes);
-    }
+    for (int i = 0; i < BASE_OTS; i++)
+        bits_add_masked(w->path, w->plane[i], w->mask[i / DIGIT], 0 - delta_bit(s->delta, i),
+                        bytes);
     rows_out(w, n, q);
 }
 
