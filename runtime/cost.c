@@ -2,13 +2,16 @@
  * The cost formulas of private inference (cost.h).
  *
  * gc, per comparison of m bits. Online: m labels of 16 bytes, two 8-byte ciphertexts, one 8-byte
- * answer. Offline: m-1 gates of 32 bytes; m correlated OTs for the labels, 31 bits of extension and
- * 1 bit of correction each; one OT and one 8-byte message for the multiplexer, padded to 17.
+ * answer. Offline: m-1 gates of 32 bytes; m transfers of 32 bits for the labels; one transfer and one
+ * 8-byte message for the multiplexer.
  *
  * ot, q = (m-1)/4 digits of radix 16. Leaf: 32 bits a digit, 16 for the lowest. Merging q leaves
  * takes q-1 ANDs for "less" and q-1-levels for "equal", 2 bits a party each. Multiplexer and
  * re-share: 64+1 bits there, 1+64 back. Random OTs: 4 a digit, 2 an AND, 2 for the multiplexer, 31
- * bits each; 4 bits of choice a digit and one 8-byte message more.
+ * bits each; 4 bits of choice a digit and one 8-byte message more. One-way messages: one a level, one
+ * more where their number is odd, and two (andtree.h).
+ *
+ * Batches pack bits without gaps, so sizes are counted in bits; a batch rounds up a few times.
  */
 #include "runtime/cost.h"
 
@@ -61,37 +64,49 @@ static int32_t ot_ands(int32_t digits)
     return 2 * (digits - 1) - ot_levels(digits);
 }
 
-int64_t cost_online_bytes(enum cost_backend b, int32_t m)
+static int64_t online_bits(enum cost_backend b, int32_t m)
 {
     int32_t q = (m - 1) / 4;
 
     switch (b) {
     case COST_GC:
-        return 16 * m + 24;
+        return 8 * (16 * m + 24);
     case COST_OT:
-        return (32 * (q - 1) + 16 + 4 * ot_ands(q) + 130 + 7) / 8;
+        return 32 * (q - 1) + 16 + 4 * ot_ands(q) + 130;
     default:
-        return 1193;
+        return 8 * 1193;
     }
+}
+
+static int64_t offline_bits(enum cost_backend b, int32_t m)
+{
+    int32_t q = (m - 1) / 4;
+
+    switch (b) {
+    case COST_GC:
+        return 8 * (32 * (m - 1) + 4 * m + 4 + 8);
+    case COST_OT:
+        return 31 * (4 * q + 2 * ot_ands(q) + 2) + 4 * q + 64;
+    default:
+        return 8 * 19088;
+    }
+}
+
+int64_t cost_online_bytes(enum cost_backend b, int32_t m)
+{
+    return (online_bits(b, m) + 7) / 8;
 }
 
 int64_t cost_offline_bytes(enum cost_backend b, int32_t m)
 {
-    int32_t q = (m - 1) / 4;
-
-    switch (b) {
-    case COST_GC:
-        return 32 * (m - 1) + 4 * m + 17;
-    case COST_OT:
-        return (31 * (4 * q + 2 * ot_ands(q) + 2) + 4 * q + 7) / 8 + 8;
-    default:
-        return 19088;
-    }
+    return (offline_bits(b, m) + 7) / 8;
 }
 
 int32_t cost_flips(enum cost_backend b, int32_t m)
 {
-    return b == COST_OT ? 3 + ot_levels((m - 1) / 4) : 2;
+    int32_t levels = ot_levels((m - 1) / 4);
+
+    return b == COST_OT ? levels + levels % 2 + 2 : 2;
 }
 
 /* One batch of `count` comparisons, `batches` times one after another. */
@@ -100,8 +115,8 @@ static void add_comparisons(struct plan_cost *c, enum cost_backend b, int64_t co
 {
     if (count == 0)
         return;
-    c->online_bytes += (uint64_t)(count * cost_online_bytes(b, m));
-    c->offline_relu_bytes += (uint64_t)(count * cost_offline_bytes(b, m));
+    c->online_bytes += (uint64_t)((count * online_bits(b, m) + 7) / 8);
+    c->offline_relu_bytes += (uint64_t)((count * offline_bits(b, m) + 7) / 8);
     c->online_flips += (uint32_t)(batches * cost_flips(b, m));
     c->online_seconds += (double)count * backends[b].online_s;
     c->offline_relu_seconds += (double)count * backends[b].offline_s;
