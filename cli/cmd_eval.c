@@ -6,12 +6,14 @@
 #include "cli/commands.h"
 #include "cli/eval_report.h"
 #include "cli/model.h"
+#include "trainer/corrupt_set.h"
 #include "trainer/data.h"
 #include "trainer/eval.h"
 #include "trainer/normalize.h"
 
 struct options {
-    const char *data, *split, *normalize, *branch, *corruptions, *types, *severities, *state;
+    const char *data, *split, *normalize, *branch, *corruptions, *types, *severities, *state,
+        *frost;
     struct cli_texts attack;
     bool audit, profile;
     int64_t limit, batch;
@@ -32,11 +34,14 @@ static const struct cli_option options[] = {
      0, 0},
     {"state", 0, CLI_TEXT, FIELD(state), "FILE",
      "keeps the progress of attacks here; an existing one is continued", 0, 0},
-    {"corruptions", 0, CLI_TEXT, FIELD(corruptions), "synth|DIR", "evaluate under corruptions", 0,
-     0},
-    {"types", 0, CLI_TEXT, FIELD(types), "T,T,...", "corruption types (default: all)", 0, 0},
+    {"corruptions", 0, CLI_TEXT, FIELD(corruptions), "synth|DIR",
+     "evaluate under corruptions: drawn here, or the files of a CIFAR-10-C style folder", 0, 0},
+    {"types", 0, CLI_TEXT, FIELD(types), "T,T,...",
+     "corruption types (default: the standard ones that are there)", 0, 0},
     {"severities", 0, CLI_TEXT, FIELD(severities), "1,2,...",
-     "corruption severities (default: all five)", 0, 0},
+     "corruption severities, as in 1-5 or 1,3 (default: all five)", 0, 0},
+    {"frost-dir", 0, CLI_TEXT, FIELD(frost), "DIR",
+     "frost1.png ... frost5.jpg: corruptions drawn here then include frost", 0, 0},
     {"limit", 0, CLI_INT, FIELD(limit), "N", "the first N images", 1, 1e9},
     {"batch", 0, CLI_INT, FIELD(batch), "N", "images at a time (default 256, attacks 250)", 1,
      65536},
@@ -53,26 +58,12 @@ static const struct cli_spec spec = {
     "linnet eval resnet20.onnx --data cifar10:DIR --normalize imagenet --attack pgd:steps=20",
     options};
 
-static int read_severities(const char *text, int32_t *mask)
-{
-    *mask = 0;
-    for (const char *p = text; p && *p; p++) {
-        if (*p < '1' || *p > '5' || (p[1] != ',' && p[1] != '\0'))
-            return fail(ERR_ARG, "--severities %s: numbers from 1 to 5 with commas between", text);
-        *mask |= 1 << (*p - '1');
-        p += p[1] == ',';
-    }
-    return 0;
-}
-
 static int not_yet(const struct options *o)
 {
     if (o->profile)
         return fail(ERR_ARG, "--profile: not in this version");
     if (o->audit)
         return fail(ERR_ARG, "--audit: not in this version");
-    if (o->corruptions && strcmp(o->corruptions, "synth") != 0)
-        return fail(ERR_ARG, "--corruptions %s: folders are not in this version", o->corruptions);
     return 0;
 }
 
@@ -80,7 +71,8 @@ static int not_yet(const struct options *o)
 struct job {
     const struct cli_common *c;
     struct cli_progress progress;
-    struct attack_state *state; /* NULL without --state */
+    struct attack_state *state;    /* NULL without --state */
+    struct corrupt_photos *photos; /* NULL without --frost-dir */
 };
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
@@ -142,7 +134,7 @@ static int eval_setup(const struct options *o, const struct cli_common *c, const
         return fail(ERR_ARG, "--attack: at most %d", EVAL_MAX_ATTACKS);
     for (int32_t i = 0; i < o->attack.n; i++)
         TRY(attack_spec_parse(o->attack.v[i], &specs[i]));
-    return read_severities(o->severities, &e->severities);
+    return corrupt_severities(o->severities, &e->severities);
 }
 
 /* What the flags of a state file belong to. */
@@ -190,6 +182,11 @@ static int run(struct job *j, const struct options *o, struct model *m, struct e
 {
     int rc;
 
+    if (o->frost)
+        TRY(cli_as_data(corrupt_photos_open(o->frost, &j->photos)));
+    e->photos = j->photos;
+    if (o->corruptions && !e->folder && !o->types && !o->frost)
+        cli_note(j->c, "corruptions: 14 of 15 types, frost needs its photos (--frost-dir)");
     if (o->state)
         TRY(attack_state_open(o->state, identity(o, e, m, d), &j->state));
     e->ctx = j;
@@ -219,6 +216,7 @@ static int evaluate(const struct cli_common *c, const struct options *o, struct 
         rc = check_goal(o, r);
 out:
     attack_state_close(j.state);
+    corrupt_photos_close(j.photos);
     data_close(d);
     mem_free(r);
     mem_free(specs);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "trainer/corrupt.h"
+#include "trainer/corrupt_filter.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,9 +71,101 @@ static void test_types_without_randomness_equal_the_libraries(void **state)
     for (; fgets(line, sizeof line, f) != NULL; lines++)
         check_line(line, &off, &all);
     fclose(f);
-    assert_int_equal(lines, 7 * 3 * 5);
+    assert_int_equal(lines, 8 * 3 * 5);
     assert_true(off * 1000 <= all);
 }
+
+/* ---- random types against the same libraries (tests/vec/corrupt_random.txt) ------------------- */
+
+#define MOMENTS 10
+#define DRAWS 32
+#define REFERENCE_DRAWS 60 /* at least so many were drawn there */
+
+/* Mean, variance, mean squared differences at distances 1, 2, 4, 8 along rows and columns. */
+static void measure(const uint8_t *chw, int32_t side, double m[MOMENTS])
+{
+    const int32_t n = 3 * side * side;
+    double sum = 0, square = 0;
+
+    for (int32_t i = 0; i < n; i++) {
+        sum += chw[i] / 255.0;
+        square += chw[i] / 255.0 * (chw[i] / 255.0);
+    }
+    m[0] = sum / n;
+    m[1] = square / n - m[0] * m[0];
+    for (int k = 0; k < 4; k++) {
+        const int32_t lag = 1 << k, count = 3 * side * (side - lag);
+        m[2 + 2 * k] = m[3 + 2 * k] = 0;
+        for (int32_t i = 0; i < n; i++) {
+            const double along = i % side + lag < side ? chw[i + lag] - chw[i] : 0;
+            const double down = i / side % side + lag < side ? chw[i + lag * side] - chw[i] : 0;
+            m[2 + 2 * k] += along * along / 65025.0 / count;
+            m[3 + 2 * k] += down * down / 65025.0 / count;
+        }
+    }
+}
+
+static void check_moments(char *line)
+{
+    uint8_t in[MOST], out[MOST];
+    double got[MOMENTS] = {0}, one[MOMENTS];
+    char *name = strtok(line, " "), *end;
+    const int severity = atoi(strtok(NULL, " ")), side = atoi(strtok(NULL, " "));
+    enum corrupt_type type;
+
+    make_picture(side, in);
+    assert_int_equal(corrupt_parse(name, &type), 0);
+    assert_true(corrupt_is_random(type));
+    for (int d = 0; d < DRAWS; d++) {
+        struct rng r = rng_at(3, RNG_CORRUPT, (uint32_t)type * 8 + (uint32_t)severity, (uint64_t)d);
+        assert_int_equal(corrupt_apply(type, severity, in, side, side, &r, out), 0);
+        measure(out, side, one);
+        for (int i = 0; i < MOMENTS; i++)
+            got[i] += one[i] / DRAWS;
+    }
+    end = strtok(NULL, "");
+    for (int i = 0; i < MOMENTS; i++) {
+        const double mean = strtod(end, &end), sd = strtod(end, &end);
+        const double room = 4.5 * sd * sqrt(1.0 / DRAWS + 1.0 / REFERENCE_DRAWS) + 0.01 * mean;
+        if (!(fabs(got[i] - mean) <= room + 1e-4))
+            fail_msg("%s %d at side %d: moment %d is %g, the libraries' %g (deviation %g)", name,
+                     severity, side, i, got[i], mean, sd);
+    }
+}
+
+/* One channel against ImageMagick, +-1. */
+static void check_motion(char *line)
+{
+    uint8_t picture[MOST], out[1024];
+    char *end = line + strlen("motion");
+    const double radius = strtod(end, &end), sigma = strtod(end, &end), angle = strtod(end, &end);
+
+    make_picture(32, picture);
+    filter_motion(out, picture + 1024, 32, 32, radius, sigma, angle);
+    for (int i = 0; i < 1024; i++)
+        if (abs(out[i] - hex_byte(end + 1 + 2 * i)) > 1)
+            fail_msg("motion %gx%g%+g: pixel %d is %d, ImageMagick's %d", radius, sigma, angle, i,
+                     out[i], hex_byte(end + 1 + 2 * i));
+}
+
+static void test_random_types_have_the_libraries_moments(void **state)
+{
+    static char line[4096];
+    int lines = 0;
+    FILE *f = fopen("tests/vec/corrupt_random.txt", "r");
+
+    (void)state;
+    assert_non_null(f);
+    for (; fgets(line, sizeof line, f) != NULL; lines++)
+        if (strncmp(line, "motion ", 7) == 0)
+            check_motion(line);
+        else
+            check_moments(line);
+    fclose(f);
+    assert_int_equal(lines, 10 * 2 * 5 + 7);
+}
+
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 /* Mean and standard deviation over `times` applications to a picture of one grey, in [0,1]. */
 static void moments(enum corrupt_type type, int severity, uint8_t level, int times, double *mean,
@@ -233,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_without_randomness_equal_the_libraries),
+        cmocka_unit_test(test_random_types_have_the_libraries_moments),
         cmocka_unit_test(test_noise_has_its_moments),
         cmocka_unit_test(test_shot_noise_has_poisson_skewness),
         cmocka_unit_test(test_fog_brightens_black_and_keeps_range),

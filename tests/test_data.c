@@ -246,7 +246,7 @@ static void test_malformed_cifar100_is_refused(void **state)
 static void test_other_layouts_are_named(void **state)
 {
     static const char *const seen[][2] = {
-        {"data_batch_1", "pickle"}, {"wnids.txt", "Tiny-ImageNet"}, {"labels.npy", "corrupted"}};
+        {"data_batch_1", "pickle"}, {"labels.npy", "corrupted"}};
     char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
 
     (void)state;
@@ -257,12 +257,12 @@ static void test_other_layouts_are_named(void **state)
         assert_int_equal(remove(path), 0);
     }
     assert_int_equal(mkdir(scratch_path(dir, "train", path), 0700), 0);
-    refused(dir, DATA_TEST, "image folder", "not in this version");
+    refused(dir, DATA_TEST, "neither", "val");
     scratch_write(scratch_path(dir, "cifar.tar.gz", path), "x", 1);
     refused(path, DATA_TEST, "archive", "not in this version");
     scratch_write(scratch_path(dir, "x.npy", path), "x", 1);
     refused(path, DATA_TEST, "x.npy", "npy:");
-    refused("imagefolder:somewhere", DATA_TEST, "image folders", "not in this version");
+    refused("imagefolder:somewhere", DATA_TEST, "somewhere", "no such folder");
     refused("no/such/folder", DATA_TEST, "no/such/folder", "no such");
     refused("", DATA_TEST, "''", "no such");
     scratch_close(dir);

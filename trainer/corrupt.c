@@ -2,7 +2,8 @@
  * The corruption generator: names, the table of operations, and what they share.
  *
  * Source: Hendrycks and Dietterich 2019 (robustness.md section 7). The operations live in
- * corrupt_noise.c, corrupt_blur.c and corrupt_light.c.
+ * corrupt_noise.c, corrupt_blur.c, corrupt_light.c, corrupt_warp.c, corrupt_weather.c and
+ * corrupt_spatter.c.
  */
 #include "trainer/corrupt.h"
 
@@ -16,7 +17,7 @@
 
 static const struct {
     const char *name;
-    int (*apply)(struct corrupt_job *j); /* NULL: not in this version */
+    int (*apply)(struct corrupt_job *j);
     bool is_random;
 } table[CORRUPT_N] = {
     [CORRUPT_GAUSSIAN_NOISE] = {"gaussian_noise", corrupt_gaussian_noise, true},
@@ -24,19 +25,19 @@ static const struct {
     [CORRUPT_IMPULSE_NOISE] = {"impulse_noise", corrupt_impulse_noise, true},
     [CORRUPT_DEFOCUS_BLUR] = {"defocus_blur", corrupt_defocus_blur, false},
     [CORRUPT_GLASS_BLUR] = {"glass_blur", corrupt_glass_blur, true},
-    [CORRUPT_MOTION_BLUR] = {"motion_blur", NULL, true},
+    [CORRUPT_MOTION_BLUR] = {"motion_blur", corrupt_motion_blur, true},
     [CORRUPT_ZOOM_BLUR] = {"zoom_blur", corrupt_zoom_blur, false},
-    [CORRUPT_SNOW] = {"snow", NULL, true},
-    [CORRUPT_FROST] = {"frost", NULL, true},
+    [CORRUPT_SNOW] = {"snow", corrupt_snow, true},
+    [CORRUPT_FROST] = {"frost", corrupt_frost, true},
     [CORRUPT_FOG] = {"fog", corrupt_fog, true},
     [CORRUPT_BRIGHTNESS] = {"brightness", corrupt_brightness, false},
     [CORRUPT_CONTRAST] = {"contrast", corrupt_contrast, false},
-    [CORRUPT_ELASTIC_TRANSFORM] = {"elastic_transform", NULL, true},
+    [CORRUPT_ELASTIC_TRANSFORM] = {"elastic_transform", corrupt_elastic_transform, true},
     [CORRUPT_PIXELATE] = {"pixelate", corrupt_pixelate, false},
-    [CORRUPT_JPEG_COMPRESSION] = {"jpeg_compression", NULL, false},
+    [CORRUPT_JPEG_COMPRESSION] = {"jpeg_compression", corrupt_jpeg_compression, false},
     [CORRUPT_SPECKLE_NOISE] = {"speckle_noise", corrupt_speckle_noise, true},
     [CORRUPT_GAUSSIAN_BLUR] = {"gaussian_blur", corrupt_gaussian_blur, false},
-    [CORRUPT_SPATTER] = {"spatter", NULL, true},
+    [CORRUPT_SPATTER] = {"spatter", corrupt_spatter, true},
     [CORRUPT_SATURATE] = {"saturate", corrupt_saturate, false},
 };
 
@@ -47,7 +48,7 @@ const char *corrupt_name(enum corrupt_type type)
 
 bool corrupt_is_supported(enum corrupt_type type)
 {
-    return table[type].apply != NULL;
+    return type != CORRUPT_FROST;
 }
 
 bool corrupt_is_random(enum corrupt_type type)
@@ -74,8 +75,6 @@ static int check(enum corrupt_type type, int severity, int32_t height, int32_t w
         width > CORRUPT_MAX_SIDE)
         return fail(ERR_ARG, "corruption %s: %dx%d pixels, sides must be %d ... %d",
                     table[type].name, height, width, CORRUPT_MIN_SIDE, CORRUPT_MAX_SIDE);
-    if (table[type].apply == NULL)
-        return fail(ERR_UNSUPPORTED, "corruption %s is not in this version", table[type].name);
     return 0;
 }
 
@@ -84,11 +83,12 @@ static uint8_t to_byte(double v)
     return (uint8_t)((v < 0 ? 0 : v > 1 ? 1 : v) * 255);
 }
 
-int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int32_t height,
-                  int32_t width, struct rng *r, uint8_t *out)
+int corrupt_apply_with(const struct corrupt_photos *photos, enum corrupt_type type, int severity,
+                       const uint8_t *chw, int32_t height, int32_t width, struct rng *r,
+                       uint8_t *out)
 {
     size_t n = 3 * (size_t)height * (size_t)width;
-    struct corrupt_job j = {chw, height, width, severity - 1, false, r, NULL, NULL};
+    struct corrupt_job j = {chw, height, width, severity - 1, false, r, NULL, NULL, photos};
     int rc;
 
     TRY(check(type, severity, height, width));
@@ -103,4 +103,10 @@ int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int3
             out[i] = to_byte(j.x[i]);
     mem_free(j.x);
     return rc;
+}
+
+int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int32_t height,
+                  int32_t width, struct rng *r, uint8_t *out)
+{
+    return corrupt_apply_with(NULL, type, severity, chw, height, width, r, out);
 }

@@ -45,12 +45,21 @@ enum corrupt_type {
     CORRUPT_N
 };
 
-struct corrupt_photos; /* frost photos, see corrupt_photos_open */
+/* The five photos that frost blends in. They are not ours to ship: a folder with frost1.png,
+ * frost2.png, frost3.png, frost4.jpg, frost5.jpg is named by the user. */
+struct corrupt_photos;
+int corrupt_photos_open(const char *folder, struct corrupt_photos **out) MUST_CHECK;
+void corrupt_photos_close(struct corrupt_photos *p); /* NULL is fine */
 
 /* out [3,H,W], not the input. severity 1 ... 5. Types that need no randomness leave r alone.
- * ERR_UNSUPPORTED for a type that is not in this version, ERR_ARG for severity or size. */
+ * ERR_UNSUPPORTED for frost, ERR_ARG for severity or size. */
 int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int32_t height,
                   int32_t width, struct rng *r, uint8_t *out) MUST_CHECK;
+/* The same with photos: then frost works too. photos may be NULL. */
+int corrupt_apply_with(const struct corrupt_photos *photos, enum corrupt_type type, int severity,
+                       const uint8_t *chw, int32_t height, int32_t width, struct rng *r,
+                       uint8_t *out) MUST_CHECK;
+/* False for frost, which corrupt_apply has no photos for. */
 bool corrupt_is_supported(enum corrupt_type type);
 bool corrupt_is_random(enum corrupt_type type);
 const char *corrupt_name(enum corrupt_type type); /* "gaussian_noise", ... */

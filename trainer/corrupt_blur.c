@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "trainer/corrupt_filter.h"
 #include "trainer/corrupt_job.h"
 
 struct disc_params {
@@ -32,49 +33,19 @@ static const double pixelate_factor[2][5] = {{.95, .9, .85, .75, .65}, {.9, .8, 
 
 /* ---- Gaussian ------------------------------------------------------------------------ */
 
-#define MAX_RADIUS 8 /* of a Gaussian: sigma up to 2 */
-
-static int32_t clamp(int32_t v, int32_t n)
-{
-    return v < 0 ? 0 : v < n ? v : n - 1;
-}
-
-/* One line of n values `step` apart, from in to out. k[0] is the centre. */
-static void blur_line(double *out, const double *in, int32_t n, int32_t step, const double *k,
-                      int32_t radius)
-{
-    for (int32_t i = 0; i < n; i++) {
-        double sum = in[i * step] * k[0];
-        for (int32_t d = radius; d > 0; d--)
-            sum += (in[clamp(i - d, n) * step] + in[clamp(i + d, n) * step]) * k[d];
-        out[i * step] = sum;
-    }
-}
-
 /* Blurs j->x in place. */
-static void gaussian(struct corrupt_job *j, double sigma)
+static int gaussian(struct corrupt_job *j, double sigma)
 {
-    int32_t radius = (int32_t)(4 * sigma + 0.5), n = j->h * j->w;
-    double k[MAX_RADIUS + 1], sum = 0;
+    const int32_t n = j->h * j->w;
 
-    for (int32_t i = 0; i <= radius; i++) {
-        k[i] = exp(-0.5 / (sigma * sigma) * i * i);
-        sum += i == 0 ? k[i] : 2 * k[i];
-    }
-    for (int32_t i = 0; i <= radius; i++)
-        k[i] /= sum;
-    for (int32_t c = 0; c < 3; c++) {
-        for (int32_t x = 0; x < j->w; x++)
-            blur_line(j->work + c * n + x, j->x + c * n + x, j->h, j->w, k, radius);
-        for (int32_t y = 0; y < j->h; y++)
-            blur_line(j->x + c * n + y * j->w, j->work + c * n + y * j->w, j->w, 1, k, radius);
-    }
+    for (int32_t c = 0; c < 3; c++)
+        TRY(filter_gaussian(j->x + c * n, j->work, j->h, j->w, sigma, 4, FILTER_NEAREST));
+    return 0;
 }
 
 int corrupt_gaussian_blur(struct corrupt_job *j)
 {
-    gaussian(j, gaussian_sigma[j->large][j->severity]);
-    return 0;
+    return gaussian(j, gaussian_sigma[j->large][j->severity]);
 }
 
 /* ---- defocus --------------------------------------------------------------------------- */
@@ -106,13 +77,6 @@ static void make_disc(float kernel[DISC_SIDE][DISC_SIDE], struct disc_params p)
         }
 }
 
-/* -1 becomes 1, n becomes n - 2. */
-static int32_t reflect101(int32_t v, int32_t n)
-{
-    v = v < 0 ? -v : v;
-    return v < n ? v : 2 * (n - 1) - v;
-}
-
 static double correlate(const double *plane, int32_t h, int32_t w, int32_t y, int32_t x,
                         float kernel[DISC_SIDE][DISC_SIDE])
 {
@@ -121,8 +85,9 @@ static double correlate(const double *plane, int32_t h, int32_t w, int32_t y, in
     for (int32_t i = 0; i < DISC_SIDE; i++)
         for (int32_t k = 0; k < DISC_SIDE; k++)
             if (kernel[i][k] > 0)
-                sum += (double)kernel[i][k] * plane[reflect101(y + i - DISC_RADIUS, h) * w +
-                                                    reflect101(x + k - DISC_RADIUS, w)];
+                sum += (double)kernel[i][k] *
+                       plane[filter_index(FILTER_REFLECT_101, y + i - DISC_RADIUS, h) * w +
+                             filter_index(FILTER_REFLECT_101, x + k - DISC_RADIUS, w)];
     return sum;
 }
 
@@ -165,53 +130,26 @@ int corrupt_glass_blur(struct corrupt_job *j)
 {
     const struct glass_params *p = &glass[j->large][j->severity];
 
-    gaussian(j, p->sigma);
+    TRY(gaussian(j, p->sigma));
     truncate_to_bytes(j->x, 3 * j->h * j->w);
     for (int i = 0; i < p->iterations; i++)
         scatter(j, p->delta);
-    gaussian(j, p->sigma);
-    return 0;
+    return gaussian(j, p->sigma);
 }
 
 /* ---- zoom ------------------------------------------------------------------------------- */
 
-/* One axis of clipped zoom: output i lies between inputs `low` and low + 1 at `part`. */
-struct zoom_axis {
-    int32_t low[CORRUPT_MAX_SIDE], high[CORRUPT_MAX_SIDE];
-    double part[CORRUPT_MAX_SIDE];
-};
-
-/* The central ceil(n / factor) pixels, stretched to round(that * factor), the central n of those;
- * first and last pixel stay first and last. */
-static void make_axis(struct zoom_axis *a, int32_t n, double factor)
+/* sum += the image zoomed by `factor`, in single precision. */
+static int add_zoomed(const struct corrupt_job *j, double factor, float *sum)
 {
-    int32_t crop = (int32_t)ceil(n / factor), first = (n - crop) / 2;
-    int32_t wide = (int32_t)nearbyint(crop * factor), trim = (wide - n) / 2;
-    double step = wide > 1 ? (double)(crop - 1) / (wide - 1) : 1;
+    const int32_t n = j->h * j->w;
 
-    for (int32_t i = 0; i < n; i++) {
-        double at = (i + trim) * step;
-        int32_t low = (int32_t)floor(at);
-        a->part[i] = at - low;
-        a->low[i] = first + clamp(low, crop);
-        a->high[i] = first + clamp(low + 1, crop);
+    for (int32_t c = 0; c < 3; c++) {
+        TRY(filter_zoom(j->work, j->x + c * n, j->h, j->w, factor));
+        for (int32_t i = 0; i < n; i++)
+            sum[c * n + i] += (float)j->work[i];
     }
-}
-
-/* sum += the zoomed image, in single precision. */
-static void add_zoomed(const struct corrupt_job *j, const struct zoom_axis *ay,
-                       const struct zoom_axis *ax, float *sum)
-{
-    int32_t n = j->h * j->w;
-
-    for (int32_t i = 0; i < 3 * n; i++) {
-        const double *plane = j->x + i / n * n;
-        int32_t y = i % n / j->w, x = i % j->w;
-        const double *top = plane + ay->low[y] * j->w, *low = plane + ay->high[y] * j->w;
-        double a = top[ax->low[x]] * (1 - ax->part[x]) + top[ax->high[x]] * ax->part[x];
-        double b = low[ax->low[x]] * (1 - ax->part[x]) + low[ax->high[x]] * ax->part[x];
-        sum[i] += (float)(a * (1 - ay->part[y]) + b * ay->part[y]);
-    }
+    return 0;
 }
 
 int corrupt_zoom_blur(struct corrupt_job *j)
@@ -219,21 +157,16 @@ int corrupt_zoom_blur(struct corrupt_job *j)
     int32_t n = 3 * j->h * j->w, count = zoom_count[j->severity];
     float *sum = mem_array((size_t)n, sizeof *sum);
     const double step = 1.01 - 1; /* as numpy's arange has it, a little more than .01 */
-    struct zoom_axis ay, ax;
+    int rc = sum != NULL ? 0 : ERR_NOMEM;
 
-    if (sum == NULL)
-        return ERR_NOMEM;
     for (int32_t i = 0; i < n; i++)
         j->x[i] = (double)(float)j->x[i];
-    for (int32_t k = 0; k < count; k++) {
-        make_axis(&ay, j->h, 1 + k * step);
-        make_axis(&ax, j->w, 1 + k * step);
-        add_zoomed(j, &ay, &ax, sum);
-    }
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t k = 0; rc == 0 && k < count; k++)
+        rc = add_zoomed(j, 1 + k * step, sum);
+    for (int32_t i = 0; rc == 0 && i < n; i++)
         j->x[i] = (double)(((float)j->x[i] + sum[i]) / (float)(count + 1));
     mem_free(sum);
-    return 0;
+    return rc;
 }
 
 /* ---- pixelate --------------------------------------------------------------------------- */

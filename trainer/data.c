@@ -72,6 +72,27 @@ int data_owner_alloc(struct dataset *d, int64_t n, bool is_float)
     return own->floats == NULL && own->pixels == NULL ? ERR_NOMEM : 0;
 }
 
+int data_owner_new(struct dataset **out)
+{
+    struct dataset *d = mem_array(1, sizeof *d);
+
+    if (d == NULL || (d->owner = mem_array(1, sizeof *d->owner)) == NULL) {
+        mem_free(d);
+        return ERR_NOMEM;
+    }
+    *out = d;
+    return 0;
+}
+
+void data_owner_publish(struct dataset *d, const char *split)
+{
+    d->pixels = d->owner->pixels;
+    d->floats = d->owner->floats;
+    d->labels = d->owner->labels;
+    d->source = d->owner->source;
+    d->split = split;
+}
+
 int data_owner_source(struct dataset *d, const char *fmt, ...)
 {
     char text[512];
@@ -184,12 +205,8 @@ static const char *unread_folder(const char *folder)
         return "CIFAR-10 in Python's pickle layout";
     if (exists(folder, "meta", false) && exists(folder, "train", false))
         return "CIFAR-100 in Python's pickle layout";
-    if (exists(folder, "wnids.txt", false))
-        return "Tiny-ImageNet-200";
     if (exists(folder, "labels.npy", false))
         return "a folder of corrupted images (labels.npy)";
-    if (exists(folder, "train", true))
-        return "an image folder (train/<class>/...)";
     return NULL;
 }
 
@@ -201,6 +218,10 @@ static int detect_folder(const char *path, bool is_test, struct dataset *d)
         return data_cifar_load(path, 10, is_test, d);
     if (data_cifar_is(path, 100))
         return data_cifar_load(path, 100, is_test, d);
+    if (exists(path, "wnids.txt", false))
+        return data_tiny_load(path, is_test, d);
+    if (exists(path, "train", true))
+        return data_imagefolder_load(path, is_test, d);
     if ((seen = unread_folder(path)) != NULL)
         return fail(ERR_DATA, "'%s' looks like %s, which is not in this version", path, seen);
     return fail(ERR_DATA,
@@ -290,32 +311,18 @@ static int open_spec(const char *spec, bool is_test, uint64_t seed, struct datas
     if (strcmp(spec, "synth") == 0)
         return open_synth("", is_test, seed, d);
     if ((rest = after_kind(spec, "imagefolder")) != NULL)
-        return fail(ERR_DATA, "'%s': image folders are not in this version", spec);
+        return data_imagefolder_load(rest, is_test, d);
     return open_path(spec, is_test, d);
 }
 
 /* ---- public ------------------------------------------------------------------ */
 
-static void publish(struct dataset *d, enum data_split split)
-{
-    d->pixels = d->owner->pixels;
-    d->floats = d->owner->floats;
-    d->labels = d->owner->labels;
-    d->source = d->owner->source;
-    d->split = data_split_name(split);
-}
-
 int data_open(const char *spec, enum data_split split, uint64_t seed, struct dataset **out)
 {
-    struct dataset *d;
+    struct dataset *d = NULL;
     int rc;
 
-    if ((d = mem_array(1, sizeof *d)) == NULL)
-        return ERR_NOMEM;
-    if ((d->owner = mem_array(1, sizeof *d->owner)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    TRY(data_owner_new(&d));
     if ((rc = open_spec(spec, split == DATA_TEST, seed, d)) < 0)
         goto out;
     if (!d->owner->one_split && (split == DATA_TRAIN || split == DATA_VAL) &&
@@ -326,7 +333,7 @@ int data_open(const char *spec, enum data_split split, uint64_t seed, struct dat
                   data_split_name(split));
         goto out;
     }
-    publish(d, split);
+    data_owner_publish(d, data_split_name(split));
     *out = d;
     d = NULL;
 out:

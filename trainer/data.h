@@ -12,9 +12,11 @@
  *     data_close(d);
  *
  * Sources (SPEC):
- *     FOLDER           layout detected: CIFAR-10 binary or CIFAR-100 binary
+ *     FOLDER           layout detected: one of the following, Tiny-ImageNet-200 (wnids.txt)
  *     cifar10:FOLDER   data_batch_1..5.bin and test_batch.bin, 3073 bytes a record
  *     cifar100:FOLDER  train.bin and test.bin, 3074 bytes a record (fine labels are used)
+ *     imagefolder:DIR  pictures (.jpg, .jpeg, .png) in DIR/train/CLASS and DIR/test/CLASS (or val), or
+ *                      in DIR/CLASS alone
  *     npy:X,Y          uint8 [N,H,W,C] or [N,C,H,W], or float32 [N,C,H,W] in [0,1]; labels [N] of
  *                      any integer type. There is no split in it: every split is all of it.
  *     synth:[N]        drawn pictures (synth.h), N training images (10,000 where not said)

@@ -24,9 +24,18 @@ struct data_owner {
 int data_cifar_load(const char *folder, int k, bool is_test, struct dataset *d) MUST_CHECK;
 /* Does the folder hold files of that layout? */
 bool data_cifar_is(const char *folder, int k);
+/* Class folders below root; every split is all of it. */
+int data_folder_load(const char *root, struct dataset *d) MUST_CHECK;
+/* root/train/CLASS and root/test or root/val; or root/CLASS. */
+int data_imagefolder_load(const char *root, bool is_test, struct dataset *d) MUST_CHECK;
+int data_tiny_load(const char *root, bool is_test, struct dataset *d) MUST_CHECK;
 int data_npy_load(const char *images, const char *labels, struct dataset *d) MUST_CHECK;
 /* n training pictures, or n / 5 test pictures. */
 int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d) MUST_CHECK;
+/* An empty data set with its owner; data_close. */
+int data_owner_new(struct dataset **out) MUST_CHECK;
+/* Points the data set at what its owner holds. split: static text. */
+void data_owner_publish(struct dataset *d, const char *split);
 /* The blocks for n images of 8 bits (or floats) and their labels. */
 int data_owner_alloc(struct dataset *d, int64_t n, bool is_float) MUST_CHECK;
 /* Stores "text" as the source; keeps the first text it is given. */

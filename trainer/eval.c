@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "trainer/corrupt_set.h"
 #include "trainer/loss.h"
 #include "trainer/stats.h"
 
@@ -136,6 +137,25 @@ static int allocate(struct evaluator *v)
     return 0;
 }
 
+/* Standard types where none are named: of a folder those that it holds. */
+static int choose_types(struct evaluator *v)
+{
+    const struct eval_options *opt = v->opt;
+    int32_t n = 0;
+
+    TRY(corrupt_types(opt->corruptions, opt->photos != NULL, opt->folder == NULL, v->types,
+                      &v->n_types));
+    if (opt->folder == NULL)
+        return 0;
+    for (int32_t t = 0; t < v->n_types; t++)
+        if (corrupt_folder_has(opt->folder, v->types[t]))
+            v->types[n++] = v->types[t];
+    v->n_types = n;
+    return n > 0 ? 0
+                 : fail(ERR_DATA, "'%s': holds no corruption that was asked for, such as fog.npy",
+                        opt->folder);
+}
+
 static int evaluator_init(struct evaluator *v, struct graph *g, const struct dataset *d,
                           const struct eval_options *opt)
 {
@@ -146,7 +166,7 @@ static int evaluator_init(struct evaluator *v, struct graph *g, const struct dat
     v->elems = shape_elems(&g->value[g->input].shape);
     v->k = shape_elems(&g->value[g->output].shape);
     if (opt->corruptions != NULL) {
-        TRY(eval_corruption_types(opt->corruptions, v->types, &v->n_types));
+        TRY(choose_types(v));
         v->severities = opt->severities != 0 ? opt->severities : (1 << CORRUPT_SEVERITIES) - 1;
     }
     if (v->n_types > 0 && d->channels != 3)
@@ -264,46 +284,19 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
 /* ---- corruptions ----------------------------------------------------------------------------- */
 
-static int parse_types(char *list, enum corrupt_type types[CORRUPT_N], int32_t *n)
-{
-    for (char *next, *word = list; word != NULL; word = next) {
-        if ((next = strchr(word, ',')) != NULL)
-            *next++ = '\0';
-        if (*n == CORRUPT_N)
-            return fail(ERR_ARG, "corruptions: more than %d in the list", CORRUPT_N);
-        TRY(corrupt_parse(word, &types[*n]));
-        if (!corrupt_is_supported(types[*n]))
-            return fail(ERR_ARG, "corruptions: '%s' is not in this version", word);
-        ++*n;
-    }
-    return 0;
-}
-
 int eval_corruption_types(const char *list, enum corrupt_type types[CORRUPT_N], int32_t *n)
 {
-    *n = 0;
-    if (list != NULL && strcmp(list, "all") != 0) {
-        char *copy = mem_strdup(list);
-        int rc = copy != NULL ? parse_types(copy, types, n) : ERR_NOMEM;
-        mem_free(copy);
-        return rc;
-    }
-    for (int t = 0; t < CORRUPT_N_STANDARD; t++)
-        if (corrupt_is_supported((enum corrupt_type)t))
-            types[(*n)++] = (enum corrupt_type)t;
-    return 0;
+    return corrupt_types(list, false, true, types, n);
 }
 
 static int corrupt_image(struct evaluator *v, enum corrupt_type type, int severity, int64_t first,
                          int64_t j)
 {
-    const uint32_t kind = (uint32_t)type * 8 + (uint32_t)severity;
-    struct rng r = rng_at(v->opt->seed, RNG_CORRUPT, kind, (uint64_t)(first + j));
-    uint8_t *from = v->bytes + 2 * j * v->elems, *to = from + v->elems;
+    const struct corrupt_set set = {v->d, v->opt->photos, v->opt->seed};
+    uint8_t *work = v->bytes + 2 * j * v->elems, *to = work + v->elems;
     float *pixels = v->pixels + j * v->elems;
 
-    data_image_u8(v->d, first + j, from);
-    TRY(corrupt_apply(type, severity, from, v->d->height, v->d->width, &r, to));
+    TRY(corrupt_set_image(&set, type, severity, first + j, work, to));
     for (int64_t i = 0; i < v->elems; i++)
         pixels[i] = (float)to[i] / 255;
     return 0;
@@ -330,6 +323,31 @@ static int run_severity(struct evaluator *v, int bank, enum corrupt_type type, i
     return 0;
 }
 
+/* One severity from files: their pictures and labels, whatever the data set holds. */
+static int run_files(struct evaluator *v, int bank, enum corrupt_type type, int severity,
+                     struct eval_score *s)
+{
+    struct dataset *d = NULL;
+    int rc;
+
+    TRY(corrupt_folder_open(v->opt->folder, type, severity, &d));
+    if ((rc = fits(v->g, d)) < 0)
+        goto out;
+    s->n = min64(v->n, d->n);
+    for (int64_t i = 0; i < s->n; i += v->batch) {
+        const int64_t m = min64(v->batch, s->n - i);
+        load(d, i, m, v->elems, v->pixels);
+        if ((rc = exec_infer(v->infer, v->pixels, m, bank, v->logits)) < 0 ||
+            (rc = report(v, m)) < 0)
+            goto out;
+        s->correct += loss_correct(v->logits, d->labels + i, m, v->k);
+    }
+    score_finish(s);
+out:
+    data_close(d);
+    return rc;
+}
+
 static int run_corruptions(struct evaluator *v, struct eval_branch *b)
 {
     int64_t runs = 0;
@@ -341,11 +359,14 @@ static int run_corruptions(struct evaluator *v, struct eval_branch *b)
         for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
             if (!(v->severities >> (s - 1) & 1))
                 continue;
-            TRY(run_severity(v, b->bank, v->types[t], s, &c->score[s - 1]));
+            TRY(v->opt->folder != NULL
+                    ? run_files(v, b->bank, v->types[t], s, &c->score[s - 1])
+                    : run_severity(v, b->bank, v->types[t], s, &c->score[s - 1]));
             sum += c->score[s - 1].accuracy;
             runs++;
         }
     }
+    b->corruption_files = v->opt->folder != NULL;
     b->corruption_mean = runs > 0 ? sum / (double)runs : 0;
     return 0;
 }

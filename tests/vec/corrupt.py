@@ -7,6 +7,8 @@ A line is "type severity side step hex": every step-th byte of the result in [C,
 picture of the generator below, which test_corrupt.c repeats. Sides up to 48 use the parameters for
 CIFAR, 64 those for Tiny-ImageNet.
 """
+import io
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -79,6 +81,12 @@ def pixelate(x, factor):
     return np.asarray(small.resize((side, side), Image.BOX)) / 255.0
 
 
+def jpeg(x, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(np.uint8(np.round(x * 255))).save(buffer, "JPEG", quality=quality)
+    return (np.asarray(Image.open(buffer)) + 0.5) / 255.0
+
+
 TYPES = {
     "defocus_blur": (defocus_blur, [(.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1)],
                      [(.5, .6), (1, .1), (1.5, .1), (2.5, .01), (3, .1)]),
@@ -89,12 +97,19 @@ TYPES = {
                  [(.3, 0), (.1, 0), (2, 0), (5, .1), (30, .2)]),
     "contrast": (contrast, [.75, .5, .4, .3, .15], [.4, .3, .2, .1, .05]),
     "pixelate": (pixelate, [.95, .9, .85, .75, .65], [.9, .8, .7, .6, .5]),
+    "jpeg_compression": (jpeg, [80, 65, 58, 50, 40], [65, 58, 50, 40, 25]),
 }
 
-for name, (apply, small, large) in TYPES.items():
-    for side, step in ((12, 3), (32, 29), (64, 97)):
-        for severity in range(1, 6):
-            x = made(side) / 255.0
-            out = apply(x, (large if side > 48 else small)[severity - 1])
-            out = np.uint8(np.clip(out, 0, 1) * 255).transpose(2, 0, 1).ravel()[::step]
-            print(name, severity, side, step, out.tobytes().hex())
+
+def main():
+    for name, (apply, small, large) in TYPES.items():
+        for side, step in ((12, 3), (32, 29), (64, 97)):
+            for severity in range(1, 6):
+                x = made(side) / 255.0
+                out = apply(x, (large if side > 48 else small)[severity - 1])
+                out = np.uint8(np.clip(out, 0, 1) * 255).transpose(2, 0, 1).ravel()[::step]
+                print(name, severity, side, step, out.tobytes().hex())
+
+
+if __name__ == "__main__":
+    main()
