@@ -245,8 +245,7 @@ static void test_malformed_cifar100_is_refused(void **state)
 
 static void test_other_layouts_are_named(void **state)
 {
-    static const char *const seen[][2] = {
-        {"data_batch_1", "pickle"}, {"labels.npy", "corrupted"}};
+    static const char *const seen[][2] = {{"data_batch_1", "pickle"}, {"labels.npy", "corrupted"}};
     char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
 
     (void)state;
