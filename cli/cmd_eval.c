@@ -18,6 +18,7 @@ struct options {
     bool audit, profile;
     int64_t limit, batch;
     double require_clean;
+    struct model_source source;
 };
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
@@ -49,6 +50,7 @@ static const struct cli_option options[] = {
      "exit 6 if the deployed branch stays below P per cent", 0, 100},
     {"audit", 0, CLI_FLAG, FIELD(audit), NULL, "gradient-masking checks", 0, 0},
     {"profile", 0, CLI_FLAG, FIELD(profile), NULL, "time per layer", 0, 0},
+    MODEL_OPTIONS(struct options),
     {0}};
 static const struct cli_spec spec = {
     "MODEL|CHECKPOINT",
@@ -232,7 +234,7 @@ int cmd_eval(int argc, char **argv)
 
     if (rc == 0 && !o.data)
         rc = fail(ERR_ARG, "give --data SRC, for example --data cifar10:DIR or --data synth:");
-    if (rc == 0 && (rc = model_open(&c, c.arg[0], o.normalize, &m)) == 0) {
+    if (rc == 0 && (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, o.data, &m)) == 0) {
         cli_catch_signals();
         rc = evaluate(&c, &o, &m);
     }

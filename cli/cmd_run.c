@@ -1,4 +1,5 @@
-/* linnet run: logits of a model for the images of a .npy file. */
+/* linnet run: outputs of a model for the images of a .npy file. */
+#include <math.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -9,24 +10,29 @@
 
 struct options {
     const char *input, *output, *normalize, *branch;
+    bool strip_softmax;
+    struct model_source source;
 };
 static const struct cli_option options[] = {
     {"input", 0, CLI_TEXT, offsetof(struct options, input), "x.npy",
      "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W]", 0, 0},
-    {"output", 'o', CLI_TEXT, offsetof(struct options, output), "y.npy", "logits, float32 [N,K]", 0,
-     0},
+    {"output", 'o', CLI_TEXT, offsetof(struct options, output), "y.npy",
+     "outputs of the file, float32 [N,K]", 0, 0},
+    {"strip-softmax", 0, CLI_FLAG, offsetof(struct options, strip_softmax), NULL,
+     "logits, even if the file ends in a Softmax", 0, 0},
     {"normalize", 0, CLI_TEXT, offsetof(struct options, normalize), "P",
      "what the model expects of pixels in [0,1]: a preset or m,m,m/s,s,s (default: what the file "
      "says)",
      0, 0},
     {"branch", 0, CLI_TEXT, offsetof(struct options, branch), "clean|adv",
      "batch-norm branch of a checkpoint (default clean)", 0, 0},
+    MODEL_OPTIONS(struct options),
     {0}};
 static const struct cli_spec spec = {
     "MODEL",
     1,
     1,
-    "Computes the logits of an ONNX model or a checkpoint.",
+    "Computes the outputs of an ONNX model or a checkpoint.",
     "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy",
     options};
 
@@ -88,7 +94,20 @@ out:
     return rc;
 }
 
-static int logits(const struct cli_common *c, const struct options *o, struct graph *g, int bank)
+/* What the file does to a row of logits. */
+static void apply_tail(enum graph_tail tail, float *z, int64_t k)
+{
+    double top = z[0], sum = 0;
+
+    for (int64_t i = 1; i < k; i++)
+        top = z[i] > top ? z[i] : top;
+    for (int64_t i = 0; i < k; i++)
+        sum += exp(z[i] - top);
+    for (int64_t i = 0; i < k; i++)
+        z[i] = (float)(tail == TAIL_SOFTMAX ? exp(z[i] - top) / sum : z[i] - top - log(sum));
+}
+
+static int outputs(const struct cli_common *c, const struct options *o, struct graph *g, int bank)
 {
     const int64_t k = shape_elems(&g->value[g->output].shape);
     struct exec *e = NULL;
@@ -103,10 +122,13 @@ static int logits(const struct cli_common *c, const struct options *o, struct gr
         goto out;
     }
     if ((rc = exec_new(g, EXEC_INFER, 64, NULL, 0, &e)) < 0 ||
-        (rc = exec_infer(e, x, n, bank, y)) < 0 ||
-        (rc = npy_write(o->output, NPY_F32, 2, (int64_t[]){n, k}, y)) < 0)
+        (rc = exec_infer(e, x, n, bank, y)) < 0)
         goto out;
-    cli_note(c, "%lld x %lld logits in %s", (long long)n, (long long)k, o->output);
+    for (int64_t i = 0; i < n && g->tail != TAIL_NONE && !o->strip_softmax; i++)
+        apply_tail(g->tail, y + i * k, k);
+    if ((rc = npy_write(o->output, NPY_F32, 2, (int64_t[]){n, k}, y)) < 0)
+        goto out;
+    cli_note(c, "%lld x %lld outputs in %s", (long long)n, (long long)k, o->output);
 out:
     exec_free(e);
     mem_free(x);
@@ -123,9 +145,9 @@ int cmd_run(int argc, char **argv)
 
     if (rc == 0 && (!o.input || !o.output))
         rc = fail(ERR_ARG, "give --input x.npy and --output y.npy");
-    if (rc == 0 && (rc = model_open(&c, c.arg[0], o.normalize, &m)) == 0 &&
+    if (rc == 0 && (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, NULL, &m)) == 0 &&
         (rc = model_branch(m.g, o.branch, &bank)) == 0)
-        rc = logits(&c, &o, m.g, bank);
+        rc = outputs(&c, &o, m.g, bank);
     model_close(&m);
     cli_release(&c);
     return rc;

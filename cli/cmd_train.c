@@ -26,6 +26,7 @@ struct options {
     double lr, momentum, weight_decay, warmup;
     int32_t schedule, select;
     bool dual_bn, nesterov, no_crop, aligned, resume;
+    struct model_source source;
 };
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
@@ -61,6 +62,7 @@ static const struct cli_option options[] = {
      "validation images that are attacked (default 500 with --adversarial)", 0, 1e9},
     {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command",
      0, 0},
+    MODEL_OPTIONS(struct options),
     {0}};
 static const struct cli_spec spec = {
     "MODEL",
@@ -348,7 +350,7 @@ static int train(struct job *j)
 {
     TRY(make_paths(j));
     TRY(make_config(j));
-    TRY(model_open(j->c, j->c->arg[0], j->o->normalize, &j->m));
+    TRY(model_open_from(j->c, j->c->arg[0], &j->o->source, j->o->normalize, j->o->data, &j->m));
     if (j->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
                     j->c->arg[0]);

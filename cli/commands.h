@@ -15,6 +15,7 @@ int cmd_export(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
 int cmd_data(int argc, char **argv);
 int cmd_corrupt(int argc, char **argv);
+int cmd_lint(int argc, char **argv);
 
 /* linnet-pi: cli/pi_<name>.c */
 int pi_cmd_info(int argc, char **argv);

@@ -640,7 +640,7 @@ static int open_everything(struct linearize *l)
     char path[PATH_BYTES];
 
     TRY(check_options(l));
-    TRY(model_open(l->c, l->model, l->o->normalize, &l->m));
+    TRY(model_open_from(l->c, l->model, &l->o->source, l->o->normalize, l->o->data, &l->m));
     if (l->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", l->model);
     TRY(refuse_masked(l->model, l->m.g));

@@ -65,6 +65,7 @@ const struct cli_option linearize_table[] = {
     {"preset", 0, CLI_CHOICE, FIELD(r.preset), "paper|short|quick|none", "schedule (default short)",
      0, 0},
     {"as-published", 0, CLI_FLAG, FIELD(as_published), NULL, "the reference's defects too", 0, 0},
+    MODEL_OPTIONS(struct linearize_options),
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
      "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
     {"resume", 0, CLI_FLAG, FIELD(resume), NULL, "continue an interrupted run of the same command",

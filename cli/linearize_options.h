@@ -5,6 +5,7 @@
  * others, so the command line is read twice: first for those two (and for the short forms that set
  * several stages at once), then over the preset's numbers.
  */
+#include "cli/model.h"
 #include "cli/cli.h"
 #include "cli/recipe.h"
 
@@ -17,6 +18,7 @@ struct linearize_options {
     int64_t all_batch;
     double all_weight_decay, all_gamma, all_alpha;
     struct recipe r;
+    struct model_source source;
 };
 /* Reads argv, checks what can be checked without a model. cli_release(c) in every case. */
 int linearize_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,

@@ -14,7 +14,7 @@ static const struct command commands[] = {
     {"validate", "run a private-inference package against its float model", cmd_validate},
     {"corrupt", "write a CIFAR-10-C style folder", cmd_corrupt},
     {"data", "what a data source holds; conversion to .npy", cmd_data},
-    {"lint", "nodes that a downstream importer would refuse", NULL},
+    {"lint", "nodes that a downstream importer would refuse", cmd_lint},
     {0},
 };
 

@@ -1,17 +1,20 @@
 /* Opening models and checkpoints; see model.h for the form of a checkpoint. */
 #include "cli/model.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "cli/auto_normalize.h"
 #include "core/file.h"
 #include "core/op.h"
 #include "core/pass.h"
-#include "importer/importer.h"
+#include "exporter/exporter.h"
 #include "linearizer/linearizer.h"
 #include "trainer/checkpoint.h"
 #include "trainer/normalize.h"
 
 #define MOST_PROBLEMS_SHOWN 5
+#define IMPORT_MAX_SIDE (1 << 20)
 
 /* ---- normalisation ------------------------------------------------------------------------- */
 
@@ -23,8 +26,8 @@ int model_set_normalize(struct graph *g, const char *text)
 
     if (strcmp(text, "auto") == 0)
         return fail(ERR_ARG,
-                    "--normalize auto: not in this version; name a preset (cifar10, imagenet, "
-                    "none, 255 ...) or give m,m,m/s,s,s");
+                    "--normalize auto needs images of --data here; name a preset (cifar10, "
+                    "imagenet, none, 255 ...) or give m,m,m/s,s,s");
     TRY(normalize_parse(text, &norm));
     if (norm.channels > 0 && norm.channels != channels)
         return fail(ERR_ARG, "--normalize %s: has %d channels, the model's input has %lld", text,
@@ -33,12 +36,19 @@ int model_set_normalize(struct graph *g, const char *text)
     return graph_set_meta(g, "linnet.normalize", normalize_text(&norm, canonical));
 }
 
+static bool is_auto(const char *normalize, const char *data)
+{
+    return normalize && data && strcmp(normalize, "auto") == 0;
+}
+
 static int choose_normalize(const struct cli_common *c, const char *path, const char *option,
-                            struct model *m)
+                            const char *data, struct model *m)
 {
     const char *text = option ? option : graph_get_meta(m->g, "linnet.normalize");
 
     m->normalize_known = text != NULL;
+    if (is_auto(text, data))
+        return auto_normalize(c, path, data, m->g);
     if (text)
         return model_set_normalize(m->g, text);
     cli_detail(c, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
@@ -118,28 +128,93 @@ static bool is_refusal(int rc)
     return rc == ERR_FORMAT || rc == ERR_LIMIT || rc == ERR_UNSUPPORTED || rc == ERR_NUMERIC;
 }
 
-static int import_file(const struct cli_common *c, const char *path, const uint8_t *bytes,
-                       size_t len, struct model *m)
+/* "NAME:1,C,H,W" or "1,C,H,W"; names may hold colons, so the last one counts. */
+static int parse_input_shape(const char *text, char name[MODEL_NAME], struct import_options *o)
+{
+    const char *colon = strrchr(text, ':'), *at = colon ? colon + 1 : text;
+    char *end = NULL;
+
+    o->input_shape.rank = 4;
+    for (int k = 0; k < 4; k++, at = end + 1) {
+        o->input_shape.dim[k] = strtol(at, &end, 10);
+        if (end == at || *end != (k < 3 ? ',' : '\0') || o->input_shape.dim[k] < (k > 0) ||
+            o->input_shape.dim[k] > IMPORT_MAX_SIDE)
+            return fail(ERR_ARG, "--input-shape %s: is NAME:1,C,H,W with four sizes", text);
+    }
+    if (colon && colon - text >= MODEL_NAME)
+        return fail(ERR_ARG, "--input-shape: the name is too long");
+    snprintf(name, MODEL_NAME, "%.*s", colon ? (int)(colon - text) : 0, text);
+    o->input = name;
+    return 0;
+}
+
+int model_import_options(const struct model_source *source, char name[MODEL_NAME],
+                         struct import_options *out)
+{
+    *out = (struct import_options){0};
+    if (source == NULL)
+        return 0;
+    out->output = source->output_name;
+    out->layout = (enum import_layout)source->layout;
+    return source->input_shape ? parse_input_shape(source->input_shape, name, out) : 0;
+}
+
+static void tell(const struct cli_common *c, const char *path, const struct import_report *r,
+                 int rc)
+{
+    for (int32_t i = 0; rc == 0 && i < r->n_warning; i++)
+        cli_note(c, "%s: warning: %s", path, r->warning[i]);
+    for (int32_t i = 1; rc < 0 && i < r->n_problem && i < MOST_PROBLEMS_SHOWN; i++)
+        cli_note(c, "%s: also error[%s]: %s", path, r->problem[i].code, r->problem[i].message);
+    if (rc < 0 && r->n_problem > MOST_PROBLEMS_SHOWN)
+        cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
+                 r->n_problem - MOST_PROBLEMS_SHOWN);
+}
+
+/* The bytes of a file that stands alone and needs no options to be read, made from the graph. */
+static int embed_own(struct model *m)
+{
+    const struct export_options opt = {.form = MASK_WHERE};
+
+    TRY(onnx_export_bytes(m->g, &opt, &m->file, &m->file_len));
+    graph_free(m->g);
+    m->g = NULL;
+    return onnx_import_bytes(m->file, m->file_len, -1, NULL, NULL, &m->g);
+}
+
+static int import_embedded(const struct cli_common *c, const char *path, struct model *m)
 {
     struct import_report report = {0};
-    int rc = bytes ? onnx_import_bytes(bytes, len, -1, NULL, &report, &m->g)
-                   : onnx_import(path, NULL, &report, &m->g);
+    int rc = onnx_import_bytes(m->file, m->file_len, -1, NULL, &report, &m->g);
 
-    for (int32_t i = 0; rc == 0 && i < report.n_warning; i++)
-        cli_note(c, "%s: warning: %s", path, report.warning[i]);
-    for (int32_t i = 1; rc < 0 && i < report.n_problem && i < MOST_PROBLEMS_SHOWN; i++)
-        cli_note(c, "%s: also error[%s]: %s", path, report.problem[i].code,
-                 report.problem[i].message);
-    if (rc < 0 && report.n_problem > MOST_PROBLEMS_SHOWN)
-        cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
-                 report.n_problem - MOST_PROBLEMS_SHOWN);
+    tell(c, path, &report, rc);
+    import_report_release(&report);
+    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
+}
+
+static int import_path(const struct cli_common *c, const char *path,
+                       const struct model_source *source, struct model *m)
+{
+    struct import_report report = {0};
+    struct import_options opt;
+    char name[MODEL_NAME];
+    int rc;
+
+    TRY(model_import_options(source, name, &opt));
+    rc = onnx_import(path, &opt, &report, &m->g);
+    tell(c, path, &report, rc);
+    if (rc == 0 && (report.has_external || opt.output || opt.layout || opt.input_shape.rank > 0))
+        rc = embed_own(m);
+    else if (rc == 0)
+        rc = file_read(path, IMPORT_MAX_FILE, &m->file, &m->file_len);
     import_report_release(&report);
     return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
 }
 
 static int open_checkpoint(const struct cli_common *c, const char *path, const char *normalize,
-                           struct model *m)
+                           const char *data, struct model *m)
 {
+    const bool choose = is_auto(normalize, data);
     struct checkpoint_file *f = NULL;
     const char *stored;
     json_t *root = NULL;
@@ -162,12 +237,14 @@ static int open_checkpoint(const struct cli_common *c, const char *path, const c
     }
     memcpy(m->file, structure, len);
     m->file_len = len;
-    if ((rc = import_file(c, path, m->file, len, m)) < 0 ||
-        (rc = model_apply_form(m->g, &m->form)) < 0 || (rc = checkpoint_read_graph(f, m->g)) < 0 ||
-        (rc = model_set_normalize(m->g, normalize ? normalize : stored)) < 0)
+    if ((rc = import_embedded(c, path, m)) < 0 || (rc = model_apply_form(m->g, &m->form)) < 0 ||
+        (rc = checkpoint_read_graph(f, m->g)) < 0 ||
+        (rc = model_set_normalize(m->g, normalize && !choose ? normalize : stored)) < 0)
         goto out;
     m->normalize_known = true;
     graph_touch(m->g);
+    if (choose)
+        rc = auto_normalize(c, path, data, m->g);
 out:
     json_decref(root);
     checkpoint_close(f);
@@ -181,23 +258,28 @@ static bool looks_like_safetensors(const char *path)
     return n > m && strcmp(path + n - m, ".safetensors") == 0;
 }
 
-int model_open(const struct cli_common *c, const char *path, const char *normalize,
-               struct model *out)
+int model_open_from(const struct cli_common *c, const char *path, const struct model_source *source,
+                    const char *normalize, const char *data, struct model *out)
 {
     struct model m = {0};
     int rc;
 
     m.is_checkpoint = looks_like_safetensors(path);
     if (m.is_checkpoint)
-        rc = open_checkpoint(c, path, normalize, &m);
-    else if ((rc = import_file(c, path, NULL, 0, &m)) == 0 &&
-             (rc = file_read(path, IMPORT_MAX_FILE, &m.file, &m.file_len)) == 0 &&
-             (rc = choose_normalize(c, path, normalize, &m)) == 0)
+        rc = open_checkpoint(c, path, normalize, data, &m);
+    else if ((rc = import_path(c, path, source, &m)) == 0 &&
+             (rc = choose_normalize(c, path, normalize, data, &m)) == 0)
         m.form = (struct model_form){.banks = graph_banks(m.g)};
     if (rc == 0)
         rc = sha256_file(path, m.sha256);
     *out = m;
     return rc;
+}
+
+int model_open(const struct cli_common *c, const char *path, const char *normalize,
+               struct model *out)
+{
+    return model_open_from(c, path, NULL, normalize, NULL, out);
 }
 
 void model_close(struct model *m)

@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "core/graph.h"
 #include "core/sha256.h"
+#include "importer/importer.h"
 
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
@@ -24,14 +25,49 @@ struct model_form { /* what training added to the file's structure */
 struct model {
     struct graph *g;
     struct model_form form;
-    uint8_t *file; /* the ONNX file's bytes: what a checkpoint embeds */
+    uint8_t *file; /* ONNX of the graph in one file: what a checkpoint embeds */
     size_t file_len;
     uint8_t sha256[SHA256_SIZE]; /* of `path` */
     bool is_checkpoint;
     bool normalize_known; /* by option or metadata; otherwise pixels go in as they are */
     char *config;         /* config JSON of a checkpoint, NULL for ONNX */
 };
-/* normalize: preset or NULL for what the file says. Warnings go to stderr. Close in every case. */
+struct model_source { /* how to read the file, from the command line */
+    const char *output_name, *input_shape;
+    int32_t layout; /* enum import_layout */
+};
+/* The options that fill it, for the table of a command: a field `source` of its struct. */
+#define MODEL_OPTIONS(type)                                                                        \
+    {"output-name",                                                                                \
+     0,                                                                                            \
+     CLI_TEXT,                                                                                     \
+     offsetof(type, source.output_name),                                                           \
+     "NAME",                                                                                       \
+     "which value of the ONNX file holds the logits, where it has several outputs",                \
+     0,                                                                                            \
+     0},                                                                                           \
+        {"input-shape",                                                                            \
+         0,                                                                                        \
+         CLI_TEXT,                                                                                 \
+         offsetof(type, source.input_shape),                                                       \
+         "NAME:1,C,H,W",                                                                           \
+         "sizes that the ONNX file leaves open",                                                   \
+         0,                                                                                        \
+         0},                                                                                       \
+    {                                                                                              \
+        "layout", 0, CLI_CHOICE, offsetof(type, source.layout), "auto|nchw|nhwc",                  \
+            "order of the file's input; stays as it is on export (default auto)", 0, 0             \
+    }
+
+#define MODEL_NAME 1024 /* bytes of a value's name */
+/* name: where out->input may point. */
+int model_import_options(const struct model_source *source, char name[MODEL_NAME],
+                         struct import_options *out) MUST_CHECK;
+/* normalize: preset, NULL for what the file says, "auto" for the best on the training images of
+ * `data` (SRC of --data, else NULL). Warnings go to stderr. Close in every case. */
+int model_open_from(const struct cli_common *c, const char *path, const struct model_source *source,
+                    const char *normalize, const char *data, struct model *out) MUST_CHECK;
+/* The same with nothing asked and no images. */
 int model_open(const struct cli_common *c, const char *path, const char *normalize,
                struct model *out) MUST_CHECK;
 void model_close(struct model *m);

@@ -32,6 +32,7 @@
 #include "core/op.h"
 #include "core/version.h"
 #include "exporter/channel_write.h"
+#include "exporter/lint.h"
 #include "exporter/mask_write.h"
 #include "exporter/onnx_write.h"
 #include "exporter/written.h"
@@ -687,6 +688,24 @@ static int build_model(struct onnx_writer *w, const char *path, uint8_t **out, s
     return w->rc < 0 ? w->rc : pack(m, size, out, len);
 }
 
+/* What is written for a tool must be readable by it. */
+static int check_target(enum export_target target, const uint8_t *bytes, size_t len)
+{
+    struct lint_report r;
+    int rc = lint_bytes(bytes, len, target, &r);
+
+    if (rc == 0 && r.n > 0) {
+        const struct lint_finding *f = &r.finding[0];
+
+        rc = fail(ERR_UNSUPPORTED,
+                  "%s would refuse the file: node '%s' (%s): %s%s%s (1 of %d reasons)",
+                  lint_target_name(target), f->node, f->op, f->message,
+                  f->hint[0] != '\0' ? ". Hint: " : "", f->hint, r.n);
+    }
+    lint_release(&r);
+    return rc;
+}
+
 /* path: where the model will be written; a second file goes beside it. */
 static int export_to(const struct graph *g, const struct export_options *opt, const char *path,
                      uint8_t **out, size_t *len)
@@ -711,7 +730,11 @@ static int export_to(const struct graph *g, const struct export_options *opt, co
     if ((rc = written_graph(g, opt, &written)) < 0 || (rc = arena_new(0, &w.arena)) < 0)
         goto out;
     w.g = written;
-    rc = build_model(&w, path, out, len);
+    if ((rc = build_model(&w, path, out, len)) == 0 && opt->target != EXPORT_ANY &&
+        (rc = check_target(opt->target, *out, *len)) < 0) {
+        mem_free(*out);
+        *out = NULL;
+    }
 out:
     nameset_release(&w.value_names);
     nameset_release(&w.node_names);

@@ -316,6 +316,18 @@ static int emit_relu(struct import *im, value_id x, enum entry_order order)
     return canon_emit(im, &op_relu, &x, 1, NULL);
 }
 
+static int canon_cast_like(struct import *im)
+{
+    TRY(attrs_only(im, "saturate,round_mode"));
+    if (canon_has(im->call, 1) && im->call->in[1]->kind == ENTRY_CONSTANT &&
+        !constant_is_float(im->call->in[1]->constant))
+        return report_problem(im, "E1302", "",
+                              "an activation is cast to integers, only floating types are "
+                              "supported %s",
+                              im->at);
+    return pass_through(im);
+}
+
 static int canon_relu(struct import *im)
 {
     enum entry_order order;
@@ -592,21 +604,14 @@ int canon_unsupported(struct import *im)
 /* ---- table ---------------------------------------------------------------------------------- */
 
 static const struct canon_row canon_elements[] = {
-    {"Add", canon_binary},
-    {"Cast", canon_cast},
-    {"Clip", canon_clip},
-    {"Div", canon_binary},
-    {"Dropout", canon_dropout},
-    {"Identity", canon_identity},
-    {"LogSoftmax", canon_softmax},
-    {"Mul", canon_binary},
-    {"PRelu", mask_prelu},
-    {"Relu", canon_relu},
-    {"Softmax", canon_softmax},
-    {"Sub", canon_binary},
-    {"Sum", canon_sum},
-    {"Where", mask_where},
-    {NULL, NULL},
+    {"Add", canon_binary},         {"Cast", canon_cast},
+    {"CastLike", canon_cast_like}, {"Clip", canon_clip},
+    {"Div", canon_binary},         {"Dropout", canon_dropout},
+    {"Identity", canon_identity},  {"LogSoftmax", canon_softmax},
+    {"Mul", canon_binary},         {"PRelu", mask_prelu},
+    {"Relu", canon_relu},          {"Softmax", canon_softmax},
+    {"Sub", canon_binary},         {"Sum", canon_sum},
+    {"Where", mask_where},         {NULL, NULL},
 };
 
 canon_fn *canon_find(const char *type)

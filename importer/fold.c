@@ -192,6 +192,15 @@ static int fold_shape(struct import *im)
     return finish(im, c);
 }
 
+static int fold_size(struct import *im)
+{
+    struct constant *c;
+
+    TRY(scalar(im, T(INT64), &c));
+    c->i[0] = im->call->in[0]->constant->count;
+    return finish(im, c);
+}
+
 static int fold_range(struct import *im)
 {
     struct constant *in[3], *c;
@@ -526,13 +535,11 @@ static int fold_identity(struct import *im)
     return canon_alias(im, im->call->in[0]);
 }
 
-static int fold_cast(struct import *im)
+static int cast_to(struct import *im, int64_t to)
 {
     struct constant *x, *c;
-    int64_t to;
 
     TRY(canon_constant(im, 0, &x));
-    TRY(attrs_int(im, "to", 0, &to));
     if (to <= 0 || to > T(BFLOAT16) || to == T(STRING) || to == T(COMPLEX64) || to == T(COMPLEX128))
         return wrong(im, "the target type is not supported");
     TRY(constant_new(im, (int32_t)to, &x->shape, &c));
@@ -551,6 +558,21 @@ static int fold_cast(struct import *im)
             c->i[k] = x->f != NULL ? x->f[k] != 0 : x->i[k] != 0;
     }
     return finish(im, c);
+}
+
+static int fold_cast(struct import *im)
+{
+    int64_t to;
+
+    TRY(attrs_int(im, "to", 0, &to));
+    return cast_to(im, to);
+}
+
+static int fold_cast_like(struct import *im)
+{
+    const struct entry *like = im->call->in[1];
+
+    return cast_to(im, like->kind == ENTRY_CONSTANT ? like->constant->type : T(FLOAT));
 }
 
 /* ---- broadcasting --------------------------------------------------------------------------- */
@@ -792,6 +814,7 @@ static const struct {
     {"Add", 2, fold_arith},
     {"And", 2, fold_arith},
     {"Cast", 1, fold_cast},
+    {"CastLike", 2, fold_cast_like},
     {"Ceil", 1, fold_unary},
     {"Concat", 1, fold_concat},
     {"Constant", 0, fold_constant},
@@ -813,6 +836,7 @@ static const struct {
     {"Range", 3, fold_range},
     {"Reshape", 2, fold_reshape},
     {"Shape", 1, fold_shape},
+    {"Size", 1, fold_size},
     {"Slice", 1, fold_slice},
     {"Sqrt", 1, fold_unary},
     {"Squeeze", 1, fold_squeeze},
@@ -843,6 +867,8 @@ bool fold_can(const struct call *c)
         return false;
     if (fold_table[row].fn == fold_shape)
         return canon_has(c, 0);
+    if (fold_table[row].fn == fold_cast_like) /* the other input gives its type only */
+        return canon_has(c, 0) && c->in[0]->kind == ENTRY_CONSTANT;
     for (int32_t k = 0; k < c->n_in; k++)
         if (c->in[k] != NULL && c->in[k]->kind != ENTRY_CONSTANT)
             return false;

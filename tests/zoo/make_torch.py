@@ -120,7 +120,7 @@ def torch_29():
     dynamo("dy29_tv_resnet18_op18.onnx", tv.resnet18(num_classes=10), size=64, external=True)
     dynamo("dy29_tv_resnext50_op18.onnx", tv.resnext50_32x4d(num_classes=10), size=64, external=True)
     dynamo("dy29_timm_resnet10t_op18.onnx", timm.create_model("resnet10t", num_classes=10), size=64)
-    dynamo("dy29_timm_resnet14d_op20.onnx",
+    dynamo("dy29_timm_resnet18d_op20.onnx",
            timm.create_model("resnet18d", num_classes=10), 20, size=64, external=True)
     dynamo("dy29_timm_seresnet18_op18.onnx",
            timm.create_model("seresnet18", num_classes=10), size=64, external=True)
@@ -128,11 +128,13 @@ def torch_29():
 
 
 def torch_25():
-    dynamo("dy25_resnet8_op18.onnx", resnet())
+    fixed = {"dynamic": False, "batch": 1}  # this release fails on most dynamic shapes
+    dynamo("dy25_resnet8_op18.onnx", resnet(), **fixed)
     dynamo("dy25_resnet8_mean_op18.onnx", resnet(head="mean"))
-    dynamo("dy25_wrn10_op18.onnx", nets.WideResNet(k=2))
-    dynamo("dy25_vnn_op18.onnx", nets.Vnn(), dynamic=False, batch=1)
-    dynamo("dy25_resnet20a_op18.onnx", resnet(n=3, shortcut="A"), dynamic=False, batch=1)
+    dynamo("dy25_wrn10_op18.onnx", nets.WideResNet(k=2), **fixed)
+    dynamo("dy25_vnn_op18.onnx", nets.Vnn(), **fixed)
+    dynamo("dy25_resnet20a_op18.onnx", resnet(n=3, shortcut="A"), **fixed)
 
 
-{"ts113": torchscript_113, "t29": torch_29, "t25": torch_25}[which]()
+sets = {"ts113": torchscript_113, "t29": torch_29, "t25": torch_25}
+sets[which]()

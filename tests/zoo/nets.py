@@ -174,11 +174,11 @@ class Normalised(nn.Module):
     def __init__(self, body, softmax=False, scale=1.0):
         super().__init__()
         self.body, self.softmax, self.scale = body, softmax, scale
-        self.register_buffer("mean", torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.2023, 0.1994, 0.2010]).view(1, 3, 1, 1))
+        self.register_buffer("means", torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1))
+        self.register_buffer("deviations", torch.tensor([0.2023, 0.1994, 0.2010]).view(1, 3, 1, 1))
 
     def forward(self, x):
-        y = self.body((x * self.scale - self.mean) / self.std)
+        y = self.body((x * self.scale - self.means) / self.deviations)
         return F.softmax(y, dim=1) if self.softmax else y
 
 

@@ -1,0 +1,143 @@
+"""Every file of the zoo through linnet and onnxruntime.
+
+    check.py LINNET FILES TABLE [--write]
+
+Takes each line of TABLE (zoo.tsv): file, exporter, network, expected. Expected "ok": the file is
+imported, its outputs equal onnxruntime's (max |difference| <= 1e-4 max |value|), it is written
+again, the outputs of that file in onnxruntime equal those of the first, and a further import and
+export changes no byte. Otherwise expected is the code of the refusal and words of its message.
+"--write" writes the table with what was measured.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+
+TOLERANCE = 1e-4
+linnet, folder, table = sys.argv[1:4]
+write = "--write" in sys.argv
+onnxruntime.set_default_logger_severity(4)
+
+
+def run(*args):
+    p = subprocess.run([linnet, *args], capture_output=True, text=True)
+    return p.returncode, p.stderr.strip()
+
+
+def session(path):
+    o = onnxruntime.SessionOptions()
+    o.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(path, o, providers=["CPUExecutionProvider"])
+
+
+def reference(path, x, output=None):
+    """Outputs for x [N,C,H,W], whatever batch, order and type the file has."""
+    s = session(path)
+    i = next(i for i in s.get_inputs())
+    shape = i.shape
+    last = isinstance(shape[3], int) and shape[3] == x.shape[1] and shape[1] != x.shape[1]
+    x = x.transpose(0, 2, 3, 1) if last else x
+    x = x.astype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(i.type, np.float32))
+    step = shape[0] if isinstance(shape[0], int) else len(x)
+    parts = []
+    for k in range(0, len(x), step):
+        parts.append(s.run([output or s.get_outputs()[0].name], {i.name: x[k:k + step]})[0])
+    return np.concatenate(parts).astype(np.float64).reshape(len(x), -1)
+
+
+def image_shape(path):
+    m = onnx.load(path, load_external_data=False)
+    known = {t.name for t in m.graph.initializer}
+    v = next(v for v in m.graph.input if v.name not in known)
+    d = [x.dim_value for x in v.type.tensor_type.shape.dim]
+    return (d[3], d[1], d[2]) if d[3] in (1, 3) and d[1] not in (1, 3) else tuple(d[1:])
+
+
+def difference(a, b):
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def check_ok(path, options, tmp):
+    m = onnx.load(path, load_external_data=False)
+    shape = image_shape(path)
+    x = np.random.default_rng(7).random((8, *shape), dtype=np.float32)
+    training = "training" in path
+    output = options[1] if options else None
+    npy, y = os.path.join(tmp, "x.npy"), os.path.join(tmp, "y.npy")
+    np.save(npy, x)
+    code, text = run("run", path, "--input", npy, "--output", y, "-q", *options)
+    if code:
+        return f"not imported: {text}", None
+    ours = np.load(y)
+    want = reference(inference_form(path, tmp) if training else path, x, output)
+    d1 = difference(ours, want)
+    one, two = os.path.join(tmp, "one.onnx"), os.path.join(tmp, "two.onnx")
+    for a, b in ((path, one), (one, two)):
+        code, text = run("export", a, "-o", b, "-q", *(options if a == path else []))
+        if code:
+            return f"not exported: {text}", None
+    onnx.checker.check_model(one)
+    d2 = difference(reference(one, x), want)
+    same = open(one, "rb").read() == open(two, "rb").read()
+    if max(d1, d2) > TOLERANCE or not same:
+        return f"differs: {d1:.1e}, written {d2:.1e}, stable {same}", None
+    return None, max(d1, d2)
+
+
+def inference_form(path, tmp):
+    """BatchNormalization and Dropout of a training export as they are at test time."""
+    m = onnx.load(path)
+    for n in m.graph.node:
+        if n.op_type == "BatchNormalization":
+            keep = [a for a in n.attribute if a.name != "training_mode"]
+            del n.attribute[:], n.output[1:]
+            n.attribute.extend(keep)
+        if n.op_type == "Dropout":
+            del n.input[1:], n.output[1:]
+    out = os.path.join(tmp, "inference.onnx")
+    onnx.save(m, out)
+    return out
+
+
+def facts(path):
+    m = onnx.load(path, load_external_data=False)
+    opset = next(o.version for o in m.opset_import if o.domain in ("", "ai.onnx"))
+    return f"{m.ir_version}", f"{opset}"
+
+
+rows, failed, opsets, exporters, nets = [], 0, set(), set(), set()
+for line in open(table):
+    if line.startswith("#") or not line.strip():
+        continue
+    name, exporter, net, expected = line.rstrip("\n").split("\t")[:4]
+    path = os.path.join(folder, name)
+    ir, opset = facts(path)
+    options = []
+    if expected.startswith("ok "):
+        options = expected.split()[1:]
+    with tempfile.TemporaryDirectory() as tmp:
+        if expected.startswith("ok"):
+            problem, d = check_ok(path, options, tmp)
+            result = problem or f"{d:.1e}"
+        else:
+            code, text = run("inspect", path, "--json", os.path.join(tmp, "j.json"))
+            first = text.splitlines()[-1] if text else ""
+            problem = None
+            if code != 3 or not all(w in first for w in expected.split(" ", 1)):
+                problem = f"exit {code}: {first}"
+            result = problem or "refused"
+    failed += problem is not None
+    opsets.add(opset), exporters.add(exporter), nets.add(net)
+    rows.append((name, exporter, net, ir, opset, expected, result))
+    print("FAILED" if problem else "ok    ", name, f"IR {ir} opset {opset}", result, flush=True)
+print(f"zoo: {len(rows)} files of {len(exporters)} exporters and settings, {len(nets)} networks, "
+      f"{len(opsets)} opsets; {len(rows) - failed} as expected, {failed} not")
+if write:
+    with open(os.path.join(os.path.dirname(table), "RESULTS.tsv"), "w") as f:
+        f.write("# file\texporter\tnetwork\tIR\topset\texpected\tlargest relative difference\n")
+        f.writelines("\t".join(r) + "\n" for r in rows)
+sys.exit(failed > 0)
