@@ -93,6 +93,38 @@ static void test_allocate_zero_sensitivity_still_sums(void **state)
     assert_int_equal(kept[0] + kept[1] + kept[2], 7);
 }
 
+static void test_pinned_layers_keep_what_they_have(void **state)
+{
+    const double eta[4] = {1, 2, 0.5, 1};
+    const int64_t total[4] = {100, 100, 100, 100};
+    int64_t pinned[4] = {-1, 70, -1, -1}, kept[4];
+
+    (void)state;
+    assert_int_equal(budget_allocate_pinned(4, total, eta, 120, pinned, kept), 0);
+    assert_int_equal(kept[0], 20); /* the others share 50 as 1 : 0.5 : 1 */
+    assert_int_equal(kept[1], 70);
+    assert_int_equal(kept[2], 10);
+    assert_int_equal(kept[3], 20);
+    assert_int_equal(budget_allocate_pinned(4, total, eta, 69, pinned, kept), ERR_ARG);
+    assert_int_equal(budget_allocate_pinned(4, total, eta, 371, pinned, kept), ERR_ARG);
+    pinned[1] = 101;
+    assert_int_equal(budget_allocate_pinned(4, total, eta, 120, pinned, kept), ERR_ARG);
+}
+
+static void test_empty_cheapest_takes_the_least_sensitive(void **state)
+{
+    const double eta[4] = {1, 0.2, 0.2, 0.1};
+    int64_t pinned[4] = {-1, -1, -1, 50};
+
+    (void)state;
+    assert_int_equal(budget_empty_cheapest(4, eta, 1, pinned), 0);
+    assert_int_equal(pinned[1], 0); /* the pinned layer does not count, ties go to the first */
+    assert_int_equal(pinned[2], -1);
+    assert_int_equal(budget_empty_cheapest(4, eta, 2, pinned), 0);
+    assert_int_equal(pinned[0], 0);
+    assert_int_equal(budget_empty_cheapest(4, eta, 1, pinned), ERR_ARG);
+}
+
 static void test_parse(void **state)
 {
     int64_t n;
@@ -120,6 +152,8 @@ int main(void)
         cmocka_unit_test(test_allocate_wrn),
         cmocka_unit_test(test_allocate_extremes),
         cmocka_unit_test(test_allocate_zero_sensitivity_still_sums),
+        cmocka_unit_test(test_pinned_layers_keep_what_they_have),
+        cmocka_unit_test(test_empty_cheapest_takes_the_least_sensitive),
         cmocka_unit_test(test_parse),
     };
 

@@ -16,6 +16,7 @@
 #include "core/file.h"
 #include "core/op.h"
 #include "tests/tiny_net.h"
+#include "trainer/attention.h"
 #include "trainer/eval.h"
 #include "trainer/loss.h"
 
@@ -34,6 +35,8 @@
     } while (0)
 
 enum { IMAGES = 100, BATCH = 16, PATH_BYTES = 256 };
+/* Besides the flags of tiny_net: masks that are trained, by Adam, as in SNL's mask stage. */
+#define SOFT (1u << 16)
 
 /* What a run needs, and where it may be stopped. */
 struct job {
@@ -119,6 +122,14 @@ static void job_init(struct job *j, unsigned flags)
     j->cfg.select = TRAIN_SELECT_MEAN;
     j->cfg.seed = 5;
     j->student = tiny_net(flags, 1);
+    if (flags & SOFT) {
+        soft_switch(j->student, true);
+        j->cfg.soft.on = true;
+        j->cfg.soft.lambda = 1e-3;
+        j->cfg.soft.budget = 10;
+        j->cfg.optimizer = OPTIM_ADAM;
+        j->cfg.select = TRAIN_SELECT_LAST;
+    }
     j->teacher = tiny_net(TINY_BN, 2);
     j->train = tiny_data(IMAGES, 1);
     j->val = tiny_data(20, 2);
@@ -290,6 +301,99 @@ static void test_one_step_equals_the_formula(void **state)
     job_release(&j);
 }
 
+/* With beta, at_domains 3 and two passes: beta/2 of AT in each of them on top. */
+static void test_attention_step_equals_the_formula(void **state)
+{
+    const int n = 8, half = 4, k = TINY_CLASSES;
+    value_id mine[ATTENTION_MAX_GROUPS], its[ATTENTION_MAX_GROUPS];
+    float pixels[8 * TINY_ELEMS], z[8 * TINY_CLASSES], zt[8 * TINY_CLASSES];
+    float dz[8 * TINY_CLASSES];
+    struct exec *e, *teacher;
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    data_limit(j.train, n);
+    j.cfg.batch = n;
+    j.cfg.epochs = 1;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.crop = false;
+    j.cfg.attack = pgd_defaults(0);
+    j.cfg.attack.random_start = false;
+    j.cfg.gamma = 0;
+    j.cfg.alpha = 1;
+    j.cfg.beta = 50;
+    j.cfg.at_domains = 3;
+    j.cfg.momentum = j.cfg.weight_decay = 0;
+    j.cfg.lr = 0.1;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    j.cfg.n_at = attention_groups(j.student, mine);
+    assert_int_equal(attention_groups(j.teacher, its), j.cfg.n_at);
+    assert_int_equal(j.cfg.n_at, 1); /* the residual sum's ReLU */
+    j.cfg.at_student = mine;
+    j.cfg.at_teacher = its;
+    float *all = (void *)(uintptr_t)j.train->floats;
+    for (int i = 0; i < n; i++) {
+        memcpy(all + i * TINY_ELEMS, all, sizeof pixels / 8);
+        memcpy(pixels + i * TINY_ELEMS, all, sizeof pixels / 8);
+    }
+    struct graph *g = tiny_net(0, 1);
+    const struct shape *s = &g->value[mine[0]].shape;
+    double *work = mem_array(attention_work(n, s->dim[2] * s->dim[3]), sizeof *work);
+    float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
+    assert_ok(exec_new(g, EXEC_TRAIN, half, mine, 1, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, half, its, 1, &teacher));
+    assert_ok(exec_infer(teacher, pixels, half, 0, zt));
+    for (int part = 0; part < 2; part++) {
+        assert_ok(exec_train_forward(e, pixels, half, 0, false, z));
+        memset(dz, 0, sizeof dz);
+        loss_kl(z, zt, half, k, 4, half, 0.5, dz);
+        const struct attention_maps m = {exec_tap(e, mine[0]),      exec_tap(teacher, its[0]),
+                                         exec_tap_grad(e, mine[0]), half,
+                                         s->dim[2] * s->dim[3],     s->dim[1]};
+        assert_true(attention_loss(&m, 25, work) > 0);
+        assert_ok(exec_train_backward(e, dz, grad, NULL, NULL));
+    }
+    assert_ok(job_run(&j, NULL));
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(j.student->params[i], g->params[i] - 0.1f * grad[i], 1e-6);
+    exec_free(e);
+    exec_free(teacher);
+    mem_free(work);
+    mem_free(grad);
+    graph_free(g);
+    job_release(&j);
+}
+
+/* ---- learned masks --------------------------------------------------------------------------- */
+
+/* The penalty drives the masks down until few enough are left, and the stage ends there. */
+static void test_soft_masks_end_at_the_budget(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_MASKED | SOFT);
+    j.cfg.adversarial = false;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.epochs = 200;
+    j.cfg.lr = 0.02;
+    j.cfg.soft.lambda = 0.01;
+    j.cfg.soft.patience = 0;
+    j.cfg.soft.budget = 30;
+    for (int64_t i = 0; i < j.student->n_masks; i++)
+        j.student->masks[i] = 1;
+    graph_touch(j.student);
+    assert_ok(job_run(&j, &result));
+    assert_true(result.soft.stopped && result.epochs < 200);
+    assert_true(result.soft.count <= 30);
+    assert_int_equal(result.soft.count, soft_count(j.student, j.cfg.soft.threshold));
+    assert_int_equal(result.steps, result.epochs * 6);
+    assert_non_null(strstr(j.line, "\"relus\":"));
+    job_release(&j);
+}
+
 /* ---- the same bits --------------------------------------------------------------------------- */
 
 static void checkpoint_path(char path[PATH_BYTES], const char *name)
@@ -323,11 +427,14 @@ static void final_bytes(struct job *j, const char *path, uint8_t **bytes, size_t
     assert_ok(file_read(path, 1 << 24, bytes, len));
 }
 
-static void reference_bytes(const char *path, uint8_t **bytes, size_t *len)
+static const unsigned everything[] = {TINY_BN | TINY_DUAL | TINY_MASKED,
+                                      TINY_BN | TINY_DUAL | TINY_MASKED | SOFT};
+
+static void reference_bytes(const char *path, unsigned flags, uint8_t **bytes, size_t *len)
 {
     struct job j;
 
-    job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+    job_init(&j, flags);
     final_bytes(&j, path, bytes, len);
     unlink(path);
     job_release(&j);
@@ -341,24 +448,26 @@ static void test_threads_change_no_bit(void **state)
 
     (void)state;
     checkpoint_path(path, "threads");
-    for (int t = 0; t < 2; t++) {
-        cpu_set_threads(1 + 2 * t);
-        reference_bytes(path, &bytes[t], &len[t]);
+    for (int kind = 0; kind < 2; kind++) {
+        for (int t = 0; t < 2; t++) {
+            cpu_set_threads(1 + 2 * t);
+            reference_bytes(path, everything[kind], &bytes[t], &len[t]);
+        }
+        cpu_set_threads(1);
+        assert_int_equal(len[0], len[1]);
+        assert_memory_equal(bytes[0], bytes[1], len[0]);
+        mem_free(bytes[0]);
+        mem_free(bytes[1]);
     }
-    cpu_set_threads(1);
-    assert_int_equal(len[0], len[1]);
-    assert_memory_equal(bytes[0], bytes[1], len[0]);
-    mem_free(bytes[0]);
-    mem_free(bytes[1]);
 }
 
-static void assert_continues(const char *path, const uint8_t *want, size_t want_len)
+static void assert_continues(const char *path, unsigned flags, const uint8_t *want, size_t want_len)
 {
     struct job j;
     uint8_t *got;
     size_t len;
 
-    job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+    job_init(&j, flags);
     final_bytes(&j, path, &got, &len);
     assert_int_equal(len, want_len);
     assert_memory_equal(got, want, len);
@@ -376,7 +485,7 @@ static void test_interruption_and_resume_give_the_same_bytes(void **state)
 
     (void)state;
     checkpoint_path(path, "resume");
-    reference_bytes(path, &want, &want_len);
+    reference_bytes(path, everything[0], &want, &want_len);
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
         struct job j;
         job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
@@ -384,14 +493,14 @@ static void test_interruption_and_resume_give_the_same_bytes(void **state)
         final_bytes(&j, path, &none, &len);
         assert_null(none);
         job_release(&j);
-        assert_continues(path, want, want_len);
+        assert_continues(path, everything[0], want, want_len);
         unlink(path);
     }
     mem_free(want);
 }
 
 /* The child dies without a word; the parent continues from what it finds. */
-static void test_kill_and_resume_give_the_same_bytes(void **state)
+static void kill_and_resume(unsigned flags)
 {
     const int64_t kills[] = {2, 6, 11};
     char path[PATH_BYTES];
@@ -399,15 +508,14 @@ static void test_kill_and_resume_give_the_same_bytes(void **state)
     size_t want_len, len;
     int status;
 
-    (void)state;
     checkpoint_path(path, "kill");
-    reference_bytes(path, &want, &want_len);
+    reference_bytes(path, flags, &want, &want_len);
     for (size_t i = 0; i < sizeof kills / sizeof kills[0]; i++) {
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
             struct job j;
-            job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+            job_init(&j, flags);
             j.cfg.checkpoint_steps = 4;
             j.kill_at = kills[i];
             final_bytes(&j, path, &none, &len);
@@ -415,10 +523,17 @@ static void test_kill_and_resume_give_the_same_bytes(void **state)
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-        assert_continues(path, want, want_len);
+        assert_continues(path, flags, want, want_len);
         unlink(path);
     }
     mem_free(want);
+}
+
+static void test_kill_and_resume_give_the_same_bytes(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++)
+        kill_and_resume(everything[kind]);
 }
 
 static void test_a_finished_run_resumes_to_itself(void **state)
@@ -468,6 +583,17 @@ static void test_resume_refuses_another_training(void **state)
     j.teacher->params[0] += 1;
     assert_int_equal(job_run(&j, NULL), ERR_ARG);
     assert_non_null(strstr(err_message(), "'teacher="));
+    j.teacher->params[0] -= 1;
+    j.cfg.options = "score=1";
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    j.cfg.options = NULL;
+    ((int32_t *)(uintptr_t)j.train->labels)[7] ^= 1;
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "'data="));
+    ((int32_t *)(uintptr_t)j.train->labels)[7] ^= 1;
+    j.student->norm = (struct input_norm){.channels = 1, .mean = {0.5f}, .std = {1}};
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "'normalize="));
     unlink(path);
     job_release(&j);
 }
@@ -554,6 +680,8 @@ int main(void)
         cmocka_unit_test(test_three_domains_learn_in_both_branches),
         cmocka_unit_test(test_corrupted_pictures_are_learnt_too),
         cmocka_unit_test(test_one_step_equals_the_formula),
+        cmocka_unit_test(test_attention_step_equals_the_formula),
+        cmocka_unit_test(test_soft_masks_end_at_the_budget),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_interruption_and_resume_give_the_same_bytes),
         cmocka_unit_test(test_a_finished_run_resumes_to_itself),
