@@ -14,7 +14,7 @@
 struct pi_model {
     const struct plan *plan;
     const struct plan_weights *weights; /* NULL without */
-    struct plan *own_plan; /* pi_open */
+    struct plan *own_plan;              /* pi_open */
     struct plan_weights *own_weights;
     enum pi_mode mode;
     struct ring_conv *conv; /* one a step */
