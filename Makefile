@@ -67,7 +67,7 @@ BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY: # keep generated code
-.PHONY: all tests check check-unit check-long coverage fuzz fuzz-targets bench format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-unit check-long coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -126,8 +126,10 @@ coverage: ## lines of core, importer, exporter that the unit tests execute
 fuzz: ## the fuzz targets with libFuzzer, in build/fuzz (needs clang)
 	@$(MAKE) --no-print-directory MODE=fuzz CC=clang -j$(JOBS) fuzz-targets
 fuzz-targets: $(FUZZ:%=$(BUILD)/fuzz_%)
-bench: $(BENCHES) ## timings: make bench BENCH="--model resnet20 --work train"
-	@$(BUILD)/tests/bench_model $(BENCH)
+bench: all $(BENCHES) ## timings, JSON lines: make bench BENCH="--model resnet20 --work train"
+	@python3 tests/bench.py $(BUILD) $(BENCH)
+bench-peers: ## install what bench compares with, PyTorch and onnxruntime, into build/peers
+	@.ci/peers.sh build/peers
 format: ## rewrite the sources in house style
 	clang-format -i $$(git ls-files '*.c' '*.h')
 layers: ## who may include whom

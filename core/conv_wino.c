@@ -12,7 +12,9 @@
 #define CHUNK_FLOATS (192 * 1024) /* 768 KiB of V and M */
 #define CHUNK_MIN 32              /* tiles: what a pass over the filters must be worth */
 #define CHUNK_MAX 64
-#define GRAD_MIN 64
+#define GRAD_MIN 64                /* in the weight gradient, where the sums are read and written */
+#define LARGE_FILTERS (100 * 1024) /* channels x channels: 14 MiB of filters or sums, for which */
+#define LARGE_MIN 128              /* ... the chunks are so long */
 #define LINE 16
 
 static int64_t tiles_along(int64_t extent)
@@ -31,11 +33,17 @@ bool wino_fits(const struct conv_pass *p)
         padded *= tiles_along(axis[i]->dst) * WINO_OUT;
         real *= axis[i]->dst;
     }
-    return p->groups == 1 && p->src_c % CONV_LANES == 0 && p->dst_c % CONV_LANES == 0 &&
-           padded <= 2 * real;
+    return p->groups == 1 && p->src_c % CONV_LANES == 0 &&
+           (p->dst_c % CONV_LANES == 0 || p->y.grad) && padded <= 2 * real;
 }
 
 /* ---- geometry */
+
+/* Destination channels in whole panels. */
+static int64_t padded_channels(const struct conv_pass *p)
+{
+    return conv_panels(p->dst_c) * CONV_LANES;
+}
 
 struct layout {
     int64_t rows, cols, tiles; /* of an image */
@@ -51,6 +59,7 @@ static int64_t tile_step(int64_t channels)
     return conv_is_crowded(channels) ? channels + LINE : channels;
 }
 
+/* dst_c: of the span, in whole panels. least: tiles of a chunk. */
 static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t dst_c, int64_t least)
 {
     struct layout l = {.rows = tiles_along(p->y.dst),
@@ -61,6 +70,8 @@ static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t d
                        .m_tile = tile_step(dst_c)};
     int64_t fit = CHUNK_FLOATS / (WINO_PRODUCTS * (l.v_tile + l.m_tile)) / 16 * 16;
 
+    if (p->src_c * dst_c >= LARGE_FILTERS)
+        least = LARGE_MIN;
     l.tiles = l.rows * l.cols;
     l.total = n * l.tiles;
     fit = fit > CHUNK_MAX ? CHUNK_MAX : fit;
@@ -132,7 +143,8 @@ static struct wino_tile result_tile(const struct wino *w, const struct layout *l
                               .pixel = w->p->dst_c,
                               .i1 = conv_min(y->dst - at.y, WINO_OUT),
                               .j1 = conv_min(x->dst - at.x, WINO_OUT),
-                              .channels = span_channels(w),
+                              .channels =
+                                  conv_min(span_channels(w), w->p->dst_c - first_channel(w)),
                               .pos = l->m_pos};
 }
 
@@ -140,14 +152,15 @@ static struct wino_tile result_tile(const struct wino *w, const struct layout *l
 
 size_t wino_packed_size(const struct conv_pass *p)
 {
-    return (size_t)(WINO_PRODUCTS * p->src_c * p->dst_c);
+    return (size_t)(WINO_PRODUCTS * p->src_c * padded_channels(p));
 }
 
-/* taps[9][16 lanes] of source channel s and a panel of destination channels from d on. */
+/* taps[9][16 lanes] of source channel s and a panel of destination channels from d on; lanes
+ * without a channel are left alone. */
 static void gather_taps(const struct conv_pass *p, const float *w, const float *scale, int64_t s,
                         int64_t d, float taps[9 * CONV_LANES])
 {
-    for (int64_t l = 0; l < CONV_LANES; l++) {
+    for (int64_t l = 0; l < conv_min(CONV_LANES, p->dst_c - d); l++) {
         const float *from = w + 9 * (p->y.grad ? s * p->dst_c + d + l : (d + l) * p->src_c + s);
 
         const float factor = scale == NULL ? 1 : scale[p->y.grad ? s : d + l];
@@ -160,12 +173,12 @@ static void gather_taps(const struct conv_pass *p, const float *w, const float *
 void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
                const float *scale, float *packed)
 {
-    float taps[9 * CONV_LANES];
+    float taps[9 * CONV_LANES] = {0};
 
     for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
         for (int64_t s = 0; s < p->src_c; s++, packed += CONV_LANES) {
             gather_taps(p, w, scale, s, d, taps);
-            t->filter(taps, CONV_LANES, packed, p->src_c * p->dst_c);
+            t->filter(taps, CONV_LANES, packed, p->src_c * padded_channels(p));
         }
 }
 
@@ -220,7 +233,7 @@ static struct rows_tail tile_tail(const struct wino *w, const struct rows_tail *
 
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n)
 {
-    struct layout l = make_layout(p, n, p->dst_c, CHUNK_MIN);
+    struct layout l = make_layout(p, n, padded_channels(p), CHUNK_MIN);
     int64_t most = conv_min(l.total * (l.v_tile + l.m_tile), CHUNK_FLOATS / WINO_PRODUCTS);
     int64_t used = l.chunk * (l.v_tile + l.m_tile); /* a part of the channels has longer chunks */
 
@@ -238,7 +251,7 @@ void wino_run(const struct wino *w, int64_t n, const float *src, const float *pa
 
         transform_source(w, &l, src, first, count, v);
         for (int64_t i = 0; i < WINO_PRODUCTS; i++)
-            product(w, &l, count, v + i * l.v_pos, packed + i * w->p->src_c * w->p->dst_c,
+            product(w, &l, count, v + i * l.v_pos, packed + i * w->p->src_c * padded_channels(w->p),
                     m + i * l.m_pos);
         for (int64_t i = 0; i < count; i++) {
             struct wino_tile t = result_tile(w, &l, first + i, &offset);

@@ -29,7 +29,8 @@ struct wino {
     struct conv_span span; /* of destination panels */
 };
 
-/* Dense 3 x 3, stride 1, channels in multiples of 16, and tiles that mostly lie inside the map. */
+/* Dense 3 x 3, stride 1, channels in multiples of 16 (any number where the gradient of an input
+ * ends), and tiles that mostly lie inside the map. */
 bool wino_fits(const struct conv_pass *p);
 /* w[O][I][3][3] -> U; scale: [O], a factor of each filter, or NULL. */
 size_t wino_packed_size(const struct conv_pass *p);

@@ -39,7 +39,7 @@ struct wino_tile {
     float *to;         /* ... when written */
     int64_t row, pixel;
     int64_t i0, i1, j0, j1;
-    int64_t channels; /* a multiple of LANES_N */
+    int64_t channels; /* a multiple of 16, but for the result, without bias and tail */
     int64_t pos;
     /* Result only: to = tail(sums + bias), or to += sums + bias. bias: [channels] or NULL; the
      * tail's pointers belong to pixel (0, 0). */

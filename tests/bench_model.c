@@ -1,8 +1,17 @@
 /*
- * Speed of the executor on whole networks, as JSON lines: images per second, median of runs.
+ * Speed of the executor on whole networks.
  *
- *     bench_model [--model resnet20,resnet18] [--work infer,input_grad,train] [--batch 128]
- *                 [--threads 2] [--profile]
+ *     bench_model [--model resnet20,resnet18] [--work infer,input_grad,train,rlnet_step]
+ *                 [--batch 128] [--threads 2] [--runs 5] [--profile] [--serve]
+ *
+ * Prints a JSON line for each, images per second from the median of the runs. --serve: one model,
+ * one work; prints "ready VERSION", then does one step for every line on standard input and prints
+ * its seconds, at the end of input the peak memory in MiB (tests/bench.py). --profile: thread
+ * milliseconds and GFLOP/s of every layer on standard error.
+ *
+ * rlnet_step is one iteration of robust training on a batch: the teacher sees all images, half of
+ * them go through a training step, the other half through PGD (input gradients, evaluation mode)
+ * and then a training step.
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,59 +23,99 @@
 #include "core/cpu.h"
 #include "core/exec.h"
 #include "core/op.h"
+#include "core/version.h"
 
-#define RUNS 5
+#define MAX_RUNS 99
+#define PGD_STEPS 7
 
 struct bench {
     struct graph *g;
-    struct exec *e;
-    float *pixels, *logits, *dlogits, *dparams, *dpixels;
-    int64_t n;
+    struct exec *infer, *input_grad, *train;
+    float *pixels, *adv, *logits, *dparams, *dpixels;
+    int64_t n, image, classes;
     const char *work;
+    int64_t steps; /* done */
 };
 
 static void loss(void *ctx, int64_t first, int64_t count, const float *logits, float *dlogits)
 {
+    const struct bench *b = ctx;
+
     (void)first;
-    for (int64_t i = 0; i < count * *(int64_t *)ctx; i++)
+    for (int64_t i = 0; i < count * b->classes; i++)
         dlogits[i] = logits[i];
+}
+
+static int train_step(struct bench *b, const float *pixels, int64_t n)
+{
+    TRY(exec_train_forward(b->train, pixels, n, 0, true, b->logits));
+    return exec_train_backward(b->train, b->logits, b->dparams, NULL, NULL);
+}
+
+/* Moves `adv` along the sign of the gradient, within [0,1]. */
+static void ascend(float *adv, const float *gradient, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float v = adv[i] + (gradient[i] > 0 ? 2.0F / 255 : -2.0F / 255);
+
+        adv[i] = v < 0 ? 0 : v > 1 ? 1 : v;
+    }
+}
+
+static int rlnet_step(struct bench *b)
+{
+    const int64_t half = b->n / 2, rest = b->n - half;
+
+    TRY(exec_infer(b->infer, b->pixels, b->n, 0, b->logits));
+    TRY(train_step(b, b->pixels, half));
+    memcpy(b->adv, b->pixels + half * b->image, (size_t)(rest * b->image) * sizeof *b->adv);
+    for (int i = 0; i < PGD_STEPS; i++) {
+        TRY(exec_input_grad(b->input_grad, b->adv, rest, 0, loss, b, b->dpixels, NULL));
+        ascend(b->adv, b->dpixels, rest * b->image);
+    }
+    TRY(train_step(b, b->adv, rest));
+    graph_touch(b->g); /* as the optimizer does: weights are packed again */
+    return 0;
 }
 
 static int step(struct bench *b)
 {
-    int64_t k = shape_elems(&b->g->value[b->g->output].shape);
-
+    b->steps++;
     if (strcmp(b->work, "infer") == 0)
-        return exec_infer(b->e, b->pixels, b->n, 0, b->logits);
+        return exec_infer(b->infer, b->pixels, b->n, 0, b->logits);
     if (strcmp(b->work, "input_grad") == 0)
-        return exec_input_grad(b->e, b->pixels, b->n, 0, loss, &k, b->dpixels, NULL);
-    TRY(exec_train_forward(b->e, b->pixels, b->n, 0, true, b->logits));
-    return exec_train_backward(b->e, b->logits, b->dparams, NULL, NULL);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+        return exec_input_grad(b->input_grad, b->pixels, b->n, 0, loss, b, b->dpixels, NULL);
+    if (strcmp(b->work, "rlnet_step") == 0)
+        return rlnet_step(b);
+    graph_touch(b->g);
+    return train_step(b, b->pixels, b->n);
 }
 
 static int setup(struct bench *b, const char *model, const char *work, int64_t batch)
 {
-    const enum exec_mode mode = strcmp(work, "infer") == 0        ? EXEC_INFER
-                                : strcmp(work, "input_grad") == 0 ? EXEC_INPUT_GRAD
-                                                                  : EXEC_TRAIN;
+    const bool all = strcmp(work, "rlnet_step") == 0;
+    const int64_t half = all ? batch - batch / 2 : batch;
 
     TRY(arch_build(model, 10, 32, 32, 1, &b->g));
-    TRY(exec_new(b->g, mode, batch, NULL, 0, &b->e));
+    if (all || strcmp(work, "infer") == 0)
+        TRY(exec_new(b->g, EXEC_INFER, batch, NULL, 0, &b->infer));
+    if (all || strcmp(work, "input_grad") == 0)
+        TRY(exec_new(b->g, EXEC_INPUT_GRAD, half, NULL, 0, &b->input_grad));
+    if (all || strcmp(work, "train") == 0)
+        TRY(exec_new(b->g, EXEC_TRAIN, half, NULL, 0, &b->train));
+    if (!b->infer && !b->input_grad && !b->train)
+        return fail(ERR_ARG, "work '%s': one of train, input_grad, infer, rlnet_step", work);
     b->n = batch;
     b->work = work;
-    const size_t pixels = (size_t)(batch * shape_elems(&b->g->value[b->g->input].shape));
+    b->image = shape_elems(&b->g->value[b->g->input].shape);
+    b->classes = shape_elems(&b->g->value[b->g->output].shape);
+    const size_t pixels = (size_t)(batch * b->image);
     b->pixels = mem_aligned(pixels, sizeof(float));
+    b->adv = mem_aligned(pixels, sizeof(float));
     b->dpixels = mem_aligned(pixels, sizeof(float));
-    b->logits = mem_aligned((size_t)batch * 10, sizeof(float));
+    b->logits = mem_aligned((size_t)(batch * b->classes), sizeof(float));
     b->dparams = mem_aligned((size_t)b->g->n_params, sizeof(float));
-    if (!b->pixels || !b->dpixels || !b->logits || !b->dparams)
+    if (!b->pixels || !b->adv || !b->dpixels || !b->logits || !b->dparams)
         return ERR_NOMEM;
     for (size_t i = 0; i < pixels; i++)
         b->pixels[i] = 0.5f + 0.5f * sinf((float)i);
@@ -75,56 +124,150 @@ static int setup(struct bench *b, const char *model, const char *work, int64_t b
 
 static void release(struct bench *b)
 {
-    exec_free(b->e);
+    exec_free(b->infer);
+    exec_free(b->input_grad);
+    exec_free(b->train);
     graph_free(b->g);
     mem_free(b->pixels);
+    mem_free(b->adv);
     mem_free(b->dpixels);
     mem_free(b->logits);
     mem_free(b->dparams);
 }
 
-static void print_profile(const struct bench *b)
+static int64_t peak_mb(void)
 {
-    const struct exec_profile *p = exec_profile(b->e);
+    struct rusage use;
 
+    getrusage(RUSAGE_SELF, &use);
+    return use.ru_maxrss / 1024;
+}
+
+/* ---- profile */
+
+/* Floating point operations of a Conv for n images, one direction; 0 for other nodes. */
+static double flops(const struct graph *g, const struct node *x, int64_t n)
+{
+    if (x->op != &op_conv)
+        return 0;
+    const struct shape *w = &op_in(g, x, 1)->shape;
+
+    return 2.0 * (double)n * (double)shape_elems(&g->value[x->out[0]].shape) *
+           (double)(shape_elems(w) / w->dim[0]);
+}
+
+static void print_direction(const char *name, double seconds, double work, double all)
+{
+    fprintf(stderr, "  %s %8.2f ms %5.1f %%", name, 1e3 * seconds, 100 * seconds / all);
+    if (work > 0 && seconds > 0)
+        fprintf(stderr, " %6.1f GFLOP/s", 1e-9 * work / seconds);
+    else
+        fprintf(stderr, "               ");
+}
+
+/* A layer stands for the nodes that run with it: BN, Add and ReLU behind a Conv. */
+static void print_profile(const struct bench *b, const struct exec *e, const char *mode)
+{
+    const struct exec_profile *p = exec_profile(e);
+    const double steps = (double)b->steps;
+    double all = 0;
+
+    for (int32_t n = 0; n < b->g->n_node; n++)
+        all += (p[n].forward_s + p[n].grad_input_s + p[n].grad_params_s) / steps;
+    fprintf(stderr, "%s, thread time a step; GFLOP/s of one thread, counted as direct\n", mode);
     for (int32_t n = 0; n < b->g->n_node; n++) {
         const struct node *x = &b->g->node[n];
+        const double work = flops(b->g, x, b->n);
         char shape[SHAPE_TEXT];
 
-        fprintf(stderr, "%-28s %-20s %-18s fwd %7.2f ms  dx %7.2f  dw %7.2f\n", x->name,
-                x->op->type, shape_text(&b->g->value[x->out[0]].shape, shape),
-                1e3 * p[n].forward_s / (RUNS + 1), 1e3 * p[n].grad_input_s / (RUNS + 1),
-                1e3 * p[n].grad_params_s / (RUNS + 1));
+        if (p[n].forward_s == 0)
+            continue;
+        fprintf(stderr, "%-22s %-18s %-14s", x->name, x->op->type,
+                shape_text(&b->g->value[x->out[0]].shape, shape));
+        print_direction("fwd", p[n].forward_s / steps, work, all);
+        print_direction("dx", p[n].grad_input_s / steps, work, all);
+        print_direction("dw", p[n].grad_params_s / steps, work, all);
+        fprintf(stderr, "\n");
     }
 }
 
-static int run(const char *model, const char *work, int64_t batch, bool profile)
+static void print_profiles(const struct bench *b)
+{
+    if (b->infer)
+        print_profile(b, b->infer, "infer");
+    if (b->input_grad)
+        print_profile(b, b->input_grad, "input_grad");
+    if (b->train)
+        print_profile(b, b->train, "train");
+}
+
+/* ---- runs */
+
+struct options {
+    char models[256], works[256];
+    int64_t batch;
+    int runs;
+    bool profile, serve;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int timed_step(struct bench *b, double *seconds)
+{
+    const double start = cpu_seconds();
+    const int rc = step(b);
+
+    *seconds = cpu_seconds() - start;
+    return rc;
+}
+
+static int serve(struct bench *b)
+{
+    char line[64];
+    double seconds;
+
+    printf("ready %s %s\n", LINNET_VERSION, cpu_path_name(cpu_best_path()));
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        TRY(timed_step(b, &seconds));
+        printf("%.9f\n", seconds);
+        fflush(stdout);
+    }
+    printf("%lld\n", (long long)peak_mb());
+    return 0;
+}
+
+static int measure(struct bench *b, const char *model, const struct options *o)
+{
+    double seconds[MAX_RUNS];
+
+    TRY(timed_step(b, seconds)); /* warms up */
+    for (int i = 0; i < o->runs; i++)
+        TRY(timed_step(b, &seconds[i]));
+    qsort(seconds, (size_t)o->runs, sizeof *seconds, by_value);
+    printf("{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\","
+           "\"work\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,"
+           "\"peak_rss_mb\":%lld}\n",
+           LINNET_VERSION, cpu_path_name(cpu_best_path()), model, b->work, (long long)b->n,
+           cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
+    fflush(stdout);
+    return 0;
+}
+
+static int run(const char *model, const char *work, const struct options *o)
 {
     struct bench b = {0};
-    double seconds[RUNS];
-    struct rusage use;
-    int rc = setup(&b, model, work, batch);
+    int rc = setup(&b, model, work, o->batch);
 
     if (rc == 0)
-        rc = step(&b);
-    for (int i = 0; i < RUNS && rc == 0; i++) {
-        const double start = cpu_seconds();
-
-        rc = step(&b);
-        seconds[i] = cpu_seconds() - start;
-    }
-    if (rc == 0) {
-        qsort(seconds, RUNS, sizeof *seconds, by_value);
-        getrusage(RUSAGE_SELF, &use);
-        printf("{\"engine\":\"linnet\",\"version\":\"%s\",\"layout\":\"nhwc\",\"model\":\"%s\","
-               "\"work\":\"%s\","
-               "\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%.0f}\n",
-               cpu_path_name(cpu_best_path()), model, work, (long long)batch, cpu_threads(),
-               (double)batch / seconds[RUNS / 2], (double)use.ru_maxrss / 1024);
-        fflush(stdout);
-        if (profile)
-            print_profile(&b);
-    }
+        rc = o->serve ? serve(&b) : measure(&b, model, o);
+    if (rc == 0 && o->profile)
+        print_profiles(&b);
     release(&b);
     return rc;
 }
@@ -140,35 +283,48 @@ static bool next_word(char **list, char **word)
     return true;
 }
 
-int main(int argc, char **argv)
+static bool parse(int argc, char **argv, struct options *o)
 {
-    char models[256] = "resnet20,resnet18", works[256] = "infer,input_grad,train";
-    int64_t batch = 128;
-    bool profile = false;
-
     for (int i = 1; i < argc; i++) {
         const char *v = i + 1 < argc ? argv[i + 1] : "";
 
         if (strcmp(argv[i], "--profile") == 0)
-            profile = true;
+            o->profile = true;
+        else if (strcmp(argv[i], "--serve") == 0)
+            o->serve = true;
         else if (strcmp(argv[i], "--model") == 0)
-            snprintf(models, sizeof models, "%s", v), i++;
+            snprintf(o->models, sizeof o->models, "%s", v), i++;
         else if (strcmp(argv[i], "--work") == 0)
-            snprintf(works, sizeof works, "%s", v), i++;
+            snprintf(o->works, sizeof o->works, "%s", v), i++;
         else if (strcmp(argv[i], "--batch") == 0)
-            batch = strtoll(v, NULL, 10), i++;
+            o->batch = strtoll(v, NULL, 10), i++;
         else if (strcmp(argv[i], "--threads") == 0)
             cpu_set_threads((int)strtol(v, NULL, 10)), i++;
+        else if (strcmp(argv[i], "--runs") == 0)
+            o->runs = (int)strtol(v, NULL, 10), i++;
         else
-            return fprintf(stderr, "bench_model: unknown option %s\n", argv[i]), 2;
+            return fprintf(stderr, "bench_model: unknown option %s\n", argv[i]), false;
     }
-    char *m, *rest = models;
+    if (o->batch >= 1 && o->runs >= 1 && o->runs <= MAX_RUNS)
+        return true;
+    fprintf(stderr, "bench_model: --batch from 1 on, --runs 1 to %d\n", MAX_RUNS);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {
+        .models = "resnet20,resnet18", .works = "infer,input_grad,train", .batch = 128, .runs = 5};
+    char *m, *rest = o.models;
+
+    if (!parse(argc, argv, &o))
+        return 2;
     while (next_word(&rest, &m)) {
         char copy[256], *w, *list = copy;
 
-        memcpy(copy, works, sizeof copy);
+        memcpy(copy, o.works, sizeof copy);
         while (next_word(&list, &w))
-            if (run(m, w, batch, profile) < 0)
+            if (run(m, w, &o) < 0)
                 return fprintf(stderr, "bench_model: %s\n", err_message()), 1;
     }
     return 0;

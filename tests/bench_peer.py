@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""One engine of tests/bench.py in a process of its own: PyTorch or onnxruntime.
+
+    bench_peer.py ENGINE LAYOUT MODEL WORK BATCH THREADS [ONNX]
+
+ENGINE pytorch (LAYOUT nchw or nhwc = channels_last) or onnxruntime (LAYOUT nchw, ONNX the file).
+Prints "ready VERSION"; then does one step for every line on standard input and prints its seconds;
+at the end of input prints the peak memory in MiB. Each engine at its best: inference with
+BatchNormalization folded and in inference mode; input gradients in evaluation mode with no gradient
+of parameters; rlnet_step as in bench_model.c.
+"""
+import resource
+import sys
+import time
+
+PGD_STEPS = 7
+ARCHS = {  # kind, stem, blocks, widths: as in core/arch.c for 32 x 32 images
+    "resnet20": ("basic", 16, (3, 3, 3), (16, 32, 64)),
+    "resnet18": ("basic", 64, (2, 2, 2, 2), (64, 128, 256, 512)),
+    "wrn16_4": ("preact", 16, (2, 2, 2), (64, 128, 256)),
+    "wrn22_8": ("preact", 16, (3, 3, 3), (128, 256, 512)),
+}
+
+
+def make_network(torch, name, fold):
+    """The network as a module; fold: Conv + BatchNormalization pairs as one Conv (evaluation)."""
+    nn = torch.nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    def conv(i, o, k, s):
+        return nn.Conv2d(i, o, k, s, k // 2, bias=False)
+
+    def pair(i, o, k, s):
+        c, b = conv(i, o, k, s), nn.BatchNorm2d(o)
+        return fuse_conv_bn_eval(c.eval(), b.eval()) if fold else nn.Sequential(c, b)
+
+    class Basic(nn.Module):
+        def __init__(self, i, o, s):
+            super().__init__()
+            self.a, self.b = pair(i, o, 3, s), pair(o, o, 3, 1)
+            self.skip = pair(i, o, 1, s) if s != 1 or i != o else nn.Identity()
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.relu(self.b(self.relu(self.a(x))).add_(self.skip(x)))
+
+    class Preact(nn.Module):
+        def __init__(self, i, o, s):
+            super().__init__()
+            self.bn, self.a, self.b = nn.BatchNorm2d(i), pair(i, o, 3, s), conv(o, o, 3, 1)
+            self.skip = conv(i, o, 1, s) if i != o else None
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            y = self.relu(self.bn(x))
+            z = self.b(self.relu(self.a(y)))
+            return z.add_(x if self.skip is None else self.skip(y))
+
+    kind, stem, blocks, widths = ARCHS[name]
+    layers = [conv(3, stem, 3, 1)] if kind == "preact" else [pair(3, stem, 3, 1), nn.ReLU(True)]
+    channels = stem
+    for stage, (count, width) in enumerate(zip(blocks, widths)):
+        for i in range(count):
+            block = Preact if kind == "preact" else Basic
+            layers.append(block(channels, width, 2 if stage > 0 and i == 0 else 1))
+            channels = width
+    if kind == "preact":
+        layers += [nn.BatchNorm2d(channels), nn.ReLU(True)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
+    return nn.Sequential(*layers)
+
+
+def torch_steps(layout, name, work, batch, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    memory = torch.channels_last if layout == "nhwc" else torch.contiguous_format
+    net = make_network(torch, name, work == "infer").to(memory_format=memory)
+    x = torch.rand(batch, 3, 32, 32).contiguous(memory_format=memory)
+    y = torch.randint(10, (batch,))
+    loss_of = torch.nn.CrossEntropyLoss()
+
+    def infer():
+        with torch.inference_mode():
+            net(x)
+
+    def gradient(v, labels):
+        v = v.detach().requires_grad_(True)
+        return torch.autograd.grad(loss_of(net(v), labels), v)[0]
+
+    def train(v, labels):
+        loss_of(net(v), labels).backward()
+
+    def clear():
+        for p in net.parameters():
+            p.grad = None
+
+    def train_step():
+        clear()
+        train(x, y)
+
+    teacher = make_network(torch, name, True).eval().to(memory_format=memory)
+
+    def rlnet_step():
+        half = batch // 2
+        with torch.inference_mode():
+            teacher(x)
+        clear()
+        net.train()
+        train(x[:half], y[:half])
+        net.eval()
+        adv = x[half:].clone()
+        for p in net.parameters():
+            p.requires_grad_(False)
+        for _ in range(PGD_STEPS):
+            adv = (adv + 2 / 255 * gradient(adv, y[half:]).sign()).clamp_(0, 1)
+        for p in net.parameters():
+            p.requires_grad_(True)
+        net.train()
+        train(adv, y[half:])
+
+    if work == "infer":
+        net.eval()
+    if work == "input_grad":
+        net.eval()
+        for p in net.parameters():
+            p.requires_grad_(False)
+    steps = {"infer": infer, "input_grad": lambda: gradient(x, y), "train": train_step,
+             "rlnet_step": rlnet_step}
+    return torch.__version__, steps[work]
+
+
+def onnxruntime_steps(path, batch, threads):
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(1).random((batch, 3, 32, 32), dtype=np.float32)
+    feed = {session.get_inputs()[0].name: x}
+    return ort.__version__, lambda: session.run(None, feed)
+
+
+def main():
+    engine, layout, model, work, batch, threads = sys.argv[1:7]
+    if engine == "pytorch":
+        version, step = torch_steps(layout, model, work, int(batch), int(threads))
+    else:
+        version, step = onnxruntime_steps(sys.argv[7], int(batch), int(threads))
+    print("ready", version, flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        step()
+        print(time.perf_counter() - start, flush=True)
+    print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)
+
+
+main()
