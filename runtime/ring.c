@@ -2,8 +2,8 @@
  * Fixed-point kernels (ring.h).
  *
  * A convolution walks over tiles of output positions: the window of every position becomes a
- * column of a [k, tile] matrix of doubles, one gemm_f64 gives [o, tile] exact integers, which are
- * added into the ring. A limb pass repeats this with one limb of x at a time. 1x1 convolutions with
+ * column of a [k, tile] matrix of doubles, one product gives [o, tile] exact integers, which are
+ * added into the ring. The limbs of x lie side by side in one matrix. 1x1 convolutions with
  * stride 1 use x itself as the matrix. One input channel per group (the per-channel factors of a
  * batch normalisation that could not be folded) is a plain loop: a product with one row is none.
  */
@@ -13,9 +13,11 @@
 #include <string.h>
 
 #include "core/gemm.h"
+#include "runtime/ring_product.h"
 
 #define EXACT 9007199254740992.0 /* 2^53 */
 #define LIMB_MAX 53
+#define MAX_LIMBS 3                     /* row_l1 < 2^31 allows 23 bits */
 #define TILE_DOUBLES ((int64_t)1 << 16) /* of a [k, tile] matrix: stays in cache */
 #define TILE_MIN 32
 
@@ -45,28 +47,38 @@ static bool is_depthwise(const struct ring_conv *c)
     return c->linear.group == c->in[0] && c->linear.group > 1;
 }
 
-/* Positions of a tile: whole output rows. */
-static int64_t tile_rows(const struct ring_conv *c)
+static int64_t plane(const int64_t dim[3])
 {
-    int64_t rows = TILE_DOUBLES / (c->columns * c->out[2]);
+    return dim[1] * dim[2];
+}
+
+/* Output rows of a tile when `limbs` images share it. */
+static int64_t tile_rows(const struct ring_conv *c, int limbs)
+{
+    int64_t rows = TILE_DOUBLES / (c->columns * c->out[2] * limbs);
     int64_t least = (TILE_MIN + c->out[2] - 1) / c->out[2];
 
     rows = rows < least ? least : rows;
     return rows > c->out[1] ? c->out[1] : rows;
 }
 
-static int64_t plane(const int64_t dim[3])
+/* Positions of a tile, of all limbs together. */
+static int64_t tile_positions(const struct ring_conv *c, int limbs)
 {
-    return dim[1] * dim[2];
+    return is_plain(c) ? plane(c->out) : tile_rows(c, limbs) * c->out[2] * limbs;
 }
 
-/* rest of x and one limb as doubles, columns of a tile, products of a tile */
+/* rest of x, limbs as doubles, columns of a tile, products of a tile */
 size_t ring_conv_scratch(const struct ring_conv *c)
 {
-    int64_t tile = is_plain(c) ? plane(c->out) : tile_rows(c) * c->out[2];
-    int64_t columns = is_plain(c) ? 0 : c->columns * tile;
+    int64_t most = 0;
 
-    return (size_t)(2 * c->in[0] * plane(c->in) + columns + c->out[0] * tile);
+    for (int limbs = 1; limbs <= MAX_LIMBS; limbs++) {
+        int64_t tile = tile_positions(c, limbs);
+        int64_t need = (is_plain(c) ? c->out[0] : c->out[0] + c->columns) * tile;
+        most = need > most ? need : most;
+    }
+    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + RING_PRODUCT_SCRATCH + most);
 }
 
 /* Outputs j in [*from, *to) of a row read inside [0, size) at start + j * stride. */
@@ -100,49 +112,80 @@ static void fill_tap(double *to, const double *x, const struct ring_conv *c, int
     }
 }
 
+/* Columns of one limb: rows of the matrix are `stride` apart. */
 static void fill_columns(double *to, const double *x, const struct ring_conv *c, int64_t first,
-                         int64_t rows)
+                         int64_t rows, int64_t stride)
 {
-    int64_t channels = c->in[0] / c->linear.group, step = rows * c->out[2];
+    int64_t channels = c->in[0] / c->linear.group;
 
     for (int64_t ch = 0; ch < channels; ch++)
         for (int64_t kh = 0; kh < c->linear.kernel[0]; kh++)
-            for (int64_t kw = 0; kw < c->linear.kernel[1]; kw++, to += step)
+            for (int64_t kw = 0; kw < c->linear.kernel[1]; kw++, to += stride)
                 fill_tap(to, x + ch * plane(c->in), c, kh, kw, first, rows);
 }
 
-/* Products of one tile of one group: [o/group, n], row stride n. */
-static void tile_product(double *product, const double *x, const struct ring_conv *c, int64_t g,
-                         int64_t first, int64_t rows, double *columns)
-{
-    int64_t n = rows * c->out[2], o = c->out[0] / c->linear.group;
-    const double *weight = c->weight + g * o * c->columns;
-    const double *xg = x + g * (c->in[0] / c->linear.group) * plane(c->in);
-
-    if (!is_plain(c)) {
-        fill_columns(columns, xg, c, first, rows);
-        xg = columns;
-    }
-    gemm_f64(false, false, o, n, c->columns, 1, weight, c->columns, xg, n, 0, product, n);
-}
-
+/* ring_product's arguments */
+typedef void multiply_fn(double *c, const double *a, const double *b, int64_t m, int64_t n,
+                         int64_t k, double *scratch);
+/* Images of a convolution, one behind the other: limbs of x, or x itself. */
+struct images {
+    const double *x;
+    int n, shift; /* shift: bits between two limbs */
+    multiply_fn *multiply;
+};
 /* What is done with a tile: y at channel row * plane + offset takes n products. */
 typedef void tile_sink(void *y, int64_t at, const double *product, int64_t n, int shift);
 
-static void each_tile(void *y, const double *x, const struct ring_conv *c, double *columns,
-                      tile_sink *sink, int shift)
+/* One group, output rows [first, first + rows): one product for all images, so that the weights are
+ * read once. */
+static void window_tile(void *y, const struct images *im, const struct ring_conv *c, int64_t g,
+                        int64_t first, int64_t rows, double *scratch, tile_sink *sink)
 {
-    int64_t step = is_plain(c) ? c->out[1] : tile_rows(c), o = c->out[0] / c->linear.group;
-    double *product = columns + (is_plain(c) ? 0 : c->columns * step * c->out[2]);
+    int64_t n = rows * c->out[2], all = n * im->n, o = c->out[0] / c->linear.group;
+    int64_t size = c->in[0] * plane(c->in);
+    const double *x = im->x + g * (c->in[0] / c->linear.group) * plane(c->in);
+    double *columns = scratch + RING_PRODUCT_SCRATCH, *product = columns + c->columns * all;
 
-    for (int64_t g = 0; g < c->linear.group; g++)
-        for (int64_t first = 0; first < c->out[1]; first += step) {
-            int64_t rows = first + step > c->out[1] ? c->out[1] - first : step;
-            int64_t n = rows * c->out[2];
-            tile_product(product, x, c, g, first, rows, columns);
-            for (int64_t i = 0; i < o; i++)
-                sink(y, (g * o + i) * plane(c->out) + first * c->out[2], product + i * n, n, shift);
+    for (int i = 0; i < im->n; i++)
+        fill_columns(columns + i * n, x + i * size, c, first, rows, all);
+    im->multiply(product, c->weight + g * o * c->columns, columns, o, all, c->columns, scratch);
+    for (int64_t r = 0; r < o; r++)
+        for (int i = 0; i < im->n; i++)
+            sink(y, (g * o + r) * plane(c->out) + first * c->out[2], product + r * all + i * n, n,
+                 i * im->shift);
+}
+
+/* 1x1, stride 1: the image is the matrix. */
+static void plain_tile(void *y, const struct images *im, const struct ring_conv *c, int64_t g,
+                       double *scratch, tile_sink *sink)
+{
+    double *product = scratch + RING_PRODUCT_SCRATCH;
+    int64_t n = plane(c->out), o = c->out[0] / c->linear.group;
+    int64_t size = c->in[0] * n;
+    const double *x = im->x + g * (c->in[0] / c->linear.group) * n;
+
+    for (int i = 0; i < im->n; i++) {
+        im->multiply(product, c->weight + g * o * c->columns, x + i * size, o, n, c->columns,
+                     scratch);
+        for (int64_t r = 0; r < o; r++)
+            sink(y, (g * o + r) * n, product + r * n, n, i * im->shift);
+    }
+}
+
+static void each_tile(void *y, const struct images *im, const struct ring_conv *c, double *scratch,
+                      tile_sink *sink)
+{
+    int64_t step = tile_rows(c, im->n);
+
+    for (int64_t g = 0; g < c->linear.group; g++) {
+        if (is_plain(c)) {
+            plain_tile(y, im, c, g, scratch, sink);
+            continue;
         }
+        for (int64_t first = 0; first < c->out[1]; first += step)
+            window_tile(y, im, c, g, first, first + step > c->out[1] ? c->out[1] - first : step,
+                        scratch, sink);
+    }
 }
 
 static void add_integers(void *y, int64_t at, const double *product, int64_t n, int shift)
@@ -256,13 +299,19 @@ void ring_conv(uint64_t *y, const uint64_t *x, const struct ring_conv *c, double
     }
     bits = (width + limbs - 1) / limbs;
     memcpy(rest, x, (size_t)n * sizeof *x);
-    for (int limb = 0; limb < limbs; limb++) {
-        if (limb < limbs - 1)
-            take_limb(image, rest, n, bits);
-        else
-            take_last(image, rest, n);
-        each_tile(y, image, c, scratch + 2 * n, add_integers, limb * bits);
-    }
+    for (int limb = 0; limb < limbs - 1; limb++)
+        take_limb(image + limb * n, rest, n, bits);
+    take_last(image + (limbs - 1) * n, rest, n);
+    each_tile(y, &(struct images){image, limbs, bits, ring_product}, c,
+              scratch + (1 + MAX_LIMBS) * n, add_integers);
+}
+
+/* Reals are summed in OpenBLAS's order on every CPU. */
+static void multiply_reals(double *c, const double *a, const double *b, int64_t m, int64_t n,
+                           int64_t k, double *scratch)
+{
+    (void)scratch;
+    gemm_f64(false, false, m, n, k, 1, a, k, b, n, 0, c, n);
 }
 
 void real_conv(double *y, const double *x, const struct ring_conv *c, double *scratch)
@@ -270,7 +319,7 @@ void real_conv(double *y, const double *x, const struct ring_conv *c, double *sc
     for (int64_t o = 0; o < c->out[0]; o++)
         for (int64_t i = 0; i < plane(c->out); i++)
             y[o * plane(c->out) + i] = c->real_bias[o];
-    each_tile(y, x, c, scratch, add_reals, 0);
+    each_tile(y, &(struct images){x, 1, 0, multiply_reals}, c, scratch, add_reals);
 }
 
 /* ---- element by element ------------------------------------------------------------------- */

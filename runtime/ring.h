@@ -3,7 +3,7 @@
 /*
  * Kernels over Z_2^64, exact: uint64_t in two's complement, wrap-around is part of the definition.
  *
- * The product runs through doubles (gemm_f64), which is exact while every partial sum stays within
+ * The product runs through doubles (ring_product.h), which is exact while every partial sum stays within
  * 2^53. x is split into as few signed limbs of equal width b as keep 2^(b-1) * max L1(w) <= 2^53: one
  * for values, two for shares under ordinary weights, three where |w| = 2^15 over K < 2^16 terms. No
  * result depends on the way it was computed, on threads, or on the CPU.

@@ -59,14 +59,14 @@ static void ask_all(struct party *p, int first, int64_t expected[PARTIES_IMAGES]
 
 /* ---- tests -------------------------------------------------------------------------------- */
 
-static void check_run(int kept, bool label)
+static void check_run(int kept, bool label, int deals)
 {
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
     struct session s;
     struct party *p = NULL;
 
-    parties_open(&b, kept, PARTIES_IMAGES, 3);
+    parties_open(&b, kept, deals, 3);
     parties_expect(&b, expected);
     s = session_of(&b);
     s.server.o.label = label;
@@ -82,14 +82,14 @@ static void check_run(int kept, bool label)
 static void test_network_run_equals_simulation(void **state)
 {
     (void)state;
-    check_run(64, false);
-    check_run(1, false);
+    check_run(64, false, PARTIES_IMAGES);
+    check_run(1, false, 0);
 }
 
 static void test_label_is_the_argmax(void **state)
 {
     (void)state;
-    check_run(16, true);
+    check_run(16, true, 0);
 }
 
 static void test_counters_follow_from_the_plan(void **state)
@@ -247,7 +247,7 @@ static void change_hash(struct session *s)
 }
 static void change_provider(struct session *s)
 {
-    s->o.dealer = NULL;
+    s->o.dealer = "folder";
 }
 static void change_seed(struct session *s)
 {

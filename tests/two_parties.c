@@ -12,6 +12,70 @@
 #include "runtime/dealer.h"
 #include "runtime/store.h"
 
+/* ---- linear steps in the open: the client sends r, the server answers W r - s -------------- */
+
+struct plain {
+    const struct pi_model *m;
+    struct transport *t;
+    uint64_t *x, *y;
+    double *scratch;
+};
+
+static int64_t count_of(const struct plain *p, int32_t tensor)
+{
+    return p->m->plan->tensor[tensor].count;
+}
+
+static int plain_server(void *ctx, int32_t step, uint64_t *s)
+{
+    struct plain *p = ctx;
+    const struct plan_step *st = &p->m->plan->step[step];
+    int64_t n = count_of(p, st->out);
+
+    TRY(transport_recv(p->t, p->x, (size_t)count_of(p, st->in[0]) * sizeof *p->x));
+    pi_model_product(p->m, step, p->y, p->x, p->scratch);
+    for (int64_t i = 0; i < n; i++)
+        p->y[i] -= s[i];
+    TRY(transport_send(p->t, p->y, (size_t)n * sizeof *p->y));
+    return transport_flush(p->t);
+}
+
+static int plain_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+{
+    struct plain *p = ctx;
+    const struct plan_step *st = &p->m->plan->step[step];
+
+    TRY(transport_send(p->t, r, (size_t)count_of(p, st->in[0]) * sizeof *r));
+    return transport_recv(p->t, u, (size_t)count_of(p, st->out) * sizeof *u);
+}
+
+static void plain_close(void *ctx)
+{
+    struct plain *p = ctx;
+
+    mem_free(p->x);
+    mem_free(p->y);
+    mem_free(p->scratch);
+    mem_free(p);
+}
+
+static int plain_open(const struct party_options *o, struct transport *t, struct prg *rng,
+                      struct linear_party *out)
+{
+    struct plain *p = mem_array(1, sizeof *p);
+    size_t n = o->model->slots;
+
+    (void)rng;
+    assert_non_null(p);
+    *p = (struct plain){o->model, t, mem_array(n, 8), mem_array(n, 8),
+                        mem_aligned(o->model->scratch, sizeof(double))};
+    assert_true(p->x && p->y && p->scratch);
+    *out = (struct linear_party){"plain", p, plain_server, plain_client, plain_close};
+    return 0;
+}
+
+/* ---- both parties ------------------------------------------------------------------------- */
+
 void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
 {
     b->plan = plan_sample(kept);
@@ -19,7 +83,8 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
     assert_int_equal(pi_model_new(b->plan, b->weights, PI_FIXED, &b->server), 0);
     assert_int_equal(pi_model_new(b->plan, NULL, PI_FIXED, &b->client), 0);
-    pi_simulate(b->sim, PARTIES_SEED, true);
+    b->dealer = deals > 0;
+    pi_simulate(b->sim, PARTIES_SEED, b->dealer);
     memset(b->hash, 0x5a, sizeof b->hash);
     scratch_open(b->dir);
     scratch_path(b->dir, "dealt-client", b->dealt_client);
@@ -28,9 +93,10 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     scratch_path(b->dir, "server", b->bundles_server);
     assert_int_equal(store_folder(b->bundles_client), 0);
     assert_int_equal(store_folder(b->bundles_server), 0);
-    assert_int_equal(dealer_deal(b->plan, b->hash, deals, PARTIES_SEED, b->dealt_client,
-                                 b->dealt_server, NULL, NULL),
-                     0);
+    if (b->dealer)
+        assert_int_equal(dealer_deal(b->plan, b->hash, deals, PARTIES_SEED, b->dealt_client,
+                                     b->dealt_server, NULL, NULL),
+                         0);
 }
 
 void parties_close(struct parties *b)
@@ -43,7 +109,7 @@ void parties_close(struct parties *b)
     pi_close(b->client);
     plan_weights_free(b->weights);
     plan_free(b->plan);
-    for (int i = 0; i < 4; i++)
+    for (int i = b->dealer ? 0 : 2; i < 4; i++)
         assert_int_equal(store_remove(folders[i]), 0);
     scratch_close(b->dir);
     assert_int_equal(secret_alive(), 0);
@@ -55,10 +121,12 @@ struct party_options parties_options(const struct parties *b, const struct relu_
     struct party_options o = {.model = client ? b->client : b->server,
                               .client = client,
                               .known = {NULL, relu, NULL},
-                              .dealer = client ? b->dealt_client : b->dealt_server,
+                              .open_rlwe = plain_open,
                               .test_seed = PARTIES_SEED,
                               .backend = relu};
 
+    if (b->dealer)
+        o.dealer = client ? b->dealt_client : b->dealt_server;
     memcpy(o.hash, b->hash, sizeof o.hash);
     return o;
 }

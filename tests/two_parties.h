@@ -16,14 +16,15 @@ struct parties {
     struct plan_weights *weights;
     struct pi_model *sim, *server, *client;
     uint8_t hash[32];
+    bool dealer;
     char dir[SCRATCH_TEXT], dealt_client[SCRATCH_TEXT], dealt_server[SCRATCH_TEXT];
     char bundles_client[SCRATCH_TEXT], bundles_server[SCRATCH_TEXT];
 };
-/* kept: ReLUs of 64. deals: correlations. */
+/* kept: ReLUs of 64. deals: correlations of a dealer; 0: linear steps by a provider without secrecy. */
 void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed);
 /* Asserts that no secret memory is left. */
 void parties_close(struct parties *b);
-/* With the dealer and the test seed. */
+/* With the test seed. */
 struct party_options parties_options(const struct parties *b, const struct relu_backend *relu,
                                      bool client);
 /* Image i, and in fixed point. */
