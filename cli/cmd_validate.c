@@ -23,7 +23,8 @@ struct options {
 static const struct cli_option options[] = {
     {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "images with labels", 0, 0},
     {"split", 0, CLI_TEXT, FIELD(split), "test|val|train", "which of them (default test)", 0, 0},
-    {"mode", 0, CLI_CHOICE, FIELD(mode), "fixed|sim2pc", "what runs (default fixed)", 0, 0},
+    {"mode", 0, CLI_CHOICE, FIELD(mode), "fixed|sim2pc",
+     "what runs: Z_2^64, or two parties' shares (default fixed)", 0, 0},
     {"limit", 0, CLI_INT, FIELD(limit), "N", "the first N images", 1, 1e9},
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P", "of model.onnx (default: what the file says)",
      0, 0},
@@ -58,15 +59,17 @@ static int report(const struct cli_common *c, const struct options *o, const str
                  fixed = 100 * (double)t->fixed_correct / n;
     const bool passed = agreement >= o->min_agreement && fabs(real - fixed) <= o->max_loss;
     FILE *out = cli_out(c);
-    json_t *root = json_pack("{s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format",
-                             "linnet.eval/1", "model", c->arg[0], "n", (json_int_t)t->n, "split",
-                             d->split, "branches", branch_json("clean", t->fixed_correct, t->n),
-                             "agreement", agreement, "max_abs_diff", t->max_abs_diff,
-                             "float_accuracy", real, "passed", passed, "mode", "fixed");
+    json_t *root =
+        json_pack("{s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1", "model",
+                  c->arg[0], "n", (json_int_t)t->n, "split", d->split, "branches",
+                  branch_json("clean", t->fixed_correct, t->n), "agreement", agreement,
+                  "max_abs_diff", t->max_abs_diff, "float_accuracy", real, "passed", passed, "mode",
+                  o->mode == 1 ? "sim2pc" : "fixed");
 
     fprintf(out, "%s on %lld %s images\n", c->arg[0], (long long)t->n, d->split);
     fprintf(out, "  float accuracy          %6.2f %%\n", real);
-    fprintf(out, "  fixed-point accuracy    %6.2f %%\n", fixed);
+    fprintf(out, "  %-22s  %6.2f %%\n",
+            o->mode == 1 ? "two-party accuracy" : "fixed-point accuracy", fixed);
     fprintf(out, "  equal labels            %6.2f %%   (at least %g)\n", agreement,
             o->min_agreement);
     fprintf(out, "  largest difference      %.4g of logits up to %.4g\n", t->max_abs_diff,
@@ -97,7 +100,7 @@ static int validate(const struct cli_common *c, const struct options *o)
         (rc = output_path(dir, "model.pi", pi_path, sizeof pi_path)) < 0 ||
         (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
         (rc = data_split_parse(o->split, &split)) < 0 ||
-        (rc = pi_open(pi_path, weights, PI_FIXED, &pi)) < 0 ||
+        (rc = pi_open(pi_path, weights, o->mode == 1 ? PI_SIM2PC : PI_FIXED, &pi)) < 0 ||
         (rc = model_open(c, onnx, o->normalize, &m)) < 0)
         goto out;
     const struct shape *in = &m.g->value[m.g->input].shape;
@@ -128,8 +131,6 @@ int cmd_validate(int argc, char **argv)
 
     if (rc == 0 && !o.data)
         rc = fail(ERR_ARG, "give --data SRC");
-    if (rc == 0 && o.mode == 1)
-        rc = fail(ERR_ARG, "--mode sim2pc: not in this version");
     if (rc == 0) {
         cli_catch_signals();
         rc = validate(&c, &o);

@@ -178,7 +178,12 @@ int link_wrap(struct transport *t, double bits_per_second, double rtt)
     l->inner = *t;
     l->ns_per_byte = 8e9 / bits_per_second;
     l->delay = (uint64_t)(rtt * 1e9 / 2);
-    *t = (struct transport){
-        .send = link_send, .recv = link_recv, .flush = link_flush, .close = link_close, .ctx = l};
+    *t = (struct transport){.send = link_send,
+                            .recv = link_recv,
+                            .flush = link_flush,
+                            .close = link_close,
+                            .ctx = l,
+                            .count = l->inner.count,
+                            .last = l->inner.last};
     return 0;
 }

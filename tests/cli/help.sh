@@ -47,9 +47,7 @@ for option in --audit --profile; do
     expect_error 2 'not in this version' "$LINNET" eval "$model" --data synth:50 $option
 done
 expect_error 2 'not in this version' "$LINNET" export "$model" -o x.onnx --for crypten
-expect_error 2 'not in this version' "$LINNET" validate . --data synth:50 --mode sim2pc
 expect_error 2 'not in this version' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d --preset paper --as-published
-expect_error 2 'not in this version' "$LINNET_PI" eval x.pi --weights w --input x.npy --mode sim2pc
 [ ! -e x.onnx ] && [ ! -e d ] || die "a refused command wrote something"
 
 # Options of a file; the command line wins; --json - leaves nothing but JSON on standard output.

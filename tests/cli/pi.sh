@@ -5,6 +5,9 @@ expect_exit 0 "$LINNET" export "$model" -o model.onnx --pi . --data $data --cali
 expect_exit 0 "$LINNET" validate . --data $data --json v.json
 expect_text out '^PASSED'
 expect_keys v.json format model n split branches agreement max_abs_diff
+expect_exit 0 "$LINNET" validate . --data $data --mode sim2pc --limit 300
+expect_text out '^PASSED'
+expect_text out 'two-party accuracy'
 say "bundled model: $(json v.json agreement) % equal labels on $(json v.json n) images," \
     "$(json v.json accuracy) % (float $(json v.json float_accuracy))"
 expect_exit 0 "$LINNET_PI" info model.pi --json -

@@ -3,6 +3,7 @@
 data=synth:3000
 expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o model.onnx --pi . --data $data --calib 100 -q
 expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy --labels y.npy
+expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
 wait_for() { # FILE PATTERN: until a line matches, 20 s at most
     wait_left=200
     until grep -q "$2" "$1" 2>/dev/null; do
@@ -84,7 +85,7 @@ s = socket.create_connection((host, int(port)))
 s.sendall(open('garbage', 'rb').read())
 s.close()" "$at"
 fi
-expect_exit 0 query
+expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy
 stop
 expect_error 8 'refused' "$LINNET_PI" query model.pi --connect "$at" -i x.npy
 expect_error 2 'needs TLS' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --dealer dc -i x.npy
@@ -120,7 +121,7 @@ if command -v python3 >/dev/null 2>&1; then
         wait_for proxy.out '^listening'
         direct=$at
         at=$(sed -n 's/^listening on //p' proxy.out)
-        expect_exit 0 query --json p.json
+        expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy --json p.json
         wait $proxy || die "the proxy ended with $?"
         at=$direct
         stop

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What takes hours: packages of all real models on all test images, and the real conversion with the
-# accuracies that it must reach. Usage: tests/long/run.sh BUILD [validate|rlnet|senet]...
+# What takes hours: packages of all real models on all test images, two parties as processes, and the
+# real conversion with the accuracies that it must reach. Usage: tests/long/run.sh BUILD [validate|twopc|rlnet|senet]...
 #
 # Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
 # ../shared). Python for cross-checks: LINNET_PYTHON (default build/venv/bin/python).
@@ -8,15 +8,16 @@ set -eu
 cd "$(dirname "$0")/../.."
 SRC=$(pwd)
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
-[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|rlnet|senet]..." >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|rlnet|senet]..." >&2; exit 2; }
 build=$(absolute "$1")
 shift
 LINNET=$build/linnet
+LINNET_PI=$build/linnet-pi
 SHARED=$(absolute "${LINNET_SHARED:-../shared}")
 PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 out=$(absolute "${LINNET_LONG_OUT:-$build/long}")
 . tests/cli/lib.sh
-[ $# -gt 0 ] || set -- validate rlnet senet
+[ $# -gt 0 ] || set -- validate twopc rlnet senet
 have_shared || skip "no folder of real models and data"
 data=cifar10:$(shared data/cifar10)
 mkdir -p "$out"
@@ -88,11 +89,14 @@ convert() { # RECIPE
     [ ! -e "$1/model.adv.onnx" ] || check_logits "$1/model.adv"
 }
 
+. "$SRC/tests/long/twopc.sh"
+
 for part in "$@"; do
     echo "== $part"
     start=$(date +%s)
     case $part in
     validate) validate_all ;;
+    twopc) twopc_all ;;
     rlnet)
         convert rlnet
         at_least "$(figure teacher clean clean)" 84 "teacher, clean branch, clean"
