@@ -1,15 +1,18 @@
 /*
  * Convolution of 64-bit words (word_conv.h): windows of whole output rows become columns of a [k, n]
- * matrix, n rounded up to the kernel's width, and every 4 rows of M times 16 columns are summed in
- * registers. One kernel in C, compiled for AVX-512 (which has a 64-bit product) and for any CPU.
+ * matrix in panels of 16 columns that lie row behind row, and every 8 rows of M times a panel are summed
+ * in registers: by AVX-512, which has a 64-bit product, or in plain C.
  */
 #include "runtime/word_conv.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "core/cpu.h"
 
-#define ROWS 4
+#define ROWS 8
 #define COLS 16
 #define TILE_WORDS ((int64_t)1 << 15)
 
@@ -33,69 +36,96 @@ size_t word_conv_scratch(const struct ring_conv *c)
 
 /* ---- columns ------------------------------------------------------------------------------ */
 
-static void fill_tap(uint64_t *to, const uint64_t *plane, const struct ring_conv *c, int64_t kh,
-                     int64_t kw, int64_t first, int64_t rows)
+/* Where column j of row t lies: panels of COLS columns, [panel][k][COLS]. */
+static uint64_t *cell(uint64_t *to, int64_t k, int64_t t, int64_t j)
+{
+    return to + (j / COLS * k + t) * COLS + j % COLS;
+}
+
+/* Row t of the matrix: tap (kh, kw) of a plane. */
+static void fill_tap(uint64_t *to, int64_t t, const uint64_t *plane, const struct ring_conv *c,
+                     int64_t kh, int64_t kw, int64_t first, int64_t rows)
 {
     const struct plan_linear *l = &c->linear;
+    int64_t at = 0;
 
     for (int64_t i = first; i < first + rows; i++)
-        for (int64_t j = 0; j < c->out[2]; j++, to++) {
+        for (int64_t j = 0; j < c->out[2]; j++, at++) {
             int64_t y = i * l->stride[0] - l->pad[0] + kh * l->dilation[0];
             int64_t x = j * l->stride[1] - l->pad[1] + kw * l->dilation[1];
             bool inside = y >= 0 && y < c->in[1] && x >= 0 && x < c->in[2];
-            *to = inside ? plane[y * c->in[2] + x] : 0;
+            *cell(to, c->columns, t, at) = inside ? plane[y * c->in[2] + x] : 0;
         }
+    for (; at % COLS != 0; at++)
+        *cell(to, c->columns, t, at) = 0;
 }
 
 static void fill_columns(uint64_t *to, const uint64_t *x, const struct ring_conv *c, int64_t first,
-                         int64_t rows, int64_t stride)
+                         int64_t rows)
 {
+    int64_t t = 0;
+
     for (int64_t ch = 0; ch < c->in[0] / c->linear.group; ch++)
         for (int64_t kh = 0; kh < c->linear.kernel[0]; kh++)
-            for (int64_t kw = 0; kw < c->linear.kernel[1]; kw++, to += stride) {
-                fill_tap(to, x + ch * c->in[1] * c->in[2], c, kh, kw, first, rows);
-                memset(to + rows * c->out[2], 0, (size_t)(stride - rows * c->out[2]) * sizeof *to);
-            }
+            for (int64_t kw = 0; kw < c->linear.kernel[1]; kw++)
+                fill_tap(to, t++, x + ch * c->in[1] * c->in[2], c, kh, kw, first, rows);
 }
 
 /* ---- product ------------------------------------------------------------------------------ */
 
-/* sum [ROWS][COLS] of `rows` rows of m [.., k] times COLS columns of x [k, stride]. */
-static inline __attribute__((always_inline)) void block_body(uint64_t sum[ROWS][COLS],
-                                                             const uint64_t *m, int64_t k,
-                                                             const uint64_t *x, int64_t stride,
-                                                             int rows)
-{
-    uint64_t acc[ROWS][COLS] = {{0}};
+/* sum [ROWS][COLS]: `rows` rows of m [.., k] times a panel [k, COLS]. */
+typedef void block_fn(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *panel,
+                      int rows);
 
-    for (int64_t t = 0; t < k; t++)
-        for (int r = 0; r < rows; r++)
+static void block_any(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *panel,
+                      int rows)
+{
+    for (int r = 0; r < rows; r++) {
+        uint64_t acc[COLS] = {0};
+        for (int64_t t = 0; t < k; t++)
             for (int j = 0; j < COLS; j++)
-                acc[r][j] += m[r * k + t] * x[t * stride + j];
-    memcpy(sum, acc, sizeof acc);
-}
-
-typedef void block_fn(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *x,
-                      int64_t stride, int rows);
-
-static void block_any(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *x,
-                      int64_t stride, int rows)
-{
-    if (rows == ROWS)
-        block_body(sum, m, k, x, stride, ROWS);
-    else
-        block_body(sum, m, k, x, stride, rows);
+                acc[j] += m[r * k + t] * panel[t * COLS + j];
+        memcpy(sum[r], acc, sizeof acc);
+    }
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,avx512dq,prefer-vector-width=512"))) static void
-block_avx512(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *x,
-             int64_t stride, int rows)
+#define WIDE __attribute__((target("avx512f,avx512dq")))
+#define ROW(r)                                                                                     \
+    x = _mm512_set1_epi64((long long)m[(r)*k + t]);                                                \
+    low##r = _mm512_add_epi64(low##r, _mm512_mullo_epi64(x, b0));                                  \
+    high##r = _mm512_add_epi64(high##r, _mm512_mullo_epi64(x, b1))
+#define STORE(r)                                                                                   \
+    _mm512_storeu_si512(sum[r], low##r);                                                           \
+    _mm512_storeu_si512(sum[r] + 8, high##r)
+#define EACH_ROW(X)                                                                                \
+    X(0);                                                                                          \
+    X(1);                                                                                          \
+    X(2);                                                                                          \
+    X(3);                                                                                          \
+    X(4);                                                                                          \
+    X(5);                                                                                          \
+    X(6);                                                                                          \
+    X(7)
+
+WIDE static void block_avx512(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k,
+                              const uint64_t *panel, int rows)
 {
-    if (rows == ROWS)
-        block_body(sum, m, k, x, stride, ROWS);
-    else
-        block_body(sum, m, k, x, stride, rows);
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero,
+            low6 = zero, low7 = zero, high0 = zero, high1 = zero, high2 = zero, high3 = zero,
+            high4 = zero, high5 = zero, high6 = zero, high7 = zero;
+
+    if (rows < ROWS) {
+        block_any(sum, m, k, panel, rows);
+        return;
+    }
+    for (int64_t t = 0; t < k; t++) {
+        __m512i b0 = _mm512_loadu_si512(panel + t * COLS);
+        __m512i b1 = _mm512_loadu_si512(panel + t * COLS + 8), x;
+        EACH_ROW(ROW);
+    }
+    EACH_ROW(STORE);
 }
 #endif
 
@@ -110,7 +140,7 @@ static block_fn *best_block(void)
 
 /* y [o, plane]: n columns from `at` on. */
 static void product(uint64_t *y, int64_t plane, int64_t at, int64_t n, const uint64_t *m, int64_t o,
-                    int64_t k, const uint64_t *x, int64_t stride)
+                    int64_t k, const uint64_t *panels)
 {
     block_fn *block = best_block();
     uint64_t sum[ROWS][COLS];
@@ -119,7 +149,7 @@ static void product(uint64_t *y, int64_t plane, int64_t at, int64_t n, const uin
         for (int64_t j = 0; j < n; j += COLS) {
             int rows = (int)(o - r < ROWS ? o - r : ROWS);
             int64_t cols = n - j < COLS ? n - j : COLS;
-            block(sum, m + r * k, k, x + j, stride, rows);
+            block(sum, m + r * k, k, panels + j * k, rows);
             for (int i = 0; i < rows; i++)
                 memcpy(y + (r + i) * plane + at + j, sum[i], (size_t)cols * sizeof *y);
         }
@@ -134,9 +164,9 @@ void word_conv(uint64_t *y, const uint64_t *x, const uint64_t *m, const struct r
     for (int64_t g = 0; g < group; g++)
         for (int64_t first = 0; first < c->out[1]; first += step) {
             int64_t rows = first + step > c->out[1] ? c->out[1] - first : step;
-            int64_t n = rows * c->out[2], stride = round_up(n);
-            fill_columns(scratch, x + g * in, c, first, rows, stride);
+            int64_t n = rows * c->out[2];
+            fill_columns(scratch, x + g * in, c, first, rows);
             product(y + g * o * plane, plane, first * c->out[2], n, m + g * o * c->columns, o,
-                    c->columns, scratch, stride);
+                    c->columns, scratch);
         }
 }
