@@ -117,7 +117,7 @@ check: deps ## set up, build, test: unit tests, then whole runs
 	@tests/cli/run.sh $(BUILD)
 check-unit: tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
-check-long: all ## what takes hours: full models, floors of accuracy
+check-long: all $(BUILD)/tests/test_ctime ## what takes hours: full models, floors of accuracy
 	@tests/long/run.sh $(BUILD)
 coverage: ## lines of core, importer, exporter that the unit tests execute
 	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) tests
