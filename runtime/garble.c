@@ -31,46 +31,59 @@ size_t garble_scratch(size_t n)
     return 4 * n;
 }
 
-static inline struct block both(struct block a, struct block b)
+typedef uint64_t label __attribute__((vector_size(16))); /* a block as the CPU likes it */
+
+static inline label get(const struct block *b)
 {
-    return (struct block){a.lo ^ b.lo, a.hi ^ b.hi};
+    label v;
+
+    memcpy(&v, b, sizeof v);
+    return v;
+}
+
+static inline void put(struct block *b, label v)
+{
+    memcpy(b, &v, sizeof v);
 }
 
 /* a if the lowest bit of v is set, else 0. */
-static inline struct block if_colour(struct block v, struct block a)
+static inline label if_colour(label v, label a)
 {
-    uint64_t mask = (uint64_t)0 - (v.lo & 1);
+    const label one = {1, 1};
 
-    return (struct block){a.lo & mask, a.hi & mask};
+    return a & -(__builtin_shufflevector(v, v, 0, 0) & one);
 }
 
 /* One gate: c = ((a ^ c) & (b ^ c)) ^ c on zero labels; table [2][n]. x [4][n]. */
-static void garble_gate(struct hasher *h, size_t n, struct block d, struct block tweak[2],
+static void garble_gate(struct hasher *h, size_t n, struct block delta, struct block tweak[2],
                         const struct block *a, const struct block *b, struct block *c,
                         struct block *table, struct block *x)
 {
     struct block *a0 = x, *a1 = x + n, *b0 = x + 2 * n, *b1 = x + 3 * n;
+    const label d = get(&delta);
 
     for (size_t k = 0; k < n; k++) {
-        a0[k] = both(a[k], c[k]);
-        b0[k] = both(b[k], c[k]);
-        a1[k] = both(a0[k], d);
-        b1[k] = both(b0[k], d);
+        label left = get(&a[k]) ^ get(&c[k]), right = get(&b[k]) ^ get(&c[k]);
+
+        put(&a0[k], left);
+        put(&b0[k], right);
+        put(&a1[k], left ^ d);
+        put(&b1[k], right ^ d);
     }
     hash_blocks(h, a0, a0, n, tweak[0]);
     hash_blocks(h, a1, a1, n, tweak[0]);
     hash_blocks(h, b0, b0, n, tweak[1]);
     hash_blocks(h, b1, b1, n, tweak[1]);
     for (size_t k = 0; k < n; k++) {
-        struct block left = both(a[k], c[k]), right = both(b[k], c[k]);
-        struct block tg = both(both(a0[k], a1[k]), if_colour(right, d));
-        struct block te = both(both(b0[k], b1[k]), left);
-        struct block wg = both(a0[k], if_colour(left, tg));
-        struct block we = both(b0[k], if_colour(right, both(te, left)));
+        label old = get(&c[k]), left = get(&a[k]) ^ old, right = get(&b[k]) ^ old;
+        label tg = get(&a0[k]) ^ get(&a1[k]) ^ if_colour(right, d);
+        label te = get(&b0[k]) ^ get(&b1[k]) ^ left;
+        label wg = get(&a0[k]) ^ if_colour(left, tg);
+        label we = get(&b0[k]) ^ if_colour(right, te ^ left);
 
-        table[k] = tg;
-        table[n + k] = te;
-        c[k] = both(c[k], both(wg, we));
+        put(&table[k], tg);
+        put(&table[n + k], te);
+        put(&c[k], old ^ wg ^ we);
     }
 }
 
@@ -81,23 +94,23 @@ static void evaluate_gate(struct hasher *h, size_t n, struct block tweak[2], con
     struct block *ha = x, *hb = x + n;
 
     for (size_t k = 0; k < n; k++) {
-        ha[k] = both(a[k], c[k]);
-        hb[k] = both(b[k], c[k]);
+        put(&ha[k], get(&a[k]) ^ get(&c[k]));
+        put(&hb[k], get(&b[k]) ^ get(&c[k]));
     }
     hash_blocks(h, ha, ha, n, tweak[0]);
     hash_blocks(h, hb, hb, n, tweak[1]);
     for (size_t k = 0; k < n; k++) {
-        struct block left = both(a[k], c[k]), right = both(b[k], c[k]);
-        struct block w = both(both(ha[k], hb[k]), if_colour(left, table[k]));
+        label old = get(&c[k]), left = get(&a[k]) ^ old, right = get(&b[k]) ^ old;
+        label w = get(&ha[k]) ^ get(&hb[k]) ^ if_colour(left, get(&table[k]));
 
-        c[k] = both(c[k], both(w, if_colour(right, both(table[n + k], left))));
+        put(&c[k], old ^ w ^ if_colour(right, get(&table[n + k]) ^ left));
     }
 }
 
 static void output(size_t n, const struct block *a, const struct block *b, struct block *c)
 {
     for (size_t k = 0; k < n; k++)
-        c[k] = both(c[k], both(a[k], b[k]));
+        put(&c[k], get(&c[k]) ^ get(&a[k]) ^ get(&b[k]));
 }
 
 void garble_sign(struct hasher *h, size_t n, int m, struct block delta, uint64_t batch,

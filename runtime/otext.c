@@ -38,7 +38,7 @@
 #define TREES 32
 #define BASE_OTS (TREES * DIGIT) /* also bits of delta */
 #define CHUNK ((size_t)32768)    /* transfers in flight; a multiple of 128 */
-#define PLANE (CHUNK / 8)        /* bytes of a plane */
+#define PLANE (CHUNK / 8 + 64)   /* bytes of a plane; odd multiples of 64 spread over the cache */
 
 struct work { /* planes of one chunk */
     uint8_t leaf[LEAVES][PLANE], plane[BASE_OTS][PLANE], mask[TREES][PLANE];
