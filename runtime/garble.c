@@ -26,9 +26,18 @@ struct block garble_tweak(uint64_t batch, uint64_t slot, uint64_t k)
     return (struct block){slot << 48 | k, batch};
 }
 
+/* Comparisons that go through all gates together: their labels in flight stay in the first cache. */
+#define STRIP ((size_t)256)
+struct strip {
+    struct hasher *h;
+    size_t n, stride;   /* comparisons; those of the whole call */
+    struct block delta; /* garbler only */
+    struct block *x;    /* scratch [4][n] */
+};
+
 size_t garble_scratch(size_t n)
 {
-    return 4 * n;
+    return 4 * (n < STRIP ? n : STRIP);
 }
 
 typedef uint64_t label __attribute__((vector_size(16))); /* a block as the CPU likes it */
@@ -54,13 +63,13 @@ static inline label if_colour(label v, label a)
     return a & -(__builtin_shufflevector(v, v, 0, 0) & one);
 }
 
-/* One gate: c = ((a ^ c) & (b ^ c)) ^ c on zero labels; table [2][n]. x [4][n]. */
-static void garble_gate(struct hasher *h, size_t n, struct block delta, struct block tweak[2],
-                        const struct block *a, const struct block *b, struct block *c,
-                        struct block *table, struct block *x)
+/* One gate: c = ((a ^ c) & (b ^ c)) ^ c on zero labels; table: TG, and TE a stride further. */
+static void garble_gate(const struct strip *s, const struct block tweak[2], const struct block *a,
+                        const struct block *b, struct block *c, struct block *table)
 {
-    struct block *a0 = x, *a1 = x + n, *b0 = x + 2 * n, *b1 = x + 3 * n;
-    const label d = get(&delta);
+    const size_t n = s->n;
+    struct block *a0 = s->x, *a1 = a0 + n, *b0 = a1 + n, *b1 = b0 + n;
+    const label d = get(&s->delta);
 
     for (size_t k = 0; k < n; k++) {
         label left = get(&a[k]) ^ get(&c[k]), right = get(&b[k]) ^ get(&c[k]);
@@ -70,10 +79,10 @@ static void garble_gate(struct hasher *h, size_t n, struct block delta, struct b
         put(&a1[k], left ^ d);
         put(&b1[k], right ^ d);
     }
-    hash_blocks(h, a0, a0, n, tweak[0]);
-    hash_blocks(h, a1, a1, n, tweak[0]);
-    hash_blocks(h, b0, b0, n, tweak[1]);
-    hash_blocks(h, b1, b1, n, tweak[1]);
+    hash_blocks(s->h, a0, a0, n, tweak[0]);
+    hash_blocks(s->h, a1, a1, n, tweak[0]);
+    hash_blocks(s->h, b0, b0, n, tweak[1]);
+    hash_blocks(s->h, b1, b1, n, tweak[1]);
     for (size_t k = 0; k < n; k++) {
         label old = get(&c[k]), left = get(&a[k]) ^ old, right = get(&b[k]) ^ old;
         label tg = get(&a0[k]) ^ get(&a1[k]) ^ if_colour(right, d);
@@ -82,28 +91,28 @@ static void garble_gate(struct hasher *h, size_t n, struct block delta, struct b
         label we = get(&b0[k]) ^ if_colour(right, te ^ left);
 
         put(&table[k], tg);
-        put(&table[n + k], te);
+        put(&table[s->stride + k], te);
         put(&c[k], old ^ wg ^ we);
     }
 }
 
-static void evaluate_gate(struct hasher *h, size_t n, struct block tweak[2], const struct block *a,
-                          const struct block *b, struct block *c, const struct block *table,
-                          struct block *x)
+static void evaluate_gate(const struct strip *s, const struct block tweak[2], const struct block *a,
+                          const struct block *b, struct block *c, const struct block *table)
 {
-    struct block *ha = x, *hb = x + n;
+    const size_t n = s->n;
+    struct block *ha = s->x, *hb = ha + n;
 
     for (size_t k = 0; k < n; k++) {
         put(&ha[k], get(&a[k]) ^ get(&c[k]));
         put(&hb[k], get(&b[k]) ^ get(&c[k]));
     }
-    hash_blocks(h, ha, ha, n, tweak[0]);
-    hash_blocks(h, hb, hb, n, tweak[1]);
+    hash_blocks(s->h, ha, ha, n, tweak[0]);
+    hash_blocks(s->h, hb, hb, n, tweak[1]);
     for (size_t k = 0; k < n; k++) {
         label old = get(&c[k]), left = get(&a[k]) ^ old, right = get(&b[k]) ^ old;
         label w = get(&ha[k]) ^ get(&hb[k]) ^ if_colour(left, get(&table[k]));
 
-        put(&c[k], old ^ w ^ if_colour(right, get(&table[n + k]) ^ left));
+        put(&c[k], old ^ w ^ if_colour(right, get(&table[s->stride + k]) ^ left));
     }
 }
 
@@ -113,30 +122,50 @@ static void output(size_t n, const struct block *a, const struct block *b, struc
         put(&c[k], get(&c[k]) ^ get(&a[k]) ^ get(&b[k]));
 }
 
+static struct strip strip_at(struct hasher *h, size_t n, size_t at, struct block *scratch)
+{
+    return (struct strip){.h = h, .n = n - at < STRIP ? n - at : STRIP, .stride = n, .x = scratch};
+}
+
 void garble_sign(struct hasher *h, size_t n, int m, struct block delta, uint64_t batch,
                  uint64_t first, const struct block *a, const struct block *b, struct block *tables,
                  struct block *out, struct block *scratch)
 {
-    memset(out, 0, n * sizeof *out);
-    for (size_t i = 0; i + 1 < (size_t)m; i++) {
-        struct block tweak[2] = {garble_tweak(batch, 2 * i, first),
-                                 garble_tweak(batch, 2 * i + 1, first)};
+    const size_t top = (size_t)(m - 1) * n;
 
-        garble_gate(h, n, delta, tweak, a + i * n, b + i * n, out, tables + 2 * i * n, scratch);
+    memset(out, 0, n * sizeof *out);
+    for (size_t at = 0; at < n; at += STRIP) {
+        struct strip s = strip_at(h, n, at, scratch);
+
+        s.delta = delta;
+        for (size_t i = 0; i + 1 < (size_t)m; i++) {
+            struct block tweak[2] = {garble_tweak(batch, 2 * i, first + at),
+                                     garble_tweak(batch, 2 * i + 1, first + at)};
+
+            garble_gate(&s, tweak, a + i * n + at, b + i * n + at, out + at,
+                        tables + 2 * i * n + at);
+        }
     }
-    output(n, a + (size_t)(m - 1) * n, b + (size_t)(m - 1) * n, out);
+    output(n, a + top, b + top, out);
 }
 
 void garble_evaluate(struct hasher *h, size_t n, int m, uint64_t batch, uint64_t first,
                      const struct block *a, const struct block *b, const struct block *tables,
                      struct block *out, struct block *scratch)
 {
-    memset(out, 0, n * sizeof *out);
-    for (size_t i = 0; i + 1 < (size_t)m; i++) {
-        struct block tweak[2] = {garble_tweak(batch, 2 * i, first),
-                                 garble_tweak(batch, 2 * i + 1, first)};
+    const size_t top = (size_t)(m - 1) * n;
 
-        evaluate_gate(h, n, tweak, a + i * n, b + i * n, out, tables + 2 * i * n, scratch);
+    memset(out, 0, n * sizeof *out);
+    for (size_t at = 0; at < n; at += STRIP) {
+        struct strip s = strip_at(h, n, at, scratch);
+
+        for (size_t i = 0; i + 1 < (size_t)m; i++) {
+            struct block tweak[2] = {garble_tweak(batch, 2 * i, first + at),
+                                     garble_tweak(batch, 2 * i + 1, first + at)};
+
+            evaluate_gate(&s, tweak, a + i * n + at, b + i * n + at, out + at,
+                          tables + 2 * i * n + at);
+        }
     }
-    output(n, a + (size_t)(m - 1) * n, b + (size_t)(m - 1) * n, out);
+    output(n, a + top, b + top, out);
 }

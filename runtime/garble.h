@@ -11,8 +11,8 @@
  *     garble_sign      zero labels a [m][n], b [m][n] -> tables [m-1][2][n], zero labels out [n]
  *     garble_evaluate  held labels a, b, tables       -> held labels out
  *
- * Output label ^ garbler's zero label is delta times the sign. Work goes gate by gate over all n, so
- * that AES runs on long buffers; n of about GARBLE_BLOCK is best.
+ * Output label ^ garbler's zero label is delta times the sign. Work goes gate by gate over many
+ * comparisons, so that AES runs on long buffers; n of about GARBLE_BLOCK is best.
  */
 #include "runtime/prg.h"
 
