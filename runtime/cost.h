@@ -8,8 +8,8 @@
  *                 + bytes/BW + layers * RTT + products           the linear part
  *
  * K counts kept ReLUs and comparisons of max pools. A linearised position costs nothing. The
- * constants of gc and ot follow from the messages (PROTOCOL of the backends); their CPU times are
- * estimates; those of delphi-gc are published measurements (Delphi's logs in the artifact of
+ * constants of gc and ot follow from the messages (PROTOCOL of the backends); their CPU times were
+ * measured; those of delphi-gc are published measurements (Delphi's logs in the artifact of
  * "Characterizing and Optimizing End-to-End Systems for Private Inference", ASPLOS 2023).
  */
 #include "runtime/plan.h"

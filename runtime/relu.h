@@ -43,7 +43,8 @@ struct relu_backend {
     int (*open)(int is_client, struct transport *t, struct prg *rng, struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */
     /* Offline, called by both parties for the same batch. u [p][n]: the client's operands; r [p][n]:
-     * the client's result shares, chosen by the caller. state: state_size bytes, written. */
+     * the client's result shares, chosen by the caller. state: state_size bytes at
+     * any address, written. */
     int (*offline_server)(struct relu_party *, const struct relu_batch *, uint8_t *state);
     int (*offline_client)(struct relu_party *, const struct relu_batch *, const uint64_t *u,
                           const uint64_t *r, uint8_t *state);
