@@ -150,9 +150,20 @@ static struct wino_tile result_tile(const struct wino *w, const struct layout *l
 
 /* ---- weights */
 
+/* One of the 36 matrices of a panel, [src_c][lane], and what keeps the next one off its sets. */
+static int64_t matrix_step(const struct conv_pass *p)
+{
+    return p->src_c * CONV_LANES + LINE;
+}
+
+static int64_t panel_step(const struct conv_pass *p)
+{
+    return WINO_PRODUCTS * matrix_step(p);
+}
+
 size_t wino_packed_size(const struct conv_pass *p)
 {
-    return (size_t)(WINO_PRODUCTS * p->src_c * padded_channels(p));
+    return (size_t)(conv_panels(p->dst_c) * panel_step(p));
 }
 
 /* taps[9][16 lanes] of source channel s and a panel of destination channels from d on; lanes
@@ -175,16 +186,16 @@ void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const fl
 {
     float taps[9 * CONV_LANES] = {0};
 
-    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES)
-        for (int64_t s = 0; s < p->src_c; s++, packed += CONV_LANES) {
+    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES, packed += panel_step(p))
+        for (int64_t s = 0; s < p->src_c; s++) {
             gather_taps(p, w, scale, s, d, taps);
-            t->filter(taps, CONV_LANES, packed, p->src_c * padded_channels(p));
+            t->filter(taps, CONV_LANES, packed + s * CONV_LANES, matrix_step(p));
         }
 }
 
 /* ---- forward and input gradient */
 
-/* M[tile][panel] = V[tile][.] U[panel] for one of the 36 matrices. */
+/* M[tile][panel] = V[tile][.] U[panel] for one of the 36 matrices; u: that of panel 0. */
 static void product(const struct wino *w, const struct layout *l, int64_t count, const float *v,
                     const float *u, float *m)
 {
@@ -198,8 +209,8 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
                           .len = w->p->src_c,
                           .lanes = CONV_LANES};
 
-    u += first_channel(w) * w->p->src_c;
-    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, u += w->p->src_c * CONV_LANES) {
+    u += w->span.first * panel_step(w->p);
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, u += panel_step(w->p)) {
         int64_t i = 0, q = k->pixels, many = q * k->groups;
 
         t.w = u;
@@ -251,8 +262,7 @@ void wino_run(const struct wino *w, int64_t n, const float *src, const float *pa
 
         transform_source(w, &l, src, first, count, v);
         for (int64_t i = 0; i < WINO_PRODUCTS; i++)
-            product(w, &l, count, v + i * l.v_pos, packed + i * w->p->src_c * padded_channels(w->p),
-                    m + i * l.m_pos);
+            product(w, &l, count, v + i * l.v_pos, packed + i * matrix_step(w->p), m + i * l.m_pos);
         for (int64_t i = 0; i < count; i++) {
             struct wino_tile t = result_tile(w, &l, first + i, &offset);
 
@@ -281,7 +291,8 @@ static int64_t bundle_panels(const struct conv_pass *p)
     return limit(fit, 1, p->dst_c / CONV_LANES);
 }
 
-/* sum[panel][c][lane] += V[tile][c] Z[tile][panel, lane] over the tiles. */
+/* sum[panel][c][lane] += V[tile][c] Z[tile][panel, lane] over the tiles; sum: that of panel 0 for
+ * one of the 36 matrices, laid out as U. */
 static void outer_product(const struct wino *w, const struct layout *l, int64_t count,
                           const float *v, const float *z, float *sum)
 {
@@ -289,25 +300,25 @@ static void outer_product(const struct wino *w, const struct layout *l, int64_t 
     struct conv_outer t = {
         .images = 1, .rows = 1, .cols = count, .x_pixel = l->v_tile, .dy_pixel = l->m_tile};
 
-    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES)
-        for (int64_t c = 0; c < w->p->src_c; c += terms, sum += terms * CONV_LANES) {
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, sum += panel_step(w->p))
+        for (int64_t c = 0; c < w->p->src_c; c += terms) {
             t.x = v + c;
             t.dy = z + d;
-            t.sum = sum;
+            t.sum = sum + c * CONV_LANES;
             w->k->outer[terms](&t);
         }
 }
 
-/* dw[d + lane][s][tap] += the transformed sums, `matrix` floats apart. */
-static void add_filters(const struct wino *w, const float *sum, int64_t matrix, float *dw)
+/* dw[d + lane][s][tap] += the transformed sums. */
+static void add_filters(const struct wino *w, const float *sum, float *dw)
 {
     const struct conv_pass *p = w->p;
     float taps[9 * CONV_LANES];
 
     dw += first_channel(w) * p->src_c * 9;
-    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES)
-        for (int64_t s = 0; s < p->src_c; s++, sum += CONV_LANES) {
-            w->t->filter_grad(sum, matrix, taps, CONV_LANES);
+    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, sum += panel_step(p))
+        for (int64_t s = 0; s < p->src_c; s++) {
+            w->t->filter_grad(sum + s * CONV_LANES, matrix_step(p), taps, CONV_LANES);
             for (int64_t l = 0; l < CONV_LANES; l++)
                 for (int64_t i = 0; i < 9; i++)
                     dw[((d + l) * p->src_c + s) * 9 + i] += taps[i * CONV_LANES + l];
@@ -321,15 +332,15 @@ size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n)
     int64_t most = conv_min(l.total * (l.v_tile + l.m_tile), CHUNK_FLOATS / WINO_PRODUCTS);
     int64_t used = l.chunk * (l.v_tile + l.m_tile);
 
-    return (size_t)(WINO_PRODUCTS *
-                    (forward->src_c * dst_c + (used > most ? used : most) + 2 * LINE));
+    return (size_t)(bundle_panels(forward) * panel_step(forward) +
+                    WINO_PRODUCTS * ((used > most ? used : most) + 2 * LINE));
 }
 
 static void grad_bundle(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,
                         float *scratch)
 {
     struct layout l = make_layout(w->p, n, span_channels(w), GRAD_MIN);
-    int64_t matrix = w->p->src_c * span_channels(w), size = WINO_PRODUCTS * matrix;
+    int64_t size = (w->span.end - w->span.first) * panel_step(w->p);
     float *sum = scratch, *v = sum + size, *z = v + WINO_PRODUCTS * l.v_pos;
 
     memset(sum, 0, (size_t)size * sizeof *sum);
@@ -345,9 +356,10 @@ static void grad_bundle(const struct wino *w, int64_t n, const float *x, const f
             w->t->result_grad(&t);
         }
         for (int64_t i = 0; i < WINO_PRODUCTS; i++)
-            outer_product(w, &l, count, v + i * l.v_pos, z + i * l.m_pos, sum + i * matrix);
+            outer_product(w, &l, count, v + i * l.v_pos, z + i * l.m_pos,
+                          sum + i * matrix_step(w->p));
     }
-    add_filters(w, sum, matrix, dw);
+    add_filters(w, sum, dw);
 }
 
 void wino_grad_weights(const struct wino *w, int64_t n, const float *x, const float *dy, float *dw,

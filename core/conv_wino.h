@@ -11,7 +11,7 @@
  *     M[36][tile][dst_c] = V U                36 matrix products by the tile kernels (conv_kernel.h)
  *     dst                                     result
  *
- * with U[36][panel][src_c][lane] made once by wino_pack. In the weight gradient the 36 products are
+ * with U[panel][36][src_c][lane] made once by wino_pack. In the weight gradient the 36 products are
  * V^T Z, Z = the transformed dY, summed over all chunks.
  *
  * Which convolutions take this way is wino_fits, a rule of shapes.

@@ -183,10 +183,21 @@ static void split_params(struct exec *e, const struct window *all, int32_t s, fl
 {
     const int threads = exec_threads(e);
 
-    memset(sum, 0, (size_t)exec_node_params(e->g, node_of(e, s)) * sizeof *sum);
+    const int64_t size = exec_node_params(e->g, node_of(e, s));
+
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < size; i++)
+        sum[i] = 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < threads; i++)
         call_grad_params(e, all, s, sum, i, threads);
+}
+
+static void add_into(const struct exec *e, float *to, const float *sum, int64_t n)
+{
+#pragma omp parallel for schedule(static) num_threads(exec_threads(e)) if (n > 65536)
+    for (int64_t i = 0; i < n; i++)
+        to[i] += sum[i];
 }
 
 /* Adds a step's sums to the caller's gradient blocks. */
@@ -203,8 +214,8 @@ static void give_params(const struct exec *e, int32_t s, const float *sum, const
         float *to = v->kind == VALUE_PARAM ? r->dparams : r->dmasks;
         const int64_t size = shape_elems(&v->shape);
 
-        for (int64_t k = 0; to && k < size; k++)
-            to[v->offset + k] += sum[k];
+        if (to)
+            add_into(e, to + v->offset, sum, size);
         sum += size;
     }
 }
