@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/attack_state.h"
+#include "cli/audit_report.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/eval_report.h"
@@ -13,7 +14,7 @@
 
 struct options {
     const char *data, *split, *normalize, *branch, *corruptions, *types, *severities, *state,
-        *frost;
+        *frost, *transfer;
     struct cli_texts attack;
     bool audit, profile;
     int64_t limit, batch;
@@ -48,7 +49,11 @@ static const struct cli_option options[] = {
      65536},
     {"require-clean", 0, CLI_REAL, FIELD(require_clean), "P",
      "exit 6 if the deployed branch stays below P per cent", 0, 100},
-    {"audit", 0, CLI_FLAG, FIELD(audit), NULL, "gradient-masking checks", 0, 0},
+    {"audit", 0, CLI_FLAG, FIELD(audit), NULL,
+     "gradient-masking checks on the first 200 images (--limit), with PGD, APGD, Square, noise", 0,
+     0},
+    {"transfer-from", 0, CLI_TEXT, FIELD(transfer), "MODEL",
+     "--audit: also tries this model's PGD pictures (a teacher's)", 0, 0},
     {"profile", 0, CLI_FLAG, FIELD(profile), NULL, "time per layer", 0, 0},
     MODEL_OPTIONS(struct options),
     {0}};
@@ -64,8 +69,6 @@ static int not_yet(const struct options *o)
 {
     if (o->profile)
         return fail(ERR_ARG, "--profile: not in this version");
-    if (o->audit)
-        return fail(ERR_ARG, "--audit: not in this version");
     return 0;
 }
 
@@ -75,6 +78,8 @@ struct job {
     struct cli_progress progress;
     struct attack_state *state;    /* NULL without --state */
     struct corrupt_photos *photos; /* NULL without --frost-dir */
+    struct audit_result *audit;    /* [n_audit] by branch, NULL without --audit */
+    int32_t n_audit;
 };
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
@@ -201,6 +206,54 @@ static int run(struct job *j, const struct options *o, struct model *m, struct e
     return rc;
 }
 
+static int on_tick(void *ctx, int64_t forwards)
+{
+    (void)forwards;
+    (void)ctx;
+    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped in the audit") : 0;
+}
+
+/* The audit of every branch that was evaluated. */
+static int run_audit(struct job *j, const struct options *o, const struct model *m,
+                     const struct dataset *d, const struct eval_result *r)
+{
+    struct audit_options a = {.limit = o->limit,
+                              .batch = o->batch,
+                              .seed = (uint64_t)j->c->seed,
+                              .tick = on_tick,
+                              .ctx = j};
+    struct model teacher = {0};
+    int rc = 0;
+
+    if ((j->audit = mem_array((size_t)r->n_branch, sizeof *j->audit)) == NULL)
+        return ERR_NOMEM;
+    if (o->transfer)
+        rc = model_open(j->c, o->transfer, o->normalize, &teacher);
+    a.transfer = teacher.g;
+    for (int32_t i = 0; rc == 0 && i < r->n_branch; i++) {
+        cli_note(j->c, "audit of branch %s", eval_report_branch(r->branch[i].bank));
+        a.bank = r->branch[i].bank;
+        rc = audit_run(m->g, d, &a, &j->audit[j->n_audit]);
+        j->n_audit += rc == 0;
+    }
+    model_close(&teacher);
+    return rc;
+}
+
+static int report(const struct job *j, const struct dataset *d, const struct eval_result *r)
+{
+    const char *model = j->c->arg[0];
+    json_t *root = eval_report_json(model, d->split, r->branch[0].bank, r);
+
+    eval_report_print(cli_out(j->c), model, d->split, r->branch[0].bank, r);
+    for (int32_t i = 0; i < j->n_audit; i++) {
+        audit_report_print(cli_out(j->c), eval_report_branch(r->branch[i].bank), &j->audit[i]);
+        json_object_set_new(json_array_get(json_object_get(root, "branches"), (size_t)i), "audit",
+                            audit_report_json(&j->audit[i]));
+    }
+    return cli_json_write(j->c, root);
+}
+
 static int evaluate(const struct cli_common *c, const struct options *o, struct model *m)
 {
     struct attack_spec *specs = mem_array(EVAL_MAX_ATTACKS, sizeof *specs);
@@ -213,12 +266,14 @@ static int evaluate(const struct cli_common *c, const struct options *o, struct 
     if (r == NULL || specs == NULL || (rc = eval_setup(o, c, m->g, specs, &e)) < 0 ||
         (rc = open_data(c, o, m->g, &d)) < 0 || (rc = run(&j, o, m, &e, d, r)) < 0)
         goto out;
-    eval_report_print(cli_out(c), c->arg[0], d->split, r->branch[0].bank, r);
-    if ((rc = cli_json_write(c, eval_report_json(c->arg[0], d->split, r->branch[0].bank, r))) == 0)
+    if (o->audit && (rc = run_audit(&j, o, m, d, r)) < 0)
+        goto out;
+    if ((rc = report(&j, d, r)) == 0)
         rc = check_goal(o, r);
 out:
     attack_state_close(j.state);
     corrupt_photos_close(j.photos);
+    mem_free(j.audit);
     data_close(d);
     mem_free(r);
     mem_free(specs);

@@ -13,6 +13,7 @@
 #include "core/op.h"
 #include "tests/tiny_net.h"
 #include "trainer/apgd.h"
+#include "trainer/audit.h"
 #include "trainer/autoattack.h"
 #include "trainer/eval.h"
 #include "trainer/fab.h"
@@ -418,6 +419,47 @@ static void test_curve_rises(void **state)
     tiny_free(d);
 }
 
+/* ---- the audit ------------------------------------------------------------------------------- */
+
+static struct audit_result *audited(struct graph *g, const struct dataset *d,
+                                    struct graph *transfer)
+{
+    const struct audit_options opt = {
+        .limit = 30, .batch = 13, .seed = 7, .eps = 0.01, .queries = 100, .transfer = transfer};
+    struct audit_result *r = mem_array(1, sizeof *r);
+
+    if (audit_run(g, d, &opt, r) < 0)
+        fail_msg("%s", err_message());
+    return r;
+}
+
+/* Logits a million times as large: the cross-entropy has no gradient left, and the audit says so. */
+static void test_audit_sees_masked_gradients(void **state)
+{
+    struct dataset *d = tiny_data(40, 9);
+    struct graph *g = fragile(d);
+    struct audit_result *open = audited(g, d, g);
+
+    (void)state;
+    assert_true(open->n == 30 && open->clean == 30 && open->room == 1);
+    assert_true(open->check[5].pass && open->check[6].pass && open->check[4].pass);
+    assert_true(open->transfer >= 0 && open->transfer <= open->clean);
+    const struct node *fc = &g->node[g->n_node - 1];
+    for (int in = 1; in < 3; in++)
+        for (int64_t i = 0; i < shape_elems(&op_in(g, fc, in)->shape); i++)
+            op_in(g, fc, in)->data[i] *= 1e6f;
+    graph_touch(g);
+    struct audit_result *masked = audited(g, d, NULL);
+    assert_int_equal(masked->clean, 30);
+    assert_int_equal(masked->transfer, -1);
+    assert_true(masked->by_steps[5] >= open->by_steps[5]);
+    assert_false(masked->check[5].pass); /* the loss does not rise */
+    mem_free(open);
+    mem_free(masked);
+    graph_free(g);
+    tiny_free(d);
+}
+
 /* ---- specifications -------------------------------------------------------------------------- */
 
 static void test_specifications(void **state)
@@ -475,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_autoattack_is_at_or_below_pgd),
         cmocka_unit_test(test_interrupted_runs_end_alike),
         cmocka_unit_test(test_curve_rises),
+        cmocka_unit_test(test_audit_sees_masked_gradients),
         cmocka_unit_test(test_specifications),
     };
     cpu_set_threads(1); /* tiny work: threads would only wait */

@@ -245,20 +245,26 @@ static void test_malformed_cifar100_is_refused(void **state)
 
 static void test_other_layouts_are_named(void **state)
 {
-    static const char *const seen[][2] = {{"data_batch_1", "pickle"}, {"labels.npy", "corrupted"}};
     char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
 
     (void)state;
     scratch_open(dir);
-    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++) {
-        scratch_write(scratch_path(dir, seen[i][0], path), "x", 1);
-        refused(dir, DATA_TEST, seen[i][1], "not in this version");
-        assert_int_equal(remove(path), 0);
-    }
+    refused(dir, DATA_TEST, "no layout that is known", "wnids.txt");
+    scratch_write(scratch_path(dir, "test_batch", path), "x", 1);
+    refused(dir, DATA_TEST, "pickle", "opcode 0x78");
+    assert_int_equal(remove(path), 0);
+    scratch_write(scratch_path(dir, "wnids.txt", path), "n1", 2);
+    refused(dir, DATA_TEST, "Tiny-ImageNet", "val_annotations.txt");
+    assert_int_equal(remove(path), 0);
+    scratch_write(scratch_path(dir, "labels.npy", path), "x", 1);
+    refused(dir, DATA_TEST, "corrupted", "eval --corruptions");
+    assert_int_equal(remove(path), 0);
     assert_int_equal(mkdir(scratch_path(dir, "train", path), 0700), 0);
     refused(dir, DATA_TEST, "neither", "val");
     scratch_write(scratch_path(dir, "cifar.tar.gz", path), "x", 1);
-    refused(path, DATA_TEST, "archive", "not in this version");
+    refused(path, DATA_TEST, "archive", "cifar.tar.gz");
+    scratch_write(scratch_path(dir, "x.npz", path), "x", 1);
+    refused(path, DATA_TEST, "archive", "x.npz");
     scratch_write(scratch_path(dir, "x.npy", path), "x", 1);
     refused(path, DATA_TEST, "x.npy", "npy:");
     refused("imagefolder:somewhere", DATA_TEST, "somewhere", "no such folder");

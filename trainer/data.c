@@ -6,8 +6,7 @@
  * images; the rest is for training. The pictures of a split are moved to the front of the loaded
  * block in file order, so no second copy is held.
  *
- * Limits: everything is in memory. Formats of robustness.md section 9 that have no loader yet are
- * recognised and refused by name.
+ * Limits: everything is in memory.
  */
 #include "trainer/data.h"
 
@@ -198,36 +197,27 @@ static bool exists(const char *folder, const char *file, bool is_folder)
     return stat(path, &st) == 0 && (is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode));
 }
 
-/* What a folder without a loader seems to be, NULL if nothing known. */
-static const char *unread_folder(const char *folder)
-{
-    if (exists(folder, "data_batch_1", false) || exists(folder, "batches.meta", false))
-        return "CIFAR-10 in Python's pickle layout";
-    if (exists(folder, "meta", false) && exists(folder, "train", false))
-        return "CIFAR-100 in Python's pickle layout";
-    if (exists(folder, "labels.npy", false))
-        return "a folder of corrupted images (labels.npy)";
-    return NULL;
-}
-
 static int detect_folder(const char *path, bool is_test, struct dataset *d)
 {
-    const char *seen;
-
     if (data_cifar_is(path, 10))
         return data_cifar_load(path, 10, is_test, d);
-    if (data_cifar_is(path, 100))
-        return data_cifar_load(path, 100, is_test, d);
     if (exists(path, "wnids.txt", false))
         return data_tiny_load(path, is_test, d);
+    if (exists(path, "labels.npy", false))
+        return fail(ERR_DATA,
+                    "'%s' is a folder of corrupted images (labels.npy): `eval --corruptions %s` "
+                    "reads it, and npy:%s/TYPE.npy,%s/labels.npy one type",
+                    path, path, path, path);
     if (exists(path, "train", true))
         return data_imagefolder_load(path, is_test, d);
-    if ((seen = unread_folder(path)) != NULL)
-        return fail(ERR_DATA, "'%s' looks like %s, which is not in this version", path, seen);
-    return fail(ERR_DATA,
-                "'%s' holds no layout that is known: data_batch_1..5.bin and test_batch.bin "
-                "(CIFAR-10) or train.bin and test.bin (CIFAR-100)",
-                path);
+    if (data_cifar_is(path, 100))
+        return data_cifar_load(path, 100, is_test, d);
+    return fail(
+        ERR_DATA,
+        "'%s' holds no layout that is known: data_batch_1..5 and test_batch (CIFAR-10, .bin "
+        "or python), train and test (CIFAR-100, .bin or python), wnids.txt "
+        "(Tiny-ImageNet), train/CLASS/ with pictures; imagefolder:%s takes CLASS/ alone",
+        path, path);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -236,18 +226,31 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static int refuse_file(const char *path)
+static int open_file(const char *path, bool is_test, struct dataset *d)
 {
-    static const char *const archive[] = {".tar", ".tar.gz", ".tgz", ".zip", ".npz"};
+    static const char *const archive[] = {".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip"};
 
     for (size_t i = 0; i < sizeof archive / sizeof archive[0]; i++)
         if (ends_with(path, archive[i]))
-            return fail(ERR_DATA,
-                        "'%s' is an archive (%s), which is not in this version: unpack it", path,
-                        archive[i]);
+            return data_cifar_archive(path, 0, is_test, d);
+    if (ends_with(path, ".npz"))
+        return data_npz_load(path, is_test, d);
     if (ends_with(path, ".npy"))
         return fail(ERR_DATA, "'%s': arrays are given in pairs, as npy:%s,LABELS.npy", path, path);
-    return fail(ERR_DATA, "'%s' is a file, a data source is a folder or KIND:PATH", path);
+    return fail(ERR_DATA,
+                "'%s' is a file; a data source is a folder, an archive (.tar, .tar.gz, "
+                ".zip, .npz) or KIND:PATH",
+                path);
+}
+
+/* cifar10:PATH and cifar100:PATH: a folder or an archive. */
+static int open_cifar(const char *path, int k, bool is_test, struct dataset *d)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+        return data_cifar_archive(path, k, is_test, d);
+    return data_cifar_load(path, k, is_test, d);
 }
 
 static int open_path(const char *path, bool is_test, struct dataset *d)
@@ -256,7 +259,7 @@ static int open_path(const char *path, bool is_test, struct dataset *d)
 
     if (stat(path, &st) != 0)
         return fail(ERR_DATA, "'%s': there is no such folder or file", path);
-    return S_ISDIR(st.st_mode) ? detect_folder(path, is_test, d) : refuse_file(path);
+    return S_ISDIR(st.st_mode) ? detect_folder(path, is_test, d) : open_file(path, is_test, d);
 }
 
 static int open_npy(const char *text, struct dataset *d)
@@ -301,9 +304,9 @@ static int open_spec(const char *spec, bool is_test, uint64_t seed, struct datas
     const char *rest;
 
     if ((rest = after_kind(spec, "cifar10")) != NULL)
-        return data_cifar_load(rest, 10, is_test, d);
+        return open_cifar(rest, 10, is_test, d);
     if ((rest = after_kind(spec, "cifar100")) != NULL)
-        return data_cifar_load(rest, 100, is_test, d);
+        return open_cifar(rest, 100, is_test, d);
     if ((rest = after_kind(spec, "npy")) != NULL)
         return open_npy(rest, d);
     if ((rest = after_kind(spec, "synth")) != NULL)

@@ -12,9 +12,10 @@
  *     data_close(d);
  *
  * Sources (SPEC):
- *     FOLDER           layout detected: one of the following, Tiny-ImageNet-200 (wnids.txt)
- *     cifar10:FOLDER   data_batch_1..5.bin and test_batch.bin, 3073 bytes a record
- *     cifar100:FOLDER  train.bin and test.bin, 3074 bytes a record (fine labels are used)
+ *     FOLDER           layout detected: any of those below, or Tiny-ImageNet-200 (wnids.txt)
+ *     FILE             .tar, .tar.gz, .tgz, .tar.xz, .zip of either CIFAR, read in place; .npz
+ *     cifar10:PATH     data_batch_1..5 and test_batch, binary (.bin, 3073 bytes a record) or pickled
+ *     cifar100:PATH    train and test, binary (.bin, 3074 bytes a record) or pickled; fine labels
  *     imagefolder:DIR  pictures (.jpg, .jpeg, .png) in DIR/train/CLASS and DIR/test/CLASS (or val), or
  *                      in DIR/CLASS alone
  *     npy:X,Y          uint8 [N,H,W,C] or [N,C,H,W], or float32 [N,C,H,W] in [0,1]; labels [N] of

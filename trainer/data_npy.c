@@ -1,5 +1,5 @@
 /*
- * Pictures and labels from two .npy files.
+ * Pictures and labels from two .npy files, or from one .npz.
  *
  *     images   uint8 [N,H,W,C] or [N,C,H,W], or float32 [N,C,H,W] with values in [0,1]
  *     labels   [N], integers of any type that npy.h reads
@@ -13,6 +13,7 @@
 
 #include "core/mem.h"
 #include "core/npy.h"
+#include "trainer/data_archive.h"
 #include "trainer/data_owner.h"
 
 #define NPY_MOST_SIDE 16384 /* pixels of a side; keeps every product far inside int64 */
@@ -128,20 +129,88 @@ static int open_array(const char *path, struct npy *out)
     return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "data") : rc;
 }
 
+/* Both arrays into d. */
+static int take_arrays(const struct npy *x, const char *images, const struct npy *y,
+                       const char *labels, struct dataset *d)
+{
+    TRY(copy_images(x, images, d));
+    TRY(copy_labels(y, labels, d));
+    d->owner->one_split = true;
+    return data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x->type),
+                             d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
+}
+
 int data_npy_load(const char *images, const char *labels, struct dataset *d)
 {
     struct npy x = {0}, y = {0};
     int rc;
 
-    if ((rc = open_array(images, &x)) < 0 || (rc = open_array(labels, &y)) < 0)
-        goto out;
-    if ((rc = copy_images(&x, images, d)) < 0 || (rc = copy_labels(&y, labels, d)) < 0)
-        goto out;
-    d->owner->one_split = true;
-    rc = data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
-                           d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
-out:
+    if ((rc = open_array(images, &x)) == 0 && (rc = open_array(labels, &y)) == 0)
+        rc = take_arrays(&x, images, &y, labels, d);
     npy_release(&x);
     npy_release(&y);
     return rc;
+}
+
+/* ---- npz ------------------------------------------------------------------------------------- */
+
+static bool is_array(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return n > 4 && strcmp(name + n - 4, ".npy") == 0;
+}
+
+/* Does the name speak of the other part? */
+static bool is_other_part(const char *name, bool is_test)
+{
+    return strstr(name, is_test ? "train" : "test") != NULL;
+}
+
+/* The only array of that rank, by preference one that does not speak of the other part. */
+static int choose_array(const char *path, const struct archive_files *f, int32_t rank, bool is_test,
+                        const struct archive_file **out, struct npy *a)
+{
+    int found = 0, only = 0;
+
+    for (int32_t i = 0; i < f->n; i++) {
+        struct npy one = {0};
+        TRY(npy_from_bytes(f->v[i].data, f->v[i].len, f->v[i].name, &one));
+        const bool fits = one.rank == rank;
+        npy_release(&one);
+        if (!fits || (is_other_part(f->v[i].name, is_test) && found > 0))
+            continue;
+        only = *out != NULL && !is_other_part((*out)->name, is_test) ? only + 1 : 1;
+        found++;
+        *out = &f->v[i];
+    }
+    if (only != 1)
+        return fail(
+            ERR_DATA,
+            "'%s': holds %s array of rank %d for this split; an .npz has one of "
+            "images (rank 4) and one of labels (rank 1), or x_train, y_train, x_test, y_test",
+            path, found == 0 ? "no" : "more than one", (int)rank);
+    return npy_from_bytes((*out)->data, (*out)->len, (*out)->name, a);
+}
+
+int data_npz_load(const char *path, bool is_test, struct dataset *d)
+{
+    const struct archive_file *images = NULL, *labels = NULL;
+    struct archive_files *f = NULL;
+    struct npy x = {0}, y = {0};
+    int rc;
+
+    TRY(archive_files_read(path, is_array, &f));
+    if ((rc = choose_array(path, f, 4, is_test, &images, &x)) == 0 &&
+        (rc = choose_array(path, f, 1, is_test, &labels, &y)) == 0 &&
+        (rc = data_owner_source(d, "'%s' with arrays %s and %s", path, images->name,
+                                labels->name)) == 0)
+        rc = take_arrays(&x, images->name, &y, labels->name, d);
+    if (rc == 0) /* with both parts inside, train and val are cut from the training one */
+        d->owner->one_split = d->owner->pixels == NULL || (strstr(images->name, "train") == NULL &&
+                                                           strstr(images->name, "test") == NULL);
+    npy_release(&x);
+    npy_release(&y);
+    archive_files_free(f);
+    return rc < 0 && rc != ERR_NOMEM ? ERR_DATA : rc;
 }

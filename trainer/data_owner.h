@@ -20,9 +20,11 @@ struct data_owner {
     bool one_split;     /* the source has no train and test part: every split is all of it */
 };
 
-/* records of the training files (is_test false) or of the test file. K is 10 or 100. */
+/* Either layout in a folder: the training files (is_test false) or the test file. k is 10 or 100. */
 int data_cifar_load(const char *folder, int k, bool is_test, struct dataset *d) MUST_CHECK;
-/* Does the folder hold files of that layout? */
+/* The same from a tar, tar.gz or zip; k 0: whichever it holds. */
+int data_cifar_archive(const char *path, int k, bool is_test, struct dataset *d) MUST_CHECK;
+/* Does the folder hold files of that set? */
 bool data_cifar_is(const char *folder, int k);
 /* Class folders below root; every split is all of it. */
 int data_folder_load(const char *root, struct dataset *d) MUST_CHECK;
@@ -30,6 +32,7 @@ int data_folder_load(const char *root, struct dataset *d) MUST_CHECK;
 int data_imagefolder_load(const char *root, bool is_test, struct dataset *d) MUST_CHECK;
 int data_tiny_load(const char *root, bool is_test, struct dataset *d) MUST_CHECK;
 int data_npy_load(const char *images, const char *labels, struct dataset *d) MUST_CHECK;
+int data_npz_load(const char *path, bool is_test, struct dataset *d) MUST_CHECK;
 /* n training pictures, or n / 5 test pictures. */
 int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d) MUST_CHECK;
 /* An empty data set with its owner; data_close. */

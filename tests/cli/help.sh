@@ -42,7 +42,7 @@ expect_error 2 "give --data" "$LINNET" eval x.onnx
 expect_error 2 "not one of where" "$LINNET" export x.onnx -o y.onnx --masked-relu no
 
 model=$SRC/tests/demo/resnet8.onnx
-for option in --audit --profile; do
+for option in --profile; do
     # shellcheck disable=SC2086
     expect_error 2 'not in this version' "$LINNET" eval "$model" --data synth:50 $option
 done

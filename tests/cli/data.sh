@@ -1,0 +1,103 @@
+# Layouts of data: one set of pictures in every layout reads as the same bytes.
+same_data() { # SOURCE: its test split equals x.npy and y.npy
+    expect_exit 0 "$LINNET" data "$1" -o got.npy --labels labels.npy
+    expect_same got.npy x.npy
+    expect_same labels.npy y.npy
+}
+
+if have_shared; then
+    mini_cifar mini
+    tar -cf mini.tar mini
+    tar -czf cifar-10-binary.tar.gz mini
+    for split in test val train; do
+        expect_exit 0 "$LINNET" data mini --split $split -o a.npy --labels b.npy
+        for archive in mini.tar cifar10:cifar-10-binary.tar.gz; do
+            expect_exit 0 "$LINNET" data "$archive" --split $split -o c.npy --labels d.npy
+            expect_text out 'CIFAR-10 binary archive'
+            expect_same a.npy c.npy
+            expect_same b.npy d.npy
+        done
+    done
+    expect_text out 'WARNING: MD5 [0-9a-f]*, published c32a1d4ab5d03f1284b67883e8d87530'
+    tar -czf short.tar.gz mini/batches.meta 2>/dev/null || tar -czf short.tar.gz mini/test_batch.bin
+    expect_error 4 'archive: ' "$LINNET" data short.tar.gz --split train -q
+    head -c 5000 cifar-10-binary.tar.gz >cut.tar.gz
+    expect_error 4 'cut.tar.gz.*archive' "$LINNET" data cut.tar.gz -q
+else
+    skip_part "archives of CIFAR-10, there is no shared folder"
+fi
+
+if [ -x "$PYTHON" ] && "$PYTHON" -c 'import numpy, PIL' >log 2>&1; then
+    expect_exit 0 "$LINNET" data synth:200 -o x.npy --labels y.npy
+    "$PYTHON" - <<'END'
+import os, pickle, zipfile
+import numpy as np
+from PIL import Image
+x, y = np.load("x.npy"), np.load("y.npy")
+n = len(x)
+rows = x.reshape(n, 3072)
+for folder, protocol in (("py2", 2), ("py4", 4)):
+    os.mkdir(folder)
+    for i in range(1, 6):
+        with open("%s/data_batch_%d" % (folder, i), "wb") as f:
+            pickle.dump({"data": rows, "labels": [int(v) for v in y]}, f, protocol)
+    with open("%s/test_batch" % folder, "wb") as f:
+        pickle.dump({b"batch_label": b"testing", "labels": [int(v) for v in y], "data": rows,
+                     "filenames": ["a%d.png" % i for i in range(n)]}, f, protocol)
+os.mkdir("hundred")
+for name in ("train", "test"):
+    with open("hundred/" + name, "wb") as f:
+        pickle.dump({"data": rows, "fine_labels": [int(v) for v in y],
+                     "coarse_labels": [0] * n}, f, 2)
+with open("evil", "wb") as f:
+    pickle.dump(os.system, f, 2)
+np.savez("one.npz", images=x, labels=y)
+np.savez_compressed("two.npz", x_train=x[:10], y_train=y[:10], x_test=x.transpose(0, 2, 3, 1), y_test=y)
+order = np.argsort(y, kind="stable")
+np.save("xs.npy", x[order])
+np.save("ys.npy", y[order])
+pictures = [Image.fromarray(p.transpose(1, 2, 0)) for p in x]
+for part in ("train", "val"):
+    for c in range(10):
+        os.makedirs("tree/%s/class%d" % (part, c))
+for i, p in enumerate(pictures):
+    for part in ("train", "val"):
+        p.save("tree/%s/class%d/%05d.png" % (part, y[i], i))
+os.makedirs("tiny/val/images")
+ids = ["n%05d" % (c * 7) for c in range(10)]
+with open("tiny/wnids.txt", "w") as f:
+    f.write("\n".join(reversed(ids)) + "\n")
+with open("tiny/val/val_annotations.txt", "w") as f:
+    for i, p in enumerate(pictures):
+        p.save("tiny/val/images/val_%d.JPEG" % i, "PNG")
+        f.write("val_%d.JPEG\t%s\t0\t0\t31\t31\n" % (i, ids[y[i]]))
+for c in range(10):
+    os.makedirs("tiny/train/%s/images" % ids[c])
+grey = Image.fromarray(x[0, 0])
+grey.save("tiny/train/%s/images/a.JPEG" % ids[3], "JPEG")
+with zipfile.ZipFile("py2.zip", "w") as z:
+    for name in os.listdir("py2"):
+        z.write("py2/" + name)
+grey.save("grey.jpg")
+np.save("grey.npy", np.asarray(Image.open("grey.jpg").convert("RGB")).transpose(2, 0, 1)[None])
+END
+    for source in py2 py4 cifar10:py2 py2.zip cifar100:hundred one.npz two.npz tiny; do
+        same_data "$source"
+    done
+    expect_text out 'Tiny-ImageNet folder'
+    cp xs.npy x.npy
+    cp ys.npy y.npy
+    same_data tree
+    same_data imagefolder:tree/val
+    expect_exit 0 "$LINNET" data tiny --split train+val -o got.npy --labels labels.npy
+    expect_same got.npy grey.npy
+    cp evil py2/test_batch
+    expect_error 4 "posix.system' is not allowed" "$LINNET" data py2 -q
+    cp grey.jpg tree/val/class0/0.png
+    head -c 300 grey.jpg >tree/val/class9/zz.jpg
+    expect_error 4 'zz.jpg.*JPEG' "$LINNET" data tree -q
+    printf 'x' >tree/val/class9/zz.jpg
+    expect_error 4 'zz.jpg.*neither a JPEG nor a PNG' "$LINNET" data tree -q
+else
+    skip_part "pickles, pictures and .npz, there is no numpy or Pillow"
+fi
