@@ -240,12 +240,17 @@ static int run_audit(struct job *j, const struct options *o, const struct model 
     return rc;
 }
 
-static int report(const struct job *j, const struct dataset *d, const struct eval_result *r)
+static int report(const struct job *j, const struct model *m, const struct dataset *d,
+                  const struct eval_result *r)
 {
+    char sha[SHA256_HEX];
     const char *model = j->c->arg[0];
     json_t *root = eval_report_json(model, d->split, r->branch[0].bank, r);
 
     eval_report_print(cli_out(j->c), model, d->split, r->branch[0].bank, r);
+    json_object_set_new(root, "model_sha256", json_string(sha256_hex(m->sha256, sha)));
+    json_object_set_new(root, "data", json_string(d->source));
+    json_object_set_new(root, "seed", json_integer((json_int_t)j->c->seed));
     for (int32_t i = 0; i < j->n_audit; i++) {
         audit_report_print(cli_out(j->c), eval_report_branch(r->branch[i].bank), &j->audit[i]);
         json_object_set_new(json_array_get(json_object_get(root, "branches"), (size_t)i), "audit",
@@ -268,7 +273,7 @@ static int evaluate(const struct cli_common *c, const struct options *o, struct 
         goto out;
     if (o->audit && (rc = run_audit(&j, o, m, d, r)) < 0)
         goto out;
-    if ((rc = report(&j, d, r)) == 0)
+    if ((rc = report(&j, m, d, r)) == 0)
         rc = check_goal(o, r);
 out:
     attack_state_close(j.state);

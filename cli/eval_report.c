@@ -107,17 +107,23 @@ static void print_flag(void *ctx, const char *text)
 
 static json_t *corruptions_json(const struct eval_branch *b)
 {
-    json_t *types = json_object(), *severities = json_object();
+    json_t *types = json_object(), *severities = json_object(), *all = json_object();
 
     for (int32_t i = 0; i < b->n_corruption; i++) {
+        json_t *row = json_array();
         double sum = 0;
         int n = 0;
 
-        for (int s = 0; s < 5; s++)
-            if (b->corruption[i].score[s].n > 0) {
-                sum += b->corruption[i].score[s].accuracy;
+        for (int s = 0; s < 5; s++) {
+            const struct eval_score *score = &b->corruption[i].score[s];
+            if (score->n > 0) {
+                sum += score->accuracy;
                 n++;
             }
+            json_array_append_new(row, score->n > 0 ? cli_json_real(100 * score->accuracy)
+                                                    : json_null());
+        }
+        json_object_set_new(all, b->corruption[i].type, row);
         json_object_set_new(types, b->corruption[i].type, cli_json_real(n ? 100 * sum / n : 0));
     }
     for (int s = 0; s < 5; s++) {
@@ -133,8 +139,9 @@ static json_t *corruptions_json(const struct eval_branch *b)
         if (n > 0)
             json_object_set_new(severities, key, cli_json_real(100 * sum / n));
     }
-    return json_pack("{s:o,s:o,s:o,s:s}", "mean", cli_json_real(100 * b->corruption_mean),
-                     "per_type", types, "per_severity", severities, "source",
+    return json_pack("{s:o,s:o,s:o,s:o,s:i,s:s}", "mean", cli_json_real(100 * b->corruption_mean),
+                     "per_type", types, "per_severity", severities, "per_type_severity", all,
+                     "types", (int)b->n_corruption, "source",
                      b->corruption_files ? "files" : "re-implementation");
 }
 

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <png.h>
+
+#include "tests/scratch.h"
 #include "trainer/corrupt.h"
 #include "trainer/corrupt_filter.h"
 
@@ -300,6 +303,96 @@ static void test_sides_may_differ(void **state)
         }
 }
 
+/* ---- frost with photos of ours --------------------------------------------------------------- */
+
+/* Photo i: pixels of one grey, level 40 i + 20, or with `steps` a ramp of blocks of 5 pixels, so that
+ * a fifth of the size holds whole levels. */
+static void write_photos(const char *dir, bool steps)
+{
+    static const char *const name[] = {"frost1.png", "frost2.png", "frost3.png", "frost4.jpg",
+                                       "frost5.jpg"};
+    enum { W = 400, H = 300 };
+    static uint8_t rgb[H * W * 3];
+    char path[SCRATCH_TEXT];
+
+    for (int k = 0; k < 5; k++) {
+        png_image image = {
+            .version = PNG_IMAGE_VERSION, .width = W, .height = H, .format = PNG_FORMAT_RGB};
+        for (int i = 0; i < H * W * 3; i++)
+            rgb[i] = (uint8_t)(40 * k + 20 + (steps ? i / 3 % W / 5 % 16 + i % 3 * 4 : 0));
+        assert_true(
+            png_image_write_to_file(&image, scratch_path(dir, name[k], path), 0, rgb, 0, NULL));
+    }
+}
+
+static void frost(const struct corrupt_photos *p, int severity, int32_t side, uint64_t sample,
+                  const uint8_t *in, uint8_t *out)
+{
+    struct rng r = rng_at(7, RNG_CORRUPT, 0, sample);
+
+    assert_int_equal(corrupt_apply_with(p, CORRUPT_FROST, severity, in, side, side, &r, out), 0);
+}
+
+/* a x + b photo, truncated, for one of the five levels; every photo comes up. */
+static void test_frost_blends_a_photo(void **state)
+{
+    static const double ab[2][5][2] = {{{1, .2}, {1, .3}, {.9, .4}, {.85, .4}, {.75, .45}},
+                                       {{1, .3}, {.9, .4}, {.8, .45}, {.75, .5}, {.7, .55}}};
+    struct corrupt_photos *p = NULL;
+    char dir[SCRATCH_TEXT];
+    uint8_t in[MOST], out[MOST];
+    unsigned seen = 0;
+
+    (void)state;
+    scratch_open(dir);
+    assert_int_equal(corrupt_photos_open(dir, &p), ERR_DATA);
+    assert_non_null(strstr(err_message(), "frost1.png"));
+    write_photos(dir, false);
+    assert_int_equal(corrupt_photos_open(dir, &p), 0);
+    for (int large = 0; large < 2; large++)
+        for (int s = 0; s < 5; s++)
+            for (uint64_t sample = 0; sample < 20; sample++) {
+                const int32_t side = large ? 64 : 32;
+                int level = -1;
+                make_picture(side, in);
+                frost(p, s + 1, side, sample, in, out);
+                for (int k = 0; k < 5; k++)
+                    if (out[0] == (uint8_t)fmin(255, ab[large][s][0] * in[0] +
+                                                         ab[large][s][1] * (40 * k + 20)))
+                        level = 40 * k + 20;
+                assert_true(level >= 0);
+                seen |= 1u << (level / 40);
+                for (int i = 0; i < 3 * side * side; i++)
+                    assert_int_equal(out[i], (uint8_t)fmin(255, ab[large][s][0] * in[i] +
+                                                                    ab[large][s][1] * level));
+            }
+    assert_int_equal(seen, 31);
+    corrupt_photos_close(p);
+    scratch_close(dir);
+}
+
+/* The window keeps the order of colours and columns. */
+static void test_frost_takes_a_window(void **state)
+{
+    struct corrupt_photos *p = NULL;
+    char dir[SCRATCH_TEXT];
+    uint8_t black[MOST] = {0}, out[MOST];
+
+    (void)state;
+    scratch_open(dir);
+    write_photos(dir, true);
+    assert_int_equal(corrupt_photos_open(dir, &p), 0);
+    frost(p, 5, 32, 3, black, out);
+    for (int i = 0; i < 1024; i++) {
+        const int red = out[i], green = out[1024 + i];
+        assert_true(abs(green - red - 2) <= 1); /* 4 levels more, times .45 */
+        if (i % 32 > 0 && red >= out[i - 1])
+            assert_true(red - out[i - 1] <= 1);
+    }
+    corrupt_photos_close(p);
+    scratch_close(dir);
+}
+
 static void test_arguments_are_refused_by_name(void **state)
 {
     uint8_t in[3072] = {0}, out[3072];
@@ -333,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_glass_moves_pixels_by_delta_only),
         cmocka_unit_test(test_result_depends_on_the_generator_alone),
         cmocka_unit_test(test_sides_may_differ),
+        cmocka_unit_test(test_frost_blends_a_photo),
+        cmocka_unit_test(test_frost_takes_a_window),
         cmocka_unit_test(test_arguments_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
