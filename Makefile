@@ -67,7 +67,7 @@ BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY: # keep generated code
-.PHONY: all tests check check-unit check-long coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -119,6 +119,8 @@ check-unit: tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
 check-long: all $(BUILD)/tests/test_ctime ## what takes hours: full models, floors of accuracy
 	@tests/long/run.sh $(BUILD)
+zoo: all ## exports of many programs through linnet; installs PyTorch and TensorFlow in build/zoo
+	@tests/long/run.sh $(BUILD) zoo
 coverage: ## lines of core, importer, exporter that the unit tests execute
 	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) tests
 	@tests/run.sh build/cov

@@ -216,6 +216,21 @@ static void check_lists(struct lint *l, const Onnx__NodeProto *p)
     }
 }
 
+/* CrypTen hands the list to PyTorch, which has it in another order: last axis first. */
+static void check_pad(struct lint *l, const Onnx__NodeProto *p)
+{
+    find(l, p, LINNET_WRITES " crypten, which writes shortcuts as a Conv",
+         "pads are read in another order");
+}
+
+static void check_slice(struct lint *l, const Onnx__NodeProto *p)
+{
+    check_lists(l, p);
+    if (p->n_input > 4)
+        find(l, p, LINNET_WRITES " crypten, which writes shortcuts as a Conv",
+             "steps other than 1 are not read");
+}
+
 /* Where by a mask that would be encrypted as a parameter is the same trap on input 0. */
 static void check_where(struct lint *l, const Onnx__NodeProto *p)
 {
@@ -232,8 +247,8 @@ static const struct {
     {"AveragePool", check_pool}, {"BatchNormalization", check_batchnorm},
     {"Conv", check_conv},        {"Gather", check_lists},
     {"Gemm", check_gemm},        {"MaxPool", check_pool},
-    {"Pad", check_lists},        {"ReduceMean", check_lists},
-    {"Reshape", check_lists},    {"Slice", check_lists},
+    {"Pad", check_pad},          {"ReduceMean", check_lists},
+    {"Reshape", check_lists},    {"Slice", check_slice},
     {"Where", check_where},
 };
 

@@ -8,6 +8,7 @@
 #include "core/pass.h"
 #include "exporter/channel_write.h"
 #include "exporter/mask_write.h"
+#include "exporter/plain_shortcut.h"
 
 /* None kept: no node. All kept: a Relu. */
 static int resolve_masks(struct graph *g)
@@ -89,7 +90,8 @@ int written_graph(const struct graph *g, const struct export_options *opt, struc
     if ((rc = graph_clone(g, &c)) < 0 ||
         (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
         (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
-        (rc = pass_prune(c)) < 0 || (rc = mask_check_form(c, opt->form)) < 0 ||
+        (opt->target != EXPORT_ANY && (rc = plain_shortcuts(c)) < 0) || (rc = pass_prune(c)) < 0 ||
+        (rc = mask_check_form(c, opt->form)) < 0 ||
         (opt->form == MASK_CHANNEL && (rc = channel_sort(c)) < 0) || (rc = graph_verify(c)) < 0 ||
         (rc = name_interface(g, c)) < 0)
         goto out;

@@ -1,6 +1,8 @@
 #!/bin/sh
-# What takes hours: packages of all real models on all test images, two parties as processes, and the
-# real conversion with the accuracies that it must reach. Usage: tests/long/run.sh BUILD [validate|twopc|rlnet|senet|ctime]...
+# What takes hours: packages of all real models on all test images, two parties as processes, the
+# real conversion with the accuracies that it must reach, exports of many programs, an importer for
+# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|rlnet|senet|ctime|zoo|crypten]...
+# LINNET_ZOO_TORCH25=1 adds the files of PyTorch 2.5, which call functions of their own.
 #
 # Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
 # ../shared). Python for cross-checks: LINNET_PYTHON (default build/venv/bin/python).
@@ -17,7 +19,7 @@ SHARED=$(absolute "${LINNET_SHARED:-../shared}")
 PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 out=$(absolute "${LINNET_LONG_OUT:-$build/long}")
 . tests/cli/lib.sh
-[ $# -gt 0 ] || set -- validate twopc rlnet senet ctime
+[ $# -gt 0 ] || set -- validate twopc rlnet senet ctime zoo crypten
 have_shared || skip "no folder of real models and data"
 data=cifar10:$(shared data/cifar10)
 mkdir -p "$out"
@@ -98,6 +100,43 @@ check_ctime() {
     grep -q 'OK \] test_check_can_fail' ctime.log || missed "ctime: built without valgrind's headers"
 }
 
+# Environments and files of tests/zoo, kept between runs: several gigabytes.
+zoo=$(absolute "${LINNET_ZOO:-build/zoo}")
+zoo_setup() {
+    "$SRC/tests/zoo/setup.sh" "$zoo" ${LINNET_ZOO_TORCH25:+torch25}
+}
+zoo_check() {
+    zoo_setup
+    "$zoo/torch/bin/python" "$SRC/tests/zoo/check.py" "$LINNET" "$zoo/files" "$SRC/tests/zoo/zoo.tsv" ||
+        missed "zoo: not all files are as expected"
+}
+
+# The real ResNet-20 with all, half and a tenth of its ReLUs, in CrypTen.
+crypten_check() {
+    zoo_setup
+    models=
+    expect_exit 0 "$LINNET" data "$data" --limit 20 -o twenty.npy -q
+    for share in 1 0.5 0.1; do
+        "$zoo/torch/bin/python" "$SRC/tests/zoo/cut.py" "$(shared models/resnet20_cifar10.onnx)" "cut_$share.in.onnx" $share
+        expect_exit 0 "$LINNET" export "cut_$share.in.onnx" --normalize imagenet --for crypten -o "cut_$share.onnx" -q
+        expect_exit 0 "$LINNET" run "cut_$share.onnx" --input twenty.npy --output "cut_$share.npy" -q
+        models="$models cut_$share.onnx"
+    done
+    "$zoo/torch/bin/python" - <<'END'
+import numpy as np
+x = np.load("twenty.npy").astype(np.float32) / 255
+x = x.transpose(0, 3, 1, 2) if x.shape[3] == 3 else x
+mean, std = [np.array(v, np.float32).reshape(1, 3, 1, 1)
+             for v in ([.485, .456, .406], [.229, .224, .225])]
+np.save("twenty_normal.npy", (x - mean) / std)
+np.save("twenty_labels.npy",
+        np.stack([np.load(f"cut_{r}.npy").argmax(1) for r in ("1", "0.5", "0.1")]))
+END
+    # shellcheck disable=SC2086
+    "$zoo/crypten/bin/python" "$SRC/tests/zoo/crypten_check.py" twenty_normal.npy twenty_labels.npy $models ||
+        missed "crypten: labels or comparisons"
+}
+
 for part in "$@"; do
     echo "== $part"
     start=$(date +%s)
@@ -113,6 +152,8 @@ for part in "$@"; do
         ;;
     senet) convert senet ;;
     ctime) check_ctime ;;
+    zoo) zoo_check ;;
+    crypten) crypten_check ;;
     *) die "no part '$part'" ;;
     esac
     echo "$part: $(($(date +%s) - start)) s"

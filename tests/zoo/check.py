@@ -115,6 +115,9 @@ for line in open(table):
         continue
     name, exporter, net, expected = line.rstrip("\n").split("\t")[:4]
     path = os.path.join(folder, name)
+    if not os.path.exists(path) and exporter.startswith("torch 2.5"):
+        print("skipped", name, "(setup.sh makes it with torch25)")
+        continue
     ir, opset = facts(path)
     options = []
     if expected.startswith("ok "):
