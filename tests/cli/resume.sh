@@ -91,7 +91,15 @@ same_cut() {
     done
     [ -f "$1/model.pi" ] && [ -f "$1/model.pi.weights" ] && [ -f "$1/report.json" ] || die "$1 is incomplete"
     no_temporaries "$1"
+    epochs_of cut >want.txt
+    epochs_of "$1" >got.txt
+    expect_same want.txt got.txt
+    for stage in teacher mask finetune; do
+        expect_text "$1/report.json" "\"name\": \"$stage\""
+    done
 }
+# every epoch once, whatever was killed
+epochs_of() { sed -n 's/^{"event":"\([a-z]*\)","stage":"\([a-z]*\)","epoch":\([0-9]*\),.*/\1 \2 \3/p' "$1/metrics.jsonl"; }
 expect_exit 0 cut cut --threads 2
 expect_exit 0 cut cut1 --threads 1
 same_cut cut1
@@ -115,3 +123,16 @@ for folder in teacher mask finetune term2; do
     same_cut $folder
 done
 say "linearize: killed in each stage, SIGTERM in the second, one thread: the same bytes"
+for changed in "--score actdiff" "--smoothing 0.25" "--normalize cifar10" "--data synth:110" "--relus 10%"; do
+    # shellcheck disable=SC2086
+    expect_exit 2 cut cut --resume $changed
+    expect_text err "cut/[a-z]*.safetensors.*it was (written with|trained from)"
+done
+expect_exit 0 cut snl --recipe snl --stages mask,finetune --lambda 1e-3
+start cut snl_mask --recipe snl --stages mask,finetune --lambda 1e-3
+when in_stage snl_mask/checkpoint.safetensors mask
+stop KILL 137
+rm -f snl_mask/*.tmp-*
+expect_exit 0 cut snl_mask --recipe snl --stages mask,finetune --lambda 1e-3 --resume
+expect_same snl/checkpoint.safetensors snl_mask/checkpoint.safetensors
+say "settings that changed are refused; soft masks of snl survive a kill"
