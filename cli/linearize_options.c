@@ -7,54 +7,29 @@
 #define SCHEDULES "step|cosine|constant|halves"
 #define OPTIMIZERS "sgd|adam"
 
-/* The rows that every stage has. */
-#define STAGE_ROWS(name, S)                                                                        \
+/* clang-format off */
+/* The rows that every stage has, */
+#define STAGE_ROWS(S, name)                                                                       \
     {name "-epochs", 0, CLI_INT, FIELD(r.stage[S].epochs), "N", "0 leaves the stage out", 0, 1e6}, \
-        {name "-min-steps",                                                                        \
-         0,                                                                                        \
-         CLI_INT,                                                                                  \
-         FIELD(r.stage[S].min_steps),                                                              \
-         "N",                                                                                      \
-         "more epochs where the data are so few that these are fewer updates",                     \
-         0,                                                                                        \
-         1e12},                                                                                    \
-        {name "-lr", 0, CLI_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 0, 100},             \
-        {name "-schedule",                                                                         \
-         0,                                                                                        \
-         CLI_CHOICE,                                                                               \
-         FIELD(r.stage[S].schedule),                                                               \
-         SCHEDULES,                                                                                \
-         "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %",                                   \
-         0,                                                                                        \
-         0},                                                                                       \
-        {name "-batch", 0, CLI_INT, FIELD(r.stage[S].batch), "N", "images an update", 2, 65536},   \
-        {name "-weight-decay", 0, CLI_REAL, FIELD(r.stage[S].weight_decay), "X",                   \
-         "of all parameters",  0, 1},                                                              \
-    {                                                                                              \
-        name "-optimizer", 0, CLI_CHOICE, FIELD(r.stage[S].optimizer), OPTIMIZERS,                 \
-            "adam: betas 0.9, 0.999", 0, 0                                                         \
-    }
-/* And those of the two student stages. */
-#define STUDENT_ROWS(name, S)                                                                      \
-    {name "-loss",                                                                                 \
-     0,                                                                                            \
-     CLI_CHOICE,                                                                                   \
-     FIELD(r.stage[S].loss),                                                                       \
-     RECIPE_LOSS_WORDS,                                                                            \
-     "CE: with labels; KL: to the teacher; AT: attention transfer on 1 to 3 domains",              \
-     0,                                                                                            \
-     0},                                                                                           \
-        {name "-gamma",                                                                            \
-         0,                                                                                        \
-         CLI_REAL,                                                                                 \
-         FIELD(r.stage[S].gamma),                                                                  \
-         "X",                                                                                      \
-         "weight of CE beside KL",                                                                 \
-         0,                                                                                        \
-         1e3},                                                                                     \
-    {                                                                                              \
-        name "-alpha", 0, CLI_REAL, FIELD(r.stage[S].alpha), "X", "weight of KL beside CE", 0, 1e3 \
-    }
+    {name "-min-steps", 0, CLI_INT, FIELD(r.stage[S].min_steps), "N",                              \
+     "more epochs where the data are so few that these are fewer updates", 0, 1e12},               \
+    {name "-lr", 0, CLI_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 0, 100},                 \
+    {name "-warmup", 0, CLI_REAL, FIELD(r.stage[S].warmup), "N",                                   \
+     "epochs in which the rate rises", 0, 1e6},                                                    \
+    {name "-schedule", 0, CLI_CHOICE, FIELD(r.stage[S].schedule), SCHEDULES,                       \
+     "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %", 0, 0},                                \
+    {name "-batch", 0, CLI_INT, FIELD(r.stage[S].batch), "N", "images an update", 2, 65536},       \
+    {name "-weight-decay", 0, CLI_REAL, FIELD(r.stage[S].weight_decay), "X",                       \
+     "of all parameters", 0, 1},                                                                   \
+    {name "-optimizer", 0, CLI_CHOICE, FIELD(r.stage[S].optimizer), OPTIMIZERS,                    \
+     "adam: betas 0.9, 0.999", 0, 0}
+/* and those of the two student stages. */
+#define STUDENT_ROWS(S, name)                                                                     \
+    {name "-loss", 0, CLI_CHOICE, FIELD(r.stage[S].loss), RECIPE_LOSS_WORDS,                       \
+     "CE: with labels; KL: to the teacher; AT: attention transfer on 1 to 3 domains", 0, 0},       \
+    {name "-gamma", 0, CLI_REAL, FIELD(r.stage[S].gamma), "X", "weight of CE beside KL", 0, 1e3},  \
+    {name "-alpha", 0, CLI_REAL, FIELD(r.stage[S].alpha), "X", "weight of KL beside CE", 0, 1e3}
+/* clang-format on */
 
 const struct cli_option linearize_table[] = {
     {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, npy:X,Y or synth:[N]", 0, 0},
@@ -81,11 +56,11 @@ const struct cli_option linearize_table[] = {
      "JSON list or object: ReLUs (3000), shares (0.05) or texts (\"5%\") per layer", 0, 0},
     {"empty-cheapest", 0, CLI_INT, FIELD(empty_cheapest), "N",
      "no ReLU in the N least sensitive layers", 0, 1e6},
-    STAGE_ROWS("teacher", STAGE_TEACHER),
-    STAGE_ROWS("mask", STAGE_MASK),
-    STUDENT_ROWS("mask", STAGE_MASK),
-    STAGE_ROWS("finetune", STAGE_FINETUNE),
-    STUDENT_ROWS("finetune", STAGE_FINETUNE),
+    STAGE_ROWS(STAGE_TEACHER, "teacher"),
+    STAGE_ROWS(STAGE_MASK, "mask"),
+    STUDENT_ROWS(STAGE_MASK, "mask"),
+    STAGE_ROWS(STAGE_FINETUNE, "finetune"),
+    STUDENT_ROWS(STAGE_FINETUNE, "finetune"),
     {"batch", 0, CLI_INT, FIELD(all_batch), "N", "images an update, in all stages", 2, 65536},
     {"weight-decay", 0, CLI_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1},
     {"gamma", 0, CLI_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0, 1e3},

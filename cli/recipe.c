@@ -219,6 +219,7 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.epochs = (int32_t)recipe_epochs(r, s, images);
     c.batch = (int32_t)x->batch;
     c.lr = x->lr;
+    c.warmup_epochs = x->warmup < (double)c.epochs ? x->warmup : (double)c.epochs;
     c.schedule = (enum optim_schedule)x->schedule;
     c.optimizer = (enum optim_kind)x->optimizer;
     c.momentum = r->momentum;

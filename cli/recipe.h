@@ -31,6 +31,7 @@ struct recipe_stage_settings {
     int64_t epochs, batch; /* epochs 0: the stage is left out */
     int64_t min_steps;     /* more epochs where the data set is so small that these are fewer */
     double lr, weight_decay;
+    double warmup;               /* epochs in which the rate rises */
     int32_t schedule, optimizer; /* enum optim_schedule, enum optim_kind */
     int32_t loss;                /* enum recipe_loss; the teacher's is the cross-entropy */
     double gamma, alpha;         /* weights of CE and KL in the losses that have both */
