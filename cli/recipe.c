@@ -4,8 +4,9 @@
  * `paper` is the published schedule (method.md sections 6 to 8, 12). `short` and `quick` are ours:
  * pretrained weights need few epochs, so the rates fall along a cosine, the training attack takes 3
  * or 2 larger steps instead of 7, the adversarial pass counts 40 % of the loss, and the mask stage is
- * as long as the mask needs to settle. Their epochs are meant for some 50,000 images; with fewer,
- * min_steps keeps the number of updates up.
+ * as long as the mask needs to settle. Right after a cut a full rate throws the weights far away in
+ * the first updates, and few epochs do not bring them back: the student's rates rise over half an
+ * epoch. Epochs are meant for some 50,000 images; with fewer, min_steps keeps the updates up.
  */
 #include "cli/recipe.h"
 
@@ -29,34 +30,36 @@ struct schedule { /* a row of the tables below */
     int64_t epochs;
     double lr;
     int32_t schedule;
+    double warmup;
     int64_t min_steps;
 };
 
 /* rlnet and senet differ in domains and losses, not in their schedules. */
 static const struct schedule linear_table[][STAGE_COUNT] = {
-    [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP, 0},
-                      {150, 0.05, OPTIM_CONSTANT, 0},
-                      {240, 0.01, OPTIM_STEP, 0}},
-    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0},
-                      {6, 0.02, OPTIM_CONSTANT, 0},
-                      {24, 0.05, OPTIM_COSINE, 0}},
-    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0},
-                      {1, 0.05, OPTIM_CONSTANT, 0},
-                      {4, 0.05, OPTIM_COSINE, 0}},
-    [PRESET_NONE] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}},
+    [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP, 0, 0},
+                      {150, 0.05, OPTIM_CONSTANT, 0, 0},
+                      {240, 0.01, OPTIM_STEP, 0, 0}},
+    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0, 0},
+                      {6, 0.02, OPTIM_CONSTANT, 0.5, 0},
+                      {24, 0.05, OPTIM_COSINE, 0.5, 0}},
+    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0, 0},
+                      {1, 0.05, OPTIM_CONSTANT, 0.5, 0},
+                      {4, 0.05, OPTIM_COSINE, 0.5, 700}},
+    [PRESET_NONE] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}},
 };
-/* snl: the mask stage ends by itself when the budget is reached; its epochs are the most. */
+/* snl: the mask stage ends by itself when the budget is reached; its epochs are the most. An update
+ * moves a mask by some lr at most, so it takes a thousand of them to get from 1 to 0. */
 static const struct schedule snl_table[][STAGE_COUNT] = {
-    [PRESET_PAPER] = {{160, 0.1, OPTIM_HALVES, 0},
-                      {2000, 1e-3, OPTIM_CONSTANT, 0},
-                      {100, 1e-3, OPTIM_COSINE, 0}},
-    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0},
-                      {16, 1e-3, OPTIM_CONSTANT, 0},
-                      {24, 0.02, OPTIM_COSINE, 0}},
-    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0},
-                      {5, 1e-3, OPTIM_CONSTANT, 0},
-                      {4, 0.02, OPTIM_COSINE, 0}},
-    [PRESET_NONE] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}},
+    [PRESET_PAPER] = {{160, 0.1, OPTIM_HALVES, 0, 0},
+                      {2000, 1e-3, OPTIM_CONSTANT, 0, 0},
+                      {100, 1e-3, OPTIM_COSINE, 0, 0}},
+    [PRESET_SHORT] = {{20, 0.05, OPTIM_COSINE, 0, 0},
+                      {16, 1e-3, OPTIM_CONSTANT, 0, 3000},
+                      {24, 0.05, OPTIM_COSINE, 0.5, 0}},
+    [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0, 0},
+                      {6, 1e-3, OPTIM_CONSTANT, 0, 2000},
+                      {4, 0.05, OPTIM_COSINE, 0.5, 700}},
+    [PRESET_NONE] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}},
 };
 
 static void set_stages(struct recipe *r)
@@ -69,6 +72,7 @@ static void set_stages(struct recipe *r)
                                                      .batch = 128,
                                                      .min_steps = row[s].min_steps,
                                                      .lr = row[s].lr,
+                                                     .warmup = row[s].warmup,
                                                      .weight_decay = 5e-4,
                                                      .schedule = row[s].schedule,
                                                      .optimizer = OPTIM_SGD,
