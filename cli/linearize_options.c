@@ -133,6 +133,14 @@ static void set_defaults(struct linearize_options *o, enum recipe_kind kind,
                                     .r = recipe_of(kind, preset)};
 }
 
+/* Whoever names epochs means them: a preset's min_steps does not raise them. */
+static void respect_epochs(struct recipe *r, const struct linearize_options *given)
+{
+    for (int s = 0; s < STAGE_COUNT; s++)
+        if (given->r.stage[s].epochs >= 0)
+            r->stage[s].min_steps = 0;
+}
+
 /* What the short forms say, before a stage's own options are read over it. */
 static void spread(struct recipe *r, const struct linearize_options *given)
 {
@@ -205,10 +213,13 @@ int linearize_parse(const struct cli_spec *spec, int argc, char **argv, struct c
     struct linearize_options given;
 
     set_defaults(&given, RECIPE_RLNET, PRESET_SHORT);
+    for (int s = 0; s < STAGE_COUNT; s++)
+        given.r.stage[s].epochs = -1;
     TRY(cli_parse(spec, argc, argv, c, &given));
     cli_release(c);
     set_defaults(o, (enum recipe_kind)given.r.kind, (enum recipe_preset)given.r.preset);
     spread(&o->r, &given);
+    respect_epochs(&o->r, &given);
     TRY(cli_parse(spec, argc, argv, c, o));
     if (!o->data || !o->out)
         return fail(ERR_ARG, "give --data SRC and -o DIR");
