@@ -389,7 +389,7 @@ static void test_soft_masks_end_at_the_budget(void **state)
     assert_true(result.soft.stopped && result.epochs < 200);
     assert_true(result.soft.count <= 30);
     assert_int_equal(result.soft.count, soft_count(j.student, j.cfg.soft.threshold));
-    assert_int_equal(result.steps, result.epochs * 6);
+    assert_true(result.steps > (result.epochs - 1) * 6 && result.steps <= result.epochs * 6);
     assert_non_null(strstr(j.line, "\"relus\":"));
     job_release(&j);
 }

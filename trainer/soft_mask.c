@@ -44,11 +44,17 @@ int64_t soft_count(const struct graph *g, double threshold)
     return count;
 }
 
-void soft_epoch_end(const struct soft_params *p, int64_t epoch, const struct graph *g,
-                    struct soft_state *s)
+bool soft_reached(const struct soft_params *p, const struct graph *g, struct soft_state *s)
 {
     s->count = soft_count(g, p->threshold);
     s->stopped = s->count <= p->budget;
+    return s->stopped;
+}
+
+void soft_epoch_end(const struct soft_params *p, int64_t epoch, const struct graph *g,
+                    struct soft_state *s)
+{
+    soft_reached(p, g, s);
     if (s->lowest >= 0 && s->count >= s->lowest && epoch >= p->patience)
         s->lambda *= p->factor;
     if (s->lowest < 0 || s->count < s->lowest)

@@ -2,11 +2,14 @@
 #define TRAINER_SOFT_MASK_H
 /*
  * Masks that are learned (SNL, method.md 12.2): every MaskedRelu is soft, y = a relu(z) + (1-a) z,
- * the optimizer moves a with the weights, and the loss has the penalty lambda sum |a|. After an epoch
- * the a above a threshold are counted:
+ * the optimizer moves a with the weights, and the loss has the penalty lambda sum |a|. The a above a
+ * threshold are counted:
  *
- *     count <= budget                                        the stage is over
- *     count not below its lowest so far, epoch >= patience   lambda *= factor
+ *     after an update   count <= budget                                 the stage is over
+ *     after an epoch    count not below its lowest, epoch >= patience   lambda *= factor
+ *
+ * (The published code looks at the budget after epochs only. With few epochs the count would fall far
+ * below it, and the order of masks that have reached 0 says nothing.)
  *
  * a is kept in [0,1] after every step (the published code lets it run free; there only |a| counts).
  */
@@ -24,6 +27,7 @@ struct soft_state { /* 8 bytes each: saved as it lies in memory */
     double lambda;
     int64_t lowest, count; /* lowest: -1 before the first epoch; count: of the last one */
     int64_t stopped;       /* the budget is reached */
+    int64_t closed;        /* and the end of that epoch is done */
 };
 /* Published numbers, off. */
 struct soft_params soft_defaults(void);
@@ -33,6 +37,8 @@ struct soft_state soft_begin(const struct soft_params *p);
 /* lambda sum |a|, summed in index order; adds its gradient to grad [n_masks] (0 at a = 0). */
 double soft_penalty(const struct graph *g, double lambda, float *grad);
 int64_t soft_count(const struct graph *g, double threshold);
+/* Counts; has the budget been reached? */
+bool soft_reached(const struct soft_params *p, const struct graph *g, struct soft_state *s);
 void soft_epoch_end(const struct soft_params *p, int64_t epoch, const struct graph *g,
                     struct soft_state *s);
 #endif

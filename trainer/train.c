@@ -71,7 +71,7 @@ static double pass_share(const struct trainer *t, bool adversarial)
 /* All epochs done, or the masks have reached their budget. */
 static bool train_is_over(const struct trainer *t)
 {
-    return t->at.epoch >= t->cfg.epochs || t->at.soft.stopped;
+    return t->at.epoch >= t->cfg.epochs || (t->at.soft.stopped && t->at.soft.closed);
 }
 
 static int64_t larger(int64_t a, int64_t b)
@@ -612,6 +612,7 @@ static int finish_epoch(struct trainer *t)
     if (t->hooks.epoch_end != NULL)
         TRY(t->hooks.epoch_end(t->hooks.ctx, (int32_t)at->epoch, due ? &at->last_val : NULL));
     at->epoch++;
+    at->soft.closed = at->soft.stopped;
     at->loss_sum = 0;
     at->loss_steps = at->correct = at->counted = 0;
     t->epoch_started = cpu_seconds();
@@ -647,10 +648,11 @@ static bool save_due(const struct trainer *t)
            (c->checkpoint_seconds > 0 && cpu_seconds() - t->saved >= c->checkpoint_seconds);
 }
 
-/* Are all steps of the epoch done, but not its end? So it is after an interrupted validation. */
+/* Are all steps of the epoch done, but not its end? So it is after an interrupted validation. Soft
+ * masks that have reached their budget end an epoch early. */
 static bool epoch_end_pending(const struct trainer *t)
 {
-    return t->at.step == (t->at.epoch + 1) * t->per_epoch;
+    return t->at.step == (t->at.epoch + 1) * t->per_epoch || t->at.soft.stopped;
 }
 
 static int run_epoch(struct trainer *t)
@@ -661,13 +663,15 @@ static int run_epoch(struct trainer *t)
     do {
         TRY(iterate(t));
         TRY(show_progress(t));
+        if (t->cfg.soft.on)
+            soft_reached(&t->cfg.soft, t->g, &t->at.soft);
         if (epoch_end_pending(t))
             TRY(finish_epoch(t));
         else if (save_due(t))
             TRY(train_save(t, false));
         if (!train_is_over(t) && t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx))
             return stop(t);
-    } while (t->at.step % t->per_epoch != 0);
+    } while (t->at.step % t->per_epoch != 0 && !train_is_over(t));
     return 0;
 }
 

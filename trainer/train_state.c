@@ -159,7 +159,8 @@ static int check_options(const struct trainer *t, const struct checkpoint_file *
 static int check_counters(const struct trainer *t, const struct train_counters *at)
 {
     const int64_t epoch = at->step / t->per_epoch, rest = at->step % t->per_epoch;
-    const bool pending = rest == 0 && at->epoch == epoch - 1; /* the epoch's end is still due */
+    const bool pending = (rest == 0 && at->epoch == epoch - 1) || /* the epoch's end is still due */
+                         (at->soft.closed && at->epoch == epoch + 1); /* it came early */
 
     if (at->step < 0 || at->step > t->steps || at->epoch < 0 || (at->epoch != epoch && !pending) ||
         at->counted < 0 || at->correct < 0 || at->correct > at->counted || at->loss_steps < 0)
@@ -194,7 +195,7 @@ static int read_state(struct trainer *t, const struct checkpoint_file *f)
                                      (size_t)t->optim.n * sizeof(float)));
         if (t->best != NULL)
             TRY(checkpoint_read_blob(f, "trainer.best", t->best, train_weights_bytes(t->g)));
-    } else if (at.epoch != t->cfg.epochs && !at.soft.stopped) {
+    } else if (at.epoch != t->cfg.epochs && !at.soft.closed) {
         return fail(ERR_FORMAT, "checkpoint: it says that it is done, but steps are missing");
     }
     TRY(read_hooks(t, f));
