@@ -91,8 +91,18 @@ static void read_at(struct item *grad, value_id v, int32_t time)
         grad[v].start = time;
 }
 
-static void gradient_lifetimes(const struct graph *g, const struct exec_plan *p, const bool *tap,
-                               struct item *grad)
+/* Training may send step n + 1 and step n back in one loop over blocks of images (exec_train.c). Then
+ * n writes its gradients while other blocks still wait for n + 1, so they live from then on. */
+static bool may_pair(const struct graph *g, enum exec_mode mode, const struct exec_plan *p,
+                     int32_t n)
+{
+    if (mode != EXEC_TRAIN || n + 1 >= p->n_step)
+        return false;
+    return g->node[p->step[n + 1].node].in[0] == p->step[n].out;
+}
+
+static void gradient_lifetimes(const struct graph *g, enum exec_mode mode,
+                               const struct exec_plan *p, const bool *tap, struct item *grad)
 {
     const int32_t end = 2 * p->n_step;
 
@@ -109,10 +119,11 @@ static void gradient_lifetimes(const struct graph *g, const struct exec_plan *p,
     }
     for (int32_t n = 0; n < p->n_step; n++) {
         const struct node *x = &g->node[p->step[n].node];
+        const int32_t time = end - 1 - n - may_pair(g, mode, p, n);
 
-        read_at(grad, p->step[n].other, end - 1 - n);
+        read_at(grad, p->step[n].other, time);
         for (int32_t i = 0; i < x->n_in; i++)
-            read_at(grad, x->in[i], end - 1 - n);
+            read_at(grad, x->in[i], time);
     }
 }
 
@@ -228,7 +239,7 @@ int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, 
     item_sizes(g, item + n);
     activation_lifetimes(g, mode, &p, tap, item);
     if (mode != EXEC_INFER)
-        gradient_lifetimes(g, &p, tap, item + n);
+        gradient_lifetimes(g, mode, &p, tap, item + n);
     merge_in_place(g, &p, tap, item, root);
     for (value_id v = 0; v < g->n_value; v++)
         if (taps_outside && tap[v])
