@@ -92,6 +92,7 @@ convert() { # RECIPE
 }
 
 . "$SRC/tests/long/twopc.sh"
+. "$SRC/tests/long/rlwe.sh"
 
 # secrets decide no branch and no address: memcheck's marks
 check_ctime() {
@@ -143,6 +144,7 @@ for part in "$@"; do
     case $part in
     validate) validate_all ;;
     twopc) twopc_all ;;
+    rlwe) rlwe_all ;;
     rlnet)
         convert rlnet
         at_least "$(figure teacher clean clean)" 84 "teacher, clean branch, clean"
