@@ -4,11 +4,13 @@ Prints seconds, bytes and rounds of one party online, as CrypTen counts them. Tr
 provider (TFP, insecure, nothing counted). Needs the packages torch and crypten and a model whose masked
 ReLUs are in the form `gather` (linnet export --for crypten --masked-relu gather).
 """
+import io
 import logging
 import os
 import sys
 import time
 
+import onnx
 import torch
 
 import crypten
@@ -18,9 +20,23 @@ import crypten.mpc as mpc
 logging.disable(logging.WARNING)
 
 
+def load(path):
+    """The model's bytes; CrypTen wants the default mode of Pad and zeros written out."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        for a in node.attribute:
+            if a.type == onnx.AttributeProto.INT:
+                a.i = a.i
+            elif a.type == onnx.AttributeProto.FLOAT:
+                a.f = a.f
+        if node.op_type == "Pad" and not any(a.name == "mode" for a in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute("mode", "constant"))
+    return io.BytesIO(model.SerializeToString())
+
+
 @mpc.run_multiprocess(world_size=2)
 def infer(path):
-    model = crypten.nn.from_onnx(open(path, "rb"))
+    model = crypten.nn.from_onnx(load(path))
     model.encrypt(src=0)
     model.eval()
     torch.manual_seed(1)
