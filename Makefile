@@ -62,6 +62,8 @@ CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildc
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/bench_%.c,$(wildcard tests/*.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,\
+    $(wildcard tests/fuzz/*.c)))
 TESTS += $(FUZZ:%=$(BUILD)/tests/test_fuzz_%)
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
@@ -96,10 +98,10 @@ $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TEST_COMMON) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
 $(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
-    $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/replay.o $(TEST_COMMON) $(LIB_ORDER)
+    $(FUZZ_COMMON) $(BUILD)/tests/fuzz/replay.o $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
 $(FUZZ:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
-    $(BUILD)/tests/fuzz/fuzz.o $(TEST_COMMON) $(LIB_ORDER)
+    $(FUZZ_COMMON) $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
 tests/%: $(BUILD)/tests/% ;
 

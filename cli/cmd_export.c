@@ -118,7 +118,8 @@ int cmd_export(int argc, char **argv)
         rc = fail(ERR_ARG, "give -o y.onnx");
     if (rc == 0 && o.pi && !o.data)
         rc = fail(ERR_ARG, "--pi needs --data SRC: images to calibrate the fixed-point ranges on");
-    if (rc == 0 && (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, o.data, &m)) == 0)
+    if (rc == 0 && (rc = output_is_new(o.out, (const char *[]){c.arg[0]}, 1)) == 0 &&
+        (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, o.data, &m)) == 0)
         rc = export_model(&c, &o, &m);
     model_close(&m);
     cli_release(&c);

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/model.h"
+#include "cli/outputs.h"
 #include "core/exec.h"
 #include "core/npy.h"
 
@@ -145,7 +146,8 @@ int cmd_run(int argc, char **argv)
 
     if (rc == 0 && (!o.input || !o.output))
         rc = fail(ERR_ARG, "give --input x.npy and --output y.npy");
-    if (rc == 0 && (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, NULL, &m)) == 0 &&
+    if (rc == 0 && (rc = output_is_new(o.output, (const char *[]){c.arg[0], o.input}, 2)) == 0 &&
+        (rc = model_open_from(&c, c.arg[0], &o.source, o.normalize, NULL, &m)) == 0 &&
         (rc = model_branch(m.g, o.branch, &bank)) == 0)
         rc = outputs(&c, &o, m.g, bank);
     model_close(&m);

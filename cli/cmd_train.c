@@ -143,6 +143,8 @@ static int make_paths(struct job *j)
         return fail(ERR_LIMIT, "-o: the path is longer than %d bytes", PATH_BYTES - 16);
     snprintf(j->stem, sizeof j->stem, "%.*s", (int)(n - tail), out);
     snprintf(j->checkpoint, sizeof j->checkpoint, "%.*s.safetensors", (int)(n - tail), out);
+    TRY(output_is_new(out, (const char *[]){j->c->arg[0]}, 1));
+    TRY(output_is_new(j->checkpoint, (const char *[]){j->c->arg[0]}, 1));
     return output_writable(out);
 }
 

@@ -601,7 +601,13 @@ static int train_student(struct linearize *l)
 static int check_folder(const struct linearize *l)
 {
     static const char *const state[] = {"teacher.safetensors", "checkpoint.safetensors"};
+    static const char *const result[] = {"model.onnx", "model.adv.onnx"};
     char path[PATH_BYTES];
+
+    for (int i = 0; i < 2; i++) {
+        TRY(output_path(l->o->out, result[i], path, sizeof path));
+        TRY(output_is_new(path, (const char *[]){l->model, l->o->teacher}, 2));
+    }
 
     for (int i = 0; i < 2 && !l->o->resume; i++) {
         TRY(output_path(l->o->out, state[i], path, sizeof path));

@@ -11,6 +11,8 @@
 int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
 /* ERR_IO unless the folder of `path` can take a new file: asked before hours of work. */
 int output_writable(const char *path) MUST_CHECK;
+/* ERR_ARG if `path` is the same file as one of the n inputs (NULL: none), which it would replace. */
+int output_is_new(const char *path, const char *const *input, int n) MUST_CHECK;
 /* Makes the folder if it is missing. */
 int output_folder(const char *path) MUST_CHECK;
 

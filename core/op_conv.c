@@ -19,7 +19,8 @@
 #include <string.h>
 
 #define AT(field) offsetof(union op_params, conv.field)
-#define FAR 1048576.0 /* 2^20: keeps every index far below 2^63 */
+#define MAX_PHASE_TAPS ((int64_t)1 << 21) /* phases times kernel, of one axis */
+#define FAR 1048576.0                     /* 2^20: keeps every index far below 2^63 */
 
 static const struct attr conv_attrs[] = {
     {"strides", ATTR_INTS, AT(stride), 2, false, 1, 1, FAR},
@@ -53,6 +54,18 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
             conv_axis_forward(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
     }
     return p;
+}
+
+/* The gradient of a strided convolution has a kernel of its own for each of min(stride, in) phases;
+ * every one of them is looked at when the network is read. */
+static int check_phases(const struct node *node, int i, int64_t in, int64_t kernel)
+{
+    const int64_t stride = node->p.conv.stride[i], phases = stride < in ? stride : in;
+
+    if (phases <= MAX_PHASE_TAPS / kernel)
+        return 0;
+    return op_fail(node, "stride %lld with a kernel of %lld on %lld pixels is too large",
+                   (long long)stride, (long long)kernel, (long long)in);
 }
 
 /* The padded copies of both directions must be countable. */
@@ -117,6 +130,7 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
             return op_fail(node, "kernel %lld (dilation %lld) is larger than the padded input %lld",
                            (long long)kernel, (long long)c->dilation[i],
                            (long long)(in + c->pad[i] + c->pad[i + 2]));
+        TRY(check_phases(node, i, in, kernel));
     }
     y.dim[1] = op_in(g, node, 1)->shape.dim[0];
     TRY(shape_count(&y, &count));

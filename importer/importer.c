@@ -489,7 +489,8 @@ static int walk_node(struct import *im, size_t index)
     if ((rc = run_node(im, bad)) == ERR_NOMEM)
         return rc;
     if (rc < 0 && !im->reported)
-        (void)report_problem(im, "E1301", "", "%s", err_message());
+        (void)report_problem(im, "E1301", "", "%s %s", err_message(),
+                             strstr(err_message(), "node '") == NULL ? im->at : "");
     poison_outputs(im);
     end_node(im);
     return 0;

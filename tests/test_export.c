@@ -26,6 +26,8 @@
 
 #include <cmocka.h>
 
+#include "tests/scratch.h"
+
 #define ok(call) assert_int_equal(checked(call), 0)
 #define SIDE 8
 
@@ -735,20 +737,19 @@ static void test_file_is_written_or_named(void **state)
 {
     struct graph *g = mixed_graph();
     struct export_options opt = {.form = MASK_WHERE};
-    char path[] = "/tmp/linnet-export-XXXXXX";
+    char folder[SCRATCH_TEXT], path[SCRATCH_TEXT];
     uint8_t *bytes = NULL, *file = NULL;
     size_t len = 0, file_len = 0;
-    int fd = mkstemp(path);
 
     (void)state;
-    assert_true(fd >= 0);
-    close(fd);
+    scratch_open(folder);
+    scratch_path(folder, "x.onnx", path);
     ok(onnx_export_bytes(g, &opt, &bytes, &len));
     ok(onnx_export(g, &opt, path));
     ok(file_read(path, 1 << 20, &file, &file_len));
     assert_int_equal(len, file_len);
     assert_memory_equal(bytes, file, len);
-    unlink(path);
+    scratch_close(folder);
     assert_refused(onnx_export(g, &opt, "/nonexistent/x.onnx"), ERR_IO, "/nonexistent/x.onnx");
     mem_free(bytes);
     mem_free(file);
@@ -764,7 +765,7 @@ static void write_logits(struct graph *g, const char *folder, const float *pixel
     int64_t dim[2] = {IMAGES, 10};
     float logits[IMAGES * 10];
     struct exec *e = NULL;
-    char path[256];
+    char path[2 * SCRATCH_TEXT];
 
     ok(exec_new(g, EXEC_INFER, IMAGES, NULL, 0, &e));
     ok(exec_infer(e, pixels, IMAGES, 0, logits));
@@ -777,7 +778,7 @@ static void write_input(const char *folder, float *pixels)
 {
     struct rng r = rng_at(9, RNG_TEST, 0, 0);
     int64_t dim[4] = {IMAGES, 3, SIDE, SIDE};
-    char path[256];
+    char path[2 * SCRATCH_TEXT];
 
     for (int64_t i = 0; i < (int64_t)IMAGES * 3 * SIDE * SIDE; i++)
         pixels[i] = rng_uniform(&r);
@@ -788,7 +789,7 @@ static void write_input(const char *folder, float *pixels)
 static void write_models(const struct graph *g, const char *folder)
 {
     static const char *const names[] = {"where", "prelu", "gather"};
-    char path[256];
+    char path[2 * SCRATCH_TEXT];
 
     for (int form = MASK_WHERE; form <= MASK_GATHER; form++) {
         for (int64_t opset = 13; opset <= 21; opset++) {
@@ -809,7 +810,7 @@ static void write_full_models(const struct graph *g, const char *folder)
 {
     struct export_options opt = {.form = MASK_WHERE};
     struct graph *full = NULL;
-    char path[256];
+    char path[2 * SCRATCH_TEXT];
 
     ok(graph_clone(g, &full));
     for (int64_t i = 0; i < full->n_masks; i++)
@@ -828,7 +829,7 @@ static void write_full_models(const struct graph *g, const char *folder)
 static void write_real_models(const char *models, const char *folder)
 {
     struct export_options opt = {.form = MASK_WHERE};
-    char path[512];
+    char path[2 * SCRATCH_TEXT];
 
     for (size_t i = 0; i < N_REAL; i++) {
         struct graph *g = real_model(models, real_models[i]);
@@ -843,7 +844,7 @@ static void test_other_programs_agree(void **state)
 {
     const char *python = getenv("LINNET_PYTHON");
     static float pixels[IMAGES * 3 * SIDE * SIDE];
-    char folder[] = "/tmp/linnet-export-XXXXXX", models[256], command[1024];
+    char folder[SCRATCH_TEXT], models[256], command[3 * SCRATCH_TEXT];
     struct graph *g;
 
     (void)state;
@@ -854,7 +855,7 @@ static void test_other_programs_agree(void **state)
         print_message("skipped: no Python with onnx and onnxruntime (LINNET_PYTHON)\n");
         skip();
     }
-    assert_non_null(mkdtemp(folder));
+    scratch_open(folder);
     g = masked_resnet8();
     write_input(folder, pixels);
     write_logits(g, folder, pixels);
@@ -863,8 +864,7 @@ static void test_other_programs_agree(void **state)
     write_real_models(models, folder);
     snprintf(command, sizeof command, "%s tests/export_check.py %s %s", python, folder, models);
     assert_int_equal(system(command), 0);
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    assert_int_equal(system(command), 0);
+    scratch_close(folder);
     graph_free(g);
 }
 

@@ -434,6 +434,29 @@ static void test_reading_survives_every_failed_allocation(void **state)
     mem_free(bytes);
 }
 
+static void test_reading_weights_survives_every_failed_allocation(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *got = NULL;
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    open_folder(&f);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    for (long n = 1; rc != 0 && n < 10000; n++) {
+        mem_fail_at(n);
+        rc = plan_weights_read(p, f.weights, &got);
+        mem_fail_at(0);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+    }
+    assert_int_equal(rc, 0);
+    plan_weights_free(got);
+    plan_weights_free(w);
+    plan_free(p);
+    scratch_close(f.dir);
+}
+
 /* ---- cost --------------------------------------------------------------------------------- */
 
 static void test_cost_equals_the_published_figures(void **state)
@@ -482,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_flipped_bits_never_crash),
         cmocka_unit_test(test_damaged_weights_are_refused),
         cmocka_unit_test(test_reading_survives_every_failed_allocation),
+        cmocka_unit_test(test_reading_weights_survives_every_failed_allocation),
         cmocka_unit_test(test_cost_equals_the_published_figures),
         cmocka_unit_test(test_linear_layers_cost_no_messages),
     };

@@ -207,3 +207,15 @@ expect_error 1 'regular file' "$linnet" export "$good" -o /dev/null -q
 expect_error 1 'no/such' "$linnet" inspect "$good" --json no/such/r.json -q
 [ "$(cat file)" = text ] || die "a file was overwritten"
 no_temporaries .
+
+# ---- an input is no output ----------------------------------------------------------------------------
+mkdir own
+cp "$good" own/model.onnx
+cp x.npy own/x.npy
+ln -s model.onnx own/link.onnx
+expect_error 2 'own/model.onnx.*is an input' "$linnet" export own/model.onnx -o own/model.onnx -q
+expect_error 2 'is an input' "$linnet" export own/link.onnx -o own/../own/model.onnx -q
+expect_error 2 'is an input' "$linnet" run own/model.onnx --input own/x.npy --output own/x.npy -q
+expect_error 2 'is an input' "$linnet" train own/model.onnx --data synth:50 --epochs 1 -o own/model.onnx -q
+expect_error 2 'is an input' "$linnet" linearize own/model.onnx --data synth:50 --relus 50% --preset none -o own -q
+cmp -s "$good" own/model.onnx || die "an input was overwritten"

@@ -1,0 +1,121 @@
+/* See message_party.h. The program, its weights and both models are made once and kept. */
+#include "tests/fuzz/message_party.h"
+
+#include <string.h>
+
+#include "runtime/linear_rlwe.h"
+#include "runtime/party.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/plain_relu.h"
+#include "tests/plan_sample.h"
+
+enum { KEPT = 16, INPUTS = 32, MAX_RESULTS = 8, SEED = 42, QUERIES = 1 };
+
+static struct plan *plan;
+static struct plan_weights *weights;
+static struct pi_model *model[2]; /* server, client */
+
+static void prepare_once(void)
+{
+    if (plan != NULL)
+        return;
+    plan = plan_sample(KEPT);
+    weights = plan_sample_weights(plan, 3);
+    fuzz_must(pi_model_new(plan, weights, PI_FIXED, &model[0]) == 0 &&
+                  pi_model_new(plan, NULL, PI_FIXED, &model[1]) == 0,
+              "a model of the sample");
+}
+
+/* ---- a provider without secrets: the client says r, the server answers u ------------------------ */
+
+static int64_t elements(int32_t step, bool out)
+{
+    const struct plan_step *s = &plan->step[step];
+
+    return plan->tensor[out ? s->out : s->in[0]].count;
+}
+
+static int open_server(void *ctx, int32_t step, uint64_t *s)
+{
+    const size_t in = (size_t)elements(step, false) * 8, out = (size_t)elements(step, true) * 8;
+    uint64_t r[4096];
+
+    fuzz_must(in <= sizeof r, "the sample is small");
+    TRY(transport_recv(ctx, r, in));
+    TRY(transport_send(ctx, s, out));
+    return transport_flush(ctx);
+}
+
+static int open_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+{
+    TRY(transport_send(ctx, r, (size_t)elements(step, false) * 8));
+    return transport_recv(ctx, u, (size_t)elements(step, true) * 8);
+}
+
+static void open_close(void *ctx)
+{
+    (void)ctx;
+}
+
+static int open_plain(const struct party_options *o, struct transport *t, struct prg *rng,
+                      struct linear_party *out)
+{
+    (void)o;
+    (void)rng;
+    *out = (struct linear_party){"open", t, open_server, open_client, open_close};
+    return 0;
+}
+
+static int open_rlwe(const struct party_options *o, struct transport *t, struct prg *rng,
+                     struct linear_party *out)
+{
+    return o->client ? linear_rlwe_client(plan, t, rng, out)
+                     : linear_rlwe_server(plan, weights, t, rng, (size_t)64 << 20, out);
+}
+
+/* ---- a session ---------------------------------------------------------------------------------- */
+
+static int run_client(struct party *p)
+{
+    const uint64_t x[INPUTS] = {4096, 1, (uint64_t)-4096, 77};
+    uint64_t y[MAX_RESULTS];
+
+    fuzz_must(party_schedule(p)->results <= MAX_RESULTS, "the sample has three classes");
+    for (int k = 0; k < QUERIES; k++)
+        TRY(party_query(p, x, y));
+    return 0;
+}
+
+static int run_server(struct party *p)
+{
+    int rc;
+
+    while ((rc = party_answer(p, NULL, NULL)) > 0)
+        ;
+    return rc;
+}
+
+int message_party(uint8_t choice, struct transport *t)
+{
+    static const struct relu_backend *const backend[4] = {&plain_relu, &relu_gc, &relu_ot,
+                                                          &plain_relu};
+    struct party_options o = {.client = choice & 1,
+                              .known = {NULL, &relu_gc, &relu_ot},
+                              .open_rlwe = choice & 16 ? open_rlwe : open_plain,
+                              .test_seed = SEED,
+                              .backend = backend[choice >> 1 & 3],
+                              .label = choice & 8};
+    struct party *p = NULL;
+    int rc;
+
+    prepare_once();
+    o.model = model[o.client];
+    if (o.backend == &plain_relu)
+        o.known[1] = &plain_relu;
+    memset(o.hash, 0x5a, sizeof o.hash);
+    if ((rc = party_open(&o, t, &p)) == 0)
+        rc = o.client ? run_client(p) : run_server(p);
+    party_close(p);
+    transport_close(t);
+    return rc;
+}
