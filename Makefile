@@ -68,7 +68,7 @@ TESTS += $(FUZZ:%=$(BUILD)/tests/test_fuzz_%)
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
-.SECONDARY: # keep generated code
+.PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
 .PHONY: all tests check check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 

@@ -8,6 +8,7 @@
 #include "core/graph.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/op.h"
@@ -127,18 +128,48 @@ static int table_reserve(void **rows, int32_t n, int32_t *cap, size_t size)
     return 0;
 }
 
-/* A copy of `name` in the arena that is not yet in `taken`: name, name_1, name_2 ... */
+/* name_1, name_2 ... up to one that is free: the first one where those before it are all taken, found
+ * by doubling and halving, since a file may give one name to everything. */
+static int free_suffix(const struct nameset *taken, const char *name, char *buf, size_t size,
+                       int32_t *suffix)
+{
+    int32_t last = 0, next = 1; /* last is taken, next is to be tried or free */
+
+    for (;; last = next, next *= 2) {
+        if (next > INT32_MAX / 2)
+            return fail(ERR_LIMIT, "graph: too many names like '%.100s'", name);
+        snprintf(buf, size, "%s_%d", name, next);
+        if (!nameset_has(taken, buf))
+            break;
+    }
+    while (next - last > 1) {
+        const int32_t middle = last + (next - last) / 2;
+
+        snprintf(buf, size, "%s_%d", name, middle);
+        *(nameset_has(taken, buf) ? &last : &next) = middle;
+    }
+    *suffix = next;
+    return 0;
+}
+
+/* A copy of `name` in the arena that is not yet in `taken`, with a suffix where it is. */
 static int unique_name(struct graph *g, struct nameset *taken, const char *name, const char **out)
 {
-    const char *s = arena_strdup(g->arena, name);
+    const size_t size = strlen(name) + sizeof "_2147483647";
+    int32_t suffix = 0;
+    char *buf;
+    int rc;
 
-    for (int32_t i = 1; s && nameset_has(taken, s); i++)
-        s = arena_printf(g->arena, "%s_%d", name, i);
-    if (s == NULL)
-        return ERR_NOMEM;
-    TRY(nameset_add(taken, s));
-    *out = s;
-    return 0;
+    if (nameset_has(taken, name)) {
+        if ((buf = mem_array(size, 1)) == NULL)
+            return ERR_NOMEM;
+        rc = free_suffix(taken, name, buf, size, &suffix);
+        mem_free(buf);
+        TRY(rc);
+    }
+    *out =
+        suffix > 0 ? arena_printf(g->arena, "%s_%d", name, suffix) : arena_strdup(g->arena, name);
+    return *out != NULL ? nameset_add(taken, *out) : ERR_NOMEM;
 }
 
 int graph_add_value(struct graph *g, const char *name, enum value_kind kind,

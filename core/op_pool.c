@@ -16,6 +16,8 @@
 
 #include "core/op_image.h"
 
+#define MAX_SPARSE 4096 /* windows whose taps are further apart than the image is wide */
+
 /* ---- geometry ----------------------------------------------------------------------------- */
 
 struct axis { /* one spatial axis */
@@ -72,6 +74,21 @@ static int64_t tap_at(const struct pool *p, int64_t oh, int64_t ow, int64_t i, i
     return (h * p->w.in + w) * p->c;
 }
 
+/* The first window without a tap inside, -1 if every one has. Where taps are no further apart than the
+ * image is wide, a window that overlaps it has one inside: the ends decide. */
+static int64_t empty_window(const struct axis *a)
+{
+    const bool ends = a->dilation <= a->in || a->kernel == 1;
+
+    for (int64_t o = 0; o < a->out; o = ends && o < a->out - 1 ? a->out - 1 : o + 1) {
+        struct tap_range r = taps_inside(a, o);
+
+        if (r.first >= r.last)
+            return o;
+    }
+    return -1;
+}
+
 static int pool_extent(const struct node *node, struct axis *a, const char *name)
 {
     int64_t window = (a->kernel - 1) * a->dilation + 1, room = a->in + a->begin + a->end - window;
@@ -84,12 +101,14 @@ static int pool_extent(const struct node *node, struct axis *a, const char *name
     a->out = (room + (ceil_mode ? a->stride - 1 : 0)) / a->stride + 1;
     if (ceil_mode && (a->out - 1) * a->stride >= a->in + a->begin)
         a->out--;
-    for (int64_t o = 0; o < a->out; o++) {
-        struct tap_range r = taps_inside(a, o);
-        if (r.first >= r.last)
-            return op_fail(node, "window %lld along %s lies in the padding only (pads %lld, %lld)",
-                           (long long)o, name, (long long)a->begin, (long long)a->end);
-    }
+    if (a->dilation > a->in && a->kernel > 1 && a->out > MAX_SPARSE)
+        return op_fail(node, "dilation %lld along %s=%lld with pads %lld and %lld is too large",
+                       (long long)a->dilation, name, (long long)a->in, (long long)a->begin,
+                       (long long)a->end);
+    const int64_t empty = empty_window(a);
+    if (empty >= 0)
+        return op_fail(node, "window %lld along %s lies in the padding only (pads %lld, %lld)",
+                       (long long)empty, name, (long long)a->begin, (long long)a->end);
     return 0;
 }
 
