@@ -13,11 +13,31 @@
 
 #include "core/op.h"
 
+/* uses[v] += by, for the inputs of a node. */
+static void count_inputs(const struct node *x, int32_t by, int32_t *uses)
+{
+    for (int32_t i = 0; i < x->n_in; i++)
+        if (x->in[i] != NO_VALUE)
+            uses[x->in[i]] += by;
+}
+
 int pass_prune(struct graph *g)
 {
-    for (int32_t n = g->n_node - 1; n >= 0; n--)
-        if (graph_count_uses(g, g->node[n].out[0]) == 0)
-            graph_remove_node(g, n);
+    int32_t *uses = mem_array((size_t)g->n_value + 1, sizeof *uses);
+
+    if (uses == NULL)
+        return ERR_NOMEM;
+    if (g->output != NO_VALUE)
+        uses[g->output]++;
+    for (int32_t n = 0; n < g->n_node; n++)
+        count_inputs(&g->node[n], 1, uses);
+    for (int32_t n = g->n_node - 1; n >= 0; n--) {
+        if (uses[g->node[n].out[0]] > 0)
+            continue;
+        count_inputs(&g->node[n], -1, uses);
+        graph_remove_node(g, n);
+    }
+    mem_free(uses);
     return graph_compact(g);
 }
 

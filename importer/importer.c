@@ -560,10 +560,19 @@ static int set_output(struct import *im)
 /* Nodes whose results nobody reads: the Relu inside of a mask form, the parts of a sum. */
 static int prune(struct graph *g)
 {
+    bool *used = mem_array((size_t)g->n_value + 1, sizeof *used), all = true;
+
+    if (used == NULL)
+        return ERR_NOMEM;
+    used[g->output] = true;
     for (int32_t n = 0; n < g->n_node; n++)
-        if (graph_count_uses(g, g->node[n].out[0]) == 0)
-            return pass_prune(g);
-    return 0;
+        for (int32_t i = 0; i < g->node[n].n_in; i++)
+            if (g->node[n].in[i] != NO_VALUE)
+                used[g->node[n].in[i]] = true;
+    for (int32_t n = 0; n < g->n_node; n++)
+        all = all && used[g->node[n].out[0]];
+    mem_free(used);
+    return all ? 0 : pass_prune(g);
 }
 
 static int set_facts(struct import *im)

@@ -15,7 +15,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "trainer/data.h"
 
-enum { PIXELS = 3072, MAX_RECORDS = 64, PATH_BYTES = 128 };
+enum { PIXELS = 3072, MAX_RECORDS = 8, PATH_BYTES = 128 };
 
 /* A folder with both layouts' names, all links to one file in memory. */
 static const char *folder(int is_100)
