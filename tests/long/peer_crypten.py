@@ -16,6 +16,7 @@ import torch
 import crypten
 import crypten.communicator as comm
 import crypten.mpc as mpc
+from crypten.config import cfg
 
 logging.disable(logging.WARNING)
 
@@ -36,6 +37,7 @@ def load(path):
 
 @mpc.run_multiprocess(world_size=2)
 def infer(path):
+    cfg.communicator.verbose = True  # counts
     model = crypten.nn.from_onnx(load(path))
     model.encrypt(src=0)
     model.eval()
@@ -46,12 +48,12 @@ def infer(path):
     start = time.time()
     model(image)
     seconds = time.time() - start
-    stats = comm.get().get_communication_stats() if hasattr(comm.get(), "get_communication_stats") else None
-    return seconds, stats
+    return seconds, comm.get().get_communication_stats()
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     for party, (seconds, stats) in enumerate(infer(sys.argv[1])):
-        print("party %d: %.3f s online, %s" % (party, seconds, stats))
+        print("CrypTen %s, party %d: online %.3f s, %.1f MB, %d rounds" %
+              (crypten.__version__, party, seconds, stats["bytes"] / 1e6, stats["rounds"]))

@@ -92,6 +92,7 @@ convert() { # RECIPE
 }
 
 . "$SRC/tests/long/twopc.sh"
+. "$SRC/tests/long/peers.sh"
 . "$SRC/tests/long/rlwe.sh"
 
 # secrets decide no branch and no address: memcheck's marks
@@ -144,6 +145,7 @@ for part in "$@"; do
     case $part in
     validate) validate_all ;;
     twopc) twopc_all ;;
+    peers) peer_crypten ;;
     rlwe) rlwe_all ;;
     rlnet)
         convert rlnet
