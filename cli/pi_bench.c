@@ -1,7 +1,7 @@
 /*
  * linnet-pi bench: both parties as two processes over loopback, one thread each.
  *
- * The parent is the client and counts; the child is the server and reports its local products and its
+ * The parent is the client and counts; the child is the server and reports its local arithmetic and its
  * peak memory through a pipe. Shares come from a test seed, so that the logits must be those of
  * sim2pc, bit for bit. Images: the file of --input, else random bytes.
  */
@@ -320,7 +320,8 @@ static void print_trial(const struct trial *t, const struct bench *b)
         t->report.provider, b->o->provider == 1 ? " (third party)" : "",
         b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
     pi_report_phases(f, &t->report);
-    fprintf(f, "online linear products %.3f s; peak memory client %ld MB, server %ld MB\n",
+    fprintf(f,
+            "of which server's own arithmetic %.3f s; peak memory client %ld MB, server %ld MB\n",
             t->told.linear_seconds, t->peak_kb / 1024, t->told.peak_kb / 1024);
     if (t->checked)
         fprintf(f, "logits %s those of sim2pc\n", t->equal ? "equal" : "DIFFER from");
@@ -362,7 +363,7 @@ static void print_ratio(const struct trial *a, const struct trial *z, FILE *f)
     fprintf(f, "%-34s %16.3f %16.3f %9.3f %11.3f\n", "online seconds", online(a), online(z),
             ratio(online(a), online(z)),
             ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));
-    fprintf(f, "%-34s %16.3f %16.3f %9.3f\n", "online seconds without products",
+    fprintf(f, "%-34s %16.3f %16.3f %9.3f\n", "online seconds without arithmetic",
             online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds,
             ratio(online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds));
 }
@@ -393,7 +394,7 @@ static json_t *ratio_json(const struct trial *a, const struct trial *z)
         "{s:f, s:f, s:f, s:f, s:f}", "relus",
         ratio((double)a->plan->relus_kept, (double)z->plan->relus_kept), "online_relu_bytes",
         ratio((double)pi_report_relu_bytes(&a->report), (double)pi_report_relu_bytes(&z->report)),
-        "online_seconds", ratio(online(a), online(z)), "online_seconds_without_products",
+        "online_seconds", ratio(online(a), online(z)), "online_seconds_without_linear",
         ratio(online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds),
         "predicted_online_seconds",
         ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));

@@ -24,7 +24,7 @@ struct account {
     struct cost_count phase[PHASES];
     struct cost_count *online, *offline; /* [events + 2]: then input, results */
     struct transport_count seen;
-    double time, linear_seconds; /* of the last look; local products, online (server) */
+    double time, linear_seconds; /* of the last look; local arithmetic online (server) */
     int64_t queries, prepared;
 };
 #define ACCOUNT_INPUT(a) ((a)->events)

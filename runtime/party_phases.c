@@ -87,6 +87,12 @@ int party_offline_server(struct party *p)
 
 /* ---- online ------------------------------------------------------------------------------- */
 
+/* What passed since the last event was arithmetic of our own: products, adds, truncation. */
+static void end_local(struct party *p)
+{
+    p->account.linear_seconds += cpu_seconds() - p->account.time;
+}
+
 /* y = W E + b + s. */
 static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
@@ -94,12 +100,11 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     const struct pi_model *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
     const uint64_t *s = bundle_offset(p->bundle, event);
-    double start = cpu_seconds();
 
     ring_conv(y, x, &m->conv[e->step], (double *)(void *)(p->words + m->slots));
     for (int64_t i = 0; i < e->outputs; i++)
         y[i] += s[i];
-    p->account.linear_seconds += cpu_seconds() - start;
+    end_local(p);
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;
 }
@@ -109,6 +114,7 @@ static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *
     struct party *p = ctx;
     struct relu_batch b = bundle_batch(p->bundle, event);
 
+    end_local(p);
     TRY(p->backend->online_server(p->t, &b, bundle_state(p->bundle, event), x, z));
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;

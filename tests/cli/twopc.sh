@@ -140,6 +140,6 @@ expect_exit 0 "$LINNET_PI" bench model.pi --weights model.pi.weights --compare c
 expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio
 [ "$(grep -c '"logits_equal_sim2pc": true' bench.json)" -eq 2 ] || die "bench differs from sim2pc"
 expect_number "$(json bench.json online_relu_bytes) > 8" "bytes of comparisons follow the count of ReLUs"
-say "bench resnet8, 1 Gbit/s, 1 ms, 10 % of the ReLUs: online without products" \
-    "$(json bench.json online_seconds_without_products) times faster, comparison bytes" \
+say "bench resnet8, 1 Gbit/s, 1 ms, 10 % of the ReLUs: online without arithmetic" \
+    "$(json bench.json online_seconds_without_linear) times faster, comparison bytes" \
     "$(json bench.json online_relu_bytes) times fewer"
