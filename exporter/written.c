@@ -57,6 +57,26 @@ static int add_gemm_biases(struct graph *g)
     return 0;
 }
 
+/* A Reshape to [N,K] is a Flatten, which needs no list of sizes. */
+static void flatten_reshapes(struct graph *g)
+{
+    for (int32_t i = 0; i < g->n_node; i++) {
+        struct node *n = &g->node[i];
+
+        if (n->op != &op_reshape || n->p.reshape.target.rank != 2)
+            continue;
+        n->op = &op_flatten;
+        n->p = (union op_params){0};
+    }
+}
+
+/* What importers that know few operators need beyond the form of the masks. */
+static int write_plainly(struct graph *g)
+{
+    flatten_reshapes(g);
+    return plain_shortcuts(g);
+}
+
 bool written_is_private(const struct export_options *opt)
 {
     return opt->form == MASK_GATHER || opt->form == MASK_CHANNEL;
@@ -90,7 +110,7 @@ int written_graph(const struct graph *g, const struct export_options *opt, struc
     if ((rc = graph_clone(g, &c)) < 0 ||
         (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
         (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
-        (opt->target != EXPORT_ANY && (rc = plain_shortcuts(c)) < 0) || (rc = pass_prune(c)) < 0 ||
+        (opt->target != EXPORT_ANY && (rc = write_plainly(c)) < 0) || (rc = pass_prune(c)) < 0 ||
         (rc = mask_check_form(c, opt->form)) < 0 ||
         (opt->form == MASK_CHANNEL && (rc = channel_sort(c)) < 0) || (rc = graph_verify(c)) < 0 ||
         (rc = name_interface(g, c)) < 0)

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf2onnx
 from keras import layers
 
-out = sys.argv[1]
+out, small = sys.argv[1], len(sys.argv) > 2
 os.makedirs(out, exist_ok=True)
 
 
@@ -37,7 +37,7 @@ def block(x, filters, stride, bias):
     return layers.ReLU()(layers.Add()([x, y]))
 
 
-def resnet(head="mean", softmax=True, bias=False, rescale=False, size=32, stem="plain"):
+def resnet(head="mean", softmax=True, bias=False, rescale=False, size=32, stem="plain", width=16):
     x = inputs = keras.Input((size, size, 3), name="x")
     if rescale:
         x = layers.Rescaling(1 / 255.0)(x)
@@ -48,10 +48,10 @@ def resnet(head="mean", softmax=True, bias=False, rescale=False, size=32, stem="
         x = layers.ZeroPadding2D(1)(x)
         x = layers.MaxPooling2D(3, 2)(x)
     else:
-        x = layers.Conv2D(16, 3, padding="same", use_bias=bias)(x)
+        x = layers.Conv2D(width, 3, padding="same", use_bias=bias)(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
-    x = block(x, 16, 1, bias)
-    x = block(x, 32, 2, bias)
+    x = block(x, width, 1, bias)
+    x = block(x, 2 * width, 2, bias)
     if head == "mean":
         x = layers.GlobalAveragePooling2D()(x)
     elif head == "pool":
@@ -74,6 +74,9 @@ def save(name, model, opset, seed=1, **k):
     print(name, flush=True)
 
 
+if small:  # make_keras.py OUT small: a file of tests/zoo/small
+    save("keras_channels_last.onnx", resnet(head="flat", size=8, width=2), 15)
+    sys.exit(0)
 save("keras_resnet_op15.onnx", resnet(), 15)
 save("keras_resnet_logits_op13.onnx", resnet(softmax=False), 13)
 save("keras_resnet_bias_op17.onnx", resnet(bias=True, head="pool"), 17)

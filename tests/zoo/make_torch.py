@@ -136,5 +136,27 @@ def torch_25():
     dynamo("dy25_resnet20a_op18.onnx", resnet(n=3, shortcut="A"), **fixed)
 
 
-sets = {"ts113": torchscript_113, "t29": torch_29, "t25": torch_25}
+def tiny(**k):
+    return nets.ResNetCifar(width=2, size=8, **k)
+
+
+def small_113():  # the files of tests/zoo/small, for tests/test_zoo.c
+    t = torch.onnx.TrainingMode
+    script("ts113_option_a.onnx", tiny(shortcut="A", head="avg_view"), 11, size=8)
+    script("ts113_training.onnx", tiny(head="mean"), 15, size=8, training=t.TRAINING,
+           do_constant_folding=False)
+    script("ts113_softmax.onnx", nets.Normalised(tiny(), softmax=True), 12, size=8)
+
+
+def small_29():
+    dynamo("dy29_two_files.onnx", tiny(), size=8, external=True)
+    dynamo("dy29_not_optimised.onnx", tiny(head="mean"), size=8, optimize=False)
+
+
+def small_25():
+    dynamo("dy25_functions.onnx", tiny(shortcut="A", head="mean"), size=8, dynamic=False, batch=1)
+
+
+sets = {"ts113": torchscript_113, "t29": torch_29, "t25": torch_25,
+        "small113": small_113, "small29": small_29, "small25": small_25}
 sets[which]()
