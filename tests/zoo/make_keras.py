@@ -17,6 +17,9 @@ out, small = sys.argv[1], len(sys.argv) > 2
 os.makedirs(out, exist_ok=True)
 
 
+keras.utils.set_random_seed(1)
+
+
 def randomise(model, seed):
     rng = np.random.default_rng(seed)
     for layer in model.layers:
