@@ -93,9 +93,23 @@ static bool costly_step(const struct graph *g, int32_t i, struct plan_step *s)
     const struct node *n = &g->node[i];
     const struct shape *x = &op_in(g, n, 0)->shape;
 
-    *s = (struct plan_step){.in = {n->in[0]}, .n_in = 1, .out = n->out[0]};
-    if (n->op == &op_conv || n->op == &op_gemm) {
-        s->kind = n->op == &op_conv ? PLAN_CONV : PLAN_GEMM;
+    *s = (struct plan_step){.name = n->name, .in = {n->in[0]}, .n_in = 1, .out = n->out[0]};
+    if (n->op == &op_gemm) {
+        s->kind = PLAN_GEMM;
+        s->u.linear = (struct plan_linear){
+            .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .group = 1};
+        return true;
+    }
+    if (n->op == &op_conv) {
+        const struct conv_params *c = &n->p.conv;
+        const struct shape *w = &op_in(g, n, 1)->shape;
+
+        s->kind = PLAN_CONV;
+        s->u.linear.group = c->group;
+        memcpy(s->u.linear.kernel, w->dim + 2, sizeof s->u.linear.kernel);
+        memcpy(s->u.linear.stride, c->stride, sizeof c->stride);
+        memcpy(s->u.linear.pad, c->pad, sizeof c->pad);
+        memcpy(s->u.linear.dilation, c->dilation, sizeof c->dilation);
         return true;
     }
     if (n->op == &op_max_pool || n->op == &op_global_max_pool) {
@@ -108,6 +122,16 @@ static bool costly_step(const struct graph *g, int32_t i, struct plan_step *s)
     return false;
 }
 
+/* One image of [N,C,H,W] or [N,K]. */
+static struct plan_tensor tensor_of(const struct shape *shape)
+{
+    struct plan_tensor t = {.dim = {1, 1, 1}, .count = shape_elems(shape)};
+
+    for (int32_t d = 1; d < shape->rank && d <= 3; d++)
+        t.dim[d - 1] = shape->dim[d];
+    return t;
+}
+
 static int make_costs(const struct inspection *in, struct plan *p)
 {
     const struct graph *g = in->g;
@@ -118,7 +142,7 @@ static int make_costs(const struct inspection *in, struct plan *p)
     if (p->tensor == NULL || p->step == NULL)
         return ERR_NOMEM;
     for (value_id v = 0; v < g->n_value; v++)
-        p->tensor[v].count = shape_elems(&g->value[v].shape);
+        p->tensor[v] = tensor_of(&g->value[v].shape);
     for (int32_t i = 0; i < g->n_node; i++) {
         struct plan_step s;
 

@@ -46,7 +46,6 @@ for option in --profile; do
     # shellcheck disable=SC2086
     expect_error 2 'not in this version' "$LINNET" eval "$model" --data synth:50 $option
 done
-expect_error 2 'not in this version' "$LINNET" export "$model" -o x.onnx --for crypten
 expect_error 2 'not in this version' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d --preset paper --as-published
 [ ! -e x.onnx ] && [ ! -e d ] || die "a refused command wrote something"
 
