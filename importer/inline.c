@@ -8,9 +8,9 @@
  *         r = Relu(t)          one of the call get its value, f's default, or are left out
  *
  * Calls in functions are expanded in turn with an explicit stack. Functions may not be recursive:
- * the depth is limited, and so is the number of nodes that come out. A function imports its own
- * version of the operators, so every node carries one. The copies share everything but names and
- * attribute lists with the file's messages.
+ * the depth is limited, and so are the number of nodes that come out and the memory of the copies.
+ * A function imports its own version of the operators, so every node carries one. The copies share
+ * everything but names and attribute lists with the file's messages.
  */
 #include <string.h>
 
@@ -20,7 +20,10 @@
 
 #define MAX_DEPTH 16
 #define MAX_FUNCTIONS 4096
-#define MAX_WORK ((size_t)200 * 1000 * 1000) /* name comparisons: calls multiply */
+/* Calls of calls multiply: 4 KB can ask for gigabytes. Real files (a layer a function, 200 layers)
+ * need a hundredth of each. */
+#define MAX_WORK ((size_t)50 * 1000 * 1000) /* name comparisons */
+#define MAX_COPIES ((size_t)24 << 20)       /* bytes of copied nodes, names and attributes */
 
 struct frame {                    /* a call that is being expanded; frame 0 is the graph itself */
     const Onnx__FunctionProto *f; /* NULL in frame 0 */
@@ -35,7 +38,7 @@ struct inliner {
     int32_t depth;
     Onnx__NodeProto **node;
     int64_t *opset;
-    size_t n, cap, work;
+    size_t n, cap, work, memory; /* memory: of the arena, at most */
 };
 
 static const Onnx__FunctionProto *function_of(const struct import *im, const Onnx__NodeProto *p)
@@ -206,7 +209,7 @@ static int spend(struct inliner *in, const struct frame *fr, const Onnx__NodePro
     if (__builtin_mul_overflow(names, searched, &cost) || cost > MAX_WORK)
         cost = MAX_WORK;
     in->work += cost + in->im->model->n_functions;
-    if (in->work < MAX_WORK)
+    if (in->work < MAX_WORK && arena_used(in->im->arena) < in->memory)
         return 0;
     return report_problem(in->im, "E1006", "", "the file's functions are too large when inlined");
 }
@@ -249,6 +252,7 @@ int inline_functions(struct import *im)
     in.opset = arena_array(im->arena, in.cap, sizeof *in.opset);
     if (flat == NULL || in.node == NULL || in.opset == NULL)
         return ERR_NOMEM;
+    in.memory = arena_used(im->arena) + MAX_COPIES;
     in.frame[0] = (struct frame){.node = g->node, .n_node = g->n_node, .opset = im->opset};
     TRY(expand(&in));
     *flat = *g;
