@@ -15,8 +15,11 @@
 #include "cli/linearize.h"
 #include "cli/outputs.h"
 #include "core/file.h"
+#include "linearizer/linearizer.h"
 
 #define PATH_BYTES 4096
+#define BUDGET_BYTES 64
+#define MOST_RELUS ((int64_t)1 << 53) /* above that of any network */
 #define REPORT_LIMIT ((size_t)64 << 20)
 #define TEACHER_STAGE "teacher"
 
@@ -245,6 +248,31 @@ static int write_results(const struct sweep *s)
     return cli_json_write(s->c, root);
 }
 
+/* Copies the next budget of "A,B,C"; *list is NULL behind the last. */
+static int next_budget(const char **list, char text[BUDGET_BYTES])
+{
+    const size_t n = strcspn(*list, ",");
+
+    if (n == 0 || n >= BUDGET_BYTES)
+        return fail(ERR_ARG, "--relus '%s': counts or shares with commas between", *list);
+    snprintf(text, BUDGET_BYTES, "%.*s", (int)n, *list);
+    *list = (*list)[n] == ',' ? *list + n + 1 : NULL;
+    return 0;
+}
+
+/* A slip in the last budget shows before hours go into the first; the network is not open yet. */
+static int check_budgets(const char *list)
+{
+    char text[BUDGET_BYTES];
+    int64_t any;
+
+    while (list != NULL) {
+        TRY(next_budget(&list, text));
+        TRY(budget_parse(text, MOST_RELUS, &any));
+    }
+    return 0;
+}
+
 static int check(const struct linearize_options *o)
 {
     if (o->relus == NULL)
@@ -252,24 +280,20 @@ static int check(const struct linearize_options *o)
     if (o->masks || o->stages)
         return fail(ERR_ARG, "--%s: not in a sweep; linearize has it",
                     o->masks ? "masks" : "stages");
+    TRY(check_budgets(o->relus));
     return output_folder(o->out);
 }
 
 static int sweep(struct sweep *s)
 {
-    char checkpoint[PATH_BYTES], text[64];
+    char checkpoint[PATH_BYTES], text[BUDGET_BYTES];
 
     TRY(check(s->o));
     TRY(run_teacher(s, checkpoint));
     const char *teacher = access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher;
-    for (const char *word = s->o->relus; word != NULL;) {
-        const size_t n = strcspn(word, ",");
-
-        if (n == 0 || n >= sizeof text)
-            return fail(ERR_ARG, "--relus '%s': counts or shares with commas between", s->o->relus);
-        snprintf(text, sizeof text, "%.*s", (int)n, word);
+    for (const char *list = s->o->relus; list != NULL;) {
+        TRY(next_budget(&list, text));
         TRY(run_budget(s, text, teacher));
-        word = word[n] == ',' ? word + n + 1 : NULL;
     }
     print_table(s);
     return write_results(s);

@@ -1,4 +1,7 @@
 /* linnet-pi deal: the third party of stage A. It sees shapes, never weights, images or answers. */
+#include <string.h>
+#include <sys/stat.h>
+
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "core/sha256.h"
@@ -62,6 +65,30 @@ out:
     return rc;
 }
 
+/* Both halves in one folder would go to both parties: either would know the other's secrets. */
+static int check_folders(const struct options *o)
+{
+    struct stat client, server;
+
+    if (strcmp(o->client_out, o->server_out) == 0 ||
+        (stat(o->client_out, &client) == 0 && stat(o->server_out, &server) == 0 &&
+         client.st_dev == server.st_dev && client.st_ino == server.st_ino))
+        return fail(ERR_ARG,
+                    "--client-out and --server-out are both '%s': each party may see its own "
+                    "files only, give two folders",
+                    o->client_out);
+    return 0;
+}
+
+static int write_json(const struct cli_common *c, const struct options *o)
+{
+    if (c->json == NULL)
+        return 0;
+    return cli_json_write(c, json_pack("{s:s, s:s, s:I, s:s, s:s}", "format", "linnet.deal/1",
+                                       "model", c->arg[0], "n", (json_int_t)o->count, "client_out",
+                                       o->client_out, "server_out", o->server_out));
+}
+
 int pi_cmd_deal(int argc, char **argv)
 {
     struct options o = {.count = 1, .test_seed = -1};
@@ -71,7 +98,9 @@ int pi_cmd_deal(int argc, char **argv)
     if (rc == 0 && (o.client_out == NULL || o.server_out == NULL))
         rc = fail(ERR_ARG, "give --client-out DIR and --server-out DIR");
     if (rc == 0)
-        rc = deal(&c, &o);
+        rc = check_folders(&o);
+    if (rc == 0 && (rc = deal(&c, &o)) == 0)
+        rc = write_json(&c, &o);
     cli_release(&c);
     return rc;
 }

@@ -6,6 +6,7 @@
  * program with code 0.
  */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/commands.h"
 #include "cli/pi_net.h"
@@ -122,6 +123,17 @@ static int serve_loop(struct server *s)
     return 0;
 }
 
+/* More may be carried here while the server runs, but the folder is there. */
+static int check_dealer(const char *dir)
+{
+    struct stat st;
+
+    if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0;
+    return fail(ERR_DATA, "--dealer '%s': no such folder; linnet-pi deal makes it (--server-out)",
+                dir);
+}
+
 static int start(struct server *s, const struct pi_model *model)
 {
     const struct pi_net_options *o = s->o;
@@ -139,6 +151,8 @@ static int start(struct server *s, const struct pi_model *model)
         TRY(store_folder(o->bundles));
         TRY(store_sweep(o->bundles));
     }
+    if (o->dealer != NULL)
+        TRY(check_dealer(o->dealer));
     if (o->tls_cert != NULL)
         TRY(tls_server(o->tls_cert, o->tls_key, &s->tls));
     TRY(tcp_listen(&address, &s->listener));

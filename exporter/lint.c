@@ -131,7 +131,8 @@ static bool is_symmetric(const Onnx__AttributeProto *a)
 
 /* ---- rules of single operators --------------------------------------------------------------- */
 
-#define LINNET_WRITES "export it with linnet export --for"
+#define LINNET_EXPORT "export it with linnet export --for"
+#define LINNET_WRITES LINNET_EXPORT " crypten or ezpc"
 
 static void need_attributes(struct lint *l, const Onnx__NodeProto *p, const char *const *names)
 {
@@ -197,10 +198,10 @@ static void check_batchnorm(struct lint *l, const Onnx__NodeProto *p)
     const Onnx__AttributeProto *eps = attribute(p, "epsilon");
 
     if (l->target == EXPORT_CRYPTEN)
-        find(l, p, LINNET_WRITES " crypten, which folds it",
+        find(l, p, LINNET_EXPORT " crypten, which folds it",
              "works, by an inverse square root on secret numbers");
     else if (eps != NULL && !(eps->f > 0.99e-5f && eps->f < 1.01e-5f))
-        find(l, p, LINNET_WRITES " ezpc, which folds it", "epsilon %g is read as 1e-5",
+        find(l, p, LINNET_EXPORT " ezpc, which folds it", "epsilon %g is read as 1e-5",
              (double)eps->f);
 }
 
@@ -209,7 +210,7 @@ static void check_lists(struct lint *l, const Onnx__NodeProto *p)
 {
     for (size_t i = 1; i < p->n_input; i++) {
         if (nameset_has(&l->lists, p->input[i]))
-            find(l, p, LINNET_WRITES " crypten",
+            find(l, p, LINNET_EXPORT " crypten",
                  "'%.100s' is an initializer that is no float: it would be encrypted; it must be a "
                  "Constant node",
                  p->input[i]);
@@ -219,7 +220,7 @@ static void check_lists(struct lint *l, const Onnx__NodeProto *p)
 /* CrypTen hands the list to PyTorch, which has it in another order: last axis first. */
 static void check_pad(struct lint *l, const Onnx__NodeProto *p)
 {
-    find(l, p, LINNET_WRITES " crypten, which writes shortcuts as a Conv",
+    find(l, p, LINNET_EXPORT " crypten, which writes shortcuts as a Conv",
          "pads are read in another order");
 }
 
@@ -227,7 +228,7 @@ static void check_slice(struct lint *l, const Onnx__NodeProto *p)
 {
     check_lists(l, p);
     if (p->n_input > 4)
-        find(l, p, LINNET_WRITES " crypten, which writes shortcuts as a Conv",
+        find(l, p, LINNET_EXPORT " crypten, which writes shortcuts as a Conv",
              "steps other than 1 are not read");
 }
 

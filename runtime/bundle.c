@@ -130,6 +130,7 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     head[8] = 1;
     head[10] = !b->client;
     head[11] = b->schedule->label;
+    head[44] = k->test_seed;
     put_name(head + 12, k->provider);
     put_name(head + 28, b->backend->name);
     memcpy(head + 48, k->model, 32);
@@ -178,7 +179,7 @@ static int check_head(const struct bundle *b, const struct bundle_key *k, const 
         return 0;
     return fail(ERR_FORMAT, "'%s': %s", name,
                 memcmp(mine + 48, head + 48, 32) == 0
-                    ? "made for another backend, provider or kind of answer"
+                    ? "made for another backend, provider, kind of answer or with --test-seed"
                     : "made for another model.pi");
 }
 

@@ -11,7 +11,7 @@
  *
  * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 1, u8
  * role (0 client), u8 label, u8 provider name length and name (15 bytes), u8 backend name length and
- * name (15 bytes), zeros to 48, SHA-256 of model.pi (32), id (16), u64 number, u64 block size, zeros.
+ * name (15 bytes), u8 1 if made with a test seed, zeros to 48, SHA-256 of model.pi (32), id (16), u64 number, u64 block size, zeros.
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".
  */
 #include "runtime/relu.h"
@@ -36,6 +36,7 @@ struct bundle {
 struct bundle_key { /* what a file must agree with */
     uint8_t model[32];
     const char *provider;
+    bool test_seed; /* known shares: of no use to a run without a seed, which may be off loopback */
 };
 
 /* A zeroed block; ERR_LIMIT if it would not fit in memory. */

@@ -128,10 +128,12 @@ static int client_hello(struct party *p)
     uint8_t mine[HELLO], theirs[HELLO];
     enum refusal why;
     double rate, rtt;
+    int rc;
 
     make_hello(p->o, mine);
     TRY(transport_send(p->t, mine, HELLO));
-    TRY(transport_recv(p->t, theirs, HELLO));
+    if ((rc = transport_recv(p->t, theirs, HELLO)) < 0)
+        return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
     why = compare_hello(mine, theirs);
     if (why == REFUSED_NOT && theirs[48] > 0 && theirs[48] < REFUSALS)
         why = (enum refusal)theirs[48];
@@ -258,7 +260,7 @@ const char *party_provider(const struct party *p)
 
 static struct bundle_key key_of(const struct party *p)
 {
-    struct bundle_key k = {.provider = party_provider(p)};
+    struct bundle_key k = {.provider = party_provider(p), .test_seed = p->o->test_seed >= 0};
 
     memcpy(k.model, p->o->hash, sizeof k.model);
     return k;

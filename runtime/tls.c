@@ -31,7 +31,9 @@ struct tls {
 static int fail_ssl(int code, const char *what)
 {
     unsigned long e = ERR_get_error();
-    const char *reason = e == 0 ? NULL : ERR_reason_error_string(e);
+    const char *reason = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e))
+                         : e == 0            ? NULL
+                                             : ERR_reason_error_string(e);
 
     ERR_clear_error();
     return fail(code, "TLS: %s: %s", what, reason == NULL ? "refused" : reason);
@@ -250,6 +252,21 @@ static int expect_host(SSL *ssl, const char *host)
     return 0;
 }
 
+/* Two cases whose cause OpenSSL's own words hide. */
+static int fail_handshake(const struct tls *t)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+    long verified = SSL_get_verify_result(t->ssl);
+
+    if (verified == X509_V_OK && reason != SSL_R_WRONG_VERSION_NUMBER)
+        return fail_ssl(ERR_PEER, "handshake");
+    ERR_clear_error();
+    if (verified == X509_V_OK)
+        return fail(ERR_PEER, "TLS: handshake: the other side does not speak TLS");
+    return fail(ERR_PEER, "TLS: the server's certificate is refused: %s",
+                X509_verify_cert_error_string(verified));
+}
+
 static int handshake(struct tls *t)
 {
     double deadline = tcp_deadline(t->tcp, 0);
@@ -260,7 +277,7 @@ static int handshake(struct tls *t)
             return 0;
         e = SSL_get_error(t->ssl, ok);
         if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE && t->net_rc == 0)
-            return fail_ssl(ERR_PEER, "handshake");
+            return fail_handshake(t);
         TRY(wait_or_fail(t, ok, deadline, "handshake"));
     }
 }

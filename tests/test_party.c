@@ -254,6 +254,34 @@ static void change_seed(struct session *s)
     s->server.o.test_seed = -1;
 }
 
+/* Shares of a test seed are known to anyone: such bundles stay with runs that have a seed. */
+static void test_a_seeded_bundle_needs_a_seed(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p), 0);
+    party_close(p);
+    session_end(&s);
+    s.o.test_seed = s.server.o.test_seed = -1;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_query(p, x, y), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "--test-seed"));
+    party_close(p);
+    session_end(&s);
+    parties_close(&b);
+}
+
 static void test_disagreement_is_named_on_both_sides(void **state)
 {
     (void)state;
@@ -270,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_a_replayed_bundle_is_refused),
+        cmocka_unit_test(test_a_seeded_bundle_needs_a_seed),
         cmocka_unit_test(test_disagreement_is_named_on_both_sides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

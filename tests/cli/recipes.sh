@@ -66,6 +66,7 @@ sweep() {
         --eval-corrupt-images 0 -q -o sweep "$@"
 }
 sweep
+expect_error 2 "--relus 'x'" "$LINNET" sweep "$model" --data synth:100 --relus 30%,x -o slip
 expect_keys sweep/sweep.json format teacher given budgets relus folder pi_online_seconds
 expect_text out '^20% +14745 '
 expect_same sweep/relus-20p/model.onnx whole/model.onnx

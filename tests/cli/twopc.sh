@@ -92,6 +92,8 @@ expect_error 2 'needs TLS' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --d
 expect_error 2 'not this machine' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --test-seed 1 -i x.npy
 expect_error 2 'belong together' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --tls-cert c
 expect_error 3 'weights' "$LINNET_PI" serve model.pi --weights x.npy --listen 127.0.0.1:0
+expect_error 4 'no such folder' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --dealer nowhere
+expect_error 2 'two folders' "$LINNET_PI" deal model.pi --client-out both --server-out both
 
 # TLS.
 if command -v openssl >/dev/null 2>&1; then
@@ -103,10 +105,11 @@ if command -v openssl >/dev/null 2>&1; then
     expect_exit 0 query --tls-ca cert.pem --test-seed 9 --output zt.npy
     simulated rlwe 9 zt.npy
     expect_error 8 'certificate' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
-    expect_error 8 '.' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy
+    expect_error 8 'only one side use TLS' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy
+    expect_error 2 'No such file' "$LINNET_PI" query model.pi --connect "$at" --tls-ca nothing.pem -i x.npy
     stop
     serve --tls-cert cert2.pem --tls-key key2.pem
-    expect_error 8 'certificate|mismatch' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
+    expect_error 8 'certificate is refused: IP address mismatch' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
     stop
 else
     skip_part "TLS, there is no openssl program"
