@@ -108,7 +108,7 @@ static void join_rows(struct sweep *s, const struct conv_tile *t)
 }
 
 /* Runs of q pixels, `runs` in each row from column `first` on; k->groups of them make a tile. */
-static void sweep_runs(const struct sweep *s, const struct conv_kernels *k, struct conv_tile *t,
+static void sweep_runs(const struct sweep *s, const struct conv_tiles *k, struct conv_tile *t,
                        int64_t first, int64_t runs, int64_t q)
 {
     int64_t x_run = q * t->x_pixel, y_run = q * t->y_pixel, held = 0;
@@ -122,7 +122,7 @@ static void sweep_runs(const struct sweep *s, const struct conv_kernels *k, stru
                 t->x[held] = x + i * x_run;
                 t->y[held] = y + i * y_run;
                 if (++held == k->groups) {
-                    k->tile_many[q](t);
+                    k->many[q](t);
                     held = 0;
                 }
             }
@@ -131,14 +131,13 @@ static void sweep_runs(const struct sweep *s, const struct conv_kernels *k, stru
     for (int64_t i = 0; i < held; i++) {
         t->x[0] = t->x[i];
         t->y[0] = t->y[i];
-        k->tile_one[q](t);
+        k->one[q](t);
     }
 }
 
-static void run_panel(struct sweep s, const struct conv_kernels *k, struct conv_tile *t)
+/* One panel, or two: as many as the tiles k have. q: longest run. */
+static void run_panels(struct sweep s, const struct conv_tiles *k, int64_t q, struct conv_tile *t)
 {
-    int64_t q = k->pixels;
-
     join_rows(&s, t);
     if (s.cols >= q)
         sweep_runs(&s, k, t, 0, s.cols / q, q);
@@ -155,10 +154,10 @@ struct run {
     bool add;
 };
 
-static void panel_bias(const float *bias, int64_t lanes, float out[CONV_LANES])
+static void panel_bias(const float *bias, int64_t channels, float out[2 * CONV_LANES])
 {
-    for (int64_t l = 0; l < CONV_LANES; l++)
-        out[l] = bias != NULL && l < lanes ? bias[l] : 0;
+    for (int64_t l = 0; l < 2 * CONV_LANES; l++)
+        out[l] = bias != NULL && l < channels ? bias[l] : 0;
 }
 
 /* The panels of the span of one phase; y0, x0: its first destination row and column. Returns the
@@ -172,8 +171,9 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
     int64_t t1 = conv_min(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
     int64_t panel = y->count * x->count * src_c * CONV_LANES;
     bool dense = x->step * q->pixel_step == src_c; /* neighbouring taps are one run of channels */
-    float bias[CONV_LANES];
+    float bias[2 * CONV_LANES];
     struct conv_tile t = {.bias = bias,
+                          .w_panel = panel,
                           .x_pixel = p->x.stride * q->pixel_step,
                           .y_pixel = p->x.step * p->dst_c,
                           .rows = y->count,
@@ -192,16 +192,19 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
     const float *from = q->src + y->first * q->row_step + x->first * q->pixel_step;
     float *to = r->dst + q->image * s.y_image + (y0 + q->t0 * p->y.step) * dst_row + x0 * p->dst_c;
 
-    for (int64_t gp = r->span.first; gp < r->span.end; gp++) {
-        int64_t g = gp / panels, d = g * dst_c + gp % panels * CONV_LANES;
+    for (int64_t gp = r->span.first, step; gp < r->span.end; gp += step) {
+        int64_t g = gp / panels, in = gp % panels, d = g * dst_c + in * CONV_LANES;
+        const struct conv_tiles *k =
+            conv_tiles_for(r->k, conv_min(r->span.end - gp, panels - in));
 
+        step = k->panels;
         t.w = w + gp * panel;
-        t.lanes = conv_panel_lanes(dst_c, gp % panels);
-        panel_bias(r->bias == NULL ? NULL : r->bias + d, t.lanes, bias);
+        t.lanes = conv_panel_lanes(dst_c, in + step - 1);
+        panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes, bias);
         s.x = from + g * src_c;
         s.y = to + d;
         if (s.rows > 0)
-            run_panel(s, r->k, &t);
+            run_panels(s, k, r->k->pixels, &t);
     }
     return w + p->groups * panels * panel;
 }

@@ -13,24 +13,28 @@
 #define PATH(name) name##_avx512
 #define TARGET TARGET_avx512
 #define GROUPS 4
+#define PAIR_GROUPS 3
 #define PIXELS 4
 #define OUTER_TERMS 16
 #include "core/conv_kernel.inc"
 #undef PATH
 #undef TARGET
 #undef GROUPS
+#undef PAIR_GROUPS
 #undef PIXELS
 #undef OUTER_TERMS
 
 #define PATH(name) name##_avx2
 #define TARGET TARGET_avx2
 #define GROUPS 1
+#define PAIR_GROUPS 0
 #define PIXELS 4
 #define OUTER_TERMS 4
 #include "core/conv_kernel.inc"
 #undef PATH
 #undef TARGET
 #undef GROUPS
+#undef PAIR_GROUPS
 #undef PIXELS
 #undef OUTER_TERMS
 #endif
@@ -38,6 +42,7 @@
 #define PATH(name) name##_generic
 #define TARGET TARGET_generic
 #define GROUPS 1
+#define PAIR_GROUPS 0
 #define PIXELS 2
 #define OUTER_TERMS 2
 #include "core/conv_kernel.inc"

@@ -20,14 +20,16 @@
 
 /* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
  *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
- * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. */
+ * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. Tiles of two panels
+ * write the second one's channels behind those of the first, which has all lanes. */
 struct conv_tile {
     const float *x[CONV_MAX_GROUPS];
     float *y[CONV_MAX_GROUPS];
-    const float *w, *bias; /* bias: CONV_LANES floats */
+    const float *w, *bias; /* bias: CONV_LANES floats a panel */
+    int64_t w_panel;       /* two panels: from w to the weights of the second */
     int64_t x_pixel, y_pixel;
     int64_t rows, row_step, cols, col_step, len;
-    int64_t lanes;
+    int64_t lanes; /* of the last panel */
     bool add;
 };
 
@@ -43,13 +45,17 @@ struct conv_outer {
 typedef void conv_tile_fn(const struct conv_tile *);
 typedef void conv_outer_fn(const struct conv_outer *);
 
+struct conv_tiles {
+    int64_t panels;                          /* 1 or 2 */
+    int64_t groups;                          /* runs of pixels that `many` takes */
+    conv_tile_fn *many[CONV_MAX_PIXELS + 1]; /* [pixels in a run], `groups` runs */
+    conv_tile_fn *one[CONV_MAX_PIXELS + 1];  /* the same, one run */
+};
 struct conv_kernels {
-    int64_t groups; /* runs of pixels that tile_many takes */
     int64_t pixels; /* longest run, at most CONV_MAX_PIXELS */
     int64_t terms;  /* most rows of an outer tile, at most CONV_MAX_TERMS */
-    conv_tile_fn *tile_many[CONV_MAX_PIXELS + 1]; /* [pixels in a run], `groups` runs */
-    conv_tile_fn *tile_one[CONV_MAX_PIXELS + 1];  /* the same, one run */
-    conv_outer_fn *outer[CONV_MAX_TERMS + 1];     /* [j range] */
+    struct conv_tiles single, pair; /* pair.panels == 0: this path has none */
+    conv_outer_fn *outer[CONV_MAX_TERMS + 1]; /* [j range] */
 };
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path);
@@ -62,6 +68,11 @@ struct conv_span {
 static inline int64_t conv_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+/* The tiles for what is left of some panels. */
+static inline const struct conv_tiles *conv_tiles_for(const struct conv_kernels *k, int64_t panels)
+{
+    return panels > 1 && k->pair.panels > 1 ? &k->pair : &k->single;
 }
 static inline int64_t conv_panels(int64_t channels)
 {

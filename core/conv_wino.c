@@ -199,9 +199,10 @@ void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const fl
 static void product(const struct wino *w, const struct layout *l, int64_t count, const float *v,
                     const float *u, float *m)
 {
-    static const float zero[CONV_LANES];
-    const struct conv_kernels *k = w->k;
+    static const float zero[2 * CONV_LANES];
+    const int64_t channels = span_channels(w), q = w->k->pixels;
     struct conv_tile t = {.bias = zero,
+                          .w_panel = panel_step(w->p),
                           .x_pixel = l->v_tile,
                           .y_pixel = l->m_tile,
                           .rows = 1,
@@ -210,8 +211,9 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
                           .lanes = CONV_LANES};
 
     u += w->span.first * panel_step(w->p);
-    for (int64_t d = 0; d < span_channels(w); d += CONV_LANES, u += panel_step(w->p)) {
-        int64_t i = 0, q = k->pixels, many = q * k->groups;
+    for (int64_t d = 0; d < channels;) {
+        const struct conv_tiles *k = conv_tiles_for(w->k, (channels - d) / CONV_LANES);
+        int64_t i = 0, many = q * k->groups;
 
         t.w = u;
         for (; i + many <= count; i += many) {
@@ -219,13 +221,15 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
                 t.x[g] = v + (i + g * q) * l->v_tile;
                 t.y[g] = m + (i + g * q) * l->m_tile + d;
             }
-            k->tile_many[q](&t);
+            k->many[q](&t);
         }
         for (; i < count; i += q) {
             t.x[0] = v + i * l->v_tile;
             t.y[0] = m + i * l->m_tile + d;
-            k->tile_one[conv_min(q, count - i)](&t);
+            k->one[conv_min(q, count - i)](&t);
         }
+        d += k->panels * CONV_LANES;
+        u += k->panels * panel_step(w->p);
     }
 }
 
