@@ -194,8 +194,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
 
     for (int64_t gp = r->span.first, step; gp < r->span.end; gp += step) {
         int64_t g = gp / panels, in = gp % panels, d = g * dst_c + in * CONV_LANES;
-        const struct conv_tiles *k =
-            conv_tiles_for(r->k, conv_min(r->span.end - gp, panels - in));
+        const struct conv_tiles *k = conv_tiles_for(r->k, conv_min(r->span.end - gp, panels - in));
 
         step = k->panels;
         t.w = w + gp * panel;

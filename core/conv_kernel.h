@@ -52,8 +52,8 @@ struct conv_tiles {
     conv_tile_fn *one[CONV_MAX_PIXELS + 1];  /* the same, one run */
 };
 struct conv_kernels {
-    int64_t pixels; /* longest run, at most CONV_MAX_PIXELS */
-    int64_t terms;  /* most rows of an outer tile, at most CONV_MAX_TERMS */
+    int64_t pixels;                 /* longest run, at most CONV_MAX_PIXELS */
+    int64_t terms;                  /* most rows of an outer tile, at most CONV_MAX_TERMS */
     struct conv_tiles single, pair; /* pair.panels == 0: this path has none */
     conv_outer_fn *outer[CONV_MAX_TERMS + 1]; /* [j range] */
 };
