@@ -60,13 +60,13 @@ expect_error 2 'keeps 14745 ReLUs, --relus says 7372' "$LINNET" linearize "$mode
 say "masks of a model and of a checkpoint, budgets pinned by name"
 
 # ---- sweep -----------------------------------------------------------------------------------------
+expect_error 2 "--relus 'x'" "$LINNET" sweep "$model" --data synth:100 --relus 30%,x -o slip
 sweep() {
     expect_exit 0 "$LINNET" sweep "$model" --data synth:100 --relus 30%,20% --preset quick --teacher-epochs 2 \
         --mask-epochs 2 --finetune-epochs 2 --attack-steps 1 --batch 30 --eval-attack-images 10 \
         --eval-corrupt-images 0 -q -o sweep "$@"
 }
 sweep
-expect_error 2 "--relus 'x'" "$LINNET" sweep "$model" --data synth:100 --relus 30%,x -o slip
 expect_keys sweep/sweep.json format teacher given budgets relus folder pi_online_seconds
 expect_text out '^20% +14745 '
 expect_same sweep/relus-20p/model.onnx whole/model.onnx
