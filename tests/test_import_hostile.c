@@ -51,8 +51,8 @@ static const char *const models[] = {
     "v = ReduceMean(w) axes=[2,3] keepdims=0\nfloat u [3,2]\ny = Gemm(v, u) transB=1 alpha=0.5\n"
     "output y",
     /* refused, with several problems */
-    "input img [N,3,4,4]\nfloat w [2,3,3,3]\na = Conv(img, w) strides=[0,1]\nb = Sigmoid(img)\n"
-    "c = Foo(b)\nd = Add(b, c)\ny = Flatten(d)\noutput y\noutput z",
+    ("input img [N,3,4,4]\nfloat w [2,3,3,3]\na = Conv(img, w) strides=[0,1]\nb = Sigmoid(img)\n"
+     "c = Foo(b)\nd = Add(b, c)\ny = Flatten(d)\noutput y\noutput z"),
 };
 
 /* Fails allocation n; true if there were fewer. */
