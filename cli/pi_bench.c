@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -203,8 +205,12 @@ out:
 
 static int deal_for(struct trial *t, const struct bench *b)
 {
-    char dir[] = "/tmp/linnet-bench-XXXXXX";
+    const char *tmp = getenv("TMPDIR");
+    char dir[200];
 
+    if (snprintf(dir, sizeof dir, "%s/linnet-bench-XXXXXX", tmp != NULL ? tmp : "/tmp") >=
+        (int)sizeof dir)
+        return fail(ERR_ARG, "TMPDIR '%s' has over %zu bytes", tmp, sizeof dir);
     if (mkdtemp(dir) == NULL)
         return fail(ERR_IO, "'%s': %s", dir, strerror(errno));
     snprintf(t->dealt[0], sizeof t->dealt[0], "%s/client", dir);

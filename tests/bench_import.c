@@ -113,11 +113,13 @@ static double measure(int (*work)(const char *, size_t), const char *path, size_
 int main(int argc, char **argv)
 {
     const double megabytes = argc > 1 ? atof(argv[1]) : 100;
-    char made[64] = "/tmp/linnet-bench-XXXXXX";
+    const char *tmp = getenv("TMPDIR");
+    char made[512];
     const char *path = argc > 2 ? argv[2] : made;
     long copy_kb, import_kb;
     struct stat st;
 
+    snprintf(made, sizeof made, "%s/linnet-bench-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (argc <= 2) {
         const int fd = mkstemp(made);
         const pid_t child = fd >= 0 ? fork() : -1;
