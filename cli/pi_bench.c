@@ -99,7 +99,7 @@ static int serve(const struct trial *t, const struct bench *b, struct tcp_listen
     int rc;
 
     if ((rc = pi_open(t->path, t->weights, PI_FIXED, &model)) < 0 ||
-        (rc = tcp_accept(l, b->o->timeout, NULL, &tcp)) < 0)
+        (rc = tcp_accept(l, b->o->timeout, NULL, NULL, &tcp)) < 0)
         goto out;
     tcp_transport(tcp, &line);
     o.model = model;

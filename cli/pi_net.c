@@ -46,8 +46,11 @@ static int open_rlwe(const struct party_options *o, struct transport *t, struct 
 int pi_net_party(const struct pi_net_options *o, const char *plan_path,
                  const struct pi_model *model, struct party_options *out)
 {
-    *out = (struct party_options){
-        .model = model, .dealer = o->dealer, .bundles = o->bundles, .test_seed = o->test_seed};
+    *out = (struct party_options){.model = model,
+                                  .dealer = o->dealer,
+                                  .bundles = o->bundles,
+                                  .max_bundles = o->max_bundles,
+                                  .test_seed = o->test_seed};
     out->open_rlwe = open_rlwe;
     out->known[1] = relu_backend_find("gc");
     out->known[2] = relu_backend_find("ot");

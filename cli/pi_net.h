@@ -10,12 +10,12 @@ struct pi_net_options {
     const char *input, *output;
     bool plain;
     int32_t relu, reveal;
-    int64_t max_queries, count, test_seed;
+    int64_t max_queries, max_bundles, count, test_seed;
     double timeout;
 };
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
-        .max_queries = -1, .count = 1, .test_seed = -1, .timeout = 60                              \
+        .max_queries = -1, .max_bundles = 100, .count = 1, .test_seed = -1, .timeout = 60          \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
@@ -50,6 +50,14 @@ struct pi_net_options {
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), "auto|gc|ot", "comparisons", 0, 0},               \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
+        {"max-bundles",                                                                            \
+         0,                                                                                        \
+         CLI_INT,                                                                                  \
+         PI_NET_AT(max_bundles),                                                                   \
+         "N",                                                                                      \
+         "refuse to prepare more while --bundles holds N (default 100)",                           \
+         0,                                                                                        \
+         1e9},                                                                                     \
     {                                                                                              \
         "link", 0, CLI_TEXT, PI_NET_AT(link), "L",                                                 \
             "emulated line: lan, wan, mobile or RATE,RTT; this machine only", 0, 0                 \

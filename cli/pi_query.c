@@ -1,6 +1,7 @@
 /*
  * linnet-pi query: asks a server about images. Opens no file with weights: the public description
- * is all that the client has.
+ * is all that the client has. Where an image fails or a signal ends the run, the answers before it
+ * are written all the same.
  */
 #include <math.h>
 #include <string.h>
@@ -46,6 +47,7 @@ struct client {
     struct party *p;
     bool label;
     int64_t n, width; /* images, numbers per answer */
+    int64_t done;     /* images answered, bundles made */
     float *logits;
     int64_t *labels;
 };
@@ -91,11 +93,8 @@ static int prepare_model(struct client *q)
 static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint64_t *y)
 {
     const uint8_t *image = q->images.data;
-    int rc =
-        pi_input_real(q->plan, q->kind, image + (size_t)i * pi_input_size(q->plan, q->kind), real);
 
-    if (rc < 0)
-        return fail_context(rc, "image %lld", (long long)i);
+    TRY(pi_input_real(q->plan, q->kind, image + (size_t)i * pi_input_size(q->plan, q->kind), real));
     pi_input_fixed(q->plan, real, x);
     TRY(party_query(q->p, x, y));
     for (int64_t k = 0; k < q->width; k++)
@@ -106,6 +105,12 @@ static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint6
     if (!q->label)
         q->labels[i] = pi_best(q->logits + i * q->width, q->width);
     return 0;
+}
+
+/* Between two of them; a second signal ends the program at once. */
+static int check_stop(void)
+{
+    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped by a signal") : 0;
 }
 
 static int ask_all(struct client *q)
@@ -122,9 +127,11 @@ static int ask_all(struct client *q)
     if (real == NULL || x == NULL || y == NULL || q->logits == NULL || q->labels == NULL)
         rc = ERR_NOMEM;
     cli_progress_begin(&p, q->c, "query");
-    for (int64_t i = 0; i < q->n && rc == 0; i++) {
-        rc = ask_one(q, i, real, x, y);
-        cli_progress_at(&p, (double)(i + 1) / (double)q->n, "%lld images", (long long)(i + 1));
+    while (rc == 0 && q->done < q->n) {
+        if ((rc = check_stop()) < 0 || (rc = ask_one(q, q->done, real, x, y)) < 0)
+            break;
+        q->done++;
+        cli_progress_at(&p, (double)q->done / (double)q->n, "%lld images", (long long)q->done);
     }
     cli_progress_end(&p);
     if (real != NULL)
@@ -137,17 +144,23 @@ static int ask_all(struct client *q)
 
 static int prepare_all(struct client *q)
 {
-    for (int64_t i = 0; i < q->o->count; i++)
-        TRY(party_prepare(q->p));
-    fprintf(cli_out(q->c), "%lld bundles in '%s'\n", (long long)q->o->count, q->o->bundles);
-    return 0;
+    int rc = 0;
+
+    for (; q->done < q->o->count && rc == 0; q->done += rc == 0)
+        if ((rc = check_stop()) == 0)
+            rc = party_prepare(q->p);
+    if (q->done > 0)
+        fprintf(cli_out(q->c), "%lld bundles in '%s'\n", (long long)q->done, q->o->bundles);
+    return rc < 0 ? fail_context(rc, "bundle %lld of %lld", (long long)q->done + 1,
+                                 (long long)q->o->count)
+                  : 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------ */
 
 static int write_output(const struct client *q)
 {
-    int64_t dims[2] = {q->n, q->width};
+    int64_t dims[2] = {q->done, q->width};
 
     if (q->o->output == NULL)
         return 0;
@@ -159,12 +172,12 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
 {
     json_t *labels = json_array();
 
-    for (int64_t i = 0; i < q->n && labels != NULL; i++)
+    for (int64_t i = 0; i < q->done && labels != NULL; i++)
         json_array_append_new(labels, json_integer(q->labels[i]));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
-                     "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->n, "relu_backend",
-                     r->backend->name, "linear_backend", r->provider, "dealer",
-                     q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
+    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
+                     "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->done, "asked",
+                     (json_int_t)q->n, "relu_backend", r->backend->name, "linear_backend",
+                     r->provider, "dealer", q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
                      q->label ? "label" : "logits", "labels", labels, "phases",
                      pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",
                      pi_report_layers_json(r));
@@ -172,7 +185,7 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
 
 static void print_labels(const struct client *q)
 {
-    for (int64_t i = 0; i < q->n; i++) {
+    for (int64_t i = 0; i < q->done; i++) {
         int64_t k = q->labels[i];
         fprintf(cli_out(q->c), "image %lld: class %lld%s%s\n", (long long)i, (long long)k,
                 k < q->plan->n_label ? ", " : "", k < q->plan->n_label ? q->plan->label[k] : "");
@@ -200,6 +213,22 @@ static int report(struct client *q)
     return rc;
 }
 
+/* rc: what ended the run. The answers that are there are worth keeping. */
+static int keep_answers(struct client *q, int rc)
+{
+    char why[512];
+
+    fail_context(rc, "image %lld", (long long)q->done);
+    if (q->done == 0)
+        return rc;
+    snprintf(why, sizeof why, "%s", err_message());
+    if (report(q) < 0)
+        return fail_context(rc, "%s; the answers before it are lost as well", why);
+    return fail(rc, "%s; %lld of %lld answers are kept%s%s", why, (long long)q->done,
+                (long long)q->n, q->o->output != NULL ? " in " : "",
+                q->o->output != NULL ? q->o->output : "");
+}
+
 /* Better now than after half of the images. */
 static int check_supply(const struct client *q, bool prepare_only)
 {
@@ -218,6 +247,8 @@ static int check_supply(const struct client *q, bool prepare_only)
 
 static int run(struct client *q, bool prepare_only)
 {
+    int rc;
+
     TRY(pi_net_check(q->o, q->o->connect, q->o->tls_ca != NULL, &q->address));
     TRY(prepare_model(q));
     if (!prepare_only) {
@@ -226,7 +257,11 @@ static int run(struct client *q, bool prepare_only)
     }
     TRY(check_supply(q, prepare_only));
     TRY(connect_server(q));
-    TRY(prepare_only ? prepare_all(q) : ask_all(q));
+    cli_catch_signals();
+    if (prepare_only)
+        TRY(prepare_all(q));
+    else if ((rc = ask_all(q)) < 0)
+        return keep_answers(q, rc);
     return report(q);
 }
 

@@ -185,6 +185,21 @@ static void layer_json(void *ctx, const struct layer *l)
                                          "offline_seconds", l->offline.seconds));
 }
 
+json_t *pi_report_totals_json(const struct cost_count phase[PHASES])
+{
+    json_t *a = json_array();
+
+    for (int i = 0; i < PHASES && a != NULL; i++) {
+        const struct cost_count *c = &phase[i];
+        json_array_append_new(a, json_pack("{s:s, s:I, s:I, s:f, s:f}", "name",
+                                           phase_name((enum phase)i), "bytes_sent_client",
+                                           (json_int_t)c->received, "bytes_sent_server",
+                                           (json_int_t)c->sent, "rounds", (double)c->flips / 2,
+                                           "seconds", c->seconds));
+    }
+    return a;
+}
+
 json_t *pi_report_setup_json(const struct pi_report *r)
 {
     const struct cost_count *c = &r->phase[PHASE_SETUP];

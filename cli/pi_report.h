@@ -26,6 +26,8 @@ void pi_report_layers(FILE *f, const struct pi_report *r);
 json_t *pi_report_phases_json(const struct pi_report *r);
 json_t *pi_report_layers_json(const struct pi_report *r);
 json_t *pi_report_setup_json(const struct pi_report *r); /* of the whole connection */
+/* Totals that a server counted, its account per phase. */
+json_t *pi_report_totals_json(const struct cost_count phase[PHASES]);
 /* Online bytes of comparisons, both directions. */
 uint64_t pi_report_relu_bytes(const struct pi_report *r);
 #endif

@@ -34,6 +34,7 @@ enum refusal {
     REFUSED_HELLO,
     REFUSED_BUNDLE,
     REFUSED_KIND,
+    REFUSED_ROOM,
     REFUSALS
 };
 static const char *const refusals[REFUSALS] = {
@@ -47,6 +48,7 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_HELLO] = "a malformed greeting",
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
     [REFUSED_KIND] = "a kind of request it does not serve",
+    [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
 };
 
 static uint64_t get_u64(const uint8_t *from)
@@ -391,6 +393,30 @@ static enum refusal judge(const struct party *p, const uint8_t request[REQUEST])
     return kind == REQUEST_QUERY && !p->o->prepare_only ? REFUSED_NOT : REFUSED_KIND;
 }
 
+/* Anyone may ask for bundles, so that their number has to end somewhere. */
+static int judge_room(const struct party *p, enum request kind, enum refusal *why)
+{
+    int64_t have;
+
+    if (kind != REQUEST_PREPARE || *why != REFUSED_NOT)
+        return 0;
+    TRY(bundle_count(p->o->bundles, false, &have));
+    if (have >= p->o->max_bundles)
+        *why = REFUSED_ROOM;
+    return 0;
+}
+
+static int refuse(struct party *p, enum refusal why)
+{
+    TRY(answer(p, why));
+    if (why == REFUSED_ROOM)
+        return fail(ERR_PEER,
+                    "the client asked for a bundle, but '%s' holds %lld (--max-bundles) already",
+                    p->o->bundles, (long long)p->o->max_bundles);
+    return fail(ERR_PEER, "the client sent %s",
+                why == REFUSED_KIND ? "a request that is not served here" : "a malformed request");
+}
+
 static int serve_offline(struct party *p)
 {
     p->number++;
@@ -449,12 +475,10 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     if (request[0] == REQUEST_BYE)
         return 0;
-    if ((why = judge(p, request)) != REFUSED_NOT) {
-        TRY(answer(p, why));
-        return fail(ERR_PEER, "the client sent %s",
-                    why == REFUSED_KIND ? "a request that is not served here"
-                                        : "a malformed request");
-    }
+    why = judge(p, request);
+    TRY(judge_room(p, (enum request)request[0], &why));
+    if (why != REFUSED_NOT)
+        return refuse(p, why);
     if ((rc = new_bundle(p)) == 0) {
         memcpy(p->bundle->id, request + 16, BUNDLE_ID);
         rc = serve_request(p, (enum request)request[0]);

@@ -31,6 +31,7 @@ struct party_options {
     const char *dealer;  /* folder of correlations; NULL: no dealer */
     const char *bundles; /* folder of prepared material; NULL: none */
     bool prepare_only;   /* server: refuses queries */
+    int64_t max_bundles; /* server: prepares no more while its folder holds so many */
     int64_t test_seed;   /* below 0: random */
     /* server decides: */
     const struct relu_backend *backend;

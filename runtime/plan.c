@@ -14,6 +14,7 @@
 #include "core/version.h"
 #include "core/wire.h"
 #include "pi.pb-c.h"
+#include "runtime/file_kind.h"
 
 #define MAGIC "linnet.pi"
 #define ARENA_LIMIT ((size_t)2 << 30)
@@ -407,7 +408,7 @@ out:
     return rc;
 }
 
-int plan_read(const char *path, struct plan **out)
+static int read_file(const char *path, struct plan **out)
 {
     uint8_t *bytes;
     size_t len;
@@ -417,6 +418,19 @@ int plan_read(const char *path, struct plan **out)
     rc = plan_read_bytes(bytes, len, path, out);
     mem_free(bytes);
     return rc;
+}
+
+int plan_read(const char *path, struct plan **out)
+{
+    int rc = read_file(path, out);
+    const char *kind = rc == ERR_FORMAT || rc == ERR_LIMIT ? file_kind(path) : NULL;
+
+    return kind == NULL
+               ? rc
+               : fail(rc,
+                      "%s: this is %s, not a model.pi; linnet export --pi and linnet linearize "
+                      "write one",
+                      path, kind);
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */

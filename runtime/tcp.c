@@ -193,6 +193,11 @@ int tcp_listener_port(const struct tcp_listener *l)
     return l->port;
 }
 
+int tcp_listener_fd(const struct tcp_listener *l)
+{
+    return l->fd;
+}
+
 void tcp_listener_close(struct tcp_listener *l)
 {
     if (l == NULL)
@@ -202,13 +207,13 @@ void tcp_listener_close(struct tcp_listener *l)
 }
 
 /* Polls in slices so that a stop raised between two of them is seen. deadline < 0: none. */
-static int poll_until(int fd, short what, double deadline, bool (*stop)(void))
+static int poll_until(int fd, short what, double deadline, tcp_stop *stop, void *ctx)
 {
     for (;;) {
         struct pollfd p = {.fd = fd, .events = what};
         double left = deadline < 0 ? SLICE_MS : (deadline - cpu_seconds()) * 1e3;
         int n;
-        if (stop != NULL && stop())
+        if (stop != NULL && stop(ctx))
             return fail(ERR_INTERRUPTED, "stopped while waiting");
         if (left <= 0)
             return fail(ERR_NET, "time-out");
@@ -220,23 +225,36 @@ static int poll_until(int fd, short what, double deadline, bool (*stop)(void))
     }
 }
 
-int tcp_accept(struct tcp_listener *l, double seconds, bool (*stop)(void), struct tcp **out)
+/* Nobody there, or a client that is gone already or was cut off on its way. */
+static bool nobody(int e)
+{
+    return e == EAGAIN || e == EWOULDBLOCK || e == EINTR || e == ECONNABORTED || e == EPROTO ||
+           e == ENETDOWN || e == ENETUNREACH || e == EHOSTUNREACH;
+}
+
+int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out)
 {
     struct sockaddr_storage a;
     socklen_t len = sizeof a;
-    int fd, rc;
+    int fd = accept(l->fd, (struct sockaddr *)&a, &len), rc;
 
-    do {
-        TRY(poll_until(l->fd, POLLIN, -1, stop));
-        fd = accept(l->fd, (struct sockaddr *)&a, &len);
-    } while (fd < 0 && (errno == EINTR || errno == EAGAIN || errno == ECONNABORTED));
+    *out = NULL;
     if (fd < 0)
-        return fail(ERR_NET, "accept: %s", strerror(errno));
+        return nobody(errno) ? 0 : fail(ERR_NET, "accept: %s", strerror(errno));
     if ((rc = prepare_socket(fd)) < 0 || (rc = endpoint_new(fd, seconds, out)) < 0) {
         close(fd);
         return rc;
     }
     name_peer(*out, (struct sockaddr *)&a, len);
+    return 0;
+}
+
+int tcp_accept(struct tcp_listener *l, double seconds, tcp_stop *stop, void *ctx, struct tcp **out)
+{
+    do {
+        TRY(poll_until(l->fd, POLLIN, -1, stop, ctx));
+        TRY(tcp_accept_now(l, seconds, out));
+    } while (*out == NULL);
     return 0;
 }
 
@@ -250,7 +268,7 @@ static int connect_at(const struct addrinfo *i, double deadline, int *out)
     if (prepare_socket(fd) < 0 ||
         (connect(fd, i->ai_addr, i->ai_addrlen) < 0 && errno != EINPROGRESS))
         fail(ERR_NET, "%s", strerror(errno));
-    else if (poll_until(fd, POLLOUT, deadline, NULL) == 0 &&
+    else if (poll_until(fd, POLLOUT, deadline, NULL, NULL) == 0 &&
              getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) == 0) {
         if (e == 0) {
             *out = fd;
@@ -301,6 +319,16 @@ bool tcp_peer_is_loopback(const struct tcp *s)
     return s->loopback;
 }
 
+void tcp_set_timeout(struct tcp *s, double seconds)
+{
+    s->seconds = seconds;
+}
+
+int tcp_fd(const struct tcp *s)
+{
+    return s->fd;
+}
+
 /* ---- bytes -------------------------------------------------------------------------------- */
 
 double tcp_deadline(const struct tcp *s, size_t n)
@@ -310,7 +338,7 @@ double tcp_deadline(const struct tcp *s, size_t n)
 
 int tcp_ready(struct tcp *s, bool to_write, double deadline)
 {
-    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, deadline, NULL);
+    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, deadline, NULL, NULL);
 
     return rc < 0 ? fail(rc, "%s: no %s within the time-out of %g s", s->peer,
                          to_write ? "reader" : "answer", s->seconds)
@@ -434,7 +462,7 @@ void tcp_transport(struct tcp *s, struct transport *out)
                               .ctx = s};
 }
 
-int tcp_wait(struct tcp *s, bool (*stop)(void))
+int tcp_wait(struct tcp *s, tcp_stop *stop, void *ctx)
 {
     int rc;
     uint8_t byte;
@@ -442,7 +470,7 @@ int tcp_wait(struct tcp *s, bool (*stop)(void))
     TRY(tcp_flush(s));
     if (s->in_used > 0)
         return 0;
-    if ((rc = poll_until(s->fd, POLLIN, cpu_seconds() + s->seconds, stop)) < 0)
+    if ((rc = poll_until(s->fd, POLLIN, cpu_seconds() + s->seconds, stop, ctx)) < 0)
         return rc == ERR_NET
                    ? fail(rc, "%s: no request within the time-out of %g s", s->peer, s->seconds)
                    : rc;

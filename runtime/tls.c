@@ -230,12 +230,12 @@ static void tls_close(void *ctx)
     mem_free(t);
 }
 
-int tls_wait(struct transport *transport, bool (*stop)(void))
+int tls_wait(struct transport *transport, tcp_stop *stop, void *ctx)
 {
     struct tls *t = transport->ctx;
 
     TRY(transport_flush(transport));
-    return SSL_has_pending(t->ssl) ? 0 : tcp_wait(t->tcp, stop);
+    return SSL_has_pending(t->ssl) ? 0 : tcp_wait(t->tcp, stop, ctx);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */

@@ -18,5 +18,5 @@ void tls_context_free(struct tls_context *c); /* NULL is fine */
 int tls_transport(struct tls_context *c, struct tcp *s, const char *host,
                   struct transport *out) MUST_CHECK;
 /* As tcp_wait, for a transport made here. */
-int tls_wait(struct transport *t, bool (*stop)(void)) MUST_CHECK;
+int tls_wait(struct transport *t, tcp_stop *stop, void *ctx) MUST_CHECK;
 #endif

@@ -90,7 +90,7 @@ static void open_line(struct transport *a, struct transport *b)
     assert_int_equal(tcp_listen(&at, &l), 0);
     snprintf(at.port, sizeof at.port, "%d", tcp_listener_port(l));
     assert_int_equal(tcp_connect(&at, SECONDS, &x), 0);
-    assert_int_equal(tcp_accept(l, SECONDS, NULL, &y), 0);
+    assert_int_equal(tcp_accept(l, SECONDS, NULL, NULL, &y), 0);
     tcp_listener_close(l);
     tcp_transport(x, a);
     tcp_transport(y, b);

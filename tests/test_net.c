@@ -15,8 +15,9 @@
 
 #define MANY ((size_t)3 << 20)
 
-static bool stopped(void)
+static bool stopped(void *ctx)
 {
+    (void)ctx;
     return true;
 }
 
@@ -29,7 +30,7 @@ static void open_pair(struct tcp **a, struct tcp **b, double seconds)
     assert_int_equal(tcp_listen(&at, &l), 0);
     snprintf(at.port, sizeof at.port, "%d", tcp_listener_port(l));
     assert_int_equal(tcp_connect(&at, seconds, a), 0);
-    assert_int_equal(tcp_accept(l, seconds, NULL, b), 0);
+    assert_int_equal(tcp_accept(l, seconds, NULL, NULL, b), 0);
     assert_true(tcp_peer_is_loopback(*a) && tcp_peer_is_loopback(*b));
     tcp_listener_close(l);
 }
@@ -178,10 +179,10 @@ static void test_closing_is_noticed(void **state)
     open_pair(&a, &b, 5);
     tcp_transport(a, &ta);
     assert_int_equal(tcp_write(b, "abc", 3, &n), 0);
-    assert_int_equal(tcp_wait(a, NULL), 0);
+    assert_int_equal(tcp_wait(a, NULL, NULL), 0);
     tcp_close(b);
     assert_int_equal(transport_recv(&ta, bytes, 3), 0);
-    assert_int_equal(tcp_wait(a, NULL), ERR_PEER);
+    assert_int_equal(tcp_wait(a, NULL, NULL), ERR_PEER);
     assert_int_equal(transport_recv(&ta, bytes, 1), ERR_PEER);
     transport_close(&ta);
 }
@@ -195,11 +196,11 @@ static void test_a_stop_ends_waiting(void **state)
     (void)state;
     assert_int_equal(tcp_address_parse("127.0.0.1:0", &at), 0);
     assert_int_equal(tcp_listen(&at, &l), 0);
-    assert_int_equal(tcp_accept(l, 1, stopped, &none), ERR_INTERRUPTED);
+    assert_int_equal(tcp_accept(l, 1, stopped, NULL, &none), ERR_INTERRUPTED);
     assert_null(none);
     tcp_listener_close(l);
     open_pair(&a, &b, 5);
-    assert_int_equal(tcp_wait(a, stopped), ERR_INTERRUPTED);
+    assert_int_equal(tcp_wait(a, stopped, NULL), ERR_INTERRUPTED);
     tcp_close(a);
     tcp_close(b);
 }

@@ -168,6 +168,43 @@ static void test_bundles_serve_once(void **state)
     parties_close(&b);
 }
 
+/* Whatever a client asks for, the server's folder has an end; queries make room again. */
+static void test_bundles_have_a_limit(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    s.server.o.max_bundles = 2;
+    for (int i = 0; i < 2; i++) { /* full, one used, full again */
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        while (scratch_entries(b.bundles_server) < 2)
+            assert_int_equal(party_prepare(p), 0);
+        assert_int_equal(party_prepare(p), ERR_PEER);
+        assert_non_null(strstr(err_message(), "no room for another bundle"));
+        party_close(p);
+        session_end(&s);
+        assert_int_equal(s.server.rc, ERR_PEER);
+        assert_non_null(strstr(s.server.message, "holds 2 (--max-bundles)"));
+        assert_int_equal(scratch_entries(b.bundles_server), 2);
+        assert_int_equal(scratch_entries(b.bundles_client), 2);
+
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        assert_int_equal(party_query(p, x, y), 0);
+        party_close(p);
+        session_end(&s);
+    }
+    parties_close(&b);
+}
+
 static void copy_file(const char *from_dir, const char *from, const char *to_dir, const char *to)
 {
     char a[SCRATCH_TEXT], z[SCRATCH_TEXT];
@@ -297,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_label_is_the_argmax),
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
+        cmocka_unit_test(test_bundles_have_a_limit),
         cmocka_unit_test(test_a_replayed_bundle_is_refused),
         cmocka_unit_test(test_a_seeded_bundle_needs_a_seed),
         cmocka_unit_test(test_disagreement_is_named_on_both_sides),

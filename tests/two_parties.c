@@ -123,6 +123,7 @@ struct party_options parties_options(const struct parties *b, const struct relu_
                               .known = {NULL, relu, NULL},
                               .open_rlwe = plain_open,
                               .test_seed = PARTIES_SEED,
+                              .max_bundles = PARTIES_IMAGES,
                               .backend = relu};
 
     if (b->dealer)

@@ -14,6 +14,8 @@ expect_exit 0 "$LINNET_PI" info model.pi --json -
 [ "$(head -c 1 out)" = "{" ] || die "info --json - writes only JSON"
 expect_exit 0 "$LINNET_PI" info model.pi
 expect_text out '73,?728'
+expect_error 3 'model.pi.weights: this is a safetensors file .*not a model.pi' "$LINNET_PI" info model.pi.weights
+expect_error 3 'resnet8.onnx: this is an ONNX model, not a model.pi' "$LINNET_PI" info "$model"
 
 # The same salt, the same bytes; another salt only changes the salt.
 salt=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff

@@ -4,6 +4,7 @@ data=synth:3000
 expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o model.onnx --pi . --data $data --calib 100 -q
 expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy --labels y.npy
 expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
+expect_exit 0 "$LINNET" data $data --limit 2 -o x2.npy
 wait_for() { # FILE PATTERN: until a line matches, 20 s at most
     wait_left=200
     until grep -q "$2" "$1" 2>/dev/null; do
@@ -71,6 +72,22 @@ expect_error 8 'used before' "$LINNET_PI" query model.pi --connect "$at" --bundl
 stop
 [ -z "$(ls bs)" ] || die "bundles left: $(ls bs)"
 
+# No more bundles than the server wants to keep; what is made is said and kept.
+expect_exit 0 "$LINNET_PI" deal model.pi --count 8 --client-out dc2 --server-out ds2
+serve --dealer ds2 --bundles bs2 --max-bundles 2 --json s.json
+expect_error 8 'bundle 3 of 4: .*no room for another bundle' "$LINNET_PI" preprocess model.pi --connect "$at" \
+    --dealer dc2 --bundles bc2 --count 4
+expect_text out '^2 bundles in'
+# A query that fails after some images keeps their answers: the third bundle is nobody's.
+cp "$(ls bc2/*.client | head -n 1)" bc2/bundle-00000009-00000000000000000000000000000000.client
+expect_error 8 'image 2: .*2 of 3 answers are kept in kept.npy' "$LINNET_PI" query model.pi --connect "$at" --bundles bc2 \
+    --dealer dc2 -i x.npy -o kept.npy --json kept.json
+[ "$(json kept.json n)/$(json kept.json asked)" = 2/3 ] || die "kept $(json kept.json n) of $(json kept.json asked)"
+expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input x2.npy --expect kept.npy --atol 0.1
+stop
+expect_keys s.json format clients queries prepared phases
+[ "$(json s.json queries) $(json s.json prepared) $(json s.json clients_failed)" = "2 2 2" ] || die "$(cat s.json)"
+
 # Another model.pi, nobody there, rules about addresses.
 expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o o.onnx --pi other --data $data --calib 50 -q
 serve
@@ -87,6 +104,22 @@ s.close()" "$at"
 fi
 expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy
 stop
+
+# Clients that say nothing, half of a greeting, or a greeting and no more keep nobody waiting.
+if command -v python3 >/dev/null 2>&1; then
+    serve --timeout 600
+    python3 "$SRC/tests/cli/silent.py" "$at" model.pi >silent.out &
+    silent=$!
+    wait_for silent.out '^connected'
+    expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy --timeout 60
+    kill $silent
+    wait $silent 2>/dev/null || true
+    stop
+    expect_text serve.err 'within the time-out of 5 s'
+    expect_text serve.err 'silent for 5 s while another client waits'
+else
+    skip_part "silent clients, there is no python3"
+fi
 expect_error 8 'refused' "$LINNET_PI" query model.pi --connect "$at" -i x.npy
 expect_error 2 'needs TLS' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --dealer dc -i x.npy
 expect_error 2 'not this machine' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --test-seed 1 -i x.npy

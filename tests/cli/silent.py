@@ -1,0 +1,18 @@
+"""silent.py HOST:PORT MODEL.pi: connections that hold a server up, if it lets them; until killed.
+
+Twenty say nothing, one sends half of a greeting, one a whole one (PROTOCOL.md) and no request.
+"""
+import hashlib
+import socket
+import sys
+import time
+
+host, port = sys.argv[1].split(":")
+model = hashlib.sha256(open(sys.argv[2], "rb").read()).digest()
+hello = b"linnetPI" + bytes([1, 0, 0, 64, 2, 0, 0, 0]) + model
+hello += bytes(80 - len(hello))
+lines = [socket.create_connection((host, int(port))) for _ in range(22)]
+lines[20].sendall(hello[:40])
+lines[21].sendall(hello)
+print("connected", flush=True)
+time.sleep(600)
