@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/eval_report.h"
 #include "cli/model.h"
+#include "cli/profile_report.h"
 #include "trainer/corrupt_set.h"
 #include "trainer/data.h"
 #include "trainer/eval.h"
@@ -54,7 +55,8 @@ static const struct cli_option options[] = {
      0},
     {"transfer-from", 0, CLI_TEXT, FIELD(transfer), "MODEL",
      "--audit: also tries this model's PGD pictures (a teacher's)", 0, 0},
-    {"profile", 0, CLI_FLAG, FIELD(profile), NULL, "time per layer", 0, 0},
+    {"profile", 0, CLI_FLAG, FIELD(profile), NULL,
+     "time by layer: milliseconds, share, GFLOP/s; inference and the attacks' gradients", 0, 0},
     MODEL_OPTIONS(struct options),
     {0}};
 static const struct cli_spec spec = {
@@ -65,13 +67,6 @@ static const struct cli_spec spec = {
     "linnet eval resnet20.onnx --data cifar10:DIR --normalize imagenet --attack pgd:steps=20",
     options};
 
-static int not_yet(const struct options *o)
-{
-    if (o->profile)
-        return fail(ERR_ARG, "--profile: not in this version");
-    return 0;
-}
-
 /* What runs, for the callbacks. */
 struct job {
     const struct cli_common *c;
@@ -80,6 +75,7 @@ struct job {
     struct corrupt_photos *photos; /* NULL without --frost-dir */
     struct audit_result *audit;    /* [n_audit] by branch, NULL without --audit */
     int32_t n_audit;
+    struct profile infer, gradient; /* with --profile */
 };
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
@@ -127,7 +123,6 @@ static int eval_setup(const struct options *o, const struct cli_common *c, const
 {
     const bool synth = o->corruptions && strcmp(o->corruptions, "synth") == 0;
 
-    TRY(not_yet(o));
     *e = (struct eval_options){.limit = o->limit,
                                .batch = o->batch,
                                .seed = (uint64_t)c->seed,
@@ -200,6 +195,12 @@ static int run(struct job *j, const struct options *o, struct model *m, struct e
     e->progress = on_progress;
     e->attack_load = on_load;
     e->attack_save = on_save;
+    if (o->profile) {
+        TRY(profile_begin(&j->infer, m->g));
+        TRY(profile_begin(&j->gradient, m->g));
+        e->infer_profile = &j->infer;
+        e->gradient_profile = &j->gradient;
+    }
     cli_progress_begin(&j->progress, j->c, "eval");
     rc = eval_run(m->g, d, e, r);
     cli_progress_end(&j->progress);
@@ -240,6 +241,15 @@ static int run_audit(struct job *j, const struct options *o, const struct model 
     return rc;
 }
 
+static void report_profile(const struct job *j, json_t *root)
+{
+    profile_report_print(cli_out(j->c), "inference", &j->infer);
+    profile_report_print(cli_out(j->c), "the attacks' gradients", &j->gradient);
+    json_object_set_new(root, "profile",
+                        json_pack("{s:o,s:o}", "inference", profile_report_json(&j->infer),
+                                  "gradients", profile_report_json(&j->gradient)));
+}
+
 static int report(const struct job *j, const struct model *m, const struct dataset *d,
                   const struct eval_result *r)
 {
@@ -256,6 +266,8 @@ static int report(const struct job *j, const struct model *m, const struct datas
         json_object_set_new(json_array_get(json_object_get(root, "branches"), (size_t)i), "audit",
                             audit_report_json(&j->audit[i]));
     }
+    if (j->infer.node != NULL)
+        report_profile(j, root);
     return cli_json_write(j->c, root);
 }
 
@@ -279,6 +291,8 @@ out:
     attack_state_close(j.state);
     corrupt_photos_close(j.photos);
     mem_free(j.audit);
+    profile_end(&j.infer);
+    profile_end(&j.gradient);
     data_close(d);
     mem_free(r);
     mem_free(specs);

@@ -105,43 +105,64 @@ static void print_flag(void *ctx, const char *text)
     fprintf(ctx, "  flag: %s\n", text);
 }
 
+/* Mean of the severities that were run; NULL where none was. */
+static json_t *row_mean(const struct eval_corruption *c)
+{
+    double sum = 0;
+    int n = 0;
+
+    for (int s = 0; s < 5; s++)
+        if (c->score[s].n > 0) {
+            sum += c->score[s].accuracy;
+            n++;
+        }
+    return n > 0 ? cli_json_real(100 * sum / n) : json_null();
+}
+
+static json_t *column_mean(const struct eval_branch *b, int severity)
+{
+    double sum = 0;
+    int n = 0;
+
+    for (int32_t i = 0; i < b->n_corruption; i++)
+        if (b->corruption[i].score[severity].n > 0) {
+            sum += b->corruption[i].score[severity].accuracy;
+            n++;
+        }
+    return n > 0 ? cli_json_real(100 * sum / n) : NULL;
+}
+
+static json_t *row_json(const struct eval_corruption *c)
+{
+    json_t *row = json_array();
+
+    for (int s = 0; s < 5; s++)
+        json_array_append_new(row, c->score[s].n > 0 ? cli_json_real(100 * c->score[s].accuracy)
+                                                     : json_null());
+    return row;
+}
+
 static json_t *corruptions_json(const struct eval_branch *b)
 {
+    const struct eval_score *mean = &b->corruption_mean;
     json_t *types = json_object(), *severities = json_object(), *all = json_object();
 
     for (int32_t i = 0; i < b->n_corruption; i++) {
-        json_t *row = json_array();
-        double sum = 0;
-        int n = 0;
-
-        for (int s = 0; s < 5; s++) {
-            const struct eval_score *score = &b->corruption[i].score[s];
-            if (score->n > 0) {
-                sum += score->accuracy;
-                n++;
-            }
-            json_array_append_new(row, score->n > 0 ? cli_json_real(100 * score->accuracy)
-                                                    : json_null());
-        }
-        json_object_set_new(all, b->corruption[i].type, row);
-        json_object_set_new(types, b->corruption[i].type, cli_json_real(n ? 100 * sum / n : 0));
+        json_object_set_new(all, b->corruption[i].type, row_json(&b->corruption[i]));
+        json_object_set_new(types, b->corruption[i].type, row_mean(&b->corruption[i]));
     }
     for (int s = 0; s < 5; s++) {
         const char key[2] = {(char)('1' + s), '\0'};
-        double sum = 0;
-        int n = 0;
+        json_t *v = column_mean(b, s);
 
-        for (int32_t i = 0; i < b->n_corruption; i++)
-            if (b->corruption[i].score[s].n > 0) {
-                sum += b->corruption[i].score[s].accuracy;
-                n++;
-            }
-        if (n > 0)
-            json_object_set_new(severities, key, cli_json_real(100 * sum / n));
+        if (v != NULL)
+            json_object_set_new(severities, key, v);
     }
-    return json_pack("{s:o,s:o,s:o,s:o,s:i,s:s}", "mean", cli_json_real(100 * b->corruption_mean),
-                     "per_type", types, "per_severity", severities, "per_type_severity", all,
-                     "types", (int)b->n_corruption, "source",
+    return json_pack("{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean",
+                     cli_json_real(100 * mean->accuracy), "ci95", cli_json_real(100 * mean->lo),
+                     cli_json_real(100 * mean->hi), "n", (json_int_t)mean->n, "per_type", types,
+                     "per_severity", severities, "per_type_severity", all, "types",
+                     (int)b->n_corruption, "source",
                      b->corruption_files ? "files" : "re-implementation");
 }
 
@@ -203,10 +224,12 @@ static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
                 snprintf(name, sizeof name, "%s, severity %d", b->corruption[i].type, s + 1);
                 print_score(out, name, &b->corruption[i].score[s]);
             }
-    if (b->n_corruption > 0)
-        fprintf(out, "  %-34s %6.2f %%   (%s, %d types)\n", "corrupted, mean",
-                100 * b->corruption_mean, b->corruption_files ? "files" : "re-implementation",
-                (int)b->n_corruption);
+    if (b->n_corruption > 0) {
+        snprintf(name, sizeof name, "corrupted, mean of %d types", (int)b->n_corruption);
+        print_score(out, name, &b->corruption_mean);
+        fprintf(out, "      %s; the interval is that of its images\n",
+                b->corruption_files ? "files" : "re-implementation");
+    }
 }
 
 void eval_report_print(FILE *out, const char *model, const char *split, int deployed,

@@ -214,7 +214,8 @@ static void print_branch(FILE *out, const struct summary *column, int bank)
 
         clean[i] = score_cell(b ? &b->clean : NULL);
         attacked[i] = score_cell(b && b->n_attack > 0 ? &b->attack[0].score : NULL);
-        bad[i] = number_cell(b && b->n_corruption > 0, "%.2f", b ? 100 * b->corruption_mean : 0);
+        bad[i] = number_cell(b && b->n_corruption > 0, "%.2f",
+                             b ? 100 * b->corruption_mean.accuracy : 0);
     }
     snprintf(row, sizeof row, "%s branch: clean %%", name);
     print_row(out, row, clean);

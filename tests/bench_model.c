@@ -22,7 +22,7 @@
 #include "core/arch.h"
 #include "core/cpu.h"
 #include "core/exec.h"
-#include "core/op.h"
+#include "core/profile.h"
 #include "core/version.h"
 
 #define MAX_RUNS 99
@@ -145,50 +145,16 @@ static int64_t peak_mb(void)
 
 /* ---- profile */
 
-/* Floating point operations of a Conv for n images, one direction; 0 for other nodes. */
-static double flops(const struct graph *g, const struct node *x, int64_t n)
-{
-    if (x->op != &op_conv)
-        return 0;
-    const struct shape *w = &op_in(g, x, 1)->shape;
-
-    return 2.0 * (double)n * (double)shape_elems(&g->value[x->out[0]].shape) *
-           (double)(shape_elems(w) / w->dim[0]);
-}
-
-static void print_direction(const char *name, double seconds, double work, double all)
-{
-    fprintf(stderr, "  %s %8.2f ms %5.1f %%", name, 1e3 * seconds, 100 * seconds / all);
-    if (work > 0 && seconds > 0)
-        fprintf(stderr, " %6.1f GFLOP/s", 1e-9 * work / seconds);
-    else
-        fprintf(stderr, "               ");
-}
-
-/* A layer stands for the nodes that run with it: BN, Add and ReLU behind a Conv. */
 static void print_profile(const struct bench *b, const struct exec *e, const char *mode)
 {
-    const struct exec_profile *p = exec_profile(e);
-    const double steps = (double)b->steps;
-    double all = 0;
+    struct profile p;
 
-    for (int32_t n = 0; n < b->g->n_node; n++)
-        all += (p[n].forward_s + p[n].grad_input_s + p[n].grad_params_s) / steps;
+    if (profile_begin(&p, b->g) < 0)
+        return;
+    profile_add(&p, e, b->n * b->steps);
     fprintf(stderr, "%s, thread time a step; GFLOP/s of one thread, counted as direct\n", mode);
-    for (int32_t n = 0; n < b->g->n_node; n++) {
-        const struct node *x = &b->g->node[n];
-        const double work = flops(b->g, x, b->n);
-        char shape[SHAPE_TEXT];
-
-        if (p[n].forward_s == 0)
-            continue;
-        fprintf(stderr, "%-22s %-18s %-14s", x->name, x->op->type,
-                shape_text(&b->g->value[x->out[0]].shape, shape));
-        print_direction("fwd", p[n].forward_s / steps, work, all);
-        print_direction("dx", p[n].grad_input_s / steps, work, all);
-        print_direction("dw", p[n].grad_params_s / steps, work, all);
-        fprintf(stderr, "\n");
-    }
+    profile_print(stderr, &p, b->n);
+    profile_end(&p);
 }
 
 static void print_profiles(const struct bench *b)

@@ -115,7 +115,9 @@ static void test_corruptions_equal_plain_loops(void **state)
             sum += score->accuracy;
         }
     }
-    assert_true(fabs(b->corruption_mean - sum / 4) < 1e-12);
+    assert_true(fabs(b->corruption_mean.accuracy - sum / 4) < 1e-12);
+    assert_int_equal(b->corruption_mean.n, N);
+    assert_true(b->corruption_mean.lo < sum / 4 && sum / 4 < b->corruption_mean.hi);
     mem_free(r);
     graph_free(g);
     tiny_free(d);

@@ -58,6 +58,7 @@ static int spend(struct attack_model *m, int64_t forwards)
 int attack_logits(struct attack_model *m, const float *pixels, int64_t n, float *z)
 {
     TRY(exec_infer(m->infer, pixels, n, m->bank, z));
+    m->inferred += n;
     return spend(m, n);
 }
 
@@ -189,5 +190,6 @@ int attack_loss_grad(struct attack_model *m, enum attack_loss kind, const float 
 
     TRY(check_classes(kind, m->classes));
     TRY(exec_input_grad(m->gradient, pixels, n, m->bank, block_loss, &c, grad, z));
+    m->differentiated += n;
     return spend(m, GRADIENT_COST * n);
 }

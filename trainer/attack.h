@@ -38,7 +38,8 @@ struct attack_model { /* read-only for the caller, except tick and ctx */
     int64_t batch, elems; /* most images a call; C * H * W */
     int64_t classes;
     struct exec *infer, *gradient;
-    int64_t forwards; /* spent so far */
+    int64_t forwards;                 /* spent so far */
+    int64_t inferred, differentiated; /* images through the two executors */
     attack_tick_fn *tick;
     void *ctx;
 };

@@ -69,6 +69,7 @@ static int pgd_stage(struct attack_model *m, const struct attack_stage *s, int32
 
     TRY(pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->bank, w->grad,
                    b->adv));
+    m->differentiated += b->n * s->steps;
     TRY(attack_logits(m, b->adv, b->n, w->z));
     for (int64_t i = 0; i < b->n; i++)
         b->broken[i] = attack_is_wrong(w->z + i * m->classes, m->classes, b->label[i]);

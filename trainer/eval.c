@@ -26,6 +26,7 @@ struct evaluator {
     int64_t done, all; /* work, in forward passes of one image */
     int64_t planned;   /* where `done` may be at most before the next batch of an attack */
     struct exec *infer;
+    int64_t inferred; /* images through it */
     float *pixels;    /* [batch][elems] */
     float *logits;    /* [batch][k] */
     uint8_t *correct; /* [n] when clean, for the branch in work */
@@ -181,6 +182,19 @@ static int report(struct evaluator *v, int64_t work)
     return v->opt->progress != NULL ? v->opt->progress(v->opt->ctx, v->done, v->all) : 0;
 }
 
+/* Logits of v->pixels. */
+static int infer(struct evaluator *v, int64_t n, int bank)
+{
+    v->inferred += n;
+    return exec_infer(v->infer, v->pixels, n, bank, v->logits);
+}
+
+static void add_profile(struct profile *p, const struct exec *e, int64_t images)
+{
+    if (p != NULL)
+        profile_add(p, e, images);
+}
+
 /* ---- clean and attacked ---------------------------------------------------------------------- */
 
 static int run_clean(struct evaluator *v, struct eval_branch *b)
@@ -189,7 +203,7 @@ static int run_clean(struct evaluator *v, struct eval_branch *b)
     for (int64_t i = 0; i < v->n; i += v->batch) {
         const int64_t m = min64(v->batch, v->n - i);
         load(v->d, i, m, v->elems, v->pixels);
-        TRY(exec_infer(v->infer, v->pixels, m, b->bank, v->logits));
+        TRY(infer(v, m, b->bank));
         for (int64_t j = 0; j < m; j++) {
             v->correct[i + j] = loss_argmax(v->logits + j * v->k, v->k) == v->d->labels[i + j];
             b->clean.correct += v->correct[i + j];
@@ -270,8 +284,6 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
     if (count_attacks(v->opt) == 0 && !v->opt->flags)
         return 0;
-    attack_model_free(v->model);
-    v->model = NULL;
     TRY(attack_model_new(v->g, b->bank, min64(batch, v->n), &v->model));
     if (v->opt->flags)
         TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
@@ -279,6 +291,10 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
     v->model->ctx = v;
     for (int32_t i = 0; i < count_attacks(v->opt); i++)
         TRY(run_attack(v, b->bank, i, &b->attack[b->n_attack++]));
+    add_profile(v->opt->infer_profile, v->model->infer, v->model->inferred);
+    add_profile(v->opt->gradient_profile, v->model->gradient, v->model->differentiated);
+    attack_model_free(v->model);
+    v->model = NULL;
     return 0;
 }
 
@@ -302,80 +318,116 @@ static int corrupt_image(struct evaluator *v, enum corrupt_type type, int severi
     return 0;
 }
 
-static int run_severity(struct evaluator *v, int bank, enum corrupt_type type, int severity,
-                        struct eval_score *s)
+static int draw(struct evaluator *v, enum corrupt_type type, int severity, int64_t first, int64_t n)
 {
-    s->n = v->n;
+#pragma omp parallel for schedule(dynamic, 8)
+    for (int64_t j = 0; j < n; j++)
+        v->codes[j] = corrupt_image(v, type, severity, first, j);
+    for (int64_t j = 0; j < n; j++)
+        if (v->codes[j] < 0)
+            return fail(v->codes[j], "corruption '%s' refused an image of %dx%d pixels",
+                        corrupt_name(type), v->d->width, v->d->height);
+    return 0;
+}
+
+/* The pictures in v->pixels through every branch: what number `c` of its corruptions gains. */
+static int count_branches(struct evaluator *v, struct eval_result *r, int32_t c, int severity,
+                          const int32_t *labels, int64_t n)
+{
+    for (int32_t b = 0; b < r->n_branch; b++) {
+        struct eval_score *s = &r->branch[b].corruption[c].score[severity - 1];
+
+        TRY(infer(v, n, r->branch[b].bank));
+        s->n += n;
+        s->correct += loss_correct(v->logits, labels, n, v->k);
+        TRY(report(v, n));
+    }
+    return 0;
+}
+
+static int run_drawn(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
+{
     for (int64_t i = 0; i < v->n; i += v->batch) {
         const int64_t m = min64(v->batch, v->n - i);
-#pragma omp parallel for schedule(static)
-        for (int64_t j = 0; j < m; j++)
-            v->codes[j] = corrupt_image(v, type, severity, i, j);
-        for (int64_t j = 0; j < m; j++)
-            if (v->codes[j] < 0)
-                return fail(v->codes[j], "corruption '%s' refused an image of %dx%d pixels",
-                            corrupt_name(type), v->d->width, v->d->height);
-        TRY(exec_infer(v->infer, v->pixels, m, bank, v->logits));
-        s->correct += loss_correct(v->logits, v->d->labels + i, m, v->k);
-        TRY(report(v, m));
+
+        TRY(draw(v, v->types[c], severity, i, m));
+        TRY(count_branches(v, r, c, severity, v->d->labels + i, m));
     }
-    score_finish(s);
     return 0;
 }
 
 /* One severity from files: their pictures and labels, whatever the data set holds. */
-static int run_files(struct evaluator *v, int bank, enum corrupt_type type, int severity,
-                     struct eval_score *s)
+static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
 {
     struct dataset *d = NULL;
     int rc;
 
-    TRY(corrupt_folder_open(v->opt->folder, type, severity, &d));
-    if ((rc = fits(v->g, d)) < 0)
-        goto out;
-    s->n = min64(v->n, d->n);
-    for (int64_t i = 0; i < s->n; i += v->batch) {
-        const int64_t m = min64(v->batch, s->n - i);
+    TRY(corrupt_folder_open(v->opt->folder, v->types[c], severity, &d));
+    rc = fits(v->g, d);
+    const int64_t n = min64(v->n, d->n);
+    for (int64_t i = 0; rc == 0 && i < n; i += v->batch) {
+        const int64_t m = min64(v->batch, n - i);
+
         load(d, i, m, v->elems, v->pixels);
-        if ((rc = exec_infer(v->infer, v->pixels, m, bank, v->logits)) < 0 ||
-            (rc = report(v, m)) < 0)
-            goto out;
-        s->correct += loss_correct(v->logits, d->labels + i, m, v->k);
+        rc = count_branches(v, r, c, severity, d->labels + i, m);
     }
-    score_finish(s);
-out:
     data_close(d);
     return rc;
 }
 
-static int run_corruptions(struct evaluator *v, struct eval_branch *b)
+/* Mean over what was run. Its interval is that of its n images: the runs of one image are not
+ * independent, so more runs make no more images. */
+static void finish_corruptions(struct evaluator *v, struct eval_branch *b)
 {
-    int64_t runs = 0;
+    int64_t runs = 0, n = v->n;
     double sum = 0;
 
-    for (int32_t t = 0; t < v->n_types; t++) {
-        struct eval_corruption *c = &b->corruption[b->n_corruption++];
-        c->type = corrupt_name(v->types[t]);
-        for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
-            if (!(v->severities >> (s - 1) & 1))
+    for (int32_t c = 0; c < b->n_corruption; c++)
+        for (int s = 0; s < CORRUPT_SEVERITIES; s++) {
+            struct eval_score *score = &b->corruption[c].score[s];
+
+            if (score->n == 0)
                 continue;
-            TRY(v->opt->folder != NULL
-                    ? run_files(v, b->bank, v->types[t], s, &c->score[s - 1])
-                    : run_severity(v, b->bank, v->types[t], s, &c->score[s - 1]));
-            sum += c->score[s - 1].accuracy;
+            score_finish(score);
+            sum += score->accuracy;
+            n = min64(n, score->n);
             runs++;
         }
-    }
+    if (runs == 0)
+        return;
     b->corruption_files = v->opt->folder != NULL;
-    b->corruption_mean = runs > 0 ? sum / (double)runs : 0;
+    b->corruption_mean.n = n;
+    b->corruption_mean.accuracy = sum / (double)runs;
+    stats_wilson_share(b->corruption_mean.accuracy, n, &b->corruption_mean.lo,
+                       &b->corruption_mean.hi);
+}
+
+/* Each picture is drawn once, for all branches. */
+static int run_corruptions(struct evaluator *v, struct eval_result *r)
+{
+    for (int32_t c = 0; c < v->n_types; c++) {
+        for (int32_t b = 0; b < r->n_branch; b++)
+            r->branch[b].corruption[r->branch[b].n_corruption++].type = corrupt_name(v->types[c]);
+        for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
+            if (v->severities >> (s - 1) & 1)
+                TRY(v->opt->folder != NULL ? run_files(v, r, c, s) : run_drawn(v, r, c, s));
+    }
+    for (int32_t b = 0; b < r->n_branch; b++)
+        finish_corruptions(v, &r->branch[b]);
     return 0;
 }
 
-static int run_branch(struct evaluator *v, struct eval_branch *b)
+static int run_all(struct evaluator *v, struct eval_result *r)
 {
-    TRY(run_clean(v, b));
-    TRY(run_attacks(v, b));
-    return run_corruptions(v, b);
+    for (int bank = 0; bank < 2; bank++) {
+        if (!v->opt->bank[bank])
+            continue;
+        struct eval_branch *b = &r->branch[r->n_branch++];
+        b->bank = bank;
+        TRY(run_clean(v, b));
+        TRY(run_attacks(v, b));
+    }
+    return run_corruptions(v, r);
 }
 
 static int check_options(const struct graph *g, const struct dataset *d,
@@ -407,14 +459,8 @@ int eval_run(struct graph *g, const struct dataset *d, const struct eval_options
     if ((rc = evaluator_init(&v, g, d, opt)) < 0)
         goto out;
     out->n = v.n;
-    for (int bank = 0; bank < 2; bank++) {
-        if (!opt->bank[bank])
-            continue;
-        struct eval_branch *b = &out->branch[out->n_branch++];
-        b->bank = bank;
-        if ((rc = run_branch(&v, b)) < 0)
-            goto out;
-    }
+    rc = run_all(&v, out);
+    add_profile(opt->infer_profile, v.infer, v.inferred);
 out:
     evaluator_release(&v);
     return rc;

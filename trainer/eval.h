@@ -4,7 +4,7 @@
  * Accuracies of a graph on a data set: clean, under attack, under corruptions; one row a batch-norm
  * branch (method.md section 11). Images are taken in order, so a limit is a fixed subset.
  */
-#include "core/exec.h"
+#include "core/profile.h"
 #include "trainer/autoattack.h"
 #include "trainer/corrupt.h"
 #include "trainer/data.h"
@@ -35,8 +35,9 @@ struct eval_branch {
     struct attack_flags flags; /* n = 0: not looked for */
     struct eval_corruption corruption[EVAL_MAX_TYPES];
     int32_t n_corruption;
-    double corruption_mean; /* unweighted mean over what was run; 0 if nothing was */
-    bool corruption_files;  /* read from files, not drawn by us */
+    struct eval_score corruption_mean; /* unweighted mean of the accuracies that were run, with the
+                                        * interval of its n images; n = 0 if none was. No `correct` */
+    bool corruption_files;             /* read from files, not drawn by us */
 };
 struct eval_result {
     int64_t n;
@@ -57,6 +58,8 @@ struct eval_options {
     int32_t severities;      /* bit s-1: severity s; 0: all five */
     const char *folder;      /* corruptions are read from this CIFAR-10-C style folder instead */
     const struct corrupt_photos *photos; /* for frost; NULL: without frost */
+    /* NULL: no profile. Time by layer of inference and of the attacks' gradients, added to. */
+    struct profile *infer_profile, *gradient_profile;
     void *ctx;
     /* May be NULL. Progress in images of work done and all; a negative result stops. */
     int (*progress)(void *ctx, int64_t done, int64_t all);

@@ -24,4 +24,7 @@ expect_number "$clean >= 85" "clean accuracy of the bundled model"
 expect_number "$mean < $clean" "noise costs accuracy"
 expect_number "$(json e.json n) == 100" "images"
 expect_error 6 'below --require-clean' "$LINNET" eval start.onnx --data synth:100 --require-clean 99 -q
+expect_exit 0 "$LINNET" eval "$SRC/tests/demo/resnet8.onnx" --data synth:100 --attack pgd:steps=2 --profile --json p.json
+expect_keys p.json profile inference gradients images layers op shape ms share gflops
+expect_text out '^layer2.0.conv2 .*fwd .* ms .* GFLOP/s  dx '
 say "bundled model: clean $clean %, gaussian noise of severity 3 $mean %"
