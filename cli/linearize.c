@@ -8,9 +8,11 @@
 #include "cli/layer_budget.h"
 #include "cli/mask_file.h"
 #include "cli/outputs.h"
+#include "core/fresh.h"
 #include "core/op.h"
 #include "core/pass.h"
 #include "core/sha256.h"
+#include "linearizer/published.h"
 #include "trainer/bn.h"
 #include "trainer/checkpoint.h"
 #include "trainer/data.h"
@@ -64,6 +66,8 @@ static int prepare_structure(struct linearize *l)
         rc = pass_dual_bank(l->m.g);
     else
         rc = pass_select_bank(l->m.g, 0);
+    if (rc >= 0 && r->as_published)
+        rc = published_share_shortcuts(l->m.g);
     if (rc < 0)
         goto out;
     if (r->adversarial && graph_banks(l->m.g) < 2) {
@@ -73,6 +77,7 @@ static int prepare_structure(struct linearize *l)
     }
     l->m.form.banks = graph_banks(l->m.g);
     l->m.form.masked = true;
+    l->m.form.shared_shortcuts = r->as_published;
     rc = mask_insert(l->m.g);
 out:
     mem_free(x);
@@ -213,15 +218,21 @@ static int count_kept(struct linearize *l)
     return 0;
 }
 
-/* Masks of a file decide the budget. */
-static int read_masks(struct linearize *l)
+static int64_t sum_kept(const struct linearize *l)
 {
     int64_t sum = 0;
 
-    TRY(mask_file_read(l->c, l->o->masks, l->student));
-    TRY(count_kept(l));
     for (int32_t s = 0; s < l->n_site; s++)
         sum += l->kept[s];
+    return sum;
+}
+
+/* Masks of a file decide the budget. */
+static int read_masks(struct linearize *l)
+{
+    TRY(mask_file_read(l->c, l->o->masks, l->student));
+    TRY(count_kept(l));
+    const int64_t sum = sum_kept(l);
     if (l->o->relus && sum != l->budget)
         return fail(ERR_ARG, "--masks '%s' keeps %lld ReLUs, --relus says %lld", l->o->masks,
                     (long long)sum, (long long)l->budget);
@@ -352,7 +363,8 @@ static int set_stage(struct linearize *l, enum recipe_stage s, const char *confi
     cfg->config_json = config;
     cfg->structure = l->m.file;
     cfg->structure_len = l->m.file_len;
-    cfg->at_student = cfg->at_teacher = l->group;
+    cfg->at_teacher = l->group;
+    cfg->at_student = s == STAGE_TEACHER ? l->group : l->student_group;
     cfg->n_at = l->n_group;
     cfg->soft.budget = l->budget;
     if (s != STAGE_TEACHER)
@@ -473,10 +485,10 @@ static int student_options(struct linearize *l)
     }
     snprintf(l->options, OPTION_BYTES,
              "recipe=%s relus=%lld layers=%.16s score=%d first-mask=%d score-images=%lld "
-             "smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld",
+             "smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld%s",
              recipe_kind_name(r->kind), (long long)l->budget, sha256_hex(digest, hex), r->score,
              r->first, (long long)r->score_images, r->smoothing, r->density, r->freeze,
-             r->freeze_below, (long long)r->freeze_epoch);
+             r->freeze_below, (long long)r->freeze_epoch, r->as_published ? " as-published=1" : "");
 out:
     sha256_free(h);
     return rc;
@@ -571,6 +583,45 @@ static int mask_stage(struct linearize *l, const char *path, const struct progre
     return l->soft_masks ? harden(l) : 0;
 }
 
+/* The reference's student: the file's network without identity skips, with random weights. */
+static int published_student(struct linearize *l)
+{
+    TRY(onnx_import_bytes(l->m.file, l->m.file_len, -1, NULL, NULL, &l->student));
+    l->student_form = l->m.form;
+    l->student_form.shared_shortcuts = false;
+    l->student_form.dropped_skips = true;
+    TRY(model_apply_form(l->student, &l->student_form));
+    l->student->norm = l->m.g->norm;
+    fresh_weights(l->student, (uint64_t)l->c->seed);
+    cli_note(l->c, "as published: random weights, no identity skips, budgets not exact");
+    return 0;
+}
+
+/* The maps of the student that attention transfer compares with those of the teacher. */
+static int student_groups(struct linearize *l)
+{
+    for (int32_t i = 0; i < l->n_group; i++) {
+        const struct node *x = &l->m.g->node[l->m.g->value[l->group[i]].producer];
+        const int32_t n = graph_find_node(l->student, x->name);
+
+        if (n < 0)
+            return fail(ERR_UNSUPPORTED, "--as-published: node '%s' ends a stage and is a skip",
+                        x->name);
+        l->student_group[i] = l->student->node[n].out[0];
+    }
+    return 0;
+}
+
+static int make_student(struct linearize *l)
+{
+    l->student_form = l->m.form;
+    if (l->o->r.as_published)
+        TRY(published_student(l));
+    else
+        TRY(graph_clone(l->m.g, &l->student));
+    return student_groups(l);
+}
+
 static int train_student(struct linearize *l)
 {
     const struct recipe_stage_settings *stage = l->o->r.stage;
@@ -581,7 +632,7 @@ static int train_student(struct linearize *l)
     TRY(student_progress(l, path, &at));
     l->soft_masks = l->o->r.kind == RECIPE_SNL && !l->o->masks && at.stage == STAGE_MASK &&
                     (stage[STAGE_MASK].epochs > 0 || at.exists);
-    TRY(graph_clone(l->m.g, &l->student));
+    TRY(make_student(l));
     TRY(first_masks(l, &at));
     TRY(student_options(l));
     if (at.stage == STAGE_COUNT)
@@ -671,6 +722,8 @@ int linearize_run(struct linearize *l)
     TRY(plan_budget(l));
     if (has_student(l))
         TRY(train_student(l));
+    if (l->o->r.as_published)
+        l->budget = sum_kept(l);
     return linearize_finish(l);
 }
 

@@ -29,6 +29,7 @@ struct linearize {
     bool brief;            /* the result alone is measured, not the model and the teacher */
     struct model m;        /* as the user gave it, then with batch norm and masks: the teacher */
     struct graph *student; /* NULL where only a teacher is trained */
+    struct model_form student_form;
     struct dataset *train, *val, *test;
     struct relu_site *site; /* of m.g; the student's have the same numbers */
     int32_t n_site;
@@ -36,7 +37,7 @@ struct linearize {
     int64_t total, budget;
     double *eta;
     int64_t *kept; /* [n_site] */
-    value_id group[ATTENTION_MAX_GROUPS];
+    value_id group[ATTENTION_MAX_GROUPS], student_group[ATTENTION_MAX_GROUPS];
     int32_t n_group;
     char *options; /* words that decide the result, for the student's checkpoints */
     struct summary column[SUMMARY_COLUMNS];

@@ -39,7 +39,8 @@ const struct cli_option linearize_table[] = {
     {"recipe", 0, CLI_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)", 0, 0},
     {"preset", 0, CLI_CHOICE, FIELD(r.preset), "paper|short|quick|none", "schedule (default short)",
      0, 0},
-    {"as-published", 0, CLI_FLAG, FIELD(as_published), NULL, "the reference's defects too", 0, 0},
+    {"as-published", 0, CLI_FLAG, FIELD(r.as_published), NULL,
+     "preset paper with the reference code's defects, for comparisons (method.md 14)", 0, 0},
     MODEL_OPTIONS(struct linearize_options),
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
      "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},
@@ -193,11 +194,7 @@ static int check(const struct linearize_options *o)
     const char *list;
 
     TRY(recipe_augment(o->r.augment, &augment, &list));
-    if (o->as_published)
-        return fail(ERR_ARG,
-                    "--as-published: not in this version; linnet keeps identity skips, starts the "
-                    "student from the teacher and keeps exact budgets. Nearest: --preset paper "
-                    "--score actdiff --first-mask random --freeze none --smoothing 0");
+    TRY(recipe_check_published(&o->r));
     if (o->masks && o->budgets)
         return fail(ERR_ARG, "--masks and --layer-budgets both say how many ReLUs a layer keeps");
     if (o->r.kind == RECIPE_SNL && o->budgets)
@@ -218,6 +215,8 @@ int linearize_parse(const struct cli_spec *spec, int argc, char **argv, struct c
     TRY(cli_parse(spec, argc, argv, c, &given));
     cli_release(c);
     set_defaults(o, (enum recipe_kind)given.r.kind, (enum recipe_preset)given.r.preset);
+    if (given.r.as_published)
+        recipe_as_published(&o->r);
     spread(&o->r, &given);
     respect_epochs(&o->r, &given);
     TRY(cli_parse(spec, argc, argv, c, o));

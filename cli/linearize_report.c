@@ -16,7 +16,8 @@
 
 char *linearize_config(const struct linearize *l, const struct graph *g)
 {
-    json_t *root = json_pack("{s:o,s:o,s:I,s:I,s:s,s:I}", "network", model_form_json(&l->m.form, g),
+    const struct model_form *form = g == l->student ? &l->student_form : &l->m.form;
+    json_t *root = json_pack("{s:o,s:o,s:I,s:I,s:s,s:I}", "network", model_form_json(form, g),
                              "recipe", linearize_recipe_json(&l->o->r), "seed",
                              (json_int_t)l->c->seed, "relus", (json_int_t)l->budget, "data",
                              l->train->source, "train-images", (json_int_t)l->train->n);
@@ -68,7 +69,7 @@ int linearize_write_config(const struct linearize *l)
 
 static json_t *budget_json(const struct linearize *l)
 {
-    const struct graph *g = l->student ? l->student : l->m.g;
+    const struct graph *g = l->m.g; /* the student's sites have the same names */
     json_t *layers = json_array();
 
     for (int32_t s = 0; s < l->n_site; s++)

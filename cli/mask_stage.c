@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "linearizer/published.h"
 #include "trainer/eval.h"
 
 static int same_sites(const struct mask_stage *m, int32_t n_teacher)
@@ -113,7 +114,8 @@ void mask_stage_release(struct mask_stage *m)
 static int select_masks(struct mask_stage *m)
 {
     for (int32_t s = 0; s < m->n_site; s++)
-        TRY(mask_select(m->student, &m->site[s], m->score + m->site[s].offset, m->kept[s]));
+        TRY((m->r->as_published ? published_select : mask_select)(
+            m->student, &m->site[s], m->score + m->site[s].offset, m->kept[s]));
     return 0;
 }
 
@@ -155,6 +157,10 @@ static int first_scores(struct mask_stage *m, const struct dataset *d)
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed)
 {
     TRY(first_scores(m, d));
+    if (m->r->as_published) {
+        published_first_masks(m->student, m->n_site, m->site, seed, m->kept);
+        return 0;
+    }
     if (m->r->first == FIRST_RANDOM)
         return mask_random(m->student, m->n_site, m->site, seed, m->kept);
     return select_masks(m);

@@ -9,7 +9,7 @@
 #include "core/op.h"
 #include "core/pass.h"
 #include "exporter/exporter.h"
-#include "linearizer/linearizer.h"
+#include "linearizer/published.h"
 #include "trainer/checkpoint.h"
 #include "trainer/normalize.h"
 
@@ -87,18 +87,27 @@ int model_apply_form(struct graph *g, const struct model_form *form)
         TRY(insert_neutral_bn(g));
     if (form->banks == 2)
         TRY(pass_dual_bank(g));
+    if (form->shared_shortcuts)
+        TRY(published_share_shortcuts(g));
     if (form->masked)
         TRY(mask_insert(g));
+    if (form->dropped_skips)
+        TRY(published_drop_skips(g));
     return graph_verify(g);
 }
 
 json_t *model_form_json(const struct model_form *form, const struct graph *g)
 {
     char norm[NORMALIZE_TEXT];
+    json_t *o =
+        json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks", (int)form->banks,
+                  "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
 
-    return json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks",
-                     (int)form->banks, "masked", form->masked, "normalize",
-                     normalize_text(&g->norm, norm));
+    if (o && form->shared_shortcuts)
+        json_object_set_new(o, "shared_shortcuts", json_true());
+    if (o && form->dropped_skips)
+        json_object_set_new(o, "dropped_skips", json_true());
+    return o;
 }
 
 static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
@@ -106,17 +115,20 @@ static int parse_form(const char *path, const char *config, struct model_form *f
 {
     json_error_t e;
     json_t *network;
-    int bn, masked;
+    int bn, masked, shared = 0, dropped = 0;
 
     if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
-    if (json_unpack(network, "{s:b,s:i,s:b,s:s}", "bn_inserted", &bn, "banks", &form->banks,
-                    "masked", &masked, "normalize", normalize) < 0 ||
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b}", "bn_inserted", &bn, "banks", &form->banks,
+                    "masked", &masked, "normalize", normalize, "shared_shortcuts", &shared,
+                    "dropped_skips", &dropped) < 0 ||
         form->banks < 0 || form->banks > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;
     form->masked = masked;
+    form->shared_shortcuts = shared;
+    form->dropped_skips = dropped;
     return 0;
 }
 

@@ -9,6 +9,7 @@
  *
  *     {"bn_inserted": true, "banks": 2, "masked": true, "normalize": "imagenet"}
  *
+ * and, after --as-published, "shared_shortcuts" or "dropped_skips",
  * so opening one means: import, insert batch norm and masks again, read the numbers.
  */
 #include <jansson.h>
@@ -21,6 +22,9 @@
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
     int32_t banks; /* as graph_banks */
+    /* linearizer/published.h */
+    bool shared_shortcuts; /* one BN for both branches on the 1x1 shortcuts */
+    bool dropped_skips;    /* identity skips are gone */
 };
 struct model {
     struct graph *g;

@@ -158,6 +158,28 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
     return r;
 }
 
+void recipe_as_published(struct recipe *r)
+{
+    r->as_published = true;
+    r->score = SCORE_ACTDIFF;
+    r->first = FIRST_RANDOM;
+    r->freeze = FREEZE_NONE;
+    r->smoothing = 0;
+}
+
+int recipe_check_published(const struct recipe *r)
+{
+    if (!r->as_published)
+        return 0;
+    if (r->kind != RECIPE_RLNET || r->preset != PRESET_PAPER)
+        return fail(ERR_ARG, "--as-published: belongs to --recipe rlnet --preset paper");
+    if (r->score != SCORE_ACTDIFF || r->first != FIRST_RANDOM || r->freeze != FREEZE_NONE ||
+        r->freeze_epoch > 0 || r->smoothing > 0)
+        return fail(ERR_ARG, "--as-published: sets --score, --first-mask, --freeze, --freeze-epoch "
+                             "and --smoothing itself; leave them out, or leave it out");
+    return 0;
+}
+
 int recipe_augment(const char *text, enum train_augment *augment, const char **list)
 {
     static const char corruptions[] = "corruptions";

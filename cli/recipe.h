@@ -38,6 +38,7 @@ struct recipe_stage_settings {
 };
 struct recipe {
     int32_t kind, preset; /* enum recipe_kind, enum recipe_preset */
+    bool as_published;    /* with the reference's defects (linearizer/published.h) */
     struct recipe_stage_settings stage[STAGE_COUNT];
     double momentum;
     const char *augment; /* none, augmix, corruptions[:T,T] */
@@ -64,6 +65,10 @@ struct recipe {
 const char *recipe_stage_name(enum recipe_stage s);
 const char *recipe_kind_name(int32_t kind);
 struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset);
+/* Sets --as-published and the score, first masks and freezing that belong to it. */
+void recipe_as_published(struct recipe *r);
+/* ERR_ARG where it is set beside another recipe, preset, score, first mask or freezing. */
+int recipe_check_published(const struct recipe *r) MUST_CHECK;
 /* "none", "augmix", "corruptions[:T,T]" -> augmentation and its list (into text, or NULL). */
 int recipe_augment(const char *text, enum train_augment *augment, const char **list) MUST_CHECK;
 /* Epochs of a stage on so many images: its own, or more to reach min_steps. */

@@ -42,11 +42,10 @@ expect_error 2 "give --data" "$LINNET" eval x.onnx
 expect_error 2 "not one of where" "$LINNET" export x.onnx -o y.onnx --masked-relu no
 
 model=$SRC/tests/demo/resnet8.onnx
-for option in --profile; do
-    # shellcheck disable=SC2086
-    expect_error 2 'not in this version' "$LINNET" eval "$model" --data synth:50 $option
-done
-expect_error 2 'not in this version' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d --preset paper --as-published
+expect_error 2 'belongs to --recipe rlnet --preset paper' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d \
+    --preset short --as-published
+expect_error 2 'sets --score, --first-mask' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d \
+    --preset paper --as-published --score diff0
 [ ! -e x.onnx ] && [ ! -e d ] || die "a refused command wrote something"
 
 # Options of a file; the command line wins; --json - leaves nothing but JSON on standard output.

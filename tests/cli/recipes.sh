@@ -41,6 +41,23 @@ for folder in senet at3 taylor snl; do
 done
 say "senet, snl, attention transfer on three domains, taylor: 14,745 ReLUs each"
 
+# ---- the reference's defects: 7 layers, each one ReLU short; two networks in one folder ------------
+published() { # FOLDER, OPTION...
+    run "$@" --preset paper --as-published --relus 20% --teacher-epochs 1 --mask-epochs 2 --finetune-epochs 1 \
+        --finetune-batch 45 --val-attack-images 5
+}
+published published
+expect_text published/report.json '"kept": 14738,'
+expect_text published/config.json '"as-published": true'
+for file in published/checkpoint.safetensors published/teacher.safetensors published/model.onnx; do
+    expect_exit 0 "$LINNET" eval $file --data synth:100 --normalize half -q
+done
+rm published/model.onnx
+published published --resume
+published again
+expect_same published/model.onnx again/model.onnx
+say "as published: 14,738 ReLUs, random student without identity skips, the same bytes again"
+
 # ---- masks and budgets from files ------------------------------------------------------------------
 run masked --recipe senet --masks snl/model.onnx --teacher-epochs 0 --finetune-epochs 0
 expect_exit 0 "$LINNET" inspect masked/model.onnx --json b.json
