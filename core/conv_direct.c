@@ -54,32 +54,36 @@ static void pack_tap(const struct conv_pass *p, const float *tap, const float *s
     }
 }
 
-static float *pack_phase(const struct conv_pass *p, const struct conv_taps *y,
-                         const struct conv_taps *x, const float *w, const float *scale,
-                         float *packed)
+static void pack_phase(const struct conv_pass *p, struct conv_span span, const struct conv_taps *y,
+                       const struct conv_taps *x, const float *w, const float *scale, float *packed)
 {
-    int64_t src = p->src_c / p->groups, panels = conv_panels(p->dst_c / p->groups);
+    int64_t taps = y->count * x->count, panels = conv_panels(p->dst_c / p->groups);
+    int64_t tap = p->src_c / p->groups * CONV_LANES;
 
-    for (int64_t gp = 0; gp < p->groups * panels; gp++) {
-        for (int64_t i = 0; i < y->count * x->count; i++) {
+    for (int64_t gp = span.first; gp < span.end; gp++) {
+        for (int64_t i = 0; i < taps; i++) {
             int64_t row = y->k_first + i / x->count * y->k_step;
             int64_t col = x->k_first + i % x->count * x->k_step;
 
-            pack_tap(p, w + row * p->x.kernel + col, scale, gp / panels, gp % panels, packed);
-            packed += src * CONV_LANES;
+            pack_tap(p, w + row * p->x.kernel + col, scale, gp / panels, gp % panels,
+                     packed + (gp * taps + i) * tap);
         }
     }
-    return packed;
 }
 
-void conv_pack(const struct conv_pass *p, const float *w, const float *scale, float *packed)
+void conv_pack(const struct conv_pass *p, struct conv_span span, const float *w, const float *scale,
+               float *packed)
 {
+    int64_t all = conv_span_of(p, 0, 1).end, tap = p->src_c / p->groups * CONV_LANES;
+
     for (int64_t i = 0; i < p->y.phases; i++) {
         struct conv_taps y = conv_axis_taps(&p->y, i);
 
         for (int64_t j = 0; j < p->x.phases; j++) {
             struct conv_taps x = conv_axis_taps(&p->x, j);
-            packed = pack_phase(p, &y, &x, w, scale, packed);
+
+            pack_phase(p, span, &y, &x, w, scale, packed);
+            packed += all * y.count * x.count * tap;
         }
     }
 }

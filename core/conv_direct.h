@@ -17,9 +17,10 @@
 #include "core/conv_kernel.h"
 
 /* w[O][I/groups][KH][KW] -> [phase][group][panel][tap][channel][lane], unused lanes zero. scale:
- * [O], a factor of each filter, or NULL. */
+ * [O], a factor of each filter, or NULL; only the panels of the span are written. */
 size_t conv_packed_size(const struct conv_pass *p);
-void conv_pack(const struct conv_pass *p, const float *w, const float *scale, float *packed);
+void conv_pack(const struct conv_pass *p, struct conv_span span, const float *w, const float *scale,
+               float *packed);
 
 /* Floats that conv_run, and conv_grad_weights, need for n images. */
 size_t conv_run_scratch(const struct conv_pass *p, int64_t n);

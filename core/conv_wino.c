@@ -15,6 +15,8 @@
 #define GRAD_MIN 64                /* in the weight gradient, where the sums are read and written */
 #define LARGE_FILTERS (100 * 1024) /* channels x channels: 14 MiB of filters or sums, for which */
 #define LARGE_MIN 128              /* ... the chunks are so long */
+#define FEW_FILTERS (32 * 1024)    /* channels x channels: 4.5 MiB of filters, which ... */
+#define FEW_TILES 2                /* ... so few tiles are not worth */
 #define LINE 16
 
 static int64_t tiles_along(int64_t extent)
@@ -22,7 +24,14 @@ static int64_t tiles_along(int64_t extent)
     return (extent + WINO_OUT - 1) / WINO_OUT;
 }
 
-bool wino_fits(const struct conv_pass *p)
+/* Few tiles for large filters? Figures in tests/bench.md, section 5. */
+static bool reads_most(const struct conv_pass *p, int64_t batch)
+{
+    return batch > 0 && p->src_c * p->dst_c >= FEW_FILTERS &&
+           tiles_along(p->y.dst) * tiles_along(p->x.dst) <= FEW_TILES / batch;
+}
+
+bool wino_fits(const struct conv_pass *p, int64_t batch)
 {
     const struct conv_axis *axis[2] = {&p->y, &p->x};
     int64_t padded = 1, real = 1;
@@ -34,7 +43,7 @@ bool wino_fits(const struct conv_pass *p)
         real *= axis[i]->dst;
     }
     return p->groups == 1 && p->src_c % CONV_LANES == 0 &&
-           (p->dst_c % CONV_LANES == 0 || p->y.grad) && padded <= 2 * real;
+           (p->dst_c % CONV_LANES == 0 || p->y.grad) && padded <= 2 * real && !reads_most(p, batch);
 }
 
 /* ---- geometry */
@@ -181,15 +190,16 @@ static void gather_taps(const struct conv_pass *p, const float *w, const float *
     }
 }
 
-void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
-               const float *scale, float *packed)
+void wino_pack(const struct wino *w, const float *filters, const float *scale, float *packed)
 {
+    const struct conv_pass *p = w->p;
     float taps[9 * CONV_LANES] = {0};
 
-    for (int64_t d = 0; d < p->dst_c; d += CONV_LANES, packed += panel_step(p))
+    for (int64_t i = w->span.first; i < w->span.end; i++)
         for (int64_t s = 0; s < p->src_c; s++) {
-            gather_taps(p, w, scale, s, d, taps);
-            t->filter(taps, CONV_LANES, packed + s * CONV_LANES, matrix_step(p));
+            gather_taps(p, filters, scale, s, i * CONV_LANES, taps);
+            w->t->filter(taps, CONV_LANES, packed + i * panel_step(p) + s * CONV_LANES,
+                         matrix_step(p));
         }
 }
 

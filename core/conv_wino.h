@@ -30,12 +30,13 @@ struct wino {
 };
 
 /* Dense 3 x 3, stride 1, channels in multiples of 16 (any number where the gradient of an input
- * ends), and tiles that mostly lie inside the map. */
-bool wino_fits(const struct conv_pass *p);
-/* w[O][I][3][3] -> U; scale: [O], a factor of each filter, or NULL. */
+ * ends), and tiles that mostly lie inside the map; not where the transformed filters are large and
+ * `batch` images (0: many) have few tiles: they are four times the weights, and for few tiles
+ * nothing but reading them counts. */
+bool wino_fits(const struct conv_pass *p, int64_t batch);
+/* w[O][I][3][3] -> U, the panels of the span; scale: [O], a factor of each filter, or NULL. */
 size_t wino_packed_size(const struct conv_pass *p);
-void wino_pack(const struct conv_pass *p, const struct wino_kernels *t, const float *w,
-               const float *scale, float *packed);
+void wino_pack(const struct wino *w, const float *filters, const float *scale, float *packed);
 /* Floats that wino_run, and wino_grad_weights, need for n images. */
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n);
 size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n);

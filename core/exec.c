@@ -84,13 +84,46 @@ static void mark_trainable(const struct graph *g, bool *trainable)
     }
 }
 
+bool exec_is_late(const struct exec *e, const struct node *n)
+{
+    return e->mode == EXEC_TRAIN && (n->op->flags & OP_PREPARE_LATE);
+}
+
+struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient)
+{
+    const bool late = exec_is_late(e, n);
+
+    return (struct op_use){.forward = !late || !gradient,
+                           .gradient = late ? gradient : e->mode != EXEC_INFER,
+                           .batch = e->batch};
+}
+
+static size_t prepare_size(const struct exec *e, const struct node *n, bool gradient)
+{
+    const struct op_use use = exec_use(e, n, gradient);
+
+    return n->op->prepare_size ? n->op->prepare_size(e->g, n, &use) : 0;
+}
+
 static int new_prepared_node(struct exec *e, int32_t n)
 {
-    const struct node *x = &e->g->node[n];
-    const size_t size =
-        x->op->prepare_size ? x->op->prepare_size(e->g, x, e->mode != EXEC_INFER) : 0;
+    const size_t size = prepare_size(e, &e->g->node[n], false);
 
     return size > 0 && (e->prepared[n] = floats(e, size)) == NULL ? ERR_NOMEM : 0;
+}
+
+/* Memory for the largest of what is prepared late. */
+static int new_late(struct exec *e)
+{
+    size_t most = 0;
+
+    for (int32_t i = 0; i < 2 * e->plan.n_step; i++) {
+        const struct node *x = &e->g->node[e->plan.step[i / 2].node];
+        const size_t size = exec_is_late(e, x) ? prepare_size(e, x, i % 2) : 0;
+
+        most = size > most ? size : most;
+    }
+    return most > 0 && (e->late = floats(e, most)) == NULL ? ERR_NOMEM : 0;
 }
 
 static int new_prepared(struct exec *e)
@@ -100,11 +133,12 @@ static int new_prepared(struct exec *e)
     for (int32_t i = 0; i < e->plan.n_step; i++) {
         const struct exec_step *s = &e->plan.step[i];
 
-        TRY(new_prepared_node(e, s->node));
+        if (!exec_is_late(e, &e->g->node[s->node]))
+            TRY(new_prepared_node(e, s->node));
         if (s->relu >= 0)
             TRY(new_prepared_node(e, s->relu));
     }
-    return 0;
+    return new_late(e);
 }
 
 static bool has_large_weights(const struct graph *g)
@@ -323,6 +357,7 @@ void exec_free(struct exec *e)
     mem_free(e->tap);
     mem_free(e->tap_memory);
     mem_free(e->prepared);
+    mem_free(e->late);
     mem_free(e->worker);
     mem_free(e->profile);
     mem_free(e->trainable);
@@ -351,20 +386,21 @@ int exec_node_bank(const struct node *n, int bank)
 static void prepare_folded(const struct exec *e, const struct exec_step *s, int bank)
 {
     const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
+    const struct op_use use = exec_use(e, x, false);
     float *affine = e->worker[cpu_thread_index()].scratch; /* scale, then shift */
     const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
 
-    norm->op->prepare(e->g, norm, exec_node_bank(norm, bank), false, affine);
-    x->op->prepare_folded(e->g, x, affine, affine + channels, e->mode != EXEC_INFER,
-                          e->prepared[s->node]);
+    norm->op->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);
+    x->op->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
 }
 
 static void prepare_node(const struct exec *e, int32_t n, int bank)
 {
     const struct node *x = &e->g->node[n];
+    const struct op_use use = exec_use(e, x, false);
 
     if (e->prepared[n])
-        x->op->prepare(e->g, x, exec_node_bank(x, bank), e->mode != EXEC_INFER, e->prepared[n]);
+        x->op->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
 }
 
 void exec_prepare(struct exec *e, int bank)

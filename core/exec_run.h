@@ -38,7 +38,8 @@ struct exec {
     struct step_order *order; /* per step */
     bool *tap;                /* per value */
     float **tap_memory;       /* per value, INFER mode: [batch * elems] */
-    float **prepared;         /* per node */
+    float **prepared;         /* per node; NULL where it is done late */
+    float *late;              /* training: what the running step has prepared late */
     uint64_t prepared_version;
     int prepared_bank;
     int n_worker;
@@ -72,8 +73,11 @@ int64_t exec_elems(const struct exec *e, value_id v);
 int exec_node_bank(const struct node *n, int bank);
 /* Floats of all trainable operands of a node. */
 int64_t exec_node_params(const struct graph *g, const struct node *n);
-/* Packs weights again where they, or the bank, have changed. */
+/* Packs weights again where they, or the bank, have changed; not those that are done late. */
 void exec_prepare(struct exec *e, int bank);
+/* What a node is prepared for; late: for one pass only, forward or gradient. */
+bool exec_is_late(const struct exec *e, const struct node *n);
+struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient);
 void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x);
 void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels);
 
@@ -94,7 +98,10 @@ void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool
                          float *params);
 /* Points din of the trainable operands into `base`, one behind the other. */
 void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c);
-/* Over all images of a window, on all threads. */
+/* Prepares what is done late for the forward pass of step s, or its input gradient, into e->late:
+ * before exec_forward and exec_input_backward in training mode. On all threads. */
+void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input);
+/* Over all images of a window, on all threads; these prepare themselves. */
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s);
 void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
                         float *params);

@@ -68,7 +68,8 @@ struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s
                         .bank = exec_node_bank(x, w->bank),
                         .training = w->training && !x->frozen, /* frozen: fixed statistics */
                         .out = exec_activation(e, w, step->out),
-                        .prepared = e->prepared[n],
+                        .prepared = exec_is_late(e, x) ? e->late : e->prepared[n],
+                        .use = exec_use(e, x, false),
                         .stats = w->training && e->stats ? e->stats[n] : NULL,
                         .scratch = w->scratch,
                         .tail = tail_of(e, w, step),
@@ -171,6 +172,7 @@ static bool grad_call(const struct exec *e, const struct window *w, int32_t s, b
     bool any = false;
 
     *c = exec_call(e, w, s);
+    c->use = exec_use(e, x, true);
     c->dout = exec_gradient(e, w, step->out);
     for (int32_t i = 0; i < x->n_in; i++) {
         if (x->in[i] == NO_VALUE || !gradient_wanted(e, x->in[i], want_input))
@@ -203,6 +205,31 @@ void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool
 
 /* ---- all images, all threads */
 
+static bool has_gradient(const struct exec *e, const struct node *x, bool want_input)
+{
+    for (int32_t i = 0; i < x->n_in; i++)
+        if (x->in[i] != NO_VALUE && gradient_wanted(e, x->in[i], want_input))
+            return true;
+    return false;
+}
+
+void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input)
+{
+    const struct node *x = &e->g->node[e->plan.step[s].node];
+    const int threads = exec_threads(e);
+
+    if (!exec_is_late(e, x) || (gradient && !has_gradient(e, x, want_input)))
+        return;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < threads; i++) {
+        struct op_use use = exec_use(e, x, gradient);
+
+        use.part = i;
+        use.parts = threads;
+        x->op->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
+    }
+}
+
 typedef void call_fn(const struct exec *e, int32_t s, const struct op_call *c);
 
 /* One call of all images, its channels divided among the threads. */
@@ -223,6 +250,7 @@ static void split_call(const struct exec *e, int32_t s, const struct op_call *al
 
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
 {
+    exec_prepare_late(e, s, false, false);
     if (exec_splits(e, s, all->n)) {
         const struct op_call c = exec_call(e, all, s);
 
@@ -241,6 +269,7 @@ void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
 void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
                         float *params)
 {
+    exec_prepare_late(e, s, true, want_input);
     if (exec_splits(e, s, all->n)) {
         struct op_call c;
 

@@ -60,6 +60,8 @@ static void clear_stats(struct exec *e, int32_t s)
 static void forward_with_stats(struct exec *e, const struct window *all, int32_t s, int32_t t)
 {
     clear_stats(e, t);
+    if (s >= 0)
+        exec_prepare_late(e, s, false, false);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
         const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
@@ -258,6 +260,7 @@ static bool pairs(const struct exec *e, int32_t s, const struct backward *r)
 static void pair_backward(struct exec *e, const struct window *all, int32_t s,
                           const struct backward *r, float *params)
 {
+    exec_prepare_late(e, s - 1, true, r->want_input);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
         const struct window w = exec_block(e, all, b, EXEC_BLOCKS);

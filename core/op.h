@@ -41,6 +41,19 @@ enum op_flags {
     OP_SPLIT = 128, /* the hooks can do a part of the channels of what they write (op_call.part) */
     OP_TAIL = 256,  /* forward can do op_call.tail in the same pass */
     OP_FOLD = 512,  /* has prepare_folded */
+    /* Training prepares the node before its step, for this pass alone and part by part, into memory
+     * that others use before and after: packed weights are four to eight times their size. */
+    OP_PREPARE_LATE = 1024,
+};
+
+/* What the operands are prepared for. */
+struct op_use {
+    bool forward, gradient; /* these hooks will be called; OP_PREPARE_LATE: perhaps only one */
+    int32_t part, parts;    /* OP_PREPARE_LATE: do part `part` of `parts`; 0 of 0: all */
+    /* Most images a call of the executor, 0: many. An operator may compute in another way where
+     * they are few. It must not look at the n of a call instead: the bits of an image do not depend
+     * on the images beside it. */
+    int64_t batch;
 };
 
 /* One call over images [0, n) of a block. Pointers point at the block's first image. */
@@ -58,6 +71,7 @@ struct op_call {
     bool add[NODE_MAX_IN];
     const float *prepared; /* result of prepare, or NULL */
     const float *stats;    /* OP_BATCH_STATS, training: result of stats_done */
+    struct op_use use;     /* what `prepared` was made for */
     float *scratch;        /* scratch_size floats, private to this call */
     int32_t part, parts;   /* OP_SPLIT: do part `part` of `parts` of the channels; 0 of 0: all */
     /* OP_TAIL: what follows in forward. `other` runs along with out, the mask with each image. */
@@ -74,16 +88,17 @@ struct op {
      * messages name node, rule and values. */
     int (*shape)(const struct graph *g, const struct node *node, struct shape *out);
     /* Floats of the prepared (packed, transposed) operands, and making them; both NULL if unused.
-     * want_grad: also what grad_input needs. Called again after graph_touch(). May use several
-     * megabytes; must not allocate. */
-    size_t (*prepare_size)(const struct graph *g, const struct node *node, bool want_grad);
-    void (*prepare)(const struct graph *g, const struct node *node, int bank, bool want_grad,
-                    float *prepared);
+     * Called again after graph_touch(). May use several megabytes; must not allocate. */
+    size_t (*prepare_size)(const struct graph *g, const struct node *node,
+                           const struct op_use *use);
+    void (*prepare)(const struct graph *g, const struct node *node, int bank,
+                    const struct op_use *use, float *prepared);
     /* OP_FOLD: prepares y = scale[c] f(x) + shift[c] for the node's own y = f(x), evaluation mode:
      * as prepare, of the same size. The gradient is that of the whole. */
     void (*prepare_folded)(const struct graph *g, const struct node *node, const float *scale,
-                           const float *shift, bool want_grad, float *prepared);
-    /* Floats of scratch one call may use, whatever hook; n = images in a block. NULL: none. */
+                           const float *shift, const struct op_use *use, float *prepared);
+    /* Floats of scratch one call may use, whatever hook and use; n = images in a block. NULL: none.
+     */
     size_t (*scratch_size)(const struct graph *g, const struct node *node, int64_t n);
     void (*forward)(const struct op_call *);
     /* Gradient with respect to activations (din of activation operands). */

@@ -100,14 +100,15 @@ static float inv_std(float var, float eps)
     return (float)(1 / sqrt((double)var + (double)eps));
 }
 
-static size_t batchnorm_prepare_size(const struct graph *g, const struct node *node, bool grad)
+static size_t batchnorm_prepare_size(const struct graph *g, const struct node *node,
+                                     const struct op_use *use)
 {
-    (void)grad;
+    (void)use;
     return (size_t)(2 * channels(g, node));
 }
 
-static void batchnorm_prepare(const struct graph *g, const struct node *node, int bank, bool grad,
-                              float *prepared)
+static void batchnorm_prepare(const struct graph *g, const struct node *node, int bank,
+                              const struct op_use *use, float *prepared)
 {
     int32_t b = clamp_bank(node, bank);
     const float *gamma = op_in(g, node, slot(b, GAMMA))->data;
@@ -117,7 +118,7 @@ static void batchnorm_prepare(const struct graph *g, const struct node *node, in
     int64_t n = channels(g, node);
     double eps = (double)node->p.batchnorm.eps;
 
-    (void)grad;
+    (void)use;
     for (int64_t c = 0; c < n; c++) {
         double scale = (double)gamma[c] / sqrt((double)var[c] + eps);
         prepared[c] = (float)scale;

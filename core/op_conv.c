@@ -5,7 +5,8 @@
  *
  * with strides s, dilations d, leading pads p and c0 the first channel of o's group. Two ways:
  *
- *   conv_wino.h     dense 3 x 3 of stride 1 (wino_fits: a rule of shapes, each direction by itself)
+ *   conv_wino.h     dense 3 x 3 of stride 1 (wino_fits: a rule of the shapes and of the executor's
+ *                   batch, each direction by itself)
  *   conv_direct.h   everything else
  *
  * Forward and grad_input are correlations with packed weights, grad_params sums of outer products.
@@ -142,12 +143,12 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
 
 /* ---- one correlation, by either way */
 
-/* What a call has to do of a correlation, and with which kernels. */
-static struct wino wino_of(const struct op_call *c, const struct conv_pass *p)
+/* A correlation, or a part of its destination channels, with the kernels to use. */
+static struct wino wino_of(const struct conv_pass *p, int32_t part, int32_t parts)
 {
     enum cpu_path path = cpu_best_path();
     return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path),
-                         conv_span_of(p, c->part, c->parts)};
+                         conv_span_of(p, part, parts)};
 }
 
 /* The floats of a folded bias, in whole cache lines so that the weights behind are aligned. */
@@ -156,22 +157,30 @@ static size_t bias_size(const struct conv_pass *forward)
     return (size_t)(conv_panels(forward->dst_c) * CONV_LANES);
 }
 
-static size_t packed_size(const struct conv_pass *p)
+static size_t packed_size(const struct conv_pass *p, int64_t batch)
 {
-    return wino_fits(p) ? wino_packed_size(p) : conv_packed_size(p);
+    return wino_fits(p, batch) ? wino_packed_size(p) : conv_packed_size(p);
 }
 
-static void pack(const struct conv_pass *p, const float *w, const float *scale, float *packed)
+static void pack(const struct conv_pass *p, const struct op_use *use, const float *w,
+                 const float *scale, float *packed)
 {
-    if (wino_fits(p))
-        wino_pack(p, wino_kernels_of(cpu_best_path()), w, scale, packed);
+    const struct wino part = wino_of(p, use->part, use->parts);
+
+    if (wino_fits(p, use->batch))
+        wino_pack(&part, w, scale, packed);
     else
-        conv_pack(p, w, scale, packed);
+        conv_pack(p, part.span, w, scale, packed);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 static size_t run_scratch(const struct conv_pass *p, int64_t n)
 {
-    return wino_fits(p) ? wino_run_scratch(p, n) : conv_run_scratch(p, n);
+    return larger(conv_run_scratch(p, n), wino_fits(p, 0) ? wino_run_scratch(p, n) : 0);
 }
 
 /* The tail of direct convolution, a pass of its own: over whole images, or pixel by pixel over the
@@ -200,9 +209,9 @@ static void run_tail(const struct op_call *c, const struct conv_pass *p, struct 
 static void run_forward(const struct op_call *c, const struct conv_pass *p, const float *packed,
                         const float *bias)
 {
-    const struct wino w = wino_of(c, p);
+    const struct wino w = wino_of(p, c->part, c->parts);
 
-    if (wino_fits(p)) {
+    if (wino_fits(p, c->use.batch)) {
         wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
         return;
     }
@@ -214,9 +223,9 @@ static void run_forward(const struct op_call *c, const struct conv_pass *p, cons
 static void run_grad(const struct op_call *c, const struct conv_pass *p, const float *packed)
 {
     const struct rows_tail none = {.relu = false};
-    const struct wino w = wino_of(c, p);
+    const struct wino w = wino_of(p, c->part, c->parts);
 
-    if (wino_fits(p))
+    if (wino_fits(p, c->use.batch))
         wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
     else
         conv_run(p, w.k, w.span, c->n, c->dout, packed, NULL, c->din[0], c->add[0], c->scratch);
@@ -224,14 +233,14 @@ static void run_grad(const struct op_call *c, const struct conv_pass *p, const f
 
 static size_t grad_scratch(const struct conv_pass *p, int64_t n)
 {
-    return wino_fits(p) ? wino_grad_scratch(p, n) : conv_grad_scratch(p, n);
+    return larger(conv_grad_scratch(p, n), wino_fits(p, 0) ? wino_grad_scratch(p, n) : 0);
 }
 
 static void grad_weights(const struct op_call *c, const struct conv_pass *p)
 {
-    const struct wino w = wino_of(c, p);
+    const struct wino w = wino_of(p, c->part, c->parts);
 
-    if (wino_fits(p))
+    if (wino_fits(p, c->use.batch))
         wino_grad_weights(&w, c->n, c->in[0], c->dout, c->din[1], c->scratch);
     else
         conv_grad_weights(p, w.k, w.span, c->n, c->in[0], c->dout, c->din[1], c->scratch);
@@ -239,30 +248,36 @@ static void grad_weights(const struct op_call *c, const struct conv_pass *p)
 
 /* ---- hooks */
 
-/* Prepared: bias (of a folded node) | forward weights | gradient weights. */
-static size_t conv_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
+/* Prepared: bias (of a folded node) | forward weights | gradient weights, as far as used. */
+static size_t gradient_at(const struct conv_pass *forward, const struct op_use *use)
+{
+    return bias_size(forward) + (use->forward ? packed_size(forward, use->batch) : 0);
+}
+
+static size_t conv_prepare_size(const struct graph *g, const struct node *node,
+                                const struct op_use *use)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    return bias_size(&forward) + packed_size(&forward) + (want_grad ? packed_size(&grad) : 0);
+    return gradient_at(&forward, use) + (use->gradient ? packed_size(&grad, use->batch) : 0);
 }
 
 static void prepare_weights(const struct graph *g, const struct node *node, const float *scale,
-                            bool want_grad, float *prepared)
+                            const struct op_use *use, float *prepared)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
     const float *w = op_in(g, node, 1)->data;
 
-    prepared += bias_size(&forward);
-    pack(&forward, w, scale, prepared);
-    if (want_grad)
-        pack(&grad, w, scale, prepared + packed_size(&forward));
+    if (use->forward)
+        pack(&forward, use, w, scale, prepared + bias_size(&forward));
+    if (use->gradient)
+        pack(&grad, use, w, scale, prepared + gradient_at(&forward, use));
 }
 
-static void conv_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
-                         float *prepared)
+static void conv_prepare(const struct graph *g, const struct node *node, int bank,
+                         const struct op_use *use, float *prepared)
 {
     (void)bank;
-    prepare_weights(g, node, NULL, want_grad, prepared);
+    prepare_weights(g, node, NULL, use, prepared);
 }
 
 static bool has_bias(const struct node *node)
@@ -271,7 +286,7 @@ static bool has_bias(const struct node *node)
 }
 
 static void conv_prepare_folded(const struct graph *g, const struct node *node, const float *scale,
-                                const float *shift, bool want_grad, float *prepared)
+                                const float *shift, const struct op_use *use, float *prepared)
 {
     const float *b = has_bias(node) ? op_in(g, node, 2)->data : NULL;
     int64_t n = op_in(g, node, 1)->shape.dim[0];
@@ -279,7 +294,7 @@ static void conv_prepare_folded(const struct graph *g, const struct node *node, 
     for (int64_t c = 0; c < n; c++)
         prepared[c] =
             b == NULL ? shift[c] : (float)((double)b[c] * (double)scale[c] + (double)shift[c]);
-    prepare_weights(g, node, scale, want_grad, prepared);
+    prepare_weights(g, node, scale, use, prepared);
 }
 
 /* Bias gradient: sums of a row, of an image, of the block, so that rounding stays small. */
@@ -291,13 +306,9 @@ static size_t bias_scratch(const struct node *node, int64_t channels)
 static size_t conv_scratch_size(const struct graph *g, const struct node *node, int64_t n)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    size_t size = run_scratch(&forward, n), more = run_scratch(&grad, n);
+    size_t run = larger(run_scratch(&forward, n), run_scratch(&grad, n));
 
-    size = more > size ? more : size;
-    more = grad_scratch(&forward, n);
-    size = more > size ? more : size;
-    more = bias_scratch(node, forward.dst_c);
-    return more > size ? more : size;
+    return larger(run, larger(grad_scratch(&forward, n), bias_scratch(node, forward.dst_c)));
 }
 
 static void conv_forward(const struct op_call *c)
@@ -313,7 +324,7 @@ static void conv_grad_input(const struct op_call *c)
     struct conv_pass forward = make_pass(c->g, c->node, false), p = make_pass(c->g, c->node, true);
 
     if (c->din[0] != NULL)
-        run_grad(c, &p, c->prepared + bias_size(&forward) + packed_size(&forward));
+        run_grad(c, &p, c->prepared + gradient_at(&forward, &c->use));
 }
 
 static void add_into(float *sum, const float *x, int64_t n)
@@ -357,7 +368,7 @@ const struct op op_conv = {
     .in_min = 2,
     .in_max = 3,
     .attrs = conv_attrs,
-    .flags = OP_LINEAR | OP_KEEP_X_TRAIN | OP_SPLIT | OP_TAIL | OP_FOLD,
+    .flags = OP_LINEAR | OP_KEEP_X_TRAIN | OP_SPLIT | OP_TAIL | OP_FOLD | OP_PREPARE_LATE,
     .shape = conv_shape,
     .prepare_size = conv_prepare_size,
     .prepare = conv_prepare,

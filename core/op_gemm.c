@@ -65,21 +65,23 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
     return p;
 }
 
-static size_t gemm_prepare_size(const struct graph *g, const struct node *node, bool want_grad)
+static size_t gemm_prepare_size(const struct graph *g, const struct node *node,
+                                const struct op_use *use)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    return conv_packed_size(&forward) + (want_grad ? conv_packed_size(&grad) : 0);
+    return conv_packed_size(&forward) + (use->gradient ? conv_packed_size(&grad) : 0);
 }
 
-static void gemm_prepare(const struct graph *g, const struct node *node, int bank, bool want_grad,
-                         float *prepared)
+static void gemm_prepare(const struct graph *g, const struct node *node, int bank,
+                         const struct op_use *use, float *prepared)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
 
     (void)bank;
-    conv_pack(&forward, op_in(g, node, W)->data, NULL, prepared);
-    if (want_grad)
-        conv_pack(&grad, op_in(g, node, W)->data, NULL, prepared + conv_packed_size(&forward));
+    conv_pack(&forward, conv_span_of(&forward, 0, 1), op_in(g, node, W)->data, NULL, prepared);
+    if (use->gradient)
+        conv_pack(&grad, conv_span_of(&grad, 0, 1), op_in(g, node, W)->data, NULL,
+                  prepared + conv_packed_size(&forward));
 }
 
 static size_t gemm_scratch(const struct graph *g, const struct node *node, int64_t n)

@@ -4,6 +4,8 @@
  * runs, in processor time of the thread, so that other work on the machine matters little.
  *
  *     bench_conv [images]        LINNET_CPU=generic|avx2|avx512 picks the path
+ *
+ * as in an executor of that batch.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,11 +135,13 @@ static int bench_layer(const struct layer *l, int64_t n)
     int64_t nx = l->c * l->hw * l->hw, nw = l->o * l->c * l->k * l->k, ny = shape_elems(out);
     double flops = 2e-9 * (double)(n * ny) * (double)(l->c * l->k * l->k);
 
+    const struct op_use use = {.forward = true, .gradient = true, .batch = n};
+
     x = new_floats(n * nx);
     y = new_floats(n * ny);
     dx = new_floats(n * nx);
     dw = new_floats(nw);
-    prepared = new_floats((int64_t)op_conv.prepare_size(g, node, true));
+    prepared = new_floats((int64_t)op_conv.prepare_size(g, node, &use));
     scratch = new_floats((int64_t)op_conv.scratch_size(g, node, n));
     if (!x || !y || !dx || !dw || !prepared || !scratch) {
         rc = ERR_NOMEM;
@@ -150,8 +154,9 @@ static int bench_layer(const struct layer *l, int64_t n)
                               .out = y,
                               .dout = y,
                               .prepared = prepared,
+                              .use = use,
                               .scratch = scratch};
-    op_conv.prepare(g, node, 0, true, prepared);
+    op_conv.prepare(g, node, 0, &use, prepared);
     printf("%-20s", l->name);
     for (w.hook = FORWARD; w.hook <= GRAD_PARAMS; w.hook++) {
         w.call.din[0] = w.hook == GRAD_INPUT ? dx : NULL;

@@ -89,7 +89,7 @@ static void run(struct bench *b, const char *what, const struct op *op, const va
         k.in[i] = i == 0 || in[i] == in[0] ? floats(b->g, ELEMENTS) : b->g->value[in[i]].data;
     k.din[0] = floats(b->g, ELEMENTS);
     if (op->prepare != NULL)
-        op->prepare(b->g, k.node, 0, true, prepared);
+        op->prepare(b->g, k.node, 0, &(struct op_use){.forward = true, .gradient = true}, prepared);
     double forward = seconds(op->forward, &k);
     double grad = seconds(op->grad_input, &k);
     k.add[0] = true;

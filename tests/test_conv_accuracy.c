@@ -155,7 +155,8 @@ static void check_node(struct net *t, const struct node *x, const float *in, con
     const int64_t nx = IMAGES * m.c * m.h * m.w, ny = IMAGES * m.o * m.oh * m.ow;
     const int64_t nw = m.o * m.c * m.kh * m.kw;
     float *y = room(ny, sizeof *y), *dx = room(nx, sizeof *dx), *dw = room(nw, sizeof *dw);
-    float *prepared = mem_aligned(x->op->prepare_size(t->g, x, true), sizeof *prepared);
+    const struct op_use use = {.forward = true, .gradient = true};
+    float *prepared = mem_aligned(x->op->prepare_size(t->g, x, &use), sizeof *prepared);
     float *scratch = mem_aligned(x->op->scratch_size(t->g, x, IMAGES), sizeof *scratch);
     struct op_call c = {.g = t->g,
                         .node = x,
@@ -164,9 +165,10 @@ static void check_node(struct net *t, const struct node *x, const float *in, con
                         .out = y,
                         .dout = dy,
                         .prepared = prepared,
+                        .use = use,
                         .scratch = scratch};
 
-    x->op->prepare(t->g, x, 0, true, prepared);
+    x->op->prepare(t->g, x, 0, &use, prepared);
     x->op->forward(&c);
     c.din[0] = dx;
     x->op->grad_input(&c);

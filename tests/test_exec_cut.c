@@ -2,6 +2,10 @@
  * The executor cuts its work by images, by blocks of images or by channels, as the network, the
  * batch and the threads want it. No cut may change a bit of logits and input gradients, and
  * parameter gradients must not depend on the threads.
+ *
+ * The batch that an executor is made for may change bits: where it is small, convolutions with large
+ * weights are computed in another way (conv_wino.h). So it is fixed in each comparison, and calls
+ * have fewer images, as many, or more.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +19,7 @@
 
 #include <cmocka.h> /* last: its macro fail() would hide ours */
 
-enum { IMAGES = 6, CLASSES = 10, SIDE = 8, PIXELS = 3 * SIDE * SIDE };
+enum { IMAGES = 6, CLASSES = 10, SIDE = 16, PIXELS = 3 * SIDE * SIDE };
 
 /* Results of one way to run a network. */
 struct result {
@@ -50,15 +54,16 @@ static void logits_as_gradient(void *ctx, int64_t first, int64_t count, const fl
     memcpy(dlogits, logits, (size_t)(count * CLASSES) * sizeof *logits);
 }
 
-/* Logits of exec_infer and gradients of exec_input_grad, `step` images a call. */
-static void evaluate(struct graph *g, const float *pixels, int64_t step, int threads,
+/* Logits of exec_infer and gradients of exec_input_grad, `step` images a call, of executors made
+ * for `batch`. */
+static void evaluate(struct graph *g, const float *pixels, int64_t batch, int64_t step, int threads,
                      struct result *r)
 {
     struct exec *infer, *grad;
 
     cpu_set_threads(threads);
-    assert_int_equal(exec_new(g, EXEC_INFER, step, NULL, 0, &infer), 0);
-    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, step, NULL, 0, &grad), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, batch, NULL, 0, &infer), 0);
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, batch, NULL, 0, &grad), 0);
     for (int64_t i = 0; i < IMAGES; i += step) {
         const int64_t n = IMAGES - i < step ? IMAGES - i : step;
 
@@ -72,7 +77,7 @@ static void evaluate(struct graph *g, const float *pixels, int64_t step, int thr
     cpu_set_threads(1);
 }
 
-static void check_evaluation(const char *name)
+static void check_evaluation(const char *name, int64_t batch)
 {
     static const struct {
         int64_t step;
@@ -83,9 +88,9 @@ static void check_evaluation(const char *name)
     struct result first, other;
 
     fill(pixels, IMAGES * PIXELS, 3);
-    evaluate(g, pixels, IMAGES, 1, &first);
+    evaluate(g, pixels, batch, IMAGES, 1, &first);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        evaluate(g, pixels, ways[i].step, ways[i].threads, &other);
+        evaluate(g, pixels, batch, ways[i].step, ways[i].threads, &other);
         assert_memory_equal(first.logits, other.logits, sizeof first.logits);
         assert_memory_equal(first.dpixels, other.dpixels, sizeof first.dpixels);
     }
@@ -95,13 +100,19 @@ static void check_evaluation(const char *name)
 static void test_small_network_in_blocks(void **state)
 {
     (void)state;
-    check_evaluation("resnet8");
+    check_evaluation("resnet8", IMAGES);
 }
 
 static void test_large_weights_by_channels(void **state)
 {
     (void)state;
-    check_evaluation("wrn16_4");
+    check_evaluation("wrn16_4", IMAGES);
+}
+
+static void test_large_weights_for_one_image(void **state)
+{
+    (void)state;
+    check_evaluation("wrn16_4", 1);
 }
 
 static void train(struct graph *g, int64_t n, int threads, float *dparams, float *dpixels)
@@ -153,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_network_in_blocks),
         cmocka_unit_test(test_large_weights_by_channels),
+        cmocka_unit_test(test_large_weights_for_one_image),
         cmocka_unit_test(test_training_of_any_threads),
     };
 

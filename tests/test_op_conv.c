@@ -22,6 +22,7 @@ struct conv_case {
     int64_t n, c, h, w, o, kh, kw;
     int64_t stride[2], pad[4], dilation[2], group;
     bool bias;
+    bool few; /* computed in another way for few images */
 };
 
 #define S1 .stride = {1, 1}, .dilation = {1, 1}, .group = 1
@@ -41,6 +42,7 @@ static const struct conv_case cases[] = {
     {3, 256, 4, 4, 32, 3, 3, S1, .pad = {1, 1, 1, 1}},
     {1, 24, 4, 4, 512, 3, 3, S2, .pad = {1, 1, 1, 1}},
     {3, 32, 2, 2, 64, 3, 3, S1, .pad = {1, 1, 1, 1}},
+    {2, 192, 4, 3, 192, 3, 3, S1, .pad = {1, 1, 1, 1}, .bias = true, .few = true},
     {1, 64, 64, 64, 64, 3, 3, S1, .pad = {1, 1, 1, 1}}, /* more than one piece an image */
     {1, 3, 57, 61, 16, 7, 7, S2, .pad = {3, 3, 3, 3}},
     {1, 40, 64, 64, 24, 3, 3, S2, .pad = {1, 1, 1, 1}},
@@ -228,15 +230,17 @@ static void result_release(struct conv_result *r)
     mem_free(r->db);
 }
 
-static void run_conv(const struct conv_test *t, int64_t block, struct conv_result *r)
+/* batch: as in op_use. */
+static void run_conv(const struct conv_test *t, int64_t batch, int64_t block, struct conv_result *r)
 {
+    const struct op_use use = {.forward = true, .gradient = true, .batch = batch};
     const struct node *node = &t->g->node[0];
-    size_t prepared_size = op_conv.prepare_size(t->g, node, true);
+    size_t prepared_size = op_conv.prepare_size(t->g, node, &use);
     size_t scratch_size = op_conv.scratch_size(t->g, node, block);
     float *prepared = mem_aligned(prepared_size, sizeof *prepared);
     float *scratch = mem_aligned(scratch_size, sizeof *scratch);
 
-    op_conv.prepare(t->g, node, 0, true, prepared);
+    op_conv.prepare(t->g, node, 0, &use, prepared);
     for (int64_t n = 0; n < t->c->n; n += block) {
         struct op_call call = {.g = t->g,
                                .node = node,
@@ -245,6 +249,7 @@ static void run_conv(const struct conv_test *t, int64_t block, struct conv_resul
                                .out = r->y + n * t->ny,
                                .dout = t->dy + n * t->ny,
                                .prepared = prepared,
+                               .use = use,
                                .scratch = scratch};
 
         /* Scratch is whatever the last node left there. */
@@ -280,23 +285,33 @@ static void check_result(const struct conv_test *t, size_t number, struct conv_r
         check_close("grad_params bias", number, r->db, t->db, t->c->o);
 }
 
+/* Prepared for that batch, all results must be right and no cut may change a bit. */
+static void check_batch(const struct conv_test *t, size_t number, int64_t batch)
+{
+    size_t ny = (size_t)(t->c->n * t->ny), nx = (size_t)(t->c->n * t->nx);
+    struct conv_result whole, single;
+
+    result_init(&whole, t);
+    result_init(&single, t);
+    run_conv(t, batch, t->c->n, &whole);
+    run_conv(t, batch, 1, &single);
+    assert_memory_equal(whole.y, single.y, ny * sizeof(float));
+    assert_memory_equal(whole.dx, single.dx, nx * sizeof(float));
+    assert_memory_equal(whole.dx_added, single.dx_added, nx * sizeof(float));
+    check_result(t, number, &whole);
+    check_result(t, number, &single);
+    result_release(&whole);
+    result_release(&single);
+}
+
 static void check_case(size_t number)
 {
     struct conv_test t;
-    struct conv_result whole, single;
 
     test_init(&t, &cases[number]);
-    result_init(&whole, &t);
-    result_init(&single, &t);
-    run_conv(&t, t.c->n, &whole);
-    run_conv(&t, 1, &single);
-    assert_memory_equal(whole.y, single.y, (size_t)(t.c->n * t.ny) * sizeof(float));
-    assert_memory_equal(whole.dx, single.dx, (size_t)(t.c->n * t.nx) * sizeof(float));
-    assert_memory_equal(whole.dx_added, single.dx_added, (size_t)(t.c->n * t.nx) * sizeof(float));
-    check_result(&t, number, &whole);
-    check_result(&t, number, &single);
-    result_release(&whole);
-    result_release(&single);
+    check_batch(&t, number, 0);
+    if (t.c->few)
+        check_batch(&t, number, 1);
     test_release(&t);
 }
 

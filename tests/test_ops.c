@@ -487,7 +487,7 @@ static void run4(const struct op *op, const float *mask, int64_t soft, const flo
                         .din = {dx},
                         .prepared = prepared};
     if (mask != NULL)
-        op->prepare(m.g, k.node, 0, true, prepared);
+        op->prepare(m.g, k.node, 0, &(struct op_use){.forward = true, .gradient = true}, prepared);
     op->forward(&k);
     op->grad_input(&k);
     graph_free(m.g);
