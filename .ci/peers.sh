@@ -5,8 +5,8 @@
 set -eu
 venv=$1
 if [ "$(id -u)" -eq 0 ] && ! dpkg-query -W -f '${Status}' python3-torch 2>/dev/null | grep -q ' installed$'; then
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-torch >/dev/null
+    apt-get -o DPkg::Lock::Timeout=600 update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends python3-torch >/dev/null
 fi
 if ! [ -e "$venv/ok" ]; then
     rm -rf "$venv"

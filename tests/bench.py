@@ -2,15 +2,18 @@
 """Timings of linnet beside PyTorch and onnxruntime: `make bench BENCH="--model resnet20 ..."`.
 
     bench.py BUILD [--model a,b] [--work train,input_grad,infer,rlnet_step] [--batch N]
-             [--threads N] [--rounds N] [--profile] [--no-peers]
+             [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
 
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
 engine is the median of its rounds. Peers are those of `make bench-peers`, and Debian's
-python3-torch where it is installed. JSON lines on standard output, as cli.md says; --profile adds
-linnet's time per layer on standard error.
+python3-torch where it is installed. JSON lines on standard output, as cli.md says. On standard
+error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
+choice of kernels, and those for AVX-512, which old versions do not choose on every CPU that has
+it); with --profile linnet's time per layer.
 """
 import argparse
+import ctypes.util
 import json
 import os
 import signal
@@ -26,8 +29,9 @@ PEER = os.path.join(HERE, "bench_peer.py")
 class Engine:
     """A child process that does one step for every line it is sent."""
 
-    def __init__(self, name, layout, command, env):
-        self.name, self.layout, self.seconds = name, layout, []
+    def __init__(self, name, layout, threads, command, env):
+        self.name, self.layout, self.threads, self.seconds = name, layout, threads, []
+        env = dict(env, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=None if name == "linnet" else subprocess.DEVNULL,
                                       text=True, env=env)
@@ -70,20 +74,58 @@ def pythons(options):
             new if has(new, "onnxruntime") else None)
 
 
+def linnet(options, model, work, threads):
+    command = [os.path.join(options.build, "tests", "bench_model"), "--serve", "--model", model,
+               "--work", work, "--batch", str(options.batch), "--threads", str(threads)]
+    profile = options.profile and threads == options.threads
+    return Engine("linnet", "nhwc", threads, command + ["--profile"] * profile, os.environ)
+
+
 def start_all(options, model, work, onnx):
-    env = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
     tail = [model, work, str(options.batch), str(options.threads)]
-    serve = [os.path.join(options.build, "tests", "bench_model"), "--serve", "--model", model,
-             "--work", work, "--batch", str(options.batch), "--threads", str(options.threads)]
-    engines = [Engine("linnet", "nhwc", serve + ["--profile"] * options.profile, env)]
+
+    def peer(python, name, layout, *more):
+        return Engine(name, layout, options.threads,
+                      [python, PEER, name, layout, *tail, *more], os.environ)
+
+    engines = [linnet(options, model, work, options.threads)]
     for python in options.torch:
-        for layout in ("nchw", "nhwc"):
-            engines.append(Engine("pytorch", layout,
-                                  [python, PEER, "pytorch", layout] + tail, env))
+        engines += [peer(python, "pytorch", layout) for layout in ("nchw", "nhwc")]
     if options.ort and work == "infer":
-        engines.append(Engine("onnxruntime", "nchw",
-                              [options.ort, PEER, "onnxruntime", "nchw"] + tail + [onnx], env))
+        engines.append(peer(options.ort, "onnxruntime", "nchw", onnx))
     return engines
+
+
+def openblas(options, threads, core):
+    env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else os.environ
+    return Engine("openblas", "", threads, [sys.executable, PEER, "openblas", "-", "-", "-", "0",
+                                            str(threads)], env)
+
+
+def has_avx512():
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        return " avx512f " in f.read()
+
+
+def start_scaling(options, model, work):
+    """Pairs of engines: one thread, all threads; linnet's second is already there."""
+    if options.no_scaling or options.threads < 2:
+        return []
+    pairs = [[linnet(options, model, work, 1)]]
+    if ctypes.util.find_library("openblas"):
+        for core in [None, "SkylakeX"] if has_avx512() else [None]:
+            pairs.append([openblas(options, n, core) for n in (1, options.threads)])
+    return pairs
+
+
+def print_scaling(pairs, work):
+    """`pairs` as start_scaling returns it, with the engine of all threads behind linnet's."""
+    gains = []
+    for one, many in pairs:
+        gains.append(statistics.median(one.seconds) / statistics.median(many.seconds))
+        print(f"{work}: {many.threads} threads beside one, {one.name} {one.version[-1]}: "
+              f"{gains[-1]:.2f} times as fast, {gains[0] / gains[-1]:.2f} of it by linnet",
+              file=sys.stderr, flush=True)
 
 
 def run(options, model, work, folder):
@@ -92,9 +134,16 @@ def run(options, model, work, folder):
         subprocess.run([os.path.join(options.build, "linnet"), "init", model, "-o", onnx],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     engines = start_all(options, model, work, onnx)
+    pairs = start_scaling(options, model, work)
+    extra = [engine for pair in pairs for engine in pair]
     for i in range(options.rounds + 1):
-        for engine in engines:
+        for engine in engines + extra:
             engine.step(keep=i > 0)
+    if pairs:
+        pairs[0].append(engines[0])
+        print_scaling(pairs, f"{model} {work}")
+    for engine in extra:
+        engine.end()
     for engine in engines:
         print(json.dumps({
             "engine": engine.name, "version": " ".join(engine.version), "layout": engine.layout,
@@ -113,6 +162,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--no-scaling", action="store_true")
     options = parser.parse_args()
     options.torch, options.ort = pythons(options)
     with tempfile.TemporaryDirectory() as folder:

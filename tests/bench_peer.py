@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""One engine of tests/bench.py in a process of its own: PyTorch or onnxruntime.
+"""One engine of tests/bench.py in a process of its own: PyTorch, onnxruntime or OpenBLAS.
 
     bench_peer.py ENGINE LAYOUT MODEL WORK BATCH THREADS [ONNX]
 
-ENGINE pytorch (LAYOUT nchw or nhwc = channels_last) or onnxruntime (LAYOUT nchw, ONNX the file).
+ENGINE pytorch (LAYOUT nchw or nhwc = channels_last), onnxruntime (LAYOUT nchw, ONNX the file) or
+openblas (matrix products, whatever model and work: what more threads are worth to it).
 Prints "ready VERSION"; then does one step for every line on standard input and prints its seconds;
 at the end of input prints the peak memory in MiB. Each engine at its best: inference with
 BatchNormalization folded and in inference mode; input gradients in evaluation mode with no gradient
 of parameters; rlnet_step as in bench_model.c.
 """
+import array
+import ctypes
+import ctypes.util
 import resource
 import sys
 import time
 
 PGD_STEPS = 7
+GEMM_SIZE = 1536  # 9 MB a matrix, 7 GFLOP
 ARCHS = {  # kind, stem, blocks, widths: as in core/arch.c for 32 x 32 images
     "resnet20": ("basic", 16, (3, 3, 3), (16, 32, 64)),
     "resnet18": ("basic", 64, (2, 2, 2, 2), (64, 128, 256, 512)),
@@ -143,10 +148,28 @@ def onnxruntime_steps(path, batch, threads):
     return ort.__version__, lambda: session.run(None, feed)
 
 
+def openblas_steps(threads):
+    blas = ctypes.CDLL(ctypes.util.find_library("openblas"))
+    blas.openblas_get_corename.restype = ctypes.c_char_p
+    blas.openblas_set_num_threads(threads)
+    n = GEMM_SIZE
+    matrix = [(ctypes.c_float * (n * n)).from_buffer(array.array("f", [0.5, -0.25]) * (n * n // 2))
+              for _ in range(3)]
+    size, one = ctypes.c_int(n), ctypes.c_float(1)
+    row_major, plain = 101, 111
+
+    def step():
+        blas.cblas_sgemm(row_major, plain, plain, size, size, size, one, matrix[0], size,
+                         matrix[1], size, ctypes.c_float(0), matrix[2], size)
+    return blas.openblas_get_corename().decode(), step
+
+
 def main():
     engine, layout, model, work, batch, threads = sys.argv[1:7]
     if engine == "pytorch":
         version, step = torch_steps(layout, model, work, int(batch), int(threads))
+    elif engine == "openblas":
+        version, step = openblas_steps(int(threads))
     else:
         version, step = onnxruntime_steps(sys.argv[7], int(batch), int(threads))
     print("ready", version, flush=True)
