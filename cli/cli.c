@@ -25,6 +25,7 @@
 #define BAR_CELLS 24
 #define BAR_SECONDS 0.1
 #define PLAIN_SECONDS 10.0
+#define MOST_WORDS 48 /* characters of a choice that --help shows in its first column */
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
@@ -421,18 +422,45 @@ out:
 
 /* ---- help --------------------------------------------------------------------------------- */
 
-static void fill_argp_options(struct argp_option *to, const struct cli_option *from, int group)
+static int count_bars(const char *words)
+{
+    int n = 0;
+
+    for (; *words != '\0'; words++)
+        n += *words == '|';
+    return n;
+}
+
+/* A list of words that is too long for argp's column moves into the text, with blanks to break at. */
+static const char *word_list(struct arena *arena, const struct cli_option *o)
+{
+    const size_t n = strlen(o->arg), bars = (size_t)count_bars(o->arg);
+    char *list = arena_array(arena, n + bars + 1, 1), *to = list;
+
+    for (const char *from = o->arg; list != NULL && *from != '\0'; from++)
+        if (*from == '|')
+            to = stpcpy(to, ", ");
+        else
+            *to++ = *from;
+    return list != NULL ? arena_printf(arena, "%s; %s", list, o->help) : o->help;
+}
+
+static void fill_argp_options(struct arena *arena, struct argp_option *to,
+                              const struct cli_option *from, int group)
 {
     for (int i = 0; from != NULL && from->name != NULL; from++, to++, i++) {
+        const bool is_long = from->kind == CLI_CHOICE && strlen(from->arg) > MOST_WORDS;
+
         to->name = from->name;
         to->key = from->letter ? from->letter : 0x100 * group + i;
-        to->arg = from->arg;
-        to->doc = from->help;
+        to->arg = is_long ? "WORD" : from->arg;
+        to->doc = is_long ? word_list(arena, from) : from->help;
         to->group = group;
     }
 }
 
-static int print_help(const struct cli_spec *spec, const char *name, unsigned flags)
+static int print_help(const struct cli_spec *spec, const struct cli_common *c, const char *name,
+                      unsigned flags)
 {
     int32_t n = table_rows(spec->option), m = table_rows(common_option);
     struct argp_option *options = mem_array((size_t)(n + m + 1), sizeof *options);
@@ -443,8 +471,8 @@ static int print_help(const struct cli_spec *spec, const char *name, unsigned fl
 
     if (options == NULL || doc == NULL || prog == NULL)
         goto out;
-    fill_argp_options(options, spec->option, 1);
-    fill_argp_options(options + n, common_option, 2);
+    fill_argp_options(c->arena, options, spec->option, 1);
+    fill_argp_options(c->arena, options + n, common_option, 2);
     snprintf(doc, room, "%s\vExample:\n  %s", spec->doc, spec->example);
     argp_help(&argp, stdout, flags, prog);
     rc = 0;
@@ -466,7 +494,7 @@ static int answer_and_leave(const struct cli_spec *spec, const struct cli_common
     if (c->version)
         rc = printf("%s %s\n", name, LINNET_VERSION) < 0 ? ERR_IO : 0;
     else
-        rc = print_help(spec, name,
+        rc = print_help(spec, c, name,
                         c->usage ? ARGP_HELP_USAGE
                                  : ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC);
     if (rc == 0)

@@ -24,8 +24,7 @@ struct options {
 };
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC",
-     "folder, cifar10:PATH, cifar100:PATH, npy:X,Y or synth:[N]", 0, 0},
+    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", DATA_HELP, 0, 0},
     {"split", 0, CLI_TEXT, FIELD(split), "test|val|train", "which images (default test)", 0, 0},
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
      "preset or m,m,m/s,s,s (default: what the file says)", 0, 0},

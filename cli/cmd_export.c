@@ -107,6 +107,15 @@ out:
     return rc;
 }
 
+static int check_salt(const struct options *o)
+{
+    uint8_t salt[SHA256_SIZE];
+
+    if (o->salt && sha256_parse(o->salt, salt) < 0)
+        return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
+    return o->salt && !o->pi ? fail(ERR_ARG, "--salt: belongs to --pi DIR") : 0;
+}
+
 int cmd_export(int argc, char **argv)
 {
     struct options o = {.branch = "clean", .calib = 2000, .target = -1, .form = -1};
@@ -116,6 +125,8 @@ int cmd_export(int argc, char **argv)
 
     if (rc == 0 && !o.out)
         rc = fail(ERR_ARG, "give -o y.onnx");
+    if (rc == 0)
+        rc = check_salt(&o);
     if (rc == 0 && o.pi && !o.data)
         rc = fail(ERR_ARG, "--pi needs --data SRC: images to calibrate the fixed-point ranges on");
     if (rc == 0 && (rc = output_is_new(o.out, (const char *[]){c.arg[0]}, 1)) == 0 &&

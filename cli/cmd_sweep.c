@@ -15,11 +15,9 @@
 #include "cli/linearize.h"
 #include "cli/outputs.h"
 #include "core/file.h"
-#include "linearizer/linearizer.h"
 
 #define PATH_BYTES 4096
 #define BUDGET_BYTES 64
-#define MOST_RELUS ((int64_t)1 << 53) /* above that of any network */
 #define REPORT_LIMIT ((size_t)64 << 20)
 #define TEACHER_STAGE "teacher"
 
@@ -263,12 +261,16 @@ static int next_budget(const char **list, char text[BUDGET_BYTES])
 /* A slip in the last budget shows before hours go into the first; the network is not open yet. */
 static int check_budgets(const char *list)
 {
-    char text[BUDGET_BYTES];
-    int64_t any;
+    char text[BUDGET_BYTES], other[BUDGET_BYTES];
 
     while (list != NULL) {
         TRY(next_budget(&list, text));
-        TRY(budget_parse(text, MOST_RELUS, &any));
+        TRY(linearize_check_relus(text));
+        for (const char *rest = list; rest != NULL;) {
+            TRY(next_budget(&rest, other));
+            if (strcmp(text, other) == 0)
+                return fail(ERR_ARG, "--relus: '%s' is there twice", text);
+        }
     }
     return 0;
 }

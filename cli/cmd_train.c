@@ -30,7 +30,7 @@ struct options {
 };
 #define FIELD(f) offsetof(struct options, f)
 static const struct cli_option options[] = {
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, npy:X,Y or synth:[N]", 0, 0},
+    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", DATA_HELP, 0, 0},
     {"output", 'o', CLI_TEXT, FIELD(out), "Y.onnx",
      "trained model; its state goes to Y.safetensors", 0, 0},
     {"normalize", 0, CLI_TEXT, FIELD(normalize), "P",
@@ -41,7 +41,7 @@ static const struct cli_option options[] = {
      "augmented domain (default none)", 0, 0},
     {"dual-bn", 0, CLI_FLAG, FIELD(dual_bn), NULL, "own batch norm for adversarial pictures", 0, 0},
     {"epochs", 0, CLI_INT, FIELD(epochs), "N", "default 30", 1, 1e6},
-    {"lr", 0, CLI_REAL, FIELD(lr), "X", "learning rate (default 0.05)", 0, 100},
+    {"lr", 0, CLI_REAL, FIELD(lr), "X", "learning rate (default 0.05)", 1e-9, 100},
     {"schedule", 0, CLI_CHOICE, FIELD(schedule), "step|cosine|constant",
      "step: x 0.1 at 62.5, 75, 87.5 % (default cosine)", 0, 0},
     {"warmup", 0, CLI_REAL, FIELD(warmup), "N", "epochs in which the rate rises (default 0)", 0,
@@ -136,6 +136,7 @@ static int make_paths(struct job *j)
 {
     const char *out = j->o->out;
     const size_t n = strlen(out), tail = strlen(".onnx");
+    char adv[PATH_BYTES + 16];
 
     if (n <= tail || strcmp(out + n - tail, ".onnx") != 0)
         return fail(ERR_ARG, "-o %s: the output is a file NAME.onnx", out);
@@ -145,6 +146,8 @@ static int make_paths(struct job *j)
     snprintf(j->checkpoint, sizeof j->checkpoint, "%.*s.safetensors", (int)(n - tail), out);
     TRY(output_is_new(out, (const char *[]){j->c->arg[0]}, 1));
     TRY(output_is_new(j->checkpoint, (const char *[]){j->c->arg[0]}, 1));
+    snprintf(adv, sizeof adv, "%s.adv.onnx", j->stem);
+    TRY(output_is_new(adv, (const char *[]){j->c->arg[0]}, 1));
     return output_writable(out);
 }
 

@@ -84,13 +84,16 @@ out:
     return rc;
 }
 
-/* The scores need every ReLU of the network that is to be thinned out. */
-static int refuse_masked(const char *path, const struct graph *g)
+/* The scores need every ReLU of the network that is to be thinned out. total: how many there are. */
+static int refuse_masked(const char *path, const struct graph *g, int64_t *total)
 {
     struct relu_site *site = NULL;
     int32_t n = 0;
     int rc = relu_sites(g, &site, &n);
 
+    *total = 0;
+    for (int32_t s = 0; rc == 0 && s < n; s++)
+        *total += site[s].total;
     for (int32_t s = 0; rc == 0 && s < n; s++)
         if (site[s].kept < site[s].total)
             rc = fail(ERR_UNSUPPORTED,
@@ -108,11 +111,12 @@ static int check_teacher(struct linearize *l, const struct model *t)
     const struct graph *a = l->m.g, *b = t->g;
     struct relu_site *mine = NULL, *its = NULL;
     int32_t n_mine = 0, n_its = 0;
+    int64_t total;
     char na[NORMALIZE_TEXT], nb[NORMALIZE_TEXT];
     int rc;
 
-    if ((rc = refuse_masked(l->o->teacher, b)) < 0 || (rc = relu_sites(a, &mine, &n_mine)) < 0 ||
-        (rc = relu_sites(b, &its, &n_its)) < 0)
+    if ((rc = refuse_masked(l->o->teacher, b, &total)) < 0 ||
+        (rc = relu_sites(a, &mine, &n_mine)) < 0 || (rc = relu_sites(b, &its, &n_its)) < 0)
         goto out;
     bool same = n_mine == n_its &&
                 shape_equal(&a->value[a->input].shape, &b->value[b->input].shape) &&
@@ -683,6 +687,8 @@ static int check_options(const struct linearize *l)
 {
     const struct recipe_stage_settings *s = l->o->r.stage;
 
+    if (l->o->relus)
+        TRY(linearize_check_relus(l->o->relus));
     if (has_student(l) && !l->o->relus && !l->o->budgets && !l->o->masks)
         return fail(ERR_ARG, "give --relus N|P%% (or --layer-budgets, or --masks)");
     if (has_student(l) && l->o->r.preset != PRESET_NONE && s[STAGE_TEACHER].epochs > 0 &&
@@ -695,12 +701,15 @@ static int check_options(const struct linearize *l)
 static int open_everything(struct linearize *l)
 {
     char path[PATH_BYTES];
+    int64_t total;
 
     TRY(check_options(l));
     TRY(model_open_from(l->c, l->model, &l->o->source, l->o->normalize, l->o->data, &l->m));
     if (l->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", l->model);
-    TRY(refuse_masked(l->model, l->m.g));
+    TRY(refuse_masked(l->model, l->m.g, &total));
+    if (l->o->relus)
+        TRY(budget_parse(l->o->relus, total, &l->budget));
     TRY(open_data(l));
     TRY(check_folder(l));
     TRY(output_folder(l->o->out));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define FIELD(f) offsetof(struct linearize_options, f)
+#define MOST_RELUS ((int64_t)1 << 53) /* above that of any network */
 #define SCHEDULES "step|cosine|constant|halves"
 #define OPTIMIZERS "sgd|adam"
 
@@ -13,7 +14,7 @@
     {name "-epochs", 0, CLI_INT, FIELD(r.stage[S].epochs), "N", "0 leaves the stage out", 0, 1e6}, \
     {name "-min-steps", 0, CLI_INT, FIELD(r.stage[S].min_steps), "N",                              \
      "more epochs where the data are so few that these are fewer updates", 0, 1e12},               \
-    {name "-lr", 0, CLI_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 0, 100},                 \
+    {name "-lr", 0, CLI_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 1e-9, 100},                 \
     {name "-warmup", 0, CLI_REAL, FIELD(r.stage[S].warmup), "N",                                   \
      "epochs in which the rate rises", 0, 1e6},                                                    \
     {name "-schedule", 0, CLI_CHOICE, FIELD(r.stage[S].schedule), SCHEDULES,                       \
@@ -32,7 +33,7 @@
 /* clang-format on */
 
 const struct cli_option linearize_table[] = {
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "folder, cifar10:PATH, npy:X,Y or synth:[N]", 0, 0},
+    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", DATA_HELP, 0, 0},
     {"relus", 'r', CLI_TEXT, FIELD(relus), "N|P%", "ReLUs to keep: a count, or a share of all", 0,
      0},
     {"output", 'o', CLI_TEXT, FIELD(out), "DIR", "folder for the results; made if missing", 0, 0},
@@ -186,6 +187,13 @@ static int choose_stages(struct linearize_options *o)
     if (o->masks && !o->stages) /* they are chosen already */
         o->r.stage[STAGE_MASK].epochs = 0;
     return 0;
+}
+
+int linearize_check_relus(const char *text)
+{
+    int64_t any;
+
+    return budget_parse(text, MOST_RELUS, &any);
 }
 
 static int check(const struct linearize_options *o)

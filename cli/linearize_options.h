@@ -24,6 +24,8 @@ struct linearize_options {
 int linearize_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,
                     struct linearize_options *o) MUST_CHECK;
 extern const struct cli_option linearize_table[];
+/* Is the text a count or a share? The network is not known yet. */
+int linearize_check_relus(const char *text) MUST_CHECK;
 /* New reference: every option of the recipe under its long name, ready for --config. */
 json_t *linearize_recipe_json(const struct recipe *r);
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/auto_normalize.h"
 #include "core/file.h"
@@ -270,12 +271,26 @@ static bool looks_like_safetensors(const char *path)
     return n > m && strcmp(path + n - m, ".safetensors") == 0;
 }
 
+/* The folder of linearize is no model, but it holds some. */
+static int refuse_folder(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(ERR_ARG,
+                    "'%s' is a folder; name a file in it, such as checkpoint.safetensors (both "
+                    "branches), teacher.safetensors or model.onnx",
+                    path);
+    return 0;
+}
+
 int model_open_from(const struct cli_common *c, const char *path, const struct model_source *source,
                     const char *normalize, const char *data, struct model *out)
 {
     struct model m = {0};
     int rc;
 
+    TRY(refuse_folder(path));
     m.is_checkpoint = looks_like_safetensors(path);
     if (m.is_checkpoint)
         rc = open_checkpoint(c, path, normalize, data, &m);

@@ -63,6 +63,10 @@ struct model_source { /* how to read the file, from the command line */
             "order of the file's input; stays as it is on export (default auto)", 0, 0             \
     }
 
+/* What --data takes, for --help. */
+#define DATA_HELP                                                                                  \
+    "folder or archive, or cifar10:PATH, cifar100:PATH, imagefolder:PATH, npy:X,Y, synth:[N]"
+
 #define MODEL_NAME 1024 /* bytes of a value's name */
 /* name: where out->input may point. */
 int model_import_options(const struct model_source *source, char name[MODEL_NAME],

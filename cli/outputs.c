@@ -142,8 +142,11 @@ int output_pi(const struct cli_common *c, const struct model *m, const struct gr
         (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
         (rc = lower(branch, &o, &p, &w)) < 0 || (rc = plan_write(p, w, pi, weights)) < 0)
         goto out;
-    cli_note(c, "%s: %lld of %lld ReLUs in %d layers; keep %s secret", pi, (long long)p->relus_kept,
-             (long long)p->relus, p->relu_layers, weights);
+    if (p->relus_kept == 0)
+        cli_note(c, "%s: no ReLU is left; keep %s secret", pi, weights);
+    else
+        cli_note(c, "%s: %lld ReLUs in %d layers; keep %s secret", pi, (long long)p->relus_kept,
+                 p->relu_layers, weights);
 out:
     plan_weights_free(w);
     plan_free(p);

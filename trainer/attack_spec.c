@@ -201,7 +201,7 @@ static int parse_single(enum attack_kind kind, char *pairs, struct attack_spec *
     if (kind != ATTACK_SQUARE && s->steps > PGD_MAX_STEPS)
         return fail(ERR_ARG, "attack %s: steps=%d, at most %d", kind_name[kind], (int)s->steps,
                     PGD_MAX_STEPS);
-    if (kind != ATTACK_PGD && s->steps < 1)
+    if (s->steps < 1)
         return fail(ERR_ARG, "attack %s: steps=%d, at least 1", kind_name[kind], (int)s->steps);
     out->n_stage = 1;
     if (kind == ATTACK_PGD)

@@ -72,7 +72,7 @@ static int parse_pair(char *pair, struct pgd_params *p)
     if (strcmp(pair, "alpha") == 0)
         return parse_number(pair, value, 1e-9, 1, &p->alpha);
     if (strcmp(pair, "steps") == 0)
-        return parse_count(pair, value, 0, PGD_MAX_STEPS, &p->steps);
+        return parse_count(pair, value, 1, PGD_MAX_STEPS, &p->steps);
     if (strcmp(pair, "restarts") == 0)
         return parse_count(pair, value, 1, PGD_MAX_RESTARTS, &p->restarts);
     if (strcmp(pair, "start") == 0)

@@ -46,6 +46,16 @@ expect_error 2 'belongs to --recipe rlnet --preset paper' "$LINNET" linearize "$
     --preset short --as-published
 expect_error 2 'sets --score, --first-mask' "$LINNET" linearize "$model" --data synth:50 --relus 5% -o d \
     --preset paper --as-published --score diff0
+# Slips that need no data to be seen are told before any is read (there is no folder 'none').
+expect_error 2 "--relus 'x'" "$LINNET" linearize "$model" --data none --relus x -o d
+expect_error 2 'has only 73728 ReLUs' "$LINNET" linearize "$model" --data none --relus 99999 -o d
+expect_error 2 "'20%' is there twice" "$LINNET" sweep "$model" --data none --relus 20%,10%,20% -o d
+expect_error 2 'must be 64 hexadecimal' "$LINNET" export "$model" -o x.onnx --pi d --data none --salt abc
+expect_error 2 'belongs to --pi' "$LINNET" export "$model" -o x.onnx --salt "$(printf '%064d' 0)"
+expect_error 2 'outside' "$LINNET" train "$model" --data none --lr 0 -o x.onnx
+expect_error 2 'at least 1' "$LINNET" eval "$model" --data synth:50 --attack pgd:steps=0
+mkdir folder
+expect_error 2 'is a folder; name a file in it' "$LINNET" eval folder --data synth:50
 [ ! -e x.onnx ] && [ ! -e d ] || die "a refused command wrote something"
 
 # Options of a file; the command line wins; --json - leaves nothing but JSON on standard output.
