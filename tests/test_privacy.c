@@ -1,12 +1,12 @@
 /*
- * What each party sees is uniform and independent of the other's secret, measured with fixed seeds of
- * the tests and fresh randomness of the parties.
+ * What each party sees, online and offline, is uniform and independent of the other's secret, measured
+ * with fixed seeds, the parties' own included: a run gives the same figures every time.
  *
- * One party's randomness and input stay the same while the other's secret changes from run to run; all
- * bytes that the first party receives, but for the few that are public, are counted. Chi-square over
- * the 256 values of a byte (255 degrees of freedom): accepted while p > 1e-6. Each test states its
- * number of samples. Comparisons come from gc and ot; linear steps are open here, and
- * move nothing online.
+ * The other party's secret changes between two samples; all bytes that a party receives, but for the
+ * few that are public, are counted. Chi-square over the 256 values of a byte (255 degrees of freedom):
+ * accepted while p > 1e-6. Each test states its number of samples. Comparisons come from gc and ot.
+ * Linear steps move nothing online; offline they come from the dealer, from ring-LWE, or, where only
+ * what the client ends up with matters, from the open.
  */
 #include "two_parties.h"
 
@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "core/rng.h"
+#include "runtime/linear_rlwe.h"
 
 /* ---- statistics --------------------------------------------------------------------------- */
 
@@ -82,11 +83,15 @@ static void test_statistics_tell_uniform_from_biased(void **state)
 
 /* ---- what a party receives ---------------------------------------------------------------- */
 
-/* A transport that keeps what arrives. */
+#define STATUS 8 /* bytes; pieces up to this size are counters, answers and states, all public */
+#define PIECES 4096
+#define ROOM ((size_t)1 << 21)
+
+/* A transport that keeps what arrives, piece by piece. */
 struct tap {
     struct transport inner;
     uint8_t *bytes;
-    size_t used, room;
+    size_t used, pieces, end[PIECES];
 };
 
 static int tap_send(void *ctx, const void *bytes, size_t n)
@@ -99,9 +104,10 @@ static int tap_recv(void *ctx, void *bytes, size_t n)
     struct tap *t = ctx;
 
     TRY(transport_recv(&t->inner, bytes, n));
-    assert_true(t->used + n <= t->room);
+    assert_true(t->used + n <= ROOM && t->pieces < PIECES);
     memcpy(t->bytes + t->used, bytes, n);
     t->used += n;
+    t->end[t->pieces++] = t->used;
     return 0;
 }
 
@@ -115,15 +121,24 @@ static void tap_close(void *ctx)
     transport_close(&((struct tap *)ctx)->inner);
 }
 
-#define ROOM ((size_t)1 << 21)
 static void tap_wrap(struct tap *t, struct transport *line)
 {
     t->inner = *line;
-    t->used = 0;
     *line = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
 }
 
-/* A connection with fresh randomness, tapped on one side. */
+enum provider { OPEN, DEALER, RLWE };
+
+static int open_rlwe(const struct party_options *o, struct transport *t, struct prg *rng,
+                     struct linear_party *out)
+{
+    const struct pi_model *m = o->model;
+
+    return o->client ? linear_rlwe_client(m->plan, t, rng, out)
+                     : linear_rlwe_server(m->plan, m->weights, t, rng, LINEAR_RLWE_CACHE, out);
+}
+
+/* A connection, tapped on one side. */
 struct session {
     struct served server;
     struct party_options o;
@@ -134,13 +149,16 @@ struct session {
 };
 
 static void session_open(struct session *s, const struct parties *b,
-                         const struct relu_backend *relu, bool of_client)
+                         const struct relu_backend *relu, enum provider linear, int64_t seed,
+                         bool of_client)
 {
     *s = (struct session){.server = {.o = parties_options(b, relu, false)},
                           .o = parties_options(b, relu, true),
                           .of_client = of_client};
-    s->server.o.test_seed = s->o.test_seed = -1;
-    s->tap = (struct tap){.bytes = mem_array(ROOM, 1), .room = ROOM};
+    s->server.o.test_seed = s->o.test_seed = seed;
+    if (linear == RLWE)
+        s->server.o.open_rlwe = s->o.open_rlwe = open_rlwe;
+    s->tap.bytes = mem_array(ROOM, 1);
     assert_non_null(s->tap.bytes);
     assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
     tap_wrap(&s->tap, of_client ? &s->t : &s->server.t);
@@ -164,10 +182,19 @@ static const uint8_t *run_query(struct session *s, const uint64_t *x, size_t *n)
     const struct cost_count *online = &party_account(s->p)->phase[PHASE_ONLINE];
     uint64_t before = s->of_client ? online->received : online->sent, y[PARTIES_CLASSES];
 
-    s->tap.used = 0;
+    s->tap.used = s->tap.pieces = 0;
     assert_int_equal(party_query(s->p, x, y), 0);
     *n = (size_t)((s->of_client ? online->received : online->sent) - before);
     return s->tap.bytes + s->tap.used - *n;
+}
+
+/* The pieces before the last n bytes, those of the offline phase: first the request or its answer,
+ * which is public, then what is counted. */
+static void count_offline(struct histogram *h, const struct tap *t, size_t n)
+{
+    for (size_t i = 1; i < t->pieces && t->end[i] <= t->used - n; i++)
+        if (t->end[i] - t->end[i - 1] > STATUS)
+            count_bytes(h, t->bytes + t->end[i - 1], t->end[i] - t->end[i - 1]);
 }
 
 static void report_and_check(const char *what, const struct histogram h[2])
@@ -179,10 +206,16 @@ static void report_and_check(const char *what, const struct histogram h[2])
     assert_true(first > 1e-6 && second > 1e-6 && equal > 1e-6);
 }
 
-#define RUNS 200
+/* Two images as different as images can be. */
+static void extreme_image(int i, uint64_t x[PARTIES_INPUTS])
+{
+    for (int k = 0; k < PARTIES_INPUTS; k++)
+        x[k] = i % 2 == 0 ? 0 : (uint64_t)(int64_t)(k % 2 == 0 ? 8191 : -8191);
+}
 
-/* The server's view online for two images as different as images can be: x - r, and what comparisons
- * send. Samples: RUNS queries of each. */
+#define RUNS 200 /* queries of each sample */
+
+/* The server's view online for two images: x - r, and what comparisons send. */
 static void check_server_view(const struct relu_backend *relu)
 {
     struct parties b;
@@ -190,13 +223,12 @@ static void check_server_view(const struct relu_backend *relu)
     struct histogram all[2] = {{{0}, 0}, {{0}, 0}}, input[2] = {{{0}, 0}, {{0}, 0}};
 
     parties_open(&b, 64, 0, 3);
-    session_open(&s, &b, relu, false);
+    session_open(&s, &b, relu, OPEN, 1001, false);
     for (int i = 0; i < 2 * RUNS; i++) {
         uint64_t x[PARTIES_INPUTS];
         const uint8_t *view;
         size_t n;
-        for (int k = 0; k < PARTIES_INPUTS; k++)
-            x[k] = i % 2 == 0 ? 0 : (uint64_t)(int64_t)(k % 2 == 0 ? 8191 : -8191);
+        extreme_image(i, x);
         view = run_query(&s, x, &n);
         count_bytes(&all[i % 2], view, n);
         count_bytes(&input[i % 2], view, 8 * PARTIES_INPUTS);
@@ -209,7 +241,7 @@ static void check_server_view(const struct relu_backend *relu)
 }
 
 /* The client's view online with two servers whose weights differ: all but the last message, which
- * completes its output. Samples: RUNS queries of each. */
+ * completes its output. */
 static void check_client_view(const struct relu_backend *relu)
 {
     struct histogram h[2] = {{{0}, 0}, {{0}, 0}};
@@ -219,7 +251,7 @@ static void check_client_view(const struct relu_backend *relu)
         struct parties b;
         struct session s;
         parties_open(&b, 64, 0, 3 + (uint64_t)k);
-        session_open(&s, &b, relu, true);
+        session_open(&s, &b, relu, OPEN, 1002 + k, true);
         for (int i = 0; i < RUNS; i++) {
             size_t n;
             const uint8_t *view = run_query(&s, x, &n);
@@ -246,6 +278,136 @@ static void test_what_the_client_sees_does_not_depend_on_the_weights(void **stat
     check_client_view(&relu_ot);
 }
 
+/* ---- offline ------------------------------------------------------------------------------ */
+
+static const char *const names[] = {"linear steps in the open", "a dealer", "ring-LWE"};
+
+/* x - r, received online, and r - rho, which the dealer's protocol sent before: their sum, x - rho, is
+ * as uniform as each of them. */
+static void count_sums(struct histogram *h, const struct tap *t, const uint8_t *input)
+{
+    uint64_t a[PARTIES_INPUTS], b[PARTIES_INPUTS];
+    size_t i = 1;
+
+    while (t->end[i] - t->end[i - 1] != sizeof a)
+        i++;
+    memcpy(a, t->bytes + t->end[i - 1], sizeof a);
+    memcpy(b, input, sizeof b);
+    for (int k = 0; k < PARTIES_INPUTS; k++)
+        a[k] += b[k];
+    count_bytes(h, (const uint8_t *)a, sizeof a);
+}
+
+/* The server's view of the offline phases of two images, the first query (with the set-up) left out;
+ * runs queries of each. */
+static void check_server_offline(const struct relu_backend *relu, enum provider linear, int runs)
+{
+    struct parties b;
+    struct session s;
+    struct histogram h[2] = {{{0}, 0}, {{0}, 0}}, sum[2] = {{{0}, 0}, {{0}, 0}};
+
+    parties_open(&b, 64, linear == DEALER ? 2 * runs + 1 : 0, 3);
+    session_open(&s, &b, relu, linear, 1010, false);
+    for (int i = 0; i <= 2 * runs; i++) {
+        uint64_t x[PARTIES_INPUTS];
+        const uint8_t *view;
+        size_t n;
+        extreme_image(i, x);
+        view = run_query(&s, x, &n);
+        if (i == 0)
+            continue;
+        count_offline(&h[i % 2], &s.tap, n);
+        if (linear == DEALER)
+            count_sums(&sum[i % 2], &s.tap, view);
+    }
+    session_close(&s);
+    print_message("%s, %s, %d + %d queries: ", relu->name, names[linear], runs, runs);
+    report_and_check("what the server receives offline", h);
+    if (linear == DEALER)
+        report_and_check("    x - r + (r - rho)", sum);
+    parties_close(&b);
+}
+
+/* The client's view of the offline phases with two servers whose weights differ. */
+static void check_client_offline(const struct relu_backend *relu, enum provider linear, int runs)
+{
+    struct histogram h[2] = {{{0}, 0}, {{0}, 0}};
+
+    for (int k = 0; k < 2; k++) {
+        struct parties b;
+        struct session s;
+        uint64_t x[PARTIES_INPUTS] = {1, 2, 3};
+        size_t n;
+        parties_open(&b, 64, linear == DEALER ? runs + 1 : 0, 3 + (uint64_t)k);
+        session_open(&s, &b, relu, linear, 1020 + k, true);
+        run_query(&s, x, &n);
+        for (int i = 0; i < runs; i++) {
+            run_query(&s, x, &n);
+            count_offline(&h[k], &s.tap, n);
+        }
+        session_close(&s);
+        parties_close(&b);
+    }
+    print_message("%s, %s, %d + %d queries: ", relu->name, names[linear], runs, runs);
+    report_and_check("what the client receives offline", h);
+}
+
+static void test_the_server_learns_nothing_offline(void **state)
+{
+    (void)state;
+    check_server_offline(&relu_gc, DEALER, 100);
+    check_server_offline(&relu_ot, DEALER, 100);
+    check_server_offline(&relu_gc, RLWE, 10);
+}
+
+static void test_the_client_learns_nothing_offline(void **state)
+{
+    (void)state;
+    check_client_offline(&relu_gc, OPEN, RUNS);
+    check_client_offline(&relu_ot, OPEN, RUNS);
+    check_client_offline(&relu_gc, RLWE, 10);
+}
+
+/* The piece of exactly n bytes. */
+static const uint8_t *find_piece(const struct tap *t, size_t n)
+{
+    const uint8_t *found = NULL;
+
+    for (size_t i = 1; i < t->pieces; i++)
+        if (t->end[i] - t->end[i - 1] == n) {
+            assert_null(found);
+            found = t->bytes + t->end[i - 1];
+        }
+    assert_non_null(found);
+    return found;
+}
+
+/* F = W - A of a dealer, which a client receives once a deal: DEALS deals of each of two sets of
+ * weights. */
+#define DEALS 60
+static void test_masked_weights_are_uniform(void **state)
+{
+    struct histogram h[2] = {{{0}, 0}, {{0}, 0}};
+
+    (void)state;
+    for (int i = 0; i < 2 * DEALS; i++) {
+        struct parties b;
+        struct session s;
+        uint64_t x[PARTIES_INPUTS] = {1, 2, 3};
+        size_t n, bytes = 0;
+        parties_open(&b, 1, 0, 3 + (uint64_t)(i % 2));
+        parties_deal(&b, 1, 1100 + i);
+        for (int32_t k = 0; k < b.plan->n_step; k++)
+            bytes += 8 * (size_t)(b.weights->matrix[k].rows * b.weights->matrix[k].columns);
+        session_open(&s, &b, &relu_gc, DEALER, 1030, true);
+        run_query(&s, x, &n);
+        count_bytes(&h[i % 2], find_piece(&s.tap, bytes), bytes);
+        session_close(&s);
+        parties_close(&b);
+    }
+    report_and_check("masked weights", h);
+}
+
 /* Every query of a connection moves as many bytes as any other, whatever the image. */
 static void test_sizes_depend_on_nothing_secret(void **state)
 {
@@ -255,7 +417,7 @@ static void test_sizes_depend_on_nothing_secret(void **state)
 
     (void)state;
     parties_open(&b, 16, 0, 3);
-    session_open(&s, &b, &relu_gc, true);
+    session_open(&s, &b, &relu_gc, OPEN, 1000, true);
     for (int i = 0; i < 5; i++) {
         float image[PARTIES_INPUTS];
         uint64_t x[PARTIES_INPUTS];
@@ -277,6 +439,9 @@ int main(void)
         cmocka_unit_test(test_statistics_tell_uniform_from_biased),
         cmocka_unit_test(test_what_the_server_sees_does_not_depend_on_the_image),
         cmocka_unit_test(test_what_the_client_sees_does_not_depend_on_the_weights),
+        cmocka_unit_test(test_the_server_learns_nothing_offline),
+        cmocka_unit_test(test_the_client_learns_nothing_offline),
+        cmocka_unit_test(test_masked_weights_are_uniform),
         cmocka_unit_test(test_sizes_depend_on_nothing_secret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

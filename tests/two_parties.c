@@ -83,8 +83,8 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
     assert_int_equal(pi_model_new(b->plan, b->weights, PI_FIXED, &b->server), 0);
     assert_int_equal(pi_model_new(b->plan, NULL, PI_FIXED, &b->client), 0);
-    b->dealer = deals > 0;
-    pi_simulate(b->sim, PARTIES_SEED, b->dealer);
+    b->dealer = false;
+    pi_simulate(b->sim, PARTIES_SEED, deals > 0);
     memset(b->hash, 0x5a, sizeof b->hash);
     scratch_open(b->dir);
     scratch_path(b->dir, "dealt-client", b->dealt_client);
@@ -93,10 +93,16 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     scratch_path(b->dir, "server", b->bundles_server);
     assert_int_equal(store_folder(b->bundles_client), 0);
     assert_int_equal(store_folder(b->bundles_server), 0);
-    if (b->dealer)
-        assert_int_equal(dealer_deal(b->plan, b->hash, deals, PARTIES_SEED, b->dealt_client,
-                                     b->dealt_server, NULL, NULL),
-                         0);
+    if (deals > 0)
+        parties_deal(b, deals, PARTIES_SEED);
+}
+
+void parties_deal(struct parties *b, int deals, int64_t seed)
+{
+    b->dealer = true;
+    assert_int_equal(
+        dealer_deal(b->plan, b->hash, deals, seed, b->dealt_client, b->dealt_server, NULL, NULL),
+        0);
 }
 
 void parties_close(struct parties *b)
