@@ -116,12 +116,6 @@ static void evaluate_gate(const struct strip *s, const struct block tweak[2], co
     }
 }
 
-static void output(size_t n, const struct block *a, const struct block *b, struct block *c)
-{
-    for (size_t k = 0; k < n; k++)
-        put(&c[k], get(&c[k]) ^ get(&a[k]) ^ get(&b[k]));
-}
-
 static struct strip strip_at(struct hasher *h, size_t n, size_t at, struct block *scratch)
 {
     return (struct strip){.h = h, .n = n - at < STRIP ? n - at : STRIP, .stride = n, .x = scratch};
@@ -146,26 +140,26 @@ void garble_sign(struct hasher *h, size_t n, int m, struct block delta, uint64_t
                         tables + 2 * i * n + at);
         }
     }
-    output(n, a + top, b + top, out);
+    garble_output(n, a + top, b + top, out);
 }
 
-void garble_evaluate(struct hasher *h, size_t n, int m, uint64_t batch, uint64_t first,
-                     const struct block *a, const struct block *b, const struct block *tables,
-                     struct block *out, struct block *scratch)
+void garble_evaluate_gate(struct hasher *h, size_t n, int i, uint64_t batch, uint64_t first,
+                          const struct block *a, const struct block *b, const struct block *table,
+                          struct block *carry, struct block *scratch)
 {
-    const size_t top = (size_t)(m - 1) * n;
+    uint64_t slot = 2 * (uint64_t)i;
 
-    memset(out, 0, n * sizeof *out);
     for (size_t at = 0; at < n; at += STRIP) {
         struct strip s = strip_at(h, n, at, scratch);
+        struct block tweak[2] = {garble_tweak(batch, slot, first + at),
+                                 garble_tweak(batch, slot + 1, first + at)};
 
-        for (size_t i = 0; i + 1 < (size_t)m; i++) {
-            struct block tweak[2] = {garble_tweak(batch, 2 * i, first + at),
-                                     garble_tweak(batch, 2 * i + 1, first + at)};
-
-            evaluate_gate(&s, tweak, a + i * n + at, b + i * n + at, out + at,
-                          tables + 2 * i * n + at);
-        }
+        evaluate_gate(&s, tweak, a + at, b + at, carry + at, table + at);
     }
-    output(n, a + top, b + top, out);
+}
+
+void garble_output(size_t n, const struct block *a, const struct block *b, struct block *carry)
+{
+    for (size_t k = 0; k < n; k++)
+        put(&carry[k], get(&carry[k]) ^ get(&a[k]) ^ get(&b[k]));
 }

@@ -79,16 +79,17 @@ static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
 
 /* ---- scratch ------------------------------------------------------------------------------ */
 
-/* One block at work: own and other party's labels, tables, output labels. One secret array. */
+/* One block at work: own and other party's labels, tables, output labels, of all bits (offline) or of
+ * one at a time (online). One secret array. */
 struct work {
-    struct block *a, *b, *tables, *out, *other, *scratch;
-    uint64_t *bits, *cipher; /* choices [m * c]; ciphertexts [2][p][c] */
+    struct block *a, *b, *tables, *out, *other, *scratch; /* [bits][c] each, tables [bits][2][c] */
+    uint64_t *bits, *cipher; /* choices [bits * c]; ciphertexts [2][p][c] */
     struct block *memory;
 };
 
-static int work_new(const struct size *s, struct work *w)
+static int work_new(const struct size *s, size_t bits, struct work *w)
 {
-    size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, labels = s->m * c;
+    size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, labels = bits * c;
     size_t words = bits_words(labels) + 2 * s->p * c;
 
     w->memory =
@@ -171,7 +172,7 @@ static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, c
     int rc;
 
     TRY(relu_check_batch(b));
-    if ((rc = work_new(&s, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
+    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
         (rc = transport_recv(p->t, tables, table_bytes)) < 0)
         goto out;
     if ((words = secret_array(3 * s.words, sizeof *words)) == NULL) {
@@ -278,7 +279,7 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
     TRY(relu_check_batch(b));
     memcpy(state, &delta, BLOCK);
     prg_bytes(p->rng, state + BLOCK, PRG_SEED);
-    if ((rc = work_new(&s, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
+    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
         goto out;
     rc = ERR_NOMEM;
     if ((choices = mem_array(choice_bytes, 1)) == NULL ||
@@ -302,16 +303,15 @@ out:
 
 /* ---- online ------------------------------------------------------------------------------- */
 
-/* Zero labels a [m][c] -> labels of the bits of x. */
-static void encode_bits(struct block *a, const uint64_t *x, size_t c, size_t m, struct block delta)
+/* Zero labels a [c] -> labels of bit i of x. */
+static void encode_bit(struct block *a, const uint64_t *x, size_t c, size_t i, struct block delta)
 {
-    for (size_t i = 0; i < m; i++)
-        for (size_t e = 0; e < c; e++) {
-            uint64_t mask = (uint64_t)0 - (x[e] >> i & 1);
+    for (size_t e = 0; e < c; e++) {
+        uint64_t mask = (uint64_t)0 - (x[e] >> i & 1);
 
-            a[i * c + e].lo ^= delta.lo & mask;
-            a[i * c + e].hi ^= delta.hi & mask;
-        }
+        a[e].lo ^= delta.lo & mask;
+        a[e].hi ^= delta.hi & mask;
+    }
 }
 
 /* cipher [2][p][c]: M_lambda under its pad. */
@@ -338,9 +338,11 @@ static int send_blocks(struct transport *t, const struct relu_batch *b, struct b
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
-        prg_bytes(labels, w->a, s.m * c * BLOCK);
-        encode_bits(w->a, x + first, c, s.m, delta);
-        TRY(transport_send(t, w->a, s.m * c * BLOCK));
+        for (size_t i = 0; i < s.m; i++) {
+            prg_bytes(labels, w->a, c * BLOCK);
+            encode_bit(w->a, x + first, c, i, delta);
+            TRY(transport_send(t, w->a, c * BLOCK));
+        }
         encrypt_results(&s, first, c, x, rho, v, w->cipher);
         TRY(transport_send(t, w->cipher, 2 * s.p * c * WORD));
     }
@@ -360,7 +362,8 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, uin
 
     TRY(relu_check_batch(b));
     memcpy(&delta, state, BLOCK);
-    if ((rc = work_new(&s, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho_source)) < 0)
+    if ((rc = work_new(&s, 1, &w)) < 0 ||
+        (rc = open_streams(state + BLOCK, &labels, &rho_source)) < 0)
         goto out;
     if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL) {
         rc = ERR_NOMEM;
@@ -405,20 +408,38 @@ static void open_results(struct hasher *h, const struct relu_batch *b, size_t fi
         }
 }
 
+/* Gate by gate, as the server's labels arrive: output labels to w->out. */
+static int evaluate_block(struct transport *t, const struct relu_batch *b, struct hasher *h,
+                          const uint8_t *state, size_t first, size_t c, struct work *w)
+{
+    struct size s = size_of(b);
+    const uint8_t *own = state + first * s.m * BLOCK;
+    const uint8_t *table = state + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
+
+    memset(w->out, 0, c * BLOCK);
+    for (size_t i = 0; i < s.m; i++, own += c * BLOCK, table += 2 * c * BLOCK) {
+        TRY(transport_recv(t, w->a, c * BLOCK));
+        memcpy(w->b, own, c * BLOCK);
+        if (i + 1 == s.m)
+            break;
+        memcpy(w->tables, table, 2 * c * BLOCK);
+        garble_evaluate_gate(h, c, (int)i, b->tweak, first, w->a, w->b, w->tables, w->out,
+                             w->scratch);
+    }
+    garble_output(c, w->a, w->b, w->out);
+    return 0;
+}
+
 static int evaluate_blocks(struct transport *t, const struct relu_batch *b, struct hasher *h,
                            const uint8_t *state, struct work *w, const struct client_words *v,
                            uint64_t *reply)
 {
     struct size s = size_of(b);
-    const uint8_t *tables = state + s.n * s.m * BLOCK;
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
-        memcpy(w->b, state + first * s.m * BLOCK, s.m * c * BLOCK);
-        memcpy(w->tables, tables + first * 2 * (s.m - 1) * BLOCK, 2 * (s.m - 1) * c * BLOCK);
-        TRY(transport_recv(t, w->a, s.m * c * BLOCK));
+        TRY(evaluate_block(t, b, h, state, first, c, w));
         TRY(transport_recv(t, w->cipher, 2 * s.p * c * WORD));
-        garble_evaluate(h, c, b->width, b->tweak, first, w->a, w->b, w->tables, w->out, w->scratch);
         open_results(h, b, first, c, w, v, reply);
     }
     return 0;
@@ -433,7 +454,7 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, uin
     int rc;
 
     TRY(relu_check_batch(b));
-    if ((rc = work_new(&s, &w)) < 0 || (rc = hasher_new(&h)) < 0)
+    if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0)
         goto out;
     if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
         rc = ERR_NOMEM;

@@ -91,8 +91,13 @@ static void evaluate(struct garbled *g, const uint64_t *a, const uint64_t *b)
             g->held_a[at] = plus(g->a[at], when(a[k] >> i, g->delta));
             g->held_b[at] = plus(g->b[at], when(b[k] >> i, g->delta));
         }
-    garble_evaluate(g->h, g->n, g->m, batch, g->first, g->held_a, g->held_b, g->tables, g->held_out,
-                    g->scratch);
+    memset(g->held_out, 0, g->n * sizeof *g->held_out);
+    for (size_t i = 0; i + 1 < (size_t)g->m; i++)
+        garble_evaluate_gate(g->h, g->n, (int)i, batch, g->first, g->held_a + i * g->n,
+                             g->held_b + i * g->n, g->tables + 2 * i * g->n, g->held_out,
+                             g->scratch);
+    garble_output(g->n, g->held_a + (size_t)(g->m - 1) * g->n,
+                  g->held_b + (size_t)(g->m - 1) * g->n, g->held_out);
 }
 
 static void check_signs(struct garbled *g, const uint64_t *a, const uint64_t *b)
