@@ -74,6 +74,7 @@ struct trial {
     struct pi_report report;
     struct told told;
     long peak_kb;
+    int64_t *logits; /* [queries][results] */
     bool equal, checked;
 };
 struct bench {
@@ -246,7 +247,7 @@ static int prepare_trial(struct trial *t, const struct bench *b)
     return b->o->provider == 1 ? deal_for(t, b) : 0;
 }
 
-static int check_logits(struct trial *t, const struct bench *b, const int64_t *logits)
+static int check_logits(struct trial *t, const struct bench *b)
 {
     struct pi_model *m = NULL;
     size_t n;
@@ -260,7 +261,7 @@ static int check_logits(struct trial *t, const struct bench *b, const int64_t *l
         rc = ERR_NOMEM;
     pi_simulate(m, (uint64_t)b->c->seed, b->o->provider == 1);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
-        t->equal = memcmp(logits, expected, n * sizeof *logits) == 0;
+        t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
         t->checked = true;
     }
     mem_free(expected);
@@ -268,7 +269,7 @@ static int check_logits(struct trial *t, const struct bench *b, const int64_t *l
     return rc;
 }
 
-static int run_both(struct trial *t, const struct bench *b, int64_t *logits)
+static int run_both(struct trial *t, const struct bench *b)
 {
     struct tcp_address a;
     struct tcp_listener *l = NULL;
@@ -287,7 +288,7 @@ static int run_both(struct trial *t, const struct bench *b, int64_t *logits)
         server_process(t, b, l, fds[1]);
     tcp_listener_close(l);
     close(fds[1]);
-    rc = client(t, b, &a, logits);
+    rc = client(t, b, &a, t->logits);
     told = read_told(fds[0], &t->told);
     close(fds[0]);
     waitpid(child, &status, 0);
@@ -296,21 +297,16 @@ static int run_both(struct trial *t, const struct bench *b, int64_t *logits)
 
 static int measure(struct trial *t, const struct bench *b)
 {
-    int64_t *logits;
+    static const struct cost_link none = {"loopback", 1e15, 0};
     size_t n;
-    int rc;
 
     TRY(prepare_trial(t, b));
     n = (size_t)(b->o->queries * t->plan->tensor[t->plan->step[t->plan->n_step - 1].out].count);
-    if ((logits = mem_array(n, sizeof *logits)) == NULL)
+    if ((t->logits = mem_array(n, sizeof *t->logits)) == NULL)
         return ERR_NOMEM;
-    if ((rc = run_both(t, b, logits)) == 0) {
-        static const struct cost_link none = {"loopback", 1e15, 0};
-        pi_report_predict(&t->report, b->has_link ? &b->link : &none);
-        rc = b->o->reveal == 1 ? 0 : check_logits(t, b, logits);
-    }
-    mem_free(logits);
-    return rc;
+    TRY(run_both(t, b));
+    pi_report_predict(&t->report, b->has_link ? &b->link : &none);
+    return 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------ */
@@ -470,9 +466,15 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
     rc = open_images(b, p);
     plan_free(p);
     TRY(rc);
+    /* All processes are made before this one has parallel regions, whose threads a fork would lose. */
     TRY(measure(a, b));
     if (z->path != NULL)
         TRY(measure(z, b));
+    if (b->o->reveal != 1) {
+        TRY(check_logits(a, b));
+        if (z->path != NULL)
+            TRY(check_logits(z, b));
+    }
     return report(b, a, z);
 }
 
@@ -481,6 +483,7 @@ static void trial_release(struct trial *t)
     if (t->party.dealer != NULL)
         remove_dealt(t);
     pi_report_release(&t->report);
+    mem_free(t->logits);
     plan_weights_free(t->w);
     plan_free(t->plan);
 }

@@ -35,6 +35,15 @@ static bool is_safetensors(const uint8_t *head, size_t n)
     return n > 9 && head[7] == 0 && head[6] == 0 && head[8] == '{' && head[9] == '"';
 }
 
+static bool is_text(const uint8_t *head, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((head[i] < 32 || head[i] > 126) && head[i] != '\n' && head[i] != '\r' &&
+            head[i] != '\t')
+            return false;
+    return true;
+}
+
 /* ModelProto: ir_version first, as every exporter writes it; then a short or a nested field. */
 static bool is_onnx(const uint8_t *head, size_t n)
 {
@@ -59,5 +68,7 @@ const char *file_kind(const char *path)
             return k->name;
     if (is_safetensors(head, n))
         return "a safetensors file (model.pi.weights, checkpoint or teacher)";
+    if (is_text(head, n))
+        return "a text";
     return is_onnx(head, n) ? "an ONNX model" : NULL;
 }

@@ -172,7 +172,7 @@ fi
 expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --relus 10% --preset none --train-limit 100 \
     -o cut -q
 expect_exit 0 "$LINNET_PI" bench model.pi --weights model.pi.weights --compare cut/model.pi \
-    --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc --json bench.json
+    --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc -n 2 --json bench.json
 expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio
 [ "$(grep -c '"logits_equal_sim2pc": true' bench.json)" -eq 2 ] || die "bench differs from sim2pc"
 expect_number "$(json bench.json online_relu_bytes) > 8" "bytes of comparisons follow the count of ReLUs"
