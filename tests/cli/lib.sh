@@ -106,8 +106,8 @@ manifest() {
 # mini_cifar FOLDER: the first 300 images of each file of CIFAR-10, in its layout
 mini_cifar() {
     mkdir "$1"
-    for part in data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch; do
-        head -c $((300 * 3073)) "$(shared "data/cifar10/$part.bin")" >"$1/$part.bin"
+    for mini_part in data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch; do
+        head -c $((300 * 3073)) "$(shared "data/cifar10/$mini_part.bin")" >"$1/$mini_part.bin"
     done
 }
 
