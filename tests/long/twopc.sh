@@ -8,7 +8,7 @@ twopc_start() { # DIR OPTIONS...: sets $server and $at
     "$LINNET_PI" serve "$twopc_dir/model.pi" --weights "$twopc_dir/model.pi.weights" --listen 127.0.0.1:0 \
         --timeout 600 "$@" >serve.out 2>serve.err &
     server=$!
-    until grep -q '^listening' serve.out; do
+    until grep -q '^listening' serve.out 2>/dev/null; do
         kill -0 $server 2>/dev/null || die "no server: $(cat serve.err)"
         sleep 0.1
     done
