@@ -323,14 +323,19 @@ void rlwe_pack(uint8_t *to, const uint64_t *c)
             to[k] = (uint8_t)(c[i] >> 8 * k);
 }
 
-int rlwe_unpack(const struct rlwe *r, uint64_t *c, const uint8_t *from)
+int rlwe_unpack_part(const struct rlwe *r, size_t first, size_t n, uint64_t *c, const uint8_t *from)
 {
-    for (size_t i = 0; i < RLWE_POLY_WORDS; i++, from += RLWE_RESIDUE_BYTES) {
+    for (size_t i = 0; i < n; i++, from += RLWE_RESIDUE_BYTES) {
         c[i] = residue_at(from);
-        if (c[i] >= r->p[i / RLWE_N].q)
-            return fail(ERR_PEER, "ciphertext: residue %zu is not below its modulus", i);
+        if (c[i] >= r->p[(first + i) / RLWE_N].q)
+            return fail(ERR_PEER, "ciphertext: residue %zu is not below its modulus", first + i);
     }
     return 0;
+}
+
+int rlwe_unpack(const struct rlwe *r, uint64_t *c, const uint8_t *from)
+{
+    return rlwe_unpack_part(r, 0, RLWE_POLY_WORDS, c, from);
 }
 
 static void put96(uint8_t *to, u128 v)

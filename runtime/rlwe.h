@@ -55,6 +55,9 @@ void rlwe_random(const struct rlwe *r, struct prg *stream, uint64_t *a);
 void rlwe_pack(uint8_t *to, const uint64_t *c);
 /* ERR_PEER for a residue outside its prime. */
 int rlwe_unpack(const struct rlwe *r, uint64_t *c, const uint8_t *from) MUST_CHECK;
+/* Residues first ... first + n - 1 of a polynomial alone: c [n] from their bytes. */
+int rlwe_unpack_part(const struct rlwe *r, size_t first, size_t n, uint64_t *c,
+                     const uint8_t *from) MUST_CHECK;
 
 /* ---- client ------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include "runtime/linear_rlwe.h"
 #include "runtime/party.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/script.h"
 #include "tests/plain_relu.h"
 #include "tests/plan_sample.h"
 
@@ -95,16 +96,16 @@ static int run_server(struct party *p)
     return rc;
 }
 
-int message_party(uint8_t choice, struct transport *t)
+static int run_party(uint8_t choice, struct transport *t)
 {
     static const struct relu_backend *const backend[4] = {&plain_relu, &relu_gc, &relu_ot,
                                                           &plain_relu};
-    struct party_options o = {.client = choice & 1,
+    struct party_options o = {.client = choice & MESSAGE_CLIENT,
                               .known = {NULL, &relu_gc, &relu_ot},
                               .open_rlwe = choice & 16 ? open_rlwe : open_plain,
                               .test_seed = SEED,
                               .backend = backend[choice >> 1 & 3],
-                              .label = choice & 8};
+                              .label = choice & MESSAGE_LABEL};
     struct party *p = NULL;
     int rc;
 
@@ -118,4 +119,17 @@ int message_party(uint8_t choice, struct transport *t)
     party_close(p);
     transport_close(t);
     return rc;
+}
+
+void message_session(uint8_t choice, const uint8_t *bytes, size_t n)
+{
+    struct script s;
+    int rc;
+
+    script_open(&s, bytes, n);
+    rc = run_party(choice, &s.t);
+    fuzz_must(rc == 0 || rc == ERR_PEER || rc == ERR_NET || rc == ERR_UNSUPPORTED,
+              "an error that is not the peer's");
+    fuzz_must(rc == 0 || err_message()[0] != '\0', "an error without a message");
+    fuzz_must(secret_alive() == 0, "a secret was kept");
 }

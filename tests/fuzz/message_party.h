@@ -8,10 +8,12 @@
  *
  * Its own randomness is fixed, so that what a peer said once fits again.
  */
+#include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/transport.h"
+enum { MESSAGE_CLIENT = 1, MESSAGE_LABEL = 8 };
 
-/* Runs the session to its end or first error; returns the code. Closes t. */
-int message_party(uint8_t choice, struct transport *t);
+/* The party hears `bytes` from its peer. Whatever they are, it ends with an answer or with an error of
+ * the peer's, and keeps no secret: aborts otherwise. */
+void message_session(uint8_t choice, const uint8_t *bytes, size_t n);
 #endif

@@ -1,0 +1,103 @@
+/*
+ * Messages of both comparison backends, offline and online. Base OTs and valid states are made once; an
+ * input is what one party's peer says in one phase of one batch. The first byte chooses:
+ *
+ *     bit 0   the client, else the server      bit 2   online, else offline
+ *     bit 1   backend ot, else gc              bit 3   two payloads, else one
+ *     bit 4   the rest of the input is said again and again, else once
+ */
+#include <string.h>
+
+#include "core/err.h"
+#include "runtime/relu_party.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/script.h"
+#include "tests/relu_pair.h"
+
+enum { N = 9, WIDTH = 21, MOST_BYTES = 16384 };
+
+static struct {
+    bool made;
+    struct relu_pair pair[2];    /* gc, ot: states of the batches with one and two payloads */
+    struct relu_party *party[2]; /* server, client */
+    struct prg *rng[2];
+    long secrets;
+} fixture;
+
+static int open_party(struct transport *t, void *arg)
+{
+    int is_client = *(int *)arg;
+    uint8_t seed[PRG_SEED] = {6, (uint8_t)is_client};
+
+    TRY(prg_new(seed, &fixture.rng[is_client]));
+    return relu_party_open(is_client, t, fixture.rng[is_client], &fixture.party[is_client]);
+}
+
+static void prepare(void)
+{
+    static const struct relu_batch batch[2] = {{N, WIDTH, 1, 1}, {N, WIDTH, 2, 2}};
+    int who[2] = {0, 1};
+    struct pair_half half[2] = {{.run = open_party, .arg = &who[0]},
+                                {.run = open_party, .arg = &who[1]}};
+
+    pair_run(half);
+    fuzz_must(half[0].rc == 0 && half[1].rc == 0, "no parties");
+    for (int k = 0; k < 2; k++) {
+        struct relu_pair *p = &fixture.pair[k];
+        relu_pair_open(p, k == 0 ? &relu_gc : &relu_ot, 7, 2, batch);
+        relu_pair_offline(p);
+        pair_run(p->half);
+        fuzz_must(p->half[0].rc == 0 && p->half[1].rc == 0, "no states");
+    }
+    fixture.secrets = secret_alive();
+    fixture.made = true;
+}
+
+/* One phase of one batch from a copy of the state that is used up. */
+static int hear(const struct relu_pair *p, int which, int client, bool online, struct transport *t)
+{
+    const struct relu_backend *k = p->backend;
+    const struct relu_pair_batch *b = &p->batch[which];
+    size_t size = k->state_size(&b->b, client);
+    uint8_t *state = secret_array(size, 1);
+    int rc;
+
+    fuzz_must(state != NULL, "memory");
+    memcpy(state, p->party[client].state[which], size);
+    fixture.party[client]->t = t;
+    if (online)
+        rc = client ? k->online_client(t, &b->b, state)
+                    : k->online_server(t, &b->b, state, b->x, b->z);
+    else
+        rc = client ? k->offline_client(fixture.party[1], &b->b, b->u, b->r, state)
+                    : k->offline_server(fixture.party[0], &b->b, state);
+    secret_free(state);
+    return rc;
+}
+
+static size_t stretch(uint8_t *to, const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at < MOST_BYTES && size > 0; at += size)
+        memcpy(to + at, data, size < MOST_BYTES - at ? size : MOST_BYTES - at);
+    return size > 0 ? MOST_BYTES : 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static uint8_t repeated[MOST_BYTES];
+    struct script s;
+    int rc;
+
+    if (size == 0)
+        return 0;
+    if (!fixture.made)
+        prepare();
+    if (data[0] & 16)
+        script_open(&s, repeated, stretch(repeated, data + 1, size - 1));
+    else
+        script_open(&s, data + 1, size - 1);
+    rc = hear(&fixture.pair[data[0] >> 1 & 1], data[0] >> 3 & 1, data[0] & 1, data[0] & 4, &s.t);
+    fuzz_must(rc == 0 || rc == ERR_PEER, "an error that is not the peer's");
+    fuzz_must(secret_alive() == fixture.secrets, "a secret was kept");
+    return 0;
+}
