@@ -68,17 +68,18 @@ static int64_t tile_positions(const struct ring_conv *c, int limbs)
     return is_plain(c) ? plane(c->out) : tile_rows(c, limbs) * c->out[2] * limbs;
 }
 
-/* rest of x, limbs as doubles, columns of a tile, products of a tile */
+/* rest of x, limbs as doubles, columns of a tile, products of a tile, panels */
 size_t ring_conv_scratch(const struct ring_conv *c)
 {
     int64_t most = 0;
 
     for (int limbs = 1; limbs <= MAX_LIMBS; limbs++) {
         int64_t tile = tile_positions(c, limbs);
-        int64_t need = (is_plain(c) ? c->out[0] : c->out[0] + c->columns) * tile;
+        int64_t need = (is_plain(c) ? c->out[0] : c->out[0] + c->columns) * tile +
+                       (int64_t)ring_product_scratch(tile, c->columns);
         most = need > most ? need : most;
     }
-    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + RING_PRODUCT_SCRATCH + most);
+    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + most);
 }
 
 /* Outputs j in [*from, *to) of a row read inside [0, size) at start + j * stride. */
@@ -144,11 +145,11 @@ static void window_tile(void *y, const struct images *im, const struct ring_conv
     int64_t n = rows * c->out[2], all = n * im->n, o = c->out[0] / c->linear.group;
     int64_t size = c->in[0] * plane(c->in);
     const double *x = im->x + g * (c->in[0] / c->linear.group) * plane(c->in);
-    double *columns = scratch + RING_PRODUCT_SCRATCH, *product = columns + c->columns * all;
+    double *columns = scratch, *product = columns + c->columns * all, *rest = product + o * all;
 
     for (int i = 0; i < im->n; i++)
         fill_columns(columns + i * n, x + i * size, c, first, rows, all);
-    im->multiply(product, c->weight + g * o * c->columns, columns, o, all, c->columns, scratch);
+    im->multiply(product, c->weight + g * o * c->columns, columns, o, all, c->columns, rest);
     for (int64_t r = 0; r < o; r++)
         for (int i = 0; i < im->n; i++)
             sink(y, (g * o + r) * plane(c->out) + first * c->out[2], product + r * all + i * n, n,
@@ -159,14 +160,13 @@ static void window_tile(void *y, const struct images *im, const struct ring_conv
 static void plain_tile(void *y, const struct images *im, const struct ring_conv *c, int64_t g,
                        double *scratch, tile_sink *sink)
 {
-    double *product = scratch + RING_PRODUCT_SCRATCH;
     int64_t n = plane(c->out), o = c->out[0] / c->linear.group;
     int64_t size = c->in[0] * n;
+    double *product = scratch, *rest = product + o * n;
     const double *x = im->x + g * (c->in[0] / c->linear.group) * n;
 
     for (int i = 0; i < im->n; i++) {
-        im->multiply(product, c->weight + g * o * c->columns, x + i * size, o, n, c->columns,
-                     scratch);
+        im->multiply(product, c->weight + g * o * c->columns, x + i * size, o, n, c->columns, rest);
         for (int64_t r = 0; r < o; r++)
             sink(y, (g * o + r) * n, product + r * n, n, i * im->shift);
     }

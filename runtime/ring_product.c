@@ -9,50 +9,25 @@
 
 #include "core/cpu.h"
 #include "core/gemm.h"
+#include "runtime/panel_block.h"
 
-#define PANEL 16
-#define ROWS 8 /* most of a block */
+#define PANEL PANEL_COLUMNS
+#define ROWS PANEL_ROWS /* most of a block */
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #define SIGNATURE                                                                                  \
     (double sum[ROWS][PANEL], const double *a, int64_t k, const double *panel, int64_t depth)
 typedef void block_fn SIGNATURE;
 
 /* sum [rows][PANEL] = rows of a, k apart, times a panel. */
-#define WIDE __attribute__((target("avx512f")))
-#define WIDE_ROW(r)                                                                                \
-    x = _mm512_set1_pd(a[(r)*k + t]);                                                              \
-    low##r = _mm512_fmadd_pd(x, b0, low##r);                                                       \
-    high##r = _mm512_fmadd_pd(x, b1, high##r)
-#define WIDE_STORE(r)                                                                              \
-    _mm512_storeu_pd(sum[r], low##r);                                                              \
-    _mm512_storeu_pd(sum[r] + 8, high##r)
-#define EACH_ROW(X)                                                                                \
-    X(0);                                                                                          \
-    X(1);                                                                                          \
-    X(2);                                                                                          \
-    X(3);                                                                                          \
-    X(4);                                                                                          \
-    X(5);                                                                                          \
-    X(6);                                                                                          \
-    X(7)
+#define PANEL_SET1(x) _mm512_set1_pd(x)
+#define PANEL_LOAD(from) _mm512_loadu_pd(from)
+#define PANEL_STORE(to, v) _mm512_storeu_pd(to, v)
+#define PANEL_ADD_PRODUCT(sum, x, y) _mm512_fmadd_pd(x, y, sum)
 
-WIDE static void block_8 SIGNATURE
+__attribute__((target("avx512f"))) static void block_8 SIGNATURE
 {
-    const __m512d zero = _mm512_setzero_pd();
-    __m512d low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero,
-            low6 = zero, low7 = zero, high0 = zero, high1 = zero, high2 = zero, high3 = zero,
-            high4 = zero, high5 = zero, high6 = zero, high7 = zero;
-
-    for (int64_t t = 0; t < depth; t++) {
-        __m512d b0 = _mm512_loadu_pd(panel + t * PANEL),
-                b1 = _mm512_loadu_pd(panel + t * PANEL + 8);
-        __m512d x;
-        EACH_ROW(WIDE_ROW);
-    }
-    EACH_ROW(WIDE_STORE);
+    PANEL_BLOCK_BODY(__m512d, _mm512_setzero_pd());
 }
 
 #define NARROW __attribute__((target("avx2,fma")))
@@ -145,11 +120,20 @@ static void multiply_piece(double *c, const double *a, const double *b, int64_t 
         row_block(c + r * n, a + r * k, n, k, scratch, p, block_1, 1);
 }
 
+#endif
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
-#endif
+
+/* The panels of one piece. */
+size_t ring_product_scratch(int64_t n, int64_t k)
+{
+    int64_t panels = (least(RING_PRODUCT_COLUMNS, n) + PANEL - 1) / PANEL;
+
+    return (size_t)(least(RING_PRODUCT_DEPTH, k) * panels * PANEL);
+}
 
 void ring_product(double *c, const double *a, const double *b, int64_t m, int64_t n, int64_t k,
                   double *scratch)

@@ -6,14 +6,12 @@
 #include "runtime/word_conv.h"
 
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "core/cpu.h"
+#include "runtime/panel_block.h"
 
-#define ROWS 8
-#define COLS 16
+#define ROWS PANEL_ROWS
+#define COLS PANEL_COLUMNS
 #define TILE_WORDS ((int64_t)1 << 15)
 
 static int64_t round_up(int64_t n)
@@ -73,83 +71,60 @@ static void fill_columns(uint64_t *to, const uint64_t *x, const struct ring_conv
 
 /* ---- product ------------------------------------------------------------------------------ */
 
-/* sum [ROWS][COLS]: `rows` rows of m [.., k] times a panel [k, COLS]. */
-typedef void block_fn(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *panel,
-                      int rows);
-
-static void block_any(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k, const uint64_t *panel,
+/* sum [rows][COLS]: rows of a, k apart, times a panel [k, COLS]. */
+static void block_any(uint64_t sum[ROWS][COLS], const uint64_t *a, int64_t k, const uint64_t *panel,
                       int rows)
 {
     for (int r = 0; r < rows; r++) {
         uint64_t acc[COLS] = {0};
         for (int64_t t = 0; t < k; t++)
             for (int j = 0; j < COLS; j++)
-                acc[j] += m[r * k + t] * panel[t * COLS + j];
+                acc[j] += a[r * k + t] * panel[t * COLS + j];
         memcpy(sum[r], acc, sizeof acc);
     }
 }
 
 #if defined(__x86_64__)
-#define WIDE __attribute__((target("avx512f,avx512dq")))
-#define ROW(r)                                                                                     \
-    x = _mm512_set1_epi64((long long)m[(r)*k + t]);                                                \
-    low##r = _mm512_add_epi64(low##r, _mm512_mullo_epi64(x, b0));                                  \
-    high##r = _mm512_add_epi64(high##r, _mm512_mullo_epi64(x, b1))
-#define STORE(r)                                                                                   \
-    _mm512_storeu_si512(sum[r], low##r);                                                           \
-    _mm512_storeu_si512(sum[r] + 8, high##r)
-#define EACH_ROW(X)                                                                                \
-    X(0);                                                                                          \
-    X(1);                                                                                          \
-    X(2);                                                                                          \
-    X(3);                                                                                          \
-    X(4);                                                                                          \
-    X(5);                                                                                          \
-    X(6);                                                                                          \
-    X(7)
+#define PANEL_SET1(x) _mm512_set1_epi64((long long)(x))
+#define PANEL_LOAD(from) _mm512_loadu_si512(from)
+#define PANEL_STORE(to, v) _mm512_storeu_si512(to, v)
+#define PANEL_ADD_PRODUCT(sum, x, y) _mm512_add_epi64(sum, _mm512_mullo_epi64(x, y))
 
-WIDE static void block_avx512(uint64_t sum[ROWS][COLS], const uint64_t *m, int64_t k,
-                              const uint64_t *panel, int rows)
+/* All ROWS of them. */
+__attribute__((target("avx512f,avx512dq"))) static void block_8(uint64_t sum[ROWS][COLS],
+                                                                const uint64_t *a, int64_t k,
+                                                                const uint64_t *panel,
+                                                                int64_t depth)
 {
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i low0 = zero, low1 = zero, low2 = zero, low3 = zero, low4 = zero, low5 = zero,
-            low6 = zero, low7 = zero, high0 = zero, high1 = zero, high2 = zero, high3 = zero,
-            high4 = zero, high5 = zero, high6 = zero, high7 = zero;
-
-    if (rows < ROWS) {
-        block_any(sum, m, k, panel, rows);
-        return;
-    }
-    for (int64_t t = 0; t < k; t++) {
-        __m512i b0 = _mm512_loadu_si512(panel + t * COLS);
-        __m512i b1 = _mm512_loadu_si512(panel + t * COLS + 8), x;
-        EACH_ROW(ROW);
-    }
-    EACH_ROW(STORE);
+    PANEL_BLOCK_BODY(__m512i, _mm512_setzero_si512());
 }
 #endif
 
-static block_fn *best_block(void)
+static void block(uint64_t sum[ROWS][COLS], const uint64_t *a, int64_t k, const uint64_t *panel,
+                  int rows, bool wide)
 {
 #if defined(__x86_64__)
-    if (cpu_best_path() == CPU_AVX512)
-        return block_avx512;
+    if (rows == ROWS && wide) {
+        block_8(sum, a, k, panel, k);
+        return;
+    }
 #endif
-    return block_any;
+    (void)wide;
+    block_any(sum, a, k, panel, rows);
 }
 
 /* y [o, plane]: n columns from `at` on. */
 static void product(uint64_t *y, int64_t plane, int64_t at, int64_t n, const uint64_t *m, int64_t o,
                     int64_t k, const uint64_t *panels)
 {
-    block_fn *block = best_block();
+    bool wide = cpu_best_path() == CPU_AVX512;
     uint64_t sum[ROWS][COLS];
 
     for (int64_t r = 0; r < o; r += ROWS)
         for (int64_t j = 0; j < n; j += COLS) {
             int rows = (int)(o - r < ROWS ? o - r : ROWS);
             int64_t cols = n - j < COLS ? n - j : COLS;
-            block(sum, m + r * k, k, panels + j * k, rows);
+            block(sum, m + r * k, k, panels + j * k, rows, wide);
             for (int i = 0; i < rows; i++)
                 memcpy(y + (r + i) * plane + at + j, sum[i], (size_t)cols * sizeof *y);
         }

@@ -92,7 +92,7 @@ static void test_word_conv_equals_plain_loop(void **state)
 static void check_product(int64_t m, int64_t n, int64_t k, struct rng *r)
 {
     double *a = mem_array((size_t)(m * k), 8), *b = mem_array((size_t)(k * n), 8);
-    double *c = mem_array((size_t)(m * n), 8), *scratch = mem_array(RING_PRODUCT_SCRATCH, 8);
+    double *c = mem_array((size_t)(m * n), 8), *scratch = mem_array(ring_product_scratch(n, k), 8);
 
     for (int64_t i = 0; i < m * k; i++)
         a[i] = (double)((int32_t)(rng_u32(r) % 65536) - 32768);
