@@ -122,12 +122,42 @@ void relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu
         key[n + k] = t[k].hi;
 }
 
-void relu_select_share(const struct relu_batch *b, const uint64_t *bits, const uint64_t *key,
-                       const uint64_t *f, uint64_t *share)
+static size_t words_of(const struct relu_batch *b)
+{
+    return (size_t)b->n * (size_t)b->payloads;
+}
+
+int relu_select_give(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     struct block *q, const uint64_t *v, uint64_t *minus)
+{
+    uint64_t *f = secret_array(words_of(b), sizeof *f);
+    int rc;
+
+    if (f == NULL)
+        return ERR_NOMEM;
+    if ((rc = relu_select_keys(p, b, slot, q, f, minus)) == 0) {
+        for (size_t k = 0; k < words_of(b); k++)
+            f[k] += v[k];
+        rc = transport_send(p->t, f, words_of(b) * sizeof *f);
+    }
+    secret_free(f);
+    return rc;
+}
+
+int relu_select_take(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     const uint64_t *bits, struct block *t, uint64_t *share)
 {
     size_t n = (size_t)b->n;
+    uint64_t *f = secret_array(words_of(b), sizeof *f);
+    int rc;
 
-    for (size_t j = 0; j < (size_t)b->payloads; j++)
+    if (f == NULL)
+        return ERR_NOMEM;
+    relu_select_key(p, b, slot, t, share);
+    rc = transport_recv(p->t, f, words_of(b) * sizeof *f);
+    for (size_t j = 0; j < (size_t)b->payloads && rc == 0; j++)
         for (size_t k = 0; k < n; k++)
-            share[j * n + k] = key[j * n + k] + (f[j * n + k] & bits_mask(bits, k));
+            share[j * n + k] += f[j * n + k] & bits_mask(bits, k);
+    secret_free(f);
+    return rc;
 }

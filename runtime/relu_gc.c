@@ -144,20 +144,12 @@ static int receive_labels(struct relu_party *p, const struct size *s, struct wor
 static int give_operands(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                          const struct client_words *v)
 {
-    struct size s = size_of(b);
-    struct block *q = secret_array(s.n, sizeof *q);
-    uint64_t *f = secret_array(s.words, sizeof *f);
-    int rc = ERR_NOMEM;
+    struct block *q = secret_array((size_t)b->n, sizeof *q);
+    int rc = q == NULL ? ERR_NOMEM : otext_send(p->sender, p->t, (size_t)b->n, 1, q);
 
-    if (q == NULL || f == NULL || (rc = otext_send(p->sender, p->t, s.n, 1, q)) < 0 ||
-        (rc = relu_select_keys(p, b, RELU_SLOT_SELECT, q, f, v->uc)) < 0)
-        goto out;
-    for (size_t k = 0; k < s.words; k++)
-        f[k] += u[k];
-    rc = transport_send(p->t, f, s.words * WORD);
-out:
+    if (rc == 0)
+        rc = relu_select_give(p, b, RELU_SLOT_SELECT, q, u, v->uc);
     secret_free(q);
-    secret_free(f);
     return rc;
 }
 
@@ -239,21 +231,13 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
 static int take_operands(struct relu_party *p, const struct relu_batch *b,
                          const struct server_words *v)
 {
-    struct size s = size_of(b);
-    struct block *rows = secret_array(s.n, sizeof *rows);
-    uint64_t *f = secret_array(s.words, sizeof *f);
-    int rc = ERR_NOMEM;
+    struct block *t = secret_array((size_t)b->n, sizeof *t);
+    int rc =
+        t == NULL ? ERR_NOMEM : otext_receive_chosen(p->receiver, p->t, (size_t)b->n, v->mm, t);
 
-    if (rows == NULL || f == NULL ||
-        (rc = otext_receive_chosen(p->receiver, p->t, s.n, v->mm, rows)) < 0)
-        goto out;
-    relu_select_key(p, b, RELU_SLOT_SELECT, rows, v->us);
-    if ((rc = transport_recv(p->t, f, s.words * WORD)) < 0)
-        goto out;
-    relu_select_share(b, v->mm, v->us, f, v->us);
-out:
-    secret_free(rows);
-    secret_free(f);
+    if (rc == 0)
+        rc = relu_select_take(p, b, RELU_SLOT_SELECT, v->mm, t, v->us);
+    secret_free(t);
     return rc;
 }
 

@@ -235,47 +235,39 @@ static int prepare_server(struct relu_party *p, const struct relu_batch *b, cons
     TRY(relu_select_keys(p, b, RELU_SLOT_MUX, w->mux, v->diff, v->a));
     TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple, v->c2));
     own_products(s, v->triple);
-    relu_select_key(p, b, RELU_SLOT_SELECT, w->mux, v->a2);
-    return 0;
+    return relu_select_take(p, b, RELU_SLOT_SELECT, v->c2, w->mux, v->a2);
 }
 
 int ot_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
 {
     struct ot_size s = ot_size_of(b);
     struct work w = {0};
-    uint64_t *words = NULL, *f = NULL;
+    uint64_t *words = NULL;
     int rc;
 
     TRY(relu_check_batch(b));
     rc = ERR_NOMEM;
-    if ((words = secret_array(ot_server_words(&s), sizeof *words)) == NULL ||
-        (f = secret_array(s.words, sizeof *f)) == NULL || work_new(&s, &w) < 0)
+    if ((words = secret_array(ot_server_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
         goto out;
     struct ot_server v = ot_server_in(&s, words);
-    if ((rc = prepare_server(p, b, &s, &v, &w)) < 0 ||
-        (rc = transport_recv(p->t, f, s.words * sizeof *f)) < 0)
-        goto out;
-    relu_select_share(b, v.c2, v.a2, f, v.a2);
-    memcpy(state, words, ot_server_words(&s) * sizeof *words);
+    if ((rc = prepare_server(p, b, &s, &v, &w)) == 0)
+        memcpy(state, words, ot_server_words(&s) * sizeof *words);
 out:
     secret_free(words);
-    secret_free(f);
     secret_free(w.row);
     return rc;
 }
 
 static int prepare_client(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
-                          const struct ot_client *v, struct work *w, uint64_t *f)
+                          const struct ot_client *v, struct work *w)
 {
     TRY(make_leaves_client(p, b, s, v, w));
     TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple, v->c));
     relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key);
     TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple));
     own_products(s, v->triple);
-    TRY(relu_select_keys(p, b, RELU_SLOT_SELECT, w->mux, f, v->b2));
-    for (size_t k = 0; k < s->words; k++)
-        f[k] += v->u[k];
-    return 0;
+    TRY(relu_select_give(p, b, RELU_SLOT_SELECT, w->mux, v->u, v->b2));
+    return transport_flush(p->t);
 }
 
 int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
@@ -283,24 +275,20 @@ int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const ui
 {
     struct ot_size s = ot_size_of(b);
     struct work w = {0};
-    uint64_t *words = NULL, *f = NULL;
+    uint64_t *words = NULL;
     int rc;
 
     TRY(relu_check_batch(b));
     rc = ERR_NOMEM;
-    if ((words = secret_array(ot_client_words(&s), sizeof *words)) == NULL ||
-        (f = secret_array(s.words, sizeof *f)) == NULL || work_new(&s, &w) < 0)
+    if ((words = secret_array(ot_client_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
         goto out;
     struct ot_client v = ot_client_in(&s, words);
     memcpy(v.u, u, s.words * sizeof *u);
     memcpy(v.r, r, s.words * sizeof *r);
-    if ((rc = prepare_client(p, b, &s, &v, &w, f)) < 0 ||
-        (rc = transport_send(p->t, f, s.words * sizeof *f)) < 0 || (rc = transport_flush(p->t)) < 0)
-        goto out;
-    memcpy(state, words, ot_client_words(&s) * sizeof *words);
+    if ((rc = prepare_client(p, b, &s, &v, &w)) == 0)
+        memcpy(state, words, ot_client_words(&s) * sizeof *words);
 out:
     secret_free(words);
-    secret_free(f);
     secret_free(w.row);
     return rc;
 }

@@ -51,7 +51,10 @@ int relu_select_keys(struct relu_party *p, const struct relu_batch *b, enum relu
 /* k_s from the rows t [n] of the owner of s, overwritten. */
 void relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      struct block *t, uint64_t *key);
-/* share = key + s * f; bits as in otext.h. share may be key. */
-void relu_select_share(const struct relu_batch *b, const uint64_t *bits, const uint64_t *key,
-                       const uint64_t *f, uint64_t *share);
+/* Both steps with the message between them. The owner of v: sends f; minus is its share. */
+int relu_select_give(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     struct block *q, const uint64_t *v, uint64_t *minus) MUST_CHECK;
+/* The owner of s: receives f; bits of s as in otext.h. */
+int relu_select_take(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     const uint64_t *bits, struct block *t, uint64_t *share) MUST_CHECK;
 #endif
