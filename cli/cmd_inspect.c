@@ -172,7 +172,7 @@ static void print_costs(FILE *f, const struct plan *p)
         for (int b = 0; b < COST_BACKENDS; b++) {
             struct plan_cost c;
 
-            cost_estimate(p, (enum cost_backend)b, l, &c);
+            cost_estimate(p, &(struct cost_case){.backend = (enum cost_backend)b, .link = l}, &c);
             fprintf(f, "  %-10s %-5s %12.3f %10.3f %14.3f %10.3f\n", c.backend, c.link,
                     (double)c.online_bytes / 1e6, c.online_seconds,
                     (double)(c.offline_relu_bytes + c.offline_linear_bytes) / 1e6,

@@ -20,6 +20,7 @@
 #include "cli/pi_report.h"
 #include "core/cpu.h"
 #include "core/sha256.h"
+#include "runtime/cost_fit.h"
 #include "runtime/dealer.h"
 #include "runtime/link.h"
 #include "runtime/pi_input.h"
@@ -57,6 +58,8 @@ static const struct cli_spec spec = {
     "--link lan",
     options};
 
+enum { TEMPORARY = 200 }; /* bytes of the path of a folder */
+
 /* What the server's process tells. */
 struct told {
     int rc;
@@ -82,6 +85,7 @@ struct bench {
     const struct options *o;
     struct cost_link link;
     bool has_link;
+    struct cost_machine machine; /* fitted */
     uint8_t *images;
     enum pi_input kind;
     struct npy file;
@@ -204,16 +208,20 @@ out:
 
 /* ---- one program -------------------------------------------------------------------------- */
 
-static int deal_for(struct trial *t, const struct bench *b)
+static int temporary_folder(char dir[TEMPORARY])
 {
     const char *tmp = getenv("TMPDIR");
-    char dir[200];
 
-    if (snprintf(dir, sizeof dir, "%s/linnet-bench-XXXXXX", tmp != NULL ? tmp : "/tmp") >=
-        (int)sizeof dir)
-        return fail(ERR_ARG, "TMPDIR '%s' has over %zu bytes", tmp, sizeof dir);
-    if (mkdtemp(dir) == NULL)
-        return fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+    if (snprintf(dir, TEMPORARY, "%s/linnet-bench-XXXXXX", tmp != NULL ? tmp : "/tmp") >= TEMPORARY)
+        return fail(ERR_ARG, "TMPDIR '%s' has over %d bytes", tmp, TEMPORARY);
+    return mkdtemp(dir) != NULL ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+}
+
+static int deal_for(struct trial *t, const struct bench *b)
+{
+    char dir[TEMPORARY];
+
+    TRY(temporary_folder(dir));
     snprintf(t->dealt[0], sizeof t->dealt[0], "%s/client", dir);
     snprintf(t->dealt[1], sizeof t->dealt[1], "%s/server", dir);
     t->party.dealer = t->dealt[0];
@@ -243,7 +251,8 @@ static int prepare_trial(struct trial *t, const struct bench *b)
     TRY(pi_net_party(&net, t->path, NULL, &t->party));
     t->party.link = b->has_link ? &b->link : NULL;
     t->party.label = b->o->reveal == 1;
-    TRY(pi_net_backend(b->o->relu, t->plan, t->party.link, &t->party.backend));
+    TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : cost_loopback(), &b->machine,
+                       &t->party.backend));
     return b->o->provider == 1 ? deal_for(t, b) : 0;
 }
 
@@ -297,7 +306,6 @@ static int run_both(struct trial *t, const struct bench *b)
 
 static int measure(struct trial *t, const struct bench *b)
 {
-    static const struct cost_link none = {"loopback", 1e15, 0};
     size_t n;
 
     TRY(prepare_trial(t, b));
@@ -305,11 +313,53 @@ static int measure(struct trial *t, const struct bench *b)
     if ((t->logits = mem_array(n, sizeof *t->logits)) == NULL)
         return ERR_NOMEM;
     TRY(run_both(t, b));
-    pi_report_predict(&t->report, b->has_link ? &b->link : &none);
+    pi_report_predict(&t->report, b->has_link ? &b->link : cost_loopback(), &b->machine);
     return 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------ */
+
+static void print_machine(const struct bench *b)
+{
+    const struct cost_machine *m = &b->machine;
+    FILE *f = cli_out(b->c);
+
+    for (int i = COST_GC; i <= COST_OT; i++)
+        fprintf(f,
+                "%s: a batch %.0f us online, %.0f us offline; a comparison of %d bits %.3f us, "
+                "%.3f us\n",
+                cost_backend_name((enum cost_backend)i), 1e6 * m->comparison[i].online_batch,
+                1e6 * m->comparison[i].offline_batch, COST_WIDTH, 1e6 * m->comparison[i].online,
+                1e6 * m->comparison[i].offline);
+    fprintf(f,
+            "rlwe: upload %.3f ms, answer %.3f ms, product %.4f ms, its weights %.4f ms; sockets "
+            "%.3f ns a byte; fresh memory %.3f ns a byte\n",
+            1e3 * m->upload, 1e3 * m->answer, 1e3 * m->product, 1e3 * m->transform, 1e9 * m->byte,
+            1e9 * m->fresh);
+    fprintf(f,
+            "arithmetic: MAC %.3f ns, window entry %.3f ns, element %.3f ns; dealer: MAC %.3f ns, "
+            "file %.1f ms, %.3f ns a byte\n",
+            1e9 * m->mac, 1e9 * m->cell, 1e9 * m->element, 1e9 * m->word_mac, 1e3 * m->claim,
+            1e9 * m->file_byte);
+}
+
+static json_t *machine_json(const struct cost_machine *m)
+{
+    json_t *o = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                          "rlwe_upload", m->upload, "rlwe_answer", m->answer, "rlwe_product",
+                          m->product, "rlwe_weights", m->transform, "byte", m->byte, "fresh_byte",
+                          m->fresh, "mac", m->mac, "window_entry", m->cell, "element", m->element,
+                          "word_mac", m->word_mac, "claim", m->claim, "file_byte", m->file_byte);
+
+    for (int i = COST_GC; i <= COST_OT && o != NULL; i++) {
+        const struct cost_comparison *c = &m->comparison[i];
+        json_object_set_new(o, cost_backend_name((enum cost_backend)i),
+                            json_pack("{s:f, s:f, s:f, s:f}", "online_batch", c->online_batch,
+                                      "online", c->online, "offline_batch", c->offline_batch,
+                                      "offline", c->offline));
+    }
+    return o;
+}
 
 static void print_trial(const struct trial *t, const struct bench *b)
 {
@@ -406,6 +456,8 @@ static int report(const struct bench *b, const struct trial *a, const struct tri
 {
     json_t *root;
 
+    if (b->c->verbose > 0)
+        print_machine(b);
     print_trial(a, b);
     if (z->path != NULL) {
         fputc('\n', cli_out(b->c));
@@ -417,6 +469,8 @@ static int report(const struct bench *b, const struct trial *a, const struct tri
             "14.8 s and 1,193 B a ReLU, offline 332 s and 19,088 B a ReLU\n");
     if (b->c->json != NULL) {
         root = trial_json(a, b);
+        if (root != NULL)
+            json_object_set_new(root, "machine", machine_json(&b->machine));
         if (root != NULL && z->path != NULL) {
             json_object_set_new(root, "compare", trial_json(z, b));
             json_object_set_new(root, "ratio", ratio_json(a, z));
@@ -453,6 +507,17 @@ static int open_images(struct bench *b, const struct plan *p)
     return 0;
 }
 
+static int fit_machine(struct bench *b)
+{
+    char dir[TEMPORARY];
+    int rc;
+
+    TRY(temporary_folder(dir));
+    rc = cost_fit(dir, &b->machine);
+    (void)rmdir(dir);
+    return rc;
+}
+
 static int run(struct bench *b, struct trial *a, struct trial *z)
 {
     struct plan *p = NULL;
@@ -463,7 +528,8 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
         b->has_link = true;
     }
     TRY(plan_read(a->path, &p));
-    rc = open_images(b, p);
+    if ((rc = open_images(b, p)) == 0)
+        rc = fit_machine(b);
     plan_free(p);
     TRY(rc);
     /* All processes are made before this one has parallel regions, whose threads a fork would lose. */

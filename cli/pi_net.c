@@ -57,22 +57,23 @@ int pi_net_party(const struct pi_net_options *o, const char *plan_path,
     return sha256_file(plan_path, out->hash);
 }
 
-static double online_seconds(const struct plan *p, enum cost_backend b, const struct cost_link *l)
+static double online_seconds(const struct plan *p, struct cost_case k, enum cost_backend b)
 {
     struct plan_cost c;
 
-    cost_estimate(p, b, l, &c);
+    k.backend = b;
+    cost_estimate(p, &k, &c);
     return c.online_seconds;
 }
 
 int pi_net_backend(int32_t relu, const struct plan *p, const struct cost_link *link,
-                   const struct relu_backend **out)
+                   const struct cost_machine *machine, const struct relu_backend **out)
 {
     static const char *const names[] = {"auto", "gc", "ot"};
-    const struct cost_link *l = link != NULL ? link : cost_links();
+    const struct cost_case k = {.link = link != NULL ? link : cost_links(), .machine = machine};
 
     if (relu == 0) {
-        relu = online_seconds(p, COST_OT, l) < online_seconds(p, COST_GC, l) ? 2 : 1;
+        relu = online_seconds(p, k, COST_OT) < online_seconds(p, k, COST_GC) ? 2 : 1;
         relu = relu_backend_find(names[relu]) != NULL ? relu : 3 - relu;
     }
     if ((*out = relu_backend_find(names[relu])) == NULL)

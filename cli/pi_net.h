@@ -75,9 +75,9 @@ int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
 /* Fills in what every party needs; the rest is the caller's. */
 int pi_net_party(const struct pi_net_options *o, const char *plan_path,
                  const struct pi_model *model, struct party_options *out) MUST_CHECK;
-/* --relu for a program and a link (NULL: lan). */
+/* --relu for a program and a link (NULL: lan); machine as in struct cost_case. */
 int pi_net_backend(int32_t relu, const struct plan *p, const struct cost_link *link,
-                   const struct relu_backend **out) MUST_CHECK;
+                   const struct cost_machine *machine, const struct relu_backend **out) MUST_CHECK;
 
 /* preprocess is one of these two. */
 int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o,

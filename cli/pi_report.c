@@ -47,11 +47,17 @@ void pi_report_release(struct pi_report *r)
     *r = (struct pi_report){0};
 }
 
-void pi_report_predict(struct pi_report *r, const struct cost_link *link)
+void pi_report_predict(struct pi_report *r, const struct cost_link *link,
+                       const struct cost_machine *machine)
 {
-    enum cost_backend b = strcmp(r->backend->name, "ot") == 0 ? COST_OT : COST_GC;
+    const struct cost_case k = {.backend = strcmp(r->backend->name, "ot") == 0 ? COST_OT : COST_GC,
+                                .provider =
+                                    strcmp(r->provider, "dealer") == 0 ? COST_DEALER : COST_RLWE,
+                                .link = link,
+                                .machine = machine,
+                                .images = r->images};
 
-    cost_estimate(r->plan, b, link, &r->predicted);
+    cost_estimate(r->plan, &k, &r->predicted);
     r->has_prediction = true;
 }
 

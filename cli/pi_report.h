@@ -19,7 +19,9 @@ struct pi_report {
 /* Divides by the number of images; only setup stays a total. */
 int pi_report_init(struct pi_report *r, const struct party *p, const struct plan *plan) MUST_CHECK;
 void pi_report_release(struct pi_report *r);
-void pi_report_predict(struct pi_report *r, const struct cost_link *link);
+/* What the cost model says for the report's own backend and provider. */
+void pi_report_predict(struct pi_report *r, const struct cost_link *link,
+                       const struct cost_machine *machine);
 void pi_report_phases(FILE *f, const struct pi_report *r);
 void pi_report_layers(FILE *f, const struct pi_report *r);
 /* The arrays of linnet.pibench/1; NULL: out of memory. */

@@ -199,7 +199,7 @@ static int start(struct server *s, const struct pi_model *model)
         TRY(link_parse(o->link, &s->link));
         s->party.link = &s->link;
     }
-    TRY(pi_net_backend(o->relu, pi_plan(model), s->party.link, &s->party.backend));
+    TRY(pi_net_backend(o->relu, pi_plan(model), s->party.link, NULL, &s->party.backend));
     s->party.label = o->reveal == 1;
     if (o->bundles != NULL) {
         TRY(store_folder(o->bundles));

@@ -103,7 +103,7 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     o.pixels = x;
     if ((rc = lower(branch, &o, &plan, &w)) < 0)
         goto out;
-    cost_estimate(plan, COST_GC, cost_links(), &cost);
+    cost_estimate(plan, &(struct cost_case){.backend = COST_GC, .link = cost_links()}, &cost);
     if ((rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
         (rc = package_check_run(j->c, branch, pi, j->test, FIXED_IMAGES, &check)) < 0)
         goto out;

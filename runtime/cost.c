@@ -19,27 +19,43 @@
 
 #include "runtime/linear_rlwe.h"
 
-#define SECONDS_PER_MAC_ONLINE 0.225e-9 /* three limb products in doubles, one core, estimate */
-#define SECONDS_PER_MAC_OFFLINE 0.7e-9  /* 64-bit integer product of the client, estimate */
 #define RING_BYTES 8
-/* rlwe, one core with AVX-512 IFMA, measured by tests/bench_rlwe (Sapphire Rapids, 2.3 GHz): encrypt
- * and receive; transform weights and multiply; answer and open. */
-#define SECONDS_PER_UPLOAD 0.45e-3
-#define SECONDS_PER_PRODUCT 0.10e-3
-#define SECONDS_PER_ANSWER 0.91e-3
 
-static const struct {
-    const char *name;
-    double online_s, offline_s; /* per comparison, both parties, tests/bench_relu on two cores */
-} backends[COST_BACKENDS] = {
-    [COST_GC] = {"gc", 0.8e-6, 1.95e-6},
-    [COST_OT] = {"ot", 0.1e-6, 1.3e-6},
-    [COST_DELPHI_GC] = {"delphi-gc", 26.5e-6, 30.5e-6},
-};
+static const char *const backend_names[COST_BACKENDS] = {
+    [COST_GC] = "gc", [COST_OT] = "ot", [COST_DELPHI_GC] = "delphi-gc"};
 
+const struct cost_machine *cost_machine_default(void)
+{
+    /* `linnet-pi bench -v` on two cores of an AMD EPYC with AVX-512 (Zen 4), November 2026 */
+    static const struct cost_machine machine = {
+        .comparison = {[COST_GC] = {.online_batch = 30e-6,
+                                    .online = 0.56e-6,
+                                    .offline_batch = 180e-6,
+                                    .offline = 1.5e-6},
+                       [COST_OT] = {.online_batch = 75e-6,
+                                    .online = 0.043e-6,
+                                    .offline_batch = 170e-6,
+                                    .offline = 1.35e-6},
+                       [COST_DELPHI_GC] = {.online = 26.5e-6, .offline = 30.5e-6}},
+        .upload = 0.53e-3,
+        .product = 0.04e-3,
+        .transform = 0.04e-3,
+        .answer = 0.7e-3,
+        .fresh = 0.4e-9,
+        .byte = 0.35e-9,
+        .mac = 0.078e-9,
+        .cell = 2.0e-9,
+        .word_mac = 0.086e-9,
+        .claim = 4e-3,
+        .file_byte = 1.9e-9,
+        .element = 0.5e-9,
+    };
+
+    return &machine;
+}
 const char *cost_backend_name(enum cost_backend b)
 {
-    return backends[b].name;
+    return backend_names[b];
 }
 
 const struct cost_link *cost_links(void)
@@ -48,6 +64,13 @@ const struct cost_link *cost_links(void)
         {"lan", 3e9, 0.3e-3}, {"wan", 400e6, 40e-3}, {NULL, 0, 0}};
 
     return links;
+}
+
+const struct cost_link *cost_loopback(void)
+{
+    static const struct cost_link loopback = {"loopback", 1e15, 0};
+
+    return &loopback;
 }
 
 static int32_t ot_levels(int32_t digits)
@@ -109,87 +132,150 @@ int32_t cost_flips(enum cost_backend b, int32_t m)
     return b == COST_OT ? levels + levels % 2 + 2 : 2;
 }
 
-/* One batch of `count` comparisons, `batches` times one after another. */
-static void add_comparisons(struct plan_cost *c, enum cost_backend b, int64_t count, int32_t m,
-                            int32_t batches)
+/* ---- comparisons -------------------------------------------------------------------------- */
+
+static double most(double a, double b)
 {
-    if (count == 0)
-        return;
-    c->online_bytes += (uint64_t)((count * online_bits(b, m) + 7) / 8);
-    c->offline_relu_bytes += (uint64_t)((count * offline_bits(b, m) + 7) / 8);
-    c->online_flips += (uint32_t)(batches * cost_flips(b, m));
-    c->online_seconds += (double)count * backends[b].online_s;
-    c->offline_relu_seconds += (double)count * backends[b].offline_s;
+    return a > b ? a : b;
 }
 
-static void add_step(struct plan_cost *c, const struct plan *p, const struct plan_step *s,
-                     enum cost_backend b)
+static double transfer(int64_t bits, const struct cost_link *l)
 {
+    return (double)bits / l->bits_per_second;
+}
+
+/* One batch of `count` comparisons, `batches` times one after another. */
+static void add_comparisons(struct plan_cost *c, const struct cost_case *k, int64_t count,
+                            int32_t m, int32_t batches)
+{
+    const struct cost_comparison *t = &k->machine->comparison[k->backend];
+    int64_t on = count * online_bits(k->backend, m), off = count * offline_bits(k->backend, m);
+    double wide_on =
+        (double)online_bits(k->backend, m) / (double)online_bits(k->backend, COST_WIDTH);
+    double wide_off =
+        (double)offline_bits(k->backend, m) / (double)offline_bits(k->backend, COST_WIDTH);
+    int32_t flips = cost_flips(k->backend, m);
+
+    if (count == 0)
+        return;
+    c->online_bytes += (uint64_t)((on + 7) / 8);
+    c->offline_relu_bytes += (uint64_t)((off + 7) / 8);
+    c->online_flips += (uint32_t)(batches * flips);
+    c->online_seconds += batches * (t->online_batch + flips * k->link->rtt / 2) +
+                         most(transfer(on, k->link), (double)count * wide_on * t->online);
+    c->offline_relu_seconds += batches * (t->offline_batch + k->link->rtt) +
+                               most(transfer(off, k->link), (double)count * wide_off * t->offline);
+}
+
+/* ---- linear steps ------------------------------------------------------------------------- */
+
+/* Steps follow one another, so each waits for its answer. *cache: bytes left for transformed weights,
+ * which later images of the connection find. */
+static bool add_rlwe(struct plan_cost *c, const struct cost_case *k, const struct plan *p,
+                     int32_t step, uint64_t *cache)
+{
+    const struct cost_machine *m = k->machine;
+    struct linear_rlwe_count n;
+    double images = (double)k->images, transforms, fresh = 0;
+    uint64_t bytes, kept;
+
+    if (linear_rlwe_count(p, step, &n) < 0)
+        return false;
+    bytes = linear_rlwe_bytes(p, step, 1) + linear_rlwe_bytes(p, step, 0);
+    kept = (uint64_t)n.weights * LINEAR_RLWE_WEIGHT_BYTES;
+    transforms = (double)n.products;
+    if (kept <= *cache) {
+        *cache -= kept;
+        transforms = (double)n.weights / images;
+        fresh = (double)kept / images * m->fresh;
+    }
+    c->offline_linear_bytes += bytes;
+    c->offline_linear_seconds += k->link->rtt + transfer(8 * (int64_t)bytes, k->link) +
+                                 (double)n.uploads * m->upload + (double)n.products * m->product +
+                                 transforms * m->transform + fresh + (double)n.answers * m->answer;
+    return true;
+}
+
+/* A product of `out` numbers, as convolutions count. */
+struct product {
+    double macs, cells, in, out;
+};
+
+static struct product product_of(const struct plan *p, const struct plan_step *s)
+{
+    int64_t rows, columns, in = p->tensor[s->in[0]].count, out = p->tensor[s->out].count;
+
+    plan_matrix_size(p, s, &rows, &columns);
+    return (struct product){.macs = (double)columns * (double)out,
+                            .cells =
+                                (double)(columns * s->u.linear.group) * (double)out / (double)rows,
+                            .in = (double)in,
+                            .out = (double)out};
+}
+
+/* delta up, c from a file; the client's product and the server's share one machine. */
+static void add_dealer(struct plan_cost *c, const struct cost_case *k, const struct product *x)
+{
+    const struct cost_machine *m = k->machine;
+    double bytes = RING_BYTES * x->in;
+
+    c->offline_linear_bytes += (uint64_t)bytes;
+    c->offline_linear_seconds += x->macs * (m->word_mac + m->mac) + x->cells * m->cell +
+                                 bytes * m->byte + RING_BYTES * x->out * m->file_byte +
+                                 8 * bytes / k->link->bits_per_second;
+}
+
+static void add_linear(struct plan_cost *c, const struct cost_case *k, const struct plan *p,
+                       int32_t step, uint64_t *cache)
+{
+    struct product x = product_of(p, &p->step[step]);
+
+    c->online_seconds += x.macs * k->machine->mac + x.cells * k->machine->cell;
+    if (k->provider != COST_RLWE || !add_rlwe(c, k, p, step, cache))
+        add_dealer(c, k, &x);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static void add_step(struct plan_cost *c, const struct cost_case *k, const struct plan *p,
+                     int32_t step, uint64_t *cache)
+{
+    const struct plan_step *s = &p->step[step];
     int64_t window;
     int32_t rounds = 0;
 
+    c->online_seconds += (double)p->tensor[s->out].count * k->machine->element;
     switch (s->kind) {
+    case PLAN_CONV:
+    case PLAN_GEMM:
+        add_linear(c, k, p, step, cache);
+        break;
     case PLAN_RELU:
-        add_comparisons(c, b, s->u.relu.kept, s->u.relu.width, 1);
+        add_comparisons(c, k, s->u.relu.kept, s->u.relu.width, 1);
         break;
     case PLAN_MAX_POOL:
         window = s->u.pool.kernel[0] * s->u.pool.kernel[1];
         while (((int64_t)1 << rounds) < window)
             rounds++;
-        add_comparisons(c, b, (window - 1) * p->tensor[s->out].count, s->u.pool.width, rounds);
+        add_comparisons(c, k, (window - 1) * p->tensor[s->out].count, s->u.pool.width, rounds);
         break;
     default:
         break;
     }
 }
 
-/* Steps follow one another, so each waits for its answer. */
-static void add_linear(struct cost_linear *c, const struct plan *p, int32_t step,
-                       enum cost_provider v)
+void cost_estimate(const struct plan *p, const struct cost_case *k, struct plan_cost *out)
 {
-    const struct plan_step *s = &p->step[step];
-    struct linear_rlwe_count n;
-    int64_t rows, columns;
+    struct plan_cost c = {.backend = backend_names[k->backend], .link = k->link->name};
+    struct cost_case full = *k;
+    uint64_t cache = LINEAR_RLWE_CACHE;
 
-    if (v == COST_RLWE && linear_rlwe_count(p, step, &n) == 0) {
-        c->bytes += linear_rlwe_bytes(p, step, 1) + linear_rlwe_bytes(p, step, 0);
-        c->seconds += (double)n.uploads * SECONDS_PER_UPLOAD +
-                      (double)n.products * SECONDS_PER_PRODUCT +
-                      (double)n.answers * SECONDS_PER_ANSWER;
-        return;
-    }
-    plan_matrix_size(p, s, &rows, &columns);
-    int64_t in = p->tensor[s->in[0]].count, out = p->tensor[s->out].count;
-    c->bytes += (uint64_t)(RING_BYTES * (in + out)); /* delta up, c down */
-    c->seconds += (double)columns * (double)out * SECONDS_PER_MAC_OFFLINE;
-}
-
-struct cost_linear cost_linear(const struct plan *p, enum cost_provider v,
-                               const struct cost_link *link)
-{
-    struct cost_linear c = {0};
-
+    full.machine = k->machine != NULL ? k->machine : cost_machine_default();
+    full.images = k->images > 0 ? k->images : 1;
+    c.online_seconds = k->link->rtt; /* image there, result back */
+    if (k->provider == COST_DEALER)  /* both parties claim their file; its number there and back */
+        c.offline_linear_seconds = 2 * full.machine->claim + k->link->rtt;
     for (int32_t i = 0; i < p->n_step; i++)
-        if (p->step[i].kind == PLAN_CONV || p->step[i].kind == PLAN_GEMM) {
-            add_linear(&c, p, i, v);
-            c.seconds += link->rtt;
-        }
-    c.seconds += (double)c.bytes * 8 / link->bits_per_second;
-    return c;
-}
-
-void cost_estimate(const struct plan *p, enum cost_backend b, const struct cost_link *link,
-                   struct plan_cost *out)
-{
-    struct plan_cost c = {.backend = backends[b].name, .link = link->name};
-
-    for (int32_t i = 0; i < p->n_step; i++)
-        add_step(&c, p, &p->step[i], b);
-    c.online_seconds += (double)p->macs * SECONDS_PER_MAC_ONLINE + c.online_flips * link->rtt / 2 +
-                        (double)c.online_bytes * 8 / link->bits_per_second;
-    c.offline_relu_seconds += (double)c.offline_relu_bytes * 8 / link->bits_per_second;
-    struct cost_linear linear = cost_linear(p, COST_RLWE, link);
-    c.offline_linear_bytes = linear.bytes;
-    c.offline_linear_seconds = linear.seconds;
+        add_step(&c, &full, p, i, &cache);
     *out = c;
 }

@@ -76,7 +76,7 @@ int linear_rlwe_count(const struct plan *p, int32_t step, struct linear_rlwe_cou
     TRY(rlwe_layout_of(p, &p->step[step], &l));
     int64_t bands = rlwe_layout_bands(&l);
     *out = (struct linear_rlwe_count){bands * l.in_polys, bands * l.out_polys,
-                                      bands * l.in_polys * l.out_polys};
+                                      bands * l.in_polys * l.out_polys, l.in_polys * l.out_polys};
     return 0;
 }
 
@@ -306,27 +306,6 @@ struct scratch { /* of one thread */
     uint64_t mask[RLWE_N];
 };
 
-/* Transforms the weights of a step once, if they fit into what is left of the limit. */
-static void fill_cache(struct party *y, int32_t step, struct scratch *k)
-{
-    const struct rlwe_layout *l = &y->layout[step];
-    size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
-    uint64_t *to;
-
-    if (y->cache[step].w != NULL || y->cache[step].refused)
-        return;
-    y->cache[step].refused = pairs > y->cache_left / size;
-    if (y->cache[step].refused || (to = secret_array(pairs, size)) == NULL)
-        return; /* a cache that cannot be had is none */
-    y->cache_left -= pairs * size;
-    for (int64_t in = 0; in < l->in_polys; in++)
-        for (int64_t out = 0; out < l->out_polys; out++)
-            for (int i = 0; i < RLWE_PRIMES; i++, to += RLWE_N)
-                if (rlwe_layout_weight(l, y->weights->matrix[step].weight, in, out, k->coefficient))
-                    rlwe_weight(y->rlwe, i, k->coefficient, to);
-    y->cache[step].w = to - pairs * RLWE_POLY_WORDS;
-}
-
 /* ---- server: a step ----------------------------------------------------------------------- */
 
 struct job {
@@ -340,6 +319,33 @@ struct job {
     struct prg **rng;        /* one an answer of a band */
     uint8_t *answers;        /* [out_polys][ANSWER_ROOM] */
 };
+
+/* Transforms the weights of a step once, if they fit into what is left of the limit. */
+static void fill_cache(struct job *j)
+{
+    const struct rlwe_layout *l = &j->y->layout[j->step];
+    const int16_t *weight = j->y->weights->matrix[j->step].weight;
+    struct weight_cache *cache = &j->y->cache[j->step];
+    size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
+
+    if (cache->w != NULL || cache->refused)
+        return;
+    cache->refused = pairs > j->y->cache_left / size;
+    if (cache->refused || (cache->w = secret_array(pairs, size)) == NULL)
+        return; /* a cache that cannot be had is none */
+    j->y->cache_left -= pairs * size;
+#pragma omp parallel for schedule(static) num_threads(j->threads)
+    for (size_t pair = 0; pair < pairs; pair++) {
+        int16_t *coefficient = j->scratch[cpu_thread_index()].coefficient;
+        uint64_t *to = cache->w + pair * RLWE_POLY_WORDS;
+
+        if (!rlwe_layout_weight(l, weight, (int64_t)pair / l->out_polys,
+                                (int64_t)pair % l->out_polys, coefficient))
+            continue;
+        for (int i = 0; i < RLWE_PRIMES; i++)
+            rlwe_weight(j->y->rlwe, i, coefficient, to + (size_t)i * RLWE_N);
+    }
+}
 
 static void free_job(struct job *j)
 {
@@ -463,7 +469,7 @@ static int server_step(void *ctx, int32_t step, uint64_t *s)
 
     if ((rc = new_job(&j)) < 0 || (rc = receive_operand(&j)) < 0)
         goto out;
-    fill_cache(y, step, j.scratch);
+    fill_cache(&j);
     rc = send_header(y, step, bands * l->out_polys);
     for (int64_t band = 0; rc == 0 && band < bands; band++)
         rc = answer_band(&j, band);

@@ -381,7 +381,10 @@ int plan_complete(struct plan *p)
     if (p->cost == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < p->n_cost; i++)
-        cost_estimate(p, (enum cost_backend)(i / n_links), &links[i % n_links], &p->cost[i]);
+        cost_estimate(p,
+                      &(struct cost_case){.backend = (enum cost_backend)(i / n_links),
+                                          .link = &links[i % n_links]},
+                      &p->cost[i]);
     return 0;
 }
 
