@@ -460,7 +460,7 @@ static void *server_thread(void *arg)
     struct side *s = arg;
     struct tcp *tcp = NULL;
 
-    if ((s->rc = tcp_accept(s->fit->listener, TIMEOUT, NULL, &tcp)) == 0) {
+    if ((s->rc = tcp_accept(s->fit->listener, TIMEOUT, NULL, NULL, &tcp)) == 0) {
         tcp_transport(tcp, &s->t);
         s->rc = run_side(s);
         transport_close(&s->t);
