@@ -1,10 +1,11 @@
 """One image through CrypTen, two processes on loopback: peer_crypten.py MODEL.onnx. For comparison only.
 
-Prints seconds, bytes and rounds of one party online, as CrypTen counts them. Triples come from its default
+Prints seconds, megabytes sent and rounds of each party online, as CrypTen counts them, a line of JSON each. Triples come from its default
 provider (TFP, insecure, nothing counted). Needs the packages torch and crypten and a model whose masked
 ReLUs are in the form `gather` (linnet export --for crypten --masked-relu gather).
 """
 import io
+import json
 import logging
 import os
 import sys
@@ -55,5 +56,6 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     for party, (seconds, stats) in enumerate(infer(sys.argv[1])):
-        print("CrypTen %s, party %d: online %.3f s, %.1f MB, %d rounds" %
-              (crypten.__version__, party, seconds, stats["bytes"] / 1e6, stats["rounds"]))
+        print(json.dumps({"peer": "CrypTen " + crypten.__version__, "model": sys.argv[1], "party": party,
+                          "seconds": round(seconds, 3), "megabytes": round(stats["bytes"] / 1e6, 1),
+                          "rounds": stats["rounds"]}))

@@ -1,16 +1,18 @@
 # CrypTen beside ours on the same machine in the same run, read by run.sh: ResNet-20 with random weights, all
 # ReLUs and 10 % of them. Its virtual environment is its own and stands on Debian's python3-torch.
-peer_crypten() {
+crypten_venv() { # sets $peer_venv; 1: there is none
     peer_venv=$out/venv-crypten
-    /usr/bin/python3 -c 'import torch' 2>/dev/null || { skip_part "CrypTen, there is no python3-torch"; return 0; }
-    if [ ! -e "$peer_venv/ok" ]; then
-        rm -rf "$peer_venv" # a half of one
-        /usr/bin/python3 -m venv --system-site-packages "$peer_venv"
-        # not all that crypten lists: the rest is for its examples, and pip says so
-        expect_exit 0 "$peer_venv/bin/pip" install -q --no-deps crypten==0.4.1 onnx==1.12.0
-        expect_exit 0 "$peer_venv/bin/pip" install -q 'protobuf<3.21' 'numpy<2' omegaconf
-        touch "$peer_venv/ok"
-    fi
+    /usr/bin/python3 -c 'import torch' 2>/dev/null || { skip_part "CrypTen, there is no python3-torch"; return 1; }
+    [ ! -e "$peer_venv/ok" ] || return 0
+    rm -rf "$peer_venv" # a half of one
+    /usr/bin/python3 -m venv --system-site-packages "$peer_venv"
+    # not all that crypten lists: the rest is for its examples, and pip says so
+    expect_exit 0 "$peer_venv/bin/pip" install -q --no-deps crypten==0.4.1 onnx==1.12.0
+    expect_exit 0 "$peer_venv/bin/pip" install -q 'protobuf<3.21' 'numpy<2' omegaconf
+    touch "$peer_venv/ok"
+}
+peer_crypten() {
+    crypten_venv || return 0
     [ -d mini ] || mini_cifar mini
     expect_exit 0 "$LINNET" init resnet20 -o peer.onnx
     expect_exit 0 "$LINNET" export peer.onnx -o peer/model.onnx --pi peer --data cifar10:mini --calib 64 -q
