@@ -5,7 +5,7 @@
  *
  * with strides s, dilations d, leading pads p and c0 the first channel of o's group. Two ways:
  *
- *   conv_wino.h     dense 3 x 3 of stride 1 (wino_fits: a rule of the shapes and of the executor's
+ *   conv_wino.h     dense 3 x 3 of stride 1 or 2 (wino_fits: a rule of the shapes and of the executor's
  *                   batch, each direction by itself)
  *   conv_direct.h   everything else
  *
@@ -147,7 +147,7 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
 static struct wino wino_of(const struct conv_pass *p, int32_t part, int32_t parts)
 {
     enum cpu_path path = cpu_best_path();
-    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path),
+    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path, wino_points(p)),
                          conv_span_of(p, part, parts)};
 }
 

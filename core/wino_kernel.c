@@ -34,15 +34,15 @@
 #define TARGET TARGET_generic
 #include "core/wino_kernel.inc"
 
-const struct wino_kernels *wino_kernels_of(enum cpu_path path)
+const struct wino_kernels *wino_kernels_of(enum cpu_path path, int64_t points)
 {
 #if defined __x86_64__
     if (path == CPU_AVX512)
-        return &wino_avx512;
+        return points == 6 ? &wino6_avx512 : &wino5_avx512;
     if (path == CPU_AVX2)
-        return &wino_avx2;
+        return points == 6 ? &wino6_avx2 : &wino5_avx2;
 #else
     (void)path;
 #endif
-    return &wino_generic;
+    return points == 6 ? &wino6_generic : &wino5_generic;
 }

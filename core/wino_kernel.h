@@ -18,7 +18,10 @@
  *     G g    g0 / r,   (g0 +- a g1 + a^2 g2) / (2 a^2 (a^2 - b^2)),
  *            (g0 +- b g1 + b^2 g2) / (2 b^2 (b^2 - a^2)),   g2
  *
- * Lanes are channels. A transformed tile is spread over 36 matrices, `pos` floats apart.
+ * Without the point at infinity (the last line of Bt d and G g, m5, d5 and g2) they are those of
+ * F(4x4, 2x2): 5 points, 25 products.
+ *
+ * Lanes are channels. A transformed tile is spread over 36 (25) matrices, `pos` floats apart.
  *
  * Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015 (the method).
  */
@@ -28,9 +31,7 @@
 #include "core/cpu.h"
 #include "core/rows.h"
 
-#define WINO_OUT 4       /* outputs of a tile along an axis */
-#define WINO_IN 6        /* inputs, and points */
-#define WINO_PRODUCTS 36 /* of a tile */
+#define WINO_OUT 4 /* outputs of a tile along an axis */
 
 /* One tile of channels-last pixels. Rows [i0, i1) and columns [j0, j1) of it exist, the others are
  * zero (when read) or left out (when written). All steps are in floats. */
@@ -49,14 +50,15 @@ struct wino_tile {
 };
 
 typedef void wino_tile_fn(const struct wino_tile *);
-/* 9 taps of 16 lanes -> 36 (filter), 36 sums -> 9 (weight gradient), steps in floats. */
+/* 9 (4) taps of 16 lanes -> 36 (25), sums the other way in the weight gradient; steps in floats. */
 typedef void wino_filter_fn(const float *from, int64_t from_step, float *to, int64_t to_step);
 
 struct wino_kernels {
     wino_tile_fn *source;      /* Bt d B */
-    wino_tile_fn *result;      /* At m A: from = the 36 matrices, to = pixels */
+    wino_tile_fn *result;      /* At m A: from = the matrices, to = pixels */
     wino_tile_fn *result_grad; /* A dY At */
     wino_filter_fn *filter, *filter_grad;
 };
-const struct wino_kernels *wino_kernels_of(enum cpu_path path);
+/* points: along an axis, 6 or 5. */
+const struct wino_kernels *wino_kernels_of(enum cpu_path path, int64_t points);
 #endif
