@@ -254,8 +254,11 @@ void wino_run(const struct wino *w, int64_t n, const float *src, const float *pa
     const struct layout *l = &r.l;
     float *v = scratch, *m = scratch + l->f.products * l->v_pos;
 
-    for (int64_t first = 0; first < l->total; first += l->chunk) {
-        int64_t count = conv_min(l->chunk, l->total - first);
+    int64_t first = w->parts > 1 ? l->total * w->part / w->parts : 0;
+    int64_t end = w->parts > 1 ? l->total * (w->part + 1) / w->parts : l->total;
+
+    for (; first < end; first += l->chunk) {
+        int64_t count = conv_min(l->chunk, end - first);
 
         transform_source(w, l, src, first, count, v);
         for (int64_t i = 0; i < l->f.products; i++)

@@ -33,6 +33,7 @@ struct wino {
     const struct conv_kernels *k;
     const struct wino_kernels *t;
     struct conv_span span; /* of destination panels */
+    int64_t part, parts;   /* wino_run: do part `part` of `parts` of the tiles; 0 of 0: all */
 };
 
 /* Dense 3 x 3 of stride 1 or 2, channels in multiples of 16 (any number where the gradient of an
@@ -48,6 +49,8 @@ void wino_pack(const struct wino *w, const float *filters, const float *scale, f
 /* Floats that wino_run, and wino_grad_weights, need for n images. */
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n);
 size_t wino_grad_scratch(const struct conv_pass *forward, int64_t n);
+/* Is wino_run to be divided by tiles rather than by panels? */
+bool wino_splits_tiles(const struct conv_pass *p);
 /* As conv_run and conv_grad_weights (conv_direct.h), with a tail (rows.h) that may be empty. */
 void wino_run(const struct wino *w, int64_t n, const float *src, const float *packed,
               const float *bias, const struct rows_tail *tail, float *dst, bool add,

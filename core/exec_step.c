@@ -1,7 +1,8 @@
 /*
  * Steps of the executor: what a hook is called with, one step over some images, and one step over
  * many on all threads. The latter is cut by images into EXEC_BLOCKS blocks, or, where the weights
- * are large (each block would read all of them) or the images few, by channels of the result.
+ * are large (each block would read all of them) or the images few, by channels of the result or
+ * tiles of its pixels.
  * Neither cut changes a bit of forward passes and input gradients.
  */
 #include "core/exec_run.h"
@@ -232,7 +233,7 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
 
 typedef void call_fn(const struct exec *e, int32_t s, const struct op_call *c);
 
-/* One call of all images, its channels divided among the threads. */
+/* One call of all images, its result divided among the threads. */
 static void split_call(const struct exec *e, int32_t s, const struct op_call *all, call_fn *fn)
 {
     const int threads = exec_threads(e);

@@ -38,9 +38,9 @@ enum op_flags {
     OP_KEEP_X_TRAIN = 16, /* reads in[0], but only in training mode or for parameter gradients */
     OP_BATCH_STATS = 32,  /* in training mode the stats hooks run first */
     OP_RELU = 64,         /* a (masked) ReLU: what the linearizer looks for */
-    OP_SPLIT = 128, /* the hooks can do a part of the channels of what they write (op_call.part) */
-    OP_TAIL = 256,  /* forward can do op_call.tail in the same pass */
-    OP_FOLD = 512,  /* has prepare_folded */
+    OP_SPLIT = 128,       /* the hooks can do a part of what they write (op_call.part) */
+    OP_TAIL = 256,        /* forward can do op_call.tail in the same pass */
+    OP_FOLD = 512,        /* has prepare_folded */
     /* Training prepares the node before its step, for this pass alone and part by part, into memory
      * that others use before and after: packed weights are four to eight times their size. */
     OP_PREPARE_LATE = 1024,
@@ -73,7 +73,7 @@ struct op_call {
     const float *stats;    /* OP_BATCH_STATS, training: result of stats_done */
     struct op_use use;     /* what `prepared` was made for */
     float *scratch;        /* scratch_size floats, private to this call */
-    int32_t part, parts;   /* OP_SPLIT: do part `part` of `parts` of the channels; 0 of 0: all */
+    int32_t part, parts;   /* OP_SPLIT: do part `part` of `parts`, channels or tiles; 0 of 0: all */
     /* OP_TAIL: what follows in forward. `other` runs along with out, the mask with each image. */
     struct rows_tail tail;
     bool folded; /* OP_FOLD: `prepared` was made by prepare_folded */

@@ -147,8 +147,21 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
 static struct wino wino_of(const struct conv_pass *p, int32_t part, int32_t parts)
 {
     enum cpu_path path = cpu_best_path();
-    return (struct wino){p, conv_kernels_of(path), wino_kernels_of(path, wino_points(p)),
-                         conv_span_of(p, part, parts)};
+    return (struct wino){.p = p,
+                         .k = conv_kernels_of(path),
+                         .t = wino_kernels_of(path, wino_points(p)),
+                         .span = conv_span_of(p, part, parts)};
+}
+
+/* The part of a correlation that a call of wino_run does. */
+static struct wino wino_part(const struct conv_pass *p, const struct op_call *c)
+{
+    const bool tiles = wino_splits_tiles(p);
+    struct wino w = wino_of(p, tiles ? 0 : c->part, tiles ? 0 : c->parts);
+
+    w.part = tiles ? c->part : 0;
+    w.parts = tiles ? c->parts : 0;
+    return w;
 }
 
 /* The floats of a folded bias, in whole cache lines so that the weights behind are aligned. */
@@ -209,12 +222,14 @@ static void run_tail(const struct op_call *c, const struct conv_pass *p, struct 
 static void run_forward(const struct op_call *c, const struct conv_pass *p, const float *packed,
                         const float *bias)
 {
-    const struct wino w = wino_of(p, c->part, c->parts);
-
     if (wino_fits(p, c->use.batch)) {
+        const struct wino w = wino_part(p, c);
+
         wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
         return;
     }
+    const struct wino w = wino_of(p, c->part, c->parts);
+
     conv_run(p, w.k, w.span, c->n, c->in[0], packed, bias, c->out, false, c->scratch);
     if (c->tail.other != NULL || c->tail.relu)
         run_tail(c, p, w.span);
@@ -223,12 +238,16 @@ static void run_forward(const struct op_call *c, const struct conv_pass *p, cons
 static void run_grad(const struct op_call *c, const struct conv_pass *p, const float *packed)
 {
     const struct rows_tail none = {.relu = false};
+
+    if (wino_fits(p, c->use.batch)) {
+        const struct wino w = wino_part(p, c);
+
+        wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
+        return;
+    }
     const struct wino w = wino_of(p, c->part, c->parts);
 
-    if (wino_fits(p, c->use.batch))
-        wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
-    else
-        conv_run(p, w.k, w.span, c->n, c->dout, packed, NULL, c->din[0], c->add[0], c->scratch);
+    conv_run(p, w.k, w.span, c->n, c->dout, packed, NULL, c->din[0], c->add[0], c->scratch);
 }
 
 static size_t grad_scratch(const struct conv_pass *p, int64_t n)

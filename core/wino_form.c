@@ -5,10 +5,11 @@
 
 #include "core/conv_wino.h"
 
-#define FEW_FILTERS (1024 * 1024) /* floats of transformed filters, which ... */
-#define FEW_TILES 2               /* ... so few tiles are not worth, */
-#define FEW_TILES_STRIDED 16      /* ... nor so few of a strided one, eleven times the weights */
-#define STRIDED_MIN 32            /* channels of a strided one on both sides */
+#define FEW_FILTERS (1024 * 1024)  /* floats of transformed filters, which ... */
+#define FEW_TILES 2                /* ... so few tiles are not worth, */
+#define FEW_TILES_STRIDED 16       /* ... nor so few of a strided one, eleven times the weights */
+#define SMALL_FILTERS (256 * 1024) /* floats of them that a level-2 cache holds */
+#define STRIDED_MIN 32             /* channels of a strided one on both sides */
 
 static bool is_strided(const struct conv_pass *p)
 {
@@ -41,14 +42,26 @@ int64_t wino_phase_rows(const struct conv_axis *a)
     return (a->dst + a->step - 1) / a->step;
 }
 
+static int64_t filter_floats(const struct conv_pass *p)
+{
+    struct wino_form f = wino_form_of(p);
+
+    return f.products * f.src_phases * f.dst_phases * p->src_c * p->dst_c;
+}
+
+/* Each thread transforms the source of its tiles, and reads the filters of its panels: what it does
+ * not share with the others should be the larger. */
+bool wino_splits_tiles(const struct conv_pass *p)
+{
+    return filter_floats(p) <= SMALL_FILTERS;
+}
+
 /* Few tiles for large filters? Figures in tests/bench.md, section 5. */
 static bool reads_most(const struct conv_pass *p, int64_t batch)
 {
-    struct wino_form f = wino_form_of(p);
-    int64_t filters = f.products * f.src_phases * f.dst_phases * p->src_c * p->dst_c;
     int64_t few = is_strided(p) ? FEW_TILES_STRIDED : FEW_TILES;
 
-    return batch > 0 && filters >= FEW_FILTERS &&
+    return batch > 0 && filter_floats(p) >= FEW_FILTERS &&
            wino_tiles_along(wino_phase_rows(&p->y)) * wino_tiles_along(wino_phase_rows(&p->x)) <=
                few / batch;
 }
