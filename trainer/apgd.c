@@ -109,19 +109,13 @@ static int run_init(struct run *r, struct attack_model *m, const struct apgd_par
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static void copy_row(const struct run *r, float *to, int64_t i, const float *from, int64_t j)
-{
-    if (to + i * r->elems != from + j * r->elems)
-        memcpy(to + i * r->elems, from + j * r->elems, (size_t)r->elems * sizeof *to);
-}
-
 /* Row j takes the place of row i. */
 static void move_row(struct run *r, int64_t i, int64_t j)
 {
     float *const block[] = {r->clean, r->x, r->old, r->grad, r->best, r->best_grad};
 
     for (size_t k = 0; k < sizeof block / sizeof block[0]; k++)
-        copy_row(r, block[k], i, block[k], j);
+        attack_copy_row(block[k], i, block[k], j, r->elems);
     memmove(r->history + i * r->p->steps, r->history + j * r->p->steps,
             (size_t)r->p->steps * sizeof *r->history);
     r->loss[i] = r->loss[j];
@@ -142,7 +136,7 @@ static void gather(struct run *r, const int32_t *target)
     for (int64_t i = 0; i < r->b->n; i++) {
         if (r->b->broken[i])
             continue;
-        copy_row(r, r->clean, r->n, r->b->pixels, i);
+        attack_copy_row(r->clean, r->n, r->b->pixels, i, r->elems);
         r->label[r->n] = r->b->label[i];
         r->target[r->n] = target != NULL ? target[i] : 0;
         r->image[r->n++] = i;
@@ -157,7 +151,7 @@ static int drop_fallen(struct run *r)
 
     for (int64_t i = 0; i < r->n; i++)
         if (r->wrong[i] && !r->b->broken[r->image[i]]) {
-            copy_row(r, r->check, count, r->x, i);
+            attack_copy_row(r->check, count, r->x, i, r->elems);
             r->row[count++] = i;
         }
     if (count == 0)
@@ -168,7 +162,7 @@ static int drop_fallen(struct run *r)
         const int64_t i = r->row[j], image = r->image[i];
         if (!attack_is_wrong(r->check_z + j * k, k, r->label[i]))
             continue;
-        copy_row(r, r->b->adv, image, r->x, i);
+        attack_copy_row(r->b->adv, image, r->x, i, r->elems);
         r->b->broken[image] = 1;
         if (!r->stay)
             move_row(r, i, --r->n);
@@ -182,16 +176,9 @@ static int drop_fallen(struct run *r)
 static void start_row(struct run *r, enum attack_id id, int32_t run_index, int64_t i)
 {
     struct rng g = attack_rng(r->b, id, r->b->sample[r->image[i]], run_index);
-    const float *clean = r->clean + i * r->elems;
-    float *x = r->x + i * r->elems, most = 0;
 
-    for (int64_t j = 0; j < r->elems; j++) {
-        x[j] = rng_range(&g, -1, 1);
-        most = fmaxf(most, fabsf(x[j]));
-    }
-    for (int64_t j = 0; j < r->elems; j++)
-        x[j] = attack_clip(clean[j] + (float)r->p->eps * (most > 0 ? x[j] / most : 0), 0, 1);
-    copy_row(r, r->old, i, r->x, i);
+    attack_start(&g, r->clean + i * r->elems, (float)r->p->eps, r->elems, r->x + i * r->elems);
+    attack_copy_row(r->old, i, r->x, i, r->elems);
     memset(r->history + i * r->p->steps, 0, (size_t)r->p->steps * sizeof *r->history);
     r->eta[i] = 2 * r->p->eps;
     r->halved[i] = 1;
@@ -218,8 +205,8 @@ static void step_row(struct run *r, int32_t step, int64_t i)
 
 static void keep_best(struct run *r, int64_t i)
 {
-    copy_row(r, r->best, i, r->x, i);
-    copy_row(r, r->best_grad, i, r->grad, i);
+    attack_copy_row(r->best, i, r->x, i, r->elems);
+    attack_copy_row(r->best_grad, i, r->grad, i, r->elems);
     r->best_loss[i] = r->loss[i];
 }
 
@@ -235,8 +222,8 @@ static void checkpoint_row(struct run *r, int32_t done, int32_t k, int64_t i)
     r->last_best[i] = r->best_loss[i];
     if (r->halved[i]) {
         r->eta[i] /= 2;
-        copy_row(r, r->x, i, r->best, i);
-        copy_row(r, r->grad, i, r->best_grad, i);
+        attack_copy_row(r->x, i, r->best, i, r->elems);
+        attack_copy_row(r->grad, i, r->best_grad, i, r->elems);
     }
 }
 

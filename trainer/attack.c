@@ -85,6 +85,24 @@ struct rng attack_rng(const struct attack_batch *b, enum attack_id id, int64_t k
                   (uint64_t)key + ((uint64_t)(uint32_t)run << RUN_SHIFT));
 }
 
+void attack_copy_row(float *to, int64_t i, const float *from, int64_t j, int64_t elems)
+{
+    if (to + i * elems != from + j * elems)
+        memcpy(to + i * elems, from + j * elems, (size_t)elems * sizeof *to);
+}
+
+void attack_start(struct rng *g, const float *x0, float reach, int64_t n, float *x)
+{
+    float most = 0;
+
+    for (int64_t j = 0; j < n; j++) {
+        x[j] = rng_range(g, -1, 1);
+        most = fmaxf(most, fabsf(x[j]));
+    }
+    for (int64_t j = 0; j < n; j++)
+        x[j] = attack_clip(x0[j] + reach * (most > 0 ? x[j] / most : 0), 0, 1);
+}
+
 /* ---- losses ---------------------------------------------------------------------------------- */
 
 /* The ratio -N/D with N = z_a - z_b and D = z_first - sum of weights; its gradient is added. */

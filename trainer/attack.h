@@ -84,6 +84,11 @@ enum attack_id {
 };
 struct rng attack_rng(const struct attack_batch *b, enum attack_id id, int64_t key, int32_t run);
 
+/* Row i of `to` := row j of `from`, rows of `elems` floats; they may be the same row. */
+void attack_copy_row(float *to, int64_t i, const float *from, int64_t j, int64_t elems);
+/* x [n] := x0 + reach u / max|u|, u uniform in [-1,1], clipped to [0,1]. */
+void attack_start(struct rng *g, const float *x0, float reach, int64_t n, float *x);
+
 static inline float attack_clip(float v, float lo, float hi)
 {
     return v < lo ? lo : v > hi ? hi : v;

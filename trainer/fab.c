@@ -129,18 +129,12 @@ static int fab_init(struct fab *s, struct attack_model *m, const struct fab_para
     return ERR_NOMEM;
 }
 
-static void copy_row(const struct fab *s, float *to, int64_t i, const float *from, int64_t j)
-{
-    if (to + i * s->elems != from + j * s->elems)
-        memcpy(to + i * s->elems, from + j * s->elems, (size_t)s->elems * sizeof *to);
-}
-
 static void drop_row(struct fab *s, int64_t i)
 {
     const int64_t j = --s->n;
 
-    copy_row(s, s->x0, i, s->x0, j);
-    copy_row(s, s->x, i, s->x, j);
+    attack_copy_row(s->x0, i, s->x0, j, s->elems);
+    attack_copy_row(s->x, i, s->x, j, s->elems);
     s->best[i] = s->best[j];
     s->label[i] = s->label[j];
     s->target[i] = s->target[j];
@@ -151,19 +145,11 @@ static void drop_row(struct fab *s, int64_t i)
 static void start_row(struct fab *s, int32_t restart, int32_t run, int64_t i)
 {
     struct rng g = attack_rng(s->b, ATTACK_ID_FAB, s->b->sample[s->image[i]], run);
-    const float *x0 = s->x0 + i * s->elems;
     const float reach = (float)fmin(s->best[i], s->p->eps) / 2;
-    float *x = s->x + i * s->elems, most = 0;
 
-    copy_row(s, s->x, i, s->x0, i);
-    if (restart == 0)
-        return;
-    for (int64_t j = 0; j < s->elems; j++) {
-        x[j] = rng_range(&g, -1, 1);
-        most = fmaxf(most, fabsf(x[j]));
-    }
-    for (int64_t j = 0; j < s->elems; j++)
-        x[j] = attack_clip(x0[j] + reach * (most > 0 ? x[j] / most : 0), 0, 1);
+    attack_copy_row(s->x, i, s->x0, i, s->elems);
+    if (restart > 0)
+        attack_start(&g, s->x0 + i * s->elems, reach, s->elems, s->x + i * s->elems);
 }
 
 static void gather(struct fab *s, const int32_t *target, const double *best)
@@ -172,7 +158,7 @@ static void gather(struct fab *s, const int32_t *target, const double *best)
     for (int64_t i = 0; i < s->b->n; i++) {
         if (!s->stay && s->b->broken[i])
             continue;
-        copy_row(s, s->x0, s->n, s->b->pixels, i);
+        attack_copy_row(s->x0, s->n, s->b->pixels, i, s->elems);
         s->label[s->n] = s->b->label[i];
         s->target[s->n] = target[i];
         s->best[s->n] = best[i];
@@ -235,7 +221,7 @@ static bool found(struct fab *s, int64_t i)
     if (distance < s->best[i]) {
         s->best[i] = distance;
         if (!(distance > s->p->eps)) {
-            copy_row(s, s->b->adv, image, s->x, i);
+            attack_copy_row(s->b->adv, image, s->x, i, s->elems);
             s->b->broken[image] = 1;
             if (!s->stay)
                 return true;

@@ -92,12 +92,6 @@ static int search_init(struct search *s, struct attack_model *m, const struct sq
     return ERR_NOMEM;
 }
 
-static void copy_row(const struct search *s, float *to, int64_t i, const float *from, int64_t j)
-{
-    if (to + i * s->elems != from + j * s->elems)
-        memcpy(to + i * s->elems, from + j * s->elems, (size_t)s->elems * sizeof *to);
-}
-
 static void gather(struct search *s, int32_t run)
 {
     s->n = 0;
@@ -105,7 +99,7 @@ static void gather(struct search *s, int32_t run)
     for (int64_t i = 0; i < s->b->n; i++) {
         if (s->b->broken[i])
             continue;
-        copy_row(s, s->clean, s->n, s->b->pixels, i);
+        attack_copy_row(s->clean, s->n, s->b->pixels, i, s->elems);
         s->label[s->n] = s->b->label[i];
         s->draws[s->n] = attack_rng(s->b, ATTACK_ID_SQUARE, s->b->sample[i], run);
         s->image[s->n++] = i;
@@ -127,10 +121,10 @@ static void fall(struct search *s, int64_t i, const float *at)
 {
     const int64_t j = s->n - 1, image = s->image[i];
 
-    copy_row(s, s->b->adv, image, at, i);
+    attack_copy_row(s->b->adv, image, at, i, s->elems);
     s->b->broken[image] = 1;
-    copy_row(s, s->clean, i, s->clean, j);
-    copy_row(s, s->best, i, s->best, j);
+    attack_copy_row(s->clean, i, s->clean, j, s->elems);
+    attack_copy_row(s->best, i, s->best, j, s->elems);
     s->margin[i] = s->margin[j];
     s->label[i] = s->label[j];
     s->image[i] = s->image[j];
@@ -168,7 +162,7 @@ static void paint(struct search *s, const struct patch *t, int64_t i)
     const float *clean = s->clean + i * s->elems, eps = (float)s->p->eps;
     float *x = s->candidate + i * s->elems;
 
-    copy_row(s, s->candidate, i, s->best, i);
+    attack_copy_row(s->candidate, i, s->best, i, s->elems);
     for (int64_t c = 0; c < s->c; c++)
         for (int64_t row = t->row; row < t->row + t->side; row++)
             for (int64_t col = t->column; col < t->column + t->side; col++) {
@@ -206,7 +200,7 @@ static int accept(struct search *s, bool always)
             continue;
         }
         if (always || margin < s->margin[i] || margin <= 0) {
-            copy_row(s, s->best, i, s->candidate, i);
+            attack_copy_row(s->best, i, s->candidate, i, s->elems);
             s->margin[i] = margin;
         }
     }
