@@ -128,11 +128,23 @@ for changed in "--score actdiff" "--smoothing 0.25" "--normalize cifar10" "--dat
     expect_exit 2 cut cut --resume $changed
     expect_text err "cut/[a-z]*.safetensors.*it was (written with|trained from)"
 done
-expect_exit 0 cut snl --recipe snl --stages mask,finetune --lambda 1e-3
-start cut snl_mask --recipe snl --stages mask,finetune --lambda 1e-3
-when in_stage snl_mask/checkpoint.safetensors mask
-stop KILL 137
-rm -f snl_mask/*.tmp-*
-expect_exit 0 cut snl_mask --recipe snl --stages mask,finetune --lambda 1e-3 --resume
-expect_same snl/checkpoint.safetensors snl_mask/checkpoint.safetensors
-say "settings that changed are refused; soft masks of snl survive a kill"
+say "settings that changed are refused"
+
+# ---- the baselines: killed in each of their stages, one and two threads -----------------------------
+for recipe in senet snl; do
+    baseline="--recipe $recipe --stages mask,finetune"
+    # shellcheck disable=SC2086
+    expect_exit 0 cut $recipe $baseline --threads 2
+    for stage in mask finetune; do
+        # shellcheck disable=SC2086
+        start cut ${recipe}_$stage $baseline --threads 1
+        when in_stage ${recipe}_$stage/checkpoint.safetensors $stage
+        stop KILL 137
+        rm -f ${recipe}_$stage/*.tmp-*
+        # shellcheck disable=SC2086
+        expect_exit 0 cut ${recipe}_$stage $baseline --threads 1 --resume
+        expect_same $recipe/checkpoint.safetensors ${recipe}_$stage/checkpoint.safetensors
+        expect_same $recipe/model.onnx ${recipe}_$stage/model.onnx
+    done
+done
+say "senet, snl: killed in each stage and continued on one thread: the bytes of two threads"
