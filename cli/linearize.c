@@ -501,10 +501,26 @@ out:
 /* Learned masks become 0 and 1, as many as the budget says. */
 static int harden(struct linearize *l)
 {
-    cli_note(l->c, "soft masks: %lld above %g after lambda %.3g%s; the %lld largest stay",
-             (long long)l->soft.count, l->o->r.threshold, l->soft.lambda,
-             l->soft.stopped ? "" : " and all epochs", (long long)l->budget);
-    TRY(mask_harden(l->student, l->n_site, l->site, l->budget));
+    const size_t n = (size_t)l->student->n_masks;
+    float *soft = mem_array(n + 1, sizeof *soft);
+    double kept = 0, cut = 0;
+    int rc;
+
+    if (soft == NULL)
+        return ERR_NOMEM;
+    memcpy(soft, l->student->masks, n * sizeof *soft);
+    rc = mask_harden(l->student, l->n_site, l->site, l->budget);
+    for (size_t i = 0; i < n; i++)
+        *(l->student->masks[i] > 0.5f ? &kept : &cut) += (double)soft[i];
+    mem_free(soft);
+    TRY(rc);
+    cli_note(l->c,
+             "soft masks: %lld above %g%s; the %lld largest stay, %.3f on the "
+             "mean; those that are cut hold %.2f %% of the whole",
+             (long long)l->soft.count, l->o->r.threshold,
+             l->soft.stopped ? "" : " after all epochs", (long long)l->budget,
+             kept / (double)(l->budget > 0 ? l->budget : 1),
+             kept + cut > 0 ? 100 * cut / (kept + cut) : 0);
     soft_switch(l->student, false);
     return count_kept(l);
 }

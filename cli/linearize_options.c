@@ -100,7 +100,16 @@ const struct cli_option linearize_table[] = {
     {"freeze-epoch", 0, CLI_INT, FIELD(r.freeze_epoch), "N",
      "masks are frozen after N epochs at the latest (default 0: by the rule alone)", 0, 1e6},
     {"lambda", 0, CLI_REAL, FIELD(r.lambda), "X", "snl: first weight of the L1 penalty", 0, 1e3},
-    {"lambda-factor", 0, CLI_REAL, FIELD(r.factor), "X", "snl: what raises lambda", 1, 1e3},
+    {"mask-rule", 0, CLI_CHOICE, FIELD(r.soft_rule), "penalty|plan",
+     "snl: what presses the masks: the L1 penalty as published, or a bound on their mean that "
+     "falls "
+     "to the budget",
+     0, 0},
+    {"mask-travel", 0, CLI_REAL, FIELD(r.mask_travel), "X",
+     "snl: rate of the masks, as the way that one could go in the stage (1: from 1 to 0); 0: the "
+     "weights' rate, as published",
+     0, 1e6},
+    {"lambda-factor", 0, CLI_REAL, FIELD(r.factor), "X", "snl: what moves lambda", 1, 1e3},
     {"lambda-epoch", 0, CLI_INT, FIELD(r.patience), "N", "snl: first epoch that may raise it", 0,
      1e6},
     {"mask-threshold", 0, CLI_REAL, FIELD(r.threshold), "X",

@@ -107,9 +107,9 @@ static void set_snl(struct recipe *r)
         r->stage[STAGE_TEACHER].batch = 256;
         return;
     }
-    r->lambda = 1e-4;
-    r->factor = 1.5;
-    r->patience = 0;
+    r->soft_rule = SOFT_PLAN;
+    r->mask_travel = 40;
+    r->stage[STAGE_MASK].schedule = OPTIM_COSINE;
 }
 
 struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
@@ -234,6 +234,21 @@ static void set_loss(const struct recipe *r, enum recipe_stage s, struct train_c
     c->at_domains = loss_terms[loss].at > 0 ? loss_terms[loss].at : 1;
 }
 
+/* The masks' rate is told by the way that they can go, so that it fits a stage of any length. */
+static void set_soft(const struct recipe *r, int64_t images, struct train_config *c)
+{
+    const int64_t per_epoch = images / c->batch > 0 ? images / c->batch : 1;
+    const double rate = r->mask_travel / ((double)per_epoch * c->epochs * c->lr);
+
+    c->soft = (struct soft_params){.on = true,
+                                   .rule = (enum soft_rule)r->soft_rule,
+                                   .rate = r->mask_travel > 0 ? rate : 1,
+                                   .lambda = r->lambda,
+                                   .factor = r->factor,
+                                   .threshold = r->threshold,
+                                   .patience = r->patience};
+}
+
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
                         struct train_config *out)
 {
@@ -262,11 +277,7 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.val_attack_limit = r->adversarial ? r->val_attack_images : 0;
     c.checkpoint_seconds = 120;
     if (r->kind == RECIPE_SNL && s == STAGE_MASK)
-        c.soft = (struct soft_params){.on = true,
-                                      .lambda = r->lambda,
-                                      .factor = r->factor,
-                                      .threshold = r->threshold,
-                                      .patience = r->patience};
+        set_soft(r, images, &c);
     *out = c;
     return 0;
 }

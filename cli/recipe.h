@@ -54,8 +54,11 @@ struct recipe {
     int64_t score_images;     /* for the first mask */
     int32_t freeze;           /* enum recipe_freeze */
     double freeze_below;
-    int64_t freeze_epoch;  /* 0: by the rule alone */
-    double lambda, factor; /* snl: weight of the L1 penalty, what raises it */
+    int64_t freeze_epoch; /* 0: by the rule alone */
+    int32_t soft_rule;    /* snl: enum soft_rule */
+    double mask_travel;   /* rate of the masks: way that one could go in the stage at the full rate,
+                            * 1 is from 1 to 0; 0: the rate of the weights, as published */
+    double lambda, factor; /* weight of the L1 penalty, what moves it */
     int64_t patience;
     double threshold;
     int32_t select;       /* enum train_select, of the teacher and the fine-tuned network */

@@ -181,6 +181,43 @@ static void test_lambda_rises_where_the_count_does_not_fall(void **state)
     graph_free(g);
 }
 
+/* Projection: the mean asked for, equal shrinking above kappa, nothing below, order kept. */
+static void test_projection_onto_a_mean(void **state)
+{
+    static const double mean[] = {0.9, 0.4, 0.05, 0};
+    struct graph *g = tiny_net(TINY_BN | TINY_MASKED, 1);
+    float *before = mem_array((size_t)g->n_masks, sizeof *before);
+
+    (void)state;
+    for (size_t m = 0; m < sizeof mean / sizeof mean[0]; m++) {
+        double sum = 0;
+
+        for (int64_t i = 0; i < g->n_masks; i++)
+            before[i] = g->masks[i] = (float)(i * 7919 % 101) / 100;
+        const double kappa = soft_project(g, mean[m]);
+        for (int64_t i = 0; i < g->n_masks; i++) {
+            assert_near(g->masks[i], fmax((double)before[i] - kappa, 0), 1e-6);
+            sum += (double)g->masks[i];
+        }
+        assert_true(kappa == 0 ? mean[m] > 0.5 : kappa > 0 && kappa <= 1.0001);
+        assert_true(sum <= mean[m] * (double)g->n_masks + 1e-3);
+        assert_true(kappa == 0 || fabs(sum - mean[m] * (double)g->n_masks) < 1e-3);
+    }
+    mem_free(before);
+    graph_free(g);
+}
+
+static void test_plan_falls_to_the_budget(void **state)
+{
+    const struct soft_params p = {.on = true, .rule = SOFT_PLAN, .budget = 100};
+
+    (void)state;
+    assert_near(soft_plan(&p, 0, 1000, 1000), 1, 1e-12);
+    assert_near(soft_plan(&p, 400, 1000, 1000), 0.55, 1e-12);
+    assert_near(soft_plan(&p, 800, 1000, 1000), 0.1, 1e-12);
+    assert_near(soft_plan(&p, 1000, 1000, 1000), 0.1, 1e-12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +226,8 @@ int main(void)
         cmocka_unit_test(test_groups_are_the_stages),
         cmocka_unit_test(test_penalty_equals_naive_sum),
         cmocka_unit_test(test_lambda_rises_where_the_count_does_not_fall),
+        cmocka_unit_test(test_projection_onto_a_mean),
+        cmocka_unit_test(test_plan_falls_to_the_budget),
     };
     cpu_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

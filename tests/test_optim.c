@@ -71,10 +71,10 @@ static void test_sgd_equals_plain_loop(void **state)
     compare_with_plain(true);
 }
 
-/* Adam in double, with the masks as further parameters that stay in [0,1]. */
+/* Adam in double, with the masks as further parameters that stay in [0,1] and have their own rate. */
 static void test_adam_equals_plain_loop_and_moves_masks(void **state)
 {
-    const struct optim_params p = {.kind = OPTIM_ADAM, .masks = true};
+    const struct optim_params p = {.kind = OPTIM_ADAM, .masks = true, .mask_rate = 3};
     struct graph *g = tiny_net(TINY_BN | TINY_MASKED, 1);
     const int64_t n = g->n_params + g->n_masks;
     double *w = mem_array((size_t)n, sizeof *w), *m = mem_array((size_t)n, sizeof *m),
@@ -93,7 +93,7 @@ static void test_adam_equals_plain_loop_and_moves_masks(void **state)
         for (int64_t i = 0; i < n; i++) {
             m[i] = 0.9 * m[i] + 0.1 * grad[i];
             v[i] = 0.999 * v[i] + 0.001 * (double)grad[i] * grad[i];
-            w[i] -= 0.01 * (m[i] / (1 - pow(0.9, s + 1))) /
+            w[i] -= (i < g->n_params ? 0.01 : 0.03) * (m[i] / (1 - pow(0.9, s + 1))) /
                     (sqrt(v[i] / (1 - pow(0.999, s + 1))) + 1e-8);
             if (i >= g->n_params)
                 w[i] = fmin(fmax(w[i], 0), 1);

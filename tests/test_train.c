@@ -394,6 +394,35 @@ static void test_soft_masks_end_at_the_budget(void **state)
     job_release(&j);
 }
 
+/* The plan holds the mean mask at the budget's share at the end, whatever the losses say. */
+static void test_soft_masks_follow_a_plan(void **state)
+{
+    struct train_result result;
+    struct job j;
+    double sum = 0;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_MASKED | SOFT);
+    j.cfg.adversarial = false;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.epochs = 20;
+    j.cfg.soft.rule = SOFT_PLAN;
+    j.cfg.lr = 0.002;
+    j.cfg.soft.rate = 10;
+    j.cfg.soft.budget = j.student->n_masks / 5;
+    for (int64_t i = 0; i < j.student->n_masks; i++)
+        j.student->masks[i] = 1;
+    graph_touch(j.student);
+    assert_ok(job_run(&j, &result));
+    for (int64_t i = 0; i < j.student->n_masks; i++) {
+        assert_true(j.student->masks[i] >= 0 && j.student->masks[i] <= 1);
+        sum += (double)j.student->masks[i];
+    }
+    assert_true(sum <= (double)j.cfg.soft.budget * 1.05);
+    assert_true(sum >= (double)j.cfg.soft.budget * 0.5);
+    job_release(&j);
+}
+
 /* ---- the same bits --------------------------------------------------------------------------- */
 
 static void checkpoint_path(char path[PATH_BYTES], const char *name)
@@ -682,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_one_step_equals_the_formula),
         cmocka_unit_test(test_attention_step_equals_the_formula),
         cmocka_unit_test(test_soft_masks_end_at_the_budget),
+        cmocka_unit_test(test_soft_masks_follow_a_plan),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_interruption_and_resume_give_the_same_bytes),
         cmocka_unit_test(test_a_finished_run_resumes_to_itself),

@@ -117,7 +117,8 @@ void optim_step(struct optim *o, struct graph *g, const float *grad, double lr, 
 {
     step_block(o, g->params, grad, 0, o->n_params, lr, step);
     if (o->n > o->n_params) {
-        step_block(o, g->masks, grad, o->n_params, o->n, lr, step);
+        step_block(o, g->masks, grad, o->n_params, o->n,
+                   lr * (o->p.mask_rate > 0 ? o->p.mask_rate : 1), step);
         for (int64_t i = 0; i < g->n_masks; i++)
             g->masks[i] = g->masks[i] < 0 ? 0 : g->masks[i] > 1 ? 1 : g->masks[i]; /* NaN stays */
     }

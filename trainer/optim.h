@@ -20,7 +20,8 @@ struct optim_params {
     bool nesterov;
     bool decay_norm; /* false: weight decay on weights of rank >= 2 only */
     enum optim_kind kind;
-    bool masks; /* the masks are trained too */
+    bool masks;       /* the masks are trained too */
+    double mask_rate; /* their learning rate over that of the parameters; 0: the same */
 };
 struct optim {
     struct optim_params p;

@@ -181,7 +181,8 @@ static int trainer_init(struct trainer *t)
                                       .nesterov = c->nesterov,
                                       .decay_norm = c->decay_norm,
                                       .kind = c->optimizer,
-                                      .masks = c->soft.on};
+                                      .masks = c->soft.on,
+                                      .mask_rate = c->soft.rate};
 
     TRY(train_config_check(c, t->g, t->teacher, &t->hooks, t->val != NULL));
     t->k = shape_elems(&t->g->value[t->g->output].shape);
@@ -404,13 +405,16 @@ static int update(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
 
-    if (c->soft.on)
+    if (c->soft.on && c->soft.rule == SOFT_PENALTY)
         t->step_loss += soft_penalty(t->g, t->at.soft.lambda, t->grad + t->g->n_params);
     optim_step(&t->optim, t->g, t->grad,
                optim_rate(c->schedule, c->lr, t->at.step, t->steps, t->warmup), t->at.step);
     t->at.loss_sum += t->step_loss;
     t->at.loss_steps++;
     t->at.step++;
+    if (c->soft.on && c->soft.rule == SOFT_PLAN)
+        t->at.soft.lambda =
+            soft_project(t->g, soft_plan(&c->soft, t->at.step, t->steps, t->g->n_masks));
     t->images += t->batch.n;
     t->epoch_images += t->batch.n;
     return 0;

@@ -66,6 +66,7 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("beta", c->beta, 0, 1e9));
     TRY(in_range("domains of attention transfer", c->at_domains, 1, 3));
     TRY(in_range("lambda", c->soft.lambda, 0, 1e3));
+    TRY(in_range("rate of the masks", c->soft.rate, 0, 1e3));
     TRY(in_range("factor of lambda", c->soft.factor, 1, 1e3));
     TRY(in_range("mask threshold", c->soft.threshold, 0, 1));
     TRY(in_range("adversarial share", c->adversarial_share, 0, 1));
@@ -248,8 +249,8 @@ out:
 
 static void soft_digits(const struct soft_params *p, char *text, size_t size)
 {
-    snprintf(text, size, "%d/%.17g/%.17g/%.17g/%" PRId64 "/%" PRId64, p->on, p->lambda, p->factor,
-             p->threshold, p->patience, p->budget);
+    snprintf(text, size, "%d/%d/%.17g/%.17g/%.17g/%.17g/%" PRId64 "/%" PRId64, p->on, (int)p->rule,
+             p->rate, p->lambda, p->factor, p->threshold, p->patience, p->budget);
 }
 
 static void attack_digits(const struct pgd_params *p, char *text, size_t size)

@@ -32,10 +32,12 @@ student at3 --finetune-loss kl+at3+ce --stages finetune --finetune-epochs 1
 student taylor --score taylor --mask-epochs 2 --finetune-epochs 0 --freeze-epoch 1
 expect_text taylor/report.json '"frozen": true'
 [ ! -e senet/model.adv.onnx ] && [ -f at3/model.adv.onnx ] || die "branches"
-student snl --recipe snl --lambda 1e-3 --threads 2
-student snl1 --recipe snl --lambda 1e-3 --threads 1
+student snl --recipe snl --threads 2
+student snl1 --recipe snl --threads 1
+student snlp --recipe snl --mask-rule penalty --mask-travel 0 --lambda 1e-3
+expect_different snl/model.onnx snlp/model.onnx
 expect_same snl/checkpoint.safetensors snl1/checkpoint.safetensors
-for folder in senet at3 taylor snl; do
+for folder in senet at3 taylor snl snlp; do
     expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
     expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
 done
