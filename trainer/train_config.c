@@ -66,7 +66,7 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("beta", c->beta, 0, 1e9));
     TRY(in_range("domains of attention transfer", c->at_domains, 1, 3));
     TRY(in_range("lambda", c->soft.lambda, 0, 1e3));
-    TRY(in_range("rate of the masks", c->soft.rate, 0, 1e3));
+    TRY(in_range("rate of the masks", c->soft.rate, 0, 1e12));
     TRY(in_range("factor of lambda", c->soft.factor, 1, 1e3));
     TRY(in_range("mask threshold", c->soft.threshold, 0, 1));
     TRY(in_range("adversarial share", c->adversarial_share, 0, 1));
