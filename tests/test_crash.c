@@ -358,7 +358,7 @@ static void claim_all(const char *dir, int out)
 static void test_killed_claims(void **state)
 {
     struct rng r = rng_at(7, RNG_TEST, 0, 0);
-    char dir[SCRATCH_TEXT], name[8];
+    char dir[SCRATCH_TEXT], name[16];
     bool seen[FILES] = {false};
     int fds[2], lives = 0, used = 0;
     int64_t left = FILES;

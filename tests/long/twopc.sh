@@ -1,5 +1,6 @@
 # Two processes on loopback, read by run.sh: every CIFAR-10 model and a linearised ResNet-20, 100 images
 # each, against sim2pc and fixed; a thousand queries in a row and 20 clients, watching the server's memory.
+# Every claim of a correlation syncs its folder: LINNET_LONG_OUT on a memory file system is quicker.
 
 twopc_start() { # DIR OPTIONS...: sets $server and $at
     twopc_dir=$1
