@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "core/exec.h"
 #include "core/op.h"
 #include "core/sha256.h"
@@ -21,15 +22,13 @@
 #define COMPARISON_BITS 25 /* typical width after calibration */
 #define INFER_BATCH 64
 #define TRAIN_BATCH 128
-#define FEW 3
 
 struct options {
-    const char *output;
+    struct model_source source;
     bool allow_newer_opset;
 };
 static const struct cli_option options[] = {
-    {"output", 0, CLI_TEXT, offsetof(struct options, output), "NAME",
-     "the output to use where the file has several", 0, 0},
+    MODEL_OPTIONS(struct options),
     {"allow-newer-opset", 0, CLI_FLAG, offsetof(struct options, allow_newer_opset), NULL,
      "no warning for versions that linnet does not know", 0, 0},
     {0}};
@@ -54,25 +53,12 @@ struct inspection { /* of one file; the graph and what follows are missing if it
 
 /* ---- figures ------------------------------------------------------------------------------- */
 
+/* 0 where a network cannot be run that way. */
 static size_t exec_bytes(struct graph *g, enum exec_mode mode, int64_t batch)
 {
-    struct exec *e = NULL;
-    size_t n;
+    size_t n = 0;
 
-    if (exec_new(g, mode, batch, NULL, 0, &e) < 0)
-        return 0;
-    n = exec_memory(e);
-    exec_free(e);
-    return n;
-}
-
-/* Activations grow with the batch: two small plans tell how, so the large one need not be made. They
- * are not for so few images that convolutions are done in another way (core/conv_wino.h). */
-static size_t train_bytes(struct graph *g)
-{
-    size_t few = exec_bytes(g, EXEC_TRAIN, FEW), twice = exec_bytes(g, EXEC_TRAIN, 2 * FEW);
-
-    return few == 0 || twice < few ? 0 : few + (TRAIN_BATCH - FEW) * (twice - few) / FEW;
+    return exec_size(g, mode, batch, &n) < 0 ? 0 : n;
 }
 
 static int measure(struct inspection *in)
@@ -83,7 +69,7 @@ static int measure(struct inspection *in)
         in->relus_kept += in->site[i].kept;
     }
     in->infer_bytes = exec_bytes(in->g, EXEC_INFER, INFER_BATCH);
-    in->train_bytes = train_bytes(in->g);
+    in->train_bytes = exec_bytes(in->g, EXEC_TRAIN, TRAIN_BATCH);
     return 0;
 }
 
@@ -443,11 +429,16 @@ static bool is_refusal(int rc)
 /* Import errors come back after the report, so that the process ends with exit code 3. */
 static int inspect(const struct cli_common *c, const struct options *o)
 {
-    struct import_options opt = {.output = o->output, .allow_newer_opset = o->allow_newer_opset};
+    struct import_options opt;
     struct inspection in = {.path = c->arg[0]};
-    int refused = onnx_import(in.path, &opt, &in.report, &in.g);
-    char *why = mem_strdup(err_message());
-    int rc = why == NULL ? ERR_NOMEM : refused < 0 && !is_refusal(refused) ? refused : 0;
+    char input[MODEL_NAME], *why;
+    int refused, rc;
+
+    TRY(model_import_options(&o->source, input, &opt));
+    opt.allow_newer_opset = o->allow_newer_opset;
+    refused = onnx_import(in.path, &opt, &in.report, &in.g);
+    why = mem_strdup(err_message());
+    rc = why == NULL ? ERR_NOMEM : refused < 0 && !is_refusal(refused) ? refused : 0;
 
     if (rc == 0 && in.g != NULL)
         rc = measure(&in);

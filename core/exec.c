@@ -28,10 +28,16 @@ int64_t exec_elems(const struct exec *e, value_id v)
     return shape_elems(&e->g->value[v].shape);
 }
 
+/* n numbers of that size; none, but counted, where only the sum is asked for. */
+static void *numbers(struct exec *e, size_t n, size_t size)
+{
+    e->bytes += n * size;
+    return mem_aligned(e->only_size ? 0 : n, size);
+}
+
 static float *floats(struct exec *e, size_t n)
 {
-    e->bytes += n * sizeof(float);
-    return mem_aligned(n, sizeof(float));
+    return numbers(e, n, sizeof(float));
 }
 
 static int64_t block_images(const struct graph *g)
@@ -264,8 +270,7 @@ static int new_stats(struct exec *e, int32_t n)
     const size_t size = EXEC_BLOCKS * x->op->stats_size(e->g, x);
 
     e->stats[n] = floats(e, x->op->stats_floats(e->g, x));
-    e->stat_partial[n] = mem_aligned(size, sizeof(double));
-    e->bytes += size * sizeof(double);
+    e->stat_partial[n] = numbers(e, size, sizeof(double));
     return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
 }
 
@@ -299,11 +304,35 @@ static int new_training(struct exec *e)
     return e->partial && e->param_sum && e->next_sum ? 0 : ERR_NOMEM;
 }
 
+/* All parts of an executor that has its graph, mode and batch. */
+static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
+{
+    const struct graph *g = e->g;
+
+    e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
+    e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
+    e->profile = mem_array((size_t)g->n_node + 1, sizeof *e->profile);
+    if (!e->tap || !e->profile)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < n_taps; i++) {
+        assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
+        e->tap[taps[i]] = true;
+    }
+    TRY(exec_plan_make(g, e->mode, e->tap, e->mode == EXEC_INFER, &e->plan));
+    TRY(check_gradients(e));
+    e->cap = images_held(e);
+    TRY(new_order(e));
+    TRY(new_prepared(e));
+    TRY(new_workers(e));
+    TRY(new_tap_memory(e));
+    return new_training(e);
+}
+
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
              int32_t n_taps, struct exec **out)
 {
     struct exec *e = mem_array(1, sizeof *e);
-    int rc = ERR_NOMEM;
+    int rc;
 
     assert(batch > 0);
     if (e == NULL)
@@ -311,25 +340,27 @@ int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id
     e->g = g;
     e->mode = mode;
     e->batch = batch;
-    e->wide = mode == EXEC_TRAIN || has_large_weights(g);
-    e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
-    e->profile = mem_array((size_t)g->n_node + 1, sizeof *e->profile);
-    if (!e->tap || !e->profile)
-        goto out;
-    for (int32_t i = 0; i < n_taps; i++) {
-        assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
-        e->tap[taps[i]] = true;
-    }
-    if ((rc = exec_plan_make(g, mode, e->tap, mode == EXEC_INFER, &e->plan)) < 0 ||
-        (rc = check_gradients(e)) < 0)
-        goto out;
-    e->cap = images_held(e);
-    if ((rc = new_order(e)) < 0 || (rc = new_prepared(e)) < 0 || (rc = new_workers(e)) < 0 ||
-        (rc = new_tap_memory(e)) < 0 || (rc = new_training(e)) < 0)
-        goto out;
-    *out = e;
-    return 0;
-out:
+    if ((rc = make_parts(e, taps, n_taps)) == 0)
+        *out = e;
+    else
+        exec_free(e);
+    return rc;
+}
+
+int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes)
+{
+    struct exec *e = mem_array(1, sizeof *e);
+    int rc;
+
+    assert(batch > 0);
+    if (e == NULL)
+        return ERR_NOMEM;
+    e->g = g;
+    e->mode = mode;
+    e->batch = batch;
+    e->only_size = true;
+    if ((rc = make_parts(e, NULL, 0)) == 0)
+        *bytes = e->bytes;
     exec_free(e);
     return rc;
 }
@@ -368,11 +399,6 @@ void exec_free(struct exec *e)
     mem_free(e->next_sum);
     mem_free(e->order);
     mem_free(e);
-}
-
-size_t exec_memory(const struct exec *e)
-{
-    return e->bytes;
 }
 
 /* ---- weights ----------------------------------------------------------------------------- */

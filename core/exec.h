@@ -34,8 +34,9 @@ struct exec;
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
              int32_t n_taps, struct exec **out) MUST_CHECK;
 void exec_free(struct exec *e); /* NULL is fine */
-/* Bytes that exec_new would take. */
-size_t exec_memory(const struct exec *e);
+/* *bytes = what exec_new would take without taps, the weights not counted. Takes no such memory
+ * itself; the same errors. */
+int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes) MUST_CHECK;
 
 /* Logits [n,K] of n images (any n; the executor walks in blocks). In INFER mode with taps n must
  * not exceed `batch`. */

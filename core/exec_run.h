@@ -46,6 +46,7 @@ struct exec {
     struct worker *worker;
     size_t scratch_floats;
     size_t bytes;
+    bool only_size; /* nothing but `bytes` is wanted: exec_size */
     struct exec_profile *profile;
     /* training */
     bool *trainable;       /* per value: parameters lie upstream, so its gradient is wanted */
