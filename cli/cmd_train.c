@@ -295,10 +295,31 @@ out:
 
 /* ---- results ------------------------------------------------------------------------------- */
 
+/* The attack of the validation goes through the adversarial branch, where there is one. */
+static struct output_facts facts_of(const struct job *j, int banks)
+{
+    const struct train_validation *v = &j->result.val;
+    struct output_facts f = {.seed = j->c->seed,
+                             .data = j->train,
+                             .eps = j->cfg.adversarial ? j->cfg.attack.eps : 0,
+                             .split = "val"};
+
+    if (v->n > 0)
+        f.accuracy[0] = (struct output_accuracy){.clean = v->clean, .n = v->n};
+    if (v->n > 0 && v->clean_adv >= 0)
+        f.accuracy[1] = (struct output_accuracy){.clean = v->clean_adv, .n = v->n};
+    if (v->n_attack > 0 && v->pgd >= 0) {
+        f.accuracy[banks - 1].attacked = v->pgd;
+        f.accuracy[banks - 1].n_attack = v->n_attack;
+    }
+    return f;
+}
+
 static int export_branches(struct job *j)
 {
     const struct export_options opt = {.form = MASK_WHERE};
     const int banks = graph_banks(j->m.g) == 2 ? 2 : 1;
+    const struct output_facts facts = facts_of(j, banks);
     char path[PATH_BYTES + 16];
     int rc = 0;
 
@@ -306,7 +327,7 @@ static int export_branches(struct job *j)
         struct graph *b = NULL;
 
         snprintf(path, sizeof path, "%s%s.onnx", j->stem, bank == 1 ? ".adv" : "");
-        if ((rc = output_branch(&j->m, j->m.g, bank, NULL, &b)) == 0)
+        if ((rc = output_branch(&j->m, j->m.g, bank, &facts, &b)) == 0)
             rc = onnx_export(b, &opt, path);
         graph_free(b);
     }

@@ -141,16 +141,38 @@ static int write_report(struct linearize *l)
 
 /* ---- models -------------------------------------------------------------------------------- */
 
+/* Accuracies of what was measured; branches that were not stay without. */
+static struct output_facts facts_of(const struct linearize *l, enum summary_column which)
+{
+    struct output_facts f = {.seed = l->c->seed,
+                             .data = l->train,
+                             .eps = l->o->r.adversarial ? l->o->r.attack_eps : 0,
+                             .split = "test",
+                             .recipe = recipe_kind_name(l->o->r.kind)};
+    const struct eval_result *r = &l->column[which].eval;
+
+    for (int i = 0; l->measured[which] && i < r->n_branch; i++) {
+        const struct eval_branch *b = &r->branch[i];
+        struct output_accuracy *a = &f.accuracy[b->bank];
+
+        *a = (struct output_accuracy){.clean = b->clean.accuracy, .n = b->clean.n};
+        if (b->n_attack > 0) {
+            a->attacked = b->attack[0].score.accuracy;
+            a->n_attack = b->attack[0].score.n;
+        }
+    }
+    return f;
+}
+
 static int export_student(struct linearize *l)
 {
-    const struct output_facts facts = {.seed = l->c->seed,
-                                       .budget = l->budget,
-                                       .total = l->total,
-                                       .recipe = recipe_kind_name(l->o->r.kind)};
+    struct output_facts facts = facts_of(l, SUMMARY_RESULT);
     int64_t n = l->o->r.calib_images;
     float *x = NULL;
     int rc;
 
+    facts.budget = l->budget;
+    facts.total = l->total;
     if ((rc = output_calibration(l->train, &n, &x)) == 0)
         rc = output_write_all(l->c, &l->m, l->student, &facts, x, n, l->o->out);
     mem_free(x);
@@ -162,6 +184,7 @@ static int export_teacher(struct linearize *l)
 {
     static const char *const name[] = {"teacher.onnx", "teacher.adv.onnx"};
     const struct export_options opt = {.form = MASK_WHERE};
+    const struct output_facts facts = facts_of(l, SUMMARY_TEACHER);
     const int banks = graph_banks(l->m.g) == 2 ? 2 : 1;
     char path[PATH_BYTES];
     int rc = 0;
@@ -169,7 +192,7 @@ static int export_teacher(struct linearize *l)
     for (int bank = 0; bank < banks && rc == 0; bank++) {
         struct graph *b = NULL;
 
-        if ((rc = output_branch(&l->m, l->m.g, bank, NULL, &b)) == 0 &&
+        if ((rc = output_branch(&l->m, l->m.g, bank, &facts, &b)) == 0 &&
             (rc = output_path(l->o->out, name[bank], path, sizeof path)) == 0)
             rc = onnx_export(b, &opt, path);
         graph_free(b);
@@ -206,13 +229,13 @@ static int check_goals(const struct linearize *l)
 
 int linearize_finish(struct linearize *l)
 {
-    TRY(l->student ? export_student(l) : export_teacher(l));
     if (!l->brief)
         TRY(linearize_measure(l, SUMMARY_TEACHER, l->m.g));
     if (l->student)
         TRY(linearize_measure(l, SUMMARY_RESULT, l->student));
     else
         l->column[SUMMARY_RESULT] = l->column[SUMMARY_TEACHER];
+    TRY(l->student ? export_student(l) : export_teacher(l)); /* with its accuracies */
     TRY(write_report(l));
     if (l->part)
         return 0;

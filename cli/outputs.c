@@ -78,19 +78,59 @@ void file_log_close(struct file_log *l)
 
 /* ---- models -------------------------------------------------------------------------------- */
 
-static int set_facts(struct graph *g, int bank, bool two_banks, const struct output_facts *f)
+/* "CIFAR-10 binary folder, 10 classes, 45000 images": a source without the paths in quotes. */
+static int set_data(struct graph *g, const struct dataset *d)
+{
+    const size_t kind = strcspn(d->source, "'(");
+    char text[128];
+
+    snprintf(text, sizeof text, "%.*s, %d classes, %lld images", (int)(kind < 64 ? kind : 64),
+             d->source, (int)d->classes, (long long)d->n);
+    char *gap = strstr(text, " ,");
+    if (gap != NULL)
+        memmove(gap, gap + 1, strlen(gap));
+    return graph_set_meta(g, "linnet.data", text);
+}
+
+static int set_eps(struct graph *g, double eps)
 {
     char text[64];
 
-    if (two_banks)
-        TRY(graph_set_meta(g, "linnet.branch", bank == 1 ? "adv" : "clean"));
-    if (f == NULL || f->recipe == NULL)
-        return 0;
+    snprintf(text, sizeof text, "%g/255", 255 * eps);
+    return graph_set_meta(g, "linnet.eps", text);
+}
+
+/* A model that is trained again must not keep the accuracy that it came with. */
+static int set_share(struct graph *g, const char *key, double share, int64_t n, const char *split)
+{
+    char text[64] = "not measured";
+
+    if (n > 0)
+        snprintf(text, sizeof text, "%.2f %% of %lld %s images", 100 * share, (long long)n, split);
+    return n > 0 || graph_get_meta(g, key) != NULL ? graph_set_meta(g, key, text) : 0;
+}
+
+static int set_branch(struct graph *g, int bank, bool two_banks)
+{
+    return two_banks ? graph_set_meta(g, "linnet.branch", bank == 1 ? "adv" : "clean") : 0;
+}
+
+static int set_facts(struct graph *g, int bank, const struct output_facts *f)
+{
+    const struct output_accuracy *a = &f->accuracy[bank];
+    char text[64];
+
     snprintf(text, sizeof text, "%lld", (long long)f->seed);
     TRY(graph_set_meta(g, "linnet.seed", text));
+    TRY(set_data(g, f->data));
+    if (f->eps > 0 || graph_get_meta(g, "linnet.eps") != NULL)
+        TRY(set_eps(g, f->eps));
+    TRY(set_share(g, "linnet.accuracy.clean", a->clean, a->n, f->split));
+    TRY(set_share(g, "linnet.accuracy.pgd", a->attacked, a->n_attack, f->split));
+    if (f->recipe != NULL)
+        TRY(graph_set_meta(g, "linnet.recipe", f->recipe));
     snprintf(text, sizeof text, "%lld/%lld", (long long)f->budget, (long long)f->total);
-    TRY(graph_set_meta(g, "linnet.relus", text));
-    return graph_set_meta(g, "linnet.recipe", f->recipe);
+    return f->total > 0 ? graph_set_meta(g, "linnet.relus", text) : 0;
 }
 
 static int set_provenance(const struct model *m, struct graph *g)
@@ -111,8 +151,8 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 
     if ((rc = graph_clone(g, &b)) < 0)
         return rc;
-    if ((rc = set_provenance(m, b)) < 0 ||
-        (rc = set_facts(b, bank, graph_banks(g) == 2, facts)) < 0 ||
+    if ((rc = set_provenance(m, b)) < 0 || (rc = set_branch(b, bank, graph_banks(g) == 2)) < 0 ||
+        (facts != NULL && (rc = set_facts(b, bank, facts)) < 0) ||
         (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
         goto out;
     *out = b;

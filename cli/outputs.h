@@ -25,9 +25,18 @@ int file_log_open(struct file_log *l, const char *path, bool append) MUST_CHECK;
 int file_log_line(struct file_log *l, const char *text) MUST_CHECK;
 void file_log_close(struct file_log *l);
 
-struct output_facts { /* written into the file's metadata; recipe NULL: nothing is known */
-    int64_t seed, budget, total;
-    const char *recipe;
+struct output_accuracy { /* shares in [0,1] of n images of the split; n = 0: not measured */
+    double clean, attacked;
+    int64_t n, n_attack;
+};
+/* What a training says about itself in the metadata of the files that it writes (linnet.*). */
+struct output_facts {
+    int64_t seed, budget, total; /* ReLUs kept and all; total 0: masks were not touched */
+    const char *recipe;          /* NULL: none */
+    const struct dataset *data;  /* it was trained on these pictures; paths are not written */
+    double eps;                  /* of the adversarial pictures, 0: there were none */
+    const char *split;           /* "test" or "val", of the accuracies */
+    struct output_accuracy accuracy[2]; /* per bank */
 };
 /* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */
 int output_branch(const struct model *m, const struct graph *g, int bank,
