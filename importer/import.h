@@ -31,7 +31,7 @@
 #define IMPORT_ROOM ((int64_t)16 << 20)
 #define IMPORT_ROOM_FACTOR 32
 #define IMPORT_ROOM_COMPUTED 4096
-#define IMPORT_ROOM_COMPUTED_MAX ((int64_t)512 << 20)
+#define IMPORT_ROOM_COMPUTED_MAX ((int64_t)256 << 20)
 #define IMPORT_MAX_DIM ((int64_t)1 << 20) /* of an activation or an attribute */
 
 struct constant {

@@ -4,6 +4,7 @@
  * it has to read.
  */
 #include "core/arch.h"
+#include "core/exec.h"
 #include "core/exec_plan.h"
 #include "core/op.h"
 #include "tests/tiny_net.h"
@@ -52,6 +53,23 @@ static void check(struct graph *g)
     graph_free(g);
 }
 
+/* Sizes are told without the memory: a batch of a million images would not fit anywhere. */
+static void test_size_alone(void **state)
+{
+    struct graph *g = tiny_net(TINY_BN, 1);
+    size_t one, two, many;
+
+    (void)state;
+    for (int mode = EXEC_INFER; mode <= EXEC_TRAIN; mode++) {
+        assert_int_equal(exec_size(g, (enum exec_mode)mode, 1, &one), 0);
+        assert_true(one > 0);
+    }
+    assert_int_equal(exec_size(g, EXEC_TRAIN, 2, &two), 0);
+    assert_int_equal(exec_size(g, EXEC_TRAIN, 1 << 30, &many), 0);
+    assert_true(two > one && many > (size_t)1 << 40);
+    graph_free(g);
+}
+
 static void test_pairs_do_not_write_over_each_other(void **state)
 {
     static const char *const arch[] = {"resnet8", "resnet20", "resnet18"};
@@ -69,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pairs_do_not_write_over_each_other),
+        cmocka_unit_test(test_size_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

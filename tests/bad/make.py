@@ -176,6 +176,18 @@ FILES = {
     "more_dims_than_data.onnx": conv(w=tensor("w", [1 << 18, 3, 3, 3], floats(54))),
     "negative_dim.onnx": conv(w=tensor("w", [2, -3, 3, 3], floats(54))),
     "rank_9.onnx": conv(w=tensor("w", [1] * 9, floats(1))),
+    # accepted, but what inspect says of their memory must not take it
+    "wide_chain.onnx": model(
+        [node("Relu", ["x"], ["0"], "relu")]
+        + [node("Conv", [str(k), "w"], [str(k + 1)]) for k in range(28)]
+        + [node("Conv", ["28", "w"], ["c"], "conv")] + CONV[1:],
+        [tensor("w", [1, 1, 1, 1], floats(1))], info(11, "x", ["N", 1, 1024, 1024]), info(12, "y", ["N", 1])),
+    "computed_weights.onnx": model(
+        [node("ConstantOfShape", ["s"], ["w"]), node("ConstantOfShape", ["t"], ["v"]),
+         node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]), node("Relu", ["a"], ["r1"]),
+         node("Conv", ["r1", "v"], ["c"], pads=[1, 1, 1, 1])] + CONV[1:],
+        [tensor("s", [4], ints(450, 3, 3, 3), INT64), tensor("t", [4], ints(450, 450, 3, 3), INT64)],
+        info(11, "x", ["N", 3, 512, 512]), info(12, "y", ["N", 450])),
     "huge_image.onnx": model(CONV, [W, B], info(11, "x", ["N", 3, 1 << 30, 1 << 30])),
     "large_image.onnx": model(CONV, [W, B], info(11, "x", ["N", 3, 1 << 20, 1 << 20])),
     # numbers
