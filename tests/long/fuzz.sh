@@ -13,6 +13,8 @@ build=build/fuzz
 grown=${LINNET_FUZZ_GROWN:-$build/grown}
 [ $# -gt 0 ] || set -- $(ls tests/fuzz/fuzz_*.c | sed 's|.*/fuzz_||; s|\.c$||')
 export OMP_NUM_THREADS=1
+# Memory that was freed is used again soon: new pages cost more than most inputs.
+export ASAN_OPTIONS=quarantine_size_mb=16
 failed=""
 for target in "$@"; do
     mkdir -p "$grown/$target" "$build/found/$target"
