@@ -108,31 +108,42 @@ static void turn(struct trial *t, const struct shape *in)
             }
 }
 
-static int warn_swaps(const struct cli_common *c, const char *path, struct trial *t,
-                      const struct shape *in, const struct score *best)
+/* Accuracy of the images changed by `change`, which undoes itself; -1 where that makes no sense. */
+static int try_changed(struct trial *t, const struct shape *in, bool applies,
+                       void (*change)(struct trial *, const struct shape *), double *accuracy)
 {
     struct score s;
 
-    if (in->dim[1] == 3) {
-        swap_colours(t, in);
-        TRY(try_images(t, &s));
-        swap_colours(t, in);
-        if (s.accuracy > best->accuracy + SWAP_GAIN)
-            cli_note(c,
-                     "%s: warning[E1605]: with red and blue swapped the accuracy is %.1f %%: the "
-                     "model wants BGR. Hint: swap the input channels of its first layer",
-                     path, 100 * s.accuracy);
-    }
-    if (in->dim[2] != in->dim[3])
+    *accuracy = -1;
+    if (!applies)
         return 0;
-    turn(t, in);
+    change(t, in);
     TRY(try_images(t, &s));
-    turn(t, in);
-    if (s.accuracy > best->accuracy + SWAP_GAIN)
+    change(t, in);
+    *accuracy = s.accuracy;
+    return 0;
+}
+
+/* One warning at most: images that are wrong in one way gain a little by the other too. */
+static int warn_swaps(const struct cli_common *c, const char *path, struct trial *t,
+                      const struct shape *in, const struct score *best)
+{
+    double colours, turned;
+
+    TRY(try_changed(t, in, in->dim[1] == 3, swap_colours, &colours));
+    TRY(try_changed(t, in, in->dim[2] == in->dim[3], turn, &turned));
+    if (fmax(colours, turned) <= best->accuracy + SWAP_GAIN)
+        return 0;
+    if (colours >= turned)
+        cli_note(c,
+                 "%s: warning[E1605]: with red and blue swapped the accuracy is %.1f %%: the "
+                 "model wants BGR. Hint: swap the input channels of its first layer",
+                 path, 100 * colours);
+    else
         cli_note(c,
                  "%s: warning[E1605]: with height and width swapped the accuracy is %.1f %%: the "
                  "model was trained on turned images",
-                 path, 100 * s.accuracy);
+                 path, 100 * turned);
     return 0;
 }
 

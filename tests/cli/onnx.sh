@@ -28,3 +28,69 @@ expect_exit 0 "$LINNET" export "$small/ts113_option_a.onnx" --for crypten -o cry
 expect_exit 0 "$LINNET" lint crypten.onnx --for crypten
 expect_exit 2 "$LINNET" export "$small/ts113_option_a.onnx" --for ezpc --masked-relu where -o e.onnx
 expect_exit 2 "$LINNET" lint crypten.onnx
+
+# ---- what --normalize auto tells of images that the model was not made for -----------------------
+demo=$SRC/tests/demo/resnet8.onnx
+auto() { # DATA: the warnings
+    expect_exit 0 "$LINNET" eval "$2" --data "$1" --normalize auto --limit 20
+    grep -c 'warning\[E160' err >warnings || :
+}
+expect_exit 0 "$LINNET" init resnet8 -o untrained.onnx -q
+auto synth:400 untrained.onnx
+expect_text err 'warning\[E1604\].*guessing one of 10 classes'
+[ "$(cat warnings)" -eq 1 ] || die "an untrained model: $(cat warnings) warnings"
+
+# Images with colours and an up and down that no model can miss; its own answers are the labels.
+expect_exit 0 "$LINNET" data synth:400 -o x.npy --labels y.npy -q
+cat >images.py <<'END'
+import struct, sys
+
+def read(name):
+    raw = open(name, "rb").read()
+    head = 10 + int.from_bytes(raw[8:10], "little")
+    return raw[:head], raw[head:]
+
+if sys.argv[1] == "images":
+    head, x = read("x.npy")
+    x = bytes(v * (3 - k // 1024 % 3) // 3 * (64 if k % 32 < 16 else 32) // 64 for k, v in enumerate(x))
+    planes = [x[k:k + 1024] for k in range(0, len(x), 1024)]
+    turned = [b"".join(p[h::32] for h in range(32)) for p in planes]
+    bgr = [planes[k - k % 3 + 2 - k % 3] for k in range(len(planes))]
+    for name, rows in ("right", planes), ("turned", turned), ("bgr", bgr):
+        open(name + ".npy", "wb").write(head + b"".join(rows))
+else:
+    (head, y), (_, z) = read("y.npy"), read("z.npy")
+    n = len(z) // 40
+    rows = [struct.unpack_from("<10f", z, 40 * k) for k in range(n)]
+    open("own.npy", "wb").write(head + b"".join(r.index(max(r)).to_bytes(len(y) // n, "little") for r in rows))
+END
+python3 images.py images
+expect_exit 0 "$LINNET" run "$demo" --input right.npy --output z.npy --normalize half -q
+python3 images.py labels
+auto npy:right.npy,own.npy "$demo"
+[ "$(cat warnings)" -eq 0 ] || die "the right images: $(cat warnings) warnings"
+auto npy:bgr.npy,own.npy "$demo"
+expect_text err 'warning\[E1605\].*red and blue'
+[ "$(cat warnings)" -eq 1 ] || die "swapped colours: $(cat warnings) warnings"
+auto npy:turned.npy,own.npy "$demo"
+expect_text err 'warning\[E1605\].*height and width'
+[ "$(cat warnings)" -eq 1 ] || die "turned images: $(cat warnings) warnings"
+say "--normalize auto warns of chance, of swapped colours and of turned images"
+
+# ---- inspect takes the options that the file needs ------------------------------------------------
+expect_exit 3 "$LINNET" inspect "$SRC/tests/bad/two_outputs.onnx"
+expect_text err 'output-name'
+expect_exit 0 "$LINNET" inspect "$SRC/tests/bad/two_outputs.onnx" --output-name y
+expect_exit 2 "$LINNET" inspect "$demo" --input-shape 1,3,8
+expect_text err 'NAME:1,C,H,W'
+
+# ---- provenance ------------------------------------------------------------------------------------
+expect_exit 0 "$LINNET" train "$demo" --data synth:300 --epochs 1 --batch 30 --adversarial pgd:eps=4/255,steps=1 \
+    --val-attack-images 10 -o trained.onnx -q
+for text in linnet.data synth linnet.eps 4/255 linnet.seed linnet.version linnet.accuracy.clean \
+    linnet.accuracy.pgd 'val images'; do
+    grep -aqF "$text" trained.onnx || die "trained.onnx says nothing of $text"
+done
+grep -aqF "$(pwd)" trained.onnx && die "trained.onnx names a folder of this machine"
+expect_exit 0 "$LINNET" train trained.onnx --data synth:100 --epochs 1 --batch 30 -o again.onnx -q
+grep -aqF 'not measured' again.onnx || die "again.onnx keeps the accuracy of the model before it"

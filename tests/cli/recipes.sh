@@ -88,7 +88,8 @@ sweep() {
 sweep
 expect_keys sweep/sweep.json format teacher given budgets relus folder pi_online_seconds
 expect_text out '^20% +14745 '
-expect_same sweep/relus-20p/model.onnx whole/model.onnx
+# model.onnx also says how many images were attacked
+expect_same sweep/relus-20p/checkpoint.safetensors whole/checkpoint.safetensors
 rm sweep/relus-20p/report.json
 cp out first.txt
 sweep --resume
