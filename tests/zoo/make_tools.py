@@ -46,6 +46,22 @@ del model.graph.initializer[:], model.graph.node[:]
 model.graph.node.extend(nodes + rest)
 save(model, "constants_wrn10_op14.onnx")
 
+# Weights kept in 16 bits, each cast to float32 where it is used.
+for name, kind in ("half", onnx.TensorProto.FLOAT16), ("bfloat16", onnx.TensorProto.BFLOAT16):
+    model = onnx.load(path("ts113_resnet8_bn_op13.onnx"))
+    nodes = list(model.graph.node)
+    casts = []
+    for t in model.graph.initializer:
+        if t.data_type != onnx.TensorProto.FLOAT:
+            continue
+        small = onnx.helper.make_tensor(t.name + "_small", kind, t.dims,
+                                        numpy_helper.to_array(t).flatten().tolist())
+        casts.append(onnx.helper.make_node("Cast", [small.name], [t.name], to=1))
+        t.CopyFrom(small)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
+    save(model, f"casts_{name}_resnet8_op13.onnx")
+
 quantize_static(path("ts113_resnet20a_op13.onnx"),
                 path("qdq_resnet20a_op13.onnx"), Pictures())
 print("qdq_resnet20a_op13.onnx")

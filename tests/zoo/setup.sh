@@ -1,7 +1,7 @@
 #!/bin/sh
 # Environments of the zoo and its files, several gigabytes: tests/zoo/setup.sh FOLDER [torch25].
-# Debian's python3-torch 1.13, torch 2.9 with torchvision and timm, TensorFlow with tf2onnx; torch 2.5
-# only where asked for (its files call functions of the model). Needs Debian's and PyPI's packages.
+# Debian's python3-torch 1.13, torch 2.9 with torchvision and timm, TensorFlow with tf2onnx, the newest
+# onnx; torch 2.5 only where asked for (its files call functions of the model). Needs Debian's and PyPI's packages.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { echo "usage: tests/zoo/setup.sh FOLDER [torch25]" >&2; exit 2; }
@@ -17,6 +17,7 @@ environment() { # NAME [OPTION_OF_VENV]
 }
 environment torch
 environment tf
+environment onnx
 [ "${2:-}" != torch25 ] || environment torch25
 environment crypten --system-site-packages --no-deps
 
@@ -33,3 +34,4 @@ made t29 torch/bin/python "$here/make_torch.py" files t29
 [ ! -e torch25/ok ] || made t25 torch25/bin/python "$here/make_torch.py" files t25
 made keras tf/bin/python "$here/make_keras.py" files
 made tools torch/bin/python "$here/make_tools.py" files
+made newer onnx/bin/python "$here/make_newer.py" files
