@@ -6,6 +6,11 @@
  *
  * Every problem of a file is collected before anything is refused; the first one becomes the error
  * message, all of them are in the report (onnx.md section 8).
+ *
+ * Memory: the unpacked file is bounded by core/wire.h. The numbers that nodes make or look at (weights,
+ * masks, constants) have 16 MiB, 32 bytes for each byte of the file and of its external data, and 4,096
+ * more for each byte of a small file, up to 256 MiB, because some have all their weights computed. A
+ * file that wants more is refused (E1006); one of 1 KB has 20 MiB.
  */
 #include "core/graph.h"
 

@@ -3,7 +3,8 @@
 
 FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and
 gather and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx
-with plain ReLUs, and almost.onnx where each loses one position. Every file must pass the full
+with plain ReLUs, and almost.onnx where each loses one position; channel_OPSET.onnx and
+whole_OPSET.onnx with masks of whole channels in the forms channel and where. Every file must pass the full
 checker; all logits must agree; where and gather must agree bit by bit; almost.onnx with its masks
 set to ones must equal full.onnx bit by bit; real_NAME.onnx must have the logits of
 MODELS/NAME.onnx, from which it was imported. Arguments: FOLDER MODELS. Prints one line; exit
@@ -75,7 +76,7 @@ def main():
         onnx.checker.check_model(model, full_check=True)
         shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         models[name] = model
-        if name in ("full.onnx", "almost.onnx") or name.startswith("real_"):
+        if name in ("full.onnx", "almost.onnx") or name.startswith(("real_", "whole_", "channel_")):
             continue
         for optimize in False, True:
             diff = np.abs(run(model, x, optimize) - want).max()
@@ -87,6 +88,15 @@ def main():
         b = each(models[f"gather_{opset}_folded.onnx"], x)
         require(np.array_equal(a.view(np.uint32), b.view(np.uint32)), f"gather_{opset}",
                 "is not bit-equal to the where form")
+    channel = 0.0
+    for opset in range(13, 22):
+        a, b = each(models[f"whole_{opset}.onnx"], x), each(models[f"channel_{opset}.onnx"], x)
+        require(any(n.op_type == "Where" for n in models[f"whole_{opset}.onnx"].graph.node) and
+                not any(n.op_type == "Where" for n in models[f"channel_{opset}.onnx"].graph.node),
+                f"channel_{opset}", "is not written in its own form")
+        relative = float(np.abs(a - b).max() / np.abs(a).max())
+        require(relative <= 1e-5, f"channel_{opset}", f"differs from the where form by {relative}")
+        channel = max(channel, relative)
     full, almost = models["full.onnx"], all_true(models["almost.onnx"])
     require(sum(node.op_type == "Where" for node in almost.graph.node) == 7, "almost.onnx",
             "should hold seven masks")
@@ -96,7 +106,8 @@ def main():
             for name, model in models.items() if name.startswith("real_")]
     require(len(real) == 8, folder, "should hold eight imported models")
     print(f"export_check: {n} files, largest difference {worst:.3g} of {np.abs(want).max():.3g}; "
-          f"{len(real)} imported models, largest relative difference {max(real):.3g}")
+          f"form channel, relative to where, "
+          f"{channel:.3g}; {len(real)} imported models, largest relative difference {max(real):.3g}")
 
 
 if __name__ == "__main__":

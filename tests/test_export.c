@@ -804,6 +804,32 @@ static void write_models(const struct graph *g, const char *folder)
     }
 }
 
+/* channel_OPSET.onnx and whole_OPSET.onnx: the same masks, of whole channels, in the forms channel and
+ * where. */
+static void write_channel_models(const struct graph *g, const char *folder)
+{
+    static const char *const names[] = {"whole", "channel"};
+    struct graph *whole = NULL;
+    char path[2 * SCRATCH_TEXT];
+
+    ok(graph_clone(g, &whole));
+    for (value_id v = 0; v < whole->n_value; v++) {
+        struct value *m = &whole->value[v];
+
+        for (int64_t i = 0; m->kind == VALUE_MASK && i < shape_elems(&m->shape); i++)
+            m->data[i] = i / (m->shape.dim[1] * m->shape.dim[2]) % 3 != 1 ? 1 : 0;
+    }
+    for (int form = 0; form < 2; form++)
+        for (int64_t opset = 13; opset <= 21; opset++) {
+            struct export_options opt = {
+                .form = form ? MASK_CHANNEL : MASK_WHERE, .opset = opset, .fold_bn = true};
+
+            snprintf(path, sizeof path, "%s/%s_%d.onnx", folder, names[form], (int)opset);
+            ok(onnx_export(whole, &opt, path));
+        }
+    graph_free(whole);
+}
+
 /* full.onnx: every ReLU is kept. almost.onnx: every site loses its first position, so that
  * Python can set the masks of Where nodes to ones. */
 static void write_full_models(const struct graph *g, const char *folder)
@@ -860,6 +886,7 @@ static void test_other_programs_agree(void **state)
     write_input(folder, pixels);
     write_logits(g, folder, pixels);
     write_models(g, folder);
+    write_channel_models(g, folder);
     write_full_models(g, folder);
     write_real_models(models, folder);
     snprintf(command, sizeof command, "%s tests/export_check.py %s %s", python, folder, models);
