@@ -62,6 +62,19 @@ for name, kind in ("half", onnx.TensorProto.FLOAT16), ("bfloat16", onnx.TensorPr
     model.graph.node.extend(casts + nodes)
     save(model, f"casts_{name}_resnet8_op13.onnx")
 
+# Everything in another floating type, input and output too.
+for name, kind in (("half", onnx.TensorProto.FLOAT16), ("bfloat16", onnx.TensorProto.BFLOAT16),
+                   ("double", onnx.TensorProto.DOUBLE)):
+    model = onnx.load(path("ts113_resnet8_bn_op13.onnx"))
+    for t in model.graph.initializer:
+        if t.data_type == onnx.TensorProto.FLOAT:
+            t.CopyFrom(onnx.helper.make_tensor(t.name, kind, t.dims,
+                                               numpy_helper.to_array(t).flatten().tolist()))
+    for v in list(model.graph.input) + list(model.graph.output):
+        v.type.tensor_type.elem_type = kind
+    del model.graph.value_info[:]
+    save(model, f"all_{name}_resnet8_op13.onnx")
+
 quantize_static(path("ts113_resnet20a_op13.onnx"),
                 path("qdq_resnet20a_op13.onnx"), Pictures())
 print("qdq_resnet20a_op13.onnx")

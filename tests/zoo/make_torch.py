@@ -23,8 +23,8 @@ def resnet(**k):
 
 def script(name, model, opset, seed=1, size=32, batch=2, dynamic=True, dynamo=None, **k):
     torch.manual_seed(seed)
-    model = nets.randomise(model, seed).to(k.pop("dtype", torch.float32))
-    x = torch.rand(batch, 3, size, size, dtype=next(model.parameters()).dtype)
+    model = nets.randomise(model, seed)
+    x = torch.rand(batch, 3, size, size)
     axes = {"x": {0: "batch"}, "y": {0: "batch"}} if dynamic else None
     if dynamo is not None:
         k["dynamo"] = dynamo
@@ -36,8 +36,8 @@ def script(name, model, opset, seed=1, size=32, batch=2, dynamic=True, dynamo=No
 
 def dynamo(name, model, opset=18, seed=1, size=32, batch=2, dynamic=True, external=False, **k):
     torch.manual_seed(seed)
-    model = nets.randomise(model, seed).to(k.pop("dtype", torch.float32))
-    x = torch.rand(batch, 3, size, size, dtype=next(model.parameters()).dtype)
+    model = nets.randomise(model, seed)
+    x = torch.rand(batch, 3, size, size)
     if dynamic:
         k["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
     if "external_data" in torch.onnx.export.__code__.co_varnames:
@@ -122,12 +122,6 @@ def torch_29():
            timm.create_model("resnet18d", num_classes=10), 20, size=64, external=True)
     dynamo("dy29_timm_seresnet18_op18.onnx",
            timm.create_model("seresnet18", num_classes=10), size=64, external=True)
-    dynamo("dy29_half_resnet8_op18.onnx", resnet(), dtype=torch.float16)
-    dynamo("dy29_bfloat16_wrn10_op20.onnx", nets.WideResNet(), 20, dtype=torch.bfloat16)
-    dynamo("dy29_double_resnet8_op18.onnx", resnet(head="mean"), dtype=torch.float64)
-    script("ts29_half_resnet8_op17.onnx", resnet(), 17, dynamo=False, dtype=torch.float16)
-    script("ts29_double_resnet20a_op17.onnx", resnet(n=3, shortcut="A"), 17, dynamo=False,
-           dtype=torch.float64)
     dynamo("dy29_gelu_op20.onnx", resnet(act=nn.GELU), 20)
 
 
