@@ -91,6 +91,24 @@ struct bench {
     struct npy file;
 };
 
+/* ---- what a child process tells ----------------------------------------------------------- */
+
+static int read_all(int fd, void *out, size_t n)
+{
+    uint8_t *to = out;
+
+    while (n > 0) {
+        ssize_t got = read(fd, to, n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return fail(ERR_NET, "the other process ended without a word");
+        to += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
 /* ---- the server's process ----------------------------------------------------------------- */
 
 static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
@@ -143,18 +161,7 @@ static void server_process(const struct trial *t, const struct bench *b, struct 
 
 static int read_told(int fd, struct told *told)
 {
-    uint8_t *to = (uint8_t *)told;
-    size_t left = sizeof *told;
-
-    while (left > 0) {
-        ssize_t n = read(fd, to, left);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail(ERR_NET, "the server's process ended without a word");
-        to += n;
-        left -= (size_t)n;
-    }
+    TRY(read_all(fd, told, sizeof *told));
     return told->rc < 0 ? fail(told->rc, "server: %s", told->message) : 0;
 }
 
@@ -507,13 +514,49 @@ static int open_images(struct bench *b, const struct plan *p)
     return 0;
 }
 
+struct fitted {
+    int rc;
+    char message[512];
+    struct cost_machine machine;
+};
+
+static void fit_process(const char *dir, int to_parent)
+{
+    struct fitted f = {0};
+
+    f.rc = cost_fit(dir, &f.machine);
+    snprintf(f.message, sizeof f.message, "%s", f.rc < 0 ? err_message() : "");
+    _exit(write(to_parent, &f, sizeof f) != (ssize_t)sizeof f);
+}
+
+/* In a process of its own, whose memory does not count as the client's. */
+static int fit_in(const char *dir, struct cost_machine *out)
+{
+    struct fitted f;
+    int fds[2], status, rc;
+    pid_t child;
+
+    fflush(NULL);
+    if (pipe(fds) < 0 || (child = fork()) < 0)
+        return fail(ERR_IO, "fork: %s", strerror(errno));
+    if (child == 0)
+        fit_process(dir, fds[1]);
+    close(fds[1]);
+    rc = read_all(fds[0], &f, sizeof f);
+    close(fds[0]);
+    waitpid(child, &status, 0);
+    TRY(rc);
+    *out = f.machine;
+    return f.rc < 0 ? fail(f.rc, "cost model: %s", f.message) : 0;
+}
+
 static int fit_machine(struct bench *b)
 {
     char dir[TEMPORARY];
     int rc;
 
     TRY(temporary_folder(dir));
-    rc = cost_fit(dir, &b->machine);
+    rc = fit_in(dir, &b->machine);
     (void)rmdir(dir);
     return rc;
 }

@@ -301,22 +301,25 @@ static int fit_linear(struct side *s)
 
 /* ---- sockets and memory ------------------------------------------------------------------- */
 
+/* Pieces that are held together, so that none is memory which another one gave back. */
 static int fit_memory(struct cost_machine *m)
 {
     struct sample touched = {0};
+    uint8_t *piece[TIMES] = {NULL};
+    int rc = 0;
 
-    for (int i = 0; i < TIMES; i++) {
-        uint8_t *bytes = mem_array(FRESH, 1); /* from the system: too large to be reused */
+    for (int i = 0; i < TIMES && rc == 0; i++) {
         double start = cpu_seconds();
-        if (bytes == NULL)
-            return ERR_NOMEM;
-        for (size_t at = 0; at < FRESH; at += PAGE)
-            bytes[at] = 1;
+        if ((piece[i] = mem_array(FRESH, 1)) == NULL)
+            rc = ERR_NOMEM;
+        for (size_t at = 0; at < FRESH && rc == 0; at += PAGE)
+            piece[i][at] = 1;
         add_sample(&touched, cpu_seconds() - start);
-        mem_free(bytes);
     }
+    for (int i = 0; i < TIMES; i++)
+        mem_free(piece[i]);
     m->fresh = median(&touched) / FRESH;
-    return 0;
+    return rc;
 }
 
 static int fit_sockets(struct side *s)

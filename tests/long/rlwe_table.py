@@ -5,6 +5,7 @@ peers: one row a run of one network on one machine: bench files, JSON lines of p
 and the published figure of SPU's Cheetah.
 """
 import json
+import re
 import sys
 
 PHASES = "offline_linear", "offline_relu", "online"
@@ -16,7 +17,12 @@ def rows_of(path):
     try:
         return [json.loads(text)]
     except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    link = re.search(r"Link details: total send bytes (\d+), recv bytes (\d+)", text)  # SPU's profile
+    for row in rows:
+        if link:
+            row["megabytes"] = (int(link.group(1)) + int(link.group(2))) / 1e6
+    return rows
 
 
 def megabytes(phase):
