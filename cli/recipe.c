@@ -108,7 +108,7 @@ static void set_snl(struct recipe *r)
         return;
     }
     r->soft_rule = SOFT_PLAN;
-    r->mask_travel = 40;
+    r->mask_travel = 100;
     r->stage[STAGE_MASK].schedule = OPTIM_COSINE;
 }
 
