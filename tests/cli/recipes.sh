@@ -88,6 +88,7 @@ sweep() {
 sweep
 expect_keys sweep/sweep.json format teacher given budgets relus folder pi_online_seconds
 expect_text out '^20% +14745 '
+cp out first.txt
 # The files differ in what they say of the attack: here 10 images, there none.
 expect_exit 0 "$LINNET" data synth:100 --limit 20 -o x.npy -q
 for folder in sweep/relus-20p whole; do
@@ -95,7 +96,6 @@ for folder in sweep/relus-20p whole; do
 done
 expect_same sweep/relus-20p/y.npy whole/y.npy
 rm sweep/relus-20p/report.json
-cp out first.txt
 sweep --resume
 expect_same out first.txt
 expect_exit 2 "$LINNET" sweep "$model" --data synth:100 --relus 30% --preset quick -q -o sweep --resume
