@@ -117,14 +117,14 @@ check: deps ## set up, build, test: unit tests, then whole runs
 	@$(MAKE) --no-print-directory -j$(JOBS) all tests
 	@tests/run.sh $(BUILD)
 	@tests/cli/run.sh $(BUILD)
-check-unit: tests ## the unit tests alone
+check-unit: all tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
 check-long: all $(BUILD)/tests/test_ctime ## what takes hours: full models, floors of accuracy
 	@tests/long/run.sh $(BUILD)
 zoo: all ## exports of many programs through linnet; installs PyTorch and TensorFlow in build/zoo
 	@tests/long/run.sh $(BUILD) zoo
 coverage: ## lines of core, importer, exporter that the unit tests execute
-	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) tests
+	@$(MAKE) --no-print-directory MODE=cov -j$(JOBS) all tests
 	@tests/run.sh build/cov
 	@gcovr --root . --object-directory build/cov --filter 'core/' --filter 'importer/' --filter 'exporter/' build/cov
 fuzz: ## the fuzz targets with libFuzzer, in build/fuzz (needs clang)
