@@ -7,7 +7,7 @@
 set -eu
 venv=$1
 shift
-packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev
+packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev
 libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev
 python3 python3-venv python3-onnx libonnx-testdata $*"
 
