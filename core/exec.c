@@ -328,18 +328,27 @@ static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
     return new_training(e);
 }
 
-int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
-             int32_t n_taps, struct exec **out)
+static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batch)
 {
     struct exec *e = mem_array(1, sizeof *e);
-    int rc;
 
     assert(batch > 0);
     if (e == NULL)
-        return ERR_NOMEM;
+        return NULL;
     e->g = g;
     e->mode = mode;
     e->batch = batch;
+    return e;
+}
+
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
+             int32_t n_taps, struct exec **out)
+{
+    struct exec *e = new_empty(g, mode, batch);
+    int rc;
+
+    if (e == NULL)
+        return ERR_NOMEM;
     if ((rc = make_parts(e, taps, n_taps)) == 0)
         *out = e;
     else
@@ -349,15 +358,11 @@ int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id
 
 int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes)
 {
-    struct exec *e = mem_array(1, sizeof *e);
+    struct exec *e = new_empty(g, mode, batch);
     int rc;
 
-    assert(batch > 0);
     if (e == NULL)
         return ERR_NOMEM;
-    e->g = g;
-    e->mode = mode;
-    e->batch = batch;
     e->only_size = true;
     if ((rc = make_parts(e, NULL, 0)) == 0)
         *bytes = e->bytes;
