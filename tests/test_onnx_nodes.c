@@ -5,22 +5,23 @@
  *
  *   graph   img [N,...] -> reshaped to the first float input, whose dim 0 is the batch -> node(s),
  *           all other inputs as initializers -> flattened to [N,K]
- *   folded  every input an initializer, so that the importer computes the result itself; it comes
- *           out as  Flatten(img [N,1]) + Reshape(Cast(result), [1,K])  for img = 0
+ *   folded  every input an initializer, so that the importer computes the result itself, numbers and
+ *           dims; both come out of  Flatten(img [N,1]) + Concat(readable(result), Shape(result))  for
+ *           img = 0. No weight may be NaN or infinite, so  readable  writes them as numbers:
+ *           Where(Equal(r, r), Clip(r, -1e30, 1e30), 2e30)
  *
  * A case passes if each of its outputs comes out of at least one way, and every way that is imported
  * gives the expected numbers. Cases count where each of their operators is one that linnet has. Every
  * case that does not pass must be in tests/vec/onnx_nodes.txt, a line "REASON NAME" each:
  *
- *     dtype     an input or output is no float32, float16, bfloat16, double, integer or bool: float8,
- *               int4 and smaller, which onnx.md section 5 refuses; strings
- *     opset     older than 7; newer releases may hold the case with a newer one, and pass
- *     value     NaN or infinity in what would be a weight (refused, section 5), or an empty tensor
- *               (refused, section 4); older releases of the case may hold other numbers and pass
- *     float32   16-bit activations become float32 (section 5), so nothing is rounded
- *     training  BatchNormalization and Dropout in training mode are taken in their inference form,
- *               with a warning (section 4)
- *     wrap      Pad with mode wrap (refused, section 3)
+ *     dtype   an input or output is no float32, float16, bfloat16, double, integer or bool: float8,
+ *             int4 and smaller, strings
+ *     opset   older than 7; newer releases may hold the case with a newer one, and pass
+ *     rule    a rule of onnx.md says otherwise: Pad with mode wrap is refused (section 3);
+ *             BatchNormalization and Dropout in training mode are taken in their inference form, with
+ *             a warning (section 4)
+ *
+ * Of the cases without such a reason 95 % must pass.
  */
 #include <dirent.h>
 #include <glob.h>
@@ -42,6 +43,8 @@
 #include <cmocka.h>
 
 enum { MAX_IN = 16, MAX_OUT = 8, MAX_ELEMS = 1 << 20, TEXT = 512, PATH_BYTES = 1024 };
+#define SEEN_INF 1e30 /* how the folded way writes what is no number */
+#define SEEN_NAN 2e30
 #define TYPE(x) ONNX__TENSOR_PROTO__DATA_TYPE__##x
 
 /* What counts: the operators of onnx.md that the importer has. */
@@ -51,6 +54,7 @@ static const char *const operators[] = {
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "CastLike",
     "Ceil",
     "Clip",
     "Concat",
@@ -86,6 +90,7 @@ static const char *const operators[] = {
     "Relu",
     "Reshape",
     "Shape",
+    "Size",
     "Slice",
     "Softmax",
     "Sqrt",
@@ -110,6 +115,7 @@ struct node_case {
     size_t n_in, n_out;
     size_t at; /* the output that is looked at */
     struct numbers want;
+    int32_t want_type;
     char why[TEXT]; /* what the importer said, or what differs */
 };
 
@@ -374,7 +380,7 @@ static Onnx__TensorProto *integers(const char *name, const int64_t *v, size_t n)
     return t;
 }
 
-static Onnx__ValueInfoProto *image(const char *name, size_t rank, const int64_t *dim)
+static Onnx__ValueInfoProto *image(const char *name, int32_t type, size_t rank, const int64_t *dim)
 {
     Onnx__ValueInfoProto *v = take(1, sizeof *v);
     Onnx__TypeProto *t = take(1, sizeof *t);
@@ -389,7 +395,7 @@ static Onnx__ValueInfoProto *image(const char *name, size_t rank, const int64_t 
     v->type = t;
     t->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     t->tensor_type = x;
-    x->elem_type = TYPE(FLOAT);
+    x->elem_type = type;
     x->shape = s;
     s->dim = take(rank, sizeof(void *));
     for (size_t k = 0; k < rank; k++) {
@@ -420,7 +426,7 @@ static void wrap_begin(const struct node_case *c, size_t skip, struct wrap *w)
     w->model = *c->model;
     w->graph = *g;
     w->model.graph = &w->graph;
-    w->graph.node = take(g->n_node + 8, sizeof(void *));
+    w->graph.node = take(g->n_node + 16, sizeof(void *));
     w->graph.n_node = 0;
     w->graph.initializer = take(g->n_initializer + c->n_in + 8, sizeof(void *));
     memcpy(w->graph.initializer, g->initializer, g->n_initializer * sizeof(void *));
@@ -455,28 +461,101 @@ static void add_integers(struct wrap *w, const char *name, const int64_t *v, siz
     w->graph.initializer[w->graph.n_initializer++] = integers(name, v, n);
 }
 
+static Onnx__AttributeProto *attribute(Onnx__NodeProto *p, const char *name, int32_t type)
+{
+    Onnx__AttributeProto *a = take(1, sizeof *a);
+
+    onnx__attribute_proto__init(a);
+    a->name = text(name);
+    a->type = type;
+    if (p->n_attribute == 0)
+        p->attribute = take(2, sizeof(void *));
+    p->attribute[p->n_attribute++] = a;
+    return a;
+}
+
+static void add_cast(struct wrap *w, const char *from, const char *out)
+{
+    Onnx__NodeProto *p = node("Cast", from, NULL, out);
+
+    attribute(p, "to", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT)->i = TYPE(FLOAT);
+    add_node(w, p);
+}
+
+/* wrap_seen = the numbers of `result` [1,count], NaN and infinity as numbers. */
+static void add_readable(struct wrap *w, const char *result, int64_t count)
+{
+    const int64_t row[2] = {1, count};
+    Onnx__NodeProto *clip = node("Clip", "wrap_cast", NULL, "wrap_clip"), *where;
+    Onnx__TensorProto *nan = integers("wrap_nan", row, 0);
+
+    nan->data_type = TYPE(FLOAT);
+    nan->n_dims = 0;
+    nan->float_data = take(1, sizeof(float));
+    nan->float_data[nan->n_float_data++] = (float)SEEN_NAN;
+    w->graph.initializer[w->graph.n_initializer++] = nan;
+    add_cast(w, result, "wrap_cast");
+    add_node(w, node("Equal", "wrap_cast", "wrap_cast", "wrap_same"));
+    attribute(clip, "min", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT)->f = -(float)SEEN_INF;
+    attribute(clip, "max", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT)->f = (float)SEEN_INF;
+    add_node(w, clip);
+    where = node("Where", "wrap_same", "wrap_clip", "wrap_finite");
+    where->input = take(3, sizeof(char *));
+    where->input[0] = text("wrap_same");
+    where->input[1] = text("wrap_clip");
+    where->input[2] = text("wrap_nan");
+    where->n_input = 3;
+    add_node(w, where);
+    add_integers(w, "wrap_row", row, 2);
+    add_node(w, node("Reshape", "wrap_finite", "wrap_row", "wrap_seen"));
+}
+
+/* wrap_dims = the dims of `result` [1,rank]. */
+static void add_dims(struct wrap *w, const char *result, int64_t rank)
+{
+    const int64_t row[2] = {1, rank};
+
+    add_node(w, node("Shape", result, NULL, "wrap_shape"));
+    add_cast(w, "wrap_shape", "wrap_shape_cast");
+    add_integers(w, "wrap_rank", row, 2);
+    add_node(w, node("Reshape", "wrap_shape_cast", "wrap_rank", "wrap_dims"));
+}
+
 static void wrap_folded(const struct node_case *c, struct wrap *w)
 {
-    const int64_t dim[4] = {0, 1, 1, 1}, row[2] = {1, (int64_t)c->want.count};
-    Onnx__NodeProto *cast;
-    Onnx__AttributeProto *to = take(1, sizeof *to);
+    const char *result = c->model->graph->output[c->at]->name, *seen;
+    const int64_t count = (int64_t)c->want.count, rank = (int64_t)c->want.rank;
+    const int64_t dim[4] = {0, 1, 1, 1}, row[2] = {1, count + rank};
 
     wrap_begin(c, MAX_IN, w);
-    w->graph.input[0] = image("wrap_img", 4, dim);
+    w->graph.input[0] = image("wrap_img", TYPE(FLOAT), 4, dim);
     add_case_nodes(c, w);
-    onnx__attribute_proto__init(to);
-    to->name = text("to");
-    to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
-    to->i = TYPE(FLOAT);
-    cast = node("Cast", c->model->graph->output[c->at]->name, NULL, "wrap_cast");
-    cast->attribute = take(1, sizeof(void *));
-    cast->attribute[cast->n_attribute++] = to;
-    add_node(w, cast);
-    add_integers(w, "wrap_row", row, 2);
-    add_node(w, node("Reshape", "wrap_cast", "wrap_row", "wrap_flat"));
+    if (count > 0)
+        add_readable(w, result, count);
+    if (rank > 0)
+        add_dims(w, result, rank);
+    seen = count == 0 ? "wrap_dims" : rank == 0 ? "wrap_seen" : "wrap_both";
+    if (count > 0 && rank > 0) {
+        Onnx__NodeProto *p = node("Concat", "wrap_seen", "wrap_dims", "wrap_both");
+
+        attribute(p, "axis", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT)->i = 1;
+        add_node(w, p);
+    }
     add_node(w, node("Flatten", "wrap_img", NULL, "wrap_zero"));
-    add_node(w, node("Add", "wrap_zero", "wrap_flat", "wrap_out"));
-    w->graph.output[0] = image("wrap_out", 2, row);
+    add_node(w, node("Add", "wrap_zero", seen, "wrap_out"));
+    w->graph.output[0] = image("wrap_out", TYPE(FLOAT), 2, row);
+}
+
+/* What the folded way should bring: numbers, then dims. */
+static void expect_folded(struct node_case *c, double *v)
+{
+    for (size_t k = 0; k < c->want.count; k++) {
+        const double x = c->want.v[k];
+
+        v[k] = isnan(x) ? SEEN_NAN : x > SEEN_INF ? SEEN_INF : x < -SEEN_INF ? -SEEN_INF : x;
+    }
+    for (size_t k = 0; k < c->want.rank; k++)
+        v[c->want.count + k] = (double)c->want.dim[k];
 }
 
 /* A sum of vectors is the same sum for each image. */
@@ -485,15 +564,21 @@ static bool is_elementwise(const struct node_case *c)
     return c->model->graph->n_node == 1 && strcmp(c->model->graph->node[0]->op_type, "Sum") == 0;
 }
 
+static bool is_float(int32_t type)
+{
+    return type == TYPE(FLOAT) || type == TYPE(DOUBLE) || type == TYPE(FLOAT16) ||
+           type == TYPE(BFLOAT16);
+}
+
 /* Index of the input that becomes the activation, c->n_in if none can. */
 static size_t activation_of(const struct node_case *c)
 {
     for (size_t k = 0; k < c->n_in; k++) {
         const Onnx__TensorProto *t = c->in[k];
 
-        if (t->data_type == TYPE(FLOAT) && t->n_dims >= 2 && t->n_dims <= 6 && t->dims[0] > 0)
+        if (is_float(t->data_type) && t->n_dims >= 2 && t->n_dims <= 6 && t->dims[0] > 0)
             return k;
-        if (t->data_type == TYPE(FLOAT) && t->n_dims == 1 && is_elementwise(c))
+        if (is_float(t->data_type) && t->n_dims == 1 && is_elementwise(c))
             return k;
     }
     return c->n_in;
@@ -511,7 +596,7 @@ static void wrap_graph(const struct node_case *c, size_t a, struct wrap *w)
         dim[1] = x->dims[0];
     for (size_t k = 1; k < x->n_dims; k++)
         dim[k < 4 ? k : 3] *= x->dims[k];
-    w->graph.input[0] = image(x->n_dims == 4 ? name : "wrap_img", 4, dim);
+    w->graph.input[0] = image(x->n_dims == 4 ? name : "wrap_img", x->data_type, 4, dim);
     if (x->n_dims == 1) {
         flat[1] = x->dims[0];
         add_integers(w, "wrap_shape", flat, 2);
@@ -528,24 +613,30 @@ static void wrap_graph(const struct node_case *c, size_t a, struct wrap *w)
     add_integers(w, "wrap_flat", flat, 2);
     if (c->want.rank > 2)
         add_node(w, node("Reshape", out, "wrap_flat", "wrap_out"));
-    w->graph.output[0] = image(c->want.rank > 2 ? "wrap_out" : out, 2, flat);
+    w->graph.output[0] = image(c->want.rank > 2 ? "wrap_out" : out, TYPE(FLOAT), 2, flat);
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
 
 enum outcome { REFUSED, DIFFERS, EQUAL };
 
+struct expected { /* what a network should bring */
+    const double *v;
+    size_t n;
+    double relative; /* error that is none */
+};
+
 /* Numbers of the case agree as ONNX's own runner asks: relative 1e-3, absolute 1e-7, and a bit of
  * float32 rounding where sums cancel. */
-static bool agrees(struct node_case *c, const float *have)
+static bool agrees(struct node_case *c, const struct expected *e, const float *have)
 {
-    for (size_t k = 0; k < c->want.count; k++) {
-        const double want = c->want.v[k], error = fabs((double)have[k] - want);
+    for (size_t k = 0; k < e->n; k++) {
+        const double want = e->v[k], error = fabs((double)have[k] - want);
 
         if ((isnan(want) && isnan(have[k])) || want == (double)have[k])
             continue;
-        if (!(error <= 1e-3 * fabs(want) + 1e-6)) {
-            snprintf(c->why, TEXT, "element %zu of %zu is %g, expected %g", k, c->want.count,
+        if (!(error <= e->relative * fabs(want) + 1e-6)) {
+            snprintf(c->why, TEXT, "element %zu of %zu is %g, expected %g", k, e->n,
                      (double)have[k], want);
             return false;
         }
@@ -572,7 +663,8 @@ static void apply_tail(const struct graph *g, float *logits, int64_t rows)
     }
 }
 
-static enum outcome run_graph(struct node_case *c, struct graph *g, const double *in, int64_t n)
+static enum outcome run_graph(struct node_case *c, struct graph *g, const struct expected *want,
+                              const double *in, int64_t n)
 {
     const int64_t n_in = n * shape_elems(&g->value[g->input].shape);
     const int64_t n_out = n * shape_elems(&g->value[g->output].shape);
@@ -587,9 +679,9 @@ static enum outcome run_graph(struct node_case *c, struct graph *g, const double
     assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
     assert_int_equal(exec_infer(e, pixels, n, 0, logits), 0);
     apply_tail(g, logits, n);
-    if (n_out != (int64_t)c->want.count)
-        snprintf(c->why, TEXT, "%lld numbers, expected %zu", (long long)n_out, c->want.count);
-    else if (agrees(c, logits))
+    if (n_out != (int64_t)want->n)
+        snprintf(c->why, TEXT, "%lld numbers, expected %zu", (long long)n_out, want->n);
+    else if (agrees(c, want, logits))
         r = EQUAL;
     exec_free(e);
     mem_free(pixels);
@@ -597,7 +689,8 @@ static enum outcome run_graph(struct node_case *c, struct graph *g, const double
     return r;
 }
 
-static enum outcome run_wrapped(struct node_case *c, struct wrap *w, const double *in, int64_t n)
+static enum outcome run_wrapped(struct node_case *c, struct wrap *w, const struct expected *want,
+                                const double *in, int64_t n)
 {
     const size_t len = onnx__model_proto__get_packed_size(&w->model);
     uint8_t *bytes = take(len + 1, 1);
@@ -606,15 +699,23 @@ static enum outcome run_wrapped(struct node_case *c, struct wrap *w, const doubl
 
     onnx__model_proto__pack(&w->model, bytes);
     if (onnx_import_bytes(bytes, len, -1, NULL, NULL, &g) == 0)
-        r = run_graph(c, g, in, n);
+        r = run_graph(c, g, want, in, n);
     else
         snprintf(c->why, TEXT, "%s", err_message());
     graph_free(g);
     return r;
 }
 
+/* Activations stay float32 where the file has bfloat16, constants are rounded to the nearest one, ONNX
+ * 1.12 cuts the bits off: at most one unit in the last of 8 digits between any two of them. */
+static double tolerance(const struct node_case *c)
+{
+    return c->want_type == TYPE(BFLOAT16) ? 0x1p-7 : 1e-3;
+}
+
 static enum outcome run_as_graph(struct node_case *c)
 {
+    const struct expected want = {c->want.v, c->want.count, tolerance(c)};
     const size_t a = activation_of(c);
     struct numbers x;
     struct wrap w;
@@ -624,15 +725,25 @@ static enum outcome run_as_graph(struct node_case *c)
         return REFUSED;
     wrap_graph(c, a, &w);
     const int64_t images = x.rank == 1 ? 1 : x.dim[0];
-    const enum outcome r = x.count > 0 ? run_wrapped(c, &w, x.v, images) : REFUSED;
+    const enum outcome r = x.count > 0 ? run_wrapped(c, &w, &want, x.v, images) : REFUSED;
     mem_free(x.v);
     return r;
+}
+
+static enum outcome run_folded(struct node_case *c)
+{
+    const size_t n = c->want.count + c->want.rank;
+    double *v = take(n + 1, sizeof *v);
+    struct wrap w;
+
+    wrap_folded(c, &w);
+    expect_folded(c, v);
+    return run_wrapped(c, &w, &(struct expected){v, n, tolerance(c)}, NULL, 1);
 }
 
 /* How one output came out: as part of a graph, and computed by the importer. */
 static bool passes_output(struct node_case *c, bool *as_graph)
 {
-    struct wrap w;
     char why[TEXT];
 
     const enum outcome graph = run_as_graph(c);
@@ -640,8 +751,7 @@ static bool passes_output(struct node_case *c, bool *as_graph)
     if (graph == DIFFERS)
         return false;
     memcpy(why, c->why, TEXT);
-    wrap_folded(c, &w);
-    const enum outcome folded = run_wrapped(c, &w, NULL, 1);
+    const enum outcome folded = run_folded(c);
     if (folded == REFUSED && why[0] != '\0')
         memcpy(c->why, why, TEXT);
     return folded != DIFFERS && (graph == EQUAL || folded == EQUAL);
@@ -653,6 +763,7 @@ static bool passes(struct node_case *c, bool *as_graph)
 
     *as_graph = true;
     for (c->at = 0; ok && c->at < c->n_out; c->at++) {
+        c->want_type = c->out[c->at]->data_type;
         if ((ok = read_numbers(c->out[c->at], &c->want)))
             ok = passes_output(c, as_graph);
         else
@@ -689,24 +800,48 @@ static const struct listed *find_listed(const char *name)
     return NULL;
 }
 
+enum { DTYPE, OPSET, RULE, N_REASON }; /* all there may be */
+static const char *const reasons[N_REASON] = {"dtype", "opset", "rule"};
+
 struct tally {
-    int total, passed, in_graph, wrong; /* in_graph: passed as part of a graph */
-    struct {
-        char reason[REASON_BYTES];
-        int n;
-    } missing[8];
+    int total, passed, in_graph; /* in_graph: passed as part of a network */
+    int missing[N_REASON], wrong;
 };
 
-static void count_missing(struct tally *t, const char *reason)
+static int reason_of(const char *reason)
 {
-    for (size_t k = 0; k < sizeof t->missing / sizeof *t->missing; k++) {
-        if (t->missing[k].n == 0)
-            snprintf(t->missing[k].reason, REASON_BYTES, "%s", reason);
-        if (strcmp(t->missing[k].reason, reason) != 0)
-            continue;
-        t->missing[k].n++;
-        return;
-    }
+    for (int k = 0; k < N_REASON; k++)
+        if (strcmp(reasons[k], reason) == 0)
+            return k;
+    fail_msg("tests/vec/onnx_nodes.txt: unknown reason '%s'", reason);
+    return 0;
+}
+
+static bool has_other_types(const struct node_case *c)
+{
+    for (size_t k = 0; k < c->n_in; k++)
+        if (type_bytes(c->in[k]->data_type) == 0)
+            return true;
+    for (size_t k = 0; k < c->n_out; k++)
+        if (type_bytes(c->out[k]->data_type) == 0)
+            return true;
+    return false;
+}
+
+static int64_t opset_of(const struct node_case *c)
+{
+    for (size_t k = 0; k < c->model->n_opset_import; k++)
+        if (c->model->opset_import[k]->domain[0] == '\0')
+            return c->model->opset_import[k]->version;
+    return 0;
+}
+
+/* What the list says of a case that does not pass is what its file shows. */
+static bool is_reason(const struct node_case *c, int reason)
+{
+    return reason == DTYPE   ? has_other_types(c)
+           : reason == OPSET ? opset_of(c) < 7
+                             : !has_other_types(c) && opset_of(c) >= 7;
 }
 
 static void count_case(struct tally *t, const struct node_case *c, bool ok, bool as_graph)
@@ -716,37 +851,50 @@ static void count_case(struct tally *t, const struct node_case *c, bool ok, bool
     t->total++;
     t->passed += ok;
     t->in_graph += ok && as_graph;
-    if (!ok && l != NULL)
-        count_missing(t, l->reason);
-    if (ok && l != NULL && strcmp(l->reason, "value") != 0 && strcmp(l->reason, "opset") != 0)
+    if (!ok && l != NULL) {
+        const int reason = reason_of(l->reason);
+
+        t->missing[reason]++;
+        printf("  %s %s\n", l->reason, c->name);
+        if (!is_reason(c, reason)) {
+            printf("  %s: that is not why: %s\n", c->name, c->why);
+            t->wrong++;
+        }
+    }
+    if (ok && l != NULL && strcmp(l->reason, "opset") != 0) {
         printf("  %s passes: take it off the list\n", c->name);
+        t->wrong++;
+    }
     if (!ok && l == NULL) {
-        printf("  %s: %s\n", c->name, c->why);
+        printf("  %s does not pass, without a reason: %s\n", c->name, c->why);
         t->wrong++;
     }
 }
 
-static void print_tally(const char *folder, const struct tally *t)
+static bool is_enough(const struct tally *t)
 {
     int counted = t->total;
 
-    printf("%s:\n  %d of %d cases of linnet's operators passed, %d as part of a network and %d as "
-           "constants only; the others:",
-           folder, t->passed, t->total, t->in_graph, t->passed - t->in_graph);
-    for (size_t k = 0; k < sizeof t->missing / sizeof *t->missing && t->missing[k].n > 0; k++) {
-        printf(" %s %d", t->missing[k].reason, t->missing[k].n);
-        counted -= t->missing[k].n;
-    }
-    printf("\n  %d of %d passed where nothing is refused on purpose\n", t->passed, counted);
+    for (int k = 0; k < N_REASON; k++)
+        counted -= t->missing[k];
+    printf("  %d of %d cases of linnet's operators passed: %d as part of a network, %d as constants "
+           "only\n",
+           t->passed, t->total, t->in_graph, t->passed - t->in_graph);
+    for (int k = 0; k < N_REASON; k++)
+        printf("  did not pass, reason %s: %d\n", reasons[k], t->missing[k]);
+    printf("  %d of the %d cases without a reason passed, %.1f %%\n", t->passed, counted,
+           100.0 * t->passed / counted);
+    return t->passed > 100 && t->passed >= 0.95 * counted;
 }
 
-static void run_folder(const char *folder)
+static bool run_folder(const char *folder)
 {
     struct dirent **entry;
     struct tally t = {0};
     int n = scandir(folder, &entry, NULL, alphasort);
 
     assert_true(n >= 0);
+    printf("%s:\n", folder);
     for (int k = 0; k < n; k++) {
         struct node_case c = {.folder = folder, .name = entry[k]->d_name};
 
@@ -759,9 +907,7 @@ static void run_folder(const char *folder)
         free(entry[k]);
     }
     free(entry);
-    print_tally(folder, &t);
-    assert_int_equal(t.wrong, 0);
-    assert_true(t.passed > 100);
+    return is_enough(&t) && t.wrong == 0;
 }
 
 static void test_node_cases(void **state)
@@ -770,16 +916,19 @@ static void test_node_cases(void **state)
         "/usr/share/libonnx-testdata/data/node",
         "build/venv/lib/python3*/site-packages/onnx/backend/test/data/node"};
 
+    bool ok = true;
+
     (void)state;
     for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
         glob_t found;
 
         if (glob(places[k], 0, NULL, &found) == 0)
-            run_folder(found.gl_pathv[0]);
+            ok = run_folder(found.gl_pathv[0]) && ok;
         else
             printf("skipped: no cases in %s\n", places[k]);
         globfree(&found);
     }
+    assert_true(ok);
 }
 
 int main(void)
