@@ -2,8 +2,9 @@
  * The graph tables and their edit primitives; every change of structure goes through here.
  *
  * The three blocks (params, buffers, masks) grow by doubling, and value.data of their slices are
- * pointed anew after each move. Names are kept unique by a set; a removed node's name is free at
- * once, a removed value's name after graph_compact.
+ * pointed anew after each move. Slices lie in the order of the values, so dropping some moves the rest
+ * down in place. Names are kept unique by a set; a removed node's name is free at once, a removed
+ * value's name after graph_compact.
  */
 #include "core/graph.h"
 
@@ -48,22 +49,21 @@ static void block_repoint(struct graph *g, enum value_kind kind, const struct bl
 static int block_grow(struct graph *g, enum value_kind kind, int64_t more, int64_t slack)
 {
     struct block b;
-    float *bigger;
+    void *data;
 
     if (!block_of(g, kind, &b) || *b.n + more <= *b.cap)
         return 0;
     int64_t cap = *b.cap * slack > *b.n + more ? *b.cap * slack : *b.n + more;
     if (cap > SHAPE_MAX_COUNT)
         return fail(ERR_LIMIT, "graph: a block of %lld floats is too large", (long long)cap);
-    if ((bigger = mem_aligned((size_t)cap, sizeof *bigger)) == NULL)
-        return ERR_NOMEM;
-    if (*b.n > 0)
-        memcpy(bigger, *b.data, (size_t)*b.n * sizeof *bigger);
-    mem_free(*b.data);
-    *b.data = bigger;
-    *b.cap = cap;
+    data = *b.data;
+    const int rc =
+        mem_aligned_grow(&data, (size_t)*b.n * sizeof **b.data, (size_t)cap, sizeof **b.data);
+    *b.data = data;
     block_repoint(g, kind, &b);
-    return 0;
+    if (rc == 0)
+        *b.cap = cap;
+    return rc;
 }
 
 static int block_reserve(struct graph *g, enum value_kind kind, int64_t more)
@@ -190,6 +190,8 @@ int graph_add_value(struct graph *g, const char *name, enum value_kind kind,
         v.offset = *b.n;
         v.data = *b.data + *b.n;
         *b.n += count;
+        if (data == NULL)
+            memset(v.data, 0, (size_t)count * sizeof *v.data);
     }
     if (v.data && data)
         memcpy(v.data, data, (size_t)count * sizeof *data);
@@ -326,8 +328,7 @@ static void mark_used(const struct graph *g, bool *used)
         used[g->output] = true;
 }
 
-/* Copies the values with used[v] (all if NULL) and all nodes into the new graph *out. */
-static int copy_graph(const struct graph *g, const bool *used, struct graph **out)
+int graph_clone(const struct graph *g, struct graph **out)
 {
     struct graph *to = NULL;
     value_id *map = NULL;
@@ -344,7 +345,7 @@ static int copy_graph(const struct graph *g, const bool *used, struct graph **ou
         (rc = block_reserve(to, VALUE_MASK, g->n_masks)) < 0)
         goto out;
     for (value_id v = 0; v < g->n_value; v++)
-        if ((!used || used[v]) && (rc = copy_value(g, v, to, &map[v])) < 0)
+        if ((rc = copy_value(g, v, to, &map[v])) < 0)
             goto out;
     for (int32_t n = 0; n < g->n_node; n++)
         if ((rc = copy_node(&g->node[n], map, to)) < 0)
@@ -361,28 +362,64 @@ out:
     return rc;
 }
 
-int graph_clone(const struct graph *g, struct graph **out)
+/* The numbers of a value that stays move to the end of those before it. */
+static void move_numbers(struct graph *g, struct value *v)
 {
-    return copy_graph(g, NULL, out);
+    struct block b;
+
+    if (!block_of(g, v->kind, &b))
+        return;
+    const int64_t count = shape_elems(&v->shape);
+    assert(v->offset >= *b.n);
+    if (v->offset > *b.n)
+        memmove(*b.data + *b.n, v->data, (size_t)count * sizeof *v->data);
+    v->offset = *b.n;
+    v->data = *b.data + *b.n;
+    *b.n += count;
+}
+
+/* map[v] = the new id of a value that stays. */
+static void move_values(struct graph *g, const bool *used, value_id *map)
+{
+    value_id n = 0;
+
+    g->n_params = g->n_buffers = g->n_masks = 0;
+    for (value_id v = 0; v < g->n_value; v++) {
+        if (!used[v]) {
+            nameset_remove(&g->value_names, g->value[v].name);
+            continue;
+        }
+        move_numbers(g, &g->value[v]);
+        g->value[n] = g->value[v];
+        map[v] = n++;
+    }
+    g->n_value = n;
 }
 
 int graph_compact(struct graph *g)
 {
     bool *used = mem_array((size_t)g->n_value + 1, sizeof *used);
-    struct graph *small = NULL, old;
-    int rc;
+    value_id *map = mem_array((size_t)g->n_value + 1, sizeof *map);
 
-    if (used == NULL)
-        return ERR_NOMEM;
-    mark_used(g, used);
-    if ((rc = copy_graph(g, used, &small)) == 0) {
-        old = *g; /* swap contents, so that the caller's pointer stays good */
-        *g = *small;
-        *small = old;
-        graph_free(small);
+    if (used != NULL && map != NULL) {
+        mark_used(g, used);
+        move_values(g, used, map);
+        for (int32_t n = 0; n < g->n_node; n++) {
+            struct node *x = &g->node[n];
+
+            for (int32_t i = 0; i < x->n_in; i++)
+                x->in[i] = x->in[i] == NO_VALUE ? NO_VALUE : map[x->in[i]];
+            for (int32_t i = 0; i < x->n_out; i++)
+                x->out[i] = map[x->out[i]];
+        }
+        g->input = g->input == NO_VALUE ? NO_VALUE : map[g->input];
+        g->output = g->output == NO_VALUE ? NO_VALUE : map[g->output];
+        graph_touch(g);
     }
+    const bool ok = used != NULL && map != NULL;
     mem_free(used);
-    return rc;
+    mem_free(map);
+    return ok ? 0 : ERR_NOMEM;
 }
 
 /* ---- order and shapes -------------------------------------------------------------------- */

@@ -36,7 +36,8 @@
 #endif
 
 #define HUGE_PAGE ((size_t)2 << 20)
-#define HUGE_FROM (2 * HUGE_PAGE) /* smaller requests are not worth it */
+#define HUGE_FROM (2 * HUGE_PAGE)        /* smaller requests are not worth it */
+#define GROW_IN_PLACE ((size_t)32 << 20) /* allocations above have pages of their own */
 
 struct chunk {
     struct chunk *next;
@@ -135,6 +136,38 @@ void *mem_resize(void *p, size_t n, size_t size)
         return NULL;
     void *q = realloc(p, bytes > 0 ? bytes : 1);
     return q != NULL ? prefer_huge_pages(q, bytes) : out_of_memory(bytes);
+}
+
+/* From GROW_IN_PLACE on the system moves pages, not bytes, and keeps the place in the page; whatever
+ * else realloc does, the alignment is looked at. */
+int mem_aligned_grow(void **p, size_t used, size_t n, size_t size)
+{
+    size_t bytes;
+    void *q;
+
+    if (!gate(n, size, &bytes))
+        return ERR_NOMEM;
+    if (used >= GROW_IN_PLACE) {
+        if ((q = realloc(*p, bytes)) == NULL) {
+            out_of_memory(bytes);
+            return ERR_NOMEM;
+        }
+        *p = q;
+        if ((uintptr_t)q % MEM_ALIGN == 0) {
+            prefer_huge_pages(q, bytes);
+            return 0;
+        }
+    }
+    if (posix_memalign(&q, MEM_ALIGN, bytes > 0 ? bytes : 1) != 0) {
+        out_of_memory(bytes);
+        return ERR_NOMEM;
+    }
+    prefer_huge_pages(q, bytes);
+    if (used > 0)
+        memcpy(q, *p, used);
+    free(*p);
+    *p = q;
+    return 0;
 }
 
 char *mem_strdup(const char *s)

@@ -151,6 +151,32 @@ static void test_resize_keeps_content(void **state)
     mem_free(NULL);
 }
 
+/* Up to where large blocks grow in place, and beyond. */
+static void test_an_aligned_block_grows(void **state)
+{
+    const size_t most = (size_t)80 << 20;
+    unsigned char *p = NULL;
+    void *block = NULL;
+
+    (void)state;
+    for (size_t used = 0, n = 1000; n < most; used = n, n *= 3) {
+        assert_int_equal(mem_aligned_grow(&block, used, n, 1), 0);
+        assert_int_equal((uintptr_t)block % 64, 0);
+        p = block;
+        for (size_t k = used; k < n; k++)
+            p[k] = (unsigned char)(k % 251);
+        for (size_t k = 0; k < n; k += 7)
+            assert_true(p[k] == k % 251);
+    }
+    mem_fail_at(1);
+    assert_int_equal(mem_aligned_grow(&block, most / 2, most, 1), ERR_NOMEM);
+    mem_fail_at(0);
+    assert_ptr_equal(block, p);
+    assert_int_equal(mem_aligned_grow(&block, 10, SIZE_MAX, 2), ERR_NOMEM);
+    assert_int_equal(p[9], 9);
+    mem_free(block);
+}
+
 static void test_hook_fails_the_nth(void **state)
 {
     (void)state;
@@ -244,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_overflow_is_a_limit),
         cmocka_unit_test(test_absurd_sizes_are_out_of_memory),
         cmocka_unit_test(test_resize_keeps_content),
+        cmocka_unit_test(test_an_aligned_block_grows),
         cmocka_unit_test(test_hook_fails_the_nth),
         cmocka_unit_test(test_arena_gives_disjoint_zeroed_aligned_pieces),
         cmocka_unit_test(test_arena_limit),

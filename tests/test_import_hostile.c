@@ -1,11 +1,14 @@
 /*
  * Importing with something missing or hostile around the model: every failed allocation is reported and
  * leaks nothing, whatever the model uses; external data that is no plain file beside the model is
- * refused by name.
+ * refused by name; weights that the file computes are not in memory twice.
  */
+#define _DEFAULT_SOURCE /* wait4 */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "onnx.pb-c.h"
@@ -231,6 +234,72 @@ static void test_strides_and_kernels_without_end_are_refused(void **state)
     onnx_make_free(mk);
 }
 
+/* ---- computed weights ------------------------------------------------------------------------ */
+
+enum { CHANNELS = 512, LAYERS = 27 };
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAX_MEGABYTES 2048
+#else /* import.h: 16 MB + 32 files + 256 MB of numbers that nodes may make; the program, its heap */
+#define MAX_MEGABYTES (16 + 3 + 256 + 64)
+#endif
+
+/* A file of 80 kB: one computed weight of 9 MB that each of 27 layers gets a copy of, and a Relu that
+ * nobody reads in the end. */
+static struct onnx_make *small_file_of_large_weights(void)
+{
+    struct onnx_make *mk =
+        onnx_make_new(13, "input img [N,3,8,8]\nfloat pad [10000] 0.5\nfloat w0 [512,3,1,1]\n"
+                          "int s [4] 512 512 3 3\nw = ConstantOfShape(s) value=f{0.01}\n"
+                          "c0 = Conv(img, w0)\noutput y");
+    char line[160];
+
+    for (int k = 1; k <= LAYERS; k++) {
+        snprintf(line, sizeof line, "r%d = Relu(c%d)\nc%d = Conv(r%d, w) pads=[1,1,1,1]", k, k - 1,
+                 k, k);
+        onnx_make_add(mk, line);
+    }
+    snprintf(line, sizeof line,
+             "bool m [1,512,8,8] 1 0\nr = Relu(c%d)\nh = Where(m, r, c%d)\n"
+             "p = GlobalAveragePool(h)\ny = Flatten(p)",
+             LAYERS, LAYERS);
+    onnx_make_add(mk, line);
+    onnx_make_pack(mk);
+    return mk;
+}
+
+static int import_computed(const struct onnx_make *mk)
+{
+    const int64_t weights = (int64_t)LAYERS * CHANNELS * CHANNELS * 9;
+    struct graph *g = NULL;
+    const int rc = onnx_import_bytes(mk->bytes, mk->len, -1, NULL, NULL, &g);
+
+    if (rc != 0)
+        fprintf(stderr, "%s\n", err_message());
+    const bool ok = rc == 0 && g->n_params > weights && g->params[weights] > 0;
+    graph_free(g);
+    return ok ? 0 : 1;
+}
+
+static void test_computed_weights_are_in_memory_once(void **state)
+{
+    struct onnx_make *mk = small_file_of_large_weights();
+    struct rusage usage;
+    int status;
+
+    (void)state;
+    assert_in_range(mk->len, 64 << 10, 96 << 10);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(import_computed(mk));
+    assert_int_equal(wait4(child, &status, 0, &usage), child);
+    assert_int_equal(status, 0);
+    printf("  %zu bytes of file: %ld MB\n", mk->len, usage.ru_maxrss >> 10);
+    assert_in_range(usage.ru_maxrss >> 10, CHANNELS * CHANNELS * 9 * 4 / (1 << 20) * LAYERS,
+                    MAX_MEGABYTES);
+    onnx_make_free(mk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_only_plain_files_beside_the_model_are_read),
         cmocka_unit_test(test_every_allocation_of_a_file_may_fail),
         cmocka_unit_test(test_strides_and_kernels_without_end_are_refused),
+        cmocka_unit_test(test_computed_weights_are_in_memory_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
