@@ -877,9 +877,10 @@ static bool is_enough(const struct tally *t)
 
     for (int k = 0; k < N_REASON; k++)
         counted -= t->missing[k];
-    printf("  %d of %d cases of linnet's operators passed: %d as part of a network, %d as constants "
-           "only\n",
-           t->passed, t->total, t->in_graph, t->passed - t->in_graph);
+    printf(
+        "  %d of %d cases of linnet's operators passed: %d as part of a network, %d as constants "
+        "only\n",
+        t->passed, t->total, t->in_graph, t->passed - t->in_graph);
     for (int k = 0; k < N_REASON; k++)
         printf("  did not pass, reason %s: %d\n", reasons[k], t->missing[k]);
     printf("  %d of the %d cases without a reason passed, %.1f %%\n", t->passed, counted,
