@@ -273,9 +273,10 @@ static const char *operator_hint(const struct lint *l, const char *type)
     if (l->target == EXPORT_MOTION2NX && strcmp(type, "Add") == 0)
         return "no residual network can be read";
     if (strcmp(type, "Where") == 0 || strcmp(type, "PRelu") == 0 || strcmp(type, "Gather") == 0)
-        return l->target == EXPORT_CRYPTEN
-                   ? "use --masked-relu gather"
-                   : "use --masked-relu channel, with masks of whole channels";
+        return l->target == EXPORT_CRYPTEN ? "use --masked-relu gather"
+               : l->target == EXPORT_EZPC
+                   ? "use --masked-relu channel, with masks of whole channels"
+                   : "no form of a masked ReLU can be read";
     return "";
 }
 

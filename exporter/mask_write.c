@@ -65,7 +65,8 @@ int mask_check_form(const struct graph *g, enum mask_form form)
         if (channel >= 0)
             return fail(ERR_ARG,
                         "node '%s': its mask keeps a part of channel %lld, the channel form keeps "
-                        "whole channels. Hint: use where, prelu or gather",
+                        "whole channels. Hint: use where, prelu or gather; EzPC reads no other "
+                        "masks than those of whole channels",
                         n->name, (long long)channel);
     }
     return 0;

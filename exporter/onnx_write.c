@@ -651,6 +651,14 @@ static int write_data(struct onnx_writer *w, const char *path, const char *file)
     return rc;
 }
 
+static bool has_large(const struct onnx_writer *w)
+{
+    for (size_t k = 0; k < w->n_tensor; k++)
+        if (w->tensor[k]->raw_data.len >= EXTERNAL_MIN)
+            return true;
+    return false;
+}
+
 /* path NULL: the bytes stay in memory, so everything must fit into one file. */
 static int place_data(struct onnx_writer *w, const Onnx__ModelProto *m, const char *path,
                       size_t *size)
@@ -659,7 +667,7 @@ static int place_data(struct onnx_writer *w, const Onnx__ModelProto *m, const ch
     const char *data, *slash;
 
     *size = onnx__model_proto__get_packed_size(m);
-    if (path != NULL && (w->opt->external_data || *size > most)) {
+    if (path != NULL && (w->opt->external_data || *size > most) && has_large(w)) {
         if ((data = arena_printf(w->arena, "%s.data", path)) == NULL)
             return ERR_NOMEM;
         slash = strrchr(data, '/');

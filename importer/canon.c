@@ -131,8 +131,8 @@ int canon_weight(struct import *im, int32_t i, struct constant **out)
         return missing(im, i);
     e = im->call->in[i];
     if (e->kind != ENTRY_CONSTANT)
-        return report_problem(im, "E1207", "", "input %d, '%s', must be a constant %s", i, e->name,
-                              im->at);
+        return report_problem(im, "E1207", "weights and shapes cannot depend on the image",
+                              "input %d, '%s', must be a constant %s", i, e->name, im->at);
     *out = e->constant;
     return 0;
 }
@@ -418,7 +418,7 @@ static int canon_softmax(struct import *im)
     TRY(attrs_int(im, "axis", im->opset < 13 ? 1 : -1, &axis));
     const struct shape *s = &im->g->value[x].shape;
     if (s->rank != 2 || (axis != 1 && axis != -1))
-        return report_problem(im, "E1206", "",
+        return report_problem(im, "E1206", "only a Softmax over the classes is taken, axis 1 or -1",
                               "%s along axis %lld of rank %d, only the classes "
                               "of [N,K] are supported %s",
                               im->call->type, (long long)axis, s->rank, im->at);
@@ -572,6 +572,17 @@ static bool is_control_flow(const char *type)
            strncmp(type, "Optional", 8) == 0;
 }
 
+/* It reads what linnet could take as the output. */
+static bool is_behind_logits(const struct import *im)
+{
+    const struct call *c = im->call;
+
+    if (strcmp(c->type, "ArgMax") == 0 || strcmp(c->type, "LogSoftmax") == 0)
+        return canon_has(c, 0);
+    return c->out == im->output && is_activation_function(c->type) && canon_has(c, 0) &&
+           c->in[0]->kind == ENTRY_ACT && im->g->value[c->in[0]->act].shape.rank == 2;
+}
+
 int canon_unsupported(struct import *im)
 {
     const char *type = im->call->type;
@@ -584,6 +595,12 @@ int canon_unsupported(struct import *im)
                               "control flow or dynamic size "
                               "'%s' %s",
                               type, im->at);
+    if (is_behind_logits(im))
+        return report_problem(im, "E1203",
+                              report_text(im, "take its input as the output: --output-name '%s'",
+                                          im->call->in[0]->name),
+                              "unsupported operator '%s' %s: linnet needs the logits", type,
+                              im->at);
     if (is_activation_function(type)) {
         if (canon_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
             TRY(canon_alias(im, im->call->in[0]));
@@ -591,14 +608,11 @@ int canon_unsupported(struct import *im)
                               "unsupported operator '%s' %s: only Relu can be masked", type,
                               im->at);
     }
-    if ((strcmp(type, "ArgMax") == 0 || strcmp(type, "LogSoftmax") == 0) && canon_has(im->call, 0))
-        return report_problem(im, "E1203",
-                              report_text(im, "take its input as the output: --output-name '%s'",
-                                          im->call->in[0]->name),
-                              "unsupported operator '%s' %s: linnet needs the logits", type,
-                              im->at);
-    return report_problem(im, "E1203", "linnet inspect lists the operators of the file",
-                          "unsupported operator '%s' %s", type, im->at);
+    return report_problem(
+        im, "E1203",
+        "linnet takes residual networks of Conv, BatchNormalization, Relu, Add, "
+        "pools and Gemm; what follows the logits is cut off by --output-name NAME",
+        "unsupported operator '%s' %s", type, im->at);
 }
 
 /* ---- table ---------------------------------------------------------------------------------- */

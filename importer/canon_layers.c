@@ -144,8 +144,9 @@ static int check_variance(struct import *im, const struct constant *v)
 {
     for (int64_t k = 0; v->f != NULL && k < v->count; k++)
         if (v->f[k] < 0)
-            return report_problem(im, "E1603", "", "variance '%s' is %g at position %lld %s",
-                                  v->name, (double)v->f[k], (long long)k, im->at);
+            return report_problem(im, "E1603", "the file is damaged, or its inputs are mixed up",
+                                  "variance '%s' is %g at position %lld %s", v->name,
+                                  (double)v->f[k], (long long)k, im->at);
     return 0;
 }
 
@@ -159,9 +160,8 @@ static int canon_batchnorm(struct import *im)
     TRY(attrs_fill(im, &op_batchnorm, "spatial,training_mode,is_test,consumed_inputs", &p));
     TRY(attrs_int(im, "spatial", 1, &spatial));
     if (spatial == 0)
-        return report_problem(im, "E1206", "",
-                              "spatial=0, statistics for each position, is not "
-                              "supported %s",
+        return report_problem(im, "E1206", "use statistics for each channel and train again",
+                              "spatial=0, statistics for each position, is not supported %s",
                               im->at);
     TRY(warn_training(im));
     TRY(canon_act(im, 0, &in[0]));
@@ -290,8 +290,9 @@ static int canon_gemm(struct import *im)
         TRY(canon_constant(im, 2, &b));
         TRY(linear_bias(im, b, w->shape.dim[0], beta, &fits, &b));
         if (!fits)
-            return report_problem(im, "E1601", "", "bias '%s' has %lld values for %lld outputs %s",
-                                  b->name, (long long)b->count, (long long)w->shape.dim[0], im->at);
+            return report_problem(im, "E1601", "the file is damaged, or two layers share a bias",
+                                  "bias '%s' has %lld values for %lld outputs %s", b->name,
+                                  (long long)b->count, (long long)w->shape.dim[0], im->at);
         TRY(canon_value(im, b, VALUE_PARAM, &in[2]));
     }
     return canon_emit(im, &op_gemm, in, 3, NULL);

@@ -180,7 +180,7 @@ static int canon_flatten(struct import *im)
     const struct shape from = file_shape(im, x, order);
     const struct shape to = shape_make(2, (int64_t)SHAPE_BATCH, shape_elems(&from));
     TRY(fold_axis(im, a, from.rank, &axis));
-    if (axis != 1)
+    if (axis != 1 && !(axis == 0 && im->batch == 1)) /* of one image both are the same */
         return report_problem(im, "E1304", "the batch must stay the first dimension",
                               "Flatten with axis %d %s", axis, im->at);
     if (order != ORDER_SAME)
@@ -353,8 +353,8 @@ static int canon_pad(struct import *im)
     if (!any)
         return same_as_input(im, x);
     if (strcmp(mode, "constant") != 0)
-        return report_problem(im, "E1206", "", "Pad with mode '%s', only constant is supported %s",
-                              mode, im->at);
+        return report_problem(im, "E1206", "pad with zeros (padding_mode='zeros') and train again",
+                              "Pad with mode '%s', only constant is supported %s", mode, im->at);
     return canon_emit(im, &op_pad, &x, 1, &p);
 }
 
@@ -380,8 +380,8 @@ static int canon_slice(struct import *im)
     p.slice.end[0] = p.slice.step[0] = 1; /* the batch stays whole */
     for (int32_t k = 1; k < s.rank; k++) {
         if (z.step[k] < 0 || z.to.dim[k] < 1)
-            return report_problem(im, "E1206", "", "Slice of axis %d is empty or runs backwards %s",
-                                  k, im->at);
+            return report_problem(im, "E1206", "only slices forward that keep something are taken",
+                                  "Slice of axis %d is empty or runs backwards %s", k, im->at);
         p.slice.start[k] = z.first[k];
         p.slice.step[k] = z.step[k];
         p.slice.end[k] = z.first[k] + (z.to.dim[k] - 1) * z.step[k] + 1;
@@ -403,7 +403,12 @@ static int canon_concat(struct import *im)
             return mask_concat(im);
     if (im->call->n_in != 1) {
         TRY(channel_concat(im, &found));
-        return found ? 0 : canon_unsupported(im);
+        return found ? 0
+                     : report_problem(im, "E1203",
+                                      "linnet takes residual networks, which add their branches",
+                                      "unsupported operator 'Concat' %s: only the parts of a "
+                                      "masked Relu can be joined",
+                                      im->at);
     }
     TRY(canon_act(im, 0, &x));
     return same_as_input(im, x);
@@ -426,13 +431,31 @@ static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t
     return 0;
 }
 
+/* *image = [N,C,H,W] where x is its Reshape to [N,C,H*W] and the mean goes over the last axis. */
+static int find_viewed(struct import *im, value_id x, const int64_t *axes, int32_t n,
+                       value_id *image)
+{
+    const struct shape *s = shape_of(im, x);
+    const int32_t producer = im->g->value[x].producer;
+    int32_t axis;
+
+    *image = NO_VALUE;
+    if (s->rank != 3 || n != 1 || producer < 0 || im->g->node[producer].op != &op_reshape)
+        return 0;
+    const value_id from = im->g->node[producer].in[0];
+    TRY(fold_axis(im, axes[0], 3, &axis));
+    if (axis == 2 && shape_of(im, from)->rank == 4 && shape_of(im, from)->dim[1] == s->dim[1])
+        *image = from;
+    return 0;
+}
+
 static int canon_reduce_mean(struct import *im)
 {
     int64_t axes[SHAPE_MAX_RANK], keep;
     enum entry_order order;
     bool spatial;
     int32_t n;
-    value_id x, pooled;
+    value_id x, pooled, viewed;
 
     TRY(attrs_only(im, "axes,keepdims,noop_with_empty_axes"));
     TRY(attrs_int(im, "keepdims", 1, &keep));
@@ -441,16 +464,23 @@ static int canon_reduce_mean(struct import *im)
         TRY(canon_act(im, 0, &x)); /* reports it */
     TRY(fold_axes(im, 1, axes, &n));
     TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, order, &spatial));
-    if (!spatial)
-        return report_problem(im, "E1206", "",
+    TRY(find_viewed(im, x, axes, n, &viewed));
+    if (!spatial && viewed == NO_VALUE)
+        return report_problem(im, "E1206",
+                              "export it as one mean over height and width, axes 2 and 3",
                               "ReduceMean over other axes than height and width %s", im->at);
-    if (keep != 0) {
+    if (keep != 0 && spatial) {
         canon_set_order(im, order);
         return canon_emit(im, &op_global_average_pool, &x, 1, NULL);
     }
     TRY(graph_add_node(im->g, &op_global_average_pool, report_text(im, "%s/Pool", im->call->name),
-                       &x, 1, NULL, report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
-    return canon_emit(im, &op_flatten, &pooled, 1, NULL);
+                       spatial ? &x : &viewed, 1, NULL,
+                       report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
+    if (keep == 0)
+        return canon_emit(im, &op_flatten, &pooled, 1, NULL);
+    const struct shape to =
+        shape_make(3, (int64_t)SHAPE_BATCH, shape_of(im, pooled)->dim[1], (int64_t)1);
+    return emit_reshape(im, pooled, &to);
 }
 
 const struct canon_row canon_shapes[] = {

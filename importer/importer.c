@@ -329,8 +329,8 @@ static int enter_inputs(struct import *im)
             continue;
         e->kind = ENTRY_BAD;
         if (found)
-            rc = report_problem(im, "E1501", "", "second input '%s'; linnet takes one image input",
-                                v->name);
+            rc = report_problem(im, "E1501", "make it a constant (an initializer) and export again",
+                                "second input '%s'; linnet takes one image input", v->name);
         else
             rc = input_enter(im, v, e);
         found = true;
@@ -442,8 +442,8 @@ static int check_outputs(struct import *im)
         const struct entry *e = p->output[k][0] != '\0' ? import_find(im, p->output[k]) : NULL;
 
         if (e != NULL && e->uses > 0)
-            return report_problem(im, "E1206", "", "output %zu of %s is used %s", k, p->op_type,
-                                  im->at);
+            return report_problem(im, "E1206", "linnet reads the first output of every operator",
+                                  "output %zu of %s is used %s", k, p->op_type, im->at);
     }
     return 0;
 }
@@ -490,9 +490,12 @@ static int walk_node(struct import *im, size_t index)
         c.out = import_find(im, c.proto->output[0]);
     if ((rc = run_node(im, bad)) == ERR_NOMEM)
         return rc;
-    if (rc < 0 && !im->reported)
-        (void)report_problem(im, "E1301", "", "%s %s", err_message(),
-                             strstr(err_message(), "node '") == NULL ? im->at : "");
+    if (rc < 0 && !im->reported) {
+        const bool named = strstr(err_message(), "node '") != NULL;
+
+        (void)report_problem(im, "E1301", "", "%s%s%s", err_message(), named ? "" : " ",
+                             named ? "" : im->at);
+    }
     poison_outputs(im);
     end_node(im);
     return 0;

@@ -29,8 +29,9 @@ static int check_type(struct import *im, const Onnx__ValueInfoProto *v)
     case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
         return report_warning(im, "input '%s' becomes float32", v->name);
     default:
-        return report_problem(im, "E1302", "", "input '%s' has element type %d, should be float",
-                              v->name, (int)t->tensor_type->elem_type);
+        return report_problem(im, "E1302", "float32, float16, bfloat16, double and uint8 are taken",
+                              "input '%s' has element type %d, should be float", v->name,
+                              (int)t->tensor_type->elem_type);
     }
 }
 
@@ -90,7 +91,8 @@ static int read_shape(struct import *im, const Onnx__ValueInfoProto *v, struct s
         return report_problem(im, "E1501", "give --input-shape NAME:1,C,H,W",
                               "input '%s' has no shape", v->name);
     if (dims != NULL && dims->n_dim != 4)
-        return report_problem(im, "E1501", "", "input '%s' is no image [N,C,H,W]", v->name);
+        return report_problem(im, "E1501", "linnet takes images: four dimensions, the batch first",
+                              "input '%s' is no image [N,C,H,W]", v->name);
     *s = shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)0, (int64_t)0, (int64_t)0);
     if (dims != NULL)
         TRY(read_batch(im, dims->dim[0]));

@@ -756,6 +756,24 @@ static void test_file_is_written_or_named(void **state)
     graph_free(g);
 }
 
+/* Weights go into a second file where there are large ones; without, there is one file. */
+static void test_a_second_file_is_not_empty(void **state)
+{
+    struct export_options opt = {.form = MASK_WHERE, .external_data = true};
+    struct graph *small = mixed_graph(), *large = masked_resnet8();
+    char folder[SCRATCH_TEXT], path[SCRATCH_TEXT], data[SCRATCH_TEXT];
+
+    (void)state;
+    scratch_open(folder);
+    ok(onnx_export(small, &opt, scratch_path(folder, "small.onnx", path)));
+    assert_int_equal(access(scratch_path(folder, "small.onnx.data", data), F_OK), -1);
+    ok(onnx_export(large, &opt, scratch_path(folder, "large.onnx", path)));
+    assert_int_equal(access(scratch_path(folder, "large.onnx.data", data), F_OK), 0);
+    scratch_close(folder);
+    graph_free(small);
+    graph_free(large);
+}
+
 /* ---- other programs ---------------------------------------------------------------------- */
 
 #define IMAGES 5
@@ -915,6 +933,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_written_is_refused),
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_file_is_written_or_named),
+        cmocka_unit_test(test_a_second_file_is_not_empty),
         cmocka_unit_test(test_other_programs_agree),
     };
 

@@ -375,6 +375,17 @@ static void test_pools_and_means(void **state)
     assert_string_equal(node_at(g, 0, "GlobalAveragePool")->name, "m/Pool");
     assert_string_equal(node_at(g, 1, "Flatten")->name, "m");
     graph_free(g);
+    g = import_text(13, "input x [N,2,4,4]\nint s [3] 0 2 -1\nv = Reshape(x, s)\n"
+                        "y = ReduceMean(v) axes=[-1] keepdims=0\noutput y");
+    assert_int_equal(g->n_node, 2); /* the Reshape is gone */
+    node_at(g, 0, "GlobalAveragePool");
+    node_at(g, 1, "Flatten");
+    graph_free(g);
+    g = import_text(13, "input x [N,2,4,4]\nint s [3] 0 2 -1\nv = Reshape(x, s)\n"
+                        "m = ReduceMean(v) axes=[2]\ny = Flatten(m)\noutput y");
+    assert_int_equal(g->n_node, 3);
+    assert_shape(&g->value[node_at(g, 1, "Reshape")->out[0]].shape, "[N,2,1]");
+    graph_free(g);
     g = import_image(18, "t = AveragePool(x) kernel_shape=[4,4]");
     node_at(g, 0, "AveragePool");
     graph_free(g);
@@ -454,6 +465,9 @@ static void test_any_fixed_batch_becomes_symbolic(void **state)
     (void)state;
     assert_shape(&g->value[g->output].shape, "[N,32]");
     assert_int_equal(g->file_input.dim[0], 8);
+    graph_free(g);
+    g = import_text(13, "input x [1,2,4,4]\ny = Flatten(x) axis=0\noutput y");
+    assert_shape(&g->value[g->output].shape, "[N,32]");
     graph_free(g);
     g = import_text(13, "input x [?,2,4,4]\ny = Flatten(x) axis=-3\noutput y");
     assert_string_equal(g->batch_name, "N");
@@ -1307,7 +1321,7 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
         {"bool m [3] 1\nr = Relu(x)\nt = Where(m, r, x)", "E1301", "does not fit"},
         {"float s [3] 1\nt = PRelu(x, s)", "E1301", "does not fit"},
         {"t = Cast(x) to=7", "E1302", "cast"},
-        {"t = Pad(x) pads=[0,0,1,1,0,0,1,1] mode='reflect'", "E1206", "reflect"},
+        {"t = Pad(x) pads=[0,0,1,1,0,0,1,1] mode='reflect'", "E1206", "Hint: pad with zeros"},
         {"t = Pad(x) pads=[0,0,1,1]", "E1301", "4 pads for 4 axes"},
         {"t = Pad(x) pads=[0,0,-1,0,0,0,0,0]", "E1301", "pads axis 2"},
         {"t = Pad(x) pads=[1,0,0,0,0,0,0,0]", "E1301", "pads the batch"},
@@ -1317,6 +1331,9 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
         {"int s [1] -1\nint e [1] -9\nint a [1] 2\nt = Slice(x, s, e, a, s)", "E1206", "backwards"},
         {"t = ReduceMean(x) axes=[1]", "E1206", "height and width"},
         {"t = ReduceMean(x)", "E1206", "height and width"},
+        {"int s [3] 0 4 -1\nv = Reshape(x, s)\nt = ReduceMean(v) axes=[2]", "E1206",
+         "height and width"},
+        {"r = Relu(x)\ns = Relu(r)\nt = Concat(r, s) axis=1", "E1203", "add their branches"},
         {"t = Flatten(x) axis=0", "E1304", "Flatten with axis 0"},
         {"int s [2] 16 -1\nt = Reshape(x, s)", "E1304", "mixes images"},
         {"int s [2] -1 64\nt = Reshape(x, s)", "E1304", "more than one image"},
@@ -1375,6 +1392,17 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         refuse_image(13, cases[k].text, cases[k].code, cases[k].words);
+}
+
+static void test_what_follows_the_logits_can_be_cut_off(void **state)
+{
+    (void)state;
+    refuse(13, "input x [N,2,1,1]\nl = Flatten(x)\ny = Sigmoid(l)\noutput y", "E1203",
+           "linnet needs the logits. Hint: take its input as the output: --output-name 'l'");
+    refuse(13, "input x [N,2,1,1]\nl = Flatten(x)\ny = ArgMax(l)\noutput y", "E1203",
+           "--output-name 'l'");
+    refuse(13, "input x [N,2,1,1]\ns = Sigmoid(x)\ny = Flatten(s)\noutput y", "E1203",
+           "only Relu can be masked");
 }
 
 static void test_graphs_that_are_no_classifier_are_refused(void **state)
@@ -1973,6 +2001,7 @@ int main(void)
         cmocka_unit_test(test_constants_are_folded),
         cmocka_unit_test(test_bad_arithmetic_is_refused),
         cmocka_unit_test(test_unsupported_operators_are_refused_with_a_hint),
+        cmocka_unit_test(test_what_follows_the_logits_can_be_cut_off),
         cmocka_unit_test(test_graphs_that_are_no_classifier_are_refused),
         cmocka_unit_test(test_bad_names_are_refused_and_cleaned),
         cmocka_unit_test(test_headers_are_checked),
