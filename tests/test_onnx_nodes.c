@@ -429,7 +429,8 @@ static void wrap_begin(const struct node_case *c, size_t skip, struct wrap *w)
     w->graph.node = take(g->n_node + 16, sizeof(void *));
     w->graph.n_node = 0;
     w->graph.initializer = take(g->n_initializer + c->n_in + 8, sizeof(void *));
-    memcpy(w->graph.initializer, g->initializer, g->n_initializer * sizeof(void *));
+    for (size_t k = 0; k < g->n_initializer; k++)
+        w->graph.initializer[k] = g->initializer[k];
     for (size_t k = 0; k < c->n_in; k++) {
         if (k == skip)
             continue;
