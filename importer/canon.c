@@ -307,6 +307,7 @@ static int canon_cast(struct import *im)
                               "an activation is cast to element type %lld, only "
                               "floating types are supported %s",
                               (long long)to, im->at);
+    im->n_cast += to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
     return pass_through(im);
 }
 

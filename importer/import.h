@@ -27,7 +27,8 @@
 #define IMPORT_MAX_PROBLEMS 200            /* kept in a report */
 #define IMPORT_CONSTANTS ((size_t)6 << 30) /* bytes of constants: a file of 2 GiB of float16 */
 /* Bytes of numbers that nodes may make or look at (constant_room): so many for any file, and for each
- * of its bytes; the second factor up to a bound, for files whose weights are all computed. */
+ * of its bytes; the second factor up to a bound, for files whose weights are all computed. An import
+ * takes no more memory than this room beside what the file itself holds: all of it is there once. */
 #define IMPORT_ROOM ((int64_t)16 << 20)
 #define IMPORT_ROOM_FACTOR 32
 #define IMPORT_ROOM_COMPUTED 4096
@@ -123,6 +124,7 @@ struct import {
     bool no_memory;           /* report_text had none: the import ends with ERR_NOMEM */
     int64_t room;             /* bytes of numbers that may still be made or looked at */
     int32_t n_half, n_double; /* tensors that were converted to float32 */
+    int32_t n_cast; /* Casts of activations to other floating types, which were left out */
 };
 
 /* importer.c: the entry of a name, NULL if there is none */

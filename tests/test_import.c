@@ -845,6 +845,24 @@ static void test_float_types_become_float32(void **state)
     }
 }
 
+static void test_casts_that_are_left_out_are_warned_about(void **state)
+{
+    struct onnx_make *mk =
+        onnx_make_new(13, "input img [N,4,1,1]\nx = Flatten(img)\na = Cast(x) to=10\n"
+                          "b = Relu(a)\nc = Cast(b) to=11\ny = Cast(c) to=1\noutput y");
+    struct import_report r;
+    struct graph *g = NULL;
+
+    (void)state;
+    assert_int_equal(onnx_import_bytes(mk->bytes, mk->len, -1, NULL, &r, &g), 0);
+    assert_int_equal(g->n_node, 2);
+    assert_int_equal(r.n_warning, 1);
+    assert_non_null(strstr(r.warning[0], "2 Casts"));
+    import_report_release(&r);
+    graph_free(g);
+    onnx_make_free(mk);
+}
+
 static void test_typed_arrays_are_read_too(void **state)
 {
     struct onnx_make *mk =
@@ -1991,6 +2009,7 @@ int main(void)
         cmocka_unit_test(test_gather_form_becomes_masked_relu),
         cmocka_unit_test(test_mask_forms_compute_the_same),
         cmocka_unit_test(test_float_types_become_float32),
+        cmocka_unit_test(test_casts_that_are_left_out_are_warned_about),
         cmocka_unit_test(test_typed_arrays_are_read_too),
         cmocka_unit_test(test_integer_types_become_int64),
         cmocka_unit_test(test_integer_arrays_are_read_too),
