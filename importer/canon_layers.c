@@ -5,7 +5,7 @@
  *   MatMul  y = x B, then Add(y, c)                b [out] = beta C
  *
  * auto_pad becomes explicit pads: SAME gives ceil(in / stride) outputs and puts the odd pad at the
- * end (UPPER) or at the beginning (LOWER).
+ * end (UPPER) or at the beginning (LOWER). A pool over single pixels becomes a Slice.
  *
  * Weights become PARAM, running statistics BUFFER. A layer of the preprocessing (directly at the
  * input: BatchNormalization, 1x1 depthwise Conv) gets CONST operands and is frozen.
@@ -335,6 +335,25 @@ int canon_product_bias(struct import *im, struct entry *product, struct constant
 
 /* ---- pools ---------------------------------------------------------------------------------- */
 
+static bool is_one_pixel(const struct pool_params *p)
+{
+    return p->kernel[0] == 1 && p->kernel[1] == 1 && !p->ceil_mode && p->pad[0] == 0 &&
+           p->pad[1] == 0 && p->pad[2] == 0 && p->pad[3] == 0;
+}
+
+/* Mean and largest of one pixel are that pixel: x[:, :, ::s, ::t]. */
+static int pick_pixels(struct import *im, value_id x, const int64_t stride[2])
+{
+    union op_params p = {.slice = {.end = {1}, .step = {1, 1, stride[0], stride[1]}}};
+    const struct shape *s = &im->g->value[x].shape;
+
+    if (stride[0] == 1 && stride[1] == 1)
+        return canon_alias(im, im->call->in[0]);
+    for (int32_t k = 1; k < 4; k++)
+        p.slice.end[k] = (s->dim[k] - 1) / p.slice.step[k] * p.slice.step[k] + 1;
+    return canon_emit(im, &op_slice, &x, 1, &p);
+}
+
 static int canon_pool(struct import *im)
 {
     const struct op *op = op_find(im->call->type);
@@ -345,7 +364,8 @@ static int canon_pool(struct import *im)
     TRY(canon_act(im, 0, &x));
     TRY(need_image(im, x));
     TRY(resolve_auto_pad(im, x, p.pool.kernel, p.pool.stride, p.pool.dilation, p.pool.pad));
-    return canon_emit(im, op, &x, 1, &p);
+    return is_one_pixel(&p.pool) ? pick_pixels(im, x, p.pool.stride)
+                                 : canon_emit(im, op, &x, 1, &p);
 }
 
 static int canon_global_pool(struct import *im)

@@ -403,11 +403,13 @@ static int canon_concat(struct import *im)
             return mask_concat(im);
     if (im->call->n_in != 1) {
         TRY(channel_concat(im, &found));
+        if (!found)
+            TRY(zero_concat(im, &found));
         return found ? 0
                      : report_problem(im, "E1203",
                                       "linnet takes residual networks, which add their branches",
                                       "unsupported operator 'Concat' %s: only the parts of a "
-                                      "masked Relu can be joined",
+                                      "masked Relu, and zeros, can be joined",
                                       im->at);
     }
     TRY(canon_act(im, 0, &x));

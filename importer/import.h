@@ -265,6 +265,11 @@ int inline_functions(struct import *im) MUST_CHECK;
 
 int input_enter(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e) MUST_CHECK;
 
+/* ---- zero_channels.c ------------------------------------------------------------------------ */
+
+/* Concat with channels of zeros -> Pad. */
+int zero_concat(struct import *im, bool *found) MUST_CHECK;
+
 /* ---- channel_forms.c ------------------------------------------------------------------------ */
 
 /* Concat of Conv results and Relus of them -> one Conv, and a MaskedRelu of whole channels. */

@@ -338,6 +338,58 @@ static void test_input_shape_fills_what_the_file_leaves_open(void **state)
     refuse(13, &opt, open_dims, "E1303", "is 2 in the file");
 }
 
+/* ---- shortcuts without parameters ----------------------------------------------------------- */
+
+#define STRIDED "float w [8,4,3,3]\nc = Conv(x, w) strides=[2,2] pads=[1,1,1,1]\n"
+#define SUMMED "\na = Add(c, s)\nr = Relu(a)\ny = Flatten(r)\noutput y"
+
+static void test_shortcuts_with_zeros_are_one_form(void **state)
+{
+    static const char *const forms[] = {
+        "p = AveragePool(x) kernel_shape=[1,1] strides=[2,2]\nfloat z [] 0\nm = Mul(p, z)\n"
+        "s = Concat(p, m) axis=1",
+        "p = MaxPool(x) kernel_shape=[1,1] strides=[2,2]\nfloat z [1,4,1,1] 0\nm = Mul(z, p)\n"
+        "s = Concat(p, m) axis=-3",
+        "p = AveragePool(x) kernel_shape=[1,1] strides=[2,2]\nfloat z [1,4,3,4] 0\n"
+        "s = Concat(p, z) axis=1",
+    };
+    struct graph *g,
+        *plain = import_text(13, "input x [1,4,6,7]\n" STRIDED
+                                 "int f [2] 0\nint l [2] 6 7\nint i [2] 2 3\nint d [2] 2\n"
+                                 "q = Slice(x, f, l, i, d)\nint p [8] 0 0 0 0 0 4 0 0\n"
+                                 "s = Pad(q, p)" SUMMED);
+    char text[1024];
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        snprintf(text, sizeof text, "input x [1,4,6,7]\n" STRIDED "%s" SUMMED, forms[k]);
+        g = import_text(13, text);
+        assert_int_equal(g->n_node, plain->n_node);
+        assert_int_equal(count(g, "Slice"), 1);
+        assert_int_equal(count(g, "Pad"), 1);
+        assert_same_function(g, plain, 0);
+        graph_free(g);
+    }
+    graph_free(plain);
+    g = import_text(13, "input x [1,4,6,7]\nfloat z [1,2,6,7] 0\nc = Concat(z, x, z) axis=1\n"
+                        "y = Flatten(c)\noutput y");
+    assert_int_equal(g->node[0].p.pad.begin[1], 2);
+    assert_int_equal(g->node[0].p.pad.end[1], 2);
+    graph_free(g);
+    refuse(13, NULL,
+           "input x [N,4,6,7]\nfloat z [1,2,6,7] 0\nc = Concat(x, z) axis=1\ny = Flatten(c)\n"
+           "output y",
+           "E1203", "'Concat'");
+    refuse(13, NULL,
+           "input x [1,4,6,7]\nfloat z [1,2,6,7] 0 1\nc = Concat(x, z) axis=1\ny = Flatten(c)\n"
+           "output y",
+           "E1203", "'Concat'");
+    refuse(13, NULL,
+           "input x [1,4,6,7]\nfloat z [1,4,2,7] 0\nc = Concat(x, z) axis=2\ny = Flatten(c)\n"
+           "output y",
+           "E1203", "'Concat'");
+}
+
 /* ---- whole channels ------------------------------------------------------------------------- */
 
 /* A residual block with a stem; masks of whole channels are put on by hand. */
@@ -495,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_functions_are_inlined),
         cmocka_unit_test(test_functions_that_never_end_are_refused),
         cmocka_unit_test(test_channels_last_files_keep_their_input),
+        cmocka_unit_test(test_shortcuts_with_zeros_are_one_form),
         cmocka_unit_test(test_features_flattened_last_get_their_weights_in_order),
         cmocka_unit_test(test_layout_can_be_chosen_and_other_orders_are_refused),
         cmocka_unit_test(test_input_shape_fills_what_the_file_leaves_open),
