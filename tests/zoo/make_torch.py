@@ -60,6 +60,7 @@ def torchscript_113():
     script("ts113_resnet20a_op13.onnx", resnet(n=3, shortcut="A", head="avg_view"), 13)
     script("ts113_resnet20a_op10.onnx", resnet(n=3, shortcut="A"), 10, dynamic=False, batch=1)
     script("ts113_resnet20a_op11.onnx", resnet(n=3, shortcut="A"), 11)
+    script("ts113_resnet20a_cat_op13.onnx", resnet(n=3, shortcut="A, joined", head="view_mean"), 13)
     script("ts113_wrn10_op14.onnx", nets.WideResNet(k=2), 14)
     script("ts113_wrn10_nofold_op12.onnx", nets.WideResNet(), 12, do_constant_folding=False,
            training=t.PRESERVE)
@@ -108,6 +109,8 @@ def torch_29():
     dynamo("dy29_resnet8_fixed_op18.onnx", resnet(head="avg_view"), dynamic=False, batch=1)
     dynamo("dy29_resnet20a_op20.onnx", resnet(n=3, shortcut="A", head="mean"), 20)
     dynamo("dy29_resnet20a_view_op18.onnx", resnet(n=3, shortcut="A", head="reshape"))
+    dynamo("dy29_resnet20a_cat_op18.onnx",
+           resnet(n=3, shortcut="A, joined", head="view_mean"))
     dynamo("dy29_wrn10_op21.onnx", nets.WideResNet(k=2), 21)
     dynamo("dy29_wrn10_op23.onnx", nets.WideResNet(k=2), 23)
     dynamo("dy29_wrn10_noopt_op18.onnx", nets.WideResNet(), optimize=False)

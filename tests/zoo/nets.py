@@ -31,6 +31,14 @@ class OptionA(nn.Module):
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
 
 
+class OptionAJoined(nn.Module):
+    """The same for twice the channels, the zeros made of the picture itself and behind it."""
+
+    def forward(self, x):
+        x = F.avg_pool2d(x, 1, 2)
+        return torch.cat((x, x.mul(0)), 1)
+
+
 class Basic(nn.Module):
     def __init__(self, cin, cout, stride, shortcut="B", act=nn.ReLU):
         super().__init__()
@@ -43,6 +51,8 @@ class Basic(nn.Module):
         if stride != 1 or cin != cout:
             if shortcut == "A":
                 self.short = OptionA(cout - cin)
+            elif shortcut == "A, joined":
+                self.short = OptionAJoined()
             else:
                 self.short = nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False),
                                            nn.BatchNorm2d(cout))
@@ -79,6 +89,8 @@ class ResNetCifar(nn.Module):
             x = x.mean([2, 3])
         elif self.head == "mean_keep":
             x = x.mean((-1, -2), keepdim=True).squeeze(3).squeeze(2)
+        elif self.head == "view_mean":
+            x = x.view(x.size(0), x.size(1), -1).mean(2)
         elif self.head == "avg_view":
             x = F.avg_pool2d(x, self.size)
             x = x.view(x.size(0), -1)
