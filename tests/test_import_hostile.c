@@ -47,11 +47,13 @@ static const char *const models[] = {
     "int back [16] 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n"
     "g1 = Gather(f, i) axis=1\ng2 = Gather(f, j) axis=1\nr3 = Relu(g1)\n"
     "cat = Concat(r3, g2) axis=1\ny = Gather(cat, back) axis=1\noutput y",
-    /* several sums, a cast, a clip, a slice, a mean; a fixed batch */
+    /* several sums, a cast, a clip, a slice, zeros joined, a mean of a view; a fixed batch */
     "input img [1,2,4,4]\nx = Cast(img) to=1\nd, unused = Dropout(x)\nz = Clip(d, lo)\n"
     "float lo [] 0\nint st [1] 0\nint en [1] 4\nint ax [1] 2\nint sp [1] 2\n"
     "e = Slice(z, st, en, ax, sp)\nw = Sum(e, e, e)\n"
-    "v = ReduceMean(w) axes=[2,3] keepdims=0\nfloat u [3,2]\ny = Gemm(v, u) transB=1 alpha=0.5\n"
+    "o = AveragePool(w) kernel_shape=[1,1] strides=[2,2]\nn = Mul(o, lo)\n"
+    "j = Concat(o, n) axis=1\nint vs [3] 0 4 -1\nvw = Reshape(j, vs)\n"
+    "v = ReduceMean(vw) axes=[2] keepdims=0\nfloat u [3,4]\ny = Gemm(v, u) transB=1 alpha=0.5\n"
     "output y",
     /* refused, with several problems */
     ("input img [N,3,4,4]\nfloat w [2,3,3,3]\na = Conv(img, w) strides=[0,1]\nb = Sigmoid(img)\n"
