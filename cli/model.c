@@ -256,6 +256,11 @@ static int open_checkpoint(const struct cli_common *c, const char *path, const c
         goto out;
     m->normalize_known = true;
     graph_touch(m->g);
+    if (!checkpoint_is_done(f))
+        cli_note(c,
+                 "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are "
+                 "those of that moment",
+                 path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
     if (choose)
         rc = auto_normalize(c, path, data, m->g);
 out:

@@ -116,6 +116,10 @@ stop KILL 137
 start cut term2
 when in_stage term2/checkpoint.safetensors mask
 stop TERM 75
+expect_exit 0 "$LINNET" export term2/checkpoint.safetensors -o part.onnx
+expect_text err "warning: stage 'mask' is not finished"
+expect_exit 0 "$LINNET" export cut/checkpoint.safetensors -o whole.onnx
+! grep -q "not finished" err || die "a finished checkpoint is warned about"
 for folder in teacher mask finetune term2; do
     rm -f $folder/*.tmp-*
     [ ! -e $folder/model.onnx ] || die "$folder was over before it was killed"
