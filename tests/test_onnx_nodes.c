@@ -468,7 +468,7 @@ static Onnx__AttributeProto *attribute(Onnx__NodeProto *p, const char *name, int
 
     onnx__attribute_proto__init(a);
     a->name = text(name);
-    a->type = type;
+    a->type = (Onnx__AttributeProto__AttributeType)type;
     if (p->n_attribute == 0)
         p->attribute = take(2, sizeof(void *));
     p->attribute[p->n_attribute++] = a;
