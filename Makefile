@@ -55,7 +55,8 @@ lib = $(BUILD)/lib$(1).a
 LIB_ORDER_PI := $(foreach l,runtime piproto base,$(call lib,$(l)))
 LIB_ORDER    := $(foreach l,importer linearizer trainer exporter runtime nn base onnxproto piproto,$(call lib,$(l)))
 
-PI_CLI  := $(wildcard cli/pi_*.c) cli/cli.c
+CLI_SHARED := cli/cli.c cli/help.c cli/progress.c # what both programs and their test use
+PI_CLI  := $(wildcard cli/pi_*.c) $(CLI_SHARED)
 PI_OBJS := $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PI_CLI))))
 CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)))
 
@@ -96,7 +97,8 @@ $(BUILD)/linnet: $(CLI_OBJS) $(LIB_ORDER)
 $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TEST_COMMON) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+$(BUILD)/tests/test_cli: $(CLI_SHARED:%.c=$(BUILD)/%.o)
 $(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
     $(FUZZ_COMMON) $(BUILD)/tests/fuzz/replay.o $(TEST_COMMON) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)

@@ -1,15 +1,13 @@
 /*
  * The shared part of both command lines: one walk over argv against an option table, --config as a
- * second source for what the command line did not give, messages, exit codes, progress, JSON.
+ * second source for what the command line did not give, messages, exit codes, JSON.
  *
- * argp lays out --help and --usage; the walk is ours, so that every error is one sentence that
- * names the option, and so that "given on the command line" is known when --config is applied.
+ * argp lays out --help and --usage (help.c); the walk is ours, so that every error is one sentence
+ * that names the option, and so that "given on the command line" is known when --config is applied.
  */
-#define _GNU_SOURCE /* argp */
 #include "cli/cli.h"
+#include "cli/help.h"
 
-#include <argp.h>
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -22,10 +20,6 @@
 #include "core/file.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
-#define BAR_CELLS 24
-#define BAR_SECONDS 0.1
-#define PLAIN_SECONDS 10.0
-#define MOST_WORDS 48 /* characters of a choice that --help shows in its first column */
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
@@ -59,7 +53,7 @@ struct found {
     int which; /* table */
 };
 
-static int32_t table_rows(const struct cli_option *t)
+int32_t cli_option_rows(const struct cli_option *t)
 {
     int32_t n = 0;
 
@@ -224,7 +218,7 @@ static int unknown_option(const struct parse *p, const char *name)
     int distance = 4;
 
     for (int w = 0; w < 2; w++)
-        for (int32_t i = 0; i < table_rows(p->table[w]); i++)
+        for (int32_t i = 0; i < cli_option_rows(p->table[w]); i++)
             suggest(name, p->table[w][i].name, &best, &distance);
     if (best != NULL)
         return fail(ERR_ARG, "unknown option '--%s'; did you mean '--%s'?", name, best);
@@ -238,7 +232,7 @@ static int find_long(const struct parse *p, const char *name, size_t n, struct f
     int hits = 0;
 
     for (int w = 0; w < 2; w++)
-        for (int32_t i = 0; i < table_rows(p->table[w]); i++) {
+        for (int32_t i = 0; i < cli_option_rows(p->table[w]); i++) {
             const struct cli_option *o = &p->table[w][i];
             if (strncmp(o->name, name, n) != 0)
                 continue;
@@ -263,7 +257,7 @@ static int find_long(const struct parse *p, const char *name, size_t n, struct f
 static int find_letter(const struct parse *p, char letter, struct found *out)
 {
     for (int w = 0; w < 2; w++)
-        for (int32_t i = 0; i < table_rows(p->table[w]); i++)
+        for (int32_t i = 0; i < cli_option_rows(p->table[w]); i++)
             if (p->table[w][i].letter == letter) {
                 *out = (struct found){&p->table[w][i], w};
                 return 0;
@@ -422,67 +416,6 @@ out:
 
 /* ---- help --------------------------------------------------------------------------------- */
 
-static int count_bars(const char *words)
-{
-    int n = 0;
-
-    for (; *words != '\0'; words++)
-        n += *words == '|';
-    return n;
-}
-
-/* A list of words that is too long for argp's column moves into the text, with blanks to break at. */
-static const char *word_list(struct arena *arena, const struct cli_option *o)
-{
-    const size_t n = strlen(o->arg), bars = (size_t)count_bars(o->arg);
-    char *list = arena_array(arena, n + bars + 1, 1), *to = list;
-
-    for (const char *from = o->arg; list != NULL && *from != '\0'; from++)
-        if (*from == '|')
-            to = stpcpy(to, ", ");
-        else
-            *to++ = *from;
-    return list != NULL ? arena_printf(arena, "%s; %s", list, o->help) : o->help;
-}
-
-static void fill_argp_options(struct arena *arena, struct argp_option *to,
-                              const struct cli_option *from, int group)
-{
-    for (int i = 0; from != NULL && from->name != NULL; from++, to++, i++) {
-        const bool is_long = from->kind == CLI_CHOICE && strlen(from->arg) > MOST_WORDS;
-
-        to->name = from->name;
-        to->key = from->letter ? from->letter : 0x100 * group + i;
-        to->arg = is_long ? "WORD" : from->arg;
-        to->doc = is_long ? word_list(arena, from) : from->help;
-        to->group = group;
-    }
-}
-
-static int print_help(const struct cli_spec *spec, const struct cli_common *c, const char *name,
-                      unsigned flags)
-{
-    int32_t n = table_rows(spec->option), m = table_rows(common_option);
-    struct argp_option *options = mem_array((size_t)(n + m + 1), sizeof *options);
-    size_t room = strlen(spec->doc) + strlen(spec->example) + 32;
-    char *doc = mem_array(room, 1), *prog = mem_strdup(name);
-    struct argp argp = {.options = options, .args_doc = spec->args, .doc = doc};
-    int rc = ERR_NOMEM;
-
-    if (options == NULL || doc == NULL || prog == NULL)
-        goto out;
-    fill_argp_options(c->arena, options, spec->option, 1);
-    fill_argp_options(c->arena, options + n, common_option, 2);
-    snprintf(doc, room, "%s\vExample:\n  %s", spec->doc, spec->example);
-    argp_help(&argp, stdout, flags, prog);
-    rc = 0;
-out:
-    mem_free(options);
-    mem_free(doc);
-    mem_free(prog);
-    return rc;
-}
-
 /* Prints what --help, --usage or --version ask for and leaves; otherwise does nothing. */
 static int answer_and_leave(const struct cli_spec *spec, const struct cli_common *c,
                             const char *name)
@@ -494,9 +427,7 @@ static int answer_and_leave(const struct cli_spec *spec, const struct cli_common
     if (c->version)
         rc = printf("%s %s\n", name, LINNET_VERSION) < 0 ? ERR_IO : 0;
     else
-        rc = print_help(spec, c, name,
-                        c->usage ? ARGP_HELP_USAGE
-                                 : ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC);
+        rc = cli_help(spec, common_option, c->arena, name, c->usage);
     if (rc == 0)
         exit(fflush(stdout) == 0 ? 0 : 1);
     return rc;
@@ -528,7 +459,7 @@ int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_com
     if ((rc = arena_new(2 * CONFIG_LIMIT, &c->arena)) < 0)
         return rc;
     for (int w = 0; w < 2; w++) {
-        p.given[w] = mem_array((size_t)table_rows(p.table[w]) + 1, sizeof *p.given[w]);
+        p.given[w] = mem_array((size_t)cli_option_rows(p.table[w]) + 1, sizeof *p.given[w]);
         if (p.given[w] == NULL)
             rc = ERR_NOMEM;
     }
@@ -705,70 +636,6 @@ void cli_catch_signals(void)
 bool cli_interrupted(void)
 {
     return interrupted != 0;
-}
-
-/* ---- progress ----------------------------------------------------------------------------- */
-
-static enum cli_progress_mode choose_mode(const struct cli_common *c)
-{
-    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
-
-    if (c->quiet)
-        return CLI_PROGRESS_NONE;
-    if (c->progress != CLI_PROGRESS_AUTO)
-        return (enum cli_progress_mode)c->progress;
-    if (!isatty(STDERR_FILENO) || term == NULL || strcmp(term, "dumb") == 0)
-        return CLI_PROGRESS_PLAIN;
-    return no_color != NULL && *no_color != '\0' ? CLI_PROGRESS_PLAIN : CLI_PROGRESS_BAR;
-}
-
-void cli_progress_begin(struct cli_progress *p, const struct cli_common *c, const char *label)
-{
-    double now = cpu_seconds();
-
-    *p = (struct cli_progress){choose_mode(c), label, now, now, false};
-}
-
-static void format_eta(double seconds, char *out, size_t room)
-{
-    long s = seconds < 0 || seconds > 3.6e6 ? 0 : (long)(seconds + 0.5);
-
-    if (s >= 3600)
-        snprintf(out, room, "%ldh%02ldm", s / 3600, s / 60 % 60);
-    else
-        snprintf(out, room, "%ldm%02lds", s / 60, s % 60);
-}
-
-void cli_progress_at(struct cli_progress *p, double done, const char *fmt, ...)
-{
-    static const char cells[BAR_CELLS + 1] = "########################";
-    double now = cpu_seconds(), wait = p->mode == CLI_PROGRESS_BAR ? BAR_SECONDS : PLAIN_SECONDS;
-    char text[160], eta[32];
-    int filled = (int)(done * BAR_CELLS);
-    va_list ap;
-
-    if (p->mode == CLI_PROGRESS_NONE || now - p->last < wait)
-        return;
-    p->last = now;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    format_eta(done > 0 ? (now - p->start) * (1 - done) / done : 0, eta, sizeof eta);
-    filled = filled < 0 ? 0 : filled > BAR_CELLS ? BAR_CELLS : filled;
-    if (p->mode == CLI_PROGRESS_BAR)
-        fprintf(stderr, "\r\033[K%s [%-*.*s] %3.0f%% eta %s %s", p->label, BAR_CELLS, filled, cells,
-                done * 100, eta, text);
-    else
-        fprintf(stderr, "%s %.0f%% eta %s %s\n", p->label, done * 100, eta, text);
-    fflush(stderr);
-    p->drawn = true;
-}
-
-void cli_progress_end(struct cli_progress *p)
-{
-    if (p->drawn && p->mode == CLI_PROGRESS_BAR)
-        fputs("\r\033[K", stderr);
-    p->drawn = false;
 }
 
 /* ---- JSON --------------------------------------------------------------------------------- */

@@ -156,7 +156,8 @@ int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const
 void graph_replace_uses(struct graph *g, value_id from, value_id to, int32_t except);
 /* Removes a node whose output nobody uses; later indices move down by one. */
 void graph_remove_node(struct graph *g, int32_t node);
-/* Drops values nobody refers to and compacts the blocks; ids CHANGE. */
+/* Drops values nobody refers to and compacts the blocks in place; ids CHANGE. 0, or ERR_NOMEM and g as
+ * it was. */
 int graph_compact(struct graph *g) MUST_CHECK;
 /* Puts the nodes in topological order. ERR_FORMAT names a node on a cycle. */
 int graph_sort(struct graph *g) MUST_CHECK;

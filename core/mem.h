@@ -3,10 +3,9 @@
 /*
  * Checked memory: every allocation of linnet goes through here.
  *
- * All functions that return memory return it zeroed (but for what the two that grow
- * a block say), and NULL after fail()
- * wrote the message (ERR_NOMEM, or ERR_LIMIT for a product that overflows).
- * Nothing here aborts.
+ * All functions that return memory return it zeroed, except where mem_resize and mem_aligned_grow
+ * say otherwise, and NULL after fail() wrote the message (ERR_NOMEM, or ERR_LIMIT for a product that
+ * overflows). Nothing here aborts.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +21,7 @@ void *mem_aligned(size_t n, size_t size);
 void *mem_resize(void *p, size_t n, size_t size);
 /* Grows a mem_aligned block, which may be NULL, to n * size bytes and keeps its first `used` bytes; what
  * follows them is not zeroed and takes no memory before it is written. A large block is never there
- * twice. On failure *p still holds the `used` bytes, maybe at another address and unaligned. */
+ * twice. 0 or ERR_NOMEM; then *p still holds the `used` bytes, maybe at another address, unaligned. */
 int mem_aligned_grow(void **p, size_t used, size_t n, size_t size) MUST_CHECK;
 char *mem_strdup(const char *s);
 void mem_free(void *p);

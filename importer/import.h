@@ -265,6 +265,14 @@ int inline_functions(struct import *im) MUST_CHECK;
 
 int input_enter(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e) MUST_CHECK;
 
+/* ---- header.c ------------------------------------------------------------------------------- */
+
+/* Refuses (E1001 to E1006) what is no ONNX file by its first bytes, or too large. */
+int header_sniff(struct import *im, const uint8_t *bytes, size_t len) MUST_CHECK;
+/* Versions and size of im->model; sets im->opset and the report's versions. Refusals E1001 to E1012. */
+int header_check(struct import *im) MUST_CHECK;
+bool header_is_standard(const char *domain); /* of ONNX itself */
+
 /* ---- zero_channels.c ------------------------------------------------------------------------ */
 
 /* Concat with channels of zeros -> Pad. */

@@ -24,52 +24,6 @@
 
 #define PARALLEL_FROM ((size_t)4 << 20) /* bytes of a file that two threads share */
 #define RESERVE_MAX ((int64_t)1 << 29)  /* floats; beyond, the block grows as it needs */
-#define IR_OLDEST 3
-#define IR_NEWEST 14
-#define OPSET_OLDEST 7
-#define OPSET_NEWEST 27
-
-/* ---- what is no ONNX file at all ------------------------------------------------------------ */
-
-static bool begins_with(const uint8_t *bytes, size_t len, size_t at, const char *text)
-{
-    return len >= at + strlen(text) && memcmp(bytes + at, text, strlen(text)) == 0;
-}
-
-static int sniff(struct import *im, const uint8_t *bytes, size_t len)
-{
-    size_t at = 0;
-
-    while (at < len && at < 64 && strchr(" \t\r\n", bytes[at]) != NULL && bytes[at] != '\0')
-        at++;
-    if (len == 0)
-        return report_problem(im, "E1001", "", "the file is empty");
-    if (len > IMPORT_MAX_FILE)
-        return report_problem(im, "E1006", "store the weights as external data",
-                              "the file has %zu "
-                              "bytes, at most %zu can be read",
-                              len, IMPORT_MAX_FILE);
-    if (begins_with(bytes, len, 0, "version https://git-lfs"))
-        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from",
-                              "the "
-                              "file is a Git LFS pointer, not the model");
-    if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
-        begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
-        return report_problem(im, "E1003",
-                              "open the address in a browser and download the file "
-                              "itself",
-                              "the file is a web page, not a model");
-    if (begins_with(bytes, len, 0, "PK\003\004"))
-        return report_problem(im, "E1004",
-                              "unpack it, or export to ONNX (.pt and .pth files are zip "
-                              "archives too)",
-                              "the file is a zip archive, not an ONNX model");
-    if (begins_with(bytes, len, 4, "ORTM"))
-        return report_problem(im, "E1005", "give the .onnx file it was made from",
-                              "the file is in "
-                              "ONNX Runtime's own .ort format");
-    return 0;
-}
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
@@ -147,65 +101,6 @@ static int make_tables(struct import *im)
     if (im->entry == NULL || im->slot == NULL || im->live == NULL)
         return ERR_NOMEM;
     memset(im->slot, -1, im->n_slot * sizeof *im->slot);
-    return 0;
-}
-
-/* ---- the header of the file ----------------------------------------------------------------- */
-
-static bool is_standard(const char *domain)
-{
-    return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;
-}
-
-static int check_opset(struct import *im)
-{
-    const Onnx__ModelProto *m = im->model;
-    bool found = false;
-
-    for (size_t k = 0; k < m->n_opset_import; k++) {
-        if (!is_standard(m->opset_import[k]->domain))
-            continue;
-        if (found && m->opset_import[k]->version != im->opset)
-            return report_problem(im, "E1009", "",
-                                  "the standard operator set is imported in two "
-                                  "versions");
-        found = true;
-        im->opset = m->opset_import[k]->version;
-    }
-    im->report->opset = im->opset;
-    if (!found)
-        return report_problem(im, "E1009", "", "the file does not say which operator set it uses");
-    if (im->opset < OPSET_OLDEST)
-        return report_problem(im, "E1009",
-                              "convert it with onnx.version_converter, or export again",
-                              "opset %lld is older than %d", (long long)im->opset, OPSET_OLDEST);
-    if (im->opset > OPSET_NEWEST && !(im->opt != NULL && im->opt->allow_newer_opset))
-        return report_warning(im, "opset %lld is newer than %d, the newest known",
-                              (long long)im->opset, OPSET_NEWEST);
-    return 0;
-}
-
-static int check_header(struct import *im)
-{
-    const Onnx__ModelProto *m = im->model;
-
-    im->report->ir_version = m->ir_version;
-    if (m->graph == NULL)
-        return report_problem(im, "E1001", "", "the file holds no graph, so it is no ONNX model");
-    if (m->ir_version < IR_OLDEST)
-        return report_problem(im, "E1008", "", "IR version %lld is older than %d",
-                              (long long)m->ir_version, IR_OLDEST);
-    if (m->ir_version > IR_NEWEST)
-        TRY(report_warning(im, "IR version %lld is newer than %d, the newest known",
-                           (long long)m->ir_version, IR_NEWEST));
-    TRY(check_opset(im));
-    if (m->n_training_info > 0)
-        (void)report_problem(im, "E1011", "", "the file holds ONNX training information");
-    if (m->graph->n_sparse_initializer > 0)
-        (void)report_problem(im, "E1012", "", "the file holds sparse initializers");
-    if (m->graph->n_node > IMPORT_MAX_NODES)
-        return report_problem(im, "E1006", "", "the file has %zu nodes, at most %d",
-                              m->graph->n_node, IMPORT_MAX_NODES);
     return 0;
 }
 
@@ -425,7 +320,7 @@ static int check_domain(struct import *im)
 {
     const Onnx__NodeProto *p = im->call->proto;
 
-    if (is_standard(p->domain))
+    if (header_is_standard(p->domain))
         return 0;
     return report_problem(im, "E1201", "only standard ONNX operators are supported",
                           "operator '%s' of "
@@ -639,7 +534,7 @@ static int reserve_weights(struct import *im)
 static int import_model(struct import *im)
 {
     im->file = im->model->graph;
-    TRY(check_header(im));
+    TRY(header_check(im));
     TRY(inline_functions(im));
     TRY(make_tables(im));
     TRY(enter_initializers(im));
@@ -684,7 +579,7 @@ static int hash_and_unpack(struct import *im, const uint8_t *bytes, size_t len,
 {
     int rc[2] = {0};
 
-    if ((rc[0] = sniff(im, bytes, len)) < 0) {
+    if ((rc[0] = header_sniff(im, bytes, len)) < 0) {
         TRY(sha256_bytes(bytes, len, im->report->sha256));
         return rc[0];
     }

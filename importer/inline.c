@@ -56,8 +56,7 @@ static const Onnx__FunctionProto *function_of(const struct import *im, const Onn
 static int64_t function_opset(const struct import *im, const Onnx__FunctionProto *f)
 {
     for (size_t k = 0; k < f->n_opset_import; k++)
-        if (f->opset_import[k]->domain[0] == '\0' ||
-            strcmp(f->opset_import[k]->domain, "ai.onnx") == 0)
+        if (header_is_standard(f->opset_import[k]->domain))
             return f->opset_import[k]->version;
     return im->opset;
 }

@@ -14,34 +14,50 @@
 
 #include <cmocka.h>
 
-struct graph *import_made(struct onnx_make *mk)
+static int import_packed(struct onnx_make *mk, const struct import_options *opt,
+                         struct import_report *r, struct graph **out)
+{
+    onnx_make_pack(mk);
+    return onnx_import_bytes(mk->bytes, mk->len, -1, opt, r, out);
+}
+
+static struct graph *made_with(struct onnx_make *mk, const struct import_options *opt)
 {
     struct graph *g = NULL;
 
-    onnx_make_pack(mk);
-    if (onnx_import_bytes(mk->bytes, mk->len, -1, NULL, NULL, &g) < 0)
+    if (import_packed(mk, opt, NULL, &g) < 0)
         fail_msg("%s", err_message());
     assert_int_equal(graph_verify(g), 0);
     return g;
 }
 
-struct graph *import_text(int64_t opset, const char *text)
+struct graph *import_made(struct onnx_make *mk)
+{
+    return made_with(mk, NULL);
+}
+
+struct graph *import_with(int64_t opset, const struct import_options *opt, const char *text)
 {
     struct onnx_make *mk = onnx_make_new(opset, text);
-    struct graph *g = import_made(mk);
+    struct graph *g = made_with(mk, opt);
 
     onnx_make_free(mk);
     return g;
 }
 
-void refuse_made(struct onnx_make *mk, const char *code, const char *words)
+struct graph *import_text(int64_t opset, const char *text)
+{
+    return import_with(opset, NULL, text);
+}
+
+static void refuse_made_with(struct onnx_make *mk, const struct import_options *opt,
+                             const char *code, const char *words)
 {
     struct import_report r;
     struct graph *g = NULL;
     char head[32];
+    const int rc = import_packed(mk, opt, &r, &g);
 
-    onnx_make_pack(mk);
-    int rc = onnx_import_bytes(mk->bytes, mk->len, -1, NULL, &r, &g);
     snprintf(head, sizeof head, "error[%s]: ", code);
     if (rc >= 0 || strncmp(err_message(), head, strlen(head)) != 0 ||
         strstr(err_message(), words) == NULL)
@@ -52,12 +68,23 @@ void refuse_made(struct onnx_make *mk, const char *code, const char *words)
     import_report_release(&r);
 }
 
-void refuse(int64_t opset, const char *text, const char *code, const char *words)
+void refuse_made(struct onnx_make *mk, const char *code, const char *words)
+{
+    refuse_made_with(mk, NULL, code, words);
+}
+
+void refuse_with(int64_t opset, const struct import_options *opt, const char *text,
+                 const char *code, const char *words)
 {
     struct onnx_make *mk = onnx_make_new(opset, text);
 
-    refuse_made(mk, code, words);
+    refuse_made_with(mk, opt, code, words);
     onnx_make_free(mk);
+}
+
+void refuse(int64_t opset, const char *text, const char *code, const char *words)
+{
+    refuse_with(opset, NULL, text, code, words);
 }
 
 const struct node *node_at(const struct graph *g, int32_t i, const char *type)

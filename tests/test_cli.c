@@ -1,8 +1,13 @@
 /* cli/cli: option tables, --config, suggestions, exit codes, JSON, help. */
-#include "cli/cli.c"
+#include "cli/cli.h"
 
+#include <math.h>
 #include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 

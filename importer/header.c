@@ -1,0 +1,115 @@
+/*
+ * Before the walk: what is no ONNX file at all, told by its first bytes, and the versions and size that
+ * the header of a file states (onnx.md sections 2 and 8).
+ */
+#include <string.h>
+
+#include "onnx.pb-c.h"
+
+#include "importer/import.h"
+
+#define IR_OLDEST 3
+#define IR_NEWEST 14
+#define OPSET_OLDEST 7
+#define OPSET_NEWEST 27
+
+/* ---- what is no ONNX file at all ------------------------------------------------------------ */
+
+static bool begins_with(const uint8_t *bytes, size_t len, size_t at, const char *text)
+{
+    return len >= at + strlen(text) && memcmp(bytes + at, text, strlen(text)) == 0;
+}
+
+int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len && at < 64 && strchr(" \t\r\n", bytes[at]) != NULL && bytes[at] != '\0')
+        at++;
+    if (len == 0)
+        return report_problem(im, "E1001", "", "the file is empty");
+    if (len > IMPORT_MAX_FILE)
+        return report_problem(im, "E1006", "store the weights as external data",
+                              "the file has %zu "
+                              "bytes, at most %zu can be read",
+                              len, IMPORT_MAX_FILE);
+    if (begins_with(bytes, len, 0, "version https://git-lfs"))
+        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from",
+                              "the "
+                              "file is a Git LFS pointer, not the model");
+    if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
+        begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
+        return report_problem(im, "E1003",
+                              "open the address in a browser and download the file "
+                              "itself",
+                              "the file is a web page, not a model");
+    if (begins_with(bytes, len, 0, "PK\003\004"))
+        return report_problem(im, "E1004",
+                              "unpack it, or export to ONNX (.pt and .pth files are zip "
+                              "archives too)",
+                              "the file is a zip archive, not an ONNX model");
+    if (begins_with(bytes, len, 4, "ORTM"))
+        return report_problem(im, "E1005", "give the .onnx file it was made from",
+                              "the file is in "
+                              "ONNX Runtime's own .ort format");
+    return 0;
+}
+
+/* ---- the header of the file ----------------------------------------------------------------- */
+
+bool header_is_standard(const char *domain)
+{
+    return domain[0] == '\0' || strcmp(domain, "ai.onnx") == 0;
+}
+
+static int check_opset(struct import *im)
+{
+    const Onnx__ModelProto *m = im->model;
+    bool found = false;
+
+    for (size_t k = 0; k < m->n_opset_import; k++) {
+        if (!header_is_standard(m->opset_import[k]->domain))
+            continue;
+        if (found && m->opset_import[k]->version != im->opset)
+            return report_problem(im, "E1009", "",
+                                  "the standard operator set is imported in two "
+                                  "versions");
+        found = true;
+        im->opset = m->opset_import[k]->version;
+    }
+    im->report->opset = im->opset;
+    if (!found)
+        return report_problem(im, "E1009", "", "the file does not say which operator set it uses");
+    if (im->opset < OPSET_OLDEST)
+        return report_problem(im, "E1009",
+                              "convert it with onnx.version_converter, or export again",
+                              "opset %lld is older than %d", (long long)im->opset, OPSET_OLDEST);
+    if (im->opset > OPSET_NEWEST && !(im->opt != NULL && im->opt->allow_newer_opset))
+        return report_warning(im, "opset %lld is newer than %d, the newest known",
+                              (long long)im->opset, OPSET_NEWEST);
+    return 0;
+}
+
+int header_check(struct import *im)
+{
+    const Onnx__ModelProto *m = im->model;
+
+    im->report->ir_version = m->ir_version;
+    if (m->graph == NULL)
+        return report_problem(im, "E1001", "", "the file holds no graph, so it is no ONNX model");
+    if (m->ir_version < IR_OLDEST)
+        return report_problem(im, "E1008", "", "IR version %lld is older than %d",
+                              (long long)m->ir_version, IR_OLDEST);
+    if (m->ir_version > IR_NEWEST)
+        TRY(report_warning(im, "IR version %lld is newer than %d, the newest known",
+                           (long long)m->ir_version, IR_NEWEST));
+    TRY(check_opset(im));
+    if (m->n_training_info > 0)
+        (void)report_problem(im, "E1011", "", "the file holds ONNX training information");
+    if (m->graph->n_sparse_initializer > 0)
+        (void)report_problem(im, "E1012", "", "the file holds sparse initializers");
+    if (m->graph->n_node > IMPORT_MAX_NODES)
+        return report_problem(im, "E1006", "", "the file has %zu nodes, at most %d",
+                              m->graph->n_node, IMPORT_MAX_NODES);
+    return 0;
+}
