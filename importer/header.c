@@ -20,6 +20,14 @@ static bool begins_with(const uint8_t *bytes, size_t len, size_t at, const char 
     return len >= at + strlen(text) && memcmp(bytes + at, text, strlen(text)) == 0;
 }
 
+/* The length of the JSON header in 8 bytes, here below 4 GiB, then that header. */
+static bool is_safetensors(const uint8_t *bytes, size_t len)
+{
+    static const uint8_t head[] = {0, 0, 0, 0, '{', '"'};
+
+    return len >= 4 + sizeof head && memcmp(bytes + 4, head, sizeof head) == 0;
+}
+
 int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
 {
     size_t at = 0;
@@ -52,6 +60,10 @@ int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
         return report_problem(im, "E1005", "give the .onnx file it was made from",
                               "the file is in "
                               "ONNX Runtime's own .ort format");
+    if (is_safetensors(bytes, len))
+        return report_problem(im, "E1001",
+                              "of a checkpoint of linnet, 'linnet export' makes an ONNX model",
+                              "the file is a safetensors file, not an ONNX model");
     return 0;
 }
 

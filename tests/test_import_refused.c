@@ -307,26 +307,29 @@ static void test_input_types_are_checked(void **state)
 
 static void test_other_files_are_named(void **state)
 {
+    static const char tensors[] = "\x02\0\0\0\0\0\0\0{\"a\":1}";
     static const struct {
         const char *bytes, *code, *words;
+        size_t len; /* 0: a text */
     } cases[] = {
-        {"", "E1001", "empty"},
+        {"", "E1001", "empty", 0},
         {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "E1002",
-         "Git LFS pointer, not the model. Hint: run 'git lfs pull'"},
-        {"<!DOCTYPE html><html></html>", "E1003", "web page"},
-        {"\n <html>", "E1003", "web page"},
-        {"PK\003\004rest", "E1004", "zip archive"},
-        {"\x18\x01\x01\x01ORTM....", "E1005", ".ort"},
+         "Git LFS pointer, not the model. Hint: run 'git lfs pull'", 0},
+        {"<!DOCTYPE html><html></html>", "E1003", "web page", 0},
+        {"\n <html>", "E1003", "web page", 0},
+        {"PK\003\004rest", "E1004", "zip archive", 0},
+        {"\x18\x01\x01\x01ORTM....", "E1005", ".ort", 0},
+        {tensors, "E1001", "safetensors file, not an ONNX model", sizeof tensors - 1},
         {"this is no model at all", "E1001",
-         "Hint: the file is truncated, damaged or no ONNX model"},
+         "Hint: the file is truncated, damaged or no ONNX model", 0},
     };
 
     (void)state;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         struct graph *g = NULL;
         struct import_report r;
-        int rc = onnx_import_bytes((const uint8_t *)cases[k].bytes, strlen(cases[k].bytes), -1,
-                                   NULL, &r, &g);
+        const size_t len = cases[k].len > 0 ? cases[k].len : strlen(cases[k].bytes);
+        int rc = onnx_import_bytes((const uint8_t *)cases[k].bytes, len, -1, NULL, &r, &g);
 
         assert_int_equal(rc, ERR_FORMAT);
         if (strcmp(r.problem[0].code, cases[k].code) != 0 ||
