@@ -7,8 +7,8 @@
  *     upload   (c, a), a uniform from a public seed, c = -a s + e + round(Q m / 2^64)
  *     product  (sum c_t w_t, sum a_t w_t), w_t integer polynomials
  *     answer   + (pc v, pa v + e1): (pc, pa) the public key, an upload of 0; v ternary, e1 as e;
- *              + f on the first half, f uniform in [-2^74, 2^74) at every place that is sent;
- *              both halves switched to the modulus 2^96; the first minus mask * 2^32
+ *              both halves switched to the modulus 2^96; the first + eps - mask * 2^32 at every
+ *              place that is sent, eps uniform in [-2^31, 2^31), mask uniform mod 2^64
  *     opening  round((first + second * s mod 2^96) / 2^32)
  *
  * The message is scaled by Q/2^64 itself, rounded (an error below 1/2), not by its floor: then
@@ -21,18 +21,22 @@
  * et al., 2024) give 214 classical, 161 quantum. We have 160.
  *
  * Security of the server: without re-randomising, a_t w_t would show w_t. pa v + e1 makes the second
- * half look uniform (RLWE with secret v, same table). The first half is then fixed by the second, the
- * result, and the noise, and f hides the noise: moving f by d changes its distribution by
- * d / 2^75. Switching and masking come after that and cannot tell more.
+ * half look uniform (RLWE with secret v, same table), whatever pc is. In the first half every bit is
+ * masked: eps - mask * 2^32 takes each residue mod 2^96 exactly once over all (mask, eps), so what is
+ * sent is uniform and independent of everything else, of the upload too. An upload therefore need not
+ * be an encryption: a client that sends -a s + e + 2^77 m' instead learns nothing. (Masks that end at
+ * bit 32 with a flood below bit 11 between them and the noise left bits 11 to 31 of W m' open:
+ * tests/test_rlwe_evil.c recovers all weights from that.)
  *
- * Noise, for windows of K int16 weights (L1 norm of a row <= K 2^15):
+ * Noise, for windows of K int16 weights (L1 norm of a row <= K 2^15), in units of 2^-32 of a result:
  *
- *     product        B = K 2^15 (21 + 1/2) + 2 * 8192 * 21    (v times the key's error, e1 times s)
- *     K = 4608       B = 2^31.6, hidden to 2^-43.4 a coefficient; real weights are far smaller
- *     rule           B <= 2^(75-40): K <= 48,770. Wider windows are refused.
- *     flooded        2^74 + B < 2^75; decryption fails at Q/2^65 = 2^95: 20 bits between
- *     switched       2^10 + rounding: 1/2 + (sum of 8192 halves times s): at most 4097, 6 sigma 128;
- *                    decryption fails at 2^31; errors are impossible, not only unlikely
+ *     product        B = 2^-64 (K 2^15 (21 + 1/2) + 2 * 8192 * 21)  (v times the key's error, e1
+ *                    times s): K = 4608: 2^-32.4
+ *     switched       rounding: 1/2 + (sum of 8192 halves times s): at most 4097, sigma 21.3
+ *     eps            31 bits. The rounding of the opening is off by one where noise and eps together
+ *                    leave [-2^31, 2^31): with a chance of |noise| / 2^32, 2^-28 a number on average
+ *                    and 2^-20 at most. It is never off by two. One unit is 2^-12 of the smallest
+ *                    step of a truncated activation.
  */
 #include "runtime/rlwe.h"
 
@@ -42,7 +46,6 @@
 #include "core/mem.h"
 
 #define ERROR_BOUND 21
-#define FLOOD_BITS 74
 #define ANSWER_SHIFT 32 /* log2 of 2^96 / 2^64 */
 #define OPEN_PRIMES 3   /* their product exceeds 2 * 2^96 * 8192 */
 #define SECURITY_BITS 128
@@ -64,7 +67,6 @@ struct prime {
     struct shoup open_unhat;   /* (D/q)^-1, D the product of the first OPEN_PRIMES */
     u128 reciprocal, open_hat; /* floor(2^128 / q), D/q */
     uint64_t reciprocal_rest;  /* floor(2^64 * (2^128 / q - reciprocal)) */
-    uint64_t flood;            /* q - 2^FLOOD_BITS mod q */
 };
 struct rlwe {
     struct prime p[RLWE_PRIMES];
@@ -89,8 +91,6 @@ struct rlwe_parameters rlwe_parameters(void)
                                     .modulus_bits = 160,
                                     .error_bound = ERROR_BOUND,
                                     .answer_bits = 8 * RLWE_ANSWER_BYTES,
-                                    .flood_bits = FLOOD_BITS,
-                                    .statistical_bits = 40,
                                     .margin_bits = 20};
 }
 
@@ -113,10 +113,10 @@ double rlwe_product_noise_bits(const struct rlwe_parameters *p, int64_t window)
 
 int rlwe_parameters_check(const struct rlwe_parameters *p, int64_t window)
 {
-    double noise = rlwe_product_noise_bits(p, window);
-    int32_t limit = p->modulus_bits - 65, answer_limit = p->answer_bits - 65;
+    int32_t answer_limit = p->answer_bits - 65;
     double rounding = 6 * sqrt(p->n / 18.0); /* 6 sigma: 2/3 n terms of variance 1/12 */
-    double switched = exp2(p->flood_bits + p->answer_bits - p->modulus_bits) + rounding;
+    double product = rlwe_product_noise_bits(p, window);
+    double switched = log2(exp2(product + p->answer_bits - p->modulus_bits) + rounding);
 
     if (p->modulus_bits > secure_bits(p->n) || p->error_bound < ERROR_BOUND)
         return fail(ERR_UNSUPPORTED,
@@ -124,19 +124,11 @@ int rlwe_parameters_check(const struct rlwe_parameters *p, int64_t window)
                     "less than %d bits of security: at most %d bits, errors up to %d at least",
                     p->n, p->modulus_bits, p->error_bound, SECURITY_BITS, secure_bits(p->n),
                     ERROR_BOUND);
-    if (noise > p->flood_bits + 1 - p->statistical_bits)
+    if (switched > answer_limit - p->margin_bits)
         return fail(ERR_UNSUPPORTED,
-                    "a sum of %lld weights makes noise of %.1f bits, and flooding of %d bits hides "
-                    "at most %d: split the layer or use narrower windows",
-                    (long long)window, noise, p->flood_bits,
-                    p->flood_bits + 1 - p->statistical_bits);
-    if (p->flood_bits + 1 > limit - p->margin_bits ||
-        log2(switched) > answer_limit - p->margin_bits)
-        return fail(ERR_UNSUPPORTED,
-                    "noise of %d bits (%.1f in the answer) leaves less than %d bits to the limits "
-                    "%d and %d of a modulus of %d bits and an answer of %d",
-                    p->flood_bits, log2(switched), p->margin_bits, limit, answer_limit,
-                    p->modulus_bits, p->answer_bits);
+                    "a sum of %lld weights makes noise of %.1f bits in an answer of %d bits, and "
+                    "less than %d bits are left to the limit %d: split the layer",
+                    (long long)window, switched, p->answer_bits, p->margin_bits, answer_limit);
     return 0;
 }
 
@@ -203,7 +195,6 @@ static void fill_prime(struct rlwe *r, int i)
     p->open_unhat = shoup_of(ntt_pow(open_hat, q - 2, q), q);
     p->reciprocal = ~(u128)0 / q;
     p->reciprocal_rest = shoup_of((uint64_t)(~(u128)0 % q) + 1, q).quotient;
-    p->flood = q - ntt_pow(2, FLOOD_BITS, q);
 }
 
 int rlwe_new(enum ntt_path path, struct rlwe **out)
@@ -543,18 +534,10 @@ static u128 switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
     return sum >> 32;
 }
 
-/* low + 2^64 * high - 2^FLOOD_BITS mod q, uniform: high has FLOOD_BITS + 1 - 64 bits. */
-static uint64_t flood_residue(const struct prime *p, uint64_t low, uint64_t high)
-{
-    high &= ((uint64_t)1 << (FLOOD_BITS + 1 - 64)) - 1;
-    uint64_t sum = times(low, p->one, p->q) + times(high, p->wrap, p->q) + p->flood;
-
-    return once(times(sum, p->one, p->q), p->q);
-}
-
 void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
                  const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values)
 {
+    int32_t *eps = (int32_t *)k->scratch; /* n <= RLWE_N of them fit */
     uint64_t x[RLWE_PRIMES];
 
     for (int j = 0; j < RLWE_N; j++) {
@@ -562,18 +545,12 @@ void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, con
             x[i] = k->second[i][j];
         put96(half + (size_t)j * RLWE_ANSWER_BYTES, switched(r, x));
     }
+    prg_bytes(rng, eps, (size_t)n * sizeof *eps);
     for (int64_t at = 0; at < n; at++) {
-        int64_t slot = at % (RLWE_N / 2);
-        if (slot == 0) {
-            int64_t left = n - at < RLWE_N / 2 ? n - at : RLWE_N / 2;
-            prg_bytes(rng, k->scratch, (size_t)left * 16);
-        }
-        for (int i = 0; i < RLWE_PRIMES; i++) {
-            const struct prime *p = &r->p[i];
-            uint64_t f = flood_residue(p, k->scratch[2 * slot], k->scratch[2 * slot + 1]);
-            x[i] = once(k->first[i][place[at]] + f, p->q);
-        }
-        put96(values + at * RLWE_ANSWER_BYTES, switched(r, x) - ((u128)mask[at] << ANSWER_SHIFT));
+        for (int i = 0; i < RLWE_PRIMES; i++)
+            x[i] = k->first[i][place[at]];
+        u128 hidden = (u128)eps[at] - ((u128)mask[at] << ANSWER_SHIFT);
+        put96(values + at * RLWE_ANSWER_BYTES, switched(r, x) + hidden);
     }
     wipe(x, sizeof x);
 }

@@ -30,18 +30,16 @@
 
 /* What the budget depends on; rlwe_parameters() are ours. */
 struct rlwe_parameters {
-    int32_t n, modulus_bits;  /* ring degree, log2 Q */
-    int32_t error_bound;      /* |e| <= this: centred binomial of 2 * error_bound bits */
-    int32_t answer_bits;      /* log2 of the answer's modulus */
-    int32_t flood_bits;       /* flooding is uniform in [-2^flood_bits, 2^flood_bits) */
-    int32_t statistical_bits; /* distance of a flooded coefficient is below 2^-this */
-    int32_t margin_bits;      /* the noise stays this far below where decryption fails */
+    int32_t n, modulus_bits; /* ring degree, log2 Q */
+    int32_t error_bound;     /* |e| <= this: centred binomial of 2 * error_bound bits */
+    int32_t answer_bits;     /* log2 of the answer's modulus */
+    int32_t margin_bits;     /* the noise stays this far below half a unit of the result */
 };
 struct rlwe_parameters rlwe_parameters(void);
 /* ERR_UNSUPPORTED, with the rule: fewer than 128 bits of security, or a window of `window` int16
  * weights (sum of magnitudes up to window * 2^15) is not covered. */
 int rlwe_parameters_check(const struct rlwe_parameters *p, int64_t window) MUST_CHECK;
-/* log2 of the largest noise of a product with such a window, before flooding. */
+/* log2 of the largest noise of a product with such a window, before the switch. */
 double rlwe_product_noise_bits(const struct rlwe_parameters *p, int64_t window);
 
 struct rlwe; /* tables, public */
@@ -67,8 +65,8 @@ void rlwe_secret_free(struct rlwe_secret *s); /* wipes; NULL is fine */
 /* c := -a * secret + e + round(Q/2^64 * m); m [RLWE_N] or NULL for zeros. */
 int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64_t *a,
                  const uint64_t *m, struct prg *rng, uint64_t *c) MUST_CHECK;
-/* u[k] := message at place[k] of an answer, n places. noise [n] or NULL: signed distance from the
- * exact multiple of 2^32, where 2^31 would decrypt wrongly. */
+/* u[k] := message at place[k] of an answer, n places, off by one with a chance of 2^-28 (rlwe.c).
+ * noise [n] or NULL: signed distance from the exact multiple of 2^32, the server's eps in it. */
 int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
               const uint8_t *values, const int32_t *place, int64_t n, uint64_t *u,
               int64_t *noise) MUST_CHECK;
@@ -88,8 +86,9 @@ void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, const uint6
 /* Ends prime i: adds an encryption of 0 under the public key (c, a of that prime). */
 void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
                      const uint64_t *a);
-/* After all primes: floods, switches to 2^96 and subtracts mask[k] at place[k]. half:
- * RLWE_HALF_BYTES, values: n * RLWE_ANSWER_BYTES. */
+/* After all primes: switches to 2^96 and masks all 96 bits at place[k], n <= RLWE_N: with mask[k], which
+ * must be uniform and used once, and 32 bits of rng. half: RLWE_HALF_BYTES, values: n *
+ * RLWE_ANSWER_BYTES. */
 void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
                  const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values);
 #endif
