@@ -430,7 +430,8 @@ static void test_windows_beyond_a_polynomial_are_refused(void **state)
     struct linear_party y = {0};
 
     (void)state;
-    assert_int_equal(linear_rlwe_check(&n->plan), 0); /* noise sets no limit that a plan can reach */
+    assert_int_equal(linear_rlwe_check(&n->plan),
+                     0); /* noise sets no limit that a plan can reach */
     n->tensor[0] = tensor_of(1, tall.in[1], tall.in[2]);
     n->tensor[1] = tensor_of(1, 2, 2);
     memcpy(n->step[0].u.linear.kernel, tall.kernel, sizeof tall.kernel);
