@@ -31,46 +31,58 @@ $(error MODE=$(MODE) is not one of release debug asan tsan cov fuzz)
 endif
 PKGS     := libprotobuf-c jansson libarchive libpng libjpeg
 CPPFLAGS += -I. -I$(BUILD)/gen -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-CFLAGS   += -std=c11 -ffp-contract=on -fopenmp $(FLAGS_$(MODE)) $(if $(NATIVE),-march=native)
+CFLAGS   += -std=c11 -ffp-contract=on -fopenmp -fPIC -fvisibility=hidden $(FLAGS_$(MODE)) $(if $(NATIVE),-march=native)
 LDFLAGS  += -fopenmp $(filter -fsanitize% --coverage,$(FLAGS_$(MODE)))
 # gcc's OpenMP pragmas sit inside kernels only; -fopenmp-simd is part of -fopenmp.
 LIBS_RUNTIME := -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
 LIBS_ALL     := $(LIBS_RUNTIME) -larchive -lpng -ljpeg
 Q := $(if $(V),,@)
 
-# ---- sources: every .c of a folder belongs to that folder's library ------------
+# ---- sources: every .c of a folder and its rooms belongs to that folder's library -----------
 # core is two libraries: base (all the runtime may use) and nn (what needs a graph).
-CORE_BASE := err mem buf file sha256 wire safetensors npy cpu gemm
-STAGES    := importer linearizer trainer exporter runtime
-base_OBJS := $(CORE_BASE:%=$(BUILD)/core/%.o)
-base_OBJS := $(filter $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/*.c)),$(base_OBJS))
-nn_OBJS   := $(filter-out $(base_OBJS),$(patsubst %.c,$(BUILD)/%.o,$(wildcard core/*.c)))
-define stage_objs
-$(1)_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
-endef
-$(foreach s,$(STAGES),$(eval $(call stage_objs,$(s))))
+objs = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1:%=%/*.c)))
+STAGES    := importer linearizer trainer exporter pipeline runtime
+ROOMS_base := core/base
+ROOMS_nn   := core/graph core/kernel core/op core/exec
+$(foreach s,$(STAGES),$(eval ROOMS_$(s) := $(s) $(patsubst %/,%,$(filter %/,$(wildcard $(s)/*/)))))
+$(foreach l,base nn $(STAGES),$(eval $(l)_OBJS := $(call objs,$(ROOMS_$(l)))))
 onnxproto_OBJS := $(BUILD)/gen/onnx.pb-c.o
 piproto_OBJS   := $(BUILD)/gen/pi.pb-c.o
+# What the tests of several folders share; a test links what it uses of it.
+testkit_OBJS := $(filter-out $(BUILD)/tests/bench_%.o,$(call objs,tests))
 lib = $(BUILD)/lib$(1).a
+LIBS := base nn $(STAGES) onnxproto piproto testkit
 LIB_ORDER_PI := $(foreach l,runtime piproto base,$(call lib,$(l)))
-LIB_ORDER    := $(foreach l,importer linearizer trainer exporter runtime nn base onnxproto piproto,$(call lib,$(l)))
+LIB_ORDER    := $(foreach l,pipeline importer linearizer trainer exporter runtime nn base onnxproto piproto,$(call lib,$(l)))
 
-CLI_SHARED := cli/cli.c cli/help.c cli/progress.c # what both programs and their test use
-PI_CLI  := $(wildcard cli/pi_*.c) $(CLI_SHARED)
-PI_OBJS := $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PI_CLI))))
-CLI_OBJS := $(filter-out $(BUILD)/cli/pi_%.o,$(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c)))
+CLI_SHARED := $(call objs,cli) # what both programs and their test use
+PI_OBJS    := $(call objs,cli/pi) $(CLI_SHARED)
+CLI_OBJS   := $(call objs,cli/linnet) $(CLI_SHARED)
 
-TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TEST_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/bench_%.c,$(wildcard tests/*.c)))
+# Test programs lie flat in $(BUILD)/tests, their sources in tests/FOLDER. A folder's tests link, and
+# depend on, what that folder may use; a test that needs more says so in MORE_<test>.
+TEST_DIRS := core importer linearizer trainer exporter pipeline runtime cli
+LIBS_core       := nn base
+LIBS_importer   := importer linearizer nn base onnxproto
+LIBS_linearizer := linearizer nn base
+LIBS_trainer    := trainer nn base
+LIBS_exporter   := exporter importer linearizer runtime nn base onnxproto piproto
+LIBS_runtime    := runtime piproto nn base
+LIBS_pipeline   := pipeline importer linearizer trainer exporter runtime nn base onnxproto piproto
+LIBS_cli        := $(LIBS_pipeline)
+MORE_test_conv_accuracy := importer onnxproto
+MORE_test_wire          := onnxproto
+MORE_test_import_forms  := exporter runtime piproto
+MORE_test_zoo           := exporter linearizer runtime piproto
+TESTS := $(foreach d,$(TEST_DIRS),$(patsubst tests/$(d)/%.c,$(BUILD)/tests/%,$(wildcard tests/$(d)/test_*.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_COMMON := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,\
-    $(wildcard tests/fuzz/*.c)))
+FUZZ_COMMON := $(filter-out $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o,$(call objs,tests/fuzz))
 TESTS += $(FUZZ:%=$(BUILD)/tests/test_fuzz_%)
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
 .DELETE_ON_ERROR:
 .PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
-.PHONY: all tests check check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -87,25 +99,34 @@ $(BUILD)/%.o: %.c | $(GEN_H)
 define lib_rule
 $(call lib,$(1)): $$($(1)_OBJS)
 	@mkdir -p $$(@D)
-	$(Q)rm -f $$@ && ar rcsD $$@ $$^
+	$(Q)rm -f $$@ && ar qcsD $$@ $$^
 endef
-$(foreach l,base nn $(STAGES) onnxproto piproto,$(eval $(call lib_rule,$(l))))
+# q, not r: two rooms may have files of one name
+$(foreach l,$(LIBS),$(eval $(call lib_rule,$(l))))
 libs: $(LIB_ORDER)
 
 $(BUILD)/linnet: $(CLI_OBJS) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(CLI_OBJS) $(LIB_ORDER) $(LIBS_ALL)
 $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(LIB_ORDER)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
-$(BUILD)/tests/test_cli: $(CLI_SHARED:%.c=$(BUILD)/%.o)
+define test_rule # folder, test
+$(BUILD)/tests/$(2): $(BUILD)/tests/$(1)/$(2).o $(call lib,testkit) $(foreach l,$(LIBS_$(1)) $(MORE_$(2)),$(call lib,$(l)))
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $$(LIBS_ALL)
+endef
+$(foreach d,$(TEST_DIRS),$(foreach t,$(patsubst tests/$(d)/%.c,%,$(wildcard tests/$(d)/test_*.c)),\
+    $(eval $(call test_rule,$(d),$(t)))))
+$(BUILD)/tests/test_cli: $(CLI_SHARED)
+$(BENCHES): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call lib,testkit) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)
 $(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
-    $(FUZZ_COMMON) $(BUILD)/tests/fuzz/replay.o $(TEST_COMMON) $(LIB_ORDER)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+    $(FUZZ_COMMON) $(BUILD)/tests/fuzz/replay.o $(call lib,testkit) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)
 $(FUZZ:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
-    $(FUZZ_COMMON) $(TEST_COMMON) $(LIB_ORDER)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIB_ORDER) -lcmocka $(LIBS_ALL)
+    $(FUZZ_COMMON) $(call lib,testkit) $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)
 tests/%: $(BUILD)/tests/% ;
+check-one: $(if $(T),$(BUILD)/tests/$(T)) ## one test program: make T=test_pgd check-one
+	@tests/run.sh $(BUILD) $(T)
 
 tests: $(TESTS) ## build the test programs
 

@@ -1,12 +1,10 @@
 #!/bin/sh
 # Who may include whom, checked on the text of the sources. Prints offending lines; exit 1 if any.
 #
-#   core base  includes core base           (what the runtime may use: CORE_BASE of the Makefile)
-#   core nn    includes core
-#   stages     include core and themselves, never each other
-#   runtime    includes core base and itself
-#   exporter   includes core, itself and runtime/plan.h
-#   cli tests  include anything but each other's insides: nothing includes cli/ or tests/ from below
+# A room is a folder of sources. The table below says which rooms each room may include beside
+# itself; ARCHITECTURE.md explains it. Rooms that may include each other would be one room, so the
+# table itself is checked for circles. Inside importer, exporter, core/exec and cli files must not
+# include each other in circles either (a header counts together with its .c file).
 #
 # Third-party headers are pinned to the files that may know them. tests/ is free.
 cd "$(dirname "$0")/.." || exit 2
@@ -15,30 +13,68 @@ if git rev-parse --git-dir >/dev/null 2>&1; then
 else
     files=$(find . -path ./build -prune -o -name '*.[ch]' -print | sed 's|^\./||')
 fi
-base=$(sed -n 's/^CORE_BASE *:= *//p' Makefile)
 
 for f in $files; do
     if [ -f "$f" ]; then echo "$f"; fi
-done | xargs awk -v base="$base version" '
+done | xargs awk '
+function room(name, below,    n, i, list) {
+    known[name] = 1
+    n = split(below, list, " ")
+    for (i = 1; i <= n; i++) may[name, list[i]] = 1
+}
+function rooms(names, below,    n, i, list) {
+    n = split(names, list, " ")
+    for (i = 1; i <= n; i++) room(list[i], below)
+}
 BEGIN {
-    n = split(base, list, " ")
-    for (i = 1; i <= n; i++) is_base[list[i]] = 1
-    # levels inside core; files not named here are bound by base and nn only
-    split("err 0 mem 1 buf 2 file 2 cpu 2 sha256 3 wire 3 safetensors 3 npy 3 gemm 3 " \
-          "rng 4 tensor 4 graph 5 op 6 pass 7 exec 8", level_list, " ")
-    for (i = 1; i in level_list; i += 2) level[level_list[i]] = level_list[i + 1]
+    core = "core/base core/graph core/kernel core/op core/exec"
+    room("core/base", "")
+    room("core/graph", "core/base")
+    room("core/kernel", "core/base")
+    room("core/op", "core/base core/graph core/kernel")
+    room("core/exec", "core/base core/graph core/kernel core/op")
+    # importer: the parts below the walk know import.h alone
+    room("importer/fold", core " importer/base")
+    room("importer/canon", core " importer/base")
+    room("importer", core " importer/base importer/fold importer/canon")
+    room("linearizer", core)
+    room("trainer", core) # losses: what all of trainer stands on
+    room("trainer/data", core " trainer")
+    room("trainer/corrupt", core " trainer trainer/data")
+    room("trainer/attack", core " trainer trainer/data")
+    room("trainer/eval", core " trainer trainer/data trainer/corrupt trainer/attack")
+    room("trainer/train", core " trainer trainer/data trainer/corrupt trainer/attack trainer/eval")
+    room("exporter", core)
+    room("exporter/lower", core " runtime/plan")
+    base = "core/base"
+    room("runtime/plan", base)
+    room("runtime/net", base)
+    room("runtime/ring", base " runtime/plan")
+    room("runtime/crypto", base " runtime/net runtime/ring")
+    room("runtime/relu", base " runtime/plan runtime/net runtime/ring runtime/crypto")
+    room("runtime/linear", base " runtime/plan runtime/net runtime/ring runtime/crypto")
+    room("runtime/party", base " runtime/plan runtime/net runtime/ring runtime/crypto runtime/relu runtime/linear")
+    room("runtime", base " runtime/plan runtime/ring runtime/party")
+    below = base " runtime runtime/plan runtime/net runtime/ring runtime/crypto runtime/relu runtime/linear runtime/party"
+    room("runtime/serve", below)
+    room("runtime/cost", below " runtime/serve")
+    room("pipeline", core " importer linearizer trainer trainer/data trainer/corrupt trainer/attack trainer/eval" \
+         " trainer/train exporter exporter/lower runtime runtime/plan runtime/cost")
+    room("cli", base)
+    room("cli/linnet", base " cli pipeline")
+    room("cli/pi", base " cli runtime")
     # pinned headers and the files (regular expressions) that may include them
     pin["onnx.pb-c.h"] = "^importer/|^exporter/(onnx_write|lint)[.]c$"
-    pin["pi.pb-c.h"] = "^runtime/plan[.]c$"
-    pin["protobuf-c/"] = "^core/wire[.]c$"
-    pin["cblas.h"] = "^core/gemm[.]c$"
-    pin["omp.h"] = "^core/cpu[.]c$"
-    pin["sys/socket.h"] = "^runtime/tcp[.]c$"
-    pin["openssl/"] = "^core/sha256[.]c$|^runtime/(prg|baseot|tls)[.]c$"
-    pin["Random123/"] = "^core/rng[.]c$"
-    pin["jansson.h"] = "^core/safetensors[.]c$|^importer/report[.]c$|^cli/"
-    pin["archive.h"] = pin["archive_entry.h"] = "^trainer/data_[a-z]*[.]c$"
-    pin["jpeglib.h"] = pin["png.h"] = "^trainer/data_[a-z]*[.]c$"
+    pin["pi.pb-c.h"] = "^runtime/plan/plan[.]c$"
+    pin["protobuf-c/"] = "^core/base/wire[.]c$"
+    pin["cblas.h"] = "^core/base/gemm[.]c$"
+    pin["omp.h"] = "^core/base/cpu[.]c$"
+    pin["sys/socket.h"] = "^runtime/net/tcp[.]c$"
+    pin["openssl/"] = "^core/base/sha256[.]c$|^runtime/crypto/(prg|baseot)[.]c$|^runtime/net/tls[.]c$"
+    pin["Random123/"] = "^core/graph/rng[.]c$"
+    pin["jansson.h"] = "^core/base/safetensors[.]c$|^importer/report[.]c$|^cli/|^pipeline/"
+    pin["archive.h"] = pin["archive_entry.h"] = "^trainer/data/"
+    pin["jpeglib.h"] = pin["png.h"] = "^trainer/data/"
     pin["argp.h"] = "^cli/"
     pin["cmocka.h"] = "^tests/"
 }
@@ -47,40 +83,24 @@ function bad(why) {
     failed = 1
 }
 function folder(path) {
-    return path ~ /\// ? substr(path, 1, index(path, "/") - 1) : ""
+    return path ~ /\// ? substr(path, 1, match(path, /\/[^\/]*$/) - 1) : ""
 }
-function module(path) { # core/op_conv.c -> op_conv
-    sub(/^.*\//, "", path)
-    sub(/[.][a-z]*$/, "", path)
-    return path
-}
-function core_level(name) {
-    return name in level ? level[name] : name ~ /^op_/ ? level["op"] : -1
-}
-function check_ours(from, to, target) {
-    if (to == from || from == "cli" || from == "tests")
-        return from == to && from == "core" ? check_core(target) : 0
-    if (from == "core")
-        bad("core includes only core")
-    else if (to != "core" && !(from == "exporter" && target == "runtime/plan.h"))
+function check_ours(from, to) {
+    if (to == from || from ~ /^tests/)
+        return
+    if (!(from in known))
+        bad("room " from " is not in the table")
+    else if (!((from, to) in may))
         bad(from " must not include " to)
-    else if (from == "runtime" && !(module(target) in is_base))
-        bad("the runtime includes core base only")
-}
-function check_core(target,    mine, theirs) {
-    mine = module(FILENAME)
-    theirs = module(target)
-    if (mine in is_base && !(theirs in is_base))
-        bad("core base includes core base only")
-    else if (FILENAME == "core/graph.c" && theirs == "op")
-        return # building a graph runs the shape rule of the operator it adds
-    else if (core_level(mine) >= 0 && core_level(theirs) > core_level(mine))
-        bad(mine " lies below " theirs)
 }
 function check_pin(target,    p) {
     for (p in pin)
         if ((p ~ /\/$/ ? index(target, p) == 1 : target == p) && FILENAME !~ pin[p])
             bad("pinned to " pin[p])
+}
+function unit(path) {
+    sub(/[.][a-z]*$/, "", path)
+    return path
 }
 /^[ \t]*#[ \t]*include[ \t]*["<]/ {
     target = $0
@@ -88,9 +108,13 @@ function check_pin(target,    p) {
     sub(/[">].*$/, "", target)
     from = folder(FILENAME)
     to = folder(target)
-    if (to ~ /^(core|importer|linearizer|trainer|exporter|runtime|cli|tests)$/)
-        check_ours(from, to, target)
-    else if (from != "tests")
+    if (to ~ /^(core|importer|linearizer|trainer|exporter|pipeline|runtime|cli|tests)(\/|$)/) {
+        check_ours(from, to)
+        if (FILENAME !~ /^tests/ && unit(FILENAME) != unit(target)) {
+            arrow[unit(FILENAME), unit(target)] = 1
+            unit_of[unit(FILENAME)] = unit_of[unit(target)] = 1
+        }
+    } else if (from !~ /^tests/)
         check_pin(target)
     next
 }
@@ -102,6 +126,46 @@ FILENAME !~ /^(cli|tests)\// && !/^[ \t]*(\*|\/\*|\/\/)/ {
     if (line ~ /(^|[^a-zA-Z0-9_])((printf|puts|putchar|exit|_exit|abort)[ \t]*\(|stdout[^a-z])/)
         bad("only cli/ prints or ends the program")
 }
-END { exit failed }
+# Circles of modules (Tarjan): forbidden between rooms, and inside the rooms named here.
+function visit(u,    v, w, n, list, text, crossing) {
+    number[u] = low[u] = ++visited
+    stack[++depth] = u
+    on[u] = 1
+    n = split(goes[u], list, " ")
+    for (w = 1; w <= n; w++) {
+        v = list[w]
+        if (!(v in number)) {
+            visit(v)
+            if (low[v] < low[u]) low[u] = low[v]
+        } else if (on[v] && number[v] < low[u])
+            low[u] = number[v]
+    }
+    if (low[u] != number[u])
+        return
+    n = 0
+    do {
+        v = stack[depth--]
+        on[v] = 0
+        n++
+        text = text " " v
+        if (folder(v) != folder(u)) crossing = 1
+    } while (v != u)
+    if (n > 1 && (crossing || u ~ /^(importer|exporter|core\/exec|cli|pipeline)\//)) {
+        printf "circle of includes:%s\n", text
+        failed = 1
+    }
+}
+function circles(    a, parts, u) {
+    for (a in arrow) {
+        split(a, parts, SUBSEP)
+        goes[parts[1]] = goes[parts[1]] " " parts[2]
+    }
+    for (u in unit_of)
+        if (!(u in number)) visit(u)
+}
+END {
+    circles()
+    exit failed
+}
 ' || exit 1
 echo "layers: ok"

@@ -16,8 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/cpu.h"
-#include "core/file.h"
+#include "core/base/cpu.h"
+#include "core/base/file.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 

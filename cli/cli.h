@@ -35,8 +35,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "core/mem.h"
-#include "core/version.h"
+#include "core/base/mem.h"
+#include "core/base/version.h"
 
 #define CLI_MAX_ARGS 16
 #define CLI_DEFAULT_SEED 1

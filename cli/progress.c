@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "core/cpu.h"
+#include "core/base/cpu.h"
 
 #define BAR_CELLS 24
 #define BAR_SECONDS 0.1

@@ -22,7 +22,7 @@
 
 #include <string.h>
 
-#include "core/op.h"
+#include "core/op/op.h"
 #include "exporter/mask_write.h"
 
 static bool is_layer(const struct node *n)

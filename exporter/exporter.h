@@ -3,8 +3,8 @@
 /*
  * graph -> standard ONNX file, and graph -> private-inference plan.
  */
-#include "core/graph.h"
-#include "runtime/plan.h"
+#include "core/graph/graph.h"
+#include "runtime/plan/plan.h"
 
 enum mask_form { MASK_WHERE, MASK_PRELU, MASK_GATHER, MASK_CHANNEL };
 enum export_target { EXPORT_ANY, EXPORT_CRYPTEN, EXPORT_EZPC, EXPORT_MOTION2NX };

@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/nameset.h"
-#include "core/wire.h"
+#include "core/graph/nameset.h"
+#include "core/base/wire.h"
 #include "onnx.pb-c.h"
 
 #define NEWEST_OPSET 17
@@ -39,14 +39,9 @@ struct rules { /* operators that the tool knows, separated by spaces */
 static const struct rules rules[] = {
     {EXPORT_ANY, "", ""},
     {EXPORT_CRYPTEN, "crypten",
-     " Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div "
-     "Dropout "
-     "Equal Erf Exp Expand Flatten Gather Gemm GlobalAveragePool LogSoftmax MatMul MaxPool Mul Pad "
-     "Pow Range ReduceMean ReduceSum Relu Reshape Shape Sigmoid Slice Softmax Sqrt Squeeze Sub "
-     "Transpose Unsqueeze Where "},
+     " Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div Dropout Equal Erf Exp Expand Flatten Gather Gemm GlobalAveragePool LogSoftmax MatMul MaxPool Mul Pad Pow Range ReduceMean ReduceSum Relu Reshape Shape Sigmoid Slice Softmax Sqrt Squeeze Sub Transpose Unsqueeze Where "},
     {EXPORT_EZPC, "ezpc",
-     " Add AveragePool BatchNormalization Concat Conv ConvTranspose Flatten Gemm GlobalAveragePool "
-     "LeakyRelu MaxPool Relu Softmax Transpose "},
+     " Add AveragePool BatchNormalization Concat Conv ConvTranspose Flatten Gemm GlobalAveragePool LeakyRelu MaxPool Relu Softmax Transpose "},
     {EXPORT_MOTION2NX, "motion2nx", " AveragePool Conv Dropout Flatten Gemm MaxPool Mul Relu "},
 };
 
@@ -210,10 +205,10 @@ static void check_lists(struct lint *l, const Onnx__NodeProto *p)
 {
     for (size_t i = 1; i < p->n_input; i++) {
         if (nameset_has(&l->lists, p->input[i]))
-            find(l, p, LINNET_EXPORT " crypten",
-                 "'%.100s' is an initializer that is no float: it would be encrypted; it must be a "
-                 "Constant node",
-                 p->input[i]);
+            find(
+                l, p, LINNET_EXPORT " crypten",
+                "'%.100s' is an initializer that is no float: it would be encrypted; it must be a Constant node",
+                p->input[i]);
     }
 }
 

@@ -21,7 +21,7 @@
  */
 #include "exporter/mask_write.h"
 
-#include "core/op.h"
+#include "core/op/op.h"
 #include "exporter/channel_write.h"
 
 static const struct value *mask_of(const struct graph *g, const struct node *site)
@@ -63,11 +63,10 @@ int mask_check_form(const struct graph *g, enum mask_form form)
         int64_t channel = n->op == &op_masked_relu ? mixed_channel(mask_of(g, n)) : -1;
 
         if (channel >= 0)
-            return fail(ERR_ARG,
-                        "node '%s': its mask keeps a part of channel %lld, the channel form keeps "
-                        "whole channels. Hint: use where, prelu or gather; EzPC reads no other "
-                        "masks than those of whole channels",
-                        n->name, (long long)channel);
+            return fail(
+                ERR_ARG,
+                "node '%s': its mask keeps a part of channel %lld, the channel form keeps whole channels. Hint: use where, prelu or gather; EzPC reads no other masks than those of whole channels",
+                n->name, (long long)channel);
     }
     return 0;
 }

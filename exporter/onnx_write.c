@@ -27,10 +27,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/nameset.h"
-#include "core/op.h"
-#include "core/version.h"
+#include "core/base/file.h"
+#include "core/graph/nameset.h"
+#include "core/op/op.h"
+#include "core/base/version.h"
 #include "exporter/channel_write.h"
 #include "exporter/lint.h"
 #include "exporter/mask_write.h"
@@ -250,8 +250,7 @@ void onnx_write_check_finite(struct onnx_writer *w, const struct value *v)
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v->data[i])) {
             w->rc = fail(ERR_NUMERIC,
-                         "tensor '%s': element %lld is %g; only finite weights are "
-                         "written",
+                         "tensor '%s': element %lld is %g; only finite weights are written",
                          v->name, (long long)i, (double)v->data[i]);
             return;
         }
@@ -282,10 +281,10 @@ static bool skips_attr(struct onnx_writer *w, const struct node *n, const struct
         w->opset >= OPSET_POOL_DILATIONS)
         return false;
     if (v[0] != 1 || v[1] != 1)
-        w->rc = fail(ERR_ARG,
-                     "node '%s' (AveragePool): dilations need opset %d, asked for %lld. Hint: "
-                     "--opset %d",
-                     n->name, OPSET_POOL_DILATIONS, (long long)w->opset, OPSET_POOL_DILATIONS);
+        w->rc = fail(
+            ERR_ARG,
+            "node '%s' (AveragePool): dilations need opset %d, asked for %lld. Hint: --opset %d",
+            n->name, OPSET_POOL_DILATIONS, (long long)w->opset, OPSET_POOL_DILATIONS);
     return true;
 }
 
@@ -734,10 +733,10 @@ static int export_to(const struct graph *g, const struct export_options *opt, co
         return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)w.opset, OPSET_MIN,
                     OPSET_MAX);
     if (graph_banks(g) > 1)
-        return fail(ERR_ARG,
-                    "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean "
-                    "or the adversarial branch first",
-                    g->name);
+        return fail(
+            ERR_ARG,
+            "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean or the adversarial branch first",
+            g->name);
     if ((rc = written_graph(g, opt, &written)) < 0 || (rc = arena_new(0, &w.arena)) < 0)
         goto out;
     w.g = written;

@@ -7,7 +7,7 @@
  * check; onnx_export_bytes returns it in the end. Names and data are not copied unless it says so:
  * take them from the graph or from onnx_write_array, which both live until the file is packed.
  */
-#include "core/graph.h"
+#include "core/graph/graph.h"
 
 struct onnx_writer;
 

@@ -8,7 +8,7 @@
  */
 #include "exporter/plain_shortcut.h"
 
-#include "core/op.h"
+#include "core/op/op.h"
 
 struct chain { /* what the nodes first ... last do together */
     int32_t first, last;

@@ -4,8 +4,8 @@
  */
 #include "exporter/written.h"
 
-#include "core/op.h"
-#include "core/pass.h"
+#include "core/op/op.h"
+#include "core/graph/pass.h"
 #include "exporter/channel_write.h"
 #include "exporter/mask_write.h"
 #include "exporter/plain_shortcut.h"

@@ -108,9 +108,8 @@ static int fill_ints(struct import *im, const struct attr *a, int64_t *field)
         TRY(attrs_ints(im, a->name, field, count, &n));
     if (n >= 0 && n != count)
         return report_problem(im, "E1205", "only 2-D images are supported",
-                              "attribute '%s' has %d "
-                              "values, should have %d %s",
-                              a->name, n, count, im->at);
+                              "attribute '%s' has %d values, should have %d %s", a->name, n, count,
+                              im->at);
     for (int32_t k = 0; k < count; k++)
         if ((double)field[k] < a->lo || (double)field[k] > a->hi)
             return out_of_range(im, a, (double)field[k]);

@@ -16,7 +16,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "importer/import.h"
 
 #define LOCATION_MAX 1024
@@ -35,9 +35,8 @@ static int parse_decimal(struct import *im, const char *tensor, const char *key,
 
     if (n == 0 || n > 18 || strspn(text, "0123456789") != n)
         return report_problem(im, "E1104", "",
-                              "tensor '%s': external data %s '%s' is not a decimal "
-                              "number",
-                              tensor, key, text);
+                              "tensor '%s': external data %s '%s' is not a decimal number", tensor,
+                              key, text);
     for (size_t k = 0; k < n; k++)
         v = v * 10 + (uint64_t)(text[k] - '0');
     *out = v;
@@ -121,18 +120,15 @@ static int open_location(struct import *im, const char *tensor, const char *loca
         return ERR_FORMAT;
     }
     if (!location_is_plain(location))
-        return report_problem(im, "E1102",
-                              "a model may only name files beside it, without links "
-                              "and without '..'",
-                              "tensor '%s': external data location '%s' is "
-                              "refused",
-                              tensor, location);
+        return report_problem(
+            im, "E1102", "a model may only name files beside it, without links and without '..'",
+            "tensor '%s': external data location '%s' is refused", tensor, location);
     if (im->dir_fd < 0) {
         TRY(remember_lost(im, location));
-        return report_problem(im, "E1101", "import the model from its folder",
-                              "external data file "
-                              "'%s' cannot be read: the model did not come from a folder",
-                              location);
+        return report_problem(
+            im, "E1101", "import the model from its folder",
+            "external data file '%s' cannot be read: the model did not come from a folder",
+            location);
     }
     im->report->has_external = true;
     if ((rc = file_open_beneath_fd(im->dir_fd, location, FILE_SINGLE_LINK, fd)) == 0 ||
@@ -140,16 +136,13 @@ static int open_location(struct import *im, const char *tensor, const char *loca
         return rc;
     TRY(remember_lost(im, location));
     if (fstatat(im->dir_fd, location, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return report_problem(im, "E1101",
-                              "PyTorch >= 2.9 writes two files, model and data; keep "
-                              "them together under their names",
-                              "external data file '%s' not "
-                              "found beside the model",
-                              location);
+        return report_problem(
+            im, "E1101",
+            "PyTorch >= 2.9 writes two files, model and data; keep them together under their names",
+            "external data file '%s' not found beside the model", location);
     return report_problem(
         im, "E1106", "copy the real file beside the model",
-        "external data file '%s' is a link, has several names, or is no file that "
-        "can be read",
+        "external data file '%s' is a link, has several names, or is no file that can be read",
         location);
 }
 
@@ -179,18 +172,17 @@ int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, st
     if (rc < 0)
         return rc == ERR_NOMEM ? rc : report_problem(im, "E1106", "", "%s", err_message());
     if (p.offset > map->len || (p.has_length && p.length > map->len - p.offset)) {
-        rc = report_problem(im, "E1104", "",
-                            "tensor '%s': bytes %llu to %llu lie outside of "
-                            "external data file '%s' of %zu bytes",
-                            t->name, (unsigned long long)p.offset,
-                            (unsigned long long)(p.offset + p.length), p.location, map->len);
+        rc = report_problem(
+            im, "E1104", "",
+            "tensor '%s': bytes %llu to %llu lie outside of external data file '%s' of %zu bytes",
+            t->name, (unsigned long long)p.offset, (unsigned long long)(p.offset + p.length),
+            p.location, map->len);
     } else if ((p.has_length ? p.length : map->len - p.offset) != bytes) {
-        rc = report_problem(im, "E1105", "",
-                            "tensor '%s': external data file '%s' holds %llu bytes "
-                            "for it, its dims say %zu",
-                            t->name, p.location,
-                            (unsigned long long)(p.has_length ? p.length : map->len - p.offset),
-                            bytes);
+        rc = report_problem(
+            im, "E1105", "",
+            "tensor '%s': external data file '%s' holds %llu bytes for it, its dims say %zu",
+            t->name, p.location,
+            (unsigned long long)(p.has_length ? p.length : map->len - p.offset), bytes);
     } else {
         *data = map->data + p.offset;
         return 0;

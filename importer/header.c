@@ -38,28 +38,23 @@ int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
         return report_problem(im, "E1001", "", "the file is empty");
     if (len > IMPORT_MAX_FILE)
         return report_problem(im, "E1006", "store the weights as external data",
-                              "the file has %zu "
-                              "bytes, at most %zu can be read",
-                              len, IMPORT_MAX_FILE);
+                              "the file has %zu bytes, at most %zu can be read", len,
+                              IMPORT_MAX_FILE);
     if (begins_with(bytes, len, 0, "version https://git-lfs"))
         return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from",
-                              "the "
-                              "file is a Git LFS pointer, not the model");
+                              "the file is a Git LFS pointer, not the model");
     if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
         begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
         return report_problem(im, "E1003",
-                              "open the address in a browser and download the file "
-                              "itself",
+                              "open the address in a browser and download the file itself",
                               "the file is a web page, not a model");
     if (begins_with(bytes, len, 0, "PK\003\004"))
-        return report_problem(im, "E1004",
-                              "unpack it, or export to ONNX (.pt and .pth files are zip "
-                              "archives too)",
-                              "the file is a zip archive, not an ONNX model");
+        return report_problem(
+            im, "E1004", "unpack it, or export to ONNX (.pt and .pth files are zip archives too)",
+            "the file is a zip archive, not an ONNX model");
     if (begins_with(bytes, len, 4, "ORTM"))
         return report_problem(im, "E1005", "give the .onnx file it was made from",
-                              "the file is in "
-                              "ONNX Runtime's own .ort format");
+                              "the file is in ONNX Runtime's own .ort format");
     if (is_safetensors(bytes, len))
         return report_problem(im, "E1001",
                               "of a checkpoint of linnet, 'linnet export' makes an ONNX model",
@@ -84,8 +79,7 @@ static int check_opset(struct import *im)
             continue;
         if (found && m->opset_import[k]->version != im->opset)
             return report_problem(im, "E1009", "",
-                                  "the standard operator set is imported in two "
-                                  "versions");
+                                  "the standard operator set is imported in two versions");
         found = true;
         im->opset = m->opset_import[k]->version;
     }

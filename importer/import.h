@@ -19,7 +19,7 @@
  * Functions return 0 or a negative code; after a code other than ERR_NOMEM a problem was recorded
  * or err_message() says what failed (the walk makes a problem of it).
  */
-#include "core/op.h"
+#include "core/op/op.h"
 #include "importer/importer.h"
 
 #define IMPORT_MAX_NODES 20000             /* a ResNet-1202 with its constants has about 15 000 */

@@ -15,11 +15,11 @@
 
 #include "onnx.pb-c.h"
 
-#include "core/cpu.h"
-#include "core/file.h"
-#include "core/pass.h"
-#include "core/sha256.h"
-#include "core/wire.h"
+#include "core/base/cpu.h"
+#include "core/base/file.h"
+#include "core/graph/pass.h"
+#include "core/base/sha256.h"
+#include "core/base/wire.h"
 #include "importer/import.h"
 
 #define PARALLEL_FROM ((size_t)4 << 20) /* bytes of a file that two threads share */
@@ -58,10 +58,10 @@ static int check_name(struct import *im, const char *what, const char *name)
 {
     if (report_is_clean(name, IMPORT_MAX_NAME))
         return 0;
-    return report_problem(im, "E1404", "",
-                          "%s name '%.40s' holds control characters, is no UTF-8 "
-                          "or is longer than %d bytes %s",
-                          what, name, IMPORT_MAX_NAME, im->at);
+    return report_problem(
+        im, "E1404", "",
+        "%s name '%.40s' holds control characters, is no UTF-8 or is longer than %d bytes %s", what,
+        name, IMPORT_MAX_NAME, im->at);
 }
 
 /* Enters a name; *out = NULL if it was refused. */
@@ -162,9 +162,7 @@ static void check_node_inputs(struct import *im, size_t index)
                                  IMPORT_MAX_NAME, p->input[k], im->at);
         else if (e->producer >= (int32_t)index)
             (void)report_problem(im, "E1402", "the nodes must be in topological order",
-                                 "input '%s' "
-                                 "is computed only later %s",
-                                 e->name, im->at);
+                                 "input '%s' is computed only later %s", e->name, im->at);
     }
 }
 
@@ -268,9 +266,7 @@ static int choose_output(struct import *im)
                               im->file->output[0]->name);
     if (im->file->n_output > 1)
         (void)report_problem(im, "E1503", "choose one with --output-name NAME",
-                             "the graph has %zu "
-                             "outputs: %s",
-                             im->file->n_output, output_names(im));
+                             "the graph has %zu outputs: %s", im->file->n_output, output_names(im));
     return 0;
 }
 
@@ -323,9 +319,7 @@ static int check_domain(struct import *im)
     if (header_is_standard(p->domain))
         return 0;
     return report_problem(im, "E1201", "only standard ONNX operators are supported",
-                          "operator '%s' of "
-                          "domain '%s' %s",
-                          p->op_type, p->domain, im->at);
+                          "operator '%s' of domain '%s' %s", p->op_type, p->domain, im->at);
 }
 
 /* Every operator here has one result; others of the file must be unused. */
@@ -444,11 +438,9 @@ static int set_output(struct import *im)
     TRY(detach_softmax(im));
     const struct shape *s = &g->value[g->output].shape;
     if (s->rank != 2)
-        return report_problem(im, "E1502",
-                              "linnet works on classifiers with one row of logits per "
-                              "image",
-                              "output '%s' has shape %s, should be [N,K]", im->output->name,
-                              shape_text(s, text));
+        return report_problem(
+            im, "E1502", "linnet works on classifiers with one row of logits per image",
+            "output '%s' has shape %s, should be [N,K]", im->output->name, shape_text(s, text));
     if (g->output == g->input)
         return report_problem(im, "E1502", "", "the output is the input");
     g->file_output = *s;
@@ -496,10 +488,9 @@ static int set_facts(struct import *im)
     if (im->n_double > 0)
         TRY(report_warning(im, "%d double tensors become float32", im->n_double));
     if (im->n_cast > 0)
-        TRY(report_warning(im,
-                           "%d Casts to other floating types are left out: all is computed in "
-                           "float32",
-                           im->n_cast));
+        TRY(report_warning(
+            im, "%d Casts to other floating types are left out: all is computed in float32",
+            im->n_cast));
     return 0;
 }
 

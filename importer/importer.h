@@ -2,17 +2,17 @@
 #define IMPORTER_IMPORTER_H
 /*
  * ONNX file -> verified graph. All differences between exporters and opsets end here: the graph has
- * one form of every operator (core/ops.def), float32 values, shapes, a symbolic batch.
+ * one form of every operator (core/op/ops.def), float32 values, shapes, a symbolic batch.
  *
  * Every problem of a file is collected before anything is refused; the first one becomes the error
  * message, all of them are in the report (onnx.md section 8).
  *
- * Memory: the unpacked file is bounded by core/wire.h. The numbers that nodes make or look at (weights,
+ * Memory: the unpacked file is bounded by core/base/wire.h. The numbers that nodes make or look at (weights,
  * masks, constants) have 16 MiB, 32 bytes for each byte of the file and of its external data, and 4,096
  * more for each byte of a small file, up to 256 MiB, because some have all their weights computed. A
  * file that wants more is refused (E1006); one of 1 KB has 20 MiB.
  */
-#include "core/graph.h"
+#include "core/graph/graph.h"
 
 #define IMPORT_MAX_FILE ((size_t)2147483647) /* protobuf's own limit */
 

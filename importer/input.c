@@ -60,14 +60,13 @@ static int read_size(struct import *im, const char *name, int32_t k,
     if (!fixed && asked == 0)
         return report_problem(
             im, "E1303",
-            "masks are per pixel: give --input-shape NAME:1,C,H,W, or export with "
-            "a fixed image size",
+            "masks are per pixel: give --input-shape NAME:1,C,H,W, or export with a fixed image size",
             "dimension %d of input '%s' is not fixed", k, name);
     if (fixed && asked != 0 && asked != d->dim_value)
-        return report_problem(im, "E1303", "only sizes that the file leaves open can be chosen",
-                              "dimension %d of input '%s' is %lld in the file, the input shape "
-                              "asked for has %lld",
-                              k, name, (long long)d->dim_value, (long long)asked);
+        return report_problem(
+            im, "E1303", "only sizes that the file leaves open can be chosen",
+            "dimension %d of input '%s' is %lld in the file, the input shape asked for has %lld", k,
+            name, (long long)d->dim_value, (long long)asked);
     *out = fixed ? d->dim_value : asked;
     if (*out < 1 || *out > IMPORT_MAX_DIM)
         return report_problem(im, "E1303", "", "dimension %d of input '%s' is %lld", k, name,

@@ -13,7 +13,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "importer/import.h"
 
 #define PROMISE_FREE ((size_t)1 << 20) /* bytes that a tensor may promise without a look */
@@ -90,10 +90,10 @@ int constant_room(struct import *im, int64_t bytes)
         im->room -= bytes;
         return 0;
     }
-    return report_problem(im, "E1006", "",
-                          "the nodes make far more numbers than the file holds; no more room for "
-                          "%lld bytes %s",
-                          (long long)bytes, im->at);
+    return report_problem(
+        im, "E1006", "",
+        "the nodes make far more numbers than the file holds; no more room for %lld bytes %s",
+        (long long)bytes, im->at);
 }
 
 int constant_new(struct import *im, int32_t type, const struct shape *shape, struct constant **out)
@@ -311,10 +311,8 @@ static int read_numbers(struct import *im, struct constant *c, const struct elem
 
     if (t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         if (total != 0 || t->raw_data.len != 0)
-            return report_problem(im, "E1305", "",
-                                  "tensor '%s' has numbers inside and outside of "
-                                  "the file",
-                                  c->name);
+            return report_problem(
+                im, "E1305", "", "tensor '%s' has numbers inside and outside of the file", c->name);
         return read_external(im, c, e);
     }
     if (t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/op.h"
+#include "core/op/op.h"
 #include "linearizer/linearizer.h"
 
 /* ---- sensitivity ------------------------------------------------------------------------- */
@@ -287,10 +287,10 @@ static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const
     }
     *rest = budget - used;
     if (*rest < 0 || *rest > room)
-        return fail(ERR_ARG,
-                    "ReLU budget %lld: the layers that are fixed keep %lld, the others have room "
-                    "for 0 to %lld",
-                    (long long)budget, (long long)used, (long long)room);
+        return fail(
+            ERR_ARG,
+            "ReLU budget %lld: the layers that are fixed keep %lld, the others have room for 0 to %lld",
+            (long long)budget, (long long)used, (long long)room);
     return 0;
 }
 

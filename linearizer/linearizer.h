@@ -6,8 +6,8 @@
  * A site is a Relu or MaskedRelu node; sites are numbered in node order. A site's positions are the
  * elements of one image at that node, [C,H,W] or [K].
  */
-#include "core/graph.h"
-#include "core/exec.h"
+#include "core/graph/graph.h"
+#include "core/exec/exec.h"
 
 struct relu_site {
     int32_t node;   /* index of the Relu or MaskedRelu */

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/op.h"
-#include "core/rng.h"
+#include "core/op/op.h"
+#include "core/graph/rng.h"
 #include "linearizer/linearizer.h"
 
 static int64_t count_kept(const struct graph *g, value_id mask, int64_t total)

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/op.h"
-#include "core/rng.h"
+#include "core/op/op.h"
+#include "core/graph/rng.h"
 
 /* ---- structure ----------------------------------------------------------------------------- */
 

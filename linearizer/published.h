@@ -7,7 +7,7 @@
  *     1   the student loses the identity skips of post-activation blocks; those on a change of
  *         shape stay, and pre-activation networks lose none
  *     2   the teacher has one BN for both branches on its 1x1 shortcuts; the student has two
- *     3   the student begins with random weights (core/fresh.h)
+ *     3   the student begins with random weights (core/graph/fresh.h)
  *     4   a position stays if its score is strictly above the k-th largest one: k - 1 of them, fewer
  *         with ties. With k = 0 the reference fails; here nothing stays
  *     5   the masks move until the last epoch

@@ -8,10 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/cpu.h"
-#include "runtime/pi_input.h"
-#include "runtime/pi_model.h"
-#include "runtime/sim2pc.h"
+#include "core/base/cpu.h"
+#include "runtime/input.h"
+#include "runtime/model.h"
+#include "runtime/party/sim2pc.h"
 
 /* ---- the step loop ------------------------------------------------------------------------ */
 

@@ -15,7 +15,7 @@
  * of threads; PI_SIM2PC runs it on two parties' shares, with their truncation, and gives what a
  * two-party run with the same test seed gives. Images are independent; threads take blocks of them (cpu_threads()).
  */
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 enum pi_mode { PI_FLOAT, PI_FIXED, PI_SIM2PC };
 /* How images come, always whole: [n,C,H,W] unless said otherwise.

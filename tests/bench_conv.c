@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core/cpu.h"
-#include "core/gemm.h"
-#include "core/graph.h"
-#include "core/op.h"
+#include "core/base/cpu.h"
+#include "core/base/gemm.h"
+#include "core/graph/graph.h"
+#include "core/op/op.h"
 
 #define RUN_SECONDS 0.02
 #define RUNS 12

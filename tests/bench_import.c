@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/graph.h"
+#include "core/graph/graph.h"
 #include "importer/importer.h"
 #include "tests/onnx_make.h"
 

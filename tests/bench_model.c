@@ -19,11 +19,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "core/arch.h"
-#include "core/cpu.h"
-#include "core/exec.h"
-#include "core/profile.h"
-#include "core/version.h"
+#include "core/graph/arch.h"
+#include "core/base/cpu.h"
+#include "core/exec/exec.h"
+#include "core/exec/profile.h"
+#include "core/base/version.h"
 
 #define MAX_RUNS 99
 #define PGD_STEPS 7
@@ -216,11 +216,10 @@ static int measure(struct bench *b, const char *model, const struct options *o)
     for (int i = 0; i < o->runs; i++)
         TRY(timed_step(b, &seconds[i]));
     qsort(seconds, (size_t)o->runs, sizeof *seconds, by_value);
-    printf("{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\","
-           "\"work\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,"
-           "\"peak_rss_mb\":%lld}\n",
-           LINNET_VERSION, cpu_path_name(cpu_best_path()), model, b->work, (long long)b->n,
-           cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
+    printf(
+        "{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%lld}\n",
+        LINNET_VERSION, cpu_path_name(cpu_best_path()), model, b->work, (long long)b->n,
+        cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
     fflush(stdout);
     return 0;
 }

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/cpu.h"
-#include "core/mem.h"
-#include "core/op.h"
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
+#include "core/op/op.h"
 
 #define CHANNELS 64
 #define SIDE 32

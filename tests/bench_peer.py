@@ -19,7 +19,7 @@ import time
 
 PGD_STEPS = 7
 GEMM_SIZE = 1536  # 9 MB a matrix, 7 GFLOP
-ARCHS = {  # kind, stem, blocks, widths: as in core/arch.c for 32 x 32 images
+ARCHS = {  # kind, stem, blocks, widths: as in core/graph/arch.c for 32 x 32 images
     "resnet20": ("basic", 16, (3, 3, 3), (16, 32, 64)),
     "resnet18": ("basic", 64, (2, 2, 2, 2), (64, 128, 256, 512)),
     "wrn16_4": ("preact", 16, (2, 2, 2), (64, 128, 256)),

@@ -11,13 +11,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/cpu.h"
-#include "core/mem.h"
-#include "runtime/baseot.h"
-#include "runtime/bits.h"
-#include "runtime/garble.h"
-#include "runtime/otext.h"
-#include "runtime/relu.h"
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
+#include "runtime/crypto/baseot.h"
+#include "runtime/ring/bits.h"
+#include "runtime/crypto/garble.h"
+#include "runtime/crypto/otext.h"
+#include "runtime/relu/relu.h"
 #include "tests/pair.h"
 
 static double cpu_clock(clockid_t which)

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/cpu.h"
-#include "core/mem.h"
-#include "core/rng.h"
-#include "runtime/linear_rlwe.h"
-#include "runtime/rlwe.h"
-#include "runtime/rlwe_layout.h"
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
+#include "core/graph/rng.h"
+#include "runtime/linear/rlwe_party.h"
+#include "runtime/crypto/rlwe.h"
+#include "runtime/linear/rlwe_layout.h"
 
 #define IMAGES 2
 #define MAX_STEPS 64

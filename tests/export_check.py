@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check the files of tests/test_export.c with onnx and onnxruntime.
+"""Check the files of tests/exporter/test_export.c with onnx and onnxruntime.
 
 FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and
 gather and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx

@@ -1,8 +1,8 @@
 /* Graphs that the tests of the exporter write; see export_graphs.h. */
-#include "core/arch.h" /* before cmocka.h, whose fail() is a macro */
-#include "core/op.h"
-#include "core/pass.h"
-#include "core/rng.h"
+#include "core/graph/arch.h" /* before cmocka.h, whose fail() is a macro */
+#include "core/op/op.h"
+#include "core/graph/pass.h"
+#include "core/graph/rng.h"
 #include "importer/importer.h"
 #include "linearizer/linearizer.h"
 

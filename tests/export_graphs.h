@@ -2,7 +2,7 @@
 #define TESTS_EXPORT_GRAPHS_H
 /* Graphs that the tests of the exporter write, and what each file must do. What is not as wanted fails
  * the cmocka test that runs. Graphs are the caller's. */
-#include "core/graph.h"
+#include "core/graph/graph.h"
 #include "exporter/exporter.h"
 
 #define ok(call) assert_int_equal(checked(call), 0)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/op.h"
+#include "core/op/op.h"
 #include "importer/importer.h"
 
 #include <cmocka.h>

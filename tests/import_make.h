@@ -2,7 +2,7 @@
 #define TESTS_IMPORT_MAKE_H
 /* Importing the texts of onnx_make.h, and what a test asks of the outcome. What is not as wanted
  * fails the cmocka test that runs. Graphs are the caller's. */
-#include "core/graph.h"
+#include "core/graph/graph.h"
 #include "importer/importer.h"
 #include "tests/onnx_make.h"
 

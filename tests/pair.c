@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "core/mem.h"
+#include "core/base/mem.h"
 
 struct job {
     struct transport t;

@@ -7,7 +7,7 @@
  */
 #include <stdint.h>
 
-#include "runtime/transport.h"
+#include "runtime/net/transport.h"
 
 struct pair_half {
     int (*run)(struct transport *t, void *arg);

@@ -1,5 +1,5 @@
 /* The open backend (plain_relu.h). State of the client: u, then r, [payloads][n] each. */
-#include "plain_relu.h"
+#include "tests/plain_relu.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* A plan and weights for tests (plan_sample.h). */
-#include "plan_sample.h"
+#include "tests/plan_sample.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "core/rng.h"
+#include "core/graph/rng.h"
 
 void plan_sample_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int64_t h, int64_t w,
                         int32_t scale, int32_t max_log2)

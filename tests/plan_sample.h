@@ -8,7 +8,7 @@
  *   4 pad -> t5 4x4x4         5 add t3 + t5 -> t6   6 max_pool 2x2 -> t7 4x2x2
  *   7 sum_pool 2x2 -> t8 4x1x1   8 flatten -> t9 4   9 gemm -> t10 3
  */
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 enum { CONV, RELU, CONV2, SLICE, PAD, ADD, MAXPOOL, SUMPOOL, FLATTEN, GEMM, STEPS, TENSORS };
 

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/cpu.h"
-#include "core/rng.h"
+#include "core/base/cpu.h"
+#include "core/graph/rng.h"
 #include "tests/ref_double.h"
 
 #include <cmocka.h> /* last: it defines fail() */

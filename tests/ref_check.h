@@ -4,7 +4,7 @@
  * Holds the executor against the double-precision reference (ref_double.h), with cmocka
  * assertions that name the tensor. Loss: sum of a fixed random matrix times the logits.
  */
-#include "core/exec.h"
+#include "core/exec/exec.h"
 
 /* Largest ||a - b|| / ||b|| accepted for a tensor; seen: about 1e-6. */
 #define REF_TOLERANCE 1e-4

@@ -13,7 +13,7 @@
  * params, buffers, masks and pixels are double copies that a test may change between two forward
  * passes (finite differences). The graph itself is never written.
  */
-#include "core/op.h"
+#include "core/op/op.h"
 
 struct ref {
     const struct graph *g;

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "core/cpu.h"
-#include "core/mem.h"
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
 
 static void drop_states(struct relu_pair_party *me)
 {

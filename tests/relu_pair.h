@@ -4,7 +4,7 @@
  * Whole comparisons between two parties of one process. Set-up and offline run once for all batches
  * and leave states; online runs from copies of them, as often as wanted, over a line of its own.
  */
-#include "runtime/relu.h"
+#include "runtime/relu/relu.h"
 #include "tests/pair.h"
 
 #define RELU_PAIR_BATCHES 24

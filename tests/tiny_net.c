@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/op.h"
-#include "core/pass.h"
-#include "core/rng.h"
+#include "core/op/op.h"
+#include "core/graph/pass.h"
+#include "core/graph/rng.h"
 
 static void must(int rc)
 {

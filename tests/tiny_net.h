@@ -4,8 +4,8 @@
  * A residual network of 1,400 weights on pictures of 3x8x8, and pictures of three classes that it can
  * learn in a few steps. Memory failure aborts: tests only.
  */
-#include "core/graph.h"
-#include "trainer/data.h"
+#include "core/graph/graph.h"
+#include "trainer/data/data.h"
 
 enum { TINY_SIDE = 8, TINY_ELEMS = 3 * TINY_SIDE * TINY_SIDE, TINY_CLASSES = 3 };
 enum tiny_flags {

@@ -1,5 +1,5 @@
 /* Two parties for tests (two_parties.h). */
-#include "two_parties.h"
+#include "tests/two_parties.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "plan_sample.h"
-#include "runtime/dealer.h"
-#include "runtime/store.h"
+#include "tests/plan_sample.h"
+#include "runtime/linear/dealer.h"
+#include "runtime/crypto/store.h"
 
 /* ---- linear steps in the open: the client sends r, the server answers W r - s -------------- */
 

@@ -3,8 +3,8 @@
 /* A sample program, a dealer's files, and a server in a thread at the other end of a transport. */
 #include <pthread.h>
 
-#include "runtime/party.h"
-#include "scratch.h"
+#include "runtime/party/party.h"
+#include "tests/scratch.h"
 
 #define PARTIES_IMAGES 6
 #define PARTIES_INPUTS 32

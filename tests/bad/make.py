@@ -2,7 +2,7 @@
 """Writes the malformed files of this folder. Usage: tests/bad/make.py [FOLDER]
 
 Protobuf is written by hand here (field numbers are facts of the formats), so that a file can be wrong
-in any way. expected.txt says what linnet answers; tests/test_bad.c compares.
+in any way. expected.txt says what linnet answers; tests/importer/test_bad.c compares.
 """
 import os
 import random

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/err.h"
+#include "core/base/err.h"
 
 enum { SLOTS = 4, PATH_BYTES = 32 };
 

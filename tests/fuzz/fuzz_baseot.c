@@ -2,9 +2,9 @@
  * Points of base OTs. The first byte chooses the side that listens (bit 0: the sender) and the number of
  * transfers, 1 to 4; the rest is what the peer says. A point that is taken is one of the curve.
  */
-#include "runtime/baseot.h"
+#include "runtime/crypto/baseot.h"
 
-#include "core/err.h"
+#include "core/base/err.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/script.h"
 

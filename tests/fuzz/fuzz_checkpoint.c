@@ -1,10 +1,10 @@
 /* Checkpoints, read into a small network: it changes as a whole or not at all. */
-#include "trainer/checkpoint.h"
+#include "trainer/train/checkpoint.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "core/mem.h"
+#include "core/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/tiny_net.h"
 

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/mem.h"
+#include "core/base/mem.h"
 #include "tests/fuzz/fuzz.h"
-#include "trainer/data.h"
+#include "trainer/data/data.h"
 
 enum { PIXELS = 3072, MAX_RECORDS = 8, PATH_BYTES = 128 };
 

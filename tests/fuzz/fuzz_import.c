@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/exec.h"
-#include "core/mem.h"
+#include "core/exec/exec.h"
+#include "core/base/mem.h"
 #include "exporter/exporter.h"
 #include "importer/importer.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,10 +1,10 @@
 /* .npy files, alone and (fuzz_split) as pictures and labels of a data set. */
-#include "core/npy.h"
+#include "core/base/npy.h"
 
 #include <stdio.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "trainer/data.h"
+#include "trainer/data/data.h"
 
 #define MAX_PICTURES 4
 

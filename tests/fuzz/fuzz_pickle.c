@@ -1,5 +1,5 @@
 /* Pickles of CIFAR batches: what is accepted lies in the input or in the reader's memory. */
-#include "trainer/pickle.h"
+#include "trainer/data/pickle.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -5,8 +5,8 @@
  */
 #include <string.h>
 
-#include "core/mem.h"
-#include "core/sha256.h"
+#include "core/base/mem.h"
+#include "core/base/sha256.h"
 #include "runtime/pi.h"
 #include "tests/fuzz/fuzz.h"
 

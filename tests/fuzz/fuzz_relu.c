@@ -8,8 +8,8 @@
  */
 #include <string.h>
 
-#include "core/err.h"
-#include "runtime/relu_party.h"
+#include "core/base/err.h"
+#include "runtime/relu/party.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/script.h"
 #include "tests/relu_pair.h"

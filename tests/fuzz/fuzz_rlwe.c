@@ -7,11 +7,11 @@
  * two dozen transforms, which do not read messages, only one input of 64 is opened, chosen by a sum of
  * its bytes. Tables and key are made once. (Headers and lengths: fuzz_session.)
  */
-#include "runtime/rlwe.h"
+#include "runtime/crypto/rlwe.h"
 
 #include <string.h>
 
-#include "core/err.h"
+#include "core/base/err.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { HEAD = 3, ONE_OF = 64, MOST_PLACES = 255 };

@@ -1,5 +1,5 @@
 /* Safetensors files: every tensor that is accepted lies in the input. */
-#include "core/safetensors.h"
+#include "core/base/safetensors.h"
 
 #include <string.h>
 

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "runtime/linear_rlwe.h"
-#include "runtime/party.h"
+#include "runtime/linear/rlwe_party.h"
+#include "runtime/party/party.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/script.h"
 #include "tests/plain_relu.h"

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "core/file.h"
-#include "core/mem.h"
+#include "core/base/file.h"
+#include "core/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { PATH_BYTES = 4096 };

@@ -1,7 +1,7 @@
 #ifndef TESTS_FUZZ_SCRIPT_H
 #define TESTS_FUZZ_SCRIPT_H
 /* A peer that says the bytes of an input, whatever it is told, and then closes the connection. */
-#include "runtime/transport.h"
+#include "runtime/net/transport.h"
 
 struct script {
     const uint8_t *at;

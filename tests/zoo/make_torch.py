@@ -141,7 +141,7 @@ def tiny(**k):
     return nets.ResNetCifar(width=2, size=8, **k)
 
 
-def small_113():  # the files of tests/zoo/small, for tests/test_zoo.c
+def small_113():  # the files of tests/zoo/small, for tests/importer/test_zoo.c
     t = torch.onnx.TrainingMode
     script("ts113_option_a.onnx", tiny(shortcut="A", head="avg_view"), 11, size=8)
     script("ts113_training.onnx", tiny(head="mean"), 15, size=8, training=t.TRAINING,

@@ -1,0 +1,32 @@
+#ifndef CLI_LINNET_SUMMARY_H
+#define CLI_LINNET_SUMMARY_H
+/*
+ * Before and after: the given model, its robust all-ReLU teacher, and the result, in one table:
+ * ReLUs, clean, corrupted, attacked accuracy, fixed-point agreement, estimated cost. Test images.
+ */
+#include <jansson.h>
+
+#include "cli/cli.h"
+#include "core/graph/graph.h"
+#include "trainer/data/data.h"
+#include "trainer/eval/eval.h"
+
+enum summary_column { SUMMARY_GIVEN, SUMMARY_TEACHER, SUMMARY_RESULT, SUMMARY_COLUMNS };
+struct summary {
+    int64_t relus;
+    struct eval_result eval; /* branches: clean on all images, the rest on the first few */
+    int64_t n_fixed, agree;  /* fixed point against float, clean branch */
+    double online_s;         /* estimated, gc on a LAN; -1: the network cannot run privately */
+};
+struct summary_job {
+    const struct cli_common *c;
+    const struct dataset *test, *calib;
+    int64_t n_calib, n_attack, n_corrupt;
+};
+int summary_measure(const struct summary_job *j, enum summary_column which, struct graph *g,
+                    struct summary *out) MUST_CHECK;
+const char *summary_name(int column); /* "given", "teacher", "result" */
+/* linnet.eval/1 with the keys relus, agreement, pi_online_seconds added. New reference. */
+json_t *summary_json(const char *model, const struct summary *s);
+void summary_print(FILE *out, const struct summary column[SUMMARY_COLUMNS]);
+#endif

@@ -1,0 +1,628 @@
+/*
+ * linnet-pi bench: both parties as two processes over loopback, one thread each.
+ *
+ * The parent is the client and counts; the child is the server and reports its local arithmetic and its
+ * peak memory through a pipe. Shares come from a test seed, so that the logits must be those of
+ * sim2pc, bit for bit. Images: the file of --input, else random bytes.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/pi/images.h"
+#include "cli/pi/net.h"
+#include "cli/pi/report.h"
+#include "core/base/cpu.h"
+#include "core/base/sha256.h"
+#include "runtime/cost/fit.h"
+#include "runtime/linear/dealer.h"
+#include "runtime/net/link.h"
+#include "runtime/input.h"
+#include "runtime/crypto/store.h"
+
+struct options {
+    const char *weights, *compare, *compare_weights, *link, *input;
+    int32_t relu, reveal, provider;
+    int64_t queries;
+    double timeout;
+};
+#define AT(field) offsetof(struct options, field)
+static const struct cli_option options[] = {
+    {"weights", 'w', CLI_TEXT, AT(weights), "FILE", "model.pi.weights", 0, 0},
+    {"compare", 0, CLI_TEXT, AT(compare), "CUT.pi", "a second program, beside the first", 0, 0},
+    {"compare-weights", 0, CLI_TEXT, AT(compare_weights), "FILE", "its weights", 0, 0},
+    {"link", 0, CLI_TEXT, AT(link), "L",
+     "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
+    {"relu", 0, CLI_CHOICE, AT(relu), "auto|gc|ot", "comparisons", 0, 0},
+    {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
+    {"linear", 0, CLI_CHOICE, AT(provider), "rlwe|dealer", "linear layers offline", 0, 0},
+    {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
+    {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
+     1e6},
+    {"timeout", 0, CLI_REAL, AT(timeout), "S", "longest silence (default 300)", 1, 86400},
+    {0}};
+static const struct cli_spec spec = {
+    "MODEL.pi",
+    1,
+    1,
+    "Runs both parties over loopback and prints bytes, rounds and seconds of each phase, beside what the cost model predicts; layers with -v.",
+    "linnet-pi bench all.pi -w all.pi.weights --compare cut.pi --compare-weights cut.pi.weights --link lan",
+    options};
+
+enum { TEMPORARY = 200 }; /* bytes of the path of a folder */
+
+/* What the server's process tells. */
+struct told {
+    int rc;
+    char message[512];
+    double linear_seconds;
+    long peak_kb;
+};
+/* One program being measured. */
+struct trial {
+    const char *path, *weights;
+    struct plan *plan;
+    struct plan_weights *w;
+    struct party_options party;
+    char dealt[2][256];
+    struct pi_report report;
+    struct told told;
+    long peak_kb;
+    int64_t *logits; /* [queries][results] */
+    bool equal, checked;
+};
+struct bench {
+    const struct cli_common *c;
+    const struct options *o;
+    struct cost_link link;
+    bool has_link;
+    struct cost_machine machine; /* fitted */
+    uint8_t *images;
+    enum pi_input kind;
+    struct npy file;
+};
+
+/* ---- what a child process tells ----------------------------------------------------------- */
+
+static int read_all(int fd, void *out, size_t n)
+{
+    uint8_t *to = out;
+
+    while (n > 0) {
+        ssize_t got = read(fd, to, n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return fail(ERR_NET, "the other process ended without a word");
+        to += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- the server's process ----------------------------------------------------------------- */
+
+static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
+                 struct told *told)
+{
+    struct pi_model *model = NULL;
+    struct party_options o = t->party;
+    struct party *p = NULL;
+    struct tcp *tcp = NULL;
+    struct transport line = {0};
+    int rc;
+
+    if ((rc = pi_open(t->path, t->weights, PI_FIXED, &model)) < 0 ||
+        (rc = tcp_accept(l, b->o->timeout, NULL, NULL, &tcp)) < 0)
+        goto out;
+    tcp_transport(tcp, &line);
+    o.model = model;
+    o.dealer = o.dealer != NULL ? t->dealt[1] : NULL;
+    if ((rc = party_open(&o, &line, &p)) < 0)
+        goto out;
+    while ((rc = party_answer(p, NULL, NULL)) > 0)
+        ;
+    told->linear_seconds = party_account(p)->linear_seconds / (double)b->o->queries;
+out:
+    party_close(p);
+    transport_close(&line);
+    pi_close(model);
+    return rc;
+}
+
+static long peak_kb(void)
+{
+    struct rusage u;
+
+    return getrusage(RUSAGE_SELF, &u) == 0 ? u.ru_maxrss : 0;
+}
+
+static void server_process(const struct trial *t, const struct bench *b, struct tcp_listener *l,
+                           int to_parent)
+{
+    struct told told = {0};
+
+    told.rc = serve(t, b, l, &told);
+    told.peak_kb = peak_kb();
+    snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
+    if (write(to_parent, &told, sizeof told) != (ssize_t)sizeof told)
+        _exit(1);
+    _exit(0);
+}
+
+static int read_told(int fd, struct told *told)
+{
+    TRY(read_all(fd, told, sizeof *told));
+    return told->rc < 0 ? fail(told->rc, "server: %s", told->message) : 0;
+}
+
+/* ---- the client --------------------------------------------------------------------------- */
+
+static int ask_all(const struct trial *t, const struct bench *b, struct party *p, int64_t *logits)
+{
+    size_t inputs = (size_t)t->plan->tensor[0].count, size = pi_input_size(t->plan, b->kind);
+    size_t results = (size_t)party_schedule(p)->results;
+    double *real = mem_array(inputs, sizeof *real);
+    uint64_t *x = mem_array(inputs, sizeof *x);
+    int rc = real == NULL || x == NULL ? ERR_NOMEM : 0;
+
+    for (int64_t i = 0; i < b->o->queries && rc == 0; i++) {
+        if ((rc = pi_input_real(t->plan, b->kind, b->images + (size_t)i * size, real)) < 0)
+            break;
+        pi_input_fixed(t->plan, real, x);
+        rc = party_query(p, x, (uint64_t *)logits + (size_t)i * results);
+    }
+    mem_free(real);
+    mem_free(x);
+    return rc;
+}
+
+static int client(struct trial *t, const struct bench *b, const struct tcp_address *a,
+                  int64_t *logits)
+{
+    struct party_options o = t->party;
+    struct pi_model *model = NULL;
+    struct party *p = NULL;
+    struct tcp *tcp = NULL;
+    struct transport line = {0};
+    int rc;
+
+    o.client = true;
+    o.dealer = o.dealer != NULL ? t->dealt[0] : NULL;
+    if ((rc = pi_model_new(t->plan, NULL, PI_FIXED, &model)) < 0 ||
+        (rc = tcp_connect(a, b->o->timeout, &tcp)) < 0)
+        goto out;
+    tcp_transport(tcp, &line);
+    o.model = model;
+    if ((rc = party_open(&o, &line, &p)) == 0 && (rc = ask_all(t, b, p, logits)) == 0)
+        rc = pi_report_init(&t->report, p, t->plan);
+out:
+    party_close(p);
+    transport_close(&line);
+    pi_close(model);
+    t->peak_kb = peak_kb();
+    return rc;
+}
+
+/* ---- one program -------------------------------------------------------------------------- */
+
+static int temporary_folder(char dir[TEMPORARY])
+{
+    const char *tmp = getenv("TMPDIR");
+
+    if (snprintf(dir, TEMPORARY, "%s/linnet-bench-XXXXXX", tmp != NULL ? tmp : "/tmp") >= TEMPORARY)
+        return fail(ERR_ARG, "TMPDIR '%s' has over %d bytes", tmp, TEMPORARY);
+    return mkdtemp(dir) != NULL ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+}
+
+static int deal_for(struct trial *t, const struct bench *b)
+{
+    char dir[TEMPORARY];
+
+    TRY(temporary_folder(dir));
+    snprintf(t->dealt[0], sizeof t->dealt[0], "%s/client", dir);
+    snprintf(t->dealt[1], sizeof t->dealt[1], "%s/server", dir);
+    t->party.dealer = t->dealt[0];
+    return dealer_deal(t->plan, t->party.hash, b->o->queries, b->c->seed, t->dealt[0], t->dealt[1],
+                       NULL, NULL);
+}
+
+static void remove_dealt(struct trial *t)
+{
+    char *end;
+
+    for (int i = 0; i < 2 && *t->dealt[i] != '\0'; i++)
+        if (store_remove(t->dealt[i]) < 0)
+            return; /* left in the folder for temporary files */
+    if ((end = strrchr(t->dealt[0], '/')) != NULL) {
+        *end = '\0';
+        (void)rmdir(t->dealt[0]);
+    }
+}
+
+static int prepare_trial(struct trial *t, const struct bench *b)
+{
+    struct pi_net_options net = {.test_seed = b->c->seed};
+
+    TRY(plan_read(t->path, &t->plan));
+    TRY(plan_weights_read(t->plan, t->weights, &t->w));
+    TRY(pi_net_party(&net, t->path, NULL, &t->party));
+    t->party.link = b->has_link ? &b->link : NULL;
+    t->party.label = b->o->reveal == 1;
+    TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : cost_loopback(), &b->machine,
+                       &t->party.backend));
+    return b->o->provider == 1 ? deal_for(t, b) : 0;
+}
+
+static int check_logits(struct trial *t, const struct bench *b)
+{
+    struct pi_model *m = NULL;
+    size_t n;
+    int64_t *expected;
+    int rc = pi_prepare(t->plan, t->w, PI_SIM2PC, &m);
+
+    if (rc < 0)
+        return rc;
+    n = (size_t)(pi_classes(m) * b->o->queries);
+    if ((expected = mem_array(n, sizeof *expected)) == NULL)
+        rc = ERR_NOMEM;
+    pi_simulate(m, (uint64_t)b->c->seed, b->o->provider == 1);
+    if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
+        t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
+        t->checked = true;
+    }
+    mem_free(expected);
+    pi_close(m);
+    return rc;
+}
+
+static int run_both(struct trial *t, const struct bench *b)
+{
+    struct tcp_address a;
+    struct tcp_listener *l = NULL;
+    int fds[2], status, rc, told;
+    pid_t child;
+
+    TRY(tcp_address_parse("127.0.0.1:0", &a));
+    TRY(tcp_listen(&a, &l));
+    snprintf(a.port, sizeof a.port, "%d", tcp_listener_port(l));
+    fflush(NULL);
+    if (pipe(fds) < 0 || (child = fork()) < 0) {
+        tcp_listener_close(l);
+        return fail(ERR_IO, "fork: %s", strerror(errno));
+    }
+    if (child == 0)
+        server_process(t, b, l, fds[1]);
+    tcp_listener_close(l);
+    close(fds[1]);
+    rc = client(t, b, &a, t->logits);
+    told = read_told(fds[0], &t->told);
+    close(fds[0]);
+    waitpid(child, &status, 0);
+    return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
+}
+
+static int measure(struct trial *t, const struct bench *b)
+{
+    size_t n;
+
+    TRY(prepare_trial(t, b));
+    n = (size_t)(b->o->queries * t->plan->tensor[t->plan->step[t->plan->n_step - 1].out].count);
+    if ((t->logits = mem_array(n, sizeof *t->logits)) == NULL)
+        return ERR_NOMEM;
+    TRY(run_both(t, b));
+    pi_report_predict(&t->report, b->has_link ? &b->link : cost_loopback(), &b->machine);
+    return 0;
+}
+
+/* ---- results ------------------------------------------------------------------------------ */
+
+static void print_machine(const struct bench *b)
+{
+    const struct cost_machine *m = &b->machine;
+    FILE *f = cli_out(b->c);
+
+    for (int i = COST_GC; i <= COST_OT; i++)
+        fprintf(
+            f,
+            "%s: a batch %.0f us online, %.0f us offline; a comparison of %d bits %.3f us, %.3f us\n",
+            cost_backend_name((enum cost_backend)i), 1e6 * m->comparison[i].online_batch,
+            1e6 * m->comparison[i].offline_batch, COST_WIDTH, 1e6 * m->comparison[i].online,
+            1e6 * m->comparison[i].offline);
+    fprintf(
+        f,
+        "rlwe: upload %.3f ms, answer %.3f ms, product %.4f ms, its weights %.4f ms; sockets %.3f ns a byte; fresh memory %.3f ns a byte\n",
+        1e3 * m->upload, 1e3 * m->answer, 1e3 * m->product, 1e3 * m->transform, 1e9 * m->byte,
+        1e9 * m->fresh);
+    fprintf(
+        f,
+        "arithmetic: MAC %.3f ns, window entry %.3f ns, element %.3f ns; dealer: MAC %.3f ns, file %.1f ms, %.3f ns a byte\n",
+        1e9 * m->mac, 1e9 * m->cell, 1e9 * m->element, 1e9 * m->word_mac, 1e3 * m->claim,
+        1e9 * m->file_byte);
+}
+
+static json_t *machine_json(const struct cost_machine *m)
+{
+    json_t *o = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                          "rlwe_upload", m->upload, "rlwe_answer", m->answer, "rlwe_product",
+                          m->product, "rlwe_weights", m->transform, "byte", m->byte, "fresh_byte",
+                          m->fresh, "mac", m->mac, "window_entry", m->cell, "element", m->element,
+                          "word_mac", m->word_mac, "claim", m->claim, "file_byte", m->file_byte);
+
+    for (int i = COST_GC; i <= COST_OT && o != NULL; i++) {
+        const struct cost_comparison *c = &m->comparison[i];
+        json_object_set_new(o, cost_backend_name((enum cost_backend)i),
+                            json_pack("{s:f, s:f, s:f, s:f}", "online_batch", c->online_batch,
+                                      "online", c->online, "offline_batch", c->offline_batch,
+                                      "offline", c->offline));
+    }
+    return o;
+}
+
+static void print_trial(const struct trial *t, const struct bench *b)
+{
+    FILE *f = cli_out(b->c);
+
+    fprintf(
+        f,
+        "%s: %lld of %lld ReLUs, comparisons %s, linear layers %s%s, link %s, per image of %lld\n",
+        t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.backend->name,
+        t->report.provider, b->o->provider == 1 ? " (third party)" : "",
+        b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
+    pi_report_phases(f, &t->report);
+    fprintf(f,
+            "of which server's own arithmetic %.3f s; peak memory client %ld MB, server %ld MB\n",
+            t->told.linear_seconds, t->peak_kb / 1024, t->told.peak_kb / 1024);
+    if (t->checked)
+        fprintf(f, "logits %s those of sim2pc\n", t->equal ? "equal" : "DIFFER from");
+    if (b->c->verbose > 0)
+        pi_report_layers(f, &t->report);
+}
+
+static double online(const struct trial *t)
+{
+    return t->report.phase[PHASE_ONLINE].seconds;
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : NAN;
+}
+
+static uint64_t phase_bytes(const struct trial *t, enum phase p)
+{
+    return t->report.phase[p].sent + t->report.phase[p].received;
+}
+
+static void print_ratio(const struct trial *a, const struct trial *z, FILE *f)
+{
+    fprintf(f, "\n%-34s %16s %16s %9s %11s\n", "ratio", "first", "second", "measured", "predicted");
+    fprintf(f, "%-34s %16lld %16lld %9.3f\n", "ReLUs kept", (long long)a->plan->relus_kept,
+            (long long)z->plan->relus_kept,
+            ratio((double)a->plan->relus_kept, (double)z->plan->relus_kept));
+    fprintf(
+        f, "%-34s %16llu %16llu %9.3f\n", "online bytes of comparisons",
+        (unsigned long long)pi_report_relu_bytes(&a->report),
+        (unsigned long long)pi_report_relu_bytes(&z->report),
+        ratio((double)pi_report_relu_bytes(&a->report), (double)pi_report_relu_bytes(&z->report)));
+    fprintf(f, "%-34s %16llu %16llu %9.3f\n", "offline bytes of comparisons",
+            (unsigned long long)phase_bytes(a, PHASE_OFFLINE_RELU),
+            (unsigned long long)phase_bytes(z, PHASE_OFFLINE_RELU),
+            ratio((double)phase_bytes(a, PHASE_OFFLINE_RELU),
+                  (double)phase_bytes(z, PHASE_OFFLINE_RELU)));
+    fprintf(f, "%-34s %16.3f %16.3f %9.3f %11.3f\n", "online seconds", online(a), online(z),
+            ratio(online(a), online(z)),
+            ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));
+    fprintf(f, "%-34s %16.3f %16.3f %9.3f\n", "online seconds without arithmetic",
+            online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds,
+            ratio(online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds));
+}
+
+static json_t *trial_json(const struct trial *t, const struct bench *b)
+{
+    json_t *o = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
+        "linnet.pibench/1", "model", t->path, "relu_backend", t->report.backend->name,
+        "linear_backend", t->report.provider, "link", b->has_link ? b->link.name : "loopback",
+        "dealer", b->o->provider == 1, "images", (json_int_t)b->o->queries, "relus_kept",
+        (json_int_t)t->plan->relus_kept, "relus_total", (json_int_t)t->plan->relus, "phases",
+        pi_report_phases_json(&t->report), "layers", pi_report_layers_json(&t->report),
+        "online_linear_seconds", t->told.linear_seconds, "peak_rss_client_kb",
+        (json_int_t)t->peak_kb, "peak_rss_server_kb", (json_int_t)t->told.peak_kb);
+
+    if (o != NULL) {
+        json_object_set_new(o, "setup", pi_report_setup_json(&t->report));
+        json_object_set_new(o, "logits_equal_sim2pc",
+                            t->checked ? json_boolean(t->equal) : json_null());
+    }
+    return o;
+}
+
+static json_t *ratio_json(const struct trial *a, const struct trial *z)
+{
+    return json_pack(
+        "{s:f, s:f, s:f, s:f, s:f}", "relus",
+        ratio((double)a->plan->relus_kept, (double)z->plan->relus_kept), "online_relu_bytes",
+        ratio((double)pi_report_relu_bytes(&a->report), (double)pi_report_relu_bytes(&z->report)),
+        "online_seconds", ratio(online(a), online(z)), "online_seconds_without_linear",
+        ratio(online(a) - a->told.linear_seconds, online(z) - z->told.linear_seconds),
+        "predicted_online_seconds",
+        ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));
+}
+
+static int report(const struct bench *b, const struct trial *a, const struct trial *z)
+{
+    json_t *root;
+
+    if (b->c->verbose > 0)
+        print_machine(b);
+    print_trial(a, b);
+    if (z->path != NULL) {
+        fputc('\n', cli_out(b->c));
+        print_trial(z, b);
+        print_ratio(a, z, cli_out(b->c));
+    }
+    fprintf(
+        cli_out(b->c),
+        "published, other hardware (Delphi, ResNet-18 with 557,056 ReLUs): online 14.8 s and 1,193 B a ReLU, offline 332 s and 19,088 B a ReLU\n");
+    if (b->c->json != NULL) {
+        root = trial_json(a, b);
+        if (root != NULL)
+            json_object_set_new(root, "machine", machine_json(&b->machine));
+        if (root != NULL && z->path != NULL) {
+            json_object_set_new(root, "compare", trial_json(z, b));
+            json_object_set_new(root, "ratio", ratio_json(a, z));
+        }
+        TRY(cli_json_write(b->c, root));
+    }
+    if ((a->checked && !a->equal) || (z->checked && !z->equal))
+        return fail(ERR_VERIFY, "logits of the two-party run differ from sim2pc");
+    return 0;
+}
+
+/* ---- the command -------------------------------------------------------------------------- */
+
+/* Images of --input, or random bytes in the shape of the first program. */
+static int open_images(struct bench *b, const struct plan *p)
+{
+    struct prg *rng = NULL;
+    uint8_t seed[PRG_SEED] = {(uint8_t)b->c->seed};
+    size_t n = (size_t)(b->o->queries * p->tensor[0].count);
+
+    if (b->o->input != NULL) {
+        TRY(pi_images_open(b->o->input, p, &b->file, &b->kind));
+        b->images = (uint8_t *)(uintptr_t)b->file.data;
+        return b->file.dim[0] >= b->o->queries
+                   ? 0
+                   : fail(ERR_DATA, "'%s' holds %lld images, --queries asks for %lld", b->o->input,
+                          (long long)b->file.dim[0], (long long)b->o->queries);
+    }
+    if ((b->images = mem_array(n, 1)) == NULL)
+        return ERR_NOMEM;
+    TRY(prg_new(seed, &rng));
+    prg_bytes(rng, b->images, n);
+    prg_free(rng);
+    return 0;
+}
+
+struct fitted {
+    int rc;
+    char message[512];
+    struct cost_machine machine;
+};
+
+static void fit_process(const char *dir, int to_parent)
+{
+    struct fitted f = {0};
+
+    f.rc = cost_fit(dir, &f.machine);
+    snprintf(f.message, sizeof f.message, "%s", f.rc < 0 ? err_message() : "");
+    _exit(write(to_parent, &f, sizeof f) != (ssize_t)sizeof f);
+}
+
+/* In a process of its own, whose memory does not count as the client's. */
+static int fit_in(const char *dir, struct cost_machine *out)
+{
+    struct fitted f;
+    int fds[2], status, rc;
+    pid_t child;
+
+    fflush(NULL);
+    if (pipe(fds) < 0 || (child = fork()) < 0)
+        return fail(ERR_IO, "fork: %s", strerror(errno));
+    if (child == 0)
+        fit_process(dir, fds[1]);
+    close(fds[1]);
+    rc = read_all(fds[0], &f, sizeof f);
+    close(fds[0]);
+    waitpid(child, &status, 0);
+    TRY(rc);
+    *out = f.machine;
+    return f.rc < 0 ? fail(f.rc, "cost model: %s", f.message) : 0;
+}
+
+static int fit_machine(struct bench *b)
+{
+    char dir[TEMPORARY];
+    int rc;
+
+    TRY(temporary_folder(dir));
+    rc = fit_in(dir, &b->machine);
+    (void)rmdir(dir);
+    return rc;
+}
+
+static int run(struct bench *b, struct trial *a, struct trial *z)
+{
+    struct plan *p = NULL;
+    int rc;
+
+    if (b->o->link != NULL) {
+        TRY(link_parse(b->o->link, &b->link));
+        b->has_link = true;
+    }
+    TRY(plan_read(a->path, &p));
+    if ((rc = open_images(b, p)) == 0)
+        rc = fit_machine(b);
+    plan_free(p);
+    TRY(rc);
+    /* All processes are made before this one has parallel regions, whose threads a fork would lose. */
+    TRY(measure(a, b));
+    if (z->path != NULL)
+        TRY(measure(z, b));
+    if (b->o->reveal != 1) {
+        TRY(check_logits(a, b));
+        if (z->path != NULL)
+            TRY(check_logits(z, b));
+    }
+    return report(b, a, z);
+}
+
+static void trial_release(struct trial *t)
+{
+    if (t->party.dealer != NULL)
+        remove_dealt(t);
+    pi_report_release(&t->report);
+    mem_free(t->logits);
+    plan_weights_free(t->w);
+    plan_free(t->plan);
+}
+
+static int check_options(const struct options *o)
+{
+    if (o->weights == NULL)
+        return fail(ERR_ARG, "give --weights FILE");
+    if ((o->compare == NULL) != (o->compare_weights == NULL))
+        return fail(ERR_ARG, "--compare and --compare-weights belong together");
+    return 0;
+}
+
+int pi_cmd_bench(int argc, char **argv)
+{
+    struct options o = {.queries = 1, .timeout = 300};
+    struct cli_common c;
+    struct bench b = {.c = &c, .o = &o, .kind = PI_U8_NCHW};
+    struct trial a = {0}, z = {0};
+    int rc;
+
+    if ((rc = cli_parse(&spec, argc, argv, &c, &o)) == 0 && (rc = check_options(&o)) == 0) {
+        a.path = c.arg[0];
+        a.weights = o.weights;
+        z.path = o.compare;
+        z.weights = o.compare_weights;
+        rc = run(&b, &a, &z);
+    }
+    trial_release(&a);
+    trial_release(&z);
+    if (o.input == NULL)
+        mem_free(b.images);
+    npy_release(&b.file);
+    cli_release(&c);
+    return rc;
+}

@@ -1,0 +1,250 @@
+/*
+ * linnet-pi info: what a description says, for people and as JSON ("linnet.piinfo/1").
+ *
+ * The JSON holds every part of the public file except the kept positions themselves.
+ */
+#include <math.h>
+
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "core/base/sha256.h"
+#include "runtime/plan/plan.h"
+
+static const struct cli_spec spec = {
+    "MODEL.pi",
+    1,
+    1,
+    "Describes a private-inference program: input, numbers, steps, ReLUs, estimated cost.",
+    "linnet-pi info out/model.pi -v",
+    NULL};
+
+/* ---- for people --------------------------------------------------------------------------- */
+
+static void print_dims(FILE *f, const struct plan_tensor *t)
+{
+    for (int32_t i = 0; i < t->rank; i++)
+        fprintf(f, "%s%lld", i == 0 ? "[" : ",", (long long)t->dim[i]);
+    fputc(']', f);
+}
+
+static void print_head(FILE *f, const struct plan *p)
+{
+    char hex[SHA256_HEX];
+    const struct plan_tensor *out = &p->tensor[p->step[p->n_step - 1].out];
+
+    fprintf(f, "model      %s (%s)\n", p->model_id, p->producer);
+    fprintf(f, "weights    SHA-256 %s\n", sha256_hex(p->commitment, hex));
+    fprintf(f, "input      '%s' ", p->input.name);
+    print_dims(f, &p->tensor[0]);
+    fprintf(f, ", uint8 %d ... %d, normalisation %s\n", p->input.low, p->input.high,
+            *p->input.normalize ? p->input.normalize : "as listed in the file");
+    fprintf(f, "output     %lld classes\n", (long long)out->count);
+    fprintf(f, "numbers    ring 2^64, scale 2^-%d, local truncation fails with chance <= 2^%d\n",
+            p->scale, p->failure_log2);
+    fprintf(f, "program    %d steps, %d linear layers, %lld multiplications\n", p->n_step,
+            p->linear_layers, (long long)p->macs);
+    fprintf(f, "ReLUs      %lld of %lld kept, in %d layers\n", (long long)p->relus_kept,
+            (long long)p->relus, p->relu_layers);
+    for (int32_t i = 0; i < p->n_claim; i++)
+        fprintf(f, "claim      %s %.2f %% on %llu images of %s\n", p->claim[i].metric,
+                p->claim[i].percent, (unsigned long long)p->claim[i].images, p->claim[i].data);
+    for (int32_t i = 0; i < p->n_note; i++)
+        fprintf(f, "note       %s\n", p->note[i]);
+}
+
+static void print_costs(FILE *f, const struct plan *p)
+{
+    fprintf(f, "\nestimate for one image (delphi-gc: with published constants)\n");
+    fprintf(f, "%-10s %-4s %12s %7s %9s %14s %9s %14s %9s\n", "backend", "link", "online B",
+            "flips", "online s", "off. ReLU B", "s", "off. linear B", "s");
+    for (int32_t i = 0; i < p->n_cost; i++) {
+        const struct plan_cost *c = &p->cost[i];
+        fprintf(f, "%-10s %-4s %12llu %7u %9.3f %14llu %9.3f %14llu %9.3f\n", c->backend, c->link,
+                (unsigned long long)c->online_bytes, c->online_flips, c->online_seconds,
+                (unsigned long long)c->offline_relu_bytes, c->offline_relu_seconds,
+                (unsigned long long)c->offline_linear_bytes, c->offline_linear_seconds);
+    }
+}
+
+static void print_steps(FILE *f, const struct plan *p)
+{
+    fprintf(f, "\nsteps\n");
+    for (int32_t i = 0; i < p->n_step; i++) {
+        const struct plan_step *s = &p->step[i];
+        const struct plan_tensor *t = &p->tensor[s->out];
+        fprintf(f, "%4d %-12s %-28s", i, plan_kind_name(s->kind), s->name);
+        for (int32_t k = 0; k < s->n_in; k++)
+            fprintf(f, " t%d", s->in[k]);
+        fprintf(f, " -> t%d ", s->out);
+        print_dims(f, t);
+        fprintf(f, " scale %d, |x| <= 2^%d", t->scale, t->max_log2);
+        if (s->kind == PLAN_RELU)
+            fprintf(f, ", kept %lld of %lld, m %d", (long long)s->u.relu.kept,
+                    (long long)s->u.relu.total, s->u.relu.width);
+        fputc('\n', f);
+    }
+}
+
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+/* Adds a member and passes the object on; NULL stays NULL. */
+static json_t *with(json_t *object, const char *key, json_t *value)
+{
+    if (object == NULL || value == NULL || json_object_set_new(object, key, value) < 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static json_t *with_item(json_t *array, json_t *item)
+{
+    if (array == NULL || item == NULL || json_array_append_new(array, item) < 0) {
+        json_decref(array);
+        return NULL;
+    }
+    return array;
+}
+
+static json_t *dims_json(const struct plan_tensor *t)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < t->rank; i++)
+        a = with_item(a, json_integer(t->dim[i]));
+    return a;
+}
+
+static json_t *reals_json(const double *v, int64_t n)
+{
+    json_t *a = json_array();
+
+    for (int64_t i = 0; i < n; i++)
+        a = with_item(a, json_real(v[i]));
+    return a;
+}
+
+static json_t *texts_json(const char *const *v, int32_t n)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < n; i++)
+        a = with_item(a, json_string(v[i]));
+    return a;
+}
+
+static json_t *input_json(const struct plan *p)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:[i,i]}", "name", p->input.name, "layout", "NCHW",
+                          "normalize", p->input.normalize, "preparation", p->input.preparation,
+                          "uint8_range", p->input.low, p->input.high);
+
+    o = with(o, "shape", dims_json(&p->tensor[0]));
+    o = with(o, "mean", reals_json(p->input.mean, p->tensor[0].dim[0]));
+    return with(o, "std", reals_json(p->input.std, p->tensor[0].dim[0]));
+}
+
+static json_t *steps_json(const struct plan *p)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < p->n_step; i++) {
+        const struct plan_step *s = &p->step[i];
+        const struct plan_tensor *t = &p->tensor[s->out];
+        json_t *in = json_array(),
+               *o = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "name", s->name, "kind",
+                              plan_kind_name(s->kind), "output", s->out, "shift", s->shift, "scale",
+                              t->scale, "max_log2", t->max_log2);
+        for (int32_t k = 0; k < s->n_in; k++)
+            in = with_item(in, json_integer(s->in[k]));
+        o = with(with(o, "inputs", in), "shape", dims_json(t));
+        if (s->kind == PLAN_CONV || s->kind == PLAN_GEMM)
+            o = with(o, "weight_scale", json_integer(s->u.linear.weight_scale));
+        a = with_item(a, o);
+    }
+    return a;
+}
+
+static json_t *relus_json(const struct plan *p)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < p->n_step; i++) {
+        const struct plan_step *s = &p->step[i];
+        if (s->kind == PLAN_RELU)
+            a = with_item(a, json_pack("{s:s, s:I, s:I, s:i}", "name", s->name, "total",
+                                       (json_int_t)s->u.relu.total, "kept",
+                                       (json_int_t)s->u.relu.kept, "width", s->u.relu.width));
+    }
+    return a;
+}
+
+static json_t *costs_json(const struct plan *p)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < p->n_cost; i++) {
+        const struct plan_cost *c = &p->cost[i];
+        a = with_item(a, json_pack("{s:s, s:s, s:I, s:i, s:f, s:I, s:f, s:I, s:f}", "backend",
+                                   c->backend, "link", c->link, "online_bytes",
+                                   (json_int_t)c->online_bytes, "online_flips",
+                                   (int)c->online_flips, "online_seconds", c->online_seconds,
+                                   "offline_relu_bytes", (json_int_t)c->offline_relu_bytes,
+                                   "offline_relu_seconds", c->offline_relu_seconds,
+                                   "offline_linear_bytes", (json_int_t)c->offline_linear_bytes,
+                                   "offline_linear_seconds", c->offline_linear_seconds));
+    }
+    return a;
+}
+
+static json_t *claims_json(const struct plan *p)
+{
+    json_t *a = json_array();
+
+    for (int32_t i = 0; i < p->n_claim; i++)
+        a = with_item(a, json_pack("{s:s, s:s, s:f, s:I}", "metric", p->claim[i].metric, "data",
+                                   p->claim[i].data, "percent", p->claim[i].percent, "images",
+                                   (json_int_t)p->claim[i].images));
+    return a;
+}
+
+static json_t *info_json(const struct plan *p)
+{
+    char hex[SHA256_HEX];
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "format", "linnet.piinfo/1",
+                          "model_id", p->model_id, "producer", p->producer, "commitment",
+                          sha256_hex(p->commitment, hex), "ring_bits", PLAN_RING_BITS, "scale",
+                          p->scale, "failure_log2", p->failure_log2, "truncation", "local");
+
+    o = with(o, "input", input_json(p));
+    o = with(o, "classes", json_integer(p->tensor[p->step[p->n_step - 1].out].count));
+    o = with(o, "labels", texts_json(p->label, p->n_label));
+    o = with(o, "notes", texts_json(p->note, p->n_note));
+    o = with(o, "macs", json_integer(p->macs));
+    o = with(o, "linear_layers", json_integer(p->linear_layers));
+    o = with(o, "relus_total", json_integer(p->relus));
+    o = with(o, "relus_kept", json_integer(p->relus_kept));
+    o = with(o, "relu_layers", relus_json(p));
+    o = with(o, "steps", steps_json(p));
+    o = with(o, "costs", costs_json(p));
+    return with(o, "claims", claims_json(p));
+}
+
+int pi_cmd_info(int argc, char **argv)
+{
+    struct cli_common c;
+    struct plan *p = NULL;
+    int rc;
+
+    if ((rc = cli_parse(&spec, argc, argv, &c, NULL)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0)
+        goto out;
+    print_head(cli_out(&c), p);
+    print_costs(cli_out(&c), p);
+    if (c.verbose > 0)
+        print_steps(cli_out(&c), p);
+    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p));
+out:
+    plan_free(p);
+    cli_release(&c);
+    return rc;
+}

@@ -1,0 +1,34 @@
+/* linnet-pi preprocess: the offline phase ahead of time, as a server (--listen) or a client
+ * (--connect). Both keep their half of every bundle; serve and query use each once. */
+#include "cli/commands.h"
+#include "cli/pi/net.h"
+
+static const struct cli_option options[] = {
+    PI_NET_SERVER,
+    PI_NET_CLIENT,
+    {"count", 'n', CLI_INT, PI_NET_AT(count), "N", "client: bundles to make (default 1)", 1, 1e6},
+    PI_NET_COMMON,
+    {0}};
+static const struct cli_spec spec = {
+    "MODEL.pi",
+    1,
+    1,
+    "Runs the offline phase of queries ahead of time. Both sides put their half of every bundle into the folder of --bundles; serve and query take them from there, each once.",
+    "linnet-pi preprocess out/model.pi --connect 127.0.0.1:7000 --bundles mine --count 10",
+    options};
+
+int pi_cmd_preprocess(int argc, char **argv)
+{
+    struct pi_net_options o = PI_NET_DEFAULTS;
+    struct cli_common c;
+    int rc = cli_parse(&spec, argc, argv, &c, &o);
+
+    if (rc == 0 && (o.listen == NULL) == (o.connect == NULL))
+        rc = fail(ERR_ARG, "give --listen HOST:PORT (server) or --connect HOST:PORT (client)");
+    if (rc == 0 && o.bundles == NULL)
+        rc = fail(ERR_ARG, "give --bundles DIR, where the material goes");
+    if (rc == 0)
+        rc = o.listen != NULL ? pi_serve_run(&c, &o, true) : pi_query_run(&c, &o, true);
+    cli_release(&c);
+    return rc;
+}

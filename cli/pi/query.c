@@ -1,0 +1,299 @@
+/*
+ * linnet-pi query: asks a server about images. Opens no file with weights: the public description
+ * is all that the client has. Where an image fails or a signal ends the run, the answers before it
+ * are written all the same.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/pi/images.h"
+#include "cli/pi/net.h"
+#include "cli/pi/report.h"
+#include "core/base/sha256.h"
+#include "runtime/linear/dealer.h"
+#include "runtime/input.h"
+#include "runtime/crypto/store.h"
+
+static const struct cli_option options[] = {
+    PI_NET_CLIENT,
+    {"input", 'i', CLI_TEXT, PI_NET_AT(input), "X.npy", "images", 0, 0},
+    {"output", 'o', CLI_TEXT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
+    PI_NET_COMMON,
+    {0}};
+static const struct cli_spec spec = {
+    "MODEL.pi",
+    1,
+    1,
+    "Asks a server about images without showing them: it learns neither image nor answer. Semi-honest security: both sides are trusted to follow the protocol. With --dealer a third party must collude with neither side.",
+    "linnet-pi query out/model.pi --connect 127.0.0.1:7000 -i x.npy -o logits.npy",
+    options};
+
+struct client {
+    const struct cli_common *c;
+    const struct pi_net_options *o;
+    struct tcp_address address;
+    struct party_options party;
+    struct plan *plan;
+    struct pi_model *model;
+    struct npy images;
+    enum pi_input kind;
+    struct tls_context *tls;
+    struct transport t;
+    struct party *p;
+    bool label;
+    int64_t n, width; /* images, numbers per answer */
+    int64_t done;     /* images answered, bundles made */
+    float *logits;
+    int64_t *labels;
+};
+
+/* ---- connection --------------------------------------------------------------------------- */
+
+static int connect_server(struct client *q)
+{
+    const struct pi_net_options *o = q->o;
+    struct tcp *tcp = NULL;
+    int rc;
+
+    if (o->tls_ca != NULL)
+        TRY(tls_client(o->tls_ca, &q->tls));
+    TRY(tcp_connect(&q->address, o->timeout, &tcp));
+    if (q->tls == NULL)
+        tcp_transport(tcp, &q->t);
+    else if ((rc = tls_transport(q->tls, tcp, q->address.host, &q->t)) < 0) {
+        tcp_close(tcp);
+        return rc;
+    }
+    TRY(party_open(&q->party, &q->t, &q->p));
+    q->label = party_schedule(q->p)->label;
+    q->width = party_schedule(q->p)->results;
+    return 0;
+}
+
+static int prepare_model(struct client *q)
+{
+    TRY(plan_read(q->c->arg[0], &q->plan));
+    TRY(pi_model_new(q->plan, NULL, PI_FIXED, &q->model));
+    TRY(pi_net_party(q->o, q->c->arg[0], q->model, &q->party));
+    q->party.client = true;
+    if (q->o->bundles != NULL) {
+        TRY(store_folder(q->o->bundles));
+        TRY(store_sweep(q->o->bundles));
+    }
+    return 0;
+}
+
+/* ---- images ------------------------------------------------------------------------------- */
+
+static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint64_t *y)
+{
+    const uint8_t *image = q->images.data;
+
+    TRY(pi_input_real(q->plan, q->kind, image + (size_t)i * pi_input_size(q->plan, q->kind), real));
+    pi_input_fixed(q->plan, real, x);
+    TRY(party_query(q->p, x, y));
+    for (int64_t k = 0; k < q->width; k++)
+        if (q->label)
+            q->labels[i] = (int64_t)y[k];
+        else
+            q->logits[i * q->width + k] = (float)ldexp((double)(int64_t)y[k], -q->plan->scale);
+    if (!q->label)
+        q->labels[i] = pi_best(q->logits + i * q->width, q->width);
+    return 0;
+}
+
+/* Between two of them; a second signal ends the program at once. */
+static int check_stop(void)
+{
+    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped by a signal") : 0;
+}
+
+static int ask_all(struct client *q)
+{
+    size_t inputs = (size_t)q->plan->tensor[0].count;
+    double *real = mem_array(inputs, sizeof *real);
+    uint64_t *x = secret_array(inputs, sizeof *x);
+    uint64_t *y = secret_array((size_t)q->width, sizeof *y);
+    struct cli_progress p;
+    int rc = 0;
+
+    q->logits = mem_array((size_t)(q->n * q->width), sizeof *q->logits);
+    q->labels = mem_array((size_t)q->n, sizeof *q->labels);
+    if (real == NULL || x == NULL || y == NULL || q->logits == NULL || q->labels == NULL)
+        rc = ERR_NOMEM;
+    cli_progress_begin(&p, q->c, "query");
+    while (rc == 0 && q->done < q->n) {
+        if ((rc = check_stop()) < 0 || (rc = ask_one(q, q->done, real, x, y)) < 0)
+            break;
+        q->done++;
+        cli_progress_at(&p, (double)q->done / (double)q->n, "%lld images", (long long)q->done);
+    }
+    cli_progress_end(&p);
+    if (real != NULL)
+        wipe(real, inputs * sizeof *real);
+    mem_free(real);
+    secret_free(x);
+    secret_free(y);
+    return rc;
+}
+
+static int prepare_all(struct client *q)
+{
+    int rc = 0;
+
+    for (; q->done < q->o->count && rc == 0; q->done += rc == 0)
+        if ((rc = check_stop()) == 0)
+            rc = party_prepare(q->p);
+    if (q->done > 0)
+        fprintf(cli_out(q->c), "%lld bundles in '%s'\n", (long long)q->done, q->o->bundles);
+    return rc < 0 ? fail_context(rc, "bundle %lld of %lld", (long long)q->done + 1,
+                                 (long long)q->o->count)
+                  : 0;
+}
+
+/* ---- results ------------------------------------------------------------------------------ */
+
+static int write_output(const struct client *q)
+{
+    int64_t dims[2] = {q->done, q->width};
+
+    if (q->o->output == NULL)
+        return 0;
+    return q->label ? npy_write(q->o->output, NPY_I64, 1, dims, q->labels)
+                    : npy_write(q->o->output, NPY_F32, 2, dims, q->logits);
+}
+
+static json_t *result_json(const struct client *q, const struct pi_report *r)
+{
+    json_t *labels = json_array();
+
+    for (int64_t i = 0; i < q->done && labels != NULL; i++)
+        json_array_append_new(labels, json_integer(q->labels[i]));
+    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
+                     "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->done, "asked",
+                     (json_int_t)q->n, "relu_backend", r->backend->name, "linear_backend",
+                     r->provider, "dealer", q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
+                     q->label ? "label" : "logits", "labels", labels, "phases",
+                     pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",
+                     pi_report_layers_json(r));
+}
+
+static void print_labels(const struct client *q)
+{
+    for (int64_t i = 0; i < q->done; i++) {
+        int64_t k = q->labels[i];
+        fprintf(cli_out(q->c), "image %lld: class %lld%s%s\n", (long long)i, (long long)k,
+                k < q->plan->n_label ? ", " : "", k < q->plan->n_label ? q->plan->label[k] : "");
+    }
+}
+
+static int report(struct client *q)
+{
+    struct pi_report r;
+    int rc;
+
+    TRY(pi_report_init(&r, q->p, q->plan));
+    if (q->o->input != NULL && (q->n <= 20 || q->c->verbose > 0))
+        print_labels(q);
+    fprintf(cli_out(q->c), "per image, comparisons by %s, linear layers by %s%s\n", r.backend->name,
+            r.provider,
+            q->o->dealer != NULL ? " (a third party that must collude with neither side)" : "");
+    pi_report_phases(cli_out(q->c), &r);
+    if (q->c->verbose > 0)
+        pi_report_layers(cli_out(q->c), &r);
+    rc = write_output(q);
+    if (rc == 0 && q->c->json != NULL)
+        rc = cli_json_write(q->c, result_json(q, &r));
+    pi_report_release(&r);
+    return rc;
+}
+
+/* rc: what ended the run. The answers that are there are worth keeping. */
+static int keep_answers(struct client *q, int rc)
+{
+    char why[512];
+
+    fail_context(rc, "image %lld", (long long)q->done);
+    if (q->done == 0)
+        return rc;
+    snprintf(why, sizeof why, "%s", err_message());
+    if (report(q) < 0)
+        return fail_context(rc, "%s; the answers before it are lost as well", why);
+    return fail(rc, "%s; %lld of %lld answers are kept%s%s", why, (long long)q->done,
+                (long long)q->n, q->o->output != NULL ? " in " : "",
+                q->o->output != NULL ? q->o->output : "");
+}
+
+/* Better now than after half of the images. */
+static int check_supply(const struct client *q, bool prepare_only)
+{
+    int64_t have = 0, need = prepare_only ? q->o->count : q->n;
+    const char *dir = prepare_only || q->o->bundles == NULL ? q->o->dealer : q->o->bundles;
+
+    if (dir == NULL)
+        return 0;
+    TRY(dir == q->o->bundles ? bundle_count(dir, true, &have) : dealer_count(dir, &have));
+    if (have >= need)
+        return 0;
+    return fail(ERR_DATA, "'%s' holds %lld %s, %lld are needed; %s makes more", dir,
+                (long long)have, dir == q->o->bundles ? "bundles" : "correlations", (long long)need,
+                dir == q->o->bundles ? "linnet-pi preprocess" : "linnet-pi deal");
+}
+
+static int run(struct client *q, bool prepare_only)
+{
+    int rc;
+
+    TRY(pi_net_check(q->o, q->o->connect, q->o->tls_ca != NULL, &q->address));
+    TRY(prepare_model(q));
+    if (!prepare_only) {
+        TRY(pi_images_open(q->o->input, q->plan, &q->images, &q->kind));
+        q->n = q->images.dim[0];
+    }
+    TRY(check_supply(q, prepare_only));
+    TRY(connect_server(q));
+    cli_catch_signals();
+    if (prepare_only)
+        TRY(prepare_all(q));
+    else if ((rc = ask_all(q)) < 0)
+        return keep_answers(q, rc);
+    return report(q);
+}
+
+static int check_options(const struct pi_net_options *o, bool prepare_only)
+{
+    if (o->connect == NULL)
+        return fail(ERR_ARG, "give --connect HOST:PORT");
+    return !prepare_only && o->input == NULL ? fail(ERR_ARG, "give --input X.npy") : 0;
+}
+
+int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
+{
+    struct client q = {.c = c, .o = o};
+    int rc = check_options(o, prepare_only);
+
+    if (rc == 0)
+        rc = run(&q, prepare_only);
+    party_close(q.p);
+    transport_close(&q.t);
+    tls_context_free(q.tls);
+    npy_release(&q.images);
+    pi_close(q.model);
+    plan_free(q.plan);
+    mem_free(q.logits);
+    mem_free(q.labels);
+    return rc;
+}
+
+int pi_cmd_query(int argc, char **argv)
+{
+    struct pi_net_options o = PI_NET_DEFAULTS;
+    struct cli_common c;
+    int rc = cli_parse(&spec, argc, argv, &c, &o);
+
+    if (rc == 0)
+        rc = pi_query_run(&c, &o, false);
+    cli_release(&c);
+    return rc;
+}

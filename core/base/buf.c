@@ -1,0 +1,238 @@
+/*
+ * Little-endian numbers in memory. Numbers are put together from bytes, so alignment and the
+ * byte order of the machine do not matter; compilers turn each loop into one move.
+ *
+ * The reader never advances past its end. The writer doubles its memory up to its limit and keeps
+ * the first error, so that a long run of puts needs one check at its end.
+ */
+#include "core/base/buf.h"
+
+#include <string.h>
+
+#include "core/base/mem.h"
+
+#define FIRST_CAPACITY 64
+
+_Static_assert(sizeof(float) == 4 && sizeof(double) == 8, "IEEE floats are stored as they are");
+
+struct buf_reader buf_reader_on(const void *data, size_t len, const char *what)
+{
+    return (struct buf_reader){.data = data, .len = len, .what = what};
+}
+
+size_t buf_left(const struct buf_reader *r)
+{
+    return r->len - r->at;
+}
+
+int buf_get_view(struct buf_reader *r, size_t n, const uint8_t **view)
+{
+    if (n > buf_left(r))
+        return fail(ERR_FORMAT, "%s: %zu bytes wanted at offset %zu, %zu left", r->what, n, r->at,
+                    buf_left(r));
+    *view = r->data + r->at;
+    r->at += n;
+    return 0;
+}
+
+int buf_get_bytes(struct buf_reader *r, void *dst, size_t n)
+{
+    const uint8_t *view = NULL;
+
+    TRY(buf_get_view(r, n, &view));
+    if (n > 0)
+        memcpy(dst, view, n);
+    return 0;
+}
+
+/* The next n <= 8 bytes as a little-endian number. */
+static int get(struct buf_reader *r, size_t n, uint64_t *v)
+{
+    const uint8_t *view = NULL;
+    uint64_t value = 0;
+
+    TRY(buf_get_view(r, n, &view));
+    for (size_t i = 0; i < n; i++)
+        value |= (uint64_t)view[i] << 8 * i;
+    *v = value;
+    return 0;
+}
+
+int buf_get_u8(struct buf_reader *r, uint8_t *v)
+{
+    uint64_t value = 0;
+
+    TRY(get(r, sizeof *v, &value));
+    *v = (uint8_t)value;
+    return 0;
+}
+
+int buf_get_u16(struct buf_reader *r, uint16_t *v)
+{
+    uint64_t value = 0;
+
+    TRY(get(r, sizeof *v, &value));
+    *v = (uint16_t)value;
+    return 0;
+}
+
+int buf_get_u32(struct buf_reader *r, uint32_t *v)
+{
+    uint64_t value = 0;
+
+    TRY(get(r, sizeof *v, &value));
+    *v = (uint32_t)value;
+    return 0;
+}
+
+int buf_get_u64(struct buf_reader *r, uint64_t *v)
+{
+    return get(r, sizeof *v, v);
+}
+
+int buf_get_i64(struct buf_reader *r, int64_t *v)
+{
+    uint64_t value = 0;
+
+    TRY(get(r, sizeof value, &value));
+    memcpy(v, &value, sizeof *v);
+    return 0;
+}
+
+int buf_get_f32(struct buf_reader *r, float *v)
+{
+    uint32_t bits = 0;
+
+    TRY(buf_get_u32(r, &bits));
+    memcpy(v, &bits, sizeof *v);
+    return 0;
+}
+
+int buf_get_f64(struct buf_reader *r, double *v)
+{
+    uint64_t bits = 0;
+
+    TRY(buf_get_u64(r, &bits));
+    memcpy(v, &bits, sizeof *v);
+    return 0;
+}
+
+int buf_end(const struct buf_reader *r)
+{
+    if (buf_left(r) > 0)
+        return fail(ERR_FORMAT, "%s: %zu bytes too many after offset %zu", r->what, buf_left(r),
+                    r->at);
+    return 0;
+}
+
+struct buf_writer buf_writer_to(size_t limit)
+{
+    return (struct buf_writer){.limit = limit};
+}
+
+/* Makes room for n more bytes; sets status where that is impossible. */
+static void reserve(struct buf_writer *w, size_t n)
+{
+    if (w->status < 0 || n <= w->cap - w->len)
+        return;
+    if (n > w->limit - w->len) {
+        w->status = fail(ERR_LIMIT, "more than %zu bytes to write", w->limit);
+        return;
+    }
+    size_t need = w->len + n, cap = w->cap > 0 ? w->cap : FIRST_CAPACITY;
+    while (cap < need)
+        cap = cap <= w->limit / 2 ? 2 * cap : w->limit;
+    cap = cap < w->limit ? cap : w->limit;
+    uint8_t *data = mem_resize(w->data, cap, 1);
+    if (data == NULL) {
+        w->status = ERR_NOMEM;
+        return;
+    }
+    w->data = data;
+    w->cap = cap;
+}
+
+uint8_t *buf_put_space(struct buf_writer *w, size_t n)
+{
+    reserve(w, n);
+    if (w->status < 0 || n == 0)
+        return NULL;
+    uint8_t *place = memset(w->data + w->len, 0, n);
+    w->len += n;
+    return place;
+}
+
+void buf_put_bytes(struct buf_writer *w, const void *src, size_t n)
+{
+    uint8_t *place = buf_put_space(w, n);
+
+    if (place != NULL)
+        memcpy(place, src, n);
+}
+
+/* The low n bytes of v. */
+static void put(struct buf_writer *w, size_t n, uint64_t v)
+{
+    uint8_t *place = buf_put_space(w, n);
+
+    for (size_t i = 0; place != NULL && i < n; i++)
+        place[i] = (uint8_t)(v >> 8 * i);
+}
+
+void buf_put_u8(struct buf_writer *w, uint8_t v)
+{
+    put(w, sizeof v, v);
+}
+
+void buf_put_u16(struct buf_writer *w, uint16_t v)
+{
+    put(w, sizeof v, v);
+}
+
+void buf_put_u32(struct buf_writer *w, uint32_t v)
+{
+    put(w, sizeof v, v);
+}
+
+void buf_put_u64(struct buf_writer *w, uint64_t v)
+{
+    put(w, sizeof v, v);
+}
+
+void buf_put_i64(struct buf_writer *w, int64_t v)
+{
+    put(w, sizeof v, (uint64_t)v);
+}
+
+void buf_put_f32(struct buf_writer *w, float v)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    buf_put_u32(w, bits);
+}
+
+void buf_put_f64(struct buf_writer *w, double v)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    buf_put_u64(w, bits);
+}
+
+int buf_status(const struct buf_writer *w)
+{
+    return w->status;
+}
+
+void buf_clear(struct buf_writer *w)
+{
+    w->len = 0;
+    w->status = 0;
+}
+
+void buf_release(struct buf_writer *w)
+{
+    mem_free(w->data);
+    *w = (struct buf_writer){.limit = w->limit};
+}

@@ -1,0 +1,65 @@
+#ifndef CORE_BASE_BUF_H
+#define CORE_BASE_BUF_H
+/*
+ * Little-endian numbers in memory: a reader that never leaves its bytes and a growing writer with
+ * a hard maximum.
+ *
+ *     struct buf_reader r = buf_reader_on(data, len, "query message");
+ *     uint32_t n;
+ *     TRY(buf_get_u32(&r, &n));           // ERR_FORMAT names "query message" and the offset
+ *     TRY(buf_end(&r));                   // nothing may be left
+ *
+ *     struct buf_writer w = buf_writer_to(1 << 20);
+ *     buf_put_u32(&w, n);                 // keeps the first error; puts after it do nothing
+ *     int rc = buf_status(&w);            // 0: w.data[0 ... w.len) is complete
+ *     buf_release(&w);
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+
+struct buf_reader {
+    const uint8_t *data;
+    size_t len, at;   /* at <= len */
+    const char *what; /* names the bytes in messages */
+};
+/* Borrows data and what. */
+struct buf_reader buf_reader_on(const void *data, size_t len, const char *what);
+size_t buf_left(const struct buf_reader *r);
+/* All getters: ERR_FORMAT if fewer bytes are left; then nothing is consumed or written. */
+int buf_get_u8(struct buf_reader *r, uint8_t *v) MUST_CHECK;
+int buf_get_u16(struct buf_reader *r, uint16_t *v) MUST_CHECK;
+int buf_get_u32(struct buf_reader *r, uint32_t *v) MUST_CHECK;
+int buf_get_u64(struct buf_reader *r, uint64_t *v) MUST_CHECK;
+int buf_get_i64(struct buf_reader *r, int64_t *v) MUST_CHECK;
+int buf_get_f32(struct buf_reader *r, float *v) MUST_CHECK;
+int buf_get_f64(struct buf_reader *r, double *v) MUST_CHECK;
+int buf_get_bytes(struct buf_reader *r, void *dst, size_t n) MUST_CHECK;
+/* *view = the next n bytes, inside the reader's data; unaligned. */
+int buf_get_view(struct buf_reader *r, size_t n, const uint8_t **view) MUST_CHECK;
+/* ERR_FORMAT unless everything was consumed. */
+int buf_end(const struct buf_reader *r) MUST_CHECK;
+
+struct buf_writer {
+    uint8_t *data; /* owned; NULL while empty */
+    size_t len, cap;
+    size_t limit; /* most bytes */
+    int status;   /* 0 or the first error */
+};
+struct buf_writer buf_writer_to(size_t limit);
+void buf_put_u8(struct buf_writer *w, uint8_t v);
+void buf_put_u16(struct buf_writer *w, uint16_t v);
+void buf_put_u32(struct buf_writer *w, uint32_t v);
+void buf_put_u64(struct buf_writer *w, uint64_t v);
+void buf_put_i64(struct buf_writer *w, int64_t v);
+void buf_put_f32(struct buf_writer *w, float v);
+void buf_put_f64(struct buf_writer *w, double v);
+void buf_put_bytes(struct buf_writer *w, const void *src, size_t n);
+/* n more bytes, zeroed, for the caller to fill; NULL after an error or for
+ * n = 0. Valid until the next put. */
+uint8_t *buf_put_space(struct buf_writer *w, size_t n);
+int buf_status(const struct buf_writer *w) MUST_CHECK;
+void buf_clear(struct buf_writer *w);   /* empty again, keeps the memory, status 0 */
+void buf_release(struct buf_writer *w); /* frees data */
+#endif

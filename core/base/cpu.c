@@ -1,0 +1,148 @@
+/*
+ * What this process may use of the machine: instruction sets, threads, the clock.
+ *
+ * The thread count lives in OpenMP's own setting, so that a plain `omp parallel for` and
+ * cpu_threads() always agree. libgomp starts from OMP_NUM_THREADS or the affinity mask; a
+ * program calls cpu_set_threads(0) once at its start to get the limit of its control group
+ * (cgroup v2 cpu.max, quota and period in microseconds or "max") taken into account too.
+ */
+#include "core/base/cpu.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PATH_TEXT 1024
+
+static const char *const names[] = {
+    [CPU_GENERIC] = "generic", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512"};
+
+static enum cpu_path cpu_supports(void)
+{
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return CPU_GENERIC;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return CPU_AVX512;
+    return CPU_AVX2;
+#else
+    return CPU_GENERIC;
+#endif
+}
+
+enum cpu_path cpu_best_path(void)
+{
+    enum cpu_path best = cpu_supports();
+    const char *asked = getenv("LINNET_CPU");
+
+    for (enum cpu_path p = CPU_GENERIC; asked != NULL && p < best; p++)
+        if (strcmp(asked, names[p]) == 0)
+            return p;
+    return best;
+}
+
+const char *cpu_path_name(enum cpu_path p)
+{
+    return names[p];
+}
+
+/* Whole cores that a cpu.max file grants, at least 1; 0 if it sets no limit. */
+static int quota_of(const char *folder)
+{
+    char path[PATH_TEXT + 64];
+    long quota = 0, period = 0;
+
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return 0;
+    int got = fscanf(f, "%ld %ld", &quota, &period); /* "max ..." matches nothing */
+    fclose(f);
+    if (got != 2 || quota <= 0 || period <= 0)
+        return 0;
+    long cores = (quota + period - 1) / period;
+    return cores > 1 << 16 ? 0 : (int)cores;
+}
+
+/* This process's cgroup v2 folder, "/a/b" or "" for the root. */
+static void cgroup_folder(char out[PATH_TEXT])
+{
+    char line[PATH_TEXT];
+    FILE *f = fopen("/proc/self/cgroup", "r");
+
+    out[0] = '\0';
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "0::/", 4) == 0) {
+            line[strcspn(line, "\n")] = '\0';
+            memcpy(out, line + 3, strlen(line + 3) + 1);
+        }
+    fclose(f);
+}
+
+/* The smallest quota of the process's group and the groups above it; 0 for none. */
+static int cgroup_cores(void)
+{
+    char folder[PATH_TEXT];
+    int least = 0;
+
+    cgroup_folder(folder);
+    for (;;) {
+        int cores = quota_of(folder);
+        if (cores > 0 && (least == 0 || cores < least))
+            least = cores;
+        char *slash = strrchr(folder, '/');
+        if (slash == NULL)
+            return least;
+        *slash = '\0';
+    }
+}
+
+static int default_threads(void)
+{
+    const char *env = getenv("OMP_NUM_THREADS");
+    long asked = env != NULL ? strtol(env, NULL, 10) : 0; /* "4" or "4,2": the outer level */
+
+    if (asked >= 1 && asked <= 1 << 16)
+        return (int)asked;
+    int allowed = omp_get_num_procs(), quota = cgroup_cores();
+    return quota > 0 && quota < allowed ? quota : allowed;
+}
+
+int cpu_threads(void)
+{
+    int n = omp_get_max_threads(), limit = omp_get_thread_limit();
+
+    return n < limit ? n : limit;
+}
+
+void cpu_set_threads(int n)
+{
+    omp_set_num_threads(n >= 1 ? n : default_threads());
+}
+
+int cpu_thread_index(void)
+{
+    return omp_get_thread_num();
+}
+
+int cpu_has_ifma(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512ifma") != 0;
+#else
+    return 0;
+#endif
+}
+
+double cpu_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}

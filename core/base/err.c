@@ -1,0 +1,73 @@
+/*
+ * The message of the last failure, one per thread, and the names of the codes.
+ *
+ * A message longer than the buffer is cut, never lost. errno survives fail(), so a caller may
+ * still look at it. An argument may be err_message() itself: the text is built beside the old one.
+ */
+#include "core/base/err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ERR_TEXT 1024 /* two paths of ordinary length and the sentence around them */
+
+static _Thread_local char message[ERR_TEXT];
+
+static const char *const names[ERR_ORDINAL_END] = {[ERR_ORDINAL_NONE] = "no error",
+#define X(name, text) [ERR_ORDINAL_##name] = text,
+                                                   ERR_LIST(X)
+#undef X
+};
+
+int fail(int code, const char *fmt, ...)
+{
+    char text[ERR_TEXT];
+    int saved = errno;
+    va_list ap;
+
+    assert(code < 0);
+    va_start(ap, fmt);
+    if (vsnprintf(text, sizeof text, fmt, ap) < 0)
+        snprintf(text, sizeof text, "%s", err_name(code));
+    va_end(ap);
+    memcpy(message, text, sizeof message);
+    errno = saved;
+    return code;
+}
+
+int fail_context(int code, const char *fmt, ...)
+{
+    char text[ERR_TEXT];
+    int saved = errno;
+    va_list ap;
+
+    assert(code < 0);
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    size_t at = n < 0 ? 0 : (size_t)n;
+    for (const char *s = ": "; *s != '\0' && at < sizeof text - 1; s++)
+        text[at++] = *s;
+    for (const char *s = message; *s != '\0' && at < sizeof text - 1; s++)
+        text[at++] = *s;
+    text[at < sizeof text ? at : sizeof text - 1] = '\0';
+    memcpy(message, text, sizeof message);
+    errno = saved;
+    return code;
+}
+
+const char *err_message(void)
+{
+    return message;
+}
+
+const char *err_name(int code)
+{
+    if (code > 0 || code <= -(int)ERR_ORDINAL_END)
+        return "unknown error";
+    return names[-code];
+}

@@ -1,0 +1,410 @@
+/*
+ * Files: reading, mapping, opening beneath a folder, atomic writing.
+ *
+ * Beneath a folder: the path is walked component by component, each opened relative to the one
+ * before with O_NOFOLLOW. That refuses symbolic links wherever they stand, and without ".." and
+ * absolute paths nothing can lead out, whatever is renamed meanwhile (what openat2 with
+ * RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS does in one call on newer Linux kernels).
+ *
+ * Writing:   path.tmp-PID-N  created (O_EXCL)  ->  append ...  ->  fsync  ->  rename to path
+ *            removed on every failure; only a killed process leaves it behind.
+ *
+ * Limits: a new file does not take over owner, mode or extended attributes of the old one.
+ */
+#include "core/base/file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/mem.h"
+
+#define READ_STEP ((size_t)64 << 10)
+#define WRITE_BUFFER ((size_t)256 << 10)
+#define TEMP_TRIES 1000
+#define PATH_BYTES 4096
+
+static int fail_io(const char *verb, const char *path)
+{
+    return fail(ERR_IO, "cannot %s %s: %s", verb, path, strerror(errno));
+}
+
+static int open_read(const char *path, int *fd)
+{
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    return *fd < 0 ? fail_io("open", path) : 0;
+}
+
+/* Reads up to n bytes, less only at the end of the file. */
+static int read_full(int fd, const char *path, uint8_t *dst, size_t n, size_t *got)
+{
+    size_t at = 0;
+
+    while (at < n) {
+        ssize_t step = read(fd, dst + at, n - at);
+        if (step < 0 && errno == EINTR)
+            continue;
+        if (step < 0)
+            return fail_io("read", path);
+        if (step == 0)
+            break;
+        at += (size_t)step;
+    }
+    *got = at;
+    return 0;
+}
+
+/* How much to ask for first: a regular file's size and one byte that shows its end. */
+static size_t first_step(int fd, size_t limit)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0)
+        return READ_STEP;
+    return (uint64_t)st.st_size < limit ? (size_t)st.st_size + 1 : READ_STEP;
+}
+
+static int read_all(int fd, const char *path, size_t limit, uint8_t **data, size_t *len)
+{
+    uint8_t *bytes = NULL;
+    size_t n = 0, cap = 0, step = first_step(fd, limit), got = 0;
+    int rc;
+
+    do {
+        uint8_t *more = mem_resize(bytes, cap + step + 1, 1);
+        if (more == NULL) {
+            rc = ERR_NOMEM;
+            goto out;
+        }
+        bytes = more;
+        cap += step;
+        if ((rc = read_full(fd, path, bytes + n, cap - n, &got)) < 0)
+            goto out;
+        n += got;
+        if (n > limit) {
+            rc = fail(ERR_LIMIT, "%s: more than %zu bytes", path, limit);
+            goto out;
+        }
+        step = cap;
+    } while (n == cap);
+    bytes[n] = 0;
+    *data = bytes;
+    *len = n;
+    bytes = NULL;
+out:
+    mem_free(bytes);
+    return rc;
+}
+
+int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
+{
+    int fd;
+
+    TRY(open_read(path, &fd));
+    int rc = read_all(fd, path, limit, data, len);
+    close(fd);
+    return rc;
+}
+
+int file_map_fd(int fd, const char *name, struct file_map *out)
+{
+    static const uint8_t nothing[1] = {0};
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return fail_io("open", name);
+    if (!S_ISREG(st.st_mode))
+        return fail(ERR_IO, "cannot read %s: not a regular file", name);
+    size_t len = (size_t)st.st_size;
+    void *data = len > 0 ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (data == MAP_FAILED)
+        return fail_io("map", name);
+    *out = (struct file_map){.data = data != NULL ? data : nothing, .len = len};
+    return 0;
+}
+
+int file_map_open(const char *path, struct file_map *out)
+{
+    int fd;
+
+    TRY(open_read(path, &fd));
+    int rc = file_map_fd(fd, path, out);
+    close(fd);
+    return rc;
+}
+
+void file_map_close(struct file_map *m)
+{
+    if (m->len > 0)
+        munmap((void *)(uintptr_t)m->data, m->len);
+    *m = (struct file_map){0};
+}
+
+/* Copies the next component of *rest (without slashes) and moves on. False: "..", empty, or "." */
+static bool next_component(const char **rest, char name[PATH_BYTES], bool *last)
+{
+    size_t n = strcspn(*rest, "/");
+
+    memcpy(name, *rest, n);
+    name[n] = '\0';
+    *last = (*rest)[n] == '\0';
+    *rest += *last ? n : n + 1;
+    return n > 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Opens `name` in the folder `at`, as a folder or as the regular file at the end. */
+static int open_component(int at, const char *name, bool last)
+{
+    const int kind = last ? O_NONBLOCK : O_DIRECTORY; /* a fifo must not block the open */
+
+    return openat(at, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | kind);
+}
+
+static int check_opened(int fd, const char *relative, unsigned flags)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return fail_io("open", relative);
+    if (!S_ISREG(st.st_mode))
+        return fail(ERR_IO, "cannot open %s: not a regular file", relative);
+    if ((flags & FILE_SINGLE_LINK) != 0 && st.st_nlink != 1)
+        return fail(ERR_IO, "cannot open %s: it has %" PRIuMAX " hard links, only 1 is allowed",
+                    relative, (uintmax_t)st.st_nlink);
+    return 0;
+}
+
+/* Descends from the folder `at`, which it closes, component by component: what a name was when it
+ * was checked and what is opened are the same thing. */
+static int open_beneath(int at, const char *relative, unsigned flags, int *fd)
+{
+    char name[PATH_BYTES];
+    const char *rest = relative;
+    bool last = false;
+    int rc;
+
+    while (!last) {
+        if (!next_component(&rest, name, &last)) {
+            rc = fail(ERR_IO, "cannot open '%s': not a plain path below its folder", relative);
+            goto out;
+        }
+        int next = open_component(at, name, last);
+        if (next < 0) {
+            rc = errno == ELOOP || errno == ENOTDIR
+                     ? fail(ERR_IO, "cannot open %s: '%s' is a link or no folder", relative, name)
+                     : fail(ERR_IO, "cannot open %s: %s", relative, strerror(errno));
+            goto out;
+        }
+        close(at);
+        at = next;
+    }
+    if ((rc = check_opened(at, relative, flags)) < 0)
+        goto out;
+    *fd = at;
+    return 0;
+out:
+    close(at);
+    return rc;
+}
+
+static int check_length(const char *relative)
+{
+    if (strlen(relative) < PATH_BYTES)
+        return 0;
+    return fail(ERR_IO, "a file name of %zu bytes is too long", strlen(relative));
+}
+
+int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd)
+{
+    TRY(check_length(relative));
+    const int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0)
+        return fail_io("open folder", folder);
+    return open_beneath(at, relative, flags, fd);
+}
+
+int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd)
+{
+    TRY(check_length(relative));
+    const int at = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    if (at < 0)
+        return fail_io("open folder of", relative);
+    return open_beneath(at, relative, flags, fd);
+}
+
+struct file_writer {
+    char *path, *temp;
+    int fd;        /* -1 after close */
+    int status;    /* 0 or the first error */
+    bool pending;  /* the temporary exists */
+    size_t filled; /* bytes waiting in buffer */
+    uint64_t size; /* bytes appended */
+    uint8_t buffer[WRITE_BUFFER];
+};
+
+/* Creates path.tmp-PID-N with the first N that is free. */
+static int create_temp(struct file_writer *w, enum file_access access)
+{
+    const size_t room = strlen(w->path) + 48;
+    const mode_t mode = access == FILE_PRIVATE ? 0600 : 0666;
+
+    if ((w->temp = mem_array(room, 1)) == NULL)
+        return ERR_NOMEM;
+    for (int i = 0; i < TEMP_TRIES; i++) {
+        snprintf(w->temp, room, "%s.tmp-%ld-%d", w->path, (long)getpid(), i);
+        w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (w->fd >= 0) {
+            w->pending = true;
+            return 0;
+        }
+        if (errno != EEXIST)
+            break;
+    }
+    return fail_io("create", w->temp);
+}
+
+int file_writer_open(const char *path, enum file_access access, struct file_writer **out)
+{
+    struct stat st;
+    struct file_writer *w = NULL;
+    int rc;
+
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+        return fail(ERR_IO, "cannot write %s: it exists and is not a regular file", path);
+    if ((w = mem_array(1, sizeof *w)) == NULL)
+        return ERR_NOMEM;
+    w->fd = -1;
+    if ((w->path = mem_strdup(path)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    if ((rc = create_temp(w, access)) < 0)
+        goto out;
+    *out = w;
+    return 0;
+out:
+    file_writer_abort(w);
+    return rc;
+}
+
+static int write_full(struct file_writer *w, const uint8_t *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t step = write(w->fd, data, len);
+        if (step < 0 && errno == EINTR)
+            continue;
+        if (step < 0)
+            return w->status = fail_io("write", w->path);
+        data += step;
+        len -= (size_t)step;
+    }
+    return 0;
+}
+
+static int flush(struct file_writer *w)
+{
+    size_t n = w->filled;
+
+    w->filled = 0;
+    return write_full(w, w->buffer, n);
+}
+
+/* A status from before may have lost its message to another failure since. */
+static int repeat_failure(const struct file_writer *w)
+{
+    return fail(w->status, "cannot write %s: an earlier write failed", w->path);
+}
+
+int file_writer_append(struct file_writer *w, const void *data, size_t len)
+{
+    if (w->status < 0)
+        return repeat_failure(w);
+    w->size += len;
+    if (len > WRITE_BUFFER - w->filled)
+        TRY(flush(w));
+    if (len >= WRITE_BUFFER)
+        return write_full(w, data, len);
+    if (len > 0)
+        memcpy(w->buffer + w->filled, data, len);
+    w->filled += len;
+    return 0;
+}
+
+uint64_t file_writer_size(const struct file_writer *w)
+{
+    return w->size;
+}
+
+/* Makes the rename itself durable. Best effort: the new file is complete either way. */
+static void sync_folder(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    if (slash != NULL)
+        slash[slash == path ? 1 : 0] = '\0';
+    int fd = open(slash != NULL ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    close(fd);
+}
+
+static int finish(struct file_writer *w)
+{
+    if (w->status < 0)
+        return repeat_failure(w);
+    TRY(flush(w));
+    if (fsync(w->fd) != 0)
+        return fail_io("write", w->path);
+    int fd = w->fd;
+    w->fd = -1;
+    if (close(fd) != 0)
+        return fail_io("write", w->path);
+    if (rename(w->temp, w->path) != 0)
+        return fail_io("replace", w->path);
+    w->pending = false;
+    sync_folder(w->path);
+    return 0;
+}
+
+int file_writer_commit(struct file_writer **w)
+{
+    int rc = finish(*w);
+
+    file_writer_abort(*w);
+    *w = NULL;
+    return rc;
+}
+
+void file_writer_abort(struct file_writer *w)
+{
+    if (w == NULL)
+        return;
+    if (w->fd >= 0)
+        close(w->fd);
+    if (w->pending)
+        unlink(w->temp);
+    mem_free(w->temp);
+    mem_free(w->path);
+    mem_free(w);
+}
+
+int file_write_atomic(const char *path, enum file_access access, const void *data, size_t len)
+{
+    struct file_writer *w = NULL;
+
+    TRY(file_writer_open(path, access, &w));
+    int rc = file_writer_append(w, data, len);
+    if (rc < 0)
+        file_writer_abort(w);
+    else
+        rc = file_writer_commit(&w);
+    return rc;
+}

@@ -1,0 +1,61 @@
+#ifndef CORE_BASE_FILE_H
+#define CORE_BASE_FILE_H
+/*
+ * Files: read whole, map, open beneath a folder, write so that a crash or a full disk never
+ * leaves half a file. Messages name the path; ERR_IO for what the system refused.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+
+/* The whole file, mem_free(*data). ERR_LIMIT beyond `limit` bytes. One zero byte follows the
+ * content, so a text file is a string. Works for pipes too. */
+int file_read(const char *path, size_t limit, uint8_t **data, size_t *len) MUST_CHECK;
+
+struct file_map { /* read-only bytes of a regular file; data is never NULL while open */
+    const uint8_t *data;
+    size_t len;
+};
+/* Another program that shortens the file while it is mapped kills this one (SIGBUS); replacing it
+ * by rename, as file_writer does, is harmless. */
+int file_map_open(const char *path, struct file_map *out) MUST_CHECK;
+/* The same from a descriptor, which stays the caller's; `name` for messages. */
+int file_map_fd(int fd, const char *name, struct file_map *out) MUST_CHECK;
+void file_map_close(struct file_map *m); /* a zeroed or closed map is fine */
+
+#define FILE_SINGLE_LINK 1u /* refuse a file with further hard links */
+/* Opens the regular file folder/relative for reading. No component may be "..", absolute or a
+ * symbolic link, whoever wins a race; `folder` itself is trusted. The caller closes *fd. */
+int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
+/* The same from a folder's descriptor, which stays the caller's. */
+int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
+
+enum file_access {
+    FILE_PUBLIC,  /* 0666 less the umask */
+    FILE_PRIVATE, /* 0600: secrets */
+};
+/*
+ * Writes a temporary file beside `path` and renames it over `path` at commit, after fsync. Until
+ * then, and after any failure, an old file at `path` is what it was. A symbolic link at `path` is
+ * replaced, not followed.
+ *
+ *     struct file_writer *w = NULL;
+ *     if ((rc = file_writer_open(path, FILE_PUBLIC, &w)) < 0 ||
+ *         (rc = file_writer_append(w, data, len)) < 0 || (rc = file_writer_commit(&w)) < 0)
+ *         goto out;
+ *     out:
+ *         file_writer_abort(w);
+ */
+struct file_writer;
+int file_writer_open(const char *path, enum file_access access,
+                     struct file_writer **out) MUST_CHECK;
+/* Keeps the first error: later appends and the commit return it again. */
+int file_writer_append(struct file_writer *w, const void *data, size_t len) MUST_CHECK;
+uint64_t file_writer_size(const struct file_writer *w); /* bytes appended */
+/* Success or not, *w is gone and NULL afterwards. */
+int file_writer_commit(struct file_writer **w) MUST_CHECK;
+void file_writer_abort(struct file_writer *w); /* removes the temporary; NULL is fine */
+int file_write_atomic(const char *path, enum file_access access, const void *data,
+                      size_t len) MUST_CHECK;
+#endif

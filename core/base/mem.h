@@ -1,0 +1,44 @@
+#ifndef CORE_BASE_MEM_H
+#define CORE_BASE_MEM_H
+/*
+ * Checked memory: every allocation of linnet goes through here.
+ *
+ * All functions that return memory return it zeroed, except where mem_resize and mem_aligned_grow
+ * say otherwise, and NULL after fail() wrote the message (ERR_NOMEM, or ERR_LIMIT for a product that
+ * overflows). Nothing here aborts.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+
+/* n * size zeroed bytes, overflow checked; n == 0 gives a valid pointer. Free with mem_free. */
+void *mem_array(size_t n, size_t size);
+/* The same, aligned to 64 bytes: float blocks that kernels touch. Free with mem_free. */
+void *mem_aligned(size_t n, size_t size);
+/* Grows to n * size bytes and keeps the content; new bytes are not zeroed. The old pointer stays
+ * valid on failure. Not for mem_aligned pointers. */
+void *mem_resize(void *p, size_t n, size_t size);
+/* Grows a mem_aligned block, which may be NULL, to n * size bytes and keeps its first `used` bytes; what
+ * follows them is not zeroed and takes no memory before it is written. A large block is never there
+ * twice. 0 or ERR_NOMEM; then *p still holds the `used` bytes, maybe at another address, unaligned. */
+int mem_aligned_grow(void **p, size_t used, size_t n, size_t size) MUST_CHECK;
+char *mem_strdup(const char *s);
+void mem_free(void *p);
+
+/* An arena: things that die together. Freed by one call. */
+struct arena;
+/* limit: most bytes the arena may hand out, 0 for no limit (ERR_LIMIT beyond). */
+int arena_new(size_t limit, struct arena **out) MUST_CHECK;
+void arena_free(struct arena *a); /* NULL is fine */
+/* Zeroed, 16-byte aligned (64 where size >= 64). NULL after fail(). */
+void *arena_array(struct arena *a, size_t n, size_t size);
+char *arena_strdup(struct arena *a, const char *s);
+char *arena_printf(struct arena *a, const char *fmt, ...) ERR_PRINTF(2, 3);
+size_t arena_used(const struct arena *a);
+
+/* Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off. Per thread. */
+void mem_fail_at(long n);
+/* Allocations counted on this thread since the last mem_fail_at. */
+long mem_count(void);
+#endif

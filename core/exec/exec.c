@@ -1,0 +1,545 @@
+/*
+ * The executor: construction, weights, borders, taps and profile (exec_run.h tells where the rest
+ * is).
+ *
+ * Evaluation goes in blocks of images through the network, as many as make the largest activation
+ * BLOCK_FLOATS, 1 ... BLOCK_MAX; or wide, step by step over all images that fit WIDE_FLOATS, where
+ * a convolution has more than WIDE_WEIGHTS weights. Training is always wide. These are rules of the
+ * shapes only, so results never depend on the machine.
+ *
+ * Limits: one input, one output; activations of rank 4 are stored [n][h][w][c].
+ */
+#include "core/exec/run.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/base/cpu.h"
+
+#define BLOCK_FLOATS (1 << 18) /* 1 MiB: stays in an L2 cache together with its neighbours */
+#define BLOCK_MAX 16
+#define WIDE_WEIGHTS (256 * 1024)
+#define WIDE_FLOATS (128LL << 20) /* 512 MiB */
+
+/* ---- construction ------------------------------------------------------------------------ */
+
+int64_t exec_elems(const struct exec *e, value_id v)
+{
+    return shape_elems(&e->g->value[v].shape);
+}
+
+/* n numbers of that size; none, but counted, where only the sum is asked for. */
+static void *numbers(struct exec *e, size_t n, size_t size)
+{
+    e->bytes += n * size;
+    return mem_aligned(e->only_size ? 0 : n, size);
+}
+
+static float *floats(struct exec *e, size_t n)
+{
+    return numbers(e, n, sizeof(float));
+}
+
+static int64_t block_images(const struct graph *g)
+{
+    int64_t largest = 1;
+
+    for (value_id v = 0; v < g->n_value; v++)
+        if (value_is_activation(&g->value[v]) && shape_elems(&g->value[v].shape) > largest)
+            largest = shape_elems(&g->value[v].shape);
+    const int64_t n = BLOCK_FLOATS / largest;
+    return n < 1 ? 1 : n > BLOCK_MAX ? BLOCK_MAX : n;
+}
+
+int64_t exec_node_params(const struct graph *g, const struct node *n)
+{
+    int64_t total = 0;
+
+    for (int32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] != NO_VALUE &&
+            (op_in(g, n, i)->kind == VALUE_PARAM || op_in(g, n, i)->kind == VALUE_MASK))
+            total += shape_elems(&op_in(g, n, i)->shape);
+    return total;
+}
+
+static int check_gradients(const struct exec *e)
+{
+    for (int32_t n = 0; e->mode != EXEC_INFER && n < e->g->n_node; n++) {
+        const struct node *x = &e->g->node[n];
+
+        if (e->plan.live[n] && x->op->grad_input == NULL)
+            return fail(ERR_UNSUPPORTED,
+                        "node '%s' (%s): has no gradient, so it cannot be trained or attacked",
+                        x->name, x->op->type);
+    }
+    return 0;
+}
+
+static void mark_trainable(const struct graph *g, bool *trainable)
+{
+    for (int32_t n = 0; n < g->n_node; n++) {
+        const struct node *x = &g->node[n];
+
+        for (int32_t i = 0; i < x->n_in; i++)
+            if (x->in[i] != NO_VALUE) {
+                const struct value *v = op_in(g, x, i);
+
+                if (v->kind == VALUE_PARAM || v->kind == VALUE_MASK || trainable[x->in[i]])
+                    trainable[x->out[0]] = true;
+            }
+    }
+}
+
+bool exec_is_late(const struct exec *e, const struct node *n)
+{
+    return e->mode == EXEC_TRAIN && (n->op->flags & OP_PREPARE_LATE);
+}
+
+struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient)
+{
+    const bool late = exec_is_late(e, n);
+
+    return (struct op_use){.forward = !late || !gradient,
+                           .gradient = late ? gradient : e->mode != EXEC_INFER,
+                           .batch = e->batch};
+}
+
+static size_t prepare_size(const struct exec *e, const struct node *n, bool gradient)
+{
+    const struct op_use use = exec_use(e, n, gradient);
+
+    return n->op->prepare_size ? n->op->prepare_size(e->g, n, &use) : 0;
+}
+
+static int new_prepared_node(struct exec *e, int32_t n)
+{
+    const size_t size = prepare_size(e, &e->g->node[n], false);
+
+    return size > 0 && (e->prepared[n] = floats(e, size)) == NULL ? ERR_NOMEM : 0;
+}
+
+/* Memory for the largest of what is prepared late. */
+static int new_late(struct exec *e)
+{
+    size_t most = 0;
+
+    for (int32_t i = 0; i < 2 * e->plan.n_step; i++) {
+        const struct node *x = &e->g->node[e->plan.step[i / 2].node];
+        const size_t size = exec_is_late(e, x) ? prepare_size(e, x, i % 2) : 0;
+
+        most = size > most ? size : most;
+    }
+    return most > 0 && (e->late = floats(e, most)) == NULL ? ERR_NOMEM : 0;
+}
+
+static int new_prepared(struct exec *e)
+{
+    if ((e->prepared = mem_array((size_t)e->g->n_node + 1, sizeof *e->prepared)) == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < e->plan.n_step; i++) {
+        const struct exec_step *s = &e->plan.step[i];
+
+        if (!exec_is_late(e, &e->g->node[s->node]))
+            TRY(new_prepared_node(e, s->node));
+        if (s->relu >= 0)
+            TRY(new_prepared_node(e, s->relu));
+    }
+    return new_late(e);
+}
+
+static bool has_large_weights(const struct graph *g)
+{
+    for (int32_t n = 0; n < g->n_node; n++)
+        if (g->node[n].op == &op_conv &&
+            shape_elems(&op_in(g, &g->node[n], 1)->shape) >= WIDE_WEIGHTS)
+            return true;
+    return false;
+}
+
+/* Images that a worker's memory holds. */
+static int64_t images_held(const struct exec *e)
+{
+    if (e->mode == EXEC_TRAIN)
+        return e->batch;
+    if (!e->wide)
+        return block_images(e->g);
+    const int64_t fit = e->plan.floats > 0 ? WIDE_FLOATS / e->plan.floats : e->batch;
+
+    return fit < 1 ? 1 : fit < e->batch ? fit : e->batch;
+}
+
+static int new_workers(struct exec *e)
+{
+    const size_t memory = (size_t)e->plan.floats * (size_t)e->cap;
+
+    for (int32_t n = 0; n < e->g->n_node; n++) {
+        const struct node *x = &e->g->node[n];
+        const size_t s = x->op->scratch_size ? x->op->scratch_size(e->g, x, e->cap) : 0;
+
+        e->scratch_floats = s > e->scratch_floats ? s : e->scratch_floats;
+    }
+    e->n_worker = cpu_threads();
+    if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
+        return ERR_NOMEM;
+    for (int i = 0; i < e->n_worker; i++) {
+        struct worker *w = &e->worker[i];
+
+        w->profile = mem_array((size_t)e->g->n_node + 1, sizeof *w->profile);
+        w->scratch = floats(e, e->scratch_floats);
+        if (!e->wide || i == 0)
+            w->memory = floats(e, memory);
+        if (!w->profile || !w->scratch || (!w->memory && (!e->wide || i == 0)))
+            return ERR_NOMEM;
+    }
+    return 0;
+}
+
+/* Does a step behind s read v, or the caller? Then its gradient is there when s adds its own. */
+static bool written_before(const struct exec *e, int32_t s, value_id v)
+{
+    if (v == e->g->output || (e->mode == EXEC_TRAIN && e->tap[v]))
+        return true;
+    for (int32_t later = s + 1; later < e->plan.n_step; later++) {
+        const struct exec_step *t = &e->plan.step[later];
+        const struct node *x = &e->g->node[t->node];
+
+        if (t->other == v)
+            return true;
+        for (int32_t k = 0; k < x->n_in; k++)
+            if (x->in[k] == v)
+                return true;
+    }
+    return false;
+}
+
+/* Batch statistics are taken where the value is made, unless another step has asked before. */
+static void order_stats(struct exec *e)
+{
+    for (int32_t s = 0; s < e->plan.n_step; s++)
+        e->order[s].stats = -1;
+    for (int32_t s = 0; e->mode == EXEC_TRAIN && s < e->plan.n_step; s++) {
+        const struct node *x = &e->g->node[e->plan.step[s].node];
+        int32_t maker = s - 1;
+
+        if (!(x->op->flags & OP_BATCH_STATS) || x->frozen)
+            continue;
+        while (maker >= 0 && e->plan.step[maker].out != x->in[0])
+            maker--;
+        e->order[s].own_stats = maker < 0 || e->order[maker].stats >= 0;
+        if (!e->order[s].own_stats)
+            e->order[maker].stats = s;
+    }
+}
+
+static int new_order(struct exec *e)
+{
+    if ((e->order = mem_array((size_t)e->plan.n_step + 1, sizeof *e->order)) == NULL)
+        return ERR_NOMEM;
+    order_stats(e);
+    for (int32_t s = 0; s < e->plan.n_step; s++) {
+        const struct exec_step *step = &e->plan.step[s];
+        const struct node *x = &e->g->node[step->node];
+        struct step_order *o = &e->order[s];
+
+        o->add_other = step->other != NO_VALUE && written_before(e, s, step->other);
+        for (int32_t i = 0; i < x->n_in; i++) {
+            if (x->in[i] == NO_VALUE)
+                continue;
+            o->add[i] = x->in[i] == step->other || written_before(e, s, x->in[i]);
+            for (int32_t k = 0; k < i; k++)
+                o->add[i] = o->add[i] || x->in[k] == x->in[i];
+        }
+    }
+    return 0;
+}
+
+static int new_tap_memory(struct exec *e)
+{
+    if ((e->tap_memory = mem_array((size_t)e->g->n_value + 1, sizeof *e->tap_memory)) == NULL)
+        return ERR_NOMEM;
+    for (value_id v = 0; e->mode == EXEC_INFER && v < e->g->n_value; v++)
+        if (e->tap[v] &&
+            (e->tap_memory[v] = floats(e, (size_t)(exec_elems(e, v) * e->batch))) == NULL)
+            return ERR_NOMEM;
+    return 0;
+}
+
+static int new_stats(struct exec *e, int32_t n)
+{
+    const struct node *x = &e->g->node[n];
+    const size_t size = EXEC_BLOCKS * x->op->stats_size(e->g, x);
+
+    e->stats[n] = floats(e, x->op->stats_floats(e->g, x));
+    e->stat_partial[n] = numbers(e, size, sizeof(double));
+    return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
+}
+
+static int new_training(struct exec *e)
+{
+    int64_t partial = 0, sum = 0;
+
+    if (e->mode != EXEC_TRAIN)
+        return 0;
+    e->trainable = mem_array((size_t)e->g->n_value + 1, sizeof *e->trainable);
+    e->stats = mem_array((size_t)e->g->n_node + 1, sizeof *e->stats);
+    e->stat_partial = mem_array((size_t)e->g->n_node + 1, sizeof *e->stat_partial);
+    if (!e->trainable || !e->stats || !e->stat_partial)
+        return ERR_NOMEM;
+    mark_trainable(e->g, e->trainable);
+    for (int32_t s = 0; s < e->plan.n_step; s++) {
+        const int32_t n = e->plan.step[s].node;
+        const struct node *x = &e->g->node[n];
+        const int64_t size = exec_node_params(e->g, x);
+
+        sum = size > sum ? size : sum;
+        if (!exec_splits(e, s, e->batch) && size > partial)
+            partial = size;
+        if (x->op->flags & OP_BATCH_STATS)
+            TRY(new_stats(e, n));
+    }
+    /* Few images are cut by channels, where a full batch is not, never the other way round. */
+    e->partial = floats(e, (size_t)(partial * EXEC_BLOCKS));
+    e->param_sum = floats(e, (size_t)sum);
+    e->next_sum = floats(e, (size_t)partial);
+    return e->partial && e->param_sum && e->next_sum ? 0 : ERR_NOMEM;
+}
+
+/* All parts of an executor that has its graph, mode and batch. */
+static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
+{
+    const struct graph *g = e->g;
+
+    e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
+    e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
+    e->profile = mem_array((size_t)g->n_node + 1, sizeof *e->profile);
+    if (!e->tap || !e->profile)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < n_taps; i++) {
+        assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
+        e->tap[taps[i]] = true;
+    }
+    TRY(exec_plan_make(g, e->mode, e->tap, e->mode == EXEC_INFER, &e->plan));
+    TRY(check_gradients(e));
+    e->cap = images_held(e);
+    TRY(new_order(e));
+    TRY(new_prepared(e));
+    TRY(new_workers(e));
+    TRY(new_tap_memory(e));
+    return new_training(e);
+}
+
+static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batch)
+{
+    struct exec *e = mem_array(1, sizeof *e);
+
+    assert(batch > 0);
+    if (e == NULL)
+        return NULL;
+    e->g = g;
+    e->mode = mode;
+    e->batch = batch;
+    return e;
+}
+
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
+             int32_t n_taps, struct exec **out)
+{
+    struct exec *e = new_empty(g, mode, batch);
+    int rc;
+
+    if (e == NULL)
+        return ERR_NOMEM;
+    if ((rc = make_parts(e, taps, n_taps)) == 0)
+        *out = e;
+    else
+        exec_free(e);
+    return rc;
+}
+
+int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes)
+{
+    struct exec *e = new_empty(g, mode, batch);
+    int rc;
+
+    if (e == NULL)
+        return ERR_NOMEM;
+    e->only_size = true;
+    if ((rc = make_parts(e, NULL, 0)) == 0)
+        *bytes = e->bytes;
+    exec_free(e);
+    return rc;
+}
+
+void exec_free(struct exec *e)
+{
+    if (e == NULL)
+        return;
+    for (int i = 0; e->worker && i < e->n_worker; i++) {
+        mem_free(e->worker[i].memory);
+        mem_free(e->worker[i].scratch);
+        mem_free(e->worker[i].profile);
+    }
+    for (int32_t n = 0; n < e->g->n_node; n++) {
+        if (e->prepared)
+            mem_free(e->prepared[n]);
+        if (e->stats)
+            mem_free(e->stats[n]);
+        if (e->stat_partial)
+            mem_free(e->stat_partial[n]);
+    }
+    for (value_id v = 0; e->tap_memory && v < e->g->n_value; v++)
+        mem_free(e->tap_memory[v]);
+    exec_plan_release(&e->plan);
+    mem_free(e->tap);
+    mem_free(e->tap_memory);
+    mem_free(e->prepared);
+    mem_free(e->late);
+    mem_free(e->worker);
+    mem_free(e->profile);
+    mem_free(e->trainable);
+    mem_free(e->stats);
+    mem_free(e->stat_partial);
+    mem_free(e->partial);
+    mem_free(e->param_sum);
+    mem_free(e->next_sum);
+    mem_free(e->order);
+    mem_free(e);
+}
+
+/* ---- weights ----------------------------------------------------------------------------- */
+
+int exec_node_bank(const struct node *n, int bank)
+{
+    return n->op == &op_batchnorm && n->n_in > 5 ? bank : 0;
+}
+
+/* The weights of a step with the BatchNormalization behind it. */
+static void prepare_folded(const struct exec *e, const struct exec_step *s, int bank)
+{
+    const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
+    const struct op_use use = exec_use(e, x, false);
+    float *affine = e->worker[cpu_thread_index()].scratch; /* scale, then shift */
+    const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
+
+    norm->op->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);
+    x->op->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
+}
+
+static void prepare_node(const struct exec *e, int32_t n, int bank)
+{
+    const struct node *x = &e->g->node[n];
+    const struct op_use use = exec_use(e, x, false);
+
+    if (e->prepared[n])
+        x->op->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
+}
+
+void exec_prepare(struct exec *e, int bank)
+{
+    const bool all = e->prepared_version != e->g->version;
+
+    if (!all && e->prepared_bank == bank)
+        return;
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t i = 0; i < e->plan.n_step; i++) {
+        const struct exec_step *s = &e->plan.step[i];
+        const struct node *norm = s->norm >= 0 ? &e->g->node[s->norm] : &e->g->node[s->node];
+
+        if (!all && norm->n_in <= 5)
+            continue; /* the same for both banks */
+        if (s->norm >= 0)
+            prepare_folded(e, s, bank);
+        else
+            prepare_node(e, s->node, bank);
+        if (s->relu >= 0 && all)
+            prepare_node(e, s->relu, bank);
+    }
+    e->prepared_version = e->g->version;
+    e->prepared_bank = bank;
+}
+
+/* ---- borders: pixels in ONNX order <-> storage --------------------------------------------- */
+
+struct image_dims {
+    int64_t c, hw; /* rank 4: channels, pixels; otherwise c = 1 */
+};
+
+static struct image_dims image_dims(const struct graph *g, value_id v)
+{
+    const struct shape *s = &g->value[v].shape;
+
+    if (s->rank != 4)
+        return (struct image_dims){1, shape_elems(s)};
+    return (struct image_dims){s->dim[1], s->dim[2] * s->dim[3]};
+}
+
+/* x [n][h][w][c] = (pixels [n,c,h,w] - mean) / std */
+void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x)
+{
+    const struct image_dims d = image_dims(g, g->input);
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < d.c; c++) {
+            const bool on = c < g->norm.channels;
+            const float mean = on ? g->norm.mean[c] : 0, std = on ? g->norm.std[c] : 1;
+            const float *from = pixels + (i * d.c + c) * d.hw;
+            float *to = x + i * d.c * d.hw + c;
+
+            for (int64_t p = 0; p < d.hw; p++)
+                to[p * d.c] = (from[p] - mean) / std;
+        }
+}
+
+void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels)
+{
+    const struct image_dims d = image_dims(g, g->input);
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < d.c; c++) {
+            const float std = c < g->norm.channels ? g->norm.std[c] : 1;
+            const float *from = dx + i * d.c * d.hw + c;
+            float *to = dpixels + (i * d.c + c) * d.hw;
+
+            for (int64_t p = 0; p < d.hw; p++)
+                to[p] = from[p * d.c] / std;
+        }
+}
+
+void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to)
+{
+    const struct image_dims d = image_dims(g, v);
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < d.c; c++)
+            for (int64_t p = 0; p < d.hw; p++)
+                to[(i * d.c + c) * d.hw + p] = from[(i * d.hw + p) * d.c + c];
+}
+
+/* ---- taps and profile ---------------------------------------------------------------------- */
+
+const float *exec_tap(const struct exec *e, value_id v)
+{
+    if (e->tap_memory[v])
+        return e->tap_memory[v];
+    return e->worker[0].memory + e->plan.act[v] * e->batch;
+}
+
+float *exec_tap_grad(struct exec *e, value_id v)
+{
+    assert(e->mode == EXEC_TRAIN && e->tap[v]);
+    return e->worker[0].memory + e->plan.grad[v] * e->batch;
+}
+
+const struct exec_profile *exec_profile(const struct exec *e)
+{
+    for (int32_t n = 0; n < e->g->n_node; n++)
+        for (int i = 0; i < e->n_worker; i++) {
+            struct exec_profile *p = &e->worker[i].profile[n];
+
+            e->profile[n].forward_s += p->forward_s;
+            e->profile[n].grad_input_s += p->grad_input_s;
+            e->profile[n].grad_params_s += p->grad_params_s;
+            *p = (struct exec_profile){0};
+        }
+    return e->profile;
+}

@@ -1,0 +1,73 @@
+#ifndef CORE_EXEC_EXEC_H
+#define CORE_EXEC_EXEC_H
+/*
+ * The executor: memory plan, forward pass, input gradients, training passes.
+ *
+ * Three modes, because they want different memory and different loops:
+ *
+ *   EXEC_INFER       evaluation mode, logits only. Images are independent, so threads take whole
+ *                    blocks of images through the whole network: activations stay in cache.
+ *   EXEC_INPUT_GRAD  the same, and back to the input (PGD). No parameter gradients.
+ *   EXEC_TRAIN       batch statistics couple the images, so it goes node by node over the whole
+ *                    batch; blocks of images run in parallel inside a node.
+ *
+ * Same bits for any thread count: work is cut into blocks by index, sums over images are kept per
+ * block and added in block order.
+ *
+ * The executor reads weights from the graph it was made for, which must outlive it. Images go in as
+ * pixels [n,C,H,W] in [0,1]; g->norm is applied on the way in and its factor on the way back, so
+ * gradients are with respect to pixels.
+ *
+ *     struct exec *e;
+ *     TRY(exec_new(g, EXEC_INFER, 256, NULL, 0, &e));
+ *     TRY(exec_infer(e, pixels, n, 0, logits));
+ *     exec_free(e);
+ */
+#include "core/graph/graph.h"
+
+enum exec_mode { EXEC_INFER, EXEC_INPUT_GRAD, EXEC_TRAIN };
+struct exec;
+
+/* batch: the largest n of later calls. taps: values whose activations the caller wants to read
+ * (exec_tap) and may add gradients to (exec_tap_grad); TRAIN and INFER mode. Errors: ERR_NOMEM,
+ * ERR_LIMIT, ERR_UNSUPPORTED (a node has no gradient). */
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
+             int32_t n_taps, struct exec **out) MUST_CHECK;
+void exec_free(struct exec *e); /* NULL is fine */
+/* *bytes = what exec_new would take without taps, the weights not counted. Takes no such memory
+ * itself; the same errors. */
+int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes) MUST_CHECK;
+
+/* Logits [n,K] of n images (any n; the executor walks in blocks). In INFER mode with taps n must
+ * not exceed `batch`. */
+int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *logits) MUST_CHECK;
+
+/* Loss of a block: logits and dlogits are [count,K]; first = index of the block's first image in
+ * the call. Runs on several threads at once, for different blocks. */
+typedef void exec_loss_fn(void *ctx, int64_t first, int64_t count, const float *logits,
+                          float *dlogits);
+/* dpixels [n,C,H,W] = d loss / d pixels in evaluation mode; logits may be NULL, else [n,K]. */
+int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int bank, exec_loss_fn *loss,
+                    void *ctx, float *dpixels, float *logits) MUST_CHECK;
+
+/* Training mode, n <= batch: forward, then backward. update_stats: move the running statistics. */
+int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank, bool update_stats,
+                       float *logits) MUST_CHECK;
+/* dparams [g->n_params] and dmasks [g->n_masks, NULL if not wanted] are ADDED to; dpixels may be
+ * NULL. Uses the activations of the last exec_train_forward. */
+int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,
+                        float *dpixels) MUST_CHECK;
+
+/* Activation of a tap after the last forward, in executor storage: rank 4 is [n][h][w][c]. */
+const float *exec_tap(const struct exec *e, value_id v);
+/* Gradient to be added to a tap's own in the next exec_train_backward, same storage, zeroed by
+ * every exec_train_forward. After the backward pass it is the tap's whole gradient. */
+float *exec_tap_grad(struct exec *e, value_id v);
+/* [n][h][w][c] -> [n,c,h,w] for a value of rank 4, a copy otherwise. */
+void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to);
+/* Seconds and calls per node since exec_new; rows as many as nodes. For --profile. */
+struct exec_profile {
+    double forward_s, grad_input_s, grad_params_s;
+};
+const struct exec_profile *exec_profile(const struct exec *e);
+#endif

@@ -1,0 +1,109 @@
+#ifndef CORE_EXEC_RUN_H
+#define CORE_EXEC_RUN_H
+/*
+ * What the executor's files share; nobody else includes this.
+ *
+ *   exec.c        construction, weights, borders, taps, profile
+ *   exec_step.c   one step over some images, and over all of them on all threads ("wide")
+ *   exec_eval.c   evaluation modes
+ *   exec_train.c  training mode
+ */
+#include "core/exec/exec.h"
+#include "core/exec/plan.h"
+#include "core/op/op.h"
+
+#define EXEC_BLOCKS 16 /* parts that the images of a wide step are cut into, whatever the threads */
+
+struct worker {
+    float *memory;                /* plan.floats * cap; only of worker 0 where all is wide */
+    float *scratch;               /* scratch_floats */
+    struct exec_profile *profile; /* per node */
+};
+
+/* What a step has to know of the others. add: the gradients of these operands are added to what a
+ * later step or the caller wrote. */
+struct step_order {
+    bool add[NODE_MAX_IN], add_other;
+    int32_t stats;  /* step whose batch statistics are taken of this step's result, -1: none */
+    bool own_stats; /* takes its batch statistics itself */
+};
+
+struct exec {
+    struct graph *g;
+    enum exec_mode mode;
+    int64_t batch; /* most images a call */
+    int64_t cap;   /* images that a worker's memory holds */
+    bool wide;     /* step by step over all images, not block by block through the network */
+    struct exec_plan plan;
+    struct step_order *order; /* per step */
+    bool *tap;                /* per value */
+    float **tap_memory;       /* per value, INFER mode: [batch * elems] */
+    float **prepared;         /* per node; NULL where it is done late */
+    float *late;              /* training: what the running step has prepared late */
+    uint64_t prepared_version;
+    int prepared_bank;
+    int n_worker;
+    struct worker *worker;
+    size_t scratch_floats;
+    size_t bytes;
+    bool only_size; /* nothing but `bytes` is wanted: exec_size */
+    struct exec_profile *profile;
+    /* training */
+    bool *trainable;       /* per value: parameters lie upstream, so its gradient is wanted */
+    float **stats;         /* per node */
+    double **stat_partial; /* per node: sums of the blocks */
+    float *partial;        /* parameter gradients of the blocks of one step */
+    float *param_sum;      /* and their sum */
+    float *next_sum;       /* the same of the step that runs in the same loop */
+    int64_t n_train;       /* images of the last forward pass */
+    int bank_train;
+};
+
+struct window { /* where the images of a call live */
+    float *memory, *scratch;
+    int64_t cap;   /* images the memory holds */
+    int64_t first; /* first image of the call inside that memory */
+    int64_t whole; /* its index in the whole batch, for taps */
+    int64_t n;
+    int bank;
+    bool training;
+};
+
+/* exec.c */
+int64_t exec_elems(const struct exec *e, value_id v);
+int exec_node_bank(const struct node *n, int bank);
+/* Floats of all trainable operands of a node. */
+int64_t exec_node_params(const struct graph *g, const struct node *n);
+/* Packs weights again where they, or the bank, have changed; not those that are done late. */
+void exec_prepare(struct exec *e, int bank);
+/* What a node is prepared for; late: for one pass only, forward or gradient. */
+bool exec_is_late(const struct exec *e, const struct node *n);
+struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient);
+void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x);
+void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels);
+
+/* exec_step.c */
+int exec_threads(const struct exec *e);
+/* Block b of `blocks` of a window, with the scratch of this thread. */
+struct window exec_block(const struct exec *e, const struct window *all, int32_t b, int32_t blocks);
+float *exec_activation(const struct exec *e, const struct window *w, value_id v);
+float *exec_gradient(const struct exec *e, const struct window *w, value_id v);
+struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s);
+/* Is a step cut by channels rather than by images? A rule of the shapes and n. */
+bool exec_splits(const struct exec *e, int32_t s, int64_t n);
+/* One step over the images of a window, on this thread. want_input: gradients of values without
+ * trainable parameters upstream, too. params: see op_call.din of parameters, NULL in evaluation. */
+void exec_forward(struct exec *e, const struct window *w, int32_t s);
+void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input);
+void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
+                         float *params);
+/* Points din of the trainable operands into `base`, one behind the other. */
+void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c);
+/* Prepares what is done late for the forward pass of step s, or its input gradient, into e->late:
+ * before exec_forward and exec_input_backward in training mode. On all threads. */
+void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input);
+/* Over all images of a window, on all threads; these prepare themselves. */
+void exec_wide_forward(struct exec *e, const struct window *all, int32_t s);
+void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
+                        float *params);
+#endif

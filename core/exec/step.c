@@ -1,0 +1,288 @@
+/*
+ * Steps of the executor: what a hook is called with, one step over some images, and one step over
+ * many on all threads. The latter is cut by images into EXEC_BLOCKS blocks, or, where the weights
+ * are large (each block would read all of them) or the images few, by channels of the result or
+ * tiles of its pixels.
+ * Neither cut changes a bit of forward passes and input gradients.
+ */
+#include "core/exec/run.h"
+
+#include "core/base/cpu.h"
+#include "core/op/image.h"
+
+#define SPLIT_WEIGHTS (256 * 1024) /* floats, 1 MiB */
+#define SPLIT_IMAGES 4
+
+int exec_threads(const struct exec *e)
+{
+    return cpu_threads() < e->n_worker ? cpu_threads() : e->n_worker;
+}
+
+struct window exec_block(const struct exec *e, const struct window *all, int32_t b, int32_t blocks)
+{
+    const int64_t first = all->n * b / blocks, last = all->n * (b + 1) / blocks;
+    struct window w = *all;
+
+    w.scratch = e->worker[cpu_thread_index()].scratch;
+    w.first += first;
+    w.whole += first;
+    w.n = last - first;
+    return w;
+}
+
+float *exec_activation(const struct exec *e, const struct window *w, value_id v)
+{
+    if (e->tap_memory && e->tap_memory[v])
+        return e->tap_memory[v] + w->whole * exec_elems(e, v);
+    if (e->plan.act[v] < 0)
+        return NULL;
+    return w->memory + e->plan.act[v] * w->cap + w->first * exec_elems(e, v);
+}
+
+float *exec_gradient(const struct exec *e, const struct window *w, value_id v)
+{
+    if (e->plan.grad[v] < 0)
+        return NULL;
+    return w->memory + e->plan.grad[v] * w->cap + w->first * exec_elems(e, v);
+}
+
+static struct rows_tail tail_of(const struct exec *e, const struct window *w,
+                                const struct exec_step *s)
+{
+    struct rows_tail t = {.relu = s->relu >= 0};
+
+    if (s->other != NO_VALUE)
+        t.other = exec_activation(e, w, s->other);
+    if (s->relu >= 0)
+        t.mask = e->prepared[s->relu]; /* NULL for a Relu */
+    return t;
+}
+
+struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s)
+{
+    const struct exec_step *step = &e->plan.step[s];
+    const int32_t n = step->node;
+    const struct node *x = &e->g->node[n];
+    struct op_call c = {.g = e->g,
+                        .node = x,
+                        .n = w->n,
+                        .bank = exec_node_bank(x, w->bank),
+                        .training = w->training && !x->frozen, /* frozen: fixed statistics */
+                        .out = exec_activation(e, w, step->out),
+                        .prepared = exec_is_late(e, x) ? e->late : e->prepared[n],
+                        .use = exec_use(e, x, false),
+                        .stats = w->training && e->stats ? e->stats[n] : NULL,
+                        .scratch = w->scratch,
+                        .tail = tail_of(e, w, step),
+                        .folded = step->norm >= 0};
+
+    for (int32_t i = 0; i < x->n_in; i++) {
+        value_id v = x->in[i];
+
+        if (v != NO_VALUE)
+            c.in[i] = value_is_activation(&e->g->value[v]) ? exec_activation(e, w, v)
+                                                           : e->g->value[v].data;
+    }
+    return c;
+}
+
+bool exec_splits(const struct exec *e, int32_t s, int64_t n)
+{
+    const struct node *x = &e->g->node[e->plan.step[s].node];
+
+    return (x->op->flags & OP_SPLIT) &&
+           (n < SPLIT_IMAGES || shape_elems(&op_in(e->g, x, 1)->shape) >= SPLIT_WEIGHTS);
+}
+
+/* ---- some images, this thread */
+
+static struct exec_profile *profile_of(const struct exec *e, int32_t s)
+{
+    return &e->worker[cpu_thread_index()].profile[e->plan.step[s].node];
+}
+
+static void timed_forward(const struct exec *e, int32_t s, const struct op_call *c)
+{
+    const double start = cpu_seconds();
+
+    c->node->op->forward(c);
+    profile_of(e, s)->forward_s += cpu_seconds() - start;
+}
+
+void exec_forward(struct exec *e, const struct window *w, int32_t s)
+{
+    const struct op_call c = exec_call(e, w, s);
+
+    timed_forward(e, s, &c);
+}
+
+static bool gradient_wanted(const struct exec *e, value_id v, bool want_input)
+{
+    return value_is_activation(&e->g->value[v]) &&
+           (e->mode == EXEC_INPUT_GRAD || want_input || e->trainable[v]);
+}
+
+/* The gradient of the ReLU takes the place of the step's; then the Add passes it on. */
+void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input)
+{
+    const struct exec_step *step = &e->plan.step[s];
+    const double start = cpu_seconds();
+    float *d = exec_gradient(e, w, step->out);
+
+    if (step->relu >= 0) {
+        const struct op_call c = {.g = e->g,
+                                  .node = &e->g->node[step->relu],
+                                  .n = w->n,
+                                  .out = exec_activation(e, w, step->out),
+                                  .dout = d,
+                                  .din = {d},
+                                  .prepared = e->prepared[step->relu],
+                                  .scratch = w->scratch};
+
+        c.node->op->grad_input(&c);
+    }
+    if (step->other != NO_VALUE && gradient_wanted(e, step->other, want_input))
+        floats_put(exec_gradient(e, w, step->other), d, w->n * exec_elems(e, step->out),
+                   e->order[s].add_other);
+    if (step->relu >= 0 || step->other != NO_VALUE)
+        profile_of(e, s)->grad_input_s += cpu_seconds() - start;
+}
+
+void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c)
+{
+    const struct node *x = &e->g->node[e->plan.step[s].node];
+
+    for (int32_t i = 0; i < x->n_in; i++) {
+        if (x->in[i] == NO_VALUE)
+            continue;
+        const struct value *v = op_in(e->g, x, i);
+
+        if (v->kind != VALUE_PARAM && v->kind != VALUE_MASK)
+            continue;
+        c->din[i] = base;
+        base += shape_elems(&v->shape);
+    }
+}
+
+/* Fills what grad_input reads; false if the step has nothing to propagate. */
+static bool grad_call(const struct exec *e, const struct window *w, int32_t s, bool want_input,
+                      float *params, struct op_call *c)
+{
+    const struct exec_step *step = &e->plan.step[s];
+    const struct node *x = &e->g->node[step->node];
+    bool any = false;
+
+    *c = exec_call(e, w, s);
+    c->use = exec_use(e, x, true);
+    c->dout = exec_gradient(e, w, step->out);
+    for (int32_t i = 0; i < x->n_in; i++) {
+        if (x->in[i] == NO_VALUE || !gradient_wanted(e, x->in[i], want_input))
+            continue;
+        c->din[i] = exec_gradient(e, w, x->in[i]);
+        c->add[i] = e->order[s].add[i];
+        any = true;
+    }
+    if (any && params)
+        exec_param_slices(e, s, params, c);
+    return any;
+}
+
+static void timed_grad_input(const struct exec *e, int32_t s, const struct op_call *c)
+{
+    const double start = cpu_seconds();
+
+    c->node->op->grad_input(c);
+    profile_of(e, s)->grad_input_s += cpu_seconds() - start;
+}
+
+void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
+                         float *params)
+{
+    struct op_call c;
+
+    if (grad_call(e, w, s, want_input, params, &c))
+        timed_grad_input(e, s, &c);
+}
+
+/* ---- all images, all threads */
+
+static bool has_gradient(const struct exec *e, const struct node *x, bool want_input)
+{
+    for (int32_t i = 0; i < x->n_in; i++)
+        if (x->in[i] != NO_VALUE && gradient_wanted(e, x->in[i], want_input))
+            return true;
+    return false;
+}
+
+void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input)
+{
+    const struct node *x = &e->g->node[e->plan.step[s].node];
+    const int threads = exec_threads(e);
+
+    if (!exec_is_late(e, x) || (gradient && !has_gradient(e, x, want_input)))
+        return;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < threads; i++) {
+        struct op_use use = exec_use(e, x, gradient);
+
+        use.part = i;
+        use.parts = threads;
+        x->op->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
+    }
+}
+
+typedef void call_fn(const struct exec *e, int32_t s, const struct op_call *c);
+
+/* One call of all images, its result divided among the threads. */
+static void split_call(const struct exec *e, int32_t s, const struct op_call *all, call_fn *fn)
+{
+    const int threads = exec_threads(e);
+
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < threads; i++) {
+        struct op_call c = *all;
+
+        c.part = i;
+        c.parts = threads;
+        c.scratch = e->worker[cpu_thread_index()].scratch;
+        fn(e, s, &c);
+    }
+}
+
+void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
+{
+    exec_prepare_late(e, s, false, false);
+    if (exec_splits(e, s, all->n)) {
+        const struct op_call c = exec_call(e, all, s);
+
+        split_call(e, s, &c, timed_forward);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0)
+            exec_forward(e, &w, s);
+    }
+}
+
+void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
+                        float *params)
+{
+    exec_prepare_late(e, s, true, want_input);
+    if (exec_splits(e, s, all->n)) {
+        struct op_call c;
+
+        if (grad_call(e, all, s, want_input, params, &c))
+            split_call(e, s, &c, timed_grad_input);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0)
+            exec_input_backward(e, &w, s, want_input, params);
+    }
+}

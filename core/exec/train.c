@@ -1,0 +1,314 @@
+/*
+ * Training mode: step by step over the whole batch, because batch statistics couple the images.
+ * Work that can follow on the same block of images does so while the block is in the cache:
+ *
+ *   forward    a convolution, then the sums of the batch statistics behind it
+ *   backward   the tail (ReLU, Add), then the parameter sums of the step
+ *              the input gradient of a BatchNormalization, then both gradients of the convolution
+ *              before it
+ *
+ * Parameter gradients are sums over images: of EXEC_BLOCKS blocks, added in order, or, where a step
+ * is cut by channels, one sum a channel over all images.
+ */
+#include "core/exec/run.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/base/cpu.h"
+
+static struct window whole_batch(const struct exec *e)
+{
+    return (struct window){.memory = e->worker[0].memory,
+                           .scratch = e->worker[0].scratch,
+                           .cap = e->batch,
+                           .n = e->n_train,
+                           .bank = e->bank_train,
+                           .training = true};
+}
+
+static const struct node *node_of(const struct exec *e, int32_t s)
+{
+    return &e->g->node[e->plan.step[s].node];
+}
+
+/* ---- forward */
+
+static bool uses_stats(const struct exec *e, int32_t s)
+{
+    return (node_of(e, s)->op->flags & OP_BATCH_STATS) && !node_of(e, s)->frozen;
+}
+
+static void block_stats(struct exec *e, const struct window *w, int32_t s, int32_t b)
+{
+    const struct node *x = node_of(e, s);
+    const struct op_call c = exec_call(e, w, s);
+
+    x->op->stats(&c,
+                 e->stat_partial[e->plan.step[s].node] + (size_t)b * x->op->stats_size(e->g, x));
+}
+
+static void clear_stats(struct exec *e, int32_t s)
+{
+    const struct node *x = node_of(e, s);
+    double *partial = e->stat_partial[e->plan.step[s].node];
+
+    memset(partial, 0, EXEC_BLOCKS * x->op->stats_size(e->g, x) * sizeof *partial);
+}
+
+/* Forward of step s (unless negative), then the sums of step t, block by block. */
+static void forward_with_stats(struct exec *e, const struct window *all, int32_t s, int32_t t)
+{
+    clear_stats(e, t);
+    if (s >= 0)
+        exec_prepare_late(e, s, false, false);
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0 && s >= 0)
+            exec_forward(e, &w, s);
+        if (w.n > 0)
+            block_stats(e, &w, t, b);
+    }
+}
+
+static void step_forward(struct exec *e, const struct window *all, int32_t s, bool update)
+{
+    const struct node *x = node_of(e, s);
+    const int32_t t = e->order[s].stats;
+
+    if (e->order[s].own_stats)
+        forward_with_stats(e, all, -1, s);
+    if (uses_stats(e, s))
+        x->op->stats_done(e->g, x, exec_node_bank(x, e->bank_train), update, e->n_train,
+                          e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
+                          e->stats[e->plan.step[s].node]);
+    if (t >= 0 && !exec_splits(e, s, all->n)) {
+        forward_with_stats(e, all, s, t);
+        return;
+    }
+    exec_wide_forward(e, all, s);
+    if (t >= 0)
+        forward_with_stats(e, all, -1, t);
+}
+
+int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank, bool update_stats,
+                       float *logits)
+{
+    struct graph *g = e->g;
+
+    assert(e->mode == EXEC_TRAIN && n > 0 && n <= e->batch);
+    e->n_train = n;
+    e->bank_train = bank;
+    exec_prepare(e, bank);
+    const struct window all = whole_batch(e);
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, &all, b, EXEC_BLOCKS);
+
+        exec_load_pixels(g, pixels + w.first * exec_elems(e, g->input), w.n,
+                         exec_activation(e, &w, g->input));
+    }
+    for (int32_t s = 0; s < e->plan.n_step; s++)
+        step_forward(e, &all, s, update_stats);
+    for (value_id v = 0; v < g->n_value; v++)
+        if (e->tap[v])
+            memset(exec_tap_grad(e, v), 0, (size_t)(n * exec_elems(e, v)) * sizeof(float));
+    if (logits)
+        memcpy(logits, exec_tap(e, g->output),
+               (size_t)(n * exec_elems(e, g->output)) * sizeof *logits);
+    return 0;
+}
+
+/* ---- backward */
+
+struct backward {
+    float *dparams, *dmasks;
+    bool want_input;
+};
+
+/* Does the step have parameter gradients that somebody wants? */
+static bool has_params(const struct exec *e, int32_t s, const struct backward *r)
+{
+    const struct node *x = node_of(e, s);
+
+    if (x->op->grad_params == NULL || exec_node_params(e->g, x) == 0)
+        return false;
+    return x->op != &op_masked_relu || (x->p.masked_relu.soft && r->dmasks);
+}
+
+static void call_grad_params(struct exec *e, const struct window *w, int32_t s, float *sum,
+                             int32_t part, int32_t parts)
+{
+    const double start = cpu_seconds();
+    struct op_call c = exec_call(e, w, s);
+
+    c.scratch = e->worker[cpu_thread_index()].scratch;
+    c.part = part;
+    c.parts = parts;
+    c.dout = exec_gradient(e, w, e->plan.step[s].out);
+    exec_param_slices(e, s, sum, &c);
+    c.node->op->grad_params(&c);
+    e->worker[cpu_thread_index()].profile[e->plan.step[s].node].grad_params_s +=
+        cpu_seconds() - start;
+}
+
+/* Parameter gradients of block b alone. */
+static void block_params(struct exec *e, const struct window *w, int32_t s, int32_t b)
+{
+    const int64_t size = exec_node_params(e->g, node_of(e, s));
+    float *sum = e->partial + b * size;
+
+    memset(sum, 0, (size_t)size * sizeof *sum);
+    if (w->n > 0)
+        call_grad_params(e, w, s, sum, 0, 0);
+}
+
+/* sum := the blocks' gradients, added in order. */
+static void add_blocks(const struct exec *e, int32_t s, float *sum)
+{
+    const int64_t size = exec_node_params(e->g, node_of(e, s));
+
+#pragma omp parallel for schedule(static) num_threads(exec_threads(e))
+    for (int64_t i = 0; i < size; i++) {
+        float v = 0;
+
+        for (int32_t b = 0; b < EXEC_BLOCKS; b++)
+            v += e->partial[b * size + i];
+        sum[i] = v;
+    }
+}
+
+/* sum := gradients of a step that is cut by channels. */
+static void split_params(struct exec *e, const struct window *all, int32_t s, float *sum)
+{
+    const int threads = exec_threads(e);
+
+    const int64_t size = exec_node_params(e->g, node_of(e, s));
+
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < size; i++)
+        sum[i] = 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < threads; i++)
+        call_grad_params(e, all, s, sum, i, threads);
+}
+
+static void add_into(const struct exec *e, float *to, const float *sum, int64_t n)
+{
+#pragma omp parallel for schedule(static) num_threads(exec_threads(e)) if (n > 65536)
+    for (int64_t i = 0; i < n; i++)
+        to[i] += sum[i];
+}
+
+/* Adds a step's sums to the caller's gradient blocks. */
+static void give_params(const struct exec *e, int32_t s, const float *sum, const struct backward *r)
+{
+    const struct node *x = node_of(e, s);
+
+    for (int32_t i = 0; i < x->n_in; i++) {
+        if (x->in[i] == NO_VALUE)
+            continue;
+        const struct value *v = op_in(e->g, x, i);
+        if (v->kind != VALUE_PARAM && v->kind != VALUE_MASK)
+            continue;
+        float *to = v->kind == VALUE_PARAM ? r->dparams : r->dmasks;
+        const int64_t size = shape_elems(&v->shape);
+
+        if (to)
+            add_into(e, to + v->offset, sum, size);
+        sum += size;
+    }
+}
+
+/* The tail of the step, then (`params`) its parameter gradients into e->param_sum. */
+static void tail_and_params(struct exec *e, const struct window *all, int32_t s,
+                            const struct backward *r, bool params)
+{
+    const bool by_block = params && !exec_splits(e, s, all->n);
+
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0)
+            exec_tail_backward(e, &w, s, r->want_input);
+        if (by_block)
+            block_params(e, &w, s, b);
+    }
+    if (by_block)
+        add_blocks(e, s, e->param_sum);
+    else if (params)
+        split_params(e, all, s, e->param_sum);
+    if (params)
+        give_params(e, s, e->param_sum, r);
+}
+
+/* May step s - 1, the only reader of whose result is s, go back in the same loop? */
+static bool pairs(const struct exec *e, int32_t s, const struct backward *r)
+{
+    if (s == 0 || !(node_of(e, s)->op->flags & OP_BATCH_STATS) || exec_splits(e, s - 1, e->n_train))
+        return false;
+    const struct exec_step *before = &e->plan.step[s - 1];
+
+    return node_of(e, s)->in[0] == before->out && node_of(e, s - 1)->op == &op_conv &&
+           before->relu < 0 && before->other == NO_VALUE && has_params(e, s - 1, r) &&
+           graph_count_uses(e->g, before->out) == 1 && !e->tap[before->out];
+}
+
+static void pair_backward(struct exec *e, const struct window *all, int32_t s,
+                          const struct backward *r, float *params)
+{
+    exec_prepare_late(e, s - 1, true, r->want_input);
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0)
+            exec_input_backward(e, &w, s, r->want_input, params);
+        block_params(e, &w, s - 1, b);
+        if (w.n > 0)
+            exec_input_backward(e, &w, s - 1, r->want_input, NULL);
+    }
+    add_blocks(e, s - 1, e->next_sum);
+    give_params(e, s - 1, e->next_sum, r);
+}
+
+/* Returns how many steps were done, one or two. */
+static int32_t step_backward(struct exec *e, const struct window *all, int32_t s,
+                             const struct backward *r)
+{
+    const bool params = has_params(e, s, r);
+
+    tail_and_params(e, all, s, r, params);
+    if (pairs(e, s, r)) {
+        pair_backward(e, all, s, r, params ? e->param_sum : NULL);
+        return 2;
+    }
+    exec_wide_backward(e, all, s, r->want_input, params ? e->param_sum : NULL);
+    return 1;
+}
+
+int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,
+                        float *dpixels)
+{
+    struct graph *g = e->g;
+    const struct backward r = {dparams, dmasks, dpixels != NULL};
+
+    assert(e->mode == EXEC_TRAIN && e->n_train > 0);
+    const struct window all = whole_batch(e);
+    float *dout = exec_gradient(e, &all, g->output);
+    const int64_t n_out = e->n_train * exec_elems(e, g->output);
+
+    for (int64_t i = 0; i < n_out; i++)
+        dout[i] = e->tap[g->output] ? dout[i] + dlogits[i] : dlogits[i];
+    for (int32_t s = e->plan.n_step - 1; s >= 0;) {
+        const bool wanted = e->trainable[e->plan.step[s].out] || r.want_input;
+
+        s -= wanted ? step_backward(e, &all, s, &r) : 1;
+    }
+    if (dpixels)
+        exec_store_pixel_gradient(g, exec_gradient(e, &all, g->input), e->n_train, dpixels);
+    return 0;
+}

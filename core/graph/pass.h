@@ -1,0 +1,30 @@
+#ifndef CORE_GRAPH_PASS_H
+#define CORE_GRAPH_PASS_H
+/*
+ * Rewrites of a graph that more than one stage needs. Each keeps the function of the graph (within
+ * rounding) and leaves a graph that graph_verify accepts.
+ */
+#include "core/graph/graph.h"
+
+/* Removes nodes whose output nobody uses, then compacts. */
+int pass_prune(struct graph *g) MUST_CHECK;
+/* Keeps only one bank of every BatchNormalization (bank 0 or 1; a single bank stays). */
+int pass_select_bank(struct graph *g, int bank) MUST_CHECK;
+/* Gives every BatchNormalization that is not frozen a second bank, a copy of the first. Returns the
+ * number of sites or an error. */
+int pass_dual_bank(struct graph *g) MUST_CHECK;
+/* Folds every BatchNormalization that directly follows a Conv or Gemm with no other user into it
+ * (single bank only). eps is inside the root. Other sites stay. only_inserted: fold just those whose
+ * name ends in BN_INSERTED_SUFFIX. */
+int pass_fold_batchnorm(struct graph *g, bool only_inserted) MUST_CHECK;
+#define BN_INSERTED_SUFFIX "/linnet_bn"
+/* Inserts a BatchNormalization behind node `conv` that is the identity for channel statistics
+ * mean[C], var[C]: gamma = sqrt(var + eps), beta = mean. eps 1e-5, momentum 0.9. Its name is the
+ * conv's name + BN_INSERTED_SUFFIX. */
+int pass_insert_batchnorm(struct graph *g, int32_t conv, const float *mean,
+                          const float *var) MUST_CHECK;
+/* Conv nodes where BN re-insertion is due: not frozen, output feeds only Relu / MaskedRelu / Add
+ * (through which a Relu follows), no BatchNormalization behind it. Writes up to cap node indices,
+ * returns how many there are. */
+int32_t pass_batchnorm_sites(const struct graph *g, int32_t *nodes, int32_t cap);
+#endif

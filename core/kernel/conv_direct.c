@@ -1,0 +1,243 @@
+/*
+ * Direct convolution (conv_direct.h): pieces, panels and tiles around the kernels.
+ *
+ * Letters: n images, g group, t row of a phase, c channels, "panel" 16 destination channels.
+ * All steps are in floats.
+ */
+#include "core/kernel/conv_direct.h"
+
+#include "core/kernel/conv_piece.h"
+
+struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts)
+{
+    int64_t all = p->groups * conv_panels(p->dst_c / p->groups);
+
+    if (parts <= 1)
+        return (struct conv_span){0, all};
+    return (struct conv_span){all * part / parts, all * (part + 1) / parts};
+}
+
+/* ---- weights */
+
+size_t conv_packed_size(const struct conv_pass *p)
+{
+    return (size_t)(p->groups * conv_panels(p->dst_c / p->groups) * CONV_LANES *
+                    (p->src_c / p->groups) * p->y.kernel * p->x.kernel);
+}
+
+/* Index of w[.][.][0][0] for source channel s and destination channel d of group g. */
+static int64_t weight_index(const struct conv_pass *p, int64_t g, int64_t d, int64_t s)
+{
+    int64_t dst = p->dst_c / p->groups, src = p->src_c / p->groups,
+            taps = p->y.kernel * p->x.kernel;
+
+    if (p->y.grad)
+        return ((g * src + s) * dst + d) * taps;
+    return ((g * dst + d) * src + s) * taps;
+}
+
+/* [channel][lane] of one tap of one panel. */
+static void pack_tap(const struct conv_pass *p, const float *tap, const float *scale, int64_t g,
+                     int64_t panel, float *packed)
+{
+    int64_t src = p->src_c / p->groups, lanes = conv_panel_lanes(p->dst_c / p->groups, panel);
+
+    for (int64_t s = 0; s < src; s++, packed += CONV_LANES) {
+        for (int64_t l = 0; l < CONV_LANES; l++) {
+            int64_t d = panel * CONV_LANES + l;
+            float factor = 1;
+
+            if (scale != NULL && l < lanes)
+                factor = p->y.grad ? scale[g * src + s] : scale[g * (p->dst_c / p->groups) + d];
+            packed[l] = l < lanes ? tap[weight_index(p, g, d, s)] * factor : 0;
+        }
+    }
+}
+
+static void pack_phase(const struct conv_pass *p, struct conv_span span, const struct conv_taps *y,
+                       const struct conv_taps *x, const float *w, const float *scale, float *packed)
+{
+    int64_t taps = y->count * x->count, panels = conv_panels(p->dst_c / p->groups);
+    int64_t tap = p->src_c / p->groups * CONV_LANES;
+
+    for (int64_t gp = span.first; gp < span.end; gp++) {
+        for (int64_t i = 0; i < taps; i++) {
+            int64_t row = y->k_first + i / x->count * y->k_step;
+            int64_t col = x->k_first + i % x->count * x->k_step;
+
+            pack_tap(p, w + row * p->x.kernel + col, scale, gp / panels, gp % panels,
+                     packed + (gp * taps + i) * tap);
+        }
+    }
+}
+
+void conv_pack(const struct conv_pass *p, struct conv_span span, const float *w, const float *scale,
+               float *packed)
+{
+    int64_t all = conv_span_of(p, 0, 1).end, tap = p->src_c / p->groups * CONV_LANES;
+
+    for (int64_t i = 0; i < p->y.phases; i++) {
+        struct conv_taps y = conv_axis_taps(&p->y, i);
+
+        for (int64_t j = 0; j < p->x.phases; j++) {
+            struct conv_taps x = conv_axis_taps(&p->x, j);
+
+            pack_phase(p, span, &y, &x, w, scale, packed);
+            packed += all * y.count * x.count * tap;
+        }
+    }
+}
+
+/* ---- forward and input gradient */
+
+/* Destination pixels of one phase and panel in a piece, as images x rows x cols. */
+struct sweep {
+    const float *x;
+    float *y;
+    int64_t images, rows, cols;
+    int64_t x_image, x_row, y_image, y_row; /* pixel steps are in the tile */
+};
+
+/* Makes one long row where rows (and images) follow each other without a gap. */
+static void join_rows(struct sweep *s, const struct conv_tile *t)
+{
+    if (s->x_row != s->cols * t->x_pixel || s->y_row != s->cols * t->y_pixel)
+        return;
+    s->cols *= s->rows;
+    s->rows = 1;
+    if (s->x_image != s->cols * t->x_pixel || s->y_image != s->cols * t->y_pixel)
+        return;
+    s->cols *= s->images;
+    s->images = 1;
+}
+
+/* Runs of q pixels, `runs` in each row from column `first` on; k->groups of them make a tile. */
+static void sweep_runs(const struct sweep *s, const struct conv_tiles *k, struct conv_tile *t,
+                       int64_t first, int64_t runs, int64_t q)
+{
+    int64_t x_run = q * t->x_pixel, y_run = q * t->y_pixel, held = 0;
+
+    for (int64_t image = 0; image < s->images; image++) {
+        for (int64_t row = 0; row < s->rows; row++) {
+            const float *x = s->x + image * s->x_image + row * s->x_row + first * t->x_pixel;
+            float *y = s->y + image * s->y_image + row * s->y_row + first * t->y_pixel;
+
+            for (int64_t i = 0; i < runs; i++) {
+                t->x[held] = x + i * x_run;
+                t->y[held] = y + i * y_run;
+                if (++held == k->groups) {
+                    k->many[q](t);
+                    held = 0;
+                }
+            }
+        }
+    }
+    for (int64_t i = 0; i < held; i++) {
+        t->x[0] = t->x[i];
+        t->y[0] = t->y[i];
+        k->one[q](t);
+    }
+}
+
+/* One panel, or two: as many as the tiles k have. q: longest run. */
+static void run_panels(struct sweep s, const struct conv_tiles *k, int64_t q, struct conv_tile *t)
+{
+    join_rows(&s, t);
+    if (s.cols >= q)
+        sweep_runs(&s, k, t, 0, s.cols / q, q);
+    if (s.cols % q != 0)
+        sweep_runs(&s, k, t, s.cols - s.cols % q, 1, s.cols % q);
+}
+
+struct run {
+    const struct conv_pass *p;
+    const struct conv_kernels *k;
+    struct conv_span span;
+    const float *bias;
+    float *dst;
+    bool add;
+};
+
+static void panel_bias(const float *bias, int64_t channels, float out[2 * CONV_LANES])
+{
+    for (int64_t l = 0; l < 2 * CONV_LANES; l++)
+        out[l] = bias != NULL && l < channels ? bias[l] : 0;
+}
+
+/* The panels of the span of one phase; y0, x0: its first destination row and column. Returns the
+ * weights of the next phase. */
+static const float *run_phase(const struct run *r, const struct conv_piece *q,
+                              const struct conv_taps *y, int64_t y0, const struct conv_taps *x,
+                              int64_t x0, const float *w)
+{
+    const struct conv_pass *p = r->p;
+    int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups, panels = conv_panels(dst_c);
+    int64_t t1 = conv_min(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
+    int64_t panel = y->count * x->count * src_c * CONV_LANES;
+    bool dense = x->step * q->pixel_step == src_c; /* neighbouring taps are one run of channels */
+    float bias[2 * CONV_LANES];
+    struct conv_tile t = {.bias = bias,
+                          .w_panel = panel,
+                          .x_pixel = p->x.stride * q->pixel_step,
+                          .y_pixel = p->x.step * p->dst_c,
+                          .rows = y->count,
+                          .row_step = y->step * q->row_step,
+                          .cols = dense ? 1 : x->count,
+                          .col_step = x->step * q->pixel_step,
+                          .len = dense ? x->count * src_c : src_c,
+                          .add = r->add};
+    struct sweep s = {.images = q->images,
+                      .rows = t1 - q->t0,
+                      .cols = x->rows,
+                      .x_image = q->image_step,
+                      .x_row = p->y.stride * q->row_step,
+                      .y_image = p->y.dst * dst_row,
+                      .y_row = p->y.step * dst_row};
+    const float *from = q->src + y->first * q->row_step + x->first * q->pixel_step;
+    float *to = r->dst + q->image * s.y_image + (y0 + q->t0 * p->y.step) * dst_row + x0 * p->dst_c;
+
+    for (int64_t gp = r->span.first, step; gp < r->span.end; gp += step) {
+        int64_t g = gp / panels, in = gp % panels, d = g * dst_c + in * CONV_LANES;
+        const struct conv_tiles *k = conv_tiles_for(r->k, conv_min(r->span.end - gp, panels - in));
+
+        step = k->panels;
+        t.w = w + gp * panel;
+        t.lanes = conv_panel_lanes(dst_c, in + step - 1);
+        panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes, bias);
+        s.x = from + g * src_c;
+        s.y = to + d;
+        if (s.rows > 0)
+            run_panels(s, k, r->k->pixels, &t);
+    }
+    return w + p->groups * panels * panel;
+}
+
+void conv_run(const struct conv_pass *p, const struct conv_kernels *k, struct conv_span span,
+              int64_t n, const float *src, const float *packed, const float *bias, float *dst,
+              bool add, float *scratch)
+{
+    struct conv_cut c = conv_cut_make(p, n, p->src_c);
+    struct run r = {.p = p, .k = k, .span = span, .bias = bias, .dst = dst, .add = add};
+    struct conv_piece q = {0};
+
+    while (conv_piece_next(&c, &q)) {
+        const float *w = packed;
+
+        conv_piece_copy(&c, src, 0, &q, scratch);
+        conv_piece_find(&c, src, 0, scratch, &q);
+        for (int64_t i = 0; i < p->y.phases; i++) {
+            struct conv_taps y = conv_axis_taps(&p->y, i);
+
+            for (int64_t j = 0; j < p->x.phases; j++) {
+                struct conv_taps x = conv_axis_taps(&p->x, j);
+                w = run_phase(&r, &q, &y, i, &x, j, w);
+            }
+        }
+    }
+}
+
+size_t conv_run_scratch(const struct conv_pass *p, int64_t n)
+{
+    struct conv_cut c = conv_cut_make(p, n, p->src_c);
+    return conv_cut_scratch(&c);
+}

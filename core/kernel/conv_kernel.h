@@ -1,0 +1,91 @@
+#ifndef CORE_KERNEL_CONV_KERNEL_H
+#define CORE_KERNEL_CONV_KERNEL_H
+/*
+ * The inner loops of convolution, one set a code path (conv_kernel.inc), without any idea of
+ * padding, phases or groups: conv_direct.c and conv_weights.c cut the work into these pieces.
+ *
+ * Output channels go in panels of CONV_LANES, the weights of a panel lie as [tap][channel][lane].
+ * Every output element is one chain of multiply-adds over (row of taps, tap, channel) in that
+ * order, whatever the tile, so results do not depend on how pixels are cut into tiles.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/cpu.h"
+
+#define CONV_LANES 16     /* output channels of a panel, floats of a vector group (lanes.h) */
+#define CONV_MAX_GROUPS 4 /* runs of neighbouring pixels in a tile */
+#define CONV_MAX_PIXELS 4 /* pixels in such a run */
+#define CONV_MAX_TERMS 16 /* rows of an outer tile */
+
+/* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
+ *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
+ * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. Tiles of two panels
+ * write the second one's channels behind those of the first, which has all lanes. */
+struct conv_tile {
+    const float *x[CONV_MAX_GROUPS];
+    float *y[CONV_MAX_GROUPS];
+    const float *w, *bias; /* bias: CONV_LANES floats a panel */
+    int64_t w_panel;       /* two panels: from w to the weights of the second */
+    int64_t x_pixel, y_pixel;
+    int64_t rows, row_step, cols, col_step, len;
+    int64_t lanes; /* of the last panel */
+    bool add;
+};
+
+/* sum[j][l] += sum over images n, rows, cols of x[n, row, col][j] * dy[n, row, col][l]. */
+struct conv_outer {
+    const float *x, *dy;
+    float *sum;
+    int64_t images, rows, cols;
+    int64_t x_image, x_row, x_pixel;
+    int64_t dy_image, dy_row, dy_pixel;
+};
+
+typedef void conv_tile_fn(const struct conv_tile *);
+typedef void conv_outer_fn(const struct conv_outer *);
+
+struct conv_tiles {
+    int64_t panels;                          /* 1 or 2 */
+    int64_t groups;                          /* runs of pixels that `many` takes */
+    conv_tile_fn *many[CONV_MAX_PIXELS + 1]; /* [pixels in a run], `groups` runs */
+    conv_tile_fn *one[CONV_MAX_PIXELS + 1];  /* the same, one run */
+};
+struct conv_kernels {
+    int64_t pixels;                 /* longest run, at most CONV_MAX_PIXELS */
+    int64_t terms;                  /* most rows of an outer tile, at most CONV_MAX_TERMS */
+    struct conv_tiles single, pair; /* pair.panels == 0: this path has none */
+    conv_outer_fn *outer[CONV_MAX_TERMS + 1]; /* [j range] */
+};
+
+const struct conv_kernels *conv_kernels_of(enum cpu_path path);
+
+/* Panels [first, end) over all groups: the destination channels that a call works on. */
+struct conv_span {
+    int64_t first, end;
+};
+
+static inline int64_t conv_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+/* The tiles for what is left of some panels. */
+static inline const struct conv_tiles *conv_tiles_for(const struct conv_kernels *k, int64_t panels)
+{
+    return panels > 1 && k->pair.panels > 1 ? &k->pair : &k->single;
+}
+static inline int64_t conv_panels(int64_t channels)
+{
+    return (channels + CONV_LANES - 1) / CONV_LANES;
+}
+/* Channels of a panel, CONV_LANES but for the last. */
+static inline int64_t conv_panel_lanes(int64_t channels, int64_t panel)
+{
+    return conv_min(channels - panel * CONV_LANES, CONV_LANES);
+}
+/* Pixels a multiple of 1 KiB apart meet in a few sets of the level-1 cache. */
+static inline bool conv_is_crowded(int64_t channels)
+{
+    return channels % 256 == 0;
+}
+#endif

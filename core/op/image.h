@@ -1,0 +1,70 @@
+#ifndef CORE_OP_IMAGE_H
+#define CORE_OP_IMAGE_H
+/*
+ * How kernels see an activation: n images of h x w positions of c contiguous floats. Rank 4 is
+ * stored that way (op.h); rank 2 [N,K] is one position of K floats.
+ */
+#include "core/op/op.h"
+
+struct image {
+    int64_t c, h, w;
+};
+
+/* s: an activation of rank 4 or 2. */
+static inline struct image image_of(const struct shape *s)
+{
+    if (s->rank == 4)
+        return (struct image){s->dim[1], s->dim[2], s->dim[3]};
+    return (struct image){s->dim[1], 1, 1};
+}
+
+static inline struct image image_in(const struct op_call *k, int i)
+{
+    return image_of(&op_in(k->g, k->node, i)->shape);
+}
+
+static inline struct image image_out(const struct op_call *k)
+{
+    return image_of(&k->g->value[k->node->out[0]].shape);
+}
+
+static inline int64_t image_size(struct image m)
+{
+    return m.c * m.h * m.w;
+}
+
+/* d += s or d = s over n floats; d and s may be the same memory. */
+static inline void floats_put(float *d, const float *s, int64_t n, bool add)
+{
+    if (add) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            d[i] += s[i];
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            d[i] = s[i];
+    }
+}
+
+static inline void floats_fill(float *d, int64_t n, float v)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        d[i] = v;
+}
+
+/* ERR_FORMAT unless input i is an activation of rank 4 or 2. */
+static inline int image_need(const struct graph *g, const struct node *node, int i)
+{
+    const struct value *v = op_in(g, node, i);
+    char text[SHAPE_TEXT];
+
+    if (!value_is_activation(v))
+        return op_fail(node, "input %d '%s' is a constant, needs an activation", i, v->name);
+    if ((v->shape.rank != 4 && v->shape.rank != 2) || !shape_has_batch(&v->shape))
+        return op_fail(node, "input %d '%s' has shape %s, needs [N,C,H,W] or [N,K]", i, v->name,
+                       shape_text(&v->shape, text));
+    return 0;
+}
+#endif

@@ -1,0 +1,167 @@
+/*
+ * MaskedRelu(x, m): a Relu at the positions of the mask that are kept, the identity elsewhere. The
+ * mask, [C,H,W] or [K], is shared by all images (method.md section 2).
+ *
+ *   hard, m in {0,1}    y = m ? max(x,0) : x      dx = dy * (m ? [x > 0] : 1)
+ *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x   dx = dy * (x > 0 ? 1 : 1-m)
+ *                                                 dm = sum over images of dy * -min(x,0)
+ *
+ * Hard is a selection, not a product: no -0.0, no 0 * inf, and a NaN passes through. As 1-m >= 0,
+ * x > 0 exactly where y > 0, so dx reads y only; dm is the only reader of x.
+ *
+ * prepared: the mask as [h][w][c].
+ */
+#include "core/op/image.h"
+
+static int masked_relu_shape(const struct graph *g, const struct node *node, struct shape *out)
+{
+    char want[SHAPE_TEXT], have[SHAPE_TEXT];
+
+    TRY(op_check_inputs(g, node));
+    TRY(image_need(g, node, 0));
+    const struct value *x = op_in(g, node, 0), *m = op_in(g, node, 1);
+    if (m->kind != VALUE_MASK && m->kind != VALUE_CONST)
+        return op_fail(node, "input 1 '%s' is not a mask", m->name);
+    struct shape s = {.rank = x->shape.rank - 1};
+    for (int32_t i = 0; i < s.rank; i++)
+        s.dim[i] = x->shape.dim[i + 1];
+    if (!shape_equal(&s, &m->shape))
+        return op_fail(node, "mask '%s' has shape %s, the input needs %s", m->name,
+                       shape_text(&m->shape, have), shape_text(&s, want));
+    *out = x->shape;
+    return 0;
+}
+
+static size_t masked_relu_prepare_size(const struct graph *g, const struct node *node,
+                                       const struct op_use *use)
+{
+    (void)use;
+    return (size_t)shape_elems(&op_in(g, node, 1)->shape);
+}
+
+static void masked_relu_prepare(const struct graph *g, const struct node *node, int bank,
+                                const struct op_use *use, float *prepared)
+{
+    struct image m = image_of(&op_in(g, node, 0)->shape);
+    const float *mask = op_in(g, node, 1)->data;
+    int64_t hw = m.h * m.w;
+
+    (void)bank, (void)use;
+    for (int64_t c = 0; c < m.c; c++) {
+        for (int64_t p = 0; p < hw; p++)
+            prepared[p * m.c + c] = mask[c * hw + p];
+    }
+}
+
+/* One image of n positions. */
+static void hard_forward(float *y, const float *x, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = ((m[i] > 0.5F) & (x[i] <= 0)) ? 0 : x[i];
+}
+
+static void soft_forward(float *y, const float *x, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] > 0 ? x[i] : (1 - m[i]) * x[i];
+}
+
+static void masked_relu_forward(const struct op_call *k)
+{
+    int64_t n = image_size(image_in(k, 0));
+
+    for (int64_t b = 0; b < k->n; b++) {
+        if (k->node->p.masked_relu.soft)
+            soft_forward(k->out + b * n, k->in[0] + b * n, k->prepared, n);
+        else
+            hard_forward(k->out + b * n, k->in[0] + b * n, k->prepared, n);
+    }
+}
+
+static void soft_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] = y[i] > 0 ? d : (1 - m[i]) * d;
+    }
+}
+
+static void soft_grad_add(float *dx, const float *dy, const float *y, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i]; /* read in any case: no branch */
+
+        dx[i] += y[i] > 0 ? d : (1 - m[i]) * d;
+    }
+}
+
+static void masked_relu_grad_input(const struct op_call *k)
+{
+    const struct rows_kernels *rows = rows_kernels_of(cpu_best_path());
+    int64_t n = image_size(image_in(k, 0));
+
+    for (int64_t b = 0; k->din[0] != NULL && b < k->n; b++) {
+        float *dx = k->din[0] + b * n;
+        const float *dy = k->dout + b * n, *y = k->out + b * n;
+
+        if (!k->node->p.masked_relu.soft)
+            rows->relu_grad(dx, dy, y, k->prepared, n, k->add[0]);
+        else if (k->add[0])
+            soft_grad_add(dx, dy, y, k->prepared, n);
+        else
+            soft_grad(dx, dy, y, k->prepared, n);
+    }
+}
+
+/* The mask's gradient is in ONNX order [C,H,W]; hard masks have none. */
+static void masked_relu_grad_params(const struct op_call *k)
+{
+    struct image m = image_in(k, 0);
+    int64_t hw = m.h * m.w, n = image_size(m);
+    float *dm = k->din[1], *sum = k->scratch;
+
+    if (dm == NULL || !k->node->p.masked_relu.soft)
+        return;
+    floats_fill(sum, n, 0);
+    for (int64_t b = 0; b < k->n; b++) {
+        const float *x = k->in[0] + b * n, *dy = k->dout + b * n;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            sum[i] -= x[i] < 0 ? dy[i] * x[i] : 0;
+    }
+    for (int64_t c = 0; c < m.c; c++) {
+        for (int64_t p = 0; p < hw; p++)
+            dm[c * hw + p] += sum[p * m.c + c];
+    }
+}
+
+static size_t masked_relu_scratch(const struct graph *g, const struct node *node, int64_t n)
+{
+    (void)n;
+    return node->p.masked_relu.soft ? (size_t)shape_elems(&op_in(g, node, 1)->shape) : 0;
+}
+
+static const struct attr attrs[] = {
+    {"soft", ATTR_INT, offsetof(union op_params, masked_relu.soft), 1, false, 0, 0, 1},
+    {0},
+};
+
+const struct op op_masked_relu = {
+    .type = "MaskedRelu",
+    .in_min = 2,
+    .in_max = 2,
+    .attrs = attrs,
+    .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_KEEP_X_TRAIN | OP_RELU,
+    .shape = masked_relu_shape,
+    .prepare_size = masked_relu_prepare_size,
+    .prepare = masked_relu_prepare,
+    .scratch_size = masked_relu_scratch,
+    .forward = masked_relu_forward,
+    .grad_input = masked_relu_grad_input,
+    .grad_params = masked_relu_grad_params,
+};

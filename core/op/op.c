@@ -1,0 +1,92 @@
+/*
+ * The operator table, made from ops.def, and what every shape hook needs.
+ *
+ * The table is sorted as ops.def is; searches are linear because there are fewer than thirty
+ * operators and a file is read once.
+ */
+#include "core/op/op.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct op *const table[] = {
+#define OP(name) &op_##name,
+#include "core/op/ops.def"
+#undef OP
+    NULL,
+};
+
+const struct op *const *op_table(void)
+{
+    return table;
+}
+
+const struct op *op_find(const char *type)
+{
+    for (const struct op *const *o = table; *o != NULL; o++) {
+        if (strcmp((*o)->type, type) == 0)
+            return *o;
+    }
+    return NULL;
+}
+
+static void set_default(const struct attr *a, char *field)
+{
+    if (a->kind == ATTR_FLOAT) {
+        *(float *)(void *)field = (float)a->dflt;
+        return;
+    }
+    int64_t *v = (int64_t *)(void *)field;
+    int32_t count = a->kind == ATTR_INT ? 1 : a->count;
+    for (int32_t i = 0; i < count; i++)
+        v[i] = (int64_t)a->dflt;
+}
+
+void op_defaults(const struct op *op, union op_params *p)
+{
+    if (op->attrs == NULL)
+        return;
+    for (const struct attr *a = op->attrs; a->name != NULL; a++)
+        set_default(a, (char *)p + a->offset);
+}
+
+int op_fail(const struct node *node, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return fail(ERR_FORMAT, "node '%s' (%s): %s", node->name, node->op->type, text);
+}
+
+int op_check_inputs(const struct graph *g, const struct node *node)
+{
+    const struct op *op = node->op;
+
+    if (node->n_in < op->in_min || node->n_in > op->in_max)
+        return op_fail(node, "has %d inputs, needs %d to %d", node->n_in, op->in_min, op->in_max);
+    for (int32_t i = 0; i < node->n_in; i++) {
+        value_id v = node->in[i];
+        if (v == NO_VALUE && i >= op->in_min)
+            continue;
+        if (v < 0 || v >= g->n_value)
+            return op_fail(node, "input %d is missing", i);
+    }
+    return 0;
+}
+
+int op_need_image(const struct graph *g, const struct node *node, int i)
+{
+    const struct value *v = op_in(g, node, i);
+    char text[SHAPE_TEXT];
+
+    if (!value_is_activation(v))
+        return op_fail(node, "input %d '%s' is a constant, needs an activation", i, v->name);
+    if (v->shape.rank != 4 || !shape_has_batch(&v->shape))
+        return op_fail(node, "input %d '%s' has shape %s, needs [N,C,H,W]", i, v->name,
+                       shape_text(&v->shape, text));
+    return 0;
+}

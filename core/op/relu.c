@@ -1,0 +1,47 @@
+/*
+ * Relu: y = max(x, 0); dx = y > 0 ? dy : 0 (0 at exactly 0). A NaN passes through.
+ */
+#include "core/op/image.h"
+
+static int relu_shape(const struct graph *g, const struct node *node, struct shape *out)
+{
+    TRY(op_check_inputs(g, node));
+    const struct value *x = op_in(g, node, 0);
+    if (!value_is_activation(x))
+        return op_fail(node, "input 0 '%s' is a constant, needs an activation", x->name);
+    *out = x->shape;
+    return 0;
+}
+
+static int64_t relu_count(const struct op_call *k)
+{
+    return k->n * shape_elems(&op_in(k->g, k->node, 0)->shape);
+}
+
+static void relu_forward(const struct op_call *k)
+{
+    const float *x = k->in[0];
+    float *y = k->out;
+    int64_t n = relu_count(k);
+
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] <= 0 ? 0 : x[i];
+}
+
+static void relu_grad_input(const struct op_call *k)
+{
+    if (k->din[0] != NULL)
+        rows_kernels_of(cpu_best_path())
+            ->relu_grad(k->din[0], k->dout, k->out, NULL, relu_count(k), k->add[0]);
+}
+
+const struct op op_relu = {
+    .type = "Relu",
+    .in_min = 1,
+    .in_max = 1,
+    .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_RELU,
+    .shape = relu_shape,
+    .forward = relu_forward,
+    .grad_input = relu_grad_input,
+};

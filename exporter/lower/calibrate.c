@@ -1,0 +1,112 @@
+/* The graph that is lowered, and the largest value of each of its activations over some images. */
+#include <math.h>
+#include <string.h>
+
+#include "core/exec/exec.h"
+#include "core/graph/pass.h"
+#include "exporter/lower/lowering.h"
+
+#define CALIBRATION_BATCH 32
+
+static int drop_softmax(struct graph *g)
+{
+    int32_t n = g->value[g->output].producer;
+
+    if (n < 0 || g->node[n].op != &op_softmax)
+        return 0;
+    graph_replace_uses(g, g->output, g->node[n].in[0], n);
+    return pass_prune(g);
+}
+
+int lower_prepare(const struct graph *g, struct graph **out)
+{
+    struct graph *c = NULL;
+    int rc;
+
+    if (graph_banks(g) > 1)
+        return fail(ERR_ARG, "'%s' has two batch-norm banks; choose one first", g->name);
+    if ((rc = graph_clone(g, &c)) < 0 || (rc = drop_softmax(c)) < 0 ||
+        (rc = pass_fold_batchnorm(c, false)) < 0 || (rc = pass_prune(c)) < 0)
+        goto out;
+    *out = c;
+    c = NULL;
+    rc = 0;
+out:
+    graph_free(c);
+    return rc;
+}
+
+/* Largest |x| as a float's bits: above those of infinity if there is a NaN. */
+static uint32_t largest_bits(const float *x, int64_t n)
+{
+    uint32_t most = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+static double largest(const float *x, int64_t n, double so_far)
+{
+    uint32_t bits = largest_bits(x, n);
+    float v;
+
+    memcpy(&v, &bits, sizeof v);
+    return (double)v <= so_far ? so_far : (double)v;
+}
+
+/* Values that nodes make, into ids; returns how many. */
+static int32_t made_values(const struct graph *g, value_id *ids)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < g->n_node; i++)
+        ids[n++] = g->node[i].out[0];
+    return n;
+}
+
+static int calibrate_with(struct exec *e, const struct graph *g, const value_id *ids, int32_t n_ids,
+                          const float *pixels, int64_t n, float *logits, double *max_abs)
+{
+    int64_t image = shape_elems(&g->value[g->input].shape);
+
+    for (int64_t i = 0; i < n; i += CALIBRATION_BATCH) {
+        int64_t count = n - i < CALIBRATION_BATCH ? n - i : CALIBRATION_BATCH;
+        TRY(exec_infer(e, pixels + i * image, count, 0, logits));
+        for (int32_t k = 0; k < n_ids; k++)
+            max_abs[ids[k]] = largest(
+                exec_tap(e, ids[k]), count * shape_elems(&g->value[ids[k]].shape), max_abs[ids[k]]);
+    }
+    for (int32_t k = 0; k < n_ids; k++)
+        if (!isfinite(max_abs[ids[k]]))
+            return fail(ERR_NUMERIC, "calibration: value '%s' is not finite",
+                        g->value[ids[k]].name);
+    return 0;
+}
+
+int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max_abs)
+{
+    value_id *ids = mem_array((size_t)g->n_node, sizeof *ids);
+    float *logits = mem_array((size_t)(CALIBRATION_BATCH * shape_elems(&g->value[g->output].shape)),
+                              sizeof *logits);
+    struct exec *e = NULL;
+    int32_t n_ids;
+    int rc = ERR_NOMEM;
+
+    memset(max_abs, 0, (size_t)g->n_value * sizeof *max_abs);
+    if (ids == NULL || logits == NULL)
+        goto out;
+    n_ids = made_values(g, ids);
+    if ((rc = exec_new(g, EXEC_INFER, CALIBRATION_BATCH, ids, n_ids, &e)) < 0)
+        goto out;
+    rc = calibrate_with(e, g, ids, n_ids, pixels, n, logits, max_abs);
+out:
+    exec_free(e);
+    mem_free(ids);
+    mem_free(logits);
+    return rc;
+}

@@ -1,0 +1,257 @@
+/*
+ * Lowering: a graph becomes a list of steps on integers.
+ *
+ * A value of the graph is a tensor and a factor in the plan: real = integer / 2^scale * factor.
+ * The factor is 1 except behind an average pool, which only sums; the next weights take it in.
+ *
+ *   Conv, Gemm            weights round(w * factor * 2^f_w); truncated at once, unless the only
+ *                         reader is an Add, which truncates the block once
+ *   Add                   operands are brought to one scale by left shifts, then truncated
+ *   BatchNormalization that could not be folded, Add/Sub/Mul/Div by a constant per channel
+ *                         factor and offset per channel: a 1x1 convolution with a group per channel
+ *   the same on the input, while nothing else reads it: into mean and std of the description
+ *   Relu, MaskedRelu      relu_partial; a mask without kept positions is no step
+ *   AveragePool, global   sum_pool; Flatten, Reshape to [N,K]: flatten
+ *   Softmax at the end    dropped, with a note: logits have the same order
+ *
+ * This file has what the others share, the walk over the nodes and the whole:
+ *
+ *     lower_calibrate.c  the graph that is lowered; largest values
+ *     lower_input.c      normalisation        lower_move.c     Pad, Slice, Flatten, Reshape
+ *     lower_linear.c     weighted sums        lower_package.c  texts, rounded weights
+ *     lower_relu.c       ReLU, pools
+ */
+#include "exporter/lower/lower.h"
+
+#include <math.h>
+
+#include "exporter/lower/lowering.h"
+
+int lowering_refuse(const struct node *n, const char *hint)
+{
+    return fail(ERR_UNSUPPORTED, "node '%s' (%s) cannot run privately: %s", n->name, n->op->type,
+                hint);
+}
+
+/* ---- tensors and steps -------------------------------------------------------------------- */
+
+/* Smallest e with v <= 2^e, at least -f: a value below one unit needs no bits. */
+static int32_t ceil_log2(double v, int32_t f)
+{
+    int e;
+
+    if (v <= ldexp(1, -f))
+        return -f;
+    return frexp(v, &e) == 0.5 ? e - 1 : e;
+}
+
+/* max: largest |real value| / factor. */
+int32_t lowering_add_tensor(struct lowering *s, int32_t rank, const int64_t dim[3], int32_t scale,
+                            double max)
+{
+    int32_t id = s->p->n_tensor++;
+    struct plan_tensor *t = &s->p->tensor[id];
+
+    *t = (struct plan_tensor){rank, {1, 1, 1}, 1, scale, ceil_log2(max, s->p->scale)};
+    for (int32_t i = 0; i < rank; i++) {
+        t->dim[i] = dim[i];
+        t->count *= dim[i];
+    }
+    s->tensor_max[id] = max;
+    return id;
+}
+
+/* Appends a step with one operand and result tensor `out`; NULL after fail(). */
+struct plan_step *lowering_add_step(struct lowering *s, enum plan_kind kind, const char *name,
+                                    int32_t in, int32_t out)
+{
+    struct plan_step *step = &s->p->step[s->p->n_step++];
+
+    *step = (struct plan_step){.kind = kind, .in = {in, 0}, .n_in = 1, .out = out};
+    step->name = arena_strdup(s->p->arena, name);
+    return step->name == NULL ? NULL : step;
+}
+
+/* Shape of a graph value in the plan; ERR_UNSUPPORTED for ranks the plan has no form for. */
+int lowering_shape(const struct lowering *s, const struct node *n, value_id v, int32_t *rank,
+                   int64_t dim[3])
+{
+    const struct shape *shape = &s->g->value[v].shape;
+
+    if (shape->rank != 4 && shape->rank != 2)
+        return lowering_refuse(n, "only [N,C,H,W] and [N,K] have a form in the description");
+    *rank = shape->rank - 1;
+    for (int32_t i = 0; i < *rank; i++)
+        dim[i] = shape->dim[i + 1];
+    return 0;
+}
+
+/* Result tensor of node n at the given scale, for a value with this factor. */
+int lowering_result(struct lowering *s, const struct node *n, int32_t scale, double factor,
+                    int32_t *out)
+{
+    int64_t dim[3];
+    int32_t rank = 0;
+
+    TRY(lowering_shape(s, n, n->out[0], &rank, dim));
+    *out = lowering_add_tensor(s, rank, dim, scale, s->max_abs[n->out[0]] / factor);
+    return 0;
+}
+
+void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, double factor)
+{
+    s->of[n->out[0]] = (struct lowered){tensor, factor};
+}
+
+struct lowered lowering_operand(const struct lowering *s, const struct node *n, int i)
+{
+    return s->of[n->in[i]];
+}
+
+/* ---- the walk ----------------------------------------------------------------------------- */
+
+static const struct {
+    const struct op *op;
+    lower_node_fn *lower;
+} table[] = {
+    {&op_conv, lower_conv},
+    {&op_gemm, lower_gemm},
+    {&op_batchnorm, lower_batchnorm},
+    {&op_add, lower_add},
+    {&op_sub, lower_constant},
+    {&op_mul, lower_constant},
+    {&op_div, lower_constant},
+    {&op_relu, lower_relu},
+    {&op_masked_relu, lower_relu},
+    {&op_average_pool, lower_average_pool},
+    {&op_global_average_pool, lower_average_pool},
+    {&op_max_pool, lower_max_pool},
+    {&op_global_max_pool, lower_max_pool},
+    {&op_pad, lower_pad},
+    {&op_slice, lower_slice},
+    {&op_flatten, lower_reshape},
+    {&op_reshape, lower_reshape},
+};
+
+static int lower_node(struct lowering *s, const struct node *n)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (table[i].op == n->op)
+            return table[i].lower(s, n);
+    return lowering_refuse(n, n->op == &op_softmax
+                                  ? "Softmax is dropped only where it makes the output"
+                                  : "no step computes this operator");
+}
+
+/* The output must be a row with factor 1 that its own step made. */
+static int finish_output(struct lowering *s)
+{
+    struct lowered y;
+    const struct node *last = &s->g->node[s->g->n_node - 1];
+
+    if (s->g->value[s->g->output].shape.rank != 2)
+        return fail(ERR_UNSUPPORTED, "the output '%s' is not [N,K]",
+                    s->g->value[s->g->output].name);
+    TRY(lowering_plain(s, last, s->g->output, &y));
+    if (y.tensor != s->p->step[s->p->n_step - 1].out)
+        return fail(ERR_UNSUPPORTED, "the output '%s' is not the last result of the program",
+                    s->g->value[s->g->output].name);
+    return 0;
+}
+
+static int lower_program(struct lowering *s)
+{
+    TRY(lower_input(s));
+    for (int32_t i = 0; i < s->g->n_node; i++)
+        if (!s->peeled[i])
+            TRY(lower_node(s, &s->g->node[i]));
+    if (s->p->n_step == 0)
+        return fail(ERR_UNSUPPORTED, "the graph computes nothing");
+    return finish_output(s);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+/* Room for three steps a node (factor, step, output) and the tables of the walk. */
+static int prepare_tables(struct lowering *s)
+{
+    struct arena *a = s->p->arena;
+    size_t cap = (size_t)(3 * s->g->n_node + 2);
+
+    if (cap > PLAN_MAX_TENSORS)
+        return fail(ERR_LIMIT, "%d nodes are too many for a description", s->g->n_node);
+    s->p->tensor = arena_array(a, cap, sizeof *s->p->tensor);
+    s->p->step = arena_array(a, cap, sizeof *s->p->step);
+    s->draft = arena_array(a, cap, sizeof *s->draft);
+    s->tensor_max = arena_array(a, cap, sizeof *s->tensor_max);
+    s->of = arena_array(a, (size_t)s->g->n_value, sizeof *s->of);
+    s->peeled = arena_array(a, (size_t)s->g->n_node, sizeof *s->peeled);
+    if (s->p->tensor == NULL || s->p->step == NULL || s->draft == NULL || s->tensor_max == NULL ||
+        s->of == NULL || s->peeled == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < s->g->n_value; i++)
+        s->of[i].tensor = -1;
+    return 0;
+}
+
+static int build(struct lowering *s, bool softmax, struct plan_weights **w)
+{
+    int rc;
+
+    TRY(prepare_tables(s));
+    TRY(lower_texts(s->p, s->o, softmax));
+    TRY(lower_program(s));
+    TRY(plan_complete(s->p));
+    TRY(lower_weights(s, w));
+    if ((rc = plan_name_model(s->p, (*w)->salt)) < 0 || (rc = plan_check(s->p)) < 0 ||
+        (rc = plan_weights_check(s->p, *w)) < 0) {
+        plan_weights_free(*w);
+        *w = NULL;
+    }
+    return rc;
+}
+
+static bool ends_in_softmax(const struct graph *g)
+{
+    int32_t n = g->value[g->output].producer;
+
+    return g->tail != TAIL_NONE || (n >= 0 && g->node[n].op == &op_softmax);
+}
+
+int lower(const struct graph *g, const struct lower_options *options, struct plan **plan,
+          struct plan_weights **weights)
+{
+    struct lower_options o = *options;
+    struct lowering s = {.o = &o};
+    struct graph *c = NULL;
+    double *max_abs = NULL;
+    struct plan_weights *w = NULL;
+    int rc;
+
+    o.scale = o.scale == 0 ? LOWER_SCALE : o.scale;
+    o.weight_scale = o.weight_scale == 0 ? LOWER_WEIGHT_SCALE : o.weight_scale;
+    if (o.n_pixels < 1 || o.scale < PLAN_MIN_SCALE || o.scale > PLAN_MAX_SCALE)
+        return fail(ERR_ARG, "%lld calibration images, scale %d; needs 1 or more, %d ... %d",
+                    (long long)o.n_pixels, o.scale, PLAN_MIN_SCALE, PLAN_MAX_SCALE);
+    if ((rc = lower_prepare(g, &c)) < 0)
+        goto out;
+    if ((max_abs = mem_array((size_t)c->n_value, sizeof *max_abs)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    if ((rc = lower_calibrate(c, o.pixels, o.n_pixels, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
+        goto out;
+    s.g = c;
+    s.max_abs = max_abs;
+    s.p->scale = o.scale;
+    if ((rc = build(&s, ends_in_softmax(g), &w)) < 0)
+        goto out;
+    *plan = s.p;
+    *weights = w;
+    s.p = NULL;
+out:
+    plan_free(s.p);
+    mem_free(max_abs);
+    graph_free(c);
+    return rc;
+}

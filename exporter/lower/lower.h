@@ -1,0 +1,45 @@
+#ifndef EXPORTER_LOWER_LOWER_H
+#define EXPORTER_LOWER_LOWER_H
+/*
+ * graph -> plan and weights for private inference (runtime/plan/plan.h): fold, quantise, schedule.
+ *
+ *     struct lower_options o = {.scale = LOWER_SCALE, .weight_scale = LOWER_WEIGHT_SCALE,
+ *                               .pixels = calibration, .n_pixels = 1000, .normalize = "imagenet"};
+ *     rc = lower(g, &o, &plan, &weights);              // ERR_UNSUPPORTED names node and hint
+ *     rc = plan_write(plan, weights, "out/model.pi", "out/model.pi.weights");
+ *     plan_weights_free(weights);
+ *     plan_free(plan);
+ */
+#include "core/graph/graph.h"
+#include "runtime/plan/plan.h"
+
+#define LOWER_SCALE 12        /* f */
+#define LOWER_WEIGHT_SCALE 14 /* f_w where the weights of a layer suit it */
+
+struct lower_options {
+    int32_t scale, weight_scale; /* 0: the defaults above */
+    const float *pixels;         /* calibration images in [0,1], [n,C,H,W] */
+    int64_t n_pixels;            /* at least 1 */
+    const uint8_t *salt;         /* PLAN_SALT bytes; NULL: from the system's random numbers */
+    const char *normalize;       /* how the user named the normalisation; NULL: "" */
+    const char *preparation;     /* resize or crop, in words; NULL: "" */
+    const char
+        *source_sha256; /* of the ONNX file, 64 digits; NULL: unknown. Goes to the secret file */
+    const char *const *label; /* class names, n_label = 0 or the number of classes */
+    int32_t n_label;
+    const struct plan_claim *claim;
+    int32_t n_claim;
+};
+
+/* g: one batch-norm bank, hard masks. The caller owns *plan (plan_free) and *weights
+ * (plan_weights_free). ERR_UNSUPPORTED: a node that cannot run privately, by name, with a hint.
+ * ERR_ARG: options out of range, two banks, a soft mask. */
+int lower(const struct graph *g, const struct lower_options *o, struct plan **plan,
+          struct plan_weights **weights) MUST_CHECK;
+
+/* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with
+ * batch norm folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
+ * activation over n images, max_abs [g->n_value], 0 for values that are none. */
+int lower_prepare(const struct graph *g, struct graph **out) MUST_CHECK;
+int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max_abs) MUST_CHECK;
+#endif

@@ -1,0 +1,70 @@
+#ifndef EXPORTER_LOWER_LOWERING_H
+#define EXPORTER_LOWER_LOWERING_H
+/*
+ * What the files of lowering share (lower.c tells what is where); nobody else includes this.
+ *
+ * A value of the graph is a tensor and a factor in the plan: real = integer / 2^scale * factor.
+ */
+#include "core/op/op.h"
+#include "exporter/lower/lower.h"
+
+struct lowered { /* a value of the graph in the plan; tensor -1: not made yet */
+    int32_t tensor;
+    double factor;
+};
+struct draft { /* real weights of a step, in the plan's arena until they are rounded */
+    double *weight, *bias;
+};
+struct lowering {
+    const struct graph *g;
+    const struct lower_options *o;
+    const double *max_abs; /* per value of g */
+    struct plan *p;
+    struct lowered *of;  /* per value of g */
+    struct draft *draft; /* per step */
+    double *tensor_max;  /* per tensor: exact maximum of the real value */
+    int32_t cap;
+    bool *peeled; /* per node of g: taken into the input's normalisation */
+};
+
+/* lower.c */
+/* ERR_UNSUPPORTED: the node cannot run privately, and why. */
+int lowering_refuse(const struct node *n, const char *hint) MUST_CHECK;
+/* A new tensor; max: largest |real value| / factor. */
+int32_t lowering_add_tensor(struct lowering *s, int32_t rank, const int64_t dim[3], int32_t scale,
+                            double max);
+/* Appends a step with one operand and result tensor `out`; NULL after fail(). */
+struct plan_step *lowering_add_step(struct lowering *s, enum plan_kind kind, const char *name,
+                                    int32_t in, int32_t out);
+/* Shape of a graph value in the plan; ERR_UNSUPPORTED for ranks the plan has no form for. */
+int lowering_shape(const struct lowering *s, const struct node *n, value_id v, int32_t *rank,
+                   int64_t dim[3]) MUST_CHECK;
+/* Result tensor of node n at the given scale, for a value with this factor. */
+int lowering_result(struct lowering *s, const struct node *n, int32_t scale, double factor,
+                    int32_t *out) MUST_CHECK;
+/* Node n's result is this tensor with this factor. */
+void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, double factor);
+struct lowered lowering_operand(const struct lowering *s, const struct node *n, int i);
+
+/* lower_linear.c */
+/* Channels of an activation: dim 1. Two rows of doubles, a = 1 and b = 0. */
+int lowering_new_affine(struct lowering *s, value_id v, int64_t *c, double **a,
+                        double **b) MUST_CHECK;
+/* y = x op constant or constant op x, as a factor and an offset per channel. */
+int lowering_constant(struct lowering *s, const struct node *n, int x, double *a, double *b,
+                      int64_t c) MUST_CHECK;
+/* A value with factor 1: itself, or through one more step. */
+int lowering_plain(struct lowering *s, const struct node *n, value_id v,
+                   struct lowered *out) MUST_CHECK;
+typedef int lower_node_fn(struct lowering *s, const struct node *n);
+lower_node_fn lower_add, lower_batchnorm, lower_constant, lower_conv, lower_gemm;
+/* lower_relu.c */
+lower_node_fn lower_average_pool, lower_max_pool, lower_relu;
+/* lower_move.c */
+lower_node_fn lower_pad, lower_reshape, lower_slice;
+/* lower_input.c */
+int lower_input(struct lowering *s) MUST_CHECK;
+/* lower_package.c */
+int lower_texts(struct plan *p, const struct lower_options *o, bool softmax) MUST_CHECK;
+int lower_weights(struct lowering *s, struct plan_weights **out) MUST_CHECK;
+#endif

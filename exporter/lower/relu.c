@@ -1,0 +1,114 @@
+/* What compares, and what sums windows: ReLU with its mask, the pools. */
+#include "exporter/lower/lowering.h"
+
+/* ---- ReLU --------------------------------------------------------------------------------- */
+
+/* m: sign, integer bits, f, margin; rounded up to 4q + 1. */
+static int32_t comparison_width(const struct lowering *s, int32_t tensor, int32_t extra)
+{
+    int32_t m = s->p->scale + s->p->tensor[tensor].max_log2 + 1 + extra + PLAN_MARGIN_BITS;
+
+    m = m < PLAN_MIN_WIDTH ? PLAN_MIN_WIDTH : m;
+    return (m + 2) / 4 * 4 + 1;
+}
+
+static int kept_positions(struct lowering *s, const float *mask, int64_t total, struct plan_relu *r)
+{
+    r->total = total;
+    if ((r->index = arena_array(s->p->arena, (size_t)total, sizeof *r->index)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < total; i++)
+        if (mask == NULL || mask[i] > 0.5f)
+            r->index[r->kept++] = (uint32_t)i;
+    return 0;
+}
+
+int lower_relu(struct lowering *s, const struct node *n)
+{
+    bool masked = n->op == &op_masked_relu;
+    struct lowered x = lowering_operand(s, n, 0);
+    struct plan_relu r = {0};
+    struct plan_step *step;
+    int32_t out;
+
+    if (masked && n->p.masked_relu.soft)
+        return fail(ERR_ARG, "node '%s': its mask is soft; make it 0 or 1 first", n->name);
+    TRY(kept_positions(s, masked ? op_in(s->g, n, 1)->data : NULL, s->p->tensor[x.tensor].count,
+                       &r));
+    if (r.kept == 0) {
+        lowering_set(s, n, x.tensor, x.factor);
+        return 0;
+    }
+    r.width = comparison_width(s, x.tensor, 0);
+    TRY(lowering_result(s, n, s->p->scale, x.factor, &out));
+    if ((step = lowering_add_step(s, PLAN_RELU, n->name, x.tensor, out)) == NULL)
+        return ERR_NOMEM;
+    step->u.relu = r;
+    lowering_set(s, n, out, x.factor);
+    return 0;
+}
+
+/* ---- pools -------------------------------------------------------------------------------- */
+
+static bool is_global(const struct node *n)
+{
+    return n->op == &op_global_average_pool || n->op == &op_global_max_pool;
+}
+
+static int pool_attributes(const struct lowering *s, const struct node *n, struct plan_pool *q)
+{
+    const struct shape *x = &op_in(s->g, n, 0)->shape, *y = &s->g->value[n->out[0]].shape;
+    const struct pool_params *p = &n->p.pool;
+
+    for (int i = 0; i < 2; i++) {
+        q->kernel[i] = is_global(n) ? x->dim[i + 2] : p->kernel[i];
+        q->stride[i] = is_global(n) ? 1 : p->stride[i];
+        q->pad[i] = is_global(n) ? 0 : p->pad[i];
+        q->pad[i + 2] = is_global(n) ? 0 : p->pad[i + 2];
+        if (!is_global(n) && p->dilation[i] != 1)
+            return lowering_refuse(n, "dilated windows have no form");
+        /* ceil_mode: padding at the end stands for the last, partial window */
+        int64_t need =
+            (y->dim[i + 2] - 1) * q->stride[i] + q->kernel[i] - x->dim[i + 2] - q->pad[i];
+        q->pad[i + 2] = need > q->pad[i + 2] ? need : q->pad[i + 2];
+    }
+    return 0;
+}
+
+static int add_pool(struct lowering *s, const struct node *n, enum plan_kind kind,
+                    const struct plan_pool *q, double factor)
+{
+    struct lowered x = lowering_operand(s, n, 0);
+    struct plan_step *step;
+    int32_t out;
+
+    TRY(lowering_result(s, n, s->p->tensor[x.tensor].scale, factor, &out));
+    if ((step = lowering_add_step(s, kind, n->name, x.tensor, out)) == NULL)
+        return ERR_NOMEM;
+    step->u.pool = *q;
+    lowering_set(s, n, out, factor);
+    return 0;
+}
+
+int lower_average_pool(struct lowering *s, const struct node *n)
+{
+    struct plan_pool q = {0};
+    double factor = lowering_operand(s, n, 0).factor;
+
+    TRY(pool_attributes(s, n, &q));
+    if (q.pad[0] + q.pad[1] + q.pad[2] + q.pad[3] > 0 &&
+        (!n->p.pool.count_include_pad || n->p.pool.ceil_mode))
+        return lowering_refuse(
+            n, "windows at the border have another divisor; pad explicitly, or count the padding");
+    return add_pool(s, n, PLAN_SUM_POOL, &q, factor / (double)(q.kernel[0] * q.kernel[1]));
+}
+
+int lower_max_pool(struct lowering *s, const struct node *n)
+{
+    struct plan_pool q = {0};
+    struct lowered x = lowering_operand(s, n, 0);
+
+    TRY(pool_attributes(s, n, &q));
+    q.width = comparison_width(s, x.tensor, 1);
+    return add_pool(s, n, PLAN_MAX_POOL, &q, x.factor);
+}

@@ -1,0 +1,633 @@
+/*
+ * Older and alternative forms of an operator -> the one form that the graph knows. This file holds
+ * what all of them share, the element-wise operators, and the refusal of those linnet lacks; the
+ * layers with weights are in canon_layers.c, what only moves numbers is in canon_shapes.c.
+ *
+ * A form is chosen by what is there (attribute or input), not by the opset: exporters mix them.
+ * Only where a default changed with the opset is the opset asked.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "onnx.pb-c.h"
+
+#include "importer/import.h"
+
+/* ---- operands ------------------------------------------------------------------------------- */
+
+bool canon_has(const struct call *c, int32_t i)
+{
+    return i < c->n_in && c->in[i] != NULL;
+}
+
+static int missing(struct import *im, int32_t i)
+{
+    return report_problem(im, "E1209", "", "input %d is missing %s", i, im->at);
+}
+
+/* y = x W, once it is known that no bias follows. */
+static int materialise_product(struct import *im, struct entry *e)
+{
+    const struct product *p = e->product;
+    value_id in[3] = {p->x, NO_VALUE, NO_VALUE};
+
+    TRY(canon_value(im, p->weight, VALUE_PARAM, &in[1]));
+    TRY(graph_add_node(im->g, &op_gemm, p->node, in, 3, NULL, e->name, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
+}
+
+/* Pending selections and products become values; the order stays open. */
+static int entry_act(struct import *im, struct entry *e, value_id *out)
+{
+    *out = NO_VALUE;
+    if (e->kind == ENTRY_PRODUCT)
+        TRY(materialise_product(im, e));
+    if (e->kind == ENTRY_SELECTION)
+        TRY(mask_materialise(im, e));
+    if (e->kind != ENTRY_ACT)
+        return report_problem(im, "E1207", "",
+                              "'%s' is a constant, but only activations may stand there %s",
+                              e->name, im->at);
+    *out = e->act;
+    return 0;
+}
+
+int canon_entry_act(struct import *im, struct entry *e, value_id *out)
+{
+    TRY(entry_act(im, e, out));
+    if (e->order == ORDER_SAME)
+        return 0;
+    return report_problem(im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                          "'%s' has its channels last, which %s cannot take here %s", e->name,
+                          im->call != NULL ? im->call->type : "the output", im->at);
+}
+
+int canon_act_any(struct import *im, int32_t i, value_id *out, enum entry_order *order)
+{
+    *order = ORDER_SAME;
+    *out = NO_VALUE;
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    TRY(entry_act(im, im->call->in[i], out));
+    *order = im->call->in[i]->order;
+    return 0;
+}
+
+void canon_set_order(struct import *im, enum entry_order order)
+{
+    im->call->out->order = order;
+}
+
+/* [..,H,W,C] of rank up to 4 becomes [N,C,H,W]; dims that are not there are 1. */
+int canon_channels_first(struct import *im, struct constant *c, struct constant **out)
+{
+    static const int32_t from[4] = {0, 3, 1, 2};
+    struct shape last = {.rank = 4, .dim = {1, 1, 1, 1}}, first = {.rank = 4};
+    int64_t stride[4] = {0}, size = 1;
+
+    TRY(constant_read(im, c));
+    if (c->shape.rank > 4)
+        return report_problem(im, "E1301", "", "'%s' has rank %d, at most 4 %s", c->name,
+                              c->shape.rank, im->at);
+    for (int32_t k = 0; k < c->shape.rank; k++)
+        last.dim[4 - c->shape.rank + k] = c->shape.dim[k];
+    for (int32_t k = 3; k >= 0; k--) {
+        stride[k] = size;
+        size *= last.dim[k];
+    }
+    for (int32_t k = 0; k < 4; k++)
+        first.dim[k] = last.dim[from[k]];
+    TRY(constant_new(im, c->type, &first, out));
+    (*out)->name = c->name;
+    for (int64_t e = 0; e < c->count; e++) {
+        int64_t rest = e, at = 0;
+
+        for (int32_t k = 3; k >= 0; k--) {
+            at += rest % first.dim[k] * stride[from[k]];
+            rest /= first.dim[k];
+        }
+        if (c->f != NULL)
+            (*out)->f[e] = c->f[at];
+        else
+            (*out)->i[e] = c->i[at];
+    }
+    return 0;
+}
+
+int canon_act(struct import *im, int32_t i, value_id *out)
+{
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    return canon_entry_act(im, im->call->in[i], out);
+}
+
+int canon_weight(struct import *im, int32_t i, struct constant **out)
+{
+    struct entry *e;
+
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    e = im->call->in[i];
+    if (e->kind != ENTRY_CONSTANT)
+        return report_problem(im, "E1207", "weights and shapes cannot depend on the image",
+                              "input %d, '%s', must be a constant %s", i, e->name, im->at);
+    *out = e->constant;
+    return 0;
+}
+
+int canon_constant(struct import *im, int32_t i, struct constant **out)
+{
+    int rc;
+
+    TRY(canon_weight(im, i, out));
+    if ((rc = constant_read(im, *out)) < 0) {
+        im->call->in[i]->kind = ENTRY_BAD; /* report it once */
+        return rc;
+    }
+    return constant_room(im, (*out)->count * (int64_t)sizeof(float));
+}
+
+int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap, int32_t *n)
+{
+    struct constant *c;
+
+    TRY(canon_constant(im, i, &c));
+    if (c->i == NULL || c->shape.rank > 1 || c->count > cap)
+        return report_problem(im, "E1207", "", "input %d, '%s', must be at most %d integers %s", i,
+                              im->call->in[i]->name, cap, im->at);
+    for (int64_t k = 0; k < c->count; k++) {
+        bool is_batch = c->batch != NULL && c->batch[k];
+
+        if (is_batch && batch == NULL)
+            return report_problem(im, "E1304", "export the model with a free batch dimension",
+                                  "%s needs the number of images as a fixed number %s",
+                                  im->call->type, im->at);
+        out[k] = c->i[k];
+        if (batch != NULL)
+            batch[k] = is_batch;
+    }
+    *n = (int32_t)c->count;
+    return 0;
+}
+
+/* Index of the first number that is not finite, n if all are. */
+static int64_t first_not_finite(const float *f, int64_t n)
+{
+    const uint32_t exponent = 0x7f800000;
+    int64_t k = 0;
+
+    for (uint32_t bad = 0; k < n && !bad; k += 256)
+        for (int64_t i = k; i < k + 256 && i < n; i++) {
+            uint32_t bits;
+
+            memcpy(&bits, &f[i], sizeof bits);
+            bad |= (bits & exponent) == exponent;
+        }
+    for (k = k < 256 ? 0 : k - 256; k < n && isfinite(f[k]);)
+        k++;
+    return k;
+}
+
+int canon_value(struct import *im, struct constant *c, enum value_kind kind, value_id *out)
+{
+    const float *f;
+
+    if (!constant_is_float(c))
+        return report_problem(im, "E1302", "", "'%s' holds integers, should be float %s", c->name,
+                              im->at);
+    if (c->count == 0)
+        return report_problem(im, "E1303", "", "'%s' is empty %s", c->name, im->at);
+    TRY(constant_check(im, c));
+    TRY(constant_room(im, c->count * (int64_t)sizeof *c->f));
+    TRY(graph_add_value(im->g, c->name, kind, &c->shape, NULL, out));
+    f = im->g->value[*out].data;
+    TRY(constant_copy(im, c, im->g->value[*out].data));
+    const int64_t k = first_not_finite(f, c->count);
+    if (k < c->count)
+        return report_problem(im, "E1602", "the file is damaged, or its training diverged",
+                              "tensor '%s' holds %s at position %lld %s", c->name,
+                              isnan(f[k]) ? "NaN" : "an infinite number", (long long)k, im->at);
+    return 0;
+}
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+int canon_emit_named(struct import *im, const char *name, const struct op *op, const value_id *in,
+                     int32_t n_in, const union op_params *p)
+{
+    struct entry *e = im->call->out;
+
+    TRY(graph_add_node(im->g, op, name, in, n_in, p, e->name, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
+}
+
+int canon_emit(struct import *im, const struct op *op, const value_id *in, int32_t n_in,
+               const union op_params *p)
+{
+    return canon_emit_named(im, im->call->name, op, in, n_in, p);
+}
+
+int canon_alias(struct import *im, const struct entry *e)
+{
+    struct entry *out = im->call->out;
+
+    out->kind = e->kind;
+    out->constant = e->constant;
+    out->act = e->act;
+    out->order = e->order;
+    out->selection = e->selection;
+    out->product = e->product;
+    return 0;
+}
+
+void canon_freeze(struct import *im)
+{
+    im->g->node[im->g->n_node - 1].frozen = true;
+}
+
+bool canon_at_input(const struct import *im, value_id x)
+{
+    const int32_t producer = im->g->value[x].producer;
+
+    return x == im->g->input || (producer >= 0 && im->g->node[producer].frozen);
+}
+
+/* The same as input 0, which becomes an activation if it is pending. */
+static int pass_through(struct import *im)
+{
+    enum entry_order order;
+    value_id x;
+
+    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
+        return canon_alias(im, im->call->in[0]);
+    TRY(canon_act_any(im, 0, &x, &order));
+    return canon_alias(im, im->call->in[0]);
+}
+
+/* ---- element-wise --------------------------------------------------------------------------- */
+
+static int canon_identity(struct import *im)
+{
+    TRY(attrs_only(im, ""));
+    return pass_through(im);
+}
+
+static int canon_dropout(struct import *im)
+{
+    struct constant *training;
+
+    TRY(attrs_only(im, "ratio,seed"));
+    if (canon_has(im->call, 2)) {
+        TRY(canon_constant(im, 2, &training));
+        if (training->i != NULL && training->count == 1 && training->i[0] != 0)
+            TRY(report_warning(im, "Dropout in training mode was removed %s", im->at));
+    }
+    return pass_through(im);
+}
+
+static bool is_float_type(int64_t t)
+{
+    return t == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 ||
+           t == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
+}
+
+static int canon_cast(struct import *im)
+{
+    int64_t to;
+
+    TRY(attrs_only(im, "to,saturate,round_mode"));
+    TRY(attrs_int(im, "to", 0, &to));
+    if (!is_float_type(to))
+        return report_problem(
+            im, "E1302", "",
+            "an activation is cast to element type %lld, only floating types are supported %s",
+            (long long)to, im->at);
+    im->n_cast += to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    return pass_through(im);
+}
+
+static int emit_relu(struct import *im, value_id x, enum entry_order order)
+{
+    canon_set_order(im, order);
+    return canon_emit(im, &op_relu, &x, 1, NULL);
+}
+
+static int canon_cast_like(struct import *im)
+{
+    TRY(attrs_only(im, "saturate,round_mode"));
+    if (canon_has(im->call, 1) && im->call->in[1]->kind == ENTRY_CONSTANT &&
+        !constant_is_float(im->call->in[1]->constant))
+        return report_problem(
+            im, "E1302", "",
+            "an activation is cast to integers, only floating types are supported %s", im->at);
+    return pass_through(im);
+}
+
+static int canon_relu(struct import *im)
+{
+    enum entry_order order;
+    value_id x;
+
+    TRY(attrs_only(im, ""));
+    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
+        return mask_relu(im);
+    TRY(canon_act_any(im, 0, &x, &order));
+    return emit_relu(im, x, order);
+}
+
+/* A bound of Clip: attribute before opset 11, else an optional scalar input. */
+static int clip_bound(struct import *im, const char *name, int32_t i, float dflt, float *out)
+{
+    struct constant *c;
+
+    TRY(attrs_float(im, name, dflt, out));
+    if (!canon_has(im->call, i))
+        return 0;
+    TRY(canon_constant(im, i, &c));
+    if (c->f == NULL || c->count != 1)
+        return report_problem(im, "E1207", "", "input %d, '%s', must be one number %s", i,
+                              im->call->in[i]->name, im->at);
+    *out = c->f[0];
+    return 0;
+}
+
+static int canon_clip(struct import *im)
+{
+    const float huge = 3e38f; /* exporters write FLT_MAX for infinity */
+    enum entry_order order;
+    float low, high;
+    value_id x;
+
+    TRY(attrs_only(im, "min,max"));
+    TRY(clip_bound(im, "min", 1, -INFINITY, &low));
+    TRY(clip_bound(im, "max", 2, INFINITY, &high));
+    TRY(canon_act_any(im, 0, &x, &order));
+    if (low == 0 && high >= huge)
+        return emit_relu(im, x, order);
+    if (low <= -huge && high >= huge)
+        return pass_through(im);
+    const int32_t producer = im->g->value[x].producer;
+    const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
+    const bool relu6 = high == 6 && (low == 0 || after_relu);
+
+    TRY(canon_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
+    return report_problem(
+        im, "E1203",
+        report_text(im, "%sgive a model with Relu instead, or drop node '%s' and train again",
+                    relu6 ? "this is ReLU6; " : "", im->call->name),
+        "Clip to [%g, %g] %s: only Relu can be masked", (double)low, (double)high, im->at);
+}
+
+/* LogSoftmax is taken as the last node only, where it is none of the graph (graph.tail). */
+static bool is_tail(const struct import *im, value_id x)
+{
+    const struct call *c = im->call;
+
+    return c->out == im->output && c->out->uses == 1 && im->g->value[x].producer >= 0 &&
+           im->g->value[x].shape.rank == 2;
+}
+
+static int set_tail(struct import *im)
+{
+    struct graph *g = im->g;
+
+    g->tail = TAIL_LOG_SOFTMAX;
+    g->tail_node = arena_strdup(g->arena, im->call->name);
+    g->tail_output = arena_strdup(g->arena, im->call->out->name);
+    if (g->tail_node == NULL || g->tail_output == NULL)
+        return ERR_NOMEM;
+    return canon_alias(im, im->call->in[0]);
+}
+
+static int canon_softmax(struct import *im)
+{
+    const bool logarithm = strcmp(im->call->type, "LogSoftmax") == 0;
+    union op_params p;
+    int64_t axis;
+    value_id x;
+
+    TRY(attrs_fill(im, &op_softmax, "", &p));
+    TRY(canon_act(im, 0, &x));
+    TRY(attrs_int(im, "axis", im->opset < 13 ? 1 : -1, &axis));
+    const struct shape *s = &im->g->value[x].shape;
+    if (s->rank != 2 || (axis != 1 && axis != -1))
+        return report_problem(
+            im, "E1206", "only a Softmax over the classes is taken, axis 1 or -1",
+            "%s along axis %lld of rank %d, only the classes of [N,K] are supported %s",
+            im->call->type, (long long)axis, s->rank, im->at);
+    if (logarithm)
+        return is_tail(im, x) ? set_tail(im) : canon_unsupported(im);
+    p.softmax.axis = 1;
+    return canon_emit(im, &op_softmax, &x, 1, &p);
+}
+
+/* The order of the activations of an element-wise node. */
+static int common_order(struct import *im, enum entry_order *order)
+{
+    bool found = false;
+
+    *order = ORDER_SAME;
+    for (int32_t i = 0; i < im->call->n_in; i++) {
+        const struct entry *e = im->call->in[i];
+
+        if (e == NULL || e->kind == ENTRY_CONSTANT)
+            continue;
+        if (found && e->order != *order)
+            return report_problem(
+                im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                "'%s' and another input of %s have their channels in different places %s", e->name,
+                im->call->type, im->at);
+        found = true;
+        *order = e->order;
+    }
+    canon_set_order(im, *order);
+    return 0;
+}
+
+/* The operand of a binary node: an activation, or a constant that becomes a CONST value. */
+static int binary_operand(struct import *im, int32_t i, enum entry_order order, value_id *out)
+{
+    struct constant *c;
+
+    if (!canon_has(im->call, i))
+        return missing(im, i);
+    if (im->call->in[i]->kind != ENTRY_CONSTANT)
+        return entry_act(im, im->call->in[i], out);
+    TRY(canon_constant(im, i, &c));
+    if (order == ORDER_LAST)
+        TRY(canon_channels_first(im, c, &c));
+    else if (order == ORDER_FLAT_LAST && c->count != 1)
+        return report_problem(im, "E1206",
+                              "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
+                              "'%s' meets features with their channels last %s", c->name, im->at);
+    return canon_value(im, c, VALUE_CONST, out);
+}
+
+static bool is_kind(const struct call *c, int32_t i, enum entry_kind kind)
+{
+    return canon_has(c, i) && c->in[i]->kind == kind;
+}
+
+static int emit_binary(struct import *im, const struct op *op, value_id a, value_id b)
+{
+    value_id in[2] = {a, b};
+    const bool left = value_is_activation(&im->g->value[a]);
+    const bool right = value_is_activation(&im->g->value[b]);
+
+    if (!left && (op == &op_add || op == &op_mul))
+        in[0] = b, in[1] = a; /* the activation first */
+    TRY(canon_emit(im, op, in, 2, NULL));
+    if (left != right && canon_at_input(im, left ? a : b))
+        canon_freeze(im);
+    return 0;
+}
+
+static int canon_binary(struct import *im)
+{
+    const struct op *op = op_find(im->call->type);
+    const struct call *c = im->call;
+    enum entry_order order;
+    bool found = false;
+    value_id a, b;
+
+    TRY(attrs_only(im, ""));
+    for (int32_t i = 0; op == &op_add && i < 2 && !found; i++) {
+        struct constant *bias;
+
+        if (!is_kind(c, i, ENTRY_PRODUCT) || !is_kind(c, 1 - i, ENTRY_CONSTANT))
+            continue;
+        TRY(canon_constant(im, 1 - i, &bias));
+        TRY(canon_product_bias(im, c->in[i], bias, &found));
+    }
+    if (found)
+        return 0;
+    TRY(common_order(im, &order));
+    TRY(binary_operand(im, 0, order, &a));
+    TRY(binary_operand(im, 1, order, &b));
+    if (op == &op_add)
+        TRY(mask_sum(im, a, b, &found));
+    if (op == &op_add && !found)
+        TRY(channel_sum(im, a, b, &found));
+    return found ? 0 : emit_binary(im, op, a, b);
+}
+
+/* Sum(a, b, c, ...) = Add(Add(a, b), c) ...; the last Add has the node's name and output. */
+static int canon_sum(struct import *im)
+{
+    enum entry_order order;
+    value_id in[2], next;
+
+    TRY(attrs_only(im, ""));
+    if (im->call->n_in == 1)
+        return pass_through(im);
+    TRY(common_order(im, &order));
+    TRY(binary_operand(im, 0, order, &in[0]));
+    for (int32_t i = 1; i < im->call->n_in - 1; i++) {
+        const char *name = report_text(im, "%s_part%d", im->call->name, i);
+        const char *out = report_text(im, "%s_part%d", im->call->out->name, i);
+
+        TRY(binary_operand(im, i, order, &in[1]));
+        TRY(graph_add_node(im->g, &op_add, name, in, 2, NULL, out, &next));
+        in[0] = next;
+    }
+    TRY(binary_operand(im, im->call->n_in - 1, order, &in[1]));
+    return emit_binary(im, &op_add, in[0], in[1]);
+}
+
+/* ---- what linnet does not have -------------------------------------------------------------- */
+
+static const char *const activations[] = {
+    "Celu",      "Elu",       "Erf",   "Gelu", "HardSigmoid",
+    "HardSwish", "LeakyRelu", "Mish",  "Selu", "Sigmoid",
+    "Softplus",  "Softsign",  "Swish", "Tanh", "ThresholdedRelu",
+};
+
+static bool is_activation_function(const char *type)
+{
+    for (size_t k = 0; k < sizeof activations / sizeof *activations; k++)
+        if (strcmp(activations[k], type) == 0)
+            return true;
+    return false;
+}
+
+static bool is_quantised(const char *type)
+{
+    return strncmp(type, "QLinear", 7) == 0 || strcmp(type, "QuantizeLinear") == 0 ||
+           strcmp(type, "DequantizeLinear") == 0 || strcmp(type, "DynamicQuantizeLinear") == 0 ||
+           strcmp(type, "ConvInteger") == 0 || strcmp(type, "MatMulInteger") == 0;
+}
+
+static bool is_control_flow(const char *type)
+{
+    return strcmp(type, "If") == 0 || strcmp(type, "Loop") == 0 || strcmp(type, "Scan") == 0 ||
+           strcmp(type, "NonZero") == 0 || strncmp(type, "Sequence", 8) == 0 ||
+           strncmp(type, "Optional", 8) == 0;
+}
+
+/* It reads what linnet could take as the output. */
+static bool is_behind_logits(const struct import *im)
+{
+    const struct call *c = im->call;
+
+    if (strcmp(c->type, "ArgMax") == 0 || strcmp(c->type, "LogSoftmax") == 0)
+        return canon_has(c, 0);
+    return c->out == im->output && is_activation_function(c->type) && canon_has(c, 0) &&
+           c->in[0]->kind == ENTRY_ACT && im->g->value[c->in[0]->act].shape.rank == 2;
+}
+
+int canon_unsupported(struct import *im)
+{
+    const char *type = im->call->type;
+
+    if (is_quantised(type))
+        return report_problem(im, "E1204", "give the float model it was made from",
+                              "quantised operator '%s' %s", type, im->at);
+    if (is_control_flow(type))
+        return report_problem(im, "E1202", "export a fixed graph",
+                              "control flow or dynamic size '%s' %s", type, im->at);
+    if (is_behind_logits(im))
+        return report_problem(im, "E1203",
+                              report_text(im, "take its input as the output: --output-name '%s'",
+                                          im->call->in[0]->name),
+                              "unsupported operator '%s' %s: linnet needs the logits", type,
+                              im->at);
+    if (is_activation_function(type)) {
+        if (canon_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
+            TRY(canon_alias(im, im->call->in[0]));
+        return report_problem(im, "E1203", "train the model with Relu in its place",
+                              "unsupported operator '%s' %s: only Relu can be masked", type,
+                              im->at);
+    }
+    return report_problem(
+        im, "E1203",
+        "linnet takes residual networks of Conv, BatchNormalization, Relu, Add, pools and Gemm; what follows the logits is cut off by --output-name NAME",
+        "unsupported operator '%s' %s", type, im->at);
+}
+
+/* ---- table ---------------------------------------------------------------------------------- */
+
+static const struct canon_row canon_elements[] = {
+    {"Add", canon_binary},         {"Cast", canon_cast},
+    {"CastLike", canon_cast_like}, {"Clip", canon_clip},
+    {"Div", canon_binary},         {"Dropout", canon_dropout},
+    {"Identity", canon_identity},  {"LogSoftmax", canon_softmax},
+    {"Mul", canon_binary},         {"PRelu", mask_prelu},
+    {"Relu", canon_relu},          {"Softmax", canon_softmax},
+    {"Sub", canon_binary},         {"Sum", canon_sum},
+    {"Where", mask_where},         {NULL, NULL},
+};
+
+canon_fn *canon_find(const char *type)
+{
+    const struct canon_row *const tables[] = {canon_elements, canon_layers, canon_shapes};
+
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (const struct canon_row *r = tables[t]; r->type != NULL; r++)
+            if (strcmp(r->type, type) == 0)
+                return r->fn;
+    return NULL;
+}

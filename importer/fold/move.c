@@ -1,0 +1,426 @@
+/*
+ * The same elements in another place or order: Reshape, Flatten, Squeeze, Unsqueeze, Gather, Concat,
+ * Slice, Transpose, Pad, Identity.
+ */
+#include <string.h>
+
+#include "onnx.pb-c.h"
+
+#include "importer/fold/fold.h"
+
+/* The same elements under another shape. */
+static int reshaped(struct import *im, const struct constant *from, const struct shape *s)
+{
+    struct constant *c = arena_array(im->arena, 1, sizeof *c);
+
+    if (c == NULL)
+        return ERR_NOMEM;
+    *c = *from;
+    c->shape = *s;
+    return fold_finish(im, c);
+}
+
+int fold_reshape(struct import *im)
+{
+    struct constant *x;
+    int64_t allow_zero, t[SHAPE_MAX_RANK], known = 1;
+    struct shape s = {0};
+    int32_t free_dim = -1;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(canon_ints(im, 1, t, NULL, SHAPE_MAX_RANK, &s.rank));
+    TRY(attrs_int(im, "allowzero", 0, &allow_zero));
+    for (int32_t k = 0; k < s.rank; k++) {
+        s.dim[k] = t[k] == 0 && !allow_zero && k < x->shape.rank ? x->shape.dim[k] : t[k];
+        if (s.dim[k] < -1 || (s.dim[k] == -1 && free_dim >= 0))
+            return fold_wrong(im, "the target shape is not valid");
+        if (s.dim[k] == -1)
+            free_dim = k;
+        else if (__builtin_mul_overflow(known, s.dim[k], &known))
+            return fold_wrong(im, "the target shape is too large");
+    }
+    if (free_dim >= 0) {
+        if (known == 0 || x->count % known != 0)
+            return fold_wrong(im, "the target shape does not divide the elements");
+        s.dim[free_dim] = x->count / known;
+        known *= s.dim[free_dim];
+    }
+    if (known != x->count)
+        return fold_wrong(im, "the target shape has another number of elements");
+    return reshaped(im, x, &s);
+}
+
+int fold_flatten(struct import *im)
+{
+    struct shape s = {.rank = 2, .dim = {1, 1}};
+    struct constant *x;
+    int64_t a;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(attrs_int(im, "axis", 1, &a));
+    a = a < 0 ? a + x->shape.rank : a;
+    if (a < 0 || a > x->shape.rank)
+        return fold_wrong(im, "the axis is out of range");
+    for (int32_t k = 0; k < x->shape.rank; k++)
+        s.dim[k >= a] *= x->shape.dim[k];
+    return reshaped(im, x, &s);
+}
+
+int fold_squeeze(struct import *im)
+{
+    struct constant *x;
+    int64_t axes[SHAPE_MAX_RANK];
+    bool drop[SHAPE_MAX_RANK] = {false};
+    struct shape s = {0};
+    int32_t n, axis;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(fold_axes(im, 1, axes, &n));
+    for (int32_t k = 0; k < n; k++) {
+        TRY(fold_axis(im, axes[k], x->shape.rank, &axis));
+        if (x->shape.dim[axis] != 1)
+            return fold_wrong(im, "a squeezed dimension is not 1");
+        drop[axis] = true;
+    }
+    for (int32_t k = 0; k < x->shape.rank; k++)
+        if (!(drop[k] || (n < 0 && x->shape.dim[k] == 1)))
+            s.dim[s.rank++] = x->shape.dim[k];
+    return reshaped(im, x, &s);
+}
+
+int fold_unsqueeze(struct import *im)
+{
+    struct constant *x;
+    int64_t axes[SHAPE_MAX_RANK];
+    bool added[SHAPE_MAX_RANK] = {false};
+    struct shape s = {0};
+    int32_t n, axis, from = 0;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(fold_axes(im, 1, axes, &n));
+    if (n < 0 || x->shape.rank + n > SHAPE_MAX_RANK)
+        return fold_wrong(im, "axes are missing or too many");
+    s.rank = x->shape.rank + n;
+    for (int32_t k = 0; k < n; k++) {
+        TRY(fold_axis(im, axes[k], s.rank, &axis));
+        if (added[axis])
+            return fold_wrong(im, "an axis is given twice");
+        added[axis] = true;
+    }
+    for (int32_t k = 0; k < s.rank; k++)
+        s.dim[k] = added[k] ? 1 : x->shape.dim[from++];
+    return reshaped(im, x, &s);
+}
+
+int fold_gather(struct import *im)
+{
+    struct constant *x, *index, *c;
+    struct shape s = {0};
+    int64_t a, inner;
+    int32_t axis;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(canon_constant(im, 1, &index));
+    TRY(attrs_int(im, "axis", 0, &a));
+    TRY(fold_axis(im, a, x->shape.rank, &axis));
+    if (index->i == NULL || index->batch != NULL ||
+        x->shape.rank - 1 + index->shape.rank > SHAPE_MAX_RANK)
+        return fold_wrong(im, "indices must be integers");
+    for (int32_t k = 0; k < axis; k++)
+        s.dim[s.rank++] = x->shape.dim[k];
+    for (int32_t k = 0; k < index->shape.rank; k++)
+        s.dim[s.rank++] = index->shape.dim[k];
+    for (int32_t k = axis + 1; k < x->shape.rank; k++)
+        s.dim[s.rank++] = x->shape.dim[k];
+    inner = fold_inner_size(&x->shape, axis);
+    TRY(constant_new(im, x->type, &s, &c));
+    for (int64_t k = 0; k < c->count; k++) {
+        int64_t i = index->i[k / inner % index->count], o = k / inner / index->count;
+
+        i = i < 0 ? i + x->shape.dim[axis] : i;
+        if (i < 0 || i >= x->shape.dim[axis])
+            return fold_wrong(im, "an index is out of range");
+        TRY(fold_copy_element(im, c, k, x, (o * x->shape.dim[axis] + i) * inner + k % inner));
+    }
+    return fold_finish(im, c);
+}
+
+/* Inputs agree in type, rank and all dims but `axis`; *s is the result's shape. */
+static int concat_shape(struct import *im, int32_t axis, struct shape *s)
+{
+    struct constant *first, *x;
+
+    TRY(canon_constant(im, 0, &first));
+    *s = first->shape;
+    for (int32_t k = 1; k < im->call->n_in; k++) {
+        TRY(canon_constant(im, k, &x));
+        if (x->shape.rank != s->rank || (x->f != NULL) != (first->f != NULL))
+            return fold_wrong(im, "inputs of different rank or type");
+        for (int32_t d = 0; d < s->rank; d++)
+            if (d != axis && x->shape.dim[d] != s->dim[d])
+                return fold_wrong(im, "inputs of different shapes");
+        s->dim[axis] += x->shape.dim[axis];
+    }
+    return 0;
+}
+
+int fold_concat(struct import *im)
+{
+    struct constant *x, *c;
+    struct shape s;
+    int64_t a, row, at = 0;
+    int32_t axis;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(attrs_int(im, "axis", 0, &a));
+    TRY(fold_axis(im, a, x->shape.rank, &axis));
+    TRY(concat_shape(im, axis, &s));
+    TRY(constant_new(im, x->type, &s, &c));
+    row = s.dim[axis] * fold_inner_size(&s, axis);
+    for (int32_t i = 0; i < im->call->n_in; i++) {
+        TRY(canon_constant(im, i, &x));
+        int64_t part = x->shape.dim[axis] * fold_inner_size(&s, axis);
+
+        for (int64_t k = 0; k < x->count; k++)
+            TRY(fold_copy_element(im, c, k / part * row + at + k % part, x, k));
+        at += part;
+    }
+    return fold_finish(im, c);
+}
+
+/* Python slice semantics on an axis of `dim` elements: first index and how many. step != 0. */
+static void fold_slice_range(int64_t dim, int64_t start, int64_t end, int64_t step, int64_t *first,
+                             int64_t *count)
+{
+    const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? dim : dim - 1;
+
+    start = start < 0 ? start + dim : start;
+    end = end < 0 ? end + dim : end;
+    start = start < low ? low : start > high ? high : start;
+    end = end < low ? low : end > high ? high : end;
+    if (start < 0) /* only for step < 0, behind the first element */
+        end = start;
+    *first = start;
+    if (step > 0)
+        *count = end > start ? (end - start - 1) / step + 1 : 0;
+    else
+        *count =
+            start > end ? (int64_t)(((uint64_t)(start - end) - 1) / (0 - (uint64_t)step)) + 1 : 0;
+}
+
+int fold_slicing(struct import *im, const struct shape *s, struct slicing *z)
+{
+    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
+    int64_t steps[SHAPE_MAX_RANK];
+    int32_t n, n_ends, n_axes = -1, n_steps = -1, axis;
+    const int64_t max_batch = im->batch > 0 ? im->batch : INT32_MAX;
+
+    TRY(attrs_ints(im, "starts", starts, SHAPE_MAX_RANK, &n));
+    TRY(attrs_ints(im, "ends", ends, SHAPE_MAX_RANK, &n_ends));
+    TRY(attrs_ints(im, "axes", axes, SHAPE_MAX_RANK, &n_axes));
+    if (canon_has(im->call, 1))
+        TRY(canon_ints(im, 1, starts, NULL, SHAPE_MAX_RANK, &n));
+    if (canon_has(im->call, 2))
+        TRY(canon_ints(im, 2, ends, NULL, SHAPE_MAX_RANK, &n_ends));
+    if (canon_has(im->call, 3))
+        TRY(canon_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
+    if (canon_has(im->call, 4))
+        TRY(canon_ints(im, 4, steps, NULL, SHAPE_MAX_RANK, &n_steps));
+    if (n < 0 || n_ends != n || (n_axes >= 0 && n_axes != n) || (n_steps >= 0 && n_steps != n))
+        return fold_wrong(im, "starts, ends, axes and steps differ in number");
+    for (int32_t k = 0; k < s->rank; k++)
+        z->first[k] = 0, z->step[k] = 1;
+    z->to = *s;
+    for (int32_t k = 0; k < n; k++) {
+        TRY(fold_axis(im, n_axes >= 0 ? axes[k] : k, s->rank, &axis));
+        z->step[axis] = n_steps >= 0 ? steps[k] : 1;
+        if (z->step[axis] == 0)
+            return fold_wrong(im, "a step is 0");
+        if (s->dim[axis] == SHAPE_BATCH) {
+            if (starts[k] != 0 || z->step[axis] != 1 || ends[k] < max_batch)
+                return fold_pins_batch(im);
+            continue;
+        }
+        fold_slice_range(s->dim[axis], starts[k], ends[k], z->step[axis], &z->first[axis],
+                         &z->to.dim[axis]);
+    }
+    return 0;
+}
+
+/* c[k] = x[ sum over axes of (first + coordinate of k * step) * stride of x ]. */
+static int pick(struct import *im, struct constant *c, const struct constant *x,
+                const struct slicing *z)
+{
+    for (int64_t k = 0; k < c->count; k++) {
+        int64_t from = 0, rest = k, stride = 1;
+
+        for (int32_t d = c->shape.rank - 1; d >= 0; d--) {
+            from += (z->first[d] + rest % c->shape.dim[d] * z->step[d]) * stride;
+            rest /= c->shape.dim[d];
+            stride *= x->shape.dim[d];
+        }
+        TRY(fold_copy_element(im, c, k, x, from));
+    }
+    return 0;
+}
+
+int fold_slice(struct import *im)
+{
+    struct constant *x, *c;
+    struct slicing z;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(fold_slicing(im, &x->shape, &z));
+    TRY(constant_new(im, x->type, &z.to, &c));
+    TRY(pick(im, c, x, &z));
+    return fold_finish(im, c);
+}
+
+int fold_transpose(struct import *im)
+{
+    struct constant *x, *c;
+    int64_t perm[SHAPE_MAX_RANK], stride[SHAPE_MAX_RANK];
+    bool seen[SHAPE_MAX_RANK] = {false};
+    struct shape s;
+    int32_t n;
+
+    TRY(canon_constant(im, 0, &x));
+    s.rank = x->shape.rank;
+    TRY(attrs_ints(im, "perm", perm, SHAPE_MAX_RANK, &n));
+    for (int32_t k = 0; n < 0 && k < s.rank; k++)
+        perm[k] = s.rank - 1 - k;
+    if (n >= 0 && n != s.rank)
+        return fold_wrong(im, "perm has another length than the rank");
+    memset(s.dim, 0, sizeof s.dim);
+    for (int32_t k = 0; k < s.rank; k++) {
+        if (perm[k] < 0 || perm[k] >= s.rank || seen[perm[k]])
+            return fold_wrong(im, "perm is not a permutation");
+        seen[perm[k]] = true;
+        s.dim[k] = x->shape.dim[perm[k]];
+        stride[k] = fold_inner_size(&x->shape, (int32_t)perm[k]);
+    }
+    TRY(constant_new(im, x->type, &s, &c));
+    for (int64_t k = 0; k < c->count; k++) {
+        int64_t from = 0, rest = k;
+
+        for (int32_t d = s.rank - 1; d >= 0; d--) {
+            from += rest % s.dim[d] * stride[d];
+            rest /= s.dim[d];
+        }
+        TRY(fold_copy_element(im, c, k, x, from));
+    }
+    return fold_finish(im, c);
+}
+
+int fold_identity(struct import *im)
+{
+    return canon_alias(im, im->call->in[0]);
+}
+
+/* ---- Pad ------------------------------------------------------------------------------------ */
+
+enum pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT };
+struct padding { /* element k of axis d lies k - begin[d] in the input */
+    int64_t begin[SHAPE_MAX_RANK];
+    enum pad_mode mode;
+    struct shape to;
+};
+
+static int read_pad_mode(struct import *im, struct padding *p)
+{
+    static const char *const modes[] = {"constant", "edge", "reflect"};
+    const char *mode;
+
+    TRY(attrs_text(im, "mode", "constant", &mode));
+    for (size_t k = 0; k < sizeof modes / sizeof *modes; k++)
+        if (strcmp(mode, modes[k]) == 0) {
+            p->mode = (enum pad_mode)k;
+            return 0;
+        }
+    return report_problem(im, "E1206", "", "Pad with mode '%s' %s", mode, im->at);
+}
+
+/* Amounts from the attribute or the inputs; negative ones cut. */
+static int pad_amounts(struct import *im, const struct shape *s, struct padding *p)
+{
+    int64_t pads[2 * SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
+    int32_t n, n_axes = s->rank, axis;
+
+    TRY(attrs_ints(im, "pads", pads, 2 * SHAPE_MAX_RANK, &n));
+    if (n < 0)
+        TRY(canon_ints(im, 1, pads, NULL, 2 * SHAPE_MAX_RANK, &n));
+    if (canon_has(im->call, 3))
+        TRY(canon_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
+    if (n != 2 * n_axes)
+        return fold_wrong(im, "there are not two pads for each axis");
+    p->to = *s;
+    for (int32_t k = 0; k < n_axes; k++) {
+        const int64_t begin = pads[k], end = pads[n_axes + k];
+
+        TRY(fold_axis(im, canon_has(im->call, 3) ? axes[k] : k, s->rank, &axis));
+        if (begin < -IMPORT_MAX_DIM || begin > IMPORT_MAX_DIM || end < -IMPORT_MAX_DIM ||
+            end > IMPORT_MAX_DIM || s->dim[axis] + begin + end < 0)
+            return fold_wrong(im, "a pad is out of range");
+        p->begin[axis] = begin;
+        p->to.dim[axis] = s->dim[axis] + begin + end;
+    }
+    return 0;
+}
+
+/* Where element k comes from in shape s; -1: the padding's value; -2: nowhere. */
+static int64_t pad_source(const struct padding *p, const struct shape *s, int64_t k)
+{
+    int64_t at = 0, stride = 1;
+
+    for (int32_t d = s->rank - 1; d >= 0; d--) {
+        const int64_t n = s->dim[d];
+        int64_t i = k % p->to.dim[d] - p->begin[d];
+
+        k /= p->to.dim[d];
+        if (p->mode == PAD_CONSTANT && (i < 0 || i >= n))
+            return -1;
+        if (p->mode == PAD_EDGE)
+            i = i < 0 ? 0 : i >= n ? n - 1 : i;
+        else if (p->mode == PAD_REFLECT)
+            i = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
+        if (i < 0 || i >= n)
+            return -2;
+        at += i * stride;
+        stride *= n;
+    }
+    return at;
+}
+
+/* The padding's value as a constant of one element of x's kind. */
+static int pad_value(struct import *im, const struct constant *x, struct constant **out)
+{
+    if (canon_has(im->call, 2)) {
+        TRY(canon_constant(im, 2, out));
+        return (*out)->count == 1 && ((*out)->f != NULL) == (x->f != NULL)
+                   ? 0
+                   : fold_wrong(im, "the padding's value is not one number of the input's type");
+    }
+    TRY(constant_new(im, x->type, &(struct shape){0}, out));
+    return (*out)->f != NULL ? attrs_float(im, "value", 0, (*out)->f) : 0;
+}
+
+int fold_pad(struct import *im)
+{
+    struct padding p = {.begin = {0}};
+    struct constant *x, *value, *c;
+
+    TRY(canon_constant(im, 0, &x));
+    TRY(read_pad_mode(im, &p));
+    TRY(pad_amounts(im, &x->shape, &p));
+    TRY(pad_value(im, x, &value));
+    TRY(constant_new(im, x->type, &p.to, &c));
+    for (int64_t k = 0; k < c->count; k++) {
+        const int64_t from = pad_source(&p, &x->shape, k);
+
+        if (from < -1)
+            return fold_wrong(im, "a pad is larger than what it mirrors");
+        TRY(from < 0 ? fold_copy_element(im, c, k, value, 0)
+                     : fold_copy_element(im, c, k, x, from));
+    }
+    return fold_finish(im, c);
+}

@@ -1,0 +1,16 @@
+#ifndef PIPELINE_MASK_FILE_H
+#define PIPELINE_MASK_FILE_H
+/*
+ * --masks FILE: which ReLUs stay, taken from
+ *
+ *     *.onnx           a network with masked ReLUs: layers are matched by the name of their node; a
+ *                      plain ReLU keeps everything, a layer that is not in the file keeps nothing
+ *     *.safetensors    a checkpoint of linnet, or tensors named as the ReLU nodes (or with ".mask"
+ *                      behind), F32 or U8, one value a position, above 0.5 = kept; all layers
+ */
+#include "cli/cli.h"
+#include "core/graph/graph.h"
+
+/* Sets every mask of g, whose ReLUs are all MaskedRelu. ERR_ARG if file and network do not match. */
+int mask_file_read(const struct cli_common *c, const char *path, struct graph *g) MUST_CHECK;
+#endif

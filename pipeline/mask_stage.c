@@ -1,0 +1,270 @@
+/* Masks during training; see mask_stage.h. Method: method.md 7.2 and 7.3. */
+#include "pipeline/mask_stage.h"
+
+#include <string.h>
+
+#include "linearizer/published.h"
+#include "trainer/eval/eval.h"
+
+static int same_sites(const struct mask_stage *m, int32_t n_teacher)
+{
+    if (n_teacher != m->n_site)
+        return fail(ERR_ARG, "teacher and student differ: %d and %d ReLU layers", n_teacher,
+                    m->n_site);
+    for (int32_t s = 0; s < m->n_site; s++)
+        if (m->site[s].total != m->teacher_site[s].total)
+            return fail(ERR_ARG,
+                        "teacher and student differ in ReLU layer %d: %lld and %lld positions", s,
+                        (long long)m->teacher_site[s].total, (long long)m->site[s].total);
+    return 0;
+}
+
+static int allocate_taylor(struct mask_stage *m)
+{
+    double **sums[] = {&m->taylor.first, &m->taylor.grad, &m->taylor.square, &m->taylor.negative};
+
+    for (int i = 0; i < 4; i++)
+        if ((*sums[i] = mem_array((size_t)m->positions + 1, sizeof **sums[i])) == NULL)
+            return ERR_NOMEM;
+    return 0;
+}
+
+static int allocate(struct mask_stage *m, const int64_t *kept)
+{
+    const size_t n = (size_t)m->n_site + 1;
+
+    for (int32_t s = 0; s < m->n_site; s++)
+        m->positions += m->site[s].total;
+    m->kept = mem_array(n, sizeof *m->kept);
+    m->student_tap = mem_array(2 * n, sizeof *m->student_tap);
+    m->teacher_tap = mem_array(n, sizeof *m->teacher_tap);
+    m->sum = mem_array((size_t)m->positions + 1, sizeof *m->sum);
+    m->score = mem_array((size_t)m->positions + 1, sizeof *m->score);
+    if (!m->kept || !m->student_tap || !m->teacher_tap || !m->sum || !m->score)
+        return ERR_NOMEM;
+    memcpy(m->kept, kept, (n - 1) * sizeof *kept);
+    return m->r->score == SCORE_TAYLOR ? allocate_taylor(m) : 0;
+}
+
+static void set_taps(struct mask_stage *m)
+{
+    const bool taylor = m->r->score == SCORE_TAYLOR;
+
+    for (int32_t s = 0; s < m->n_site; s++) {
+        m->student_tap[s] = m->r->score == SCORE_ACTDIFF ? m->site[s].y : m->site[s].x;
+        m->teacher_tap[s] = m->teacher_site[s].y;
+        if (taylor)
+            m->student_tap[m->n_site + s] = m->site[s].y;
+    }
+    m->n_student_tap = taylor ? 2 * m->n_site : m->n_site;
+    m->n_teacher_tap = taylor ? 0 : m->n_site;
+}
+
+static void add_blob(struct mask_stage *m, const char *name, double *data)
+{
+    m->blob[m->n_blob++] = (struct train_blob){name, data, (size_t)m->positions * sizeof *data};
+}
+
+static void set_blobs(struct mask_stage *m)
+{
+    m->n_blob = 0;
+    m->blob[m->n_blob++] = (struct train_blob){"mask_state", &m->state, sizeof m->state};
+    add_blob(m, "mask_score", m->score);
+    if (m->r->score != SCORE_TAYLOR) {
+        add_blob(m, "mask_sum", m->sum);
+        return;
+    }
+    add_blob(m, "taylor_first", m->taylor.first);
+    add_blob(m, "taylor_grad", m->taylor.grad);
+    add_blob(m, "taylor_square", m->taylor.square);
+    add_blob(m, "taylor_negative", m->taylor.negative);
+}
+
+int mask_stage_init(struct mask_stage *m, struct graph *student, const struct graph *teacher,
+                    const int64_t *kept, const struct recipe *r)
+{
+    int32_t n_teacher;
+
+    *m = (struct mask_stage){.student = student, .r = r, .state = {.nhd = -1, .turnover = -1}};
+    TRY(relu_sites(student, &m->site, &m->n_site));
+    TRY(relu_sites(teacher, &m->teacher_site, &n_teacher));
+    TRY(same_sites(m, n_teacher));
+    TRY(allocate(m, kept));
+    set_taps(m);
+    set_blobs(m);
+    return 0;
+}
+
+void mask_stage_release(struct mask_stage *m)
+{
+    mem_free(m->site);
+    mem_free(m->teacher_site);
+    mem_free(m->kept);
+    mem_free(m->student_tap);
+    mem_free(m->teacher_tap);
+    mem_free(m->sum);
+    mem_free(m->score);
+    mem_free(m->taylor.first);
+    mem_free(m->taylor.grad);
+    mem_free(m->taylor.square);
+    mem_free(m->taylor.negative);
+    *m = (struct mask_stage){0};
+}
+
+static int select_masks(struct mask_stage *m)
+{
+    for (int32_t s = 0; s < m->n_site; s++)
+        TRY((m->r->as_published ? published_select : mask_select)(
+            m->student, &m->site[s], m->score + m->site[s].offset, m->kept[s]));
+    return 0;
+}
+
+/* ---- the first mask ------------------------------------------------------------------------ */
+
+static int walk_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
+                      const float *logits, const int32_t *labels)
+{
+    struct mask_stage *m = ctx;
+
+    (void)first, (void)logits, (void)labels;
+    for (int32_t s = 0; s < m->n_site; s++)
+        score_accumulate(m->student, &m->site[s], n, exec_tap(e, m->site[s].y),
+                         exec_tap(e, m->site[s].x), m->score + m->site[s].offset);
+    m->state.images += n;
+    return 0;
+}
+
+static int first_scores(struct mask_stage *m, const struct dataset *d)
+{
+    const int32_t n = m->n_site;
+    value_id *taps = mem_array(2 * (size_t)n + 1, sizeof *taps);
+    int rc;
+
+    if (taps == NULL)
+        return ERR_NOMEM;
+    for (int32_t s = 0; s < n; s++) {
+        taps[s] = m->site[s].x;
+        taps[n + s] = m->site[s].y;
+    }
+    rc = eval_walk(m->student, d, m->r->score_images, 64, 0, taps, 2 * n, walk_batch, m);
+    for (int64_t i = 0; rc == 0 && i < m->positions; i++)
+        m->score[i] /= (double)m->state.images;
+    m->state.images = 0;
+    mem_free(taps);
+    return rc;
+}
+
+int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed)
+{
+    TRY(first_scores(m, d));
+    if (m->r->as_published) {
+        published_first_masks(m->student, m->n_site, m->site, seed, m->kept);
+        return 0;
+    }
+    if (m->r->first == FIRST_RANDOM)
+        return mask_random(m->student, m->n_site, m->site, seed, m->kept);
+    return select_masks(m);
+}
+
+int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
+{
+    const struct graph *g = m->student;
+    const size_t bytes = (size_t)g->n_masks * sizeof(float);
+    float *masks = mem_array(bytes, 1);
+    int rc;
+
+    if (masks == NULL)
+        return ERR_NOMEM;
+    memcpy(masks, g->masks, bytes);
+    for (int64_t i = 0; i < g->n_masks; i++) /* scores are those of the network with all ReLUs */
+        g->masks[i] = 1;
+    graph_touch(m->student);
+    rc = first_scores(m, d);
+    memcpy(g->masks, masks, bytes);
+    graph_touch(m->student);
+    mem_free(masks);
+    return rc;
+}
+
+/* ---- while training ------------------------------------------------------------------------ */
+
+int mask_stage_batch(struct mask_stage *m, const struct train_batch *b)
+{
+    m->state.images += b->n;
+    if (m->r->score == SCORE_TAYLOR)
+        return 0;
+    for (int32_t s = 0; s < m->n_site; s++)
+        score_accumulate(m->student, &m->site[s], b->n, exec_tap(b->teacher, m->teacher_tap[s]),
+                         exec_tap(b->student, m->student_tap[s]), m->sum + m->site[s].offset);
+    return 0;
+}
+
+int mask_stage_gradients(struct mask_stage *m, const struct train_batch *b)
+{
+    for (int32_t s = 0; s < m->n_site; s++)
+        score_taylor_add(m->student, &m->site[s], b->n, exec_tap(b->student, m->site[s].x),
+                         exec_tap_grad(b->student, m->site[s].y), (double)b->n / b->share,
+                         &m->taylor);
+    return 0;
+}
+
+/* This epoch's mean score, into sum. */
+static void epoch_score(struct mask_stage *m)
+{
+    if (m->r->score != SCORE_TAYLOR) {
+        for (int64_t i = 0; i < m->positions; i++)
+            m->sum[i] /= (double)m->state.images;
+        return;
+    }
+    const size_t bytes = (size_t)m->positions * sizeof(double);
+    score_taylor_read(&m->taylor, m->positions, m->state.images, m->sum);
+    memset(m->taylor.first, 0, bytes);
+    memset(m->taylor.grad, 0, bytes);
+    memset(m->taylor.square, 0, bytes);
+    memset(m->taylor.negative, 0, bytes);
+}
+
+static void smooth(struct mask_stage *m)
+{
+    const bool fresh = m->r->score == SCORE_TAYLOR && m->state.selections == 0;
+    const double rho = fresh ? 0 : m->r->smoothing;
+
+    if (m->state.images == 0)
+        return;
+    epoch_score(m);
+    for (int64_t i = 0; i < m->positions; i++) {
+        m->score[i] = rho * m->score[i] + (1 - rho) * m->sum[i];
+        m->sum[i] = 0;
+    }
+    m->state.images = 0;
+}
+
+static bool freezes(const struct mask_stage *m, int32_t epoch)
+{
+    const struct recipe *r = m->r;
+
+    return (r->freeze == FREEZE_NHD && m->state.nhd < r->freeze_below) ||
+           (r->freeze == FREEZE_TURNOVER && m->state.turnover < r->freeze_below) ||
+           (r->freeze_epoch > 0 && epoch + 1 >= r->freeze_epoch);
+}
+
+int mask_stage_select(struct mask_stage *m, int32_t epoch)
+{
+    const size_t bytes = (size_t)m->student->n_masks * sizeof(float);
+    float *before = mem_array(bytes, 1);
+    int rc;
+
+    if (before == NULL)
+        return ERR_NOMEM;
+    memcpy(before, m->student->masks, bytes);
+    smooth(m);
+    if ((rc = select_masks(m)) == 0) {
+        mask_distance(m->n_site, m->site, m->student, before, m->student->masks, &m->state.nhd,
+                      &m->state.turnover);
+        m->state.selections++;
+        if (freezes(m, epoch))
+            m->state.frozen_epoch = epoch + 1;
+    }
+    mem_free(before);
+    return rc;
+}

@@ -1,0 +1,62 @@
+#ifndef PIPELINE_MASK_STAGE_H
+#define PIPELINE_MASK_STAGE_H
+/*
+ * Choosing masks while training: joins linearizer (scores, selection) and trainer (hooks), which do
+ * not know each other. Scores are means per image, so epochs and the first pass compare.
+ *
+ * Masks are chosen again after each epoch until they freeze: when the distance that the recipe names
+ * falls below its bound, or after freeze_epoch epochs. In distances, d_l is the number of positions of
+ * layer l that changed:
+ *
+ *     nhd       mean over layers of d_l / N_l          (at most 2 min(k_l/N_l, 1 - k_l/N_l): with a
+ *                                                       small budget it is small from the start)
+ *     turnover  mean over layers of d_l / (2 k_l)      share of the kept ReLUs that were replaced
+ */
+#include "pipeline/recipe.h"
+#include "linearizer/linearizer.h"
+#include "trainer/data/data.h"
+#include "trainer/train/trainer.h"
+
+#define MASK_STAGE_BLOBS 7
+
+struct mask_state { /* part of the training state: saved and restored as a blob */
+    int64_t images; /* in the running epoch's sum */
+    int64_t selections;
+    double nhd, turnover; /* of the last selection; -1 before the first */
+    int64_t frozen_epoch; /* epochs after which the masks were frozen, 0: not yet */
+};
+struct mask_stage {
+    const struct recipe *r;
+    struct graph *student;
+    struct relu_site *site; /* of the student; the teacher's are equal in number and size */
+    int32_t n_site;
+    struct relu_site *teacher_site;
+    int64_t positions;
+    int64_t *kept;                       /* [n_site] budget per layer */
+    double *sum;                         /* [positions] this epoch */
+    double *score;                       /* [positions] smoothed, mean per image. Taylor scores are
+                                          * of another size than the first: no smoothing with those */
+    struct score_taylor taylor;          /* with that score: sums of this epoch */
+    value_id *student_tap, *teacher_tap; /* [n_site]; taylor: 2 n_site and none */
+    int32_t n_student_tap, n_teacher_tap;
+    struct mask_state state;
+    struct train_blob blob[MASK_STAGE_BLOBS];
+    int32_t n_blob;
+};
+/* kept [sites of student]. ERR_ARG if the two graphs have other sites. r is borrowed. Release in every
+ * case. */
+int mask_stage_init(struct mask_stage *m, struct graph *student, const struct graph *teacher,
+                    const int64_t *kept, const struct recipe *r) MUST_CHECK;
+void mask_stage_release(struct mask_stage *m);
+/* The first masks: by the scores |y - x| of the student itself over images of d (diff0 of a copy of
+ * the teacher), or random; the recipe says which. */
+int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed) MUST_CHECK;
+/* First scores where the masks came from elsewhere and stay. */
+int mask_stage_adopt(struct mask_stage *m, const struct dataset *d) MUST_CHECK;
+/* Trainer hooks: add the batch's differences; the batch's gradients (taylor). */
+int mask_stage_batch(struct mask_stage *m, const struct train_batch *b) MUST_CHECK;
+int mask_stage_gradients(struct mask_stage *m, const struct train_batch *b) MUST_CHECK;
+/* Ends epoch `epoch` (from 0) of a stage in which masks are not frozen: smooths the scores, chooses
+ * the masks anew, measures how far they moved, and freezes them where the rule says so. */
+int mask_stage_select(struct mask_stage *m, int32_t epoch) MUST_CHECK;
+#endif

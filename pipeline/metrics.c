@@ -1,0 +1,200 @@
+/* metrics.jsonl; see metrics.h. A last line without its newline is what a kill left: dropped. */
+#include "pipeline/metrics.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+
+#define METRICS_LIMIT ((size_t)256 << 20)
+
+static int remember(struct metrics *m, const char *text, size_t len)
+{
+    json_t *root = json_loadb(text, len, 0, NULL);
+    char *copy = mem_array(len + 1, 1);
+
+    if (m->n == m->cap) {
+        const int32_t cap = m->cap ? 2 * m->cap : 64;
+        struct metrics_line *line = mem_array((size_t)cap, sizeof *line);
+
+        if (line && m->n > 0)
+            memcpy(line, m->line, (size_t)m->n * sizeof *line);
+        if (line) {
+            mem_free(m->line);
+            m->line = line;
+            m->cap = cap;
+        }
+    }
+    if (copy == NULL || m->n == m->cap) {
+        mem_free(copy);
+        json_decref(root);
+        return ERR_NOMEM;
+    }
+    memcpy(copy, text, len);
+    m->line[m->n++] = (struct metrics_line){copy, root};
+    return 0;
+}
+
+static int read_lines(struct metrics *m)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    int rc = file_read(m->path, METRICS_LIMIT, &bytes, &len);
+
+    for (size_t at = 0; rc == 0 && at < len;) {
+        const char *text = (const char *)bytes + at, *end = memchr(text, '\n', len - at);
+
+        if (end == NULL)
+            break;
+        rc = remember(m, text, (size_t)(end - text));
+        at += (size_t)(end - text) + 1;
+    }
+    mem_free(bytes);
+    return rc;
+}
+
+/* The file with exactly the lines in memory, open to append. */
+static int rewrite(struct metrics *m)
+{
+    struct file_writer *w = NULL;
+    int rc;
+
+    if (m->file)
+        fclose(m->file);
+    m->file = NULL;
+    if ((rc = file_writer_open(m->path, FILE_PUBLIC, &w)) < 0)
+        return rc;
+    for (int32_t i = 0; i < m->n && rc == 0; i++)
+        if ((rc = file_writer_append(w, m->line[i].text, strlen(m->line[i].text))) == 0)
+            rc = file_writer_append(w, "\n", 1);
+    if (rc == 0)
+        rc = file_writer_commit(&w);
+    file_writer_abort(w);
+    if (rc == 0 && (m->file = fopen(m->path, "a")) == NULL)
+        rc = fail(ERR_IO, "'%s': cannot be written: %s", m->path, strerror(errno));
+    return rc;
+}
+
+int metrics_open(struct metrics *m, const char *path, bool keep)
+{
+    *m = (struct metrics){.path = mem_strdup(path)};
+    if (m->path == NULL)
+        return ERR_NOMEM;
+    if (keep && access(path, F_OK) == 0)
+        TRY(read_lines(m));
+    return rewrite(m);
+}
+
+static void drop(struct metrics_line *l)
+{
+    mem_free(l->text);
+    json_decref(l->root);
+}
+
+void metrics_close(struct metrics *m)
+{
+    if (m->file)
+        fclose(m->file);
+    for (int32_t i = 0; i < m->n; i++)
+        drop(&m->line[i]);
+    mem_free(m->line);
+    mem_free(m->path);
+    *m = (struct metrics){0};
+}
+
+int metrics_add(struct metrics *m, const char *json)
+{
+    TRY(remember(m, json, strlen(json)));
+    if (fprintf(m->file, "%s\n", json) < 0 || fflush(m->file) != 0)
+        return fail(ERR_IO, "'%s': cannot be written: %s", m->path, strerror(errno));
+    return 0;
+}
+
+static bool is_of(const struct metrics_line *l, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(l->root, key));
+
+    return value && strcmp(value, text) == 0;
+}
+
+int metrics_rewind(struct metrics *m, const char *stage, int32_t epochs)
+{
+    int32_t kept = 0;
+
+    for (int32_t i = 0; i < m->n; i++) {
+        struct metrics_line *l = &m->line[i];
+
+        if (is_of(l, "stage", stage) &&
+            json_integer_value(json_object_get(l->root, "epoch")) > epochs)
+            drop(l);
+        else
+            m->line[kept++] = *l;
+    }
+    if (kept == m->n)
+        return 0;
+    m->n = kept;
+    return rewrite(m);
+}
+
+static double number(const struct metrics_line *l, const char *key)
+{
+    return json_number_value(json_object_get(l->root, key));
+}
+
+static json_t *stage_json(const struct metrics *m, int32_t first)
+{
+    const char *stage = json_string_value(json_object_get(m->line[first].root, "stage"));
+    double images = 0, seconds = 0, loss = 0, epoch = 0;
+
+    for (int32_t i = first; i < m->n; i++) {
+        const struct metrics_line *l = &m->line[i];
+
+        if (!is_of(l, "event", "epoch") || !is_of(l, "stage", stage))
+            continue;
+        images += number(l, "images");
+        seconds += number(l, "seconds");
+        epoch = number(l, "epoch");
+        loss = number(l, "loss");
+    }
+    return json_pack("{s:s,s:I,s:f,s:f,s:f}", "name", stage, "epochs", (json_int_t)epoch, "seconds",
+                     seconds, "images_per_s", seconds > 0 ? images / seconds : 0, "loss", loss);
+}
+
+/* Is line i the first epoch line of its stage? */
+static bool begins_stage(const struct metrics *m, int32_t i)
+{
+    const char *stage = json_string_value(json_object_get(m->line[i].root, "stage"));
+
+    if (!is_of(&m->line[i], "event", "epoch") || stage == NULL)
+        return false;
+    for (int32_t k = 0; k < i; k++)
+        if (is_of(&m->line[k], "event", "epoch") && is_of(&m->line[k], "stage", stage))
+            return false;
+    return true;
+}
+
+json_t *metrics_stages(const struct metrics *m)
+{
+    json_t *list = json_array();
+
+    for (int32_t i = 0; list && i < m->n; i++)
+        if (begins_stage(m, i))
+            json_array_append_new(list, stage_json(m, i));
+    return list;
+}
+
+json_t *metrics_events(const struct metrics *m, const char *event)
+{
+    json_t *list = json_array();
+
+    for (int32_t i = 0; list && i < m->n; i++) {
+        if (!is_of(&m->line[i], "event", event))
+            continue;
+        json_t *copy = json_copy(m->line[i].root);
+        json_object_del(copy, "event");
+        json_array_append_new(list, copy);
+    }
+    return list;
+}

@@ -1,0 +1,335 @@
+/* Opening models and checkpoints; see model.h for the form of a checkpoint. */
+#include "pipeline/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "pipeline/auto_normalize.h"
+#include "core/base/file.h"
+#include "core/op/op.h"
+#include "core/graph/pass.h"
+#include "exporter/exporter.h"
+#include "linearizer/published.h"
+#include "trainer/train/checkpoint.h"
+#include "trainer/data/normalize.h"
+
+#define MOST_PROBLEMS_SHOWN 5
+#define IMPORT_MAX_SIDE (1 << 20)
+
+/* ---- normalisation ------------------------------------------------------------------------- */
+
+int model_set_normalize(struct graph *g, const char *text)
+{
+    const int64_t channels = g->value[g->input].shape.dim[1];
+    struct input_norm norm;
+    char canonical[NORMALIZE_TEXT];
+
+    if (strcmp(text, "auto") == 0)
+        return fail(
+            ERR_ARG,
+            "--normalize auto needs images of --data here; name a preset (cifar10, imagenet, none, 255 ...) or give m,m,m/s,s,s");
+    TRY(normalize_parse(text, &norm));
+    if (norm.channels > 0 && norm.channels != channels)
+        return fail(ERR_ARG, "--normalize %s: has %d channels, the model's input has %lld", text,
+                    norm.channels, (long long)channels);
+    g->norm = norm;
+    return graph_set_meta(g, "linnet.normalize", normalize_text(&norm, canonical));
+}
+
+static bool is_auto(const char *normalize, const char *data)
+{
+    return normalize && data && strcmp(normalize, "auto") == 0;
+}
+
+static int choose_normalize(const struct cli_common *c, const char *path, const char *option,
+                            const char *data, struct model *m)
+{
+    const char *text = option ? option : graph_get_meta(m->g, "linnet.normalize");
+
+    m->normalize_known = text != NULL;
+    if (is_auto(text, data))
+        return auto_normalize(c, path, data, m->g);
+    if (text)
+        return model_set_normalize(m->g, text);
+    cli_detail(c, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
+               path);
+    return 0;
+}
+
+/* ---- structure ----------------------------------------------------------------------------- */
+
+static int insert_neutral_bn(struct graph *g)
+{
+    const int32_t n = pass_batchnorm_sites(g, NULL, 0);
+    int32_t *sites = mem_array((size_t)n + 1, sizeof *sites);
+    float *zero = NULL;
+    int rc = 0;
+
+    if (sites == NULL)
+        return ERR_NOMEM;
+    pass_batchnorm_sites(g, sites, n);
+    for (int32_t i = n - 1; i >= 0 && rc == 0; i--) { /* from the back: indices in front stay */
+        const int64_t channels = g->value[g->node[sites[i]].out[0]].shape.dim[1];
+
+        if ((zero = mem_array((size_t)channels, sizeof *zero)) == NULL)
+            rc = ERR_NOMEM;
+        else
+            rc = pass_insert_batchnorm(g, sites[i], zero, zero);
+        mem_free(zero);
+    }
+    mem_free(sites);
+    return rc;
+}
+
+int model_apply_form(struct graph *g, const struct model_form *form)
+{
+    if (form->bn_inserted)
+        TRY(insert_neutral_bn(g));
+    if (form->banks == 2)
+        TRY(pass_dual_bank(g));
+    if (form->shared_shortcuts)
+        TRY(published_share_shortcuts(g));
+    if (form->masked)
+        TRY(mask_insert(g));
+    if (form->dropped_skips)
+        TRY(published_drop_skips(g));
+    return graph_verify(g);
+}
+
+json_t *model_form_json(const struct model_form *form, const struct graph *g)
+{
+    char norm[NORMALIZE_TEXT];
+    json_t *o =
+        json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks", (int)form->banks,
+                  "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
+
+    if (o && form->shared_shortcuts)
+        json_object_set_new(o, "shared_shortcuts", json_true());
+    if (o && form->dropped_skips)
+        json_object_set_new(o, "dropped_skips", json_true());
+    return o;
+}
+
+static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
+                      const char **normalize)
+{
+    json_error_t e;
+    json_t *network;
+    int bn, masked, shared = 0, dropped = 0;
+
+    if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
+        return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
+    network = json_object_get(*root, "network");
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b}", "bn_inserted", &bn, "banks", &form->banks,
+                    "masked", &masked, "normalize", normalize, "shared_shortcuts", &shared,
+                    "dropped_skips", &dropped) < 0 ||
+        form->banks < 0 || form->banks > 2)
+        return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
+    form->bn_inserted = bn;
+    form->masked = masked;
+    form->shared_shortcuts = shared;
+    form->dropped_skips = dropped;
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+/* A file that could be read but is not taken; other messages name the file already. */
+static bool is_refusal(int rc)
+{
+    return rc == ERR_FORMAT || rc == ERR_LIMIT || rc == ERR_UNSUPPORTED || rc == ERR_NUMERIC;
+}
+
+/* "NAME:1,C,H,W" or "1,C,H,W"; names may hold colons, so the last one counts. */
+static int parse_input_shape(const char *text, char name[MODEL_NAME], struct import_options *o)
+{
+    const char *colon = strrchr(text, ':'), *at = colon ? colon + 1 : text;
+    char *end = NULL;
+
+    o->input_shape.rank = 4;
+    for (int k = 0; k < 4; k++, at = end + 1) {
+        o->input_shape.dim[k] = strtol(at, &end, 10);
+        if (end == at || *end != (k < 3 ? ',' : '\0') || o->input_shape.dim[k] < (k > 0) ||
+            o->input_shape.dim[k] > IMPORT_MAX_SIDE)
+            return fail(ERR_ARG, "--input-shape %s: is NAME:1,C,H,W with four sizes", text);
+    }
+    if (colon && colon - text >= MODEL_NAME)
+        return fail(ERR_ARG, "--input-shape: the name is too long");
+    snprintf(name, MODEL_NAME, "%.*s", colon ? (int)(colon - text) : 0, text);
+    o->input = name;
+    return 0;
+}
+
+int model_import_options(const struct model_source *source, char name[MODEL_NAME],
+                         struct import_options *out)
+{
+    *out = (struct import_options){0};
+    if (source == NULL)
+        return 0;
+    out->output = source->output_name;
+    out->layout = (enum import_layout)source->layout;
+    return source->input_shape ? parse_input_shape(source->input_shape, name, out) : 0;
+}
+
+static void tell(const struct cli_common *c, const char *path, const struct import_report *r,
+                 int rc)
+{
+    for (int32_t i = 0; rc == 0 && i < r->n_warning; i++)
+        cli_note(c, "%s: warning: %s", path, r->warning[i]);
+    for (int32_t i = 1; rc < 0 && i < r->n_problem && i < MOST_PROBLEMS_SHOWN; i++)
+        cli_note(c, "%s: also error[%s]: %s", path, r->problem[i].code, r->problem[i].message);
+    if (rc < 0 && r->n_problem > MOST_PROBLEMS_SHOWN)
+        cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
+                 r->n_problem - MOST_PROBLEMS_SHOWN);
+}
+
+/* The bytes of a file that stands alone and needs no options to be read, made from the graph. */
+static int embed_own(struct model *m)
+{
+    const struct export_options opt = {.form = MASK_WHERE};
+
+    TRY(onnx_export_bytes(m->g, &opt, &m->file, &m->file_len));
+    graph_free(m->g);
+    m->g = NULL;
+    return onnx_import_bytes(m->file, m->file_len, -1, NULL, NULL, &m->g);
+}
+
+static int import_embedded(const struct cli_common *c, const char *path, struct model *m)
+{
+    struct import_report report = {0};
+    int rc = onnx_import_bytes(m->file, m->file_len, -1, NULL, &report, &m->g);
+
+    tell(c, path, &report, rc);
+    import_report_release(&report);
+    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
+}
+
+static int import_path(const struct cli_common *c, const char *path,
+                       const struct model_source *source, struct model *m)
+{
+    struct import_report report = {0};
+    struct import_options opt;
+    char name[MODEL_NAME];
+    int rc;
+
+    TRY(model_import_options(source, name, &opt));
+    rc = onnx_import(path, &opt, &report, &m->g);
+    tell(c, path, &report, rc);
+    if (rc == 0 && (report.has_external || opt.output || opt.layout || opt.input_shape.rank > 0))
+        rc = embed_own(m);
+    else if (rc == 0)
+        rc = file_read(path, IMPORT_MAX_FILE, &m->file, &m->file_len);
+    import_report_release(&report);
+    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
+}
+
+static int open_checkpoint(const struct cli_common *c, const char *path, const char *normalize,
+                           const char *data, struct model *m)
+{
+    const bool choose = is_auto(normalize, data);
+    struct checkpoint_file *f = NULL;
+    const char *stored;
+    json_t *root = NULL;
+    const uint8_t *structure;
+    size_t len;
+    int rc;
+
+    if ((rc = checkpoint_open(path, &f)) < 0)
+        return rc;
+    if ((rc = parse_form(path, checkpoint_config(f), &m->form, &root, &stored)) < 0)
+        goto out;
+    if ((structure = checkpoint_structure(f, &len)) == NULL) {
+        rc = fail(ERR_FORMAT, "'%s': holds no model structure", path);
+        goto out;
+    }
+    if ((m->file = mem_array(len, 1)) == NULL ||
+        (m->config = mem_strdup(checkpoint_config(f))) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    memcpy(m->file, structure, len);
+    m->file_len = len;
+    if ((rc = import_embedded(c, path, m)) < 0 || (rc = model_apply_form(m->g, &m->form)) < 0 ||
+        (rc = checkpoint_read_graph(f, m->g)) < 0 ||
+        (rc = model_set_normalize(m->g, normalize && !choose ? normalize : stored)) < 0)
+        goto out;
+    m->normalize_known = true;
+    graph_touch(m->g);
+    if (!checkpoint_is_done(f))
+        cli_note(
+            c,
+            "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are those of that moment",
+            path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
+    if (choose)
+        rc = auto_normalize(c, path, data, m->g);
+out:
+    json_decref(root);
+    checkpoint_close(f);
+    return rc;
+}
+
+static bool looks_like_safetensors(const char *path)
+{
+    const size_t n = strlen(path), m = strlen(".safetensors");
+
+    return n > m && strcmp(path + n - m, ".safetensors") == 0;
+}
+
+/* The folder of linearize is no model, but it holds some. */
+static int refuse_folder(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(
+            ERR_ARG,
+            "'%s' is a folder; name a file in it, such as checkpoint.safetensors (both branches), teacher.safetensors or model.onnx",
+            path);
+    return 0;
+}
+
+int model_open_from(const struct cli_common *c, const char *path, const struct model_source *source,
+                    const char *normalize, const char *data, struct model *out)
+{
+    struct model m = {0};
+    int rc;
+
+    TRY(refuse_folder(path));
+    m.is_checkpoint = looks_like_safetensors(path);
+    if (m.is_checkpoint)
+        rc = open_checkpoint(c, path, normalize, data, &m);
+    else if ((rc = import_path(c, path, source, &m)) == 0 &&
+             (rc = choose_normalize(c, path, normalize, data, &m)) == 0)
+        m.form = (struct model_form){.banks = graph_banks(m.g)};
+    if (rc == 0)
+        rc = sha256_file(path, m.sha256);
+    *out = m;
+    return rc;
+}
+
+int model_open(const struct cli_common *c, const char *path, const char *normalize,
+               struct model *out)
+{
+    return model_open_from(c, path, NULL, normalize, NULL, out);
+}
+
+void model_close(struct model *m)
+{
+    graph_free(m->g);
+    mem_free(m->file);
+    mem_free(m->config);
+    *m = (struct model){0};
+}
+
+/* ---- branches ------------------------------------------------------------------------------ */
+
+int model_branch(const struct graph *g, const char *name, int *bank)
+{
+    if (strcmp(name, "clean") != 0 && strcmp(name, "adv") != 0)
+        return fail(ERR_ARG, "--branch %s: is clean or adv", name);
+    *bank = strcmp(name, "adv") == 0;
+    if (*bank == 1 && graph_banks(g) < 2)
+        return fail(ERR_ARG, "--branch adv: the model has only one batch-norm branch");
+    return 0;
+}

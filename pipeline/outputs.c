@@ -1,0 +1,231 @@
+/* Writers that several commands share; see outputs.h. */
+#include "pipeline/outputs.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/graph/pass.h"
+#include "exporter/lower/lower.h"
+#include "linearizer/linearizer.h"
+#include "trainer/data/normalize.h"
+
+int output_path(const char *dir, const char *name, char *buf, size_t size)
+{
+    const int n = snprintf(buf, size, "%s/%s", dir, name);
+
+    if (n < 0 || (size_t)n >= size)
+        return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", dir, size);
+    return 0;
+}
+
+int output_writable(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[4096];
+
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (access(dir, W_OK) < 0)
+        return fail(ERR_IO, "'%s': its folder cannot be written: %s", path, strerror(errno));
+    return 0;
+}
+
+int output_is_new(const char *path, const char *const *input, int n)
+{
+    struct stat out, in;
+
+    for (int i = 0; i < n && stat(path, &out) == 0; i++)
+        if (input[i] != NULL && stat(input[i], &in) == 0 && S_ISREG(in.st_mode) &&
+            in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return fail(ERR_ARG, "'%s' is an input and would be overwritten; give another name",
+                        path);
+    return 0;
+}
+
+int output_folder(const char *path)
+{
+    struct stat st;
+
+    if (mkdir(path, 0777) < 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return fail(ERR_IO, "'%s': cannot make this folder: %s", path, strerror(errno));
+    return 0;
+}
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+int file_log_open(struct file_log *l, const char *path, bool append)
+{
+    l->path = path;
+    if ((l->file = fopen(path, append ? "a" : "w")) == NULL)
+        return fail(ERR_IO, "'%s': cannot be written: %s", path, strerror(errno));
+    return 0;
+}
+
+int file_log_line(struct file_log *l, const char *text)
+{
+    if (fprintf(l->file, "%s\n", text) < 0 || fflush(l->file) != 0)
+        return fail(ERR_IO, "'%s': cannot be written: %s", l->path, strerror(errno));
+    return 0;
+}
+
+void file_log_close(struct file_log *l)
+{
+    if (l->file)
+        fclose(l->file);
+    l->file = NULL;
+}
+
+/* ---- models -------------------------------------------------------------------------------- */
+
+/* "CIFAR-10 binary folder, 10 classes, 45000 images": a source without the paths in quotes. */
+static int set_data(struct graph *g, const struct dataset *d)
+{
+    const size_t kind = strcspn(d->source, "'(");
+    char text[128];
+
+    snprintf(text, sizeof text, "%.*s, %d classes, %lld images", (int)(kind < 64 ? kind : 64),
+             d->source, (int)d->classes, (long long)d->n);
+    char *gap = strstr(text, " ,");
+    if (gap != NULL)
+        memmove(gap, gap + 1, strlen(gap));
+    return graph_set_meta(g, "linnet.data", text);
+}
+
+static int set_eps(struct graph *g, double eps)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "%g/255", 255 * eps);
+    return graph_set_meta(g, "linnet.eps", text);
+}
+
+/* A model that is trained again must not keep the accuracy that it came with. */
+static int set_share(struct graph *g, const char *key, double share, int64_t n, const char *split)
+{
+    char text[64] = "not measured";
+
+    if (n > 0)
+        snprintf(text, sizeof text, "%.2f %% of %lld %s images", 100 * share, (long long)n, split);
+    return n > 0 || graph_get_meta(g, key) != NULL ? graph_set_meta(g, key, text) : 0;
+}
+
+static int set_branch(struct graph *g, int bank, bool two_banks)
+{
+    return two_banks ? graph_set_meta(g, "linnet.branch", bank == 1 ? "adv" : "clean") : 0;
+}
+
+static int set_facts(struct graph *g, int bank, const struct output_facts *f)
+{
+    const struct output_accuracy *a = &f->accuracy[bank];
+    char text[64];
+
+    snprintf(text, sizeof text, "%lld", (long long)f->seed);
+    TRY(graph_set_meta(g, "linnet.seed", text));
+    TRY(set_data(g, f->data));
+    if (f->eps > 0 || graph_get_meta(g, "linnet.eps") != NULL)
+        TRY(set_eps(g, f->eps));
+    TRY(set_share(g, "linnet.accuracy.clean", a->clean, a->n, f->split));
+    TRY(set_share(g, "linnet.accuracy.pgd", a->attacked, a->n_attack, f->split));
+    if (f->recipe != NULL)
+        TRY(graph_set_meta(g, "linnet.recipe", f->recipe));
+    snprintf(text, sizeof text, "%lld/%lld", (long long)f->budget, (long long)f->total);
+    return f->total > 0 ? graph_set_meta(g, "linnet.relus", text) : 0;
+}
+
+static int set_provenance(const struct model *m, struct graph *g)
+{
+    char hex[SHA256_HEX];
+
+    if (graph_get_meta(g, "linnet.version") != NULL)
+        return 0; /* one of our own files: carried through unchanged */
+    TRY(graph_set_meta(g, "linnet.source_sha256", sha256_hex(m->sha256, hex)));
+    return graph_set_meta(g, "linnet.version", LINNET_VERSION);
+}
+
+int output_branch(const struct model *m, const struct graph *g, int bank,
+                  const struct output_facts *facts, struct graph **out)
+{
+    struct graph *b = NULL;
+    int rc;
+
+    if ((rc = graph_clone(g, &b)) < 0)
+        return rc;
+    if ((rc = set_provenance(m, b)) < 0 || (rc = set_branch(b, bank, graph_banks(g) == 2)) < 0 ||
+        (facts != NULL && (rc = set_facts(b, bank, facts)) < 0) ||
+        (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
+        goto out;
+    *out = b;
+    b = NULL;
+out:
+    graph_free(b);
+    return rc;
+}
+
+int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+              const float *pixels, int64_t n, const char *salt, const char *dir)
+{
+    char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
+    uint8_t salt_bytes[PLAN_SALT];
+    struct lower_options o = {
+        .pixels = pixels, .n_pixels = n, .source_sha256 = sha256_hex(m->sha256, hex)};
+    struct plan *p = NULL;
+    struct plan_weights *w = NULL;
+    int rc;
+
+    _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
+    o.normalize = normalize_text(&branch->norm, norm);
+    if (salt && (rc = sha256_parse(salt, salt_bytes)) < 0)
+        return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
+    o.salt = salt ? salt_bytes : NULL;
+    if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
+        (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
+        (rc = lower(branch, &o, &p, &w)) < 0 || (rc = plan_write(p, w, pi, weights)) < 0)
+        goto out;
+    if (p->relus_kept == 0)
+        cli_note(c, "%s: no ReLU is left; keep %s secret", pi, weights);
+    else
+        cli_note(c, "%s: %lld ReLUs in %d layers; keep %s secret", pi, (long long)p->relus_kept,
+                 p->relu_layers, weights);
+out:
+    plan_weights_free(w);
+    plan_free(p);
+    return rc;
+}
+
+int output_calibration(const struct dataset *d, int64_t *n, float **out)
+{
+    const int64_t size = (int64_t)d->channels * d->height * d->width;
+    float *x;
+
+    if (*n > d->n)
+        *n = d->n;
+    if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < *n; i++)
+        data_image(d, i, x + i * size);
+    *out = x;
+    return 0;
+}
+
+int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
+                     const struct output_facts *facts, const float *pixels, int64_t n,
+                     const char *dir)
+{
+    static const char *const name[] = {"model.onnx", "model.adv.onnx"};
+    const struct export_options opt = {.form = MASK_WHERE};
+    const int banks = graph_banks(g) == 2 ? 2 : 1;
+    char path[4096];
+    int rc = 0;
+
+    for (int bank = 0; bank < banks && rc == 0; bank++) {
+        struct graph *b = NULL;
+
+        if ((rc = output_branch(m, g, bank, facts, &b)) == 0 &&
+            (rc = output_path(dir, name[bank], path, sizeof path)) == 0 &&
+            (rc = onnx_export(b, &opt, path)) == 0 && bank == 0)
+            rc = output_pi(c, m, b, pixels, n, NULL, dir);
+        graph_free(b);
+    }
+    return rc;
+}

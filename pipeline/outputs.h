@@ -1,0 +1,54 @@
+#ifndef PIPELINE_OUTPUTS_H
+#define PIPELINE_OUTPUTS_H
+/* What commands write: one branch as ONNX, one as a private-inference package, lines of a log. */
+#include <stdio.h>
+
+#include "pipeline/model.h"
+#include "exporter/exporter.h"
+#include "trainer/data/data.h"
+
+/* "dir/name" into buf; ERR_LIMIT if it does not fit. */
+int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
+/* ERR_IO unless the folder of `path` can take a new file: asked before hours of work. */
+int output_writable(const char *path) MUST_CHECK;
+/* ERR_ARG if `path` is the same file as one of the n inputs (NULL: none), which it would replace. */
+int output_is_new(const char *path, const char *const *input, int n) MUST_CHECK;
+/* Makes the folder if it is missing. */
+int output_folder(const char *path) MUST_CHECK;
+
+/* metrics.jsonl: one line an event, flushed. */
+struct file_log {
+    FILE *file;
+    const char *path; /* borrowed */
+};
+int file_log_open(struct file_log *l, const char *path, bool append) MUST_CHECK;
+int file_log_line(struct file_log *l, const char *text) MUST_CHECK;
+void file_log_close(struct file_log *l);
+
+struct output_accuracy { /* shares in [0,1] of n images of the split; n = 0: not measured */
+    double clean, attacked;
+    int64_t n, n_attack;
+};
+/* What a training says about itself in the metadata of the files that it writes (linnet.*). */
+struct output_facts {
+    int64_t seed, budget, total; /* ReLUs kept and all; total 0: masks were not touched */
+    const char *recipe;          /* NULL: none */
+    const struct dataset *data;  /* it was trained on these pictures; paths are not written */
+    double eps;                  /* of the adversarial pictures, 0: there were none */
+    const char *split;           /* "test" or "val", of the accuracies */
+    struct output_accuracy accuracy[2]; /* per bank */
+};
+/* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */
+int output_branch(const struct model *m, const struct graph *g, int bank,
+                  const struct output_facts *facts, struct graph **out) MUST_CHECK;
+/* dir/model.pi and dir/model.pi.weights from a graph with one bank, calibrated on n images
+ * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. */
+int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+              const float *pixels, int64_t n, const char *salt, const char *dir) MUST_CHECK;
+/* The first *n images of d as floats [n,C,H,W] (mem_free); *n is reduced to what there is. */
+int output_calibration(const struct dataset *d, int64_t *n, float **out) MUST_CHECK;
+/* model.onnx, model.adv.onnx where there are two banks, model.pi, model.pi.weights. */
+int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
+                     const struct output_facts *facts, const float *pixels, int64_t n,
+                     const char *dir) MUST_CHECK;
+#endif

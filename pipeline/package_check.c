@@ -1,0 +1,70 @@
+/* Float against fixed point, image by image; see package_check.h. */
+#include "pipeline/package_check.h"
+
+#include <math.h>
+
+#include "core/exec/exec.h"
+
+#define CHUNK 500 /* images between two progress lines */
+
+static int64_t best(const float *logits, int64_t k)
+{
+    int64_t b = 0;
+
+    for (int64_t i = 1; i < k; i++)
+        if (logits[i] > logits[b])
+            b = i;
+    return b;
+}
+
+static void count(struct package_check *t, const float *a, const float *b, int64_t k, int32_t label)
+{
+    const int64_t x = best(a, k), y = best(b, k);
+
+    t->n++;
+    t->float_correct += x == label;
+    t->fixed_correct += y == label;
+    t->agree += x == y;
+    for (int64_t i = 0; i < k; i++) {
+        t->max_abs_diff = fmax(t->max_abs_diff, fabs((double)a[i] - b[i]));
+        t->max_abs_logit = fmax(t->max_abs_logit, fabs((double)a[i]));
+    }
+}
+
+int package_check_run(const struct cli_common *c, struct graph *g, struct pi_model *pi,
+                      const struct dataset *d, int64_t limit, struct package_check *out)
+{
+    const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
+    const int64_t size = (int64_t)d->channels * d->height * d->width;
+    float *x = mem_aligned((size_t)(CHUNK * size), sizeof *x);
+    float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a),
+          *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
+    struct cli_progress p;
+    struct exec *e = NULL;
+    struct package_check t = {0};
+    int rc = x && a && b ? exec_new(g, EXEC_INFER, CHUNK, NULL, 0, &e) : ERR_NOMEM;
+
+    cli_progress_begin(&p, c, "validate");
+    for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
+        const int64_t n = total - first < CHUNK ? total - first : CHUNK;
+
+        for (int64_t i = 0; i < n; i++)
+            data_image(d, first + i, x + i * size);
+        if ((rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
+            break;
+        for (int64_t i = 0; i < n; i++)
+            count(&t, a + i * k, b + i * k, k, d->labels[first + i]);
+        cli_progress_at(&p, (double)(first + n) / (double)total, "%lld images",
+                        (long long)(first + n));
+        if (cli_interrupted())
+            rc = fail(ERR_INTERRUPTED, "stopped; a validation keeps no state");
+    }
+    cli_progress_end(&p);
+    if (rc == 0)
+        *out = t;
+    exec_free(e);
+    mem_free(x);
+    mem_free(a);
+    mem_free(b);
+    return rc;
+}

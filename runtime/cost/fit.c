@@ -1,0 +1,544 @@
+/*
+ * Measuring the constants of the cost model (cost_fit.h).
+ *
+ * Comparisons: batches of two sizes, several in a row, so that a batch costs a + n b. Linear steps:
+ * convolutions with different shares of uploads, answers and products, with and without a cache of
+ * transformed weights; least squares give the constants. Arithmetic: two convolutions whose products and
+ * windows weigh differently. Everything is measured several times and counts with its median: two parties on one machine
+ * share cores, and the best case is rare. Keys, shares and weights are random.
+ */
+#include "runtime/cost/fit.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/cpu.h"
+#include "runtime/linear/rlwe_party.h"
+#include "runtime/relu/party.h"
+#include "runtime/ring/ring.h"
+#include "runtime/crypto/store.h"
+#include "runtime/net/tcp.h"
+#include "runtime/ring/word_conv.h"
+
+enum { WEIGHT_MAX = 200 }; /* most magnitude, as weights of trained networks have */
+enum { TIMES = 5, IN_A_ROW = 3, TIMEOUT = 60, SMALL = 64, LARGE = 8192 };
+enum { WORDS = 1 << 18 };       /* of random numbers; covers every tensor and batch */
+#define MOVED ((size_t)4 << 20) /* bytes, to time sockets */
+#define FRESH ((size_t)48 << 20)
+#define PAGE ((size_t)4096)
+
+/* 3x3 convolutions of padded squares: channels, outputs, side. */
+enum { UPLOADS, NARROW, WIDE, PRODUCTS, STEPS };
+static const int64_t shape[STEPS][3] = {[UPLOADS] = {96, 2, 32},
+                                        [NARROW] = {6, 16, 32},
+                                        [WIDE] = {128, 96, 8},
+                                        [PRODUCTS] = {256, 256, 8}};
+
+struct sample {
+    double seconds[TIMES];
+    int n;
+};
+
+/* Keeps them in order. */
+static void add_sample(struct sample *s, double seconds)
+{
+    int k = s->n++;
+
+    for (; k > 0 && s->seconds[k - 1] > seconds; k--)
+        s->seconds[k] = s->seconds[k - 1];
+    s->seconds[k] = seconds;
+}
+
+static double median(const struct sample *s)
+{
+    return s->seconds[s->n / 2];
+}
+
+/* ---- two parties -------------------------------------------------------------------------- */
+
+struct fit; /* what both share */
+struct side {
+    struct fit *fit;
+    bool client;
+    struct transport t;
+    struct prg *rng;
+    struct relu_party *party;
+    uint64_t *words; /* random */
+    int rc;
+    char why[256]; /* of a server that failed */
+};
+struct fit {
+    struct side side[2]; /* server, client */
+    struct tcp_listener *listener;
+    struct plan plan;
+    struct plan_tensor tensor[2 * STEPS];
+    struct plan_step step[STEPS];
+    struct plan_weights weights;
+    struct plan_matrix matrix[STEPS];
+    struct cost_machine *out;
+};
+
+/* Both wait for each other: what follows begins, or has ended, at the same time. */
+static int meet(struct side *s)
+{
+    uint8_t b = 0;
+
+    if (s->client) {
+        TRY(transport_send(&s->t, &b, 1));
+        return transport_recv(&s->t, &b, 1);
+    }
+    TRY(transport_recv(&s->t, &b, 1));
+    TRY(transport_send(&s->t, &b, 1));
+    return transport_flush(&s->t);
+}
+
+/* ---- comparisons -------------------------------------------------------------------------- */
+
+static int offline(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
+                   uint8_t *state)
+{
+    return s->client ? k->offline_client(s->party, b, s->words, s->words, state)
+                     : k->offline_server(s->party, b, state);
+}
+
+static int online(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
+                  uint8_t *state)
+{
+    return s->client ? k->online_client(&s->t, b, state)
+                     : k->online_server(&s->t, b, state, s->words, s->words);
+}
+
+struct phases {
+    struct sample off, on;
+};
+
+/* Adds seconds of a batch, IN_A_ROW of them one behind the other. */
+static int time_batches(struct side *s, const struct relu_backend *k, int64_t n, struct phases *x)
+{
+    struct relu_batch b = {.n = n, .width = COST_WIDTH, .payloads = 1};
+    size_t size = k->state_size(&b, s->client);
+    uint8_t *state = secret_array(IN_A_ROW, size);
+    double at[3];
+    int rc = state == NULL ? ERR_NOMEM : meet(s);
+
+    at[0] = cpu_seconds();
+    for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
+        rc = offline(s, k, &b, state + (size_t)i * size);
+    if (rc == 0)
+        rc = meet(s);
+    at[1] = cpu_seconds();
+    b.tweak = 0;
+    for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
+        rc = online(s, k, &b, state + (size_t)i * size);
+    if (rc == 0)
+        rc = meet(s);
+    at[2] = cpu_seconds();
+    add_sample(&x->off, (at[1] - at[0]) / IN_A_ROW);
+    add_sample(&x->on, (at[2] - at[1]) / IN_A_ROW);
+    secret_free(state);
+    return rc;
+}
+
+static void line_through(const struct sample *small, const struct sample *large, double *batch,
+                         double *each)
+{
+    *each = fmax(median(large) - median(small), 0) / (LARGE - SMALL);
+    *batch = fmax(median(small) - SMALL * *each, 0);
+}
+
+static int fit_backend(struct side *s, const struct relu_backend *k, struct cost_comparison *out)
+{
+    struct phases small = {0}, large = {0};
+
+    for (int i = 0; i < TIMES; i++) {
+        TRY(time_batches(s, k, SMALL, &small));
+        TRY(time_batches(s, k, LARGE, &large));
+    }
+    line_through(&small.off, &large.off, &out->offline_batch, &out->offline);
+    line_through(&small.on, &large.on, &out->online_batch, &out->online);
+    return 0;
+}
+
+static int fit_comparisons(struct side *s)
+{
+    struct cost_machine own, *m = s->client ? s->fit->out : &own;
+
+    TRY(relu_party_open(s->client, &s->t, s->rng, &s->party));
+    TRY(fit_backend(s, &relu_gc, &m->comparison[COST_GC]));
+    return fit_backend(s, &relu_ot, &m->comparison[COST_OT]);
+}
+
+/* ---- linear steps ------------------------------------------------------------------------- */
+
+static void add_conv(struct fit *f, int64_t in, int64_t out, int64_t size)
+{
+    int32_t i = f->plan.n_step++, t = 2 * i;
+
+    f->tensor[t] =
+        (struct plan_tensor){.rank = 3, .dim = {in, size, size}, .count = in * size * size};
+    f->tensor[t + 1] =
+        (struct plan_tensor){.rank = 3, .dim = {out, size, size}, .count = out * size * size};
+    f->step[i] =
+        (struct plan_step){.kind = PLAN_CONV, .name = "conv", .in = {t}, .n_in = 1, .out = t + 1};
+    f->step[i].u.linear = (struct plan_linear){
+        .kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .group = 1};
+}
+
+static int make_plan(struct fit *f, struct prg *rng)
+{
+    f->plan = (struct plan){.tensor = f->tensor, .n_tensor = 2 * STEPS, .step = f->step};
+    f->weights = (struct plan_weights){.matrix = f->matrix, .n_matrix = STEPS};
+    for (int i = 0; i < STEPS; i++) {
+        struct plan_matrix *m = &f->matrix[i];
+        add_conv(f, shape[i][0], shape[i][1], shape[i][2]);
+        plan_matrix_size(&f->plan, &f->step[i], &m->rows, &m->columns);
+        m->weight = mem_array((size_t)(m->rows * m->columns), sizeof *m->weight);
+        if (m->weight == NULL)
+            return ERR_NOMEM;
+        prg_bytes(rng, m->weight, (size_t)(m->rows * m->columns) * sizeof *m->weight);
+        for (int64_t k = 0; k < m->rows * m->columns; k++)
+            m->weight[k] = (int16_t)(m->weight[k] % WEIGHT_MAX);
+    }
+    return 0;
+}
+
+static int run_step(struct side *s, const struct linear_party *l, int32_t step, double *seconds)
+{
+    double start;
+
+    TRY(meet(s));
+    start = cpu_seconds();
+    TRY(s->client ? l->client(l->ctx, step, s->words, s->words)
+                  : l->server(l->ctx, step, s->words));
+    *seconds = cpu_seconds() - start;
+    return 0;
+}
+
+/* All steps, TIMES times, by a provider with this much cache; the first image, which fills it, does not
+ * count. */
+static int time_steps(struct side *s, size_t cache, struct sample out[STEPS])
+{
+    const struct fit *f = s->fit;
+    struct linear_party l = {0};
+    double seconds;
+    int rc = s->client ? linear_rlwe_client(&f->plan, &s->t, s->rng, &l)
+                       : linear_rlwe_server(&f->plan, &f->weights, &s->t, s->rng, cache, &l);
+
+    for (int image = 0; image <= TIMES && rc == 0; image++)
+        for (int32_t i = 0; i < STEPS && rc == 0; i++)
+            if ((rc = run_step(s, &l, i, &seconds)) == 0 && image > 0)
+                add_sample(&out[i], seconds);
+    if (l.close != NULL)
+        l.close(l.ctx);
+    return rc;
+}
+
+static double determinant(double m[3][3])
+{
+    return m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
+           m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
+           m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
+}
+
+/* x[column] of m x = y by Cramer's rule; no constant is negative. */
+static double solve(double m[3][3], const double y[3], int column)
+{
+    double replaced[3][3];
+
+    memcpy(replaced, m, sizeof replaced);
+    for (int i = 0; i < 3; i++)
+        replaced[i][column] = y[i];
+    return fmax(determinant(replaced) / determinant(m), 0);
+}
+
+/* Normal equations of counts [STEPS][3] x = seconds [STEPS]. */
+static void least_squares(double counts[STEPS][3], const struct sample *seconds, double x[3])
+{
+    double square[3][3] = {{0}}, side[3] = {0};
+
+    for (int i = 0; i < STEPS; i++)
+        for (int a = 0; a < 3; a++) {
+            side[a] += counts[i][a] * median(&seconds[i]);
+            for (int b = 0; b < 3; b++)
+                square[a][b] += counts[i][a] * counts[i][b];
+        }
+    for (int a = 0; a < 3; a++)
+        x[a] = solve(square, side, a);
+}
+
+static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
+                      const struct sample cached[STEPS], struct cost_machine *m)
+{
+    double counts[STEPS][3], x[3], saved = 0, products = 0;
+
+    for (int i = 0; i < STEPS; i++) {
+        struct linear_rlwe_count n;
+        TRY(linear_rlwe_count(&f->plan, i, &n));
+        counts[i][0] = (double)n.uploads;
+        counts[i][1] = (double)n.answers;
+        counts[i][2] = (double)n.products;
+        saved += median(&fresh[i]) - median(&cached[i]);
+        products += (double)n.products;
+    }
+    least_squares(counts, fresh, x);
+    m->upload = x[0];
+    m->answer = x[1];
+    m->transform = fmax(fmin(saved / products, x[2]), 0);
+    m->product = x[2] - m->transform;
+    return 0;
+}
+
+static int fit_linear(struct side *s)
+{
+    struct sample fresh[STEPS] = {{{0}, 0}}, cached[STEPS] = {{{0}, 0}};
+
+    TRY(time_steps(s, 0, fresh));
+    TRY(time_steps(s, LINEAR_RLWE_CACHE, cached));
+    return s->client ? fit_counts(s->fit, fresh, cached, s->fit->out) : 0;
+}
+
+/* ---- sockets and memory ------------------------------------------------------------------- */
+
+/* Pieces that are held together, so that none is memory which another one gave back. */
+static int fit_memory(struct cost_machine *m)
+{
+    struct sample touched = {0};
+    uint8_t *piece[TIMES] = {NULL};
+    int rc = 0;
+
+    for (int i = 0; i < TIMES && rc == 0; i++) {
+        double start = cpu_seconds();
+        if ((piece[i] = mem_array(FRESH, 1)) == NULL)
+            rc = ERR_NOMEM;
+        for (size_t at = 0; at < FRESH && rc == 0; at += PAGE)
+            piece[i][at] = 1;
+        add_sample(&touched, cpu_seconds() - start);
+    }
+    for (int i = 0; i < TIMES; i++)
+        mem_free(piece[i]);
+    m->fresh = median(&touched) / FRESH;
+    return rc;
+}
+
+static int fit_sockets(struct side *s)
+{
+    uint8_t *bytes = (uint8_t *)s->words;
+    struct sample moved = {0};
+
+    for (int i = 0; i < TIMES; i++) {
+        double start;
+        TRY(meet(s));
+        start = cpu_seconds();
+        for (size_t at = 0; at < MOVED; at += WORDS)
+            TRY(s->client ? transport_send(&s->t, bytes, WORDS)
+                          : transport_recv(&s->t, bytes, WORDS));
+        TRY(meet(s));
+        add_sample(&moved, cpu_seconds() - start);
+    }
+    if (s->client)
+        s->fit->out->byte = median(&moved) / (double)MOVED;
+    return 0;
+}
+
+/* ---- arithmetic, one thread --------------------------------------------------------------- */
+
+/* Convolutions of shares: by small weights (online), and of words by words (dealer). */
+struct conv_time {
+    struct sample ring, word;
+    double macs, cells;
+};
+
+static int time_conv(const struct fit *f, int32_t step, uint64_t *x, struct conv_time *out)
+{
+    struct ring_conv c = ring_conv_of(&f->plan, &f->step[step]);
+    size_t n = (size_t)(c.out[0] * c.columns);
+    size_t scratch = ring_conv_scratch(&c), other = word_conv_scratch(&c);
+    double *weight = mem_array(n, sizeof *weight), start;
+    double *memory = mem_array(scratch > other ? scratch : other, sizeof *memory);
+    int64_t *bias = mem_array((size_t)c.out[0], sizeof *bias);
+    int rc = weight == NULL || memory == NULL || bias == NULL ? ERR_NOMEM : 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++)
+        weight[i] = f->matrix[step].weight[i];
+    c.weight = weight;
+    c.bias = bias;
+    c.row_l1 = (double)c.columns * WEIGHT_MAX;
+    for (int i = 0; i < TIMES && rc == 0; i++) {
+        start = cpu_seconds();
+        ring_conv(x + WORDS / 2, x, &c, memory);
+        add_sample(&out->ring, cpu_seconds() - start);
+        start = cpu_seconds();
+        word_conv(x + WORDS / 2, x, x, &c, (uint64_t *)(void *)memory);
+        add_sample(&out->word, cpu_seconds() - start);
+    }
+    out->macs = (double)n * (double)(c.out[1] * c.out[2]);
+    out->cells = out->macs / (double)c.out[0];
+    mem_free(weight);
+    mem_free(memory);
+    mem_free(bias);
+    return rc;
+}
+
+/* p, q >= 0 of a[i] p + b[i] q = y[i]. */
+static void solve_pair(const double a[2], const double b[2], const double y[2], double *p,
+                       double *q)
+{
+    double d = a[0] * b[1] - a[1] * b[0];
+
+    *p = fmax((y[0] * b[1] - y[1] * b[0]) / d, 0);
+    *q = fmax((a[0] * y[1] - a[1] * y[0]) / d, 0);
+}
+
+static int fit_arithmetic(const struct fit *f, uint64_t *x, struct cost_machine *m)
+{
+    struct conv_time narrow = {0}, wide = {0};
+    struct sample local = {0};
+
+    TRY(fit_memory(m));
+    TRY(time_conv(f, NARROW, x, &narrow));
+    TRY(time_conv(f, WIDE, x, &wide));
+    solve_pair((double[]){narrow.macs, wide.macs}, (double[]){narrow.cells, wide.cells},
+               (double[]){median(&narrow.ring), median(&wide.ring)}, &m->mac, &m->cell);
+    m->word_mac = median(&wide.word) / wide.macs;
+    for (int i = 0; i < TIMES; i++) {
+        double start = cpu_seconds();
+        ring_truncate(x, WORDS / 2, 12);
+        ring_add(x, x, 12, x + WORDS / 2, 0, WORDS / 2);
+        add_sample(&local, cpu_seconds() - start);
+    }
+    m->element = median(&local) / (WORDS / 2);
+    return 0;
+}
+
+/* ---- files of a dealer -------------------------------------------------------------------- */
+
+/* Claiming a file of n words. */
+static int time_claim(const char *dir, const uint64_t *words, size_t n, struct sample *out)
+{
+    static const char name[] = "correlation";
+    struct store_writer *w = NULL;
+    uint8_t *bytes = NULL;
+    double start;
+
+    TRY(store_write(dir, name, &w));
+    int rc = store_append(w, words, n * sizeof *words);
+    if (rc < 0) {
+        store_abort(w);
+        return rc;
+    }
+    TRY(store_commit(&w));
+    start = cpu_seconds();
+    TRY(store_claim(dir, name, n * sizeof *words, &bytes));
+    add_sample(out, cpu_seconds() - start);
+    secret_free(bytes);
+    return 0;
+}
+
+static int fit_files(const char *dir, const uint64_t *words, struct cost_machine *m)
+{
+    struct sample small = {0}, large = {0};
+
+    for (int i = 0; i < TIMES; i++) {
+        TRY(time_claim(dir, words, 1, &small));
+        TRY(time_claim(dir, words, WORDS, &large));
+    }
+    m->claim = median(&small);
+    m->file_byte = fmax(median(&large) - median(&small), 0) / (WORDS * sizeof *words);
+    return 0;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static int run_side(struct side *s)
+{
+    TRY(fit_sockets(s));
+    TRY(fit_comparisons(s));
+    return fit_linear(s);
+}
+
+static void *server_thread(void *arg)
+{
+    struct side *s = arg;
+    struct tcp *tcp = NULL;
+
+    if ((s->rc = tcp_accept(s->fit->listener, TIMEOUT, NULL, NULL, &tcp)) == 0) {
+        tcp_transport(tcp, &s->t);
+        s->rc = run_side(s);
+        transport_close(&s->t);
+    }
+    if (s->rc < 0)
+        snprintf(s->why, sizeof s->why, "%s", err_message());
+    return NULL;
+}
+
+static int client_side(struct side *s, const struct tcp_address *a)
+{
+    struct tcp *tcp = NULL;
+    int rc;
+
+    TRY(tcp_connect(a, TIMEOUT, &tcp));
+    tcp_transport(tcp, &s->t);
+    rc = run_side(s);
+    transport_close(&s->t);
+    return rc;
+}
+
+static int run_both(struct fit *f)
+{
+    struct side *server = &f->side[0], *client = &f->side[1];
+    struct tcp_address a;
+    pthread_t thread;
+
+    TRY(tcp_address_parse("127.0.0.1:0", &a));
+    TRY(tcp_listen(&a, &f->listener));
+    snprintf(a.port, sizeof a.port, "%d", tcp_listener_port(f->listener));
+    if (pthread_create(&thread, NULL, server_thread, server) != 0)
+        return fail(ERR_NOMEM, "cost model: no thread for the other party");
+    client->rc = client_side(client, &a);
+    pthread_join(thread, NULL);
+    if (server->rc < 0 && (client->rc == 0 || client->rc == ERR_PEER))
+        return fail(server->rc, "cost model: %s", server->why);
+    return client->rc;
+}
+
+static int open_side(struct fit *f, int who)
+{
+    struct side *s = &f->side[who];
+
+    s->fit = f;
+    s->client = who == 1;
+    TRY(prg_new_random(&s->rng));
+    if ((s->words = mem_array(WORDS, sizeof *s->words)) == NULL)
+        return ERR_NOMEM;
+    prg_bytes(s->rng, s->words, WORDS * sizeof *s->words);
+    return 0;
+}
+
+static void release(struct fit *f)
+{
+    for (int who = 0; who < 2; who++) {
+        relu_party_close(f->side[who].party);
+        prg_free(f->side[who].rng);
+        mem_free(f->side[who].words);
+    }
+    for (int i = 0; i < STEPS; i++)
+        mem_free(f->matrix[i].weight);
+    tcp_listener_close(f->listener);
+}
+
+int cost_fit(const char *folder, struct cost_machine *out)
+{
+    struct fit f = {.out = out};
+    int rc;
+
+    *out = *cost_machine_default();
+    if ((rc = open_side(&f, 0)) == 0 && (rc = open_side(&f, 1)) == 0 &&
+        (rc = make_plan(&f, f.side[0].rng)) == 0 &&
+        (rc = fit_files(folder, f.side[1].words, out)) == 0 &&
+        (rc = fit_arithmetic(&f, f.side[1].words, out)) == 0)
+        rc = run_both(&f);
+    release(&f);
+    return rc;
+}

@@ -1,0 +1,42 @@
+#ifndef RUNTIME_CRYPTO_NTT_PATH_H
+#define RUNTIME_CRYPTO_NTT_PATH_H
+/*
+ * Between ntt.c and its vector files. Tables are indexed like the heap of the butterflies: level
+ * m = 1, 2, 4 ... uses entries m ... 2m-1. Beside each factor w stands a quotient that turns the
+ * product by w into a few multiplications:
+ *
+ *     plain   w, floor(w * 2^64 / q)
+ *     AVX2    doubles: w in (-q/2, q/2), w / q
+ *     IFMA    w, floor(w * 2^52 / q)
+ */
+#include <stdbool.h>
+
+#include "runtime/crypto/ntt.h"
+
+struct ntt_factor {
+    uint64_t w, quotient;
+};
+struct ntt {
+    uint64_t q;
+    enum ntt_path path;
+    uint64_t *w, *w_quotient;           /* [N] powers of psi in bit-reversed order */
+    uint64_t *v, *v_quotient;           /* their inverses */
+    struct ntt_factor one, scale, wrap; /* 1, 1/N, 2^64 (plain) or 2^52 (IFMA), mod q */
+};
+
+#if defined __x86_64__
+#define NTT_VECTORS 1
+void ntt_forward_avx2(const struct ntt *t, uint64_t *x);
+void ntt_inverse_avx2(const struct ntt *t, uint64_t *x);
+void ntt_sum_add_avx2(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a,
+                      const uint64_t *b);
+void ntt_sum_get_avx2(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum);
+void ntt_forward_ifma(const struct ntt *t, uint64_t *x);
+void ntt_inverse_ifma(const struct ntt *t, uint64_t *x);
+void ntt_sum_add_ifma(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a,
+                      const uint64_t *b);
+void ntt_sum_get_ifma(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum);
+#else
+#define NTT_VECTORS 0
+#endif
+#endif

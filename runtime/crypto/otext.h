@@ -1,0 +1,47 @@
+#ifndef RUNTIME_CRYPTO_OTEXT_H
+#define RUNTIME_CRYPTO_OTEXT_H
+/*
+ * OT extension: after one set-up, any number of correlated oblivious transfers at 4 bytes each.
+ *
+ * The sender holds delta (128 bits, the lowest is 1, fixed for its life). For transfer k with the
+ * receiver's bit b_k the parties get rows of 128 bits
+ *
+ *     q_k = t_k ^ b_k * delta        sender: q_k       receiver: t_k
+ *
+ * so the sender's q_k and q_k ^ delta are two labels of which the receiver holds the one that b_k
+ * chooses, and hashes of them are two random keys. Semi-honest. Bits are either given by the
+ * receiver (32 bits sent a transfer) or come out at random (31 bits).
+ *
+ * Both parties must make the same calls in the same order.
+ */
+#include "runtime/crypto/prg.h"
+#include "runtime/net/transport.h"
+
+struct otext_sender;
+struct otext_receiver;
+/* Set-up, one party each. The sender of the extension receives base OTs. */
+int otext_sender_new(struct transport *t, struct prg *rng, struct otext_sender **out) MUST_CHECK;
+int otext_receiver_new(struct transport *t, struct prg *rng,
+                       struct otext_receiver **out) MUST_CHECK;
+void otext_sender_free(struct otext_sender *s); /* wipes; NULL is fine */
+void otext_receiver_free(struct otext_receiver *r);
+/* What one party sends in set-up. */
+uint64_t otext_setup_bytes(int from_sender);
+struct block otext_delta(const struct otext_sender *s);
+
+/* What the receiver sends for n transfers in one call; the sender sends nothing. */
+uint64_t otext_bytes(size_t n, int chosen);
+/* q [n], written. */
+int otext_send(struct otext_sender *s, struct transport *t, size_t n, int chosen,
+               struct block *q) MUST_CHECK;
+/* The second half of otext_send for a message [otext_bytes] that the caller has received. Together
+ * with other calls that makes one message of the receiver, n is a multiple of 8. */
+void otext_expand(struct otext_sender *s, const uint8_t *message, size_t n, int chosen,
+                  struct block *q);
+/* t_k into rows [n]. bits [n/64 rounded up]: bit k%64 of word k/64 is b_k. */
+int otext_receive_chosen(struct otext_receiver *r, struct transport *t, size_t n,
+                         const uint64_t *bits, struct block *rows) MUST_CHECK;
+/* The same with bits drawn here; bits above n become 0. */
+int otext_receive_random(struct otext_receiver *r, struct transport *t, size_t n, uint64_t *bits,
+                         struct block *rows) MUST_CHECK;
+#endif

@@ -1,0 +1,257 @@
+/*
+ * Random streams, the fixed-key hash, and secret memory, over OpenSSL's AES (prg.h).
+ *
+ *     stream   AES-128-CTR of zeros, key = seed, counter from 0 (big-endian, NIST SP 800-38A)
+ *     hash     H(x,i) = p(p(x) ^ i) ^ p(x), p = AES-128 under a fixed public key: tweakable circular
+ *              correlation robust if p is an ideal permutation (Guo, Katz, Wang, Yu, "Efficient and
+ *              Secure Multiparty Computation from Fixed-Key Block Ciphers", S&P 2020, section 7.4)
+ *
+ * OpenSSL uses the AES instructions of the CPU; calls are fast on long buffers only, so short
+ * requests are served from a buffer. After set-up its ciphers cannot fail; if one ever did, going on
+ * would send secrets in the clear, so the process stops at once.
+ */
+#include "runtime/crypto/prg.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+#include "core/base/mem.h"
+
+#define STREAM_BUFFER 512
+#define EVP_MOST ((size_t)1 << 30) /* bytes of one call: its length is an int */
+#define HASH_PIECE 512             /* blocks in flight: two buffers of 8 KiB */
+
+/* ---- secret memory -------------------------------------------------------------------------- */
+
+#define SECRET_HEAD 64 /* the size, in front of the array; keeps the alignment */
+
+static atomic_long alive; /* for tests */
+
+void wipe(void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    memset(p, 0, n);
+    __asm__ __volatile__("" : : "r"(p) : "memory"); /* somebody may read it: the stores stay */
+}
+
+void *secret_array(size_t n, size_t size)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(n, size, &bytes) ||
+        __builtin_add_overflow(bytes, SECRET_HEAD, &bytes)) {
+        fail(ERR_LIMIT, "%zu secrets of %zu bytes exceed the address space", n, size);
+        return NULL;
+    }
+    char *p = mem_aligned(bytes, 1);
+    if (p == NULL)
+        return NULL;
+    memcpy(p, &bytes, sizeof bytes);
+    atomic_fetch_add(&alive, 1);
+    return p + SECRET_HEAD;
+}
+
+void secret_free(void *p)
+{
+    char *start = p;
+    size_t bytes;
+
+    if (p == NULL)
+        return;
+    start -= SECRET_HEAD;
+    memcpy(&bytes, start, sizeof bytes);
+    wipe(start, bytes);
+    mem_free(start);
+    atomic_fetch_sub(&alive, 1);
+}
+
+long secret_alive(void)
+{
+    return atomic_load(&alive);
+}
+
+/* ---- ciphers -------------------------------------------------------------------------------- */
+
+static int cipher_new(const EVP_CIPHER *kind, const uint8_t key[16], EVP_CIPHER_CTX **out)
+{
+    static const uint8_t zero[16];
+    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+
+    if (c == NULL || EVP_EncryptInit_ex(c, kind, NULL, key, zero) != 1 ||
+        EVP_CIPHER_CTX_set_padding(c, 0) != 1) {
+        EVP_CIPHER_CTX_free(c);
+        return fail(ERR_NOMEM, "AES-128 of OpenSSL is not available");
+    }
+    *out = c;
+    return 0;
+}
+
+/* out may be in. ECB: n is a multiple of 16. */
+static void cipher_run(EVP_CIPHER_CTX *c, void *out, const void *in, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        size_t piece = n - at < EVP_MOST ? n - at : EVP_MOST;
+        int len = 0;
+
+        if (EVP_EncryptUpdate(c, (uint8_t *)out + at, &len, (const uint8_t *)in + at, (int)piece) !=
+                1 ||
+            (size_t)len != piece)
+            __builtin_trap();
+        at += piece;
+    }
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+struct prg {
+    EVP_CIPHER_CTX *cipher;
+    size_t left; /* unused bytes at the end of buffer */
+    uint8_t buffer[STREAM_BUFFER];
+};
+
+int prg_new(const uint8_t seed[PRG_SEED], struct prg **out)
+{
+    struct prg *p = secret_array(1, sizeof *p);
+    int rc;
+
+    if (p == NULL)
+        return ERR_NOMEM;
+    if ((rc = cipher_new(EVP_aes_128_ctr(), seed, &p->cipher)) < 0) {
+        prg_free(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+int prg_new_random(struct prg **out)
+{
+    uint8_t seed[PRG_SEED];
+    int rc;
+
+    if (RAND_priv_bytes(seed, sizeof seed) != 1)
+        return fail(ERR_IO, "the system's random generator gives nothing");
+    rc = prg_new(seed, out);
+    wipe(seed, sizeof seed);
+    return rc;
+}
+
+void prg_free(struct prg *p)
+{
+    if (p == NULL)
+        return;
+    EVP_CIPHER_CTX_free(p->cipher); /* wipes its key */
+    secret_free(p);
+}
+
+static void stream(struct prg *p, void *out, size_t n)
+{
+    memset(out, 0, n);
+    cipher_run(p->cipher, out, out, n);
+}
+
+static void take_buffered(struct prg *p, uint8_t *out, size_t n)
+{
+    uint8_t *from = p->buffer + STREAM_BUFFER - p->left;
+
+    memcpy(out, from, n);
+    memset(from, 0, n);
+    p->left -= n;
+}
+
+void prg_bytes(struct prg *p, void *out, size_t n)
+{
+    uint8_t *to = out;
+    size_t head = n < p->left ? n : p->left, body;
+
+    take_buffered(p, to, head);
+    to += head;
+    n -= head;
+    if (n == 0)
+        return;
+    body = n / STREAM_BUFFER * STREAM_BUFFER;
+    stream(p, to, body);
+    if (n > body) {
+        stream(p, p->buffer, STREAM_BUFFER);
+        p->left = STREAM_BUFFER;
+        take_buffered(p, to + body, n - body);
+    }
+}
+
+int prg_fork(struct prg *p, struct prg **out)
+{
+    uint8_t seed[PRG_SEED];
+    int rc;
+
+    prg_bytes(p, seed, sizeof seed);
+    rc = prg_new(seed, out);
+    wipe(seed, sizeof seed);
+    return rc;
+}
+
+/* ---- hash ----------------------------------------------------------------------------------- */
+
+struct hasher {
+    EVP_CIPHER_CTX *cipher;
+    struct block once[HASH_PIECE], twice[HASH_PIECE];
+};
+
+int hasher_new(struct hasher **out)
+{
+    static const uint8_t key[] = "linnet half-gate"; /* public; any constant would do */
+    _Static_assert(sizeof key == 16 + 1, "a key of AES-128");
+    struct hasher *h = secret_array(1, sizeof *h);
+    int rc;
+
+    if (h == NULL)
+        return ERR_NOMEM;
+    if ((rc = cipher_new(EVP_aes_128_ecb(), key, &h->cipher)) < 0) {
+        hasher_free(h);
+        return rc;
+    }
+    *out = h;
+    return 0;
+}
+
+void hasher_free(struct hasher *h)
+{
+    if (h == NULL)
+        return;
+    EVP_CIPHER_CTX_free(h->cipher);
+    secret_free(h);
+}
+
+typedef uint64_t lanes __attribute__((vector_size(16))); /* a block as the CPU likes it */
+
+static void hash_piece(struct hasher *h, struct block *out, const struct block *in, size_t n,
+                       struct block tweak)
+{
+    lanes i = {tweak.lo, tweak.hi}, step = {1, 0}, v;
+
+    cipher_run(h->cipher, h->once, in, n * sizeof *in);
+    for (size_t k = 0; k < n; k++, i += step) {
+        memcpy(&v, &h->once[k], sizeof v);
+        v ^= i;
+        memcpy(&h->twice[k], &v, sizeof v);
+    }
+    cipher_run(h->cipher, h->twice, h->twice, n * sizeof *in);
+    for (size_t k = 0; k < n; k++) {
+        out[k].lo = h->once[k].lo ^ h->twice[k].lo;
+        out[k].hi = h->once[k].hi ^ h->twice[k].hi;
+    }
+}
+
+void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
+                 struct block tweak)
+{
+    for (size_t at = 0; at < n; at += HASH_PIECE) {
+        size_t piece = n - at < HASH_PIECE ? n - at : HASH_PIECE;
+
+        hash_piece(h, out + at, in + at, piece, tweak);
+        tweak.lo += piece;
+    }
+}

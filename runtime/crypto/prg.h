@@ -1,0 +1,51 @@
+#ifndef RUNTIME_CRYPTO_PRG_H
+#define RUNTIME_CRYPTO_PRG_H
+/*
+ * Randomness of the protocols, and wiping: AES-128-CTR streams from 16-byte seeds, fixed-key AES
+ * hash of blocks. The only place where the runtime draws randomness from the system.
+ *
+ *     struct prg *p = NULL;
+ *     if ((rc = prg_new_random(&p)) < 0)          or prg_new(seed, &p) for reproducible shares
+ *         goto out;
+ *     prg_bytes(p, r, n * sizeof *r);
+ *     out:
+ *         prg_free(p);
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+
+#define PRG_SEED 16
+
+struct prg;
+int prg_new(const uint8_t seed[PRG_SEED], struct prg **out) MUST_CHECK;
+int prg_new_random(struct prg **out) MUST_CHECK; /* seed from the system */
+void prg_free(struct prg *p);                    /* wipes; NULL is fine */
+/* The next n bytes of the stream. Pieces do not matter: two calls of 8 equal one of 16. */
+void prg_bytes(struct prg *p, void *out, size_t n);
+/* A generator keyed by the next 16 bytes of p, for a part of the protocol of its own. */
+int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
+
+/* 128 bits; on the wire 16 bytes, lo first, each little-endian. */
+struct block {
+    uint64_t lo, hi;
+};
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
+
+/* Hash of blocks under one-time tweaks; H(x,i) = p(p(x) ^ i) ^ p(x) for AES-128 under a public key.
+ * Holds no secret of its own between calls. */
+struct hasher;
+int hasher_new(struct hasher **out) MUST_CHECK;
+void hasher_free(struct hasher *h); /* wipes; NULL is fine */
+/* out[k] = H(in[k], {tweak.lo + k, tweak.hi}), k < n; out may be in. */
+void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
+                 struct block tweak);
+
+/* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
+void wipe(void *p, size_t n);
+/* Zeroed memory, 64-byte aligned; secret_free wipes it. A test hook counts what is alive. */
+void *secret_array(size_t n, size_t size);
+void secret_free(void *p); /* NULL is fine */
+long secret_alive(void);
+#endif

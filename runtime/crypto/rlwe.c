@@ -1,0 +1,555 @@
+/*
+ * Ring-LWE encryption with plaintext modulus 2^64 (rlwe.h): BFV with secret-key uploads, products by
+ * plain polynomials only, and answers that hide the polynomials. R = Z[X]/(X^8192 + 1).
+ *
+ *     secret   s ternary, uniform;  errors e: centred binomial of 42 bits, sigma 3.24, |e| <= 21
+ *     modulus  Q = q1 q2 q3 q4, the four largest primes below 2^40 that are 1 mod 16384: 160 bits
+ *     upload   (c, a), a uniform from a public seed, c = -a s + e + round(Q m / 2^64)
+ *     product  (sum c_t w_t, sum a_t w_t), w_t integer polynomials
+ *     answer   + (pc v, pa v + e1): (pc, pa) the public key, an upload of 0; v ternary, e1 as e;
+ *              both halves switched to the modulus 2^96; the first + eps - mask * 2^32 at every
+ *              place that is sent, eps uniform in [-2^31, 2^31), mask uniform mod 2^64
+ *     opening  round((first + second * s mod 2^96) / 2^32)
+ *
+ * The message is scaled by Q/2^64 itself, rounded (an error below 1/2), not by its floor: then
+ * Q/2^64 * (multiple of 2^64) vanishes mod Q and m may wrap in the product. Rounded in residues:
+ * with k = Q m mod 2^64, centred, round(Q m / 2^64) = (Q m - k) / 2^64 = -k * 2^-64 mod q_i.
+ *
+ * Security of the client: RLWE with n = 8192, ternary secret. "Homomorphic Encryption Security
+ * Standard" (Albrecht et al., HomomorphicEncryption.org, 2018), table 1: 128 bits (classical) for
+ * log2 Q <= 218; the newer "Security Guidelines for Implementing Homomorphic Encryption" (Bossuat
+ * et al., 2024) give 214 classical, 161 quantum. We have 160.
+ *
+ * Security of the server: without re-randomising, a_t w_t would show w_t. pa v + e1 makes the second
+ * half look uniform (RLWE with secret v, same table), whatever pc is. In the first half every bit is
+ * masked: eps - mask * 2^32 takes each residue mod 2^96 exactly once over all (mask, eps), so what is
+ * sent is uniform and independent of everything else, of the upload too. An upload therefore need not
+ * be an encryption: a client that sends -a s + e + 2^77 m' instead learns nothing. (Masks that end at
+ * bit 32 with a flood below bit 11 between them and the noise left bits 11 to 31 of W m' open:
+ * tests/runtime/test_rlwe_evil.c recovers all weights from that.)
+ *
+ * Noise, for windows of K int16 weights (L1 norm of a row <= K 2^15), in units of 2^-32 of a result:
+ *
+ *     product        B = 2^-64 (K 2^15 (21 + 1/2) + 2 * 8192 * 21)  (v times the key's error, e1
+ *                    times s): K = 4608: 2^-32.4
+ *     switched       rounding: 1/2 + (sum of 8192 halves times s): at most 4097, sigma 21.3
+ *     eps            31 bits. The rounding of the opening is off by one where noise and eps together
+ *                    leave [-2^31, 2^31): with a chance of |noise| / 2^32, 2^-28 a number on average
+ *                    and 2^-20 at most. It is never off by two. One unit is 2^-12 of the smallest
+ *                    step of a truncated activation.
+ */
+#include "runtime/crypto/rlwe.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+#define ERROR_BOUND 21
+#define ANSWER_SHIFT 32 /* log2 of 2^96 / 2^64 */
+#define OPEN_PRIMES 3   /* their product exceeds 2 * 2^96 * 8192 */
+#define SECURITY_BITS 128
+
+typedef unsigned __int128 u128;
+
+static const uint64_t primes[RLWE_PRIMES] = {1099511480321, 1099510890497, 1099510824961,
+                                             1099510054913};
+
+struct shoup {
+    uint64_t w, quotient;
+};
+struct prime {
+    struct ntt *ntt;
+    uint64_t q;
+    struct shoup one, wrap;    /* 1, 2^64 */
+    struct shoup unwrap;       /* 2^-64 */
+    struct shoup unhat;        /* (Q/q)^-1 */
+    struct shoup open_unhat;   /* (D/q)^-1, D the product of the first OPEN_PRIMES */
+    u128 reciprocal, open_hat; /* floor(2^128 / q), D/q */
+    uint64_t reciprocal_rest;  /* floor(2^64 * (2^128 / q - reciprocal)) */
+};
+struct rlwe {
+    struct prime p[RLWE_PRIMES];
+    uint64_t modulus_low; /* Q mod 2^64 */
+    u128 open_modulus;    /* D */
+};
+struct rlwe_secret {
+    uint64_t s[RLWE_PRIMES][RLWE_N]; /* transformed */
+};
+struct rlwe_work {
+    struct ntt_sum c, a;
+    uint64_t first[RLWE_PRIMES][RLWE_N], second[RLWE_PRIMES][RLWE_N];
+    uint64_t scratch[RLWE_N];
+    int8_t v[RLWE_N], e[RLWE_N];
+};
+
+/* ---- parameters --------------------------------------------------------------------------- */
+
+struct rlwe_parameters rlwe_parameters(void)
+{
+    return (struct rlwe_parameters){.n = RLWE_N,
+                                    .modulus_bits = 160,
+                                    .error_bound = ERROR_BOUND,
+                                    .answer_bits = 8 * RLWE_ANSWER_BYTES,
+                                    .margin_bits = 20};
+}
+
+/* Largest log2 Q of the standard's table for ternary secrets at 128 bits; 0 outside the table. */
+static int32_t secure_bits(int32_t n)
+{
+    static const int32_t table[][2] = {{1024, 27},  {2048, 54},   {4096, 109},
+                                       {8192, 218}, {16384, 438}, {32768, 881}};
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (table[i][0] == n)
+            return table[i][1];
+    return 0;
+}
+
+double rlwe_product_noise_bits(const struct rlwe_parameters *p, int64_t window)
+{
+    return log2((double)window * 0x1p15 * (p->error_bound + 0.5) + 2.0 * p->n * p->error_bound);
+}
+
+int rlwe_parameters_check(const struct rlwe_parameters *p, int64_t window)
+{
+    int32_t answer_limit = p->answer_bits - 65;
+    double rounding = 6 * sqrt(p->n / 18.0); /* 6 sigma: 2/3 n terms of variance 1/12 */
+    double product = rlwe_product_noise_bits(p, window);
+    double switched = log2(exp2(product + p->answer_bits - p->modulus_bits) + rounding);
+
+    if (p->modulus_bits > secure_bits(p->n) || p->error_bound < ERROR_BOUND)
+        return fail(
+            ERR_UNSUPPORTED,
+            "encryption with ring degree %d, modulus of %d bits and errors up to %d has less than %d bits of security: at most %d bits, errors up to %d at least",
+            p->n, p->modulus_bits, p->error_bound, SECURITY_BITS, secure_bits(p->n), ERROR_BOUND);
+    if (switched > answer_limit - p->margin_bits)
+        return fail(
+            ERR_UNSUPPORTED,
+            "a sum of %lld weights makes noise of %.1f bits in an answer of %d bits, and less than %d bits are left to the limit %d: split the layer",
+            (long long)window, switched, p->answer_bits, p->margin_bits, answer_limit);
+    return 0;
+}
+
+/* ---- residues: secret operands, so no division and no branch ------------------------------- */
+
+static struct shoup shoup_of(uint64_t w, uint64_t q)
+{
+    return (struct shoup){w, (uint64_t)(((u128)w << 64) / q)};
+}
+
+/* y * w in [0, 2q), any y. */
+static inline uint64_t times(uint64_t y, struct shoup f, uint64_t q)
+{
+    return y * f.w - (uint64_t)((u128)y * f.quotient >> 64) * q;
+}
+
+/* From [0, 2q) to [0, q). */
+static inline uint64_t once(uint64_t y, uint64_t q)
+{
+    uint64_t z = y - q;
+
+    return z + (q & (0 - (z >> 63)));
+}
+
+static inline uint64_t of_small(int v, uint64_t q)
+{
+    return (uint64_t)(int64_t)v + (q & (0 - ((uint64_t)(int64_t)v >> 63)));
+}
+
+/* round(Q/2^64 * m) mod q. */
+static inline uint64_t scaled(const struct rlwe *r, const struct prime *p, uint64_t m)
+{
+    uint64_t u = 0 - r->modulus_low * m; /* -k as a signed number: u - 2^64 where it is negative */
+
+    return once(once(times(u, p->unwrap, p->q), p->q) + p->q - (u >> 63), p->q);
+}
+
+static u128 times_wide(uint64_t y, u128 w) /* mod 2^128 */
+{
+    return (u128)y * (uint64_t)w + ((u128)(y * (uint64_t)(w >> 64)) << 64);
+}
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+static void fill_prime(struct rlwe *r, int i)
+{
+    struct prime *p = &r->p[i];
+    uint64_t q = p->q = primes[i], hat = 1, open_hat = 1;
+
+    p->open_hat = 1;
+    for (int k = 0; k < RLWE_PRIMES; k++) {
+        if (k == i)
+            continue;
+        hat = ntt_mul(hat, primes[k] % q, q);
+        if (k < OPEN_PRIMES && i < OPEN_PRIMES) {
+            open_hat = ntt_mul(open_hat, primes[k] % q, q);
+            p->open_hat *= primes[k];
+        }
+    }
+    p->one = shoup_of(1, q);
+    p->wrap = shoup_of(ntt_pow(2, 64, q), q);
+    p->unwrap = shoup_of(ntt_pow(p->wrap.w, q - 2, q), q);
+    p->unhat = shoup_of(ntt_pow(hat, q - 2, q), q);
+    p->open_unhat = shoup_of(ntt_pow(open_hat, q - 2, q), q);
+    p->reciprocal = ~(u128)0 / q;
+    p->reciprocal_rest = shoup_of((uint64_t)(~(u128)0 % q) + 1, q).quotient;
+}
+
+int rlwe_new(enum ntt_path path, struct rlwe **out)
+{
+    struct rlwe *r = mem_array(1, sizeof *r);
+    int rc = 0;
+
+    if (r == NULL)
+        return ERR_NOMEM;
+    r->modulus_low = 1;
+    r->open_modulus = 1;
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        if ((rc = ntt_new(primes[i], path, &r->p[i].ntt)) < 0) {
+            rlwe_free(r);
+            return rc;
+        }
+        fill_prime(r, i);
+        r->modulus_low *= primes[i];
+        r->open_modulus *= i < OPEN_PRIMES ? primes[i] : 1;
+    }
+    *out = r;
+    return 0;
+}
+
+void rlwe_free(struct rlwe *r)
+{
+    if (r == NULL)
+        return;
+    for (int i = 0; i < RLWE_PRIMES; i++)
+        ntt_free(r->p[i].ntt);
+    mem_free(r);
+}
+
+const struct ntt *rlwe_prime(const struct rlwe *r, int i)
+{
+    return r->p[i].ntt;
+}
+
+/* ---- random polynomials ------------------------------------------------------------------- */
+
+static uint64_t residue_at(const uint8_t *from)
+{
+    uint64_t v = 0;
+
+    for (int k = RLWE_RESIDUE_BYTES - 1; k >= 0; k--)
+        v = v << 8 | from[k];
+    return v;
+}
+
+/* 40-bit words of the stream that are below q, in order. */
+static void random_residues(struct prg *stream, uint64_t q, uint64_t *a)
+{
+    uint8_t bytes[256 * RLWE_RESIDUE_BYTES];
+    size_t got = 0;
+
+    while (got < RLWE_N) {
+        size_t n = RLWE_N - got < 256 ? RLWE_N - got : 256;
+        prg_bytes(stream, bytes, n * RLWE_RESIDUE_BYTES);
+        for (size_t k = 0; k < n; k++) {
+            a[got] = residue_at(bytes + k * RLWE_RESIDUE_BYTES);
+            got += a[got] < q;
+        }
+    }
+}
+
+void rlwe_random(const struct rlwe *r, struct prg *stream, uint64_t *a)
+{
+    for (int i = 0; i < RLWE_PRIMES; i++)
+        random_residues(stream, r->p[i].q, a + (size_t)i * RLWE_N);
+}
+
+/* Uniform in -1, 0, 1: bytes below 255 modulo 3. */
+static void draw_ternary(struct prg *rng, int8_t *v)
+{
+    uint8_t bytes[256];
+    size_t got = 0;
+
+    while (got < RLWE_N) {
+        size_t n = RLWE_N - got < sizeof bytes ? RLWE_N - got : sizeof bytes;
+        prg_bytes(rng, bytes, n);
+        for (size_t k = 0; k < n; k++) {
+            v[got] = (int8_t)(bytes[k] % 3 - 1);
+            got += bytes[k] < 255;
+        }
+    }
+    wipe(bytes, sizeof bytes);
+}
+
+/* Ones among the low 21 bits of each half of 64: no table, whose index would be secret. */
+static uint32_t ones21(uint64_t x)
+{
+    x -= x >> 1 & 0x5555555555555555;
+    x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return (uint32_t)(x * 0x0101010101010101 >> 56);
+}
+
+static void draw_errors(struct prg *rng, int8_t *e)
+{
+    uint64_t words[256], low = ((uint64_t)1 << ERROR_BOUND) - 1;
+
+    for (size_t at = 0; at < RLWE_N; at += 256) {
+        prg_bytes(rng, words, sizeof words);
+        for (size_t k = 0; k < 256; k++)
+            e[at + k] =
+                (int8_t)((int)ones21(words[k] & low) - (int)ones21(words[k] >> ERROR_BOUND & low));
+    }
+    wipe(words, sizeof words);
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+void rlwe_pack(uint8_t *to, const uint64_t *c)
+{
+    for (size_t i = 0; i < RLWE_POLY_WORDS; i++, to += RLWE_RESIDUE_BYTES)
+        for (int k = 0; k < RLWE_RESIDUE_BYTES; k++)
+            to[k] = (uint8_t)(c[i] >> 8 * k);
+}
+
+int rlwe_unpack_part(const struct rlwe *r, size_t first, size_t n, uint64_t *c, const uint8_t *from)
+{
+    for (size_t i = 0; i < n; i++, from += RLWE_RESIDUE_BYTES) {
+        c[i] = residue_at(from);
+        if (c[i] >= r->p[(first + i) / RLWE_N].q)
+            return fail(ERR_PEER, "ciphertext: residue %zu is not below its modulus", first + i);
+    }
+    return 0;
+}
+
+int rlwe_unpack(const struct rlwe *r, uint64_t *c, const uint8_t *from)
+{
+    return rlwe_unpack_part(r, 0, RLWE_POLY_WORDS, c, from);
+}
+
+static void put96(uint8_t *to, u128 v)
+{
+    for (int k = 0; k < RLWE_ANSWER_BYTES; k++)
+        to[k] = (uint8_t)(v >> 8 * k);
+}
+
+static u128 get96(const uint8_t *from)
+{
+    u128 v = 0;
+
+    for (int k = RLWE_ANSWER_BYTES - 1; k >= 0; k--)
+        v = v << 8 | from[k];
+    return v;
+}
+
+/* ---- client ------------------------------------------------------------------------------- */
+
+int rlwe_secret_new(const struct rlwe *r, struct prg *rng, struct rlwe_secret **out)
+{
+    struct rlwe_secret *s = secret_array(1, sizeof *s);
+    int8_t *small = secret_array(RLWE_N, 1);
+
+    if (s == NULL || small == NULL) {
+        secret_free(s);
+        secret_free(small);
+        return ERR_NOMEM;
+    }
+    draw_ternary(rng, small);
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        for (int j = 0; j < RLWE_N; j++)
+            s->s[i][j] = of_small(small[j], r->p[i].q);
+        ntt_forward(r->p[i].ntt, s->s[i]);
+    }
+    secret_free(small);
+    *out = s;
+    return 0;
+}
+
+void rlwe_secret_free(struct rlwe_secret *s)
+{
+    secret_free(s);
+}
+
+struct client_scratch {
+    struct ntt_sum sum;
+    uint64_t product[RLWE_N];
+    uint64_t z[OPEN_PRIMES][RLWE_N];
+    int8_t e[RLWE_N];
+};
+
+/* product := x * y elementwise. */
+static void multiply(struct client_scratch *k, const struct ntt *t, const uint64_t *x,
+                     const uint64_t *y)
+{
+    memset(&k->sum, 0, sizeof k->sum);
+    ntt_sum_add(t, &k->sum, x, y);
+    ntt_sum_get(t, k->product, &k->sum);
+}
+
+int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64_t *a,
+                 const uint64_t *m, struct prg *rng, uint64_t *c)
+{
+    struct client_scratch *k = secret_array(1, sizeof *k);
+
+    if (k == NULL)
+        return ERR_NOMEM;
+    draw_errors(rng, k->e);
+    for (int i = 0; i < RLWE_PRIMES; i++, c += RLWE_N, a += RLWE_N) {
+        const struct prime *p = &r->p[i];
+        for (int j = 0; j < RLWE_N; j++)
+            c[j] = once(of_small(k->e[j], p->q) + (m != NULL ? scaled(r, p, m[j]) : 0), p->q);
+        ntt_forward(p->ntt, c);
+        multiply(k, p->ntt, a, s->s[i]);
+        for (int j = 0; j < RLWE_N; j++)
+            c[j] = once(c[j] + p->q - k->product[j], p->q);
+    }
+    secret_free(k);
+    return 0;
+}
+
+/* z := half * s modulo each of the first primes. */
+static void open_half(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
+                      struct client_scratch *k)
+{
+    for (int i = 0; i < OPEN_PRIMES; i++) {
+        const struct prime *p = &r->p[i];
+        for (int j = 0; j < RLWE_N; j++) {
+            u128 v = get96(half + (size_t)j * RLWE_ANSWER_BYTES);
+            uint64_t low = times((uint64_t)v, p->one, p->q);
+            low += times((uint64_t)(v >> 64), p->wrap, p->q);
+            k->z[i][j] = once(times(low, p->one, p->q), p->q);
+        }
+        ntt_forward(p->ntt, k->z[i]);
+        multiply(k, p->ntt, k->z[i], s->s[i]);
+        memcpy(k->z[i], k->product, sizeof k->product);
+        ntt_inverse(p->ntt, k->z[i]);
+    }
+}
+
+/* The integer with these residues, |.| far below D/2, mod 2^128. */
+static u128 combine(const struct rlwe *r, const struct client_scratch *k, int32_t j)
+{
+    double turns = 0.5;
+    u128 sum = 0;
+
+    for (int i = 0; i < OPEN_PRIMES; i++) {
+        const struct prime *p = &r->p[i];
+        uint64_t y = once(times(k->z[i][j], p->open_unhat, p->q), p->q);
+        sum += times_wide(y, p->open_hat);
+        turns += (double)y / (double)p->q;
+    }
+    return sum - times_wide((uint64_t)turns, r->open_modulus);
+}
+
+int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
+              const uint8_t *values, const int32_t *place, int64_t n, uint64_t *u, int64_t *noise)
+{
+    struct client_scratch *k = secret_array(1, sizeof *k);
+    u128 half_step = (u128)1 << (ANSWER_SHIFT - 1);
+
+    if (k == NULL)
+        return ERR_NOMEM;
+    open_half(r, s, half, k);
+    for (int64_t i = 0; i < n; i++) {
+        u128 phase = get96(values + i * RLWE_ANSWER_BYTES) + combine(r, k, place[i]);
+        u[i] = (uint64_t)((phase + half_step) >> ANSWER_SHIFT);
+        if (noise != NULL)
+            noise[i] = (int32_t)(uint32_t)phase;
+    }
+    secret_free(k);
+    return 0;
+}
+
+/* ---- server ------------------------------------------------------------------------------- */
+
+void rlwe_weight(const struct rlwe *r, int i, const int16_t *coefficient, uint64_t *w)
+{
+    for (int j = 0; j < RLWE_N; j++)
+        w[j] = of_small(coefficient[j], r->p[i].q);
+    ntt_forward(r->p[i].ntt, w);
+}
+
+int rlwe_work_new(struct rlwe_work **out)
+{
+    struct rlwe_work *k = secret_array(1, sizeof *k);
+
+    if (k == NULL)
+        return ERR_NOMEM;
+    *out = k;
+    return 0;
+}
+
+void rlwe_work_free(struct rlwe_work *k)
+{
+    secret_free(k);
+}
+
+void rlwe_work_start(struct rlwe_work *k, struct prg *rng)
+{
+    memset(&k->c, 0, sizeof k->c);
+    memset(&k->a, 0, sizeof k->a);
+    draw_ternary(rng, k->v);
+    draw_errors(rng, k->e);
+}
+
+void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
+                   const uint64_t *a, const uint64_t *w)
+{
+    ntt_sum_add(r->p[i].ntt, &k->c, c, w);
+    ntt_sum_add(r->p[i].ntt, &k->a, a, w);
+}
+
+void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
+                     const uint64_t *a)
+{
+    const struct prime *p = &r->p[i];
+
+    for (int j = 0; j < RLWE_N; j++)
+        k->scratch[j] = of_small(k->v[j], p->q);
+    ntt_forward(p->ntt, k->scratch);
+    rlwe_work_add(k, r, i, c, a, k->scratch);
+    ntt_sum_get(p->ntt, k->first[i], &k->c);
+    ntt_sum_get(p->ntt, k->second[i], &k->a);
+    ntt_inverse(p->ntt, k->first[i]);
+    ntt_inverse(p->ntt, k->second[i]);
+    for (int j = 0; j < RLWE_N; j++)
+        k->second[i][j] = once(k->second[i][j] + of_small(k->e[j], p->q), p->q);
+    memset(&k->c, 0, sizeof k->c);
+    memset(&k->a, 0, sizeof k->a);
+}
+
+/* round(x * 2^96 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
+ * behind the point (off by less than 2^-124). */
+static u128 switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
+{
+    u128 sum = (u128)1 << 31;
+
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        const struct prime *p = &r->p[i];
+        uint64_t y = once(times(x[i], p->unhat, p->q), p->q);
+        sum += times_wide(y, p->reciprocal) + (uint64_t)((u128)y * p->reciprocal_rest >> 64);
+    }
+    return sum >> 32;
+}
+
+void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
+                 const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values)
+{
+    int32_t *eps = (int32_t *)k->scratch; /* n <= RLWE_N of them fit */
+    uint64_t x[RLWE_PRIMES];
+
+    for (int j = 0; j < RLWE_N; j++) {
+        for (int i = 0; i < RLWE_PRIMES; i++)
+            x[i] = k->second[i][j];
+        put96(half + (size_t)j * RLWE_ANSWER_BYTES, switched(r, x));
+    }
+    prg_bytes(rng, eps, (size_t)n * sizeof *eps);
+    for (int64_t at = 0; at < n; at++) {
+        for (int i = 0; i < RLWE_PRIMES; i++)
+            x[i] = k->first[i][place[at]];
+        u128 hidden = (u128)eps[at] - ((u128)mask[at] << ANSWER_SHIFT);
+        put96(values + at * RLWE_ANSWER_BYTES, switched(r, x) + hidden);
+    }
+    wipe(x, sizeof x);
+}

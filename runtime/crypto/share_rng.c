@@ -1,0 +1,73 @@
+/* Named streams (share_rng.h). */
+#include "runtime/crypto/share_rng.h"
+
+#include <string.h>
+
+#include "core/base/sha256.h"
+
+static const char seed_name[] = "linnet test seed", share_name[] = "linnet share";
+
+static void put(uint8_t *to, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        to[i] = (uint8_t)(v >> 8 * i);
+}
+
+int share_rng_init(struct share_rng *s, int64_t test_seed)
+{
+    uint8_t text[sizeof seed_name - 1 + 8];
+    struct prg *p = NULL;
+
+    if (test_seed < 0) {
+        TRY(prg_new_random(&p));
+        prg_bytes(p, s->key, sizeof s->key);
+        prg_free(p);
+        return 0;
+    }
+    memcpy(text, seed_name, sizeof seed_name - 1);
+    put(text + sizeof seed_name - 1, (uint64_t)test_seed, 8);
+    return sha256_bytes(text, sizeof text, s->key);
+}
+
+int share_rng_seed(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
+                   uint8_t seed[PRG_SEED])
+{
+    uint8_t text[sizeof share_name - 1 + SHARE_KEY + 1 + 8 + 4], digest[SHA256_SIZE], *to = text;
+    int rc;
+
+    memcpy(to, share_name, sizeof share_name - 1);
+    to += sizeof share_name - 1;
+    memcpy(to, s->key, SHARE_KEY);
+    to += SHARE_KEY;
+    put(to, (uint64_t)kind, 1);
+    put(to + 1, number, 8);
+    put(to + 9, index, 4);
+    if ((rc = sha256_bytes(text, sizeof text, digest)) == 0)
+        memcpy(seed, digest, PRG_SEED);
+    wipe(text, sizeof text);
+    wipe(digest, sizeof digest);
+    return rc;
+}
+
+int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
+                   struct prg **out)
+{
+    uint8_t seed[PRG_SEED];
+    int rc = share_rng_seed(s, kind, number, index, seed);
+
+    if (rc == 0)
+        rc = prg_new(seed, out);
+    wipe(seed, sizeof seed);
+    return rc;
+}
+
+int share_rng_words(const struct share_rng *s, enum share_kind kind, uint64_t number,
+                    uint32_t index, uint64_t *out, int64_t n)
+{
+    struct prg *p = NULL;
+
+    TRY(share_rng_open(s, kind, number, index, &p));
+    prg_bytes(p, out, (size_t)n * sizeof *out);
+    prg_free(p);
+    return 0;
+}

@@ -1,0 +1,255 @@
+/* Single-use files (store.h). */
+#include "runtime/crypto/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/mem.h"
+#include "core/base/sha256.h"
+#include "runtime/crypto/prg.h"
+
+#define STORE_PATH 4096
+#define USED ".used"
+
+static int path_of(char path[STORE_PATH], const char *dir, const char *name, const char *suffix)
+{
+    int n = snprintf(path, STORE_PATH, "%s/%s%s", dir, name, suffix);
+
+    return n < 0 || n >= STORE_PATH ? fail(ERR_LIMIT, "path '%s' is too long", dir) : 0;
+}
+
+int store_folder(const char *dir)
+{
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+    return 0;
+}
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+struct store_writer {
+    struct file_writer *file;
+    struct sha256 *hash;
+};
+
+void store_abort(struct store_writer *w)
+{
+    if (w == NULL)
+        return;
+    file_writer_abort(w->file);
+    sha256_free(w->hash);
+    mem_free(w);
+}
+
+int store_write(const char *dir, const char *name, struct store_writer **out)
+{
+    struct store_writer *w = mem_array(1, sizeof *w);
+    char path[STORE_PATH];
+    int rc;
+
+    if (w == NULL)
+        return ERR_NOMEM;
+    if ((rc = path_of(path, dir, name, "")) < 0 ||
+        (rc = file_writer_open(path, FILE_PRIVATE, &w->file)) < 0 ||
+        (rc = sha256_new(&w->hash)) < 0) {
+        store_abort(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+int store_append(struct store_writer *w, const void *bytes, size_t n)
+{
+    TRY(sha256_add(w->hash, bytes, n));
+    return file_writer_append(w->file, bytes, n);
+}
+
+int store_commit(struct store_writer **w)
+{
+    uint8_t digest[SHA256_SIZE];
+    int rc;
+
+    if ((rc = sha256_end((*w)->hash, digest)) == 0 &&
+        (rc = file_writer_append((*w)->file, digest, sizeof digest)) == 0)
+        rc = file_writer_commit(&(*w)->file);
+    store_abort(*w);
+    *w = NULL;
+    return rc;
+}
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+static bool matches(const char *name, const char *prefix, const char *suffix)
+{
+    size_t n = strlen(name), p = strlen(prefix), s = strlen(suffix);
+
+    return n >= p + s && n < STORE_NAME && memcmp(name, prefix, p) == 0 &&
+           strcmp(name + n - s, suffix) == 0;
+}
+
+typedef int visit_fn(void *ctx, const char *name);
+
+static int each(const char *dir, const char *prefix, const char *suffix, visit_fn *visit, void *ctx)
+{
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    int rc = 0;
+
+    if (d == NULL)
+        return fail(ERR_IO, "folder '%s': %s", dir, strerror(errno));
+    while (rc == 0 && (e = readdir(d)) != NULL)
+        if (matches(e->d_name, prefix, suffix))
+            rc = visit(ctx, e->d_name);
+    closedir(d);
+    return rc;
+}
+
+static int keep_first(void *ctx, const char *name)
+{
+    char *best = ctx;
+
+    if (*best == '\0' || strcmp(name, best) < 0)
+        strcpy(best, name); /* matches() bounds it */
+    return 0;
+}
+
+int store_next(const char *dir, const char *prefix, const char *suffix, char name[STORE_NAME])
+{
+    *name = '\0';
+    TRY(each(dir, prefix, suffix, keep_first, name));
+    return *name != '\0';
+}
+
+static int count_one(void *ctx, const char *name)
+{
+    int64_t *n = ctx;
+
+    (void)name;
+    ++*n;
+    return 0;
+}
+
+int store_count(const char *dir, const char *prefix, const char *suffix, int64_t *n)
+{
+    *n = 0;
+    return each(dir, prefix, suffix, count_one, n);
+}
+
+static int remove_one(void *ctx, const char *name)
+{
+    char path[STORE_PATH];
+
+    TRY(path_of(path, ctx, name, ""));
+    if (unlink(path) < 0 && errno != ENOENT)
+        return fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    return 0;
+}
+
+int store_sweep(const char *dir)
+{
+    return each(dir, "", USED, remove_one, (void *)(uintptr_t)dir);
+}
+
+static int remove_file(void *ctx, const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? 0 : remove_one(ctx, name);
+}
+
+int store_remove(const char *dir)
+{
+    TRY(each(dir, "", "", remove_file, (void *)(uintptr_t)dir));
+    return rmdir(dir) == 0 ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
+}
+
+/* ---- claiming ----------------------------------------------------------------------------- */
+
+static int sync_folder(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+
+    if (fd < 0 || fsync(fd) < 0)
+        rc = fail(ERR_IO, "folder '%s': %s", dir, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static int read_exact(int fd, uint8_t *to, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = read(fd, to, n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return fail(ERR_FORMAT, "shorter than it must be");
+        to += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+static int read_sealed(int fd, uint8_t *bytes, size_t size)
+{
+    uint8_t stated[SHA256_SIZE], digest[SHA256_SIZE], more;
+
+    TRY(read_exact(fd, bytes, size));
+    TRY(read_exact(fd, stated, sizeof stated));
+    if (read(fd, &more, 1) != 0)
+        return fail(ERR_FORMAT, "longer than it must be");
+    TRY(sha256_bytes(bytes, size, digest));
+    return memcmp(stated, digest, sizeof digest) == 0 ? 0 : fail(ERR_FORMAT, "damaged: wrong hash");
+}
+
+static int read_file(const char *path, size_t size, uint8_t **bytes)
+{
+    uint8_t *memory = secret_array(size, 1);
+    int fd, rc;
+
+    if (memory == NULL)
+        return ERR_NOMEM;
+    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        rc = fail(ERR_IO, "%s", strerror(errno));
+    else
+        rc = read_sealed(fd, memory, size);
+    if (fd >= 0)
+        close(fd);
+    if (rc < 0) {
+        secret_free(memory);
+        return fail_context(rc, "'%s'", path);
+    }
+    *bytes = memory;
+    return 0;
+}
+
+int store_read(const char *dir, const char *name, size_t size, uint8_t **bytes)
+{
+    char path[STORE_PATH];
+
+    TRY(path_of(path, dir, name, ""));
+    if (access(path, F_OK) < 0)
+        return fail(ERR_DATA, "'%s': %s", path, strerror(errno));
+    return read_file(path, size, bytes);
+}
+
+int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
+{
+    char path[STORE_PATH], used[STORE_PATH];
+    int rc;
+
+    TRY(path_of(path, dir, name, ""));
+    TRY(path_of(used, dir, name, USED));
+    if (rename(path, used) < 0)
+        return errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
+                               : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    TRY(sync_folder(dir));
+    rc = read_file(used, size, bytes);
+    (void)unlink(used); /* store_sweep tries again */
+    return rc;
+}

@@ -1,0 +1,39 @@
+#ifndef RUNTIME_CRYPTO_STORE_H
+#define RUNTIME_CRYPTO_STORE_H
+/*
+ * Folders of single-use files: prepared material that must never serve twice.
+ *
+ * A file is claimed by renaming it to NAME.used and syncing the folder; only then it is read, checked
+ * (its last 32 bytes are the SHA-256 of what lies before) and removed. Whatever happens after the
+ * rename, a crash included, the name is gone: the material is lost, never reused. Left-over .used
+ * files are removed by the next store_sweep. Two processes cannot both claim a file.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+#include "core/base/file.h"
+
+#define STORE_NAME 128
+
+struct store_writer;
+int store_write(const char *dir, const char *name, struct store_writer **out) MUST_CHECK;
+int store_append(struct store_writer *w, const void *bytes, size_t n) MUST_CHECK;
+int store_commit(struct store_writer **w) MUST_CHECK; /* adds the hash; *w is gone either way */
+void store_abort(struct store_writer *w);             /* NULL is fine */
+
+/* First name of the form PREFIX...SUFFIX in order. 1: found, 0: none. */
+int store_next(const char *dir, const char *prefix, const char *suffix,
+               char name[STORE_NAME]) MUST_CHECK;
+int store_count(const char *dir, const char *prefix, const char *suffix, int64_t *n) MUST_CHECK;
+/* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
+ * that name (used before, or never made); ERR_FORMAT: damaged. */
+int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
+/* The same for a file that may serve many times: neither renamed nor removed. */
+int store_read(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
+/* Makes the folder where it is missing (0700). */
+int store_folder(const char *dir) MUST_CHECK;
+int store_sweep(const char *dir) MUST_CHECK;
+/* Removes the folder and the files in it. */
+int store_remove(const char *dir) MUST_CHECK;
+#endif

@@ -1,0 +1,551 @@
+/* The dealer and the provider that uses its files (dealer.h). */
+#include "runtime/linear/dealer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/crypto/share_rng.h"
+#include "runtime/crypto/store.h"
+#include "runtime/ring/word_conv.h"
+
+#define HEAD 80
+#define ID 16
+#define PREFIX "correlation-"
+#define PIECE ((int64_t)8192) /* words of F that travel at once */
+static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'D', 'C'};
+
+/* What both sides and the dealer know about a program. */
+struct shape {
+    const struct pi_model *m;
+    const struct schedule *s;
+    int32_t events;  /* linear ones */
+    int32_t first;   /* step of the first */
+    int64_t outputs; /* words of c */
+    int64_t weights; /* words of F */
+    int64_t largest; /* inputs or outputs of a step */
+    int64_t most;    /* weights of a step */
+    size_t scratch;  /* words of word_conv */
+};
+
+static int64_t weights_of(const struct ring_conv *c)
+{
+    return c->out[0] * c->columns;
+}
+
+static struct shape shape_of(const struct pi_model *m, const struct schedule *s)
+{
+    struct shape h = {.m = m, .s = s, .first = -1};
+
+    for (int32_t i = 0; i < s->n; i++) {
+        const struct event *e = &s->event[i];
+        const struct ring_conv *c = &m->conv[e->kind == EVENT_LINEAR ? e->step : 0];
+        if (e->kind != EVENT_LINEAR)
+            continue;
+        h.first = h.first < 0 ? e->step : h.first;
+        h.events++;
+        h.outputs += e->outputs;
+        h.weights += weights_of(c);
+        h.most = weights_of(c) > h.most ? weights_of(c) : h.most;
+        h.largest = e->inputs > h.largest ? e->inputs : h.largest;
+        h.largest = e->outputs > h.largest ? e->outputs : h.largest;
+        h.scratch = word_conv_scratch(c) > h.scratch ? word_conv_scratch(c) : h.scratch;
+    }
+    return h;
+}
+
+/* ---- files -------------------------------------------------------------------------------- */
+
+static void make_head(uint8_t head[HEAD], const uint8_t model[32], const uint8_t id[ID],
+                      uint64_t index)
+{
+    memset(head, 0, HEAD);
+    memcpy(head, magic, sizeof magic);
+    head[8] = 1;
+    memcpy(head + 16, model, 32);
+    memcpy(head + 48, id, ID);
+    for (int i = 0; i < 8; i++)
+        head[64 + i] = (uint8_t)(index >> 8 * i);
+}
+
+static int check_head(const uint8_t *bytes, const uint8_t model[32], const uint8_t id[ID],
+                      uint64_t index, const char *name)
+{
+    uint8_t head[HEAD];
+
+    make_head(head, model, id, index);
+    if (memcmp(bytes, head, HEAD) == 0)
+        return 0;
+    return fail(ERR_FORMAT, "'%s': %s", name,
+                memcmp(bytes + 16, head + 16, 32) == 0 ? "renamed or damaged"
+                                                       : "dealt for another model.pi");
+}
+
+static const char *hex_of(const uint8_t id[ID], char hex[2 * ID + 1])
+{
+    for (int i = 0; i < ID; i++)
+        snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    return hex;
+}
+
+static void name_once(char name[STORE_NAME], const char *kind, const uint8_t id[ID],
+                      const char *side)
+{
+    char hex[2 * ID + 1];
+
+    snprintf(name, STORE_NAME, "%s-%s.%s", kind, hex_of(id, hex), side);
+}
+
+static void name_correlation(char name[STORE_NAME], const uint8_t id[ID], uint64_t index,
+                             const char *side)
+{
+    char hex[2 * ID + 1];
+
+    snprintf(name, STORE_NAME, PREFIX "%s-%08" PRIu64 ".%s", hex_of(id, hex), index, side);
+}
+
+/* The reverse, for names that store_next found. */
+static int parse_name(const char *name, uint8_t id[ID], uint64_t *index)
+{
+    const char *at = name + strlen(PREFIX);
+    int end = 0;
+
+    for (int i = 0; i < ID; i++, at += 2)
+        if (sscanf(at, "%2hhx%n", &id[i], &end) != 1 || end != 2)
+            return fail(ERR_FORMAT, "'%s' is not the name of a correlation", name);
+    if (sscanf(at, "-%" SCNu64 ".client%n", index, &end) != 1 || at[end] != '\0')
+        return fail(ERR_FORMAT, "'%s' is not the name of a correlation", name);
+    return 0;
+}
+
+/* ---- dealing ------------------------------------------------------------------------------ */
+
+struct deal {
+    struct shape h;
+    const uint8_t *model;
+    uint8_t id[ID];
+    struct share_rng rng;
+    const char *client_dir, *server_dir;
+    uint64_t *a, *rho, *y, *scratch;
+};
+
+static int append_seeds(const struct deal *d, struct store_writer *w, enum share_kind kind,
+                        uint64_t number)
+{
+    uint8_t seed[PRG_SEED];
+    int rc = 0;
+
+    for (int32_t i = 0; i < d->h.s->n && rc == 0; i++)
+        if (d->h.s->event[i].kind == EVENT_LINEAR &&
+            (rc = share_rng_seed(&d->rng, kind, number, (uint32_t)i, seed)) == 0)
+            rc = store_append(w, seed, sizeof seed);
+    wipe(seed, sizeof seed);
+    return rc;
+}
+
+/* A file of seeds; more: what follows them, may be NULL. */
+static int write_file(const struct deal *d, const char *dir, const char *name, enum share_kind kind,
+                      uint64_t number, const uint64_t *more, int64_t words)
+{
+    struct store_writer *w = NULL;
+    uint8_t head[HEAD];
+    int rc;
+
+    make_head(head, d->model, d->id, number);
+    if ((rc = store_write(dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
+        (rc = append_seeds(d, w, kind, number)) == 0 &&
+        (rc = more == NULL ? 0 : store_append(w, more, (size_t)words * sizeof *more)) == 0)
+        rc = store_commit(&w);
+    store_abort(w);
+    return rc;
+}
+
+/* c = A rho - s of all events of one image, one behind the other. */
+static int correlate(struct deal *d, uint64_t number, uint64_t *c)
+{
+    const struct schedule *s = d->h.s;
+
+    for (int32_t i = 0; i < s->n; i++) {
+        const struct event *e = &s->event[i];
+        const struct ring_conv *conv = &d->h.m->conv[e->step];
+        if (e->kind != EVENT_LINEAR)
+            continue;
+        TRY(share_rng_words(&d->rng, DEAL_MODEL, 0, (uint32_t)i, d->a, weights_of(conv)));
+        TRY(share_rng_words(&d->rng, DEAL_RHO, number, (uint32_t)i, d->rho, e->inputs));
+        word_conv(c, d->rho, d->a, conv, d->scratch);
+        TRY(share_rng_words(&d->rng, DEAL_OFFSET, number, (uint32_t)i, d->y, e->outputs));
+        for (int64_t k = 0; k < e->outputs; k++)
+            c[k] -= d->y[k];
+        c += e->outputs;
+    }
+    return 0;
+}
+
+static int deal_one(struct deal *d, uint64_t number, uint64_t *c)
+{
+    char name[STORE_NAME];
+
+    TRY(correlate(d, number, c));
+    name_correlation(name, d->id, number, "server");
+    TRY(write_file(d, d->server_dir, name, DEAL_OFFSET, number, NULL, 0));
+    name_correlation(name, d->id, number, "client");
+    return write_file(d, d->client_dir, name, DEAL_RHO, number, c, d->h.outputs);
+}
+
+static int deal_all(struct deal *d, int64_t count, void (*progress)(void *, int64_t), void *ctx)
+{
+    uint64_t *c = secret_array((size_t)d->h.outputs, sizeof *c);
+    char name[STORE_NAME];
+    int rc = ERR_NOMEM;
+
+    d->a = secret_array((size_t)d->h.most, sizeof *d->a);
+    d->rho = secret_array((size_t)d->h.largest, sizeof *d->rho);
+    d->y = secret_array((size_t)d->h.largest, sizeof *d->y);
+    d->scratch = secret_array(d->h.scratch, sizeof *d->scratch);
+    name_once(name, "deal", d->id, "server");
+    if (c != NULL && d->a != NULL && d->rho != NULL && d->y != NULL && d->scratch != NULL)
+        rc = write_file(d, d->server_dir, name, DEAL_MODEL, 0, NULL, 0);
+    for (int64_t i = 0; i < count && rc == 0; i++) {
+        rc = deal_one(d, (uint64_t)i, c);
+        if (progress != NULL)
+            progress(ctx, i + 1);
+    }
+    secret_free(c);
+    secret_free(d->a);
+    secret_free(d->rho);
+    secret_free(d->y);
+    secret_free(d->scratch);
+    return rc;
+}
+
+int dealer_deal(const struct plan *p, const uint8_t model[32], int64_t count, int64_t test_seed,
+                const char *client_dir, const char *server_dir, void (*progress)(void *, int64_t),
+                void *ctx)
+{
+    struct deal d = {.model = model, .client_dir = client_dir, .server_dir = server_dir};
+    struct pi_model *m = NULL;
+    struct schedule *s = NULL;
+    struct prg *rng = NULL;
+    int rc;
+
+    if ((rc = pi_model_new(p, NULL, PI_FIXED, &m)) < 0 || (rc = schedule_new(p, false, &s)) < 0 ||
+        (rc = share_rng_init(&d.rng, test_seed)) < 0 || (rc = prg_new_random(&rng)) < 0 ||
+        (rc = store_folder(client_dir)) < 0 || (rc = store_folder(server_dir)) < 0)
+        goto out;
+    prg_bytes(rng, d.id, ID);
+    d.h = shape_of(m, s);
+    rc = deal_all(&d, count, progress, ctx);
+out:
+    wipe(&d.rng, sizeof d.rng);
+    prg_free(rng);
+    schedule_free(s);
+    pi_close(m);
+    return rc;
+}
+
+/* ---- provider ----------------------------------------------------------------------------- */
+
+struct dealer {
+    struct shape h;
+    uint8_t model[32], id[ID];
+    const char *dir;
+    bool client;
+    struct transport *t;
+    uint64_t *f;   /* client: F of all events */
+    uint8_t *file; /* the correlation of this image */
+    uint64_t *a, *b, *scratch;
+    double *products;
+};
+
+static void dealer_close(void *ctx)
+{
+    struct dealer *d = ctx;
+
+    secret_free(d->f);
+    secret_free(d->file);
+    secret_free(d->a);
+    secret_free(d->b);
+    secret_free(d->scratch);
+    secret_free(d->products);
+    mem_free(d);
+}
+
+static size_t file_size(const struct dealer *d)
+{
+    return HEAD + (size_t)d->h.events * PRG_SEED +
+           (d->client ? (size_t)d->h.outputs * sizeof(uint64_t) : 0);
+}
+
+/* Place of an event among the linear ones, of its outputs and of its weights. */
+struct place {
+    int32_t event, ordinal;
+    int64_t outputs, weights;
+};
+static int find(const struct dealer *d, int32_t step, struct place *out)
+{
+    struct place at = {0};
+
+    for (at.event = 0; at.event < d->h.s->n; at.event++) {
+        const struct event *e = &d->h.s->event[at.event];
+        if (e->kind != EVENT_LINEAR)
+            continue;
+        if (e->step == step) {
+            *out = at;
+            return 0;
+        }
+        at.ordinal++;
+        at.outputs += e->outputs;
+        at.weights += weights_of(&d->h.m->conv[e->step]);
+    }
+    return fail(ERR_ARG, "step %d is not linear", step);
+}
+
+static int expand(const uint8_t *bytes, int32_t ordinal, uint64_t *out, int64_t n)
+{
+    struct prg *p = NULL;
+
+    TRY(prg_new(bytes + HEAD + (size_t)ordinal * PRG_SEED, &p));
+    prg_bytes(p, out, (size_t)n * sizeof *out);
+    prg_free(p);
+    return 0;
+}
+
+/* ---- one image: both sides take the same correlation -------------------------------------- */
+
+static int client_next(struct dealer *d)
+{
+    char name[STORE_NAME], prefix[STORE_NAME], hex[2 * ID + 1];
+    uint8_t id[ID], status[8];
+    uint64_t index = 0;
+    int rc;
+
+    snprintf(prefix, sizeof prefix, PREFIX "%s-", hex_of(d->id, hex));
+    TRY(rc = store_next(d->dir, prefix, ".client", name));
+    if (rc == 0)
+        return fail(ERR_DATA, "'%s' holds no correlation of this deal any more; deal more", d->dir);
+    TRY(parse_name(name, id, &index));
+    TRY(store_claim(d->dir, name, file_size(d), &d->file));
+    TRY(check_head(d->file, d->model, d->id, index, name));
+    TRY(transport_send(d->t, &index, sizeof index));
+    TRY(transport_recv(d->t, status, sizeof status));
+    return status[0] == 0 ? 0 : fail(ERR_PEER, "the server has no such correlation any more");
+}
+
+static int server_next(struct dealer *d)
+{
+    char name[STORE_NAME];
+    uint8_t status[8] = {0};
+    uint64_t index;
+    int rc;
+
+    TRY(transport_recv(d->t, &index, sizeof index));
+    name_correlation(name, d->id, index, "server");
+    if ((rc = store_claim(d->dir, name, file_size(d), &d->file)) == 0)
+        rc = check_head(d->file, d->model, d->id, index, name);
+    status[0] = rc < 0;
+    TRY(transport_send(d->t, status, sizeof status));
+    TRY(transport_flush(d->t));
+    return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a correlation that is not there") : rc;
+}
+
+static int begin_image(struct dealer *d, int32_t step)
+{
+    if (step == d->h.first) {
+        secret_free(d->file);
+        d->file = NULL;
+        return d->client ? client_next(d) : server_next(d);
+    }
+    return d->file != NULL ? 0 : fail(ERR_ARG, "linear steps are out of order");
+}
+
+static int dealer_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+{
+    struct dealer *d = ctx;
+    struct place at = {0};
+    const struct event *e;
+    const uint8_t *c;
+
+    TRY(find(d, step, &at));
+    TRY(begin_image(d, step));
+    e = &d->h.s->event[at.event];
+    TRY(expand(d->file, at.ordinal, d->a, e->inputs));
+    for (int64_t i = 0; i < e->inputs; i++)
+        d->b[i] = r[i] - d->a[i];
+    TRY(transport_send(d->t, d->b, (size_t)e->inputs * sizeof *d->b));
+    TRY(transport_flush(d->t));
+    word_conv(u, d->a, d->f + at.weights, &d->h.m->conv[step], d->scratch);
+    c = d->file + HEAD + (size_t)d->h.events * PRG_SEED + (size_t)at.outputs * sizeof *u;
+    memcpy(d->b, c, (size_t)e->outputs * sizeof *u);
+    for (int64_t i = 0; i < e->outputs; i++)
+        u[i] += d->b[i];
+    return 0;
+}
+
+static int dealer_server(void *ctx, int32_t step, uint64_t *s)
+{
+    struct dealer *d = ctx;
+    struct place at = {0};
+    const struct event *e;
+
+    TRY(find(d, step, &at));
+    TRY(begin_image(d, step));
+    e = &d->h.s->event[at.event];
+    TRY(transport_recv(d->t, d->a, (size_t)e->inputs * sizeof *d->a));
+    pi_model_product(d->h.m, step, s, d->a, d->products);
+    TRY(expand(d->file, at.ordinal, d->b, e->outputs));
+    for (int64_t i = 0; i < e->outputs; i++)
+        s[i] += d->b[i];
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+/* F = W - A of one event, in pieces. a: the event's stream of A. */
+static int send_masked(struct dealer *d, const struct ring_conv *c, struct prg *a)
+{
+    uint64_t piece[PIECE];
+    int64_t total = weights_of(c);
+
+    for (int64_t at = 0; at < total; at += PIECE) {
+        int64_t n = total - at < PIECE ? total - at : PIECE;
+        prg_bytes(a, piece, (size_t)n * sizeof *piece);
+        for (int64_t i = 0; i < n; i++)
+            piece[i] = (uint64_t)(int64_t)c->weight[at + i] - piece[i];
+        TRY(transport_send(d->t, piece, (size_t)n * sizeof *piece));
+    }
+    return 0;
+}
+
+static int send_all_masked(struct dealer *d, const uint8_t *deal)
+{
+    int32_t ordinal = 0;
+
+    for (int32_t i = 0; i < d->h.s->n; i++) {
+        const struct event *e = &d->h.s->event[i];
+        struct prg *a = NULL;
+        int rc;
+        if (e->kind != EVENT_LINEAR)
+            continue;
+        TRY(prg_new(deal + HEAD + (size_t)ordinal++ * PRG_SEED, &a));
+        rc = send_masked(d, &d->h.m->conv[e->step], a);
+        prg_free(a);
+        TRY(rc);
+    }
+    return transport_flush(d->t);
+}
+
+/* Client to server: id (16), wants F (1), zeros (7). Server to client: status (8). */
+static int open_server(struct dealer *d)
+{
+    uint8_t ask[ID + 8], status[8] = {0}, *deal = NULL;
+    size_t size = HEAD + (size_t)d->h.events * PRG_SEED;
+    char name[STORE_NAME];
+    int rc;
+
+    TRY(transport_recv(d->t, ask, sizeof ask));
+    memcpy(d->id, ask, ID);
+    name_once(name, "deal", d->id, "server");
+    if ((rc = store_read(d->dir, name, size, &deal)) == 0)
+        rc = check_head(deal, d->model, d->id, 0, name);
+    status[0] = rc < 0;
+    if (transport_send(d->t, status, sizeof status) < 0 || transport_flush(d->t) < 0)
+        rc = rc < 0 ? rc : ERR_NET;
+    if (rc == 0 && ask[ID] != 0)
+        rc = send_all_masked(d, deal);
+    secret_free(deal);
+    return rc == ERR_DATA ? fail(ERR_PEER, "client brings correlations of another deal") : rc;
+}
+
+static int keep_masked(const struct dealer *d)
+{
+    struct store_writer *w = NULL;
+    uint8_t head[HEAD];
+    char name[STORE_NAME];
+    int rc;
+
+    name_once(name, "masked", d->id, "client");
+    make_head(head, d->model, d->id, 0);
+    if ((rc = store_write(d->dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
+        (rc = store_append(w, d->f, (size_t)d->h.weights * sizeof *d->f)) == 0)
+        rc = store_commit(&w);
+    store_abort(w);
+    return rc;
+}
+
+static bool load_masked(struct dealer *d)
+{
+    size_t size = (size_t)d->h.weights * sizeof *d->f;
+    uint8_t *bytes = NULL;
+    char name[STORE_NAME];
+    bool found;
+
+    name_once(name, "masked", d->id, "client");
+    found = store_read(d->dir, name, HEAD + size, &bytes) == 0 &&
+            check_head(bytes, d->model, d->id, 0, name) == 0;
+    if (found)
+        memcpy(d->f, bytes + HEAD, size);
+    secret_free(bytes);
+    return found;
+}
+
+static int open_client(struct dealer *d)
+{
+    uint8_t ask[ID + 8] = {0}, status[8];
+    char name[STORE_NAME];
+    uint64_t index;
+    int rc;
+
+    TRY(rc = store_next(d->dir, PREFIX, ".client", name));
+    if (rc == 0)
+        return fail(ERR_DATA, "'%s' holds no correlations; linnet-pi deal makes them", d->dir);
+    TRY(parse_name(name, d->id, &index));
+    if ((d->f = secret_array((size_t)d->h.weights, sizeof *d->f)) == NULL)
+        return ERR_NOMEM;
+    memcpy(ask, d->id, ID);
+    ask[ID] = !load_masked(d);
+    TRY(transport_send(d->t, ask, sizeof ask));
+    TRY(transport_recv(d->t, status, sizeof status));
+    if (status[0] != 0)
+        return fail(ERR_PEER, "the server has no correlations of this deal");
+    if (ask[ID] == 0)
+        return 0;
+    TRY(transport_recv(d->t, d->f, (size_t)d->h.weights * sizeof *d->f));
+    return keep_masked(d);
+}
+
+int dealer_open(const struct pi_model *m, const struct schedule *s, const uint8_t model[32],
+                const char *dir, bool client, struct transport *t, struct linear_party *out)
+{
+    struct dealer *d = mem_array(1, sizeof *d);
+    int rc = ERR_NOMEM;
+
+    if (d == NULL)
+        return ERR_NOMEM;
+    d->h = shape_of(m, s);
+    memcpy(d->model, model, sizeof d->model);
+    d->dir = dir;
+    d->client = client;
+    d->t = t;
+    d->a = secret_array((size_t)d->h.largest, sizeof *d->a);
+    d->b = secret_array((size_t)d->h.largest, sizeof *d->b);
+    d->scratch = secret_array(client ? d->h.scratch : 0, sizeof *d->scratch);
+    d->products = secret_array(client ? 0 : m->scratch, sizeof *d->products);
+    if (d->a != NULL && d->b != NULL && d->scratch != NULL && d->products != NULL)
+        rc = client ? open_client(d) : open_server(d);
+    if (rc < 0) {
+        dealer_close(d);
+        return rc;
+    }
+    *out = (struct linear_party){"dealer", d, dealer_server, dealer_client, dealer_close};
+    return 0;
+}
+
+int dealer_count(const char *dir, int64_t *n)
+{
+    return store_count(dir, PREFIX, ".client", n);
+}
+
+uint64_t dealer_bytes(const struct event *e)
+{
+    return (uint64_t)e->inputs * sizeof(uint64_t);
+}

@@ -1,0 +1,328 @@
+/*
+ * Coefficient packing of convolutions (rlwe_layout.h), after Huang, Lu, Hong and Ding, "Cheetah: Lean
+ * and Fast Secure Two-Party Deep Neural Network Inference" (USENIX Security 2022), section 3, with
+ * strides by phases and shared padding.
+ *
+ * Strides. Output (i,j) with tap (a,b) reads row i * stride + a * dilation - pad: row i + offset of
+ * phase (a * dilation - pad) mod stride. Each phase of each channel is a plane of its own, and on
+ * planes the stride is 1. Phases that no tap reads (a 1x1 convolution with stride 2) are not sent.
+ *
+ * Input polynomial: in_blocks planes, each a block of pitch_y * pitch_x coefficients.
+ *
+ *     place of (plane p, row i, column j) = (lead_y + i) * pitch_x + lead_x + j + p * block
+ *
+ * pitch_x >= length + padding of the wider side, likewise rows: the zeros behind a row are also those
+ * before the next one. Weights, for out_blocks outputs at a time (reach: largest distance of a tap
+ * within a block, first = (in_blocks - 1) * block + reach):
+ *
+ *     place of (output m, plane p, tap) = m * in_blocks * block + first - p * block - distance(tap)
+ *
+ * so the product holds output (m, i, j) at m * in_blocks * block + first + i * pitch_x + j. Planes of
+ * other m are at least one polynomial's support away, and what wraps around X^8192 + 1 falls below
+ * the places that are read as long as out_blocks * in_blocks * block + overhang <= 8192, overhang
+ * being what the last windows read behind their block. The same holds for planes of other groups:
+ * their weights are zero.
+ *
+ * Sums over input polynomials are taken on ciphertexts, so a band costs in_polys uploads and out_polys
+ * answers. Images that do not fit are cut into bands of rows (and columns), which then carry
+ * their own halo instead of padding. All cuts are tried; fewest bytes win.
+ */
+#include "runtime/linear/rlwe_layout.h"
+
+#include <string.h>
+
+#include "runtime/crypto/rlwe.h"
+
+static int64_t greatest_divisor(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+static int64_t floor_div(int64_t a, int64_t b) /* b > 0 */
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) /* a >= 0, b > 0 */
+{
+    return (a + b - 1) / b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- one axis ----------------------------------------------------------------------------- */
+
+/* First position of the operand that belongs to the phase of tap k < phases. */
+static int64_t phase_start(const struct rlwe_axis *x, int64_t k)
+{
+    int64_t at = k * x->dilation - x->pad;
+
+    return at - floor_div(at, x->stride) * x->stride;
+}
+
+static int64_t tap_offset(const struct rlwe_axis *x, int64_t k)
+{
+    return floor_div(k * x->dilation - x->pad, x->stride);
+}
+
+/* Distance of tap k from the first position that the windows of a block read. */
+static int64_t tap_distance(const struct rlwe_axis *x, int64_t k)
+{
+    return tap_offset(x, k) + (x->bands == 1 ? x->lead : -x->low);
+}
+
+/* Position of a phase that is first in a block of a band. */
+static int64_t band_start(const struct rlwe_axis *x, int64_t band)
+{
+    return x->bands == 1 ? 0 : band * x->band + x->low;
+}
+
+static int64_t phase_length(const struct rlwe_axis *x, int64_t k)
+{
+    int64_t start = phase_start(x, k);
+
+    return start < x->in ? ceil_div(x->in - start, x->stride) : 0;
+}
+
+static struct rlwe_axis axis_of(const struct plan_linear *l, int i, int64_t in, int64_t out)
+{
+    struct rlwe_axis x = {.in = in,
+                          .out = out,
+                          .kernel = l->kernel[i],
+                          .stride = l->stride[i],
+                          .dilation = l->dilation[i],
+                          .pad = l->pad[i]};
+
+    x.period = x.stride / greatest_divisor(x.stride, x.dilation);
+    x.phases = least(x.kernel, x.period);
+    x.low = tap_offset(&x, 0);
+    x.high = tap_offset(&x, x.kernel - 1);
+    return x;
+}
+
+static void cut(struct rlwe_axis *x, int64_t bands)
+{
+    int64_t end = x->out + x->high, longest = 0;
+
+    x->bands = bands;
+    x->band = ceil_div(x->out, bands);
+    x->lead = 0;
+    if (bands > 1) {
+        x->bands = ceil_div(x->out, x->band);
+        x->length = x->pitch = x->band + x->high - x->low;
+        return;
+    }
+    for (int64_t k = 0; k < x->phases; k++)
+        longest = most(longest, phase_length(x, k));
+    x->length = most(1, least(longest, end));
+    x->lead = most(0, -x->low);
+    x->pitch = x->length + most(x->lead, end - x->length);
+}
+
+/* ---- choice ------------------------------------------------------------------------------- */
+
+static int64_t window_end(const struct rlwe_axis *x) /* last position read, in a block */
+{
+    return x->band - 1 + tap_distance(x, x->kernel - 1);
+}
+
+/* Bytes of a step's polynomials, -1 where a block does not fit. Fills what depends on in_blocks. */
+static int64_t try_blocks(struct rlwe_layout *l, int64_t in_blocks)
+{
+    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
+    int64_t overhang = most(0, window_end(y) * x->pitch + window_end(x) + 1 - l->block);
+    int64_t room = RLWE_N - overhang;
+
+    if (in_blocks > room / l->block)
+        return -1;
+    l->in_blocks = in_blocks;
+    l->out_blocks = least(l->outputs, room / (in_blocks * l->block));
+    l->in_polys = ceil_div(l->planes, in_blocks);
+    l->out_polys = ceil_div(l->outputs, l->out_blocks);
+    l->first = (in_blocks - 1) * l->block + tap_distance(y, y->kernel - 1) * x->pitch +
+               tap_distance(x, x->kernel - 1);
+    return rlwe_layout_bands(l) *
+           (l->in_polys * (int64_t)RLWE_POLY_BYTES + l->out_polys * (int64_t)RLWE_HALF_BYTES);
+}
+
+/* Best number of blocks for the axes as they are cut; bytes or -1. */
+static int64_t choose_blocks(struct rlwe_layout *l)
+{
+    int64_t best = -1, blocks = 0;
+
+    if (l->axis[0].pitch > RLWE_N || l->axis[1].pitch > RLWE_N)
+        return -1;
+    l->block = l->axis[0].pitch * l->axis[1].pitch;
+    for (int64_t n = 1; n <= l->planes; n++) {
+        int64_t bytes = try_blocks(l, n);
+        if (bytes < 0)
+            break;
+        if (best < 0 || bytes < best) {
+            best = bytes;
+            blocks = n;
+        }
+    }
+    return best < 0 ? -1 : try_blocks(l, blocks);
+}
+
+/* All cuts into bands of rows for one cut of the columns. */
+static int64_t choose_rows(struct rlwe_layout *l)
+{
+    struct rlwe_layout best = {0};
+    int64_t bytes = -1, band = 0;
+
+    for (int64_t bands = 1; bands <= l->axis[0].out; bands++) {
+        if (bands > 1 && ceil_div(l->axis[0].out, bands) == band)
+            continue; /* one more band of the same height */
+        cut(&l->axis[0], bands);
+        band = l->axis[0].band;
+        int64_t now = choose_blocks(l);
+        if (now >= 0 && (bytes < 0 || now < bytes)) {
+            bytes = now;
+            best = *l;
+        }
+    }
+    if (bytes >= 0)
+        *l = best;
+    return bytes;
+}
+
+int rlwe_layout_of(const struct plan *p, const struct plan_step *s, struct rlwe_layout *out)
+{
+    static const struct plan_linear no_window = {
+        .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .group = 1};
+    const struct plan_linear *linear = s->kind == PLAN_GEMM ? &no_window : &s->u.linear;
+    const struct plan_tensor *in = &p->tensor[s->in[0]], *to = &p->tensor[s->out];
+    struct rlwe_layout l = {.channels = in->dim[0], .outputs = to->dim[0], .group = linear->group};
+    int64_t rows;
+
+    plan_matrix_size(p, s, &rows, &l.columns);
+    for (int i = 0; i < 2; i++)
+        l.axis[i] = axis_of(linear, i, in->dim[i + 1], to->dim[i + 1]);
+    l.planes = l.channels * l.axis[0].phases * l.axis[1].phases;
+    for (int64_t bands = 1; bands < 2 * l.axis[1].out; bands *= 2) {
+        cut(&l.axis[1], least(bands, l.axis[1].out));
+        if (choose_rows(&l) >= 0) {
+            *out = l;
+            return 0;
+        }
+    }
+    return fail(ERR_UNSUPPORTED,
+                "step '%s': a window of %lldx%lld does not fit into %d coefficients", s->name,
+                (long long)l.axis[0].kernel, (long long)l.axis[1].kernel, RLWE_N);
+}
+
+int64_t rlwe_layout_bands(const struct rlwe_layout *l)
+{
+    return l->axis[0].bands * l->axis[1].bands;
+}
+
+/* ---- contents ----------------------------------------------------------------------------- */
+
+struct plane {
+    int64_t channel, phase[2];
+};
+
+static struct plane plane_of(const struct rlwe_layout *l, int64_t p)
+{
+    int64_t per_channel = l->axis[0].phases * l->axis[1].phases, f = p % per_channel;
+
+    return (struct plane){p / per_channel, {f / l->axis[1].phases, f % l->axis[1].phases}};
+}
+
+/* Row `i` of the block that holds phase k of a band, or -1 outside the operand. */
+static int64_t source(const struct rlwe_axis *x, int64_t band, int64_t k, int64_t i)
+{
+    int64_t at = band_start(x, band) + i;
+
+    return at < 0 || at >= phase_length(x, k) ? -1 : phase_start(x, k) + at * x->stride;
+}
+
+static void fill_block(const struct rlwe_layout *l, const int64_t band[2], struct plane p,
+                       const uint64_t *r, uint64_t *m)
+{
+    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
+
+    r += p.channel * y->in * x->in;
+    for (int64_t i = 0; i < y->length; i++) {
+        int64_t row = source(y, band[0], p.phase[0], i);
+        uint64_t *to = m + (y->lead + i) * x->pitch + x->lead;
+        for (int64_t j = 0; row >= 0 && j < x->length; j++) {
+            int64_t column = source(x, band[1], p.phase[1], j);
+            if (column >= 0)
+                to[j] = r[row * x->in + column];
+        }
+    }
+}
+
+void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, const uint64_t *r,
+                       uint64_t *m)
+{
+    int64_t at[2] = {band / l->axis[1].bands, band % l->axis[1].bands};
+
+    memset(m, 0, RLWE_N * sizeof *m);
+    for (int64_t b = 0; b < l->in_blocks && poly * l->in_blocks + b < l->planes; b++)
+        fill_block(l, at, plane_of(l, poly * l->in_blocks + b), r, m + b * l->block);
+}
+
+/* Taps of one output and one plane. */
+static void fill_taps(const struct rlwe_layout *l, struct plane p, const int16_t *w, int16_t *last)
+{
+    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
+
+    for (int64_t a = p.phase[0]; a < y->kernel; a += y->period)
+        for (int64_t b = p.phase[1]; b < x->kernel; b += x->period)
+            *(last - tap_distance(y, a) * x->pitch - tap_distance(x, b)) = w[a * x->kernel + b];
+}
+
+int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
+                       int16_t *coefficient)
+{
+    int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
+    int64_t window = l->axis[0].kernel * l->axis[1].kernel;
+    int any = 0;
+
+    memset(coefficient, 0, RLWE_N * sizeof *coefficient);
+    for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++) {
+        int64_t o = out * l->out_blocks + m;
+        int16_t *last = coefficient + m * l->in_blocks * l->block + l->first;
+        for (int64_t b = 0; b < l->in_blocks && in * l->in_blocks + b < l->planes; b++) {
+            struct plane p = plane_of(l, in * l->in_blocks + b);
+            if (p.channel / per_group != o / outs)
+                continue;
+            any = 1;
+            fill_taps(l, p, w + o * l->columns + p.channel % per_group * window,
+                      last - b * l->block);
+        }
+    }
+    return any;
+}
+
+int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,
+                            int64_t *element)
+{
+    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
+    int64_t row = band / x->bands * y->band, column = band % x->bands * x->band, n = 0;
+    int64_t rows = least(y->band, y->out - row), columns = least(x->band, x->out - column);
+
+    for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < columns; j++, n++) {
+                place[n] = (int32_t)(m * l->in_blocks * l->block + l->first + i * x->pitch + j);
+                element[n] = ((out * l->out_blocks + m) * y->out + row + i) * x->out + column + j;
+            }
+    return n;
+}

@@ -1,0 +1,45 @@
+#ifndef RUNTIME_LINEAR_RLWE_LAYOUT_H
+#define RUNTIME_LINEAR_RLWE_LAYOUT_H
+/*
+ * Where the numbers of a linear step lie in polynomials, so that coefficients of products are the
+ * step's outputs (rlwe_layout.c). Follows from the public plan alone.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/plan/plan.h"
+
+struct rlwe_axis { /* rows or columns */
+    int64_t in, out, kernel, stride, dilation, pad;
+    int64_t period, phases; /* tap k reads phase k % period; so many phases are read */
+    int64_t low, high;      /* first and last offset of a tap in its phase */
+    int64_t bands, band;    /* output is cut into bands of so many positions */
+    int64_t length;         /* positions of a phase that a block holds */
+    int64_t lead, pitch;    /* zeros before the first block; positions from block to block */
+};
+struct rlwe_layout {
+    struct rlwe_axis axis[2];
+    int64_t channels, outputs, group, columns;
+    int64_t planes;                /* channels * phases: the blocks of a band of the input */
+    int64_t block;                 /* coefficients of a block */
+    int64_t in_blocks, out_blocks; /* blocks of an input polynomial, outputs of an answer */
+    int64_t in_polys, out_polys;   /* of one band */
+    int64_t first;                 /* place of the first output */
+};
+/* The layout that moves the fewest bytes. ERR_UNSUPPORTED where one window does not fit. */
+int rlwe_layout_of(const struct plan *p, const struct plan_step *s,
+                   struct rlwe_layout *out) MUST_CHECK;
+int64_t rlwe_layout_bands(const struct rlwe_layout *l);
+
+/* m [RLWE_N] := polynomial `poly` of band `band` of the operand r. */
+void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, const uint64_t *r,
+                       uint64_t *m);
+/* coefficient [RLWE_N] := what input polynomial `in` is multiplied by for answer `out`. Returns 0
+ * where that is always zero (other groups). */
+int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
+                       int16_t *coefficient);
+/* Outputs of the step that answer `out` of band `band` holds, their places in it. Both arrays take
+ * RLWE_N; returns how many. */
+int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,
+                            int64_t *element);
+#endif

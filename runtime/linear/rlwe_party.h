@@ -1,0 +1,44 @@
+#ifndef RUNTIME_LINEAR_RLWE_PARTY_H
+#define RUNTIME_LINEAR_RLWE_PARTY_H
+/*
+ * Linear provider "rlwe": the offline part of linear steps from lattice encryption, no third party.
+ *
+ *     struct linear_party linear = {0};
+ *     if ((rc = linear_rlwe_server(plan, weights, t, rng, LINEAR_RLWE_CACHE, &linear)) < 0 ||
+ *         (rc = linear.server(linear.ctx, step, s)) < 0)
+ *         goto out;
+ *     out:
+ *         if (linear.close != NULL)
+ *             linear.close(linear.ctx);
+ *
+ * Opening moves the client's public key (client to server); every step is one round trip. All sizes
+ * follow from the plan. Messages: PROTOCOL.md, "Linear: rlwe"; scheme and noise budget: rlwe.c;
+ * packing: rlwe_layout.c. Plan, weights, transport and rng are borrowed until close.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/linear/linear.h"
+
+#define LINEAR_RLWE_CACHE ((size_t)1 << 29) /* default of the memory for transformed weights */
+
+/* ERR_PEER (bad key), ERR_UNSUPPORTED (linear_rlwe_check), ERR_NET, ERR_NOMEM. cache: most bytes of
+ * transformed weights to keep between images; 0 transforms anew each time, results are equal. */
+int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struct transport *t,
+                       struct prg *rng, size_t cache, struct linear_party *out) MUST_CHECK;
+int linear_rlwe_client(const struct plan *p, struct transport *t, struct prg *rng,
+                       struct linear_party *out) MUST_CHECK;
+
+/* ERR_UNSUPPORTED names the first step whose worst case (int16 weights over its window) would not
+ * be covered by the noise budget. Both open functions call it. */
+int linear_rlwe_check(const struct plan *p) MUST_CHECK;
+/* What a step takes: polynomials the client encrypts, answers, products of the two (those that are
+ * zero because of groups included), and different weights among them. ERR_UNSUPPORTED as above. */
+struct linear_rlwe_count {
+    int64_t uploads, answers, products, weights;
+};
+#define LINEAR_RLWE_WEIGHT_BYTES 262144 /* of transformed weights of one product */
+int linear_rlwe_count(const struct plan *p, int32_t step, struct linear_rlwe_count *out) MUST_CHECK;
+/* Bytes that one party sends for a linear step, exactly; step -1: the key, once per connection. */
+uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client);
+#endif

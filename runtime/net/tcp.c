@@ -1,0 +1,481 @@
+/*
+ * Sockets (tcp.h): non-blocking, one poll loop, deadlines on the monotonic clock. Nagle's delay is
+ * off because messages leave in whole pieces already.
+ */
+#include "runtime/net/tcp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
+
+#define OUT_BYTES ((size_t)1 << 16)
+#define IN_BYTES ((size_t)1 << 16)
+#define SLICE_MS 200 /* how late a stop may be noticed */
+#define PEER_TEXT (INET6_ADDRSTRLEN + 16)
+
+struct tcp {
+    int fd;
+    double seconds; /* time-out */
+    size_t out_used, in_at, in_used;
+    bool loopback;
+    char peer[PEER_TEXT];
+    uint8_t out[OUT_BYTES], in[IN_BYTES];
+};
+struct tcp_listener {
+    int fd, port;
+};
+
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+int tcp_address_parse(const char *text, struct tcp_address *out)
+{
+    const char *colon = strrchr(text, ':');
+    size_t host = colon == NULL ? 0 : (size_t)(colon - text);
+    char *end;
+    long port;
+
+    if (colon == NULL)
+        return fail(ERR_ARG, "address '%s': expected HOST:PORT", text);
+    port = strtol(colon + 1, &end, 10);
+    if (end == colon + 1 || *end != '\0' || port < 0 || port > 65535)
+        return fail(ERR_ARG, "address '%s': '%s' is not a port (0 ... 65535)", text, colon + 1);
+    if (host > 1 && text[0] == '[' && text[host - 1] == ']') {
+        text++;
+        host -= 2;
+    }
+    if (host >= sizeof out->host)
+        return fail(ERR_ARG, "address: the host name is too long");
+    memcpy(out->host, text, host);
+    out->host[host] = '\0';
+    snprintf(out->port, sizeof out->port, "%ld", port);
+    return 0;
+}
+
+static bool is_loopback(const struct sockaddr *a)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    if (a->sa_family == AF_INET) {
+        memcpy(&v4, a, sizeof v4);
+        return ntohl(v4.sin_addr.s_addr) >> 24 == 127;
+    }
+    if (a->sa_family != AF_INET6)
+        return false;
+    memcpy(&v6, a, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr))
+        return v6.sin6_addr.s6_addr[12] == 127;
+    return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+static int resolve(const struct tcp_address *a, bool passive, struct addrinfo **out)
+{
+    struct addrinfo hint = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
+    int e = getaddrinfo(*a->host ? a->host : NULL, a->port, &hint, out);
+
+    return e == 0 ? 0 : fail(ERR_NET, "address '%s:%s': %s", a->host, a->port, gai_strerror(e));
+}
+
+int tcp_address_is_loopback(const struct tcp_address *a, bool *loopback)
+{
+    struct addrinfo *list;
+
+    *loopback = false;
+    if (*a->host == '\0')
+        return 0;
+    TRY(resolve(a, false, &list));
+    *loopback = true;
+    for (const struct addrinfo *i = list; i != NULL; i = i->ai_next)
+        *loopback = *loopback && is_loopback(i->ai_addr);
+    freeaddrinfo(list);
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static int prepare_socket(int fd)
+{
+    int one = 1, flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return fail(ERR_NET, "socket: %s", strerror(errno));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return 0;
+}
+
+static void name_peer(struct tcp *s, const struct sockaddr *a, socklen_t len)
+{
+    char host[INET6_ADDRSTRLEN] = "?", port[8] = "?";
+
+    (void)getnameinfo(a, len, host, sizeof host, port, sizeof port,
+                      NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(s->peer, sizeof s->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    s->loopback = is_loopback(a);
+}
+
+static int endpoint_new(int fd, double seconds, struct tcp **out)
+{
+    struct tcp *s = mem_array(1, sizeof *s);
+
+    if (s == NULL)
+        return ERR_NOMEM;
+    s->fd = fd;
+    s->seconds = seconds;
+    *out = s;
+    return 0;
+}
+
+static int listen_at(const struct addrinfo *i, int *out)
+{
+    int one = 1, fd = socket(i->ai_family, i->ai_socktype, i->ai_protocol);
+
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, i->ai_addr, i->ai_addrlen) < 0 || listen(fd, 16) < 0 || prepare_socket(fd) < 0) {
+        int e = errno;
+        close(fd);
+        return -e;
+    }
+    *out = fd;
+    return 0;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof a;
+    char port[8] = "0";
+
+    if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 ||
+        getnameinfo((struct sockaddr *)&a, len, NULL, 0, port, sizeof port, NI_NUMERICSERV) != 0)
+        return 0;
+    return atoi(port);
+}
+
+int tcp_listen(const struct tcp_address *a, struct tcp_listener **out)
+{
+    struct addrinfo *list;
+    struct tcp_listener *l;
+    int fd = -1, e = 0;
+
+    TRY(resolve(a, true, &list));
+    for (const struct addrinfo *i = list; i != NULL && fd < 0; i = i->ai_next)
+        e = listen_at(i, &fd);
+    freeaddrinfo(list);
+    if (fd < 0)
+        return fail(ERR_NET, "listen on '%s:%s': %s", a->host, a->port, strerror(-e));
+    if ((l = mem_array(1, sizeof *l)) == NULL) {
+        close(fd);
+        return ERR_NOMEM;
+    }
+    *l = (struct tcp_listener){fd, port_of(fd)};
+    *out = l;
+    return 0;
+}
+
+int tcp_listener_port(const struct tcp_listener *l)
+{
+    return l->port;
+}
+
+int tcp_listener_fd(const struct tcp_listener *l)
+{
+    return l->fd;
+}
+
+void tcp_listener_close(struct tcp_listener *l)
+{
+    if (l == NULL)
+        return;
+    close(l->fd);
+    mem_free(l);
+}
+
+/* Polls in slices so that a stop raised between two of them is seen. deadline < 0: none. */
+static int poll_until(int fd, short what, double deadline, tcp_stop *stop, void *ctx)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = what};
+        double left = deadline < 0 ? SLICE_MS : (deadline - cpu_seconds()) * 1e3;
+        int n;
+        if (stop != NULL && stop(ctx))
+            return fail(ERR_INTERRUPTED, "stopped while waiting");
+        if (left <= 0)
+            return fail(ERR_NET, "time-out");
+        n = poll(&p, 1, left > SLICE_MS ? SLICE_MS : (int)left + 1);
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return fail(ERR_NET, "poll: %s", strerror(errno));
+    }
+}
+
+/* Nobody there, or a client that is gone already or was cut off on its way. */
+static bool nobody(int e)
+{
+    return e == EAGAIN || e == EWOULDBLOCK || e == EINTR || e == ECONNABORTED || e == EPROTO ||
+           e == ENETDOWN || e == ENETUNREACH || e == EHOSTUNREACH;
+}
+
+int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out)
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof a;
+    int fd = accept(l->fd, (struct sockaddr *)&a, &len), rc;
+
+    *out = NULL;
+    if (fd < 0)
+        return nobody(errno) ? 0 : fail(ERR_NET, "accept: %s", strerror(errno));
+    if ((rc = prepare_socket(fd)) < 0 || (rc = endpoint_new(fd, seconds, out)) < 0) {
+        close(fd);
+        return rc;
+    }
+    name_peer(*out, (struct sockaddr *)&a, len);
+    return 0;
+}
+
+int tcp_accept(struct tcp_listener *l, double seconds, tcp_stop *stop, void *ctx, struct tcp **out)
+{
+    do {
+        TRY(poll_until(l->fd, POLLIN, -1, stop, ctx));
+        TRY(tcp_accept_now(l, seconds, out));
+    } while (*out == NULL);
+    return 0;
+}
+
+static int connect_at(const struct addrinfo *i, double deadline, int *out)
+{
+    int fd = socket(i->ai_family, i->ai_socktype, i->ai_protocol), e = 0;
+    socklen_t len = sizeof e;
+
+    if (fd < 0)
+        return fail(ERR_NET, "socket: %s", strerror(errno));
+    if (prepare_socket(fd) < 0 ||
+        (connect(fd, i->ai_addr, i->ai_addrlen) < 0 && errno != EINPROGRESS))
+        fail(ERR_NET, "%s", strerror(errno));
+    else if (poll_until(fd, POLLOUT, deadline, NULL, NULL) == 0 &&
+             getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) == 0) {
+        if (e == 0) {
+            *out = fd;
+            return 0;
+        }
+        fail(ERR_NET, "%s", strerror(e));
+    }
+    close(fd);
+    return ERR_NET;
+}
+
+int tcp_connect(const struct tcp_address *a, double seconds, struct tcp **out)
+{
+    double deadline = cpu_seconds() + seconds;
+    struct addrinfo *list;
+    int rc = ERR_NET;
+
+    TRY(resolve(a, false, &list));
+    for (const struct addrinfo *i = list; i != NULL && rc < 0; i = i->ai_next) {
+        int fd = -1;
+        if ((rc = connect_at(i, deadline, &fd)) < 0)
+            continue;
+        if ((rc = endpoint_new(fd, seconds, out)) < 0) {
+            close(fd);
+            break;
+        }
+        name_peer(*out, i->ai_addr, i->ai_addrlen);
+    }
+    freeaddrinfo(list);
+    return rc < 0 ? fail_context(rc, "connect to '%s:%s'", a->host, a->port) : 0;
+}
+
+void tcp_close(struct tcp *s)
+{
+    if (s == NULL)
+        return;
+    close(s->fd);
+    mem_free(s);
+}
+
+const char *tcp_peer(const struct tcp *s)
+{
+    return s->peer;
+}
+
+bool tcp_peer_is_loopback(const struct tcp *s)
+{
+    return s->loopback;
+}
+
+void tcp_set_timeout(struct tcp *s, double seconds)
+{
+    s->seconds = seconds;
+}
+
+int tcp_fd(const struct tcp *s)
+{
+    return s->fd;
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+double tcp_deadline(const struct tcp *s, size_t n)
+{
+    return cpu_seconds() + s->seconds + (double)n / TCP_MIN_RATE;
+}
+
+int tcp_ready(struct tcp *s, bool to_write, double deadline)
+{
+    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, deadline, NULL, NULL);
+
+    return rc < 0 ? fail(rc, "%s: no %s within the time-out of %g s", s->peer,
+                         to_write ? "reader" : "answer", s->seconds)
+                  : 0;
+}
+
+static bool would_block(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
+{
+    ssize_t got = recv(s->fd, bytes, max, 0);
+
+    *n = got > 0 ? (size_t)got : 0;
+    if (got > 0 || (got < 0 && would_block()))
+        return 0;
+    if (got == 0 || errno == ECONNRESET)
+        return fail(ERR_PEER, "%s closed the connection", s->peer);
+    return fail(ERR_NET, "%s: %s", s->peer, strerror(errno));
+}
+
+int tcp_write(struct tcp *s, const void *bytes, size_t max, size_t *n)
+{
+    ssize_t put = send(s->fd, bytes, max, MSG_NOSIGNAL);
+
+    *n = put > 0 ? (size_t)put : 0;
+    if (put >= 0 || would_block())
+        return 0;
+    if (errno == EPIPE || errno == ECONNRESET)
+        return fail(ERR_PEER, "%s closed the connection", s->peer);
+    return fail(ERR_NET, "%s: %s", s->peer, strerror(errno));
+}
+
+static int write_all(struct tcp *s, const uint8_t *bytes, size_t n)
+{
+    double deadline = tcp_deadline(s, n);
+
+    while (n > 0) {
+        size_t put;
+        TRY(tcp_write(s, bytes, n, &put));
+        if (put == 0)
+            TRY(tcp_ready(s, true, deadline));
+        bytes += put;
+        n -= put;
+    }
+    return 0;
+}
+
+static int tcp_flush(void *ctx)
+{
+    struct tcp *s = ctx;
+    size_t n = s->out_used;
+
+    s->out_used = 0;
+    return n == 0 ? 0 : write_all(s, s->out, n);
+}
+
+static int tcp_send(void *ctx, const void *bytes, size_t n)
+{
+    struct tcp *s = ctx;
+
+    if (n > OUT_BYTES - s->out_used)
+        TRY(tcp_flush(s));
+    if (n >= OUT_BYTES)
+        return write_all(s, bytes, n);
+    memcpy(s->out + s->out_used, bytes, n);
+    s->out_used += n;
+    return 0;
+}
+
+static size_t take_buffered(struct tcp *s, uint8_t *to, size_t n)
+{
+    size_t take = n < s->in_used ? n : s->in_used;
+
+    memcpy(to, s->in + s->in_at, take);
+    s->in_at += take;
+    s->in_used -= take;
+    return take;
+}
+
+/* Large pieces go straight to their place, small ones through the buffer. */
+static int tcp_recv(void *ctx, void *bytes, size_t n)
+{
+    struct tcp *s = ctx;
+    uint8_t *to = bytes;
+    double deadline = tcp_deadline(s, n);
+
+    for (;;) {
+        size_t got = take_buffered(s, to, n);
+        to += got;
+        n -= got;
+        if (n == 0)
+            return 0;
+        if (n >= IN_BYTES) {
+            TRY(tcp_read(s, to, n, &got));
+            to += got;
+            n -= got;
+        } else {
+            TRY(tcp_read(s, s->in, IN_BYTES, &got));
+            s->in_at = 0;
+            s->in_used = got;
+        }
+        if (got == 0)
+            TRY(tcp_ready(s, false, deadline));
+    }
+}
+
+static void tcp_close_transport(void *ctx)
+{
+    tcp_close(ctx);
+}
+
+void tcp_transport(struct tcp *s, struct transport *out)
+{
+    *out = (struct transport){.send = tcp_send,
+                              .recv = tcp_recv,
+                              .flush = tcp_flush,
+                              .close = tcp_close_transport,
+                              .ctx = s};
+}
+
+int tcp_wait(struct tcp *s, tcp_stop *stop, void *ctx)
+{
+    int rc;
+    uint8_t byte;
+
+    TRY(tcp_flush(s));
+    if (s->in_used > 0)
+        return 0;
+    if ((rc = poll_until(s->fd, POLLIN, cpu_seconds() + s->seconds, stop, ctx)) < 0)
+        return rc == ERR_NET
+                   ? fail(rc, "%s: no request within the time-out of %g s", s->peer, s->seconds)
+                   : rc;
+    ssize_t got = recv(s->fd, &byte, 1, MSG_PEEK);
+    if (got == 0 || (got < 0 && errno == ECONNRESET))
+        return fail(ERR_PEER, "%s closed the connection", s->peer);
+    return 0;
+}

@@ -1,0 +1,325 @@
+/*
+ * TLS (tls.h). OpenSSL reads and writes through a BIO of ours on top of tcp_read and tcp_write, so
+ * that deadlines and sockets stay in tcp.c.
+ */
+#include "runtime/net/tls.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+#define OUT_BYTES ((size_t)1 << 16)
+
+struct tls_context {
+    SSL_CTX *ctx;
+    BIO_METHOD *method;
+    bool server;
+};
+struct tls {
+    struct tcp *tcp;
+    SSL *ssl;
+    int net_rc; /* what the socket said under OpenSSL's feet */
+    size_t out_used;
+    uint8_t out[OUT_BYTES];
+};
+
+/* The oldest reason in OpenSSL's queue, which is then empty. */
+static int fail_ssl(int code, const char *what)
+{
+    unsigned long e = ERR_get_error();
+    const char *reason = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e))
+                         : e == 0            ? NULL
+                                             : ERR_reason_error_string(e);
+
+    ERR_clear_error();
+    return fail(code, "TLS: %s: %s", what, reason == NULL ? "refused" : reason);
+}
+
+/* ---- BIO over tcp ------------------------------------------------------------------------- */
+
+static int bio_read(BIO *b, char *to, size_t max, size_t *n)
+{
+    struct tls *t = BIO_get_data(b);
+
+    BIO_clear_retry_flags(b);
+    t->net_rc = tcp_read(t->tcp, to, max, n);
+    if (t->net_rc == 0 && *n == 0)
+        BIO_set_retry_read(b);
+    return *n > 0;
+}
+
+static int bio_write(BIO *b, const char *from, size_t len, size_t *n)
+{
+    struct tls *t = BIO_get_data(b);
+
+    BIO_clear_retry_flags(b);
+    t->net_rc = tcp_write(t->tcp, from, len, n);
+    if (t->net_rc == 0 && *n == 0)
+        BIO_set_retry_write(b);
+    return *n > 0;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long number, void *pointer)
+{
+    (void)b;
+    (void)number;
+    (void)pointer;
+    return cmd == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *bio_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "linnet tcp");
+
+    if (m != NULL && (!BIO_meth_set_read_ex(m, bio_read) || !BIO_meth_set_write_ex(m, bio_write) ||
+                      !BIO_meth_set_ctrl(m, bio_ctrl))) {
+        BIO_meth_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+/* ---- contexts ----------------------------------------------------------------------------- */
+
+static int context_new(bool server, struct tls_context **out)
+{
+    struct tls_context *c = mem_array(1, sizeof *c);
+
+    if (c == NULL)
+        return ERR_NOMEM;
+    c->server = server;
+    c->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+    c->method = bio_method();
+    if (c->ctx == NULL || c->method == NULL ||
+        !SSL_CTX_set_min_proto_version(c->ctx, TLS1_3_VERSION)) {
+        tls_context_free(c);
+        return fail_ssl(ERR_NOMEM, "context");
+    }
+    SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_num_tickets(c->ctx, 0); /* no resumption: every connection has fresh keys */
+    *out = c;
+    return 0;
+}
+
+int tls_server(const char *cert, const char *key, struct tls_context **out)
+{
+    struct tls_context *c = NULL;
+    int rc = 0;
+
+    TRY(context_new(true, &c));
+    if (SSL_CTX_use_certificate_chain_file(c->ctx, cert) != 1)
+        rc = fail_context(fail_ssl(ERR_ARG, "certificate"), "'%s'", cert);
+    else if (SSL_CTX_use_PrivateKey_file(c->ctx, key, SSL_FILETYPE_PEM) != 1 ||
+             SSL_CTX_check_private_key(c->ctx) != 1)
+        rc = fail_context(fail_ssl(ERR_ARG, "private key"), "'%s'", key);
+    if (rc < 0) {
+        tls_context_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+int tls_client(const char *ca, struct tls_context **out)
+{
+    struct tls_context *c = NULL;
+
+    TRY(context_new(false, &c));
+    if (SSL_CTX_load_verify_locations(c->ctx, ca, NULL) != 1) {
+        tls_context_free(c);
+        return fail_context(fail_ssl(ERR_ARG, "trusted certificates"), "'%s'", ca);
+    }
+    SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
+    *out = c;
+    return 0;
+}
+
+void tls_context_free(struct tls_context *c)
+{
+    if (c == NULL)
+        return;
+    SSL_CTX_free(c->ctx);
+    BIO_meth_free(c->method);
+    mem_free(c);
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+/* After an operation that moved nothing: waits for the socket, or says why there is no hope. */
+static int wait_or_fail(struct tls *t, int result, double deadline, const char *what)
+{
+    switch (SSL_get_error(t->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return tcp_ready(t->tcp, false, deadline);
+    case SSL_ERROR_WANT_WRITE:
+        return tcp_ready(t->tcp, true, deadline);
+    case SSL_ERROR_ZERO_RETURN:
+        return fail(ERR_PEER, "%s closed the connection", tcp_peer(t->tcp));
+    default:
+        ERR_clear_error();
+        return t->net_rc < 0 ? t->net_rc : fail(ERR_PEER, "TLS: %s: broken record", what);
+    }
+}
+
+static int tls_write_all(struct tls *t, const uint8_t *bytes, size_t n)
+{
+    double deadline = tcp_deadline(t->tcp, n);
+
+    while (n > 0) {
+        size_t put = 0;
+        int ok = SSL_write_ex(t->ssl, bytes, n, &put);
+        if (!ok)
+            TRY(wait_or_fail(t, ok, deadline, "write"));
+        bytes += put;
+        n -= put;
+    }
+    return 0;
+}
+
+static int tls_flush(void *ctx)
+{
+    struct tls *t = ctx;
+    size_t n = t->out_used;
+
+    t->out_used = 0;
+    return n == 0 ? 0 : tls_write_all(t, t->out, n);
+}
+
+static int tls_send(void *ctx, const void *bytes, size_t n)
+{
+    struct tls *t = ctx;
+
+    if (n > OUT_BYTES - t->out_used)
+        TRY(tls_flush(t));
+    if (n >= OUT_BYTES)
+        return tls_write_all(t, bytes, n);
+    memcpy(t->out + t->out_used, bytes, n);
+    t->out_used += n;
+    return 0;
+}
+
+static int tls_recv(void *ctx, void *bytes, size_t n)
+{
+    struct tls *t = ctx;
+    uint8_t *to = bytes;
+    double deadline = tcp_deadline(t->tcp, n);
+
+    while (n > 0) {
+        size_t got = 0;
+        int ok = SSL_read_ex(t->ssl, to, n, &got);
+        if (!ok)
+            TRY(wait_or_fail(t, ok, deadline, "read"));
+        to += got;
+        n -= got;
+    }
+    return 0;
+}
+
+static void tls_close(void *ctx)
+{
+    struct tls *t = ctx;
+
+    (void)SSL_shutdown(t->ssl); /* says goodbye if it can without waiting */
+    ERR_clear_error();
+    SSL_free(t->ssl);
+    tcp_close(t->tcp);
+    mem_free(t);
+}
+
+int tls_wait(struct transport *transport, tcp_stop *stop, void *ctx)
+{
+    struct tls *t = transport->ctx;
+
+    TRY(transport_flush(transport));
+    return SSL_has_pending(t->ssl) ? 0 : tcp_wait(t->tcp, stop, ctx);
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static int expect_host(SSL *ssl, const char *host)
+{
+    X509_VERIFY_PARAM *p = SSL_get0_param(ssl);
+
+    if (X509_VERIFY_PARAM_set1_ip_asc(p, host) == 1)
+        return 0;
+    ERR_clear_error();
+    if (X509_VERIFY_PARAM_set1_host(p, host, 0) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1)
+        return fail_ssl(ERR_ARG, "host name");
+    return 0;
+}
+
+/* Two cases whose cause OpenSSL's own words hide. */
+static int fail_handshake(const struct tls *t)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+    long verified = SSL_get_verify_result(t->ssl);
+
+    if (verified == X509_V_OK && reason != SSL_R_WRONG_VERSION_NUMBER)
+        return fail_ssl(ERR_PEER, "handshake");
+    ERR_clear_error();
+    if (verified == X509_V_OK)
+        return fail(ERR_PEER, "TLS: handshake: the other side does not speak TLS");
+    return fail(ERR_PEER, "TLS: the server's certificate is refused: %s",
+                X509_verify_cert_error_string(verified));
+}
+
+static int handshake(struct tls *t)
+{
+    double deadline = tcp_deadline(t->tcp, 0);
+
+    for (;;) {
+        int ok = SSL_do_handshake(t->ssl), e;
+        if (ok == 1)
+            return 0;
+        e = SSL_get_error(t->ssl, ok);
+        if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE && t->net_rc == 0)
+            return fail_handshake(t);
+        TRY(wait_or_fail(t, ok, deadline, "handshake"));
+    }
+}
+
+static int session_new(struct tls_context *c, struct tcp *s, struct tls **out)
+{
+    struct tls *t = mem_array(1, sizeof *t);
+    BIO *bio;
+
+    if (t == NULL)
+        return ERR_NOMEM;
+    t->tcp = s;
+    t->ssl = SSL_new(c->ctx);
+    bio = t->ssl == NULL ? NULL : BIO_new(c->method);
+    if (bio == NULL) {
+        SSL_free(t->ssl);
+        mem_free(t);
+        return fail_ssl(ERR_NOMEM, "session");
+    }
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    *out = t;
+    return 0;
+}
+
+int tls_transport(struct tls_context *c, struct tcp *s, const char *host, struct transport *out)
+{
+    struct tls *t = NULL;
+    int rc;
+
+    TRY(session_new(c, s, &t));
+    if (c->server)
+        SSL_set_accept_state(t->ssl);
+    else
+        SSL_set_connect_state(t->ssl);
+    if ((rc = c->server ? 0 : expect_host(t->ssl, host)) < 0 || (rc = handshake(t)) < 0) {
+        SSL_free(t->ssl);
+        mem_free(t);
+        return rc;
+    }
+    *out = (struct transport){
+        .send = tls_send, .recv = tls_recv, .flush = tls_flush, .close = tls_close, .ctx = t};
+    return 0;
+}

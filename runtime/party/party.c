@@ -1,0 +1,489 @@
+/*
+ * Handshake and requests of a connection (party.h); the phases are in party_phases.c.
+ *
+ * Hello, 80 bytes each way, client first, integers little-endian:
+ *     0 "linnetPI"  8 u16 version  10 u8 role (0 client, 1 server)  11 u8 ring bits
+ *    12 u8 provider (1 dealer, 2 rlwe)  13 u8 backend (1 gc, 2 ot; client: 0)  14 u8 answer (1 logits,
+ *    2 label; client: 0)  15 u8 flags (1: test seed)  16 SHA-256 of model.pi (32)
+ *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
+ *    64 u64 emulated link, bits per second (0: none)  72 u64 its round trip in ns (server)
+ * Request, 32 bytes: 0 u8 kind, 1 zeros (7), 8 u64 number, 16 id of the bundle (16). Answer, 8 bytes:
+ * 0 u8 status (0: go on), zeros.
+ */
+#include "runtime/party/party.h"
+
+#include <string.h>
+
+#include "runtime/linear/dealer.h"
+#include "runtime/net/link.h"
+#include "runtime/party/phases.h"
+
+#define HELLO 80
+#define REQUEST 32
+#define ANSWER 8
+static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I'};
+
+enum request { REQUEST_QUERY = 1, REQUEST_PREPARE, REQUEST_BUNDLE, REQUEST_BYE };
+enum refusal {
+    REFUSED_NOT = 0,
+    REFUSED_VERSION,
+    REFUSED_MODEL,
+    REFUSED_RING,
+    REFUSED_PROVIDER,
+    REFUSED_SEED,
+    REFUSED_HELLO,
+    REFUSED_BUNDLE,
+    REFUSED_KIND,
+    REFUSED_ROOM,
+    REFUSALS
+};
+static const char *const refusals[REFUSALS] = {
+    [REFUSED_NOT] = "accepted",
+    [REFUSED_VERSION] = "another version of the protocol",
+    [REFUSED_MODEL] = "another model.pi",
+    [REFUSED_RING] = "another ring",
+    [REFUSED_PROVIDER] =
+        "another provider of linear steps (one side runs with --dealer, one without)",
+    [REFUSED_SEED] = "another setting of --test-seed (one side has a seed, one has none)",
+    [REFUSED_HELLO] = "a malformed greeting",
+    [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
+    [REFUSED_KIND] = "a kind of request it does not serve",
+    [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
+};
+
+static uint64_t get_u64(const uint8_t *from)
+{
+    uint64_t v = 0;
+
+    for (int i = 0; i < 8; i++)
+        v |= (uint64_t)from[i] << 8 * i;
+    return v;
+}
+
+static void put_u64(uint8_t *to, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = (uint8_t)(v >> 8 * i);
+}
+
+/* ---- hello -------------------------------------------------------------------------------- */
+
+static void make_hello(const struct party_options *o, uint8_t hello[HELLO])
+{
+    memset(hello, 0, HELLO);
+    memcpy(hello, magic, sizeof magic);
+    hello[8] = PARTY_VERSION;
+    hello[10] = !o->client;
+    hello[11] = PLAN_RING_BITS;
+    hello[12] = o->dealer != NULL ? 1 : 2;
+    hello[15] = o->test_seed >= 0;
+    memcpy(hello + 16, o->hash, 32);
+    if (o->client)
+        return;
+    for (int i = 1; i < PARTY_BACKENDS; i++)
+        hello[13] = (uint8_t)(o->known[i] == o->backend ? i : hello[13]);
+    hello[14] = o->label ? 2 : 1;
+    if (o->link != NULL) {
+        put_u64(hello + 64, (uint64_t)o->link->bits_per_second);
+        put_u64(hello + 72, (uint64_t)(o->link->rtt * 1e9));
+    }
+}
+
+/* What both must agree on. */
+static enum refusal compare_hello(const uint8_t mine[HELLO], const uint8_t theirs[HELLO])
+{
+    if (memcmp(theirs, magic, sizeof magic) != 0 || theirs[10] == mine[10])
+        return REFUSED_HELLO;
+    if (memcmp(mine + 8, theirs + 8, 2) != 0)
+        return REFUSED_VERSION;
+    if (memcmp(mine + 16, theirs + 16, 32) != 0)
+        return REFUSED_MODEL;
+    if (mine[11] != theirs[11])
+        return REFUSED_RING;
+    if (mine[12] != theirs[12])
+        return REFUSED_PROVIDER;
+    return mine[15] != theirs[15] ? REFUSED_SEED : REFUSED_NOT;
+}
+
+static int server_hello(struct party *p)
+{
+    uint8_t mine[HELLO], theirs[HELLO];
+    enum refusal why;
+
+    make_hello(p->o, mine);
+    TRY(transport_recv(p->t, theirs, HELLO));
+    why = compare_hello(mine, theirs);
+    mine[48] = (uint8_t)why;
+    TRY(transport_send(p->t, mine, HELLO));
+    TRY(transport_flush(p->t));
+    if (why != REFUSED_NOT)
+        return fail(ERR_PEER, "the client has %s", refusals[why]);
+    p->backend = p->o->backend;
+    p->label = p->o->label;
+    if (p->o->link != NULL)
+        return link_wrap(p->t, p->o->link->bits_per_second, p->o->link->rtt);
+    return 0;
+}
+
+static int client_hello(struct party *p)
+{
+    uint8_t mine[HELLO], theirs[HELLO];
+    enum refusal why;
+    double rate, rtt;
+    int rc;
+
+    make_hello(p->o, mine);
+    TRY(transport_send(p->t, mine, HELLO));
+    if ((rc = transport_recv(p->t, theirs, HELLO)) < 0)
+        return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
+    why = compare_hello(mine, theirs);
+    if (why == REFUSED_NOT && theirs[48] > 0 && theirs[48] < REFUSALS)
+        why = (enum refusal)theirs[48];
+    if (why != REFUSED_NOT)
+        return fail(ERR_PEER, "the server has %s", refusals[why]);
+    if (theirs[13] < 1 || theirs[13] >= PARTY_BACKENDS || theirs[14] < 1 || theirs[14] > 2 ||
+        theirs[48] != 0)
+        return fail(ERR_PEER, "the server has a malformed greeting");
+    if ((p->backend = p->o->known[theirs[13]]) == NULL)
+        return fail(ERR_PEER, "the server wants a comparison backend that this version has not");
+    p->label = theirs[14] == 2;
+    rate = (double)get_u64(theirs + 64);
+    rtt = (double)get_u64(theirs + 72) * 1e-9;
+    if (rate == 0)
+        return 0;
+    if (rate < 1000 || rtt > 60)
+        return fail(ERR_PEER, "the server asks for an impossible emulated link");
+    return link_wrap(p->t, rate, rtt);
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static int open_provider(struct party *p)
+{
+    const struct party_options *o = p->o;
+
+    if (o->dealer != NULL)
+        return dealer_open(o->model, p->schedule, o->hash, o->dealer, o->client, p->t, &p->linear);
+    if (o->open_rlwe == NULL)
+        return fail(ERR_UNSUPPORTED,
+                    "linear steps without a dealer: not in this version; give --dealer");
+    return o->open_rlwe(o, p->t, p->rng, &p->linear);
+}
+
+/* What only an offline phase needs: opened by the first request that has one. */
+static int open_offline(struct party *p)
+{
+    int rc;
+
+    if (p->relu != NULL)
+        return 0;
+    account_begin(&p->account);
+    if ((rc = p->backend->open(p->o->client, p->t, p->rng, &p->relu)) == 0)
+        rc = open_provider(p);
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    return rc;
+}
+
+static int open_all(struct party *p)
+{
+    TRY(p->o->client ? client_hello(p) : server_hello(p));
+    TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
+    TRY(share_rng_init(&p->shares, p->o->test_seed));
+    TRY(share_rng_open(&p->shares, SHARE_PROTOCOL, 0, p->o->client, &p->rng));
+    p->words = secret_array(steps_words(p->o->model), sizeof *p->words);
+    if (p->words == NULL)
+        return ERR_NOMEM;
+    TRY(account_init(&p->account, p->t, p->schedule->n));
+    p->account.seen = (struct transport_count){0}; /* the greetings count */
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    return 0;
+}
+
+int party_open(const struct party_options *o, struct transport *t, struct party **out)
+{
+    struct party *p = mem_array(1, sizeof *p);
+    int rc;
+
+    if (p == NULL)
+        return ERR_NOMEM;
+    p->o = o;
+    p->t = t;
+    if ((rc = open_all(p)) < 0) {
+        p->dead = true;
+        party_close(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+void party_close(struct party *p)
+{
+    uint8_t request[REQUEST] = {REQUEST_BYE};
+
+    if (p == NULL)
+        return;
+    if (p->o->client && !p->dead && transport_send(p->t, request, REQUEST) == 0)
+        (void)!transport_flush(p->t);
+    if (p->linear.close != NULL)
+        p->linear.close(p->linear.ctx);
+    if (p->relu != NULL)
+        p->backend->close(p->relu);
+    bundle_free(p->bundle);
+    prg_free(p->rng);
+    secret_free(p->words);
+    wipe(&p->shares, sizeof p->shares);
+    account_release(&p->account);
+    schedule_free(p->schedule);
+    mem_free(p);
+}
+
+const struct account *party_account(const struct party *p)
+{
+    return &p->account;
+}
+
+const struct schedule *party_schedule(const struct party *p)
+{
+    return p->schedule;
+}
+
+const struct relu_backend *party_backend(const struct party *p)
+{
+    return p->backend;
+}
+
+const char *party_provider(const struct party *p)
+{
+    return p->o->dealer != NULL ? "dealer" : "rlwe";
+}
+
+/* ---- requests ----------------------------------------------------------------------------- */
+
+static struct bundle_key key_of(const struct party *p)
+{
+    struct bundle_key k = {.provider = party_provider(p), .test_seed = p->o->test_seed >= 0};
+
+    memcpy(k.model, p->o->hash, sizeof k.model);
+    return k;
+}
+
+/* An empty bundle for the next image. */
+static int new_bundle(struct party *p)
+{
+    bundle_free(p->bundle);
+    p->bundle = NULL;
+    TRY(bundle_new(p->schedule, p->backend, p->o->client, &p->bundle));
+    p->bundle->number = p->number;
+    return 0;
+}
+
+static int ask(struct party *p, enum request kind, uint64_t number)
+{
+    uint8_t request[REQUEST] = {(uint8_t)kind}, answer[ANSWER];
+    int rc;
+
+    put_u64(request + 8, number);
+    memcpy(request + 16, p->bundle->id, BUNDLE_ID);
+    account_begin(&p->account);
+    if ((rc = transport_send(p->t, request, REQUEST)) == 0)
+        rc = transport_recv(p->t, answer, ANSWER);
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    TRY(rc);
+    if (answer[0] != 0)
+        return fail(ERR_PEER, "the server refused: it has %s",
+                    answer[0] < REFUSALS ? refusals[answer[0]]
+                                         : "a reason this version does not know");
+    return 0;
+}
+
+static int fresh_id(uint8_t id[BUNDLE_ID])
+{
+    struct prg *rng = NULL;
+
+    TRY(prg_new_random(&rng));
+    prg_bytes(rng, id, BUNDLE_ID);
+    prg_free(rng);
+    return 0;
+}
+
+static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
+{
+    struct bundle_key k = key_of(p);
+
+    TRY(bundle_claim(p->bundle, &k, p->o->bundles));
+    TRY(ask(p, REQUEST_BUNDLE, p->bundle->number));
+    return party_online_client(p, x, y);
+}
+
+static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
+{
+    TRY(fresh_id(p->bundle->id));
+    TRY(ask(p, REQUEST_QUERY, p->number++));
+    TRY(open_offline(p));
+    TRY(party_offline_client(p));
+    return party_online_client(p, x, y);
+}
+
+int party_query(struct party *p, const uint64_t *x, uint64_t *y)
+{
+    int rc;
+
+    if ((rc = new_bundle(p)) == 0)
+        rc = p->o->bundles != NULL ? query_bundle(p, x, y) : query_whole(p, x, y);
+    bundle_free(p->bundle);
+    p->bundle = NULL;
+    p->dead = p->dead || rc < 0;
+    p->account.queries += rc == 0;
+    return rc;
+}
+
+static int prepare(struct party *p)
+{
+    struct bundle_key k = key_of(p);
+    uint8_t done[ANSWER];
+
+    TRY(fresh_id(p->bundle->id));
+    TRY(ask(p, REQUEST_PREPARE, p->number++));
+    TRY(open_offline(p));
+    TRY(party_offline_client(p));
+    account_begin(&p->account);
+    TRY(transport_recv(p->t, done, ANSWER)); /* the server has saved its half */
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    return done[0] == 0 ? bundle_save(p->bundle, &k, p->o->bundles)
+                        : fail(ERR_PEER, "the server could not save its half");
+}
+
+int party_prepare(struct party *p)
+{
+    int rc;
+
+    if ((rc = new_bundle(p)) == 0)
+        rc = prepare(p);
+    bundle_free(p->bundle);
+    p->bundle = NULL;
+    p->dead = p->dead || rc < 0;
+    p->account.prepared += rc == 0;
+    return rc;
+}
+
+/* ---- the server's side of them ------------------------------------------------------------ */
+
+static int answer(struct party *p, enum refusal why)
+{
+    uint8_t bytes[ANSWER] = {(uint8_t)why};
+
+    TRY(transport_send(p->t, bytes, ANSWER));
+    return transport_flush(p->t);
+}
+
+static enum refusal judge(const struct party *p, const uint8_t request[REQUEST])
+{
+    static const uint8_t zeros[7];
+    enum request kind = (enum request)request[0];
+
+    if (memcmp(request + 1, zeros, sizeof zeros) != 0)
+        return REFUSED_HELLO;
+    if ((kind == REQUEST_QUERY || kind == REQUEST_PREPARE) && get_u64(request + 8) != p->number)
+        return REFUSED_HELLO;
+    if (kind == REQUEST_PREPARE || kind == REQUEST_BUNDLE)
+        return p->o->bundles == NULL || (kind == REQUEST_BUNDLE && p->o->prepare_only)
+                   ? REFUSED_KIND
+                   : REFUSED_NOT;
+    return kind == REQUEST_QUERY && !p->o->prepare_only ? REFUSED_NOT : REFUSED_KIND;
+}
+
+/* Anyone may ask for bundles, so that their number has to end somewhere. */
+static int judge_room(const struct party *p, enum request kind, enum refusal *why)
+{
+    int64_t have;
+
+    if (kind != REQUEST_PREPARE || *why != REFUSED_NOT)
+        return 0;
+    TRY(bundle_count(p->o->bundles, false, &have));
+    if (have >= p->o->max_bundles)
+        *why = REFUSED_ROOM;
+    return 0;
+}
+
+static int refuse(struct party *p, enum refusal why)
+{
+    TRY(answer(p, why));
+    if (why == REFUSED_ROOM)
+        return fail(ERR_PEER,
+                    "the client asked for a bundle, but '%s' holds %lld (--max-bundles) already",
+                    p->o->bundles, (long long)p->o->max_bundles);
+    return fail(ERR_PEER, "the client sent %s",
+                why == REFUSED_KIND ? "a request that is not served here" : "a malformed request");
+}
+
+static int serve_offline(struct party *p)
+{
+    p->number++;
+    TRY(answer(p, REFUSED_NOT));
+    TRY(open_offline(p));
+    return party_offline_server(p);
+}
+
+static int serve_prepare(struct party *p)
+{
+    struct bundle_key k = key_of(p);
+    int rc;
+
+    TRY(serve_offline(p));
+    rc = bundle_save(p->bundle, &k, p->o->bundles);
+    TRY(answer(p, rc < 0 ? REFUSED_KIND : REFUSED_NOT));
+    p->account.prepared += rc == 0;
+    return rc;
+}
+
+static int serve_bundle(struct party *p)
+{
+    struct bundle_key k = key_of(p);
+    int rc = bundle_claim(p->bundle, &k, p->o->bundles);
+
+    TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
+    if (rc < 0)
+        return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a bundle that is not there") : rc;
+    return party_online_server(p);
+}
+
+static int serve_request(struct party *p, enum request kind)
+{
+    if (kind == REQUEST_PREPARE)
+        return serve_prepare(p);
+    if (kind == REQUEST_BUNDLE) {
+        TRY(serve_bundle(p));
+    } else {
+        TRY(serve_offline(p));
+        TRY(party_online_server(p));
+    }
+    p->account.queries++;
+    return 0;
+}
+
+int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
+{
+    uint8_t request[REQUEST];
+    enum refusal why;
+    int rc;
+
+    if (wait != NULL)
+        TRY(wait(ctx));
+    account_begin(&p->account);
+    TRY(transport_recv(p->t, request, REQUEST));
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    if (request[0] == REQUEST_BYE)
+        return 0;
+    why = judge(p, request);
+    TRY(judge_room(p, (enum request)request[0], &why));
+    if (why != REFUSED_NOT)
+        return refuse(p, why);
+    if ((rc = new_bundle(p)) == 0) {
+        memcpy(p->bundle->id, request + 16, BUNDLE_ID);
+        rc = serve_request(p, (enum request)request[0]);
+    }
+    bundle_free(p->bundle);
+    p->bundle = NULL;
+    return rc < 0 ? rc : 1;
+}

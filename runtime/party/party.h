@@ -1,0 +1,58 @@
+#ifndef RUNTIME_PARTY_PARTY_H
+#define RUNTIME_PARTY_PARTY_H
+/*
+ * One party of a two-party inference over a transport: handshake, offline and online phase.
+ *
+ *     client                                          server
+ *     party_open(&o, &transport, &p)                  party_open(&o, &transport, &p)
+ *     party_query(p, image, y)                        while ((rc = party_answer(p)) > 0) ;
+ *     party_close(p)                                  party_close(p)
+ *
+ * Messages byte by byte: PROTOCOL.md. Every size follows from the plan, which both have, and from
+ * nothing a peer says; what differs is ERR_PEER. The client has no weights.
+ */
+#include "runtime/party/account.h"
+#include "runtime/party/bundle.h"
+#include "runtime/cost/cost.h"
+#include "runtime/linear/linear.h"
+#include "runtime/model.h"
+
+#define PARTY_VERSION 1
+#define PARTY_BACKENDS 3 /* codes on the wire: 0 none, 1 gc, 2 ot */
+
+struct party_options {
+    const struct pi_model *model; /* server: prepared with weights, PI_FIXED */
+    uint8_t hash[32];             /* SHA-256 of model.pi */
+    bool client;
+    const struct relu_backend *known[PARTY_BACKENDS]; /* by code */
+    /* Opens the provider that needs no third party; NULL: there is none. */
+    int (*open_rlwe)(const struct party_options *o, struct transport *t, struct prg *rng,
+                     struct linear_party *out);
+    const char *dealer;  /* folder of correlations; NULL: no dealer */
+    const char *bundles; /* folder of prepared material; NULL: none */
+    bool prepare_only;   /* server: refuses queries */
+    int64_t max_bundles; /* server: prepares no more while its folder holds so many */
+    int64_t test_seed;   /* below 0: random */
+    /* server decides: */
+    const struct relu_backend *backend;
+    bool label;
+    const struct cost_link *link; /* to emulate on both sides; NULL: none */
+};
+struct party;
+/* Handshake and set-up (base OTs, provider). Borrows o, its texts and t. A link, where the server asks
+ * for one, wraps *t. */
+int party_open(const struct party_options *o, struct transport *t, struct party **out) MUST_CHECK;
+void party_close(struct party *p); /* client: says goodbye. NULL is fine */
+const struct account *party_account(const struct party *p);
+const struct schedule *party_schedule(const struct party *p);
+const struct relu_backend *party_backend(const struct party *p);
+const char *party_provider(const struct party *p); /* "dealer", "rlwe" */
+
+/* Client. x: the image in fixed point (pi_input_fixed); y [schedule->results]: logits (signed, scale
+ * f) or the label. Takes a bundle from the folder where one is given, else runs both phases. */
+int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
+/* Client: the offline phase of one image, saved by both sides in their folders. */
+int party_prepare(struct party *p) MUST_CHECK;
+/* Server: answers one request. 1: done, 0: the client said goodbye. wait, before each, may be NULL. */
+int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx) MUST_CHECK;
+#endif

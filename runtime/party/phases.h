@@ -1,0 +1,30 @@
+#ifndef RUNTIME_PARTY_PHASES_H
+#define RUNTIME_PARTY_PHASES_H
+/* Inside of a party: what requests (party.c) and phases (party_phases.c) share. */
+#include "runtime/party/party.h"
+#include "runtime/crypto/share_rng.h"
+#include "runtime/party/steps.h"
+
+struct party {
+    const struct party_options *o;
+    struct transport *t;
+    const struct relu_backend *backend;
+    bool label, dead;
+    struct schedule *schedule;
+    struct share_rng shares; /* decide results */
+    struct prg *rng;         /* everything else */
+    struct relu_party *relu; /* opened by the first offline phase */
+    struct linear_party linear;
+    struct bundle *bundle; /* of the request being worked on */
+    uint64_t number;       /* of the next image */
+    uint64_t *words;       /* tensors and scratch */
+    struct account account;
+};
+
+/* Fill the bundle. */
+int party_offline_client(struct party *p) MUST_CHECK;
+int party_offline_server(struct party *p) MUST_CHECK;
+/* Use it up. */
+int party_online_client(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
+int party_online_server(struct party *p) MUST_CHECK;
+#endif

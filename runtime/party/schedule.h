@@ -1,0 +1,38 @@
+#ifndef RUNTIME_PARTY_SCHEDULE_H
+#define RUNTIME_PARTY_SCHEDULE_H
+/*
+ * What a two-party run of a plan has to do together, in program order: linear steps (offline only)
+ * and batches of selections (offline and online). Both parties derive it from the public plan, so
+ * every message size and every piece of prepared material follows from it.
+ *
+ * A ReLU step that keeps k > 0 positions is one batch; one that keeps none is no event. A max pool
+ * is a tournament: every level compares neighbours of all windows at once, one batch a level. With
+ * `label` the class is found by one more tournament over the outputs, whose batches carry the index
+ * as second payload.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/plan/plan.h"
+#include "runtime/relu/relu.h"
+
+enum event_kind { EVENT_LINEAR, EVENT_SELECT };
+struct event {
+    enum event_kind kind;
+    int32_t step;            /* n_step of the plan: the argmax behind the last step */
+    int64_t inputs, outputs; /* of a linear step, elements */
+    struct relu_batch batch; /* of selections; tweak: the event's number */
+};
+struct schedule {
+    const struct plan *plan;
+    bool label;
+    int64_t results; /* words revealed at the end: classes, or 1 */
+    struct event *event;
+    int32_t n;
+};
+/* Borrows the plan. ERR_LIMIT where a batch is too large. */
+int schedule_new(const struct plan *p, bool label, struct schedule **out) MUST_CHECK;
+void schedule_free(struct schedule *s); /* NULL is fine */
+/* Comparisons of both kinds, all batches. */
+int64_t schedule_selections(const struct schedule *s);
+#endif

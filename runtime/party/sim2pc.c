@@ -1,0 +1,158 @@
+/*
+ * The client's walk, then the server's (sim2pc.h). The client leaves its share of every operand and
+ * result of an event; the server's walk opens the operand, computes, and subtracts the client's
+ * result share: exactly what the protocols arrange, because the two results add up to the plain one.
+ */
+#include "runtime/party/sim2pc.h"
+
+#include <string.h>
+
+#include "runtime/crypto/share_rng.h"
+#include "runtime/party/steps.h"
+
+struct sim {
+    const struct pi_model *m;
+    const struct share_rng *rng;
+    uint64_t number;
+    uint64_t *at;   /* next record of an event: operand, then result */
+    uint64_t *open; /* an operand in the clear; rho of the dealer */
+    double *scratch;
+};
+
+/* Words of an event's operand and result. */
+static int64_t words_in(const struct event *e)
+{
+    return e->kind == EVENT_LINEAR ? e->inputs : e->batch.n * e->batch.payloads;
+}
+
+static int64_t words_out(const struct event *e)
+{
+    return e->kind == EVENT_LINEAR ? e->outputs : e->batch.n * e->batch.payloads;
+}
+
+static void sizes(const struct schedule *s, int64_t *records, int64_t *largest)
+{
+    *records = *largest = 0;
+    for (int32_t i = 0; i < s->n; i++) {
+        int64_t n = words_in(&s->event[i]);
+        *records += n + words_out(&s->event[i]);
+        *largest = n > *largest ? n : *largest;
+    }
+}
+
+static void record(struct sim *s, const uint64_t *v, int64_t n)
+{
+    memcpy(s->at, v, (size_t)n * sizeof *v);
+    s->at += n;
+}
+
+/* ---- client ------------------------------------------------------------------------------- */
+
+/* u = W r - s; with a dealer u = W rho - s, whatever r is (dealer.h). */
+static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
+{
+    struct sim *s = ctx;
+    const struct event *e = &s->m->schedule->event[event];
+    enum share_kind kind = s->m->dealer ? DEAL_OFFSET : SHARE_SERVER;
+
+    record(s, x, e->inputs);
+    if (s->m->dealer) {
+        TRY(share_rng_words(s->rng, DEAL_RHO, s->number, (uint32_t)event, s->open, e->inputs));
+        x = s->open;
+    }
+    pi_model_product(s->m, e->step, y, x, s->scratch);
+    TRY(share_rng_words(s->rng, kind, s->number, (uint32_t)event, s->at, e->outputs));
+    for (int64_t i = 0; i < e->outputs; i++)
+        y[i] -= s->at[i];
+    record(s, y, e->outputs);
+    return 0;
+}
+
+static int client_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+{
+    struct sim *s = ctx;
+    int64_t n = words_in(&s->m->schedule->event[event]);
+
+    TRY(share_rng_words(s->rng, SHARE_CLIENT, s->number, 1 + (uint32_t)event, z, n));
+    record(s, x, n);
+    record(s, z, n);
+    return 0;
+}
+
+/* ---- server ------------------------------------------------------------------------------- */
+
+static void open_operand(struct sim *s, const uint64_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        s->open[i] = x[i] + s->at[i];
+    s->at += n;
+}
+
+static void share_result(struct sim *s, uint64_t *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] -= s->at[i];
+    s->at += n;
+}
+
+static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
+{
+    struct sim *s = ctx;
+    const struct event *e = &s->m->schedule->event[event];
+
+    open_operand(s, x, e->inputs);
+    ring_conv(y, s->open, &s->m->conv[e->step], s->scratch);
+    share_result(s, y, e->outputs);
+    return 0;
+}
+
+/* The sign is bit width-1 of x, as in ring_relu and in the backends. */
+static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+{
+    struct sim *s = ctx;
+    const struct relu_batch *b = &s->m->schedule->event[event].batch;
+    int64_t n = b->n * b->payloads;
+
+    open_operand(s, x, n);
+    for (int64_t i = 0; i < n; i++)
+        z[i] = s->open[i] & ((s->open[i % b->n] >> (b->width - 1) & 1) - 1);
+    share_result(s, z, n);
+    return 0;
+}
+
+/* ---- one image ---------------------------------------------------------------------------- */
+
+size_t sim2pc_words(const struct pi_model *m)
+{
+    int64_t records, largest;
+
+    sizes(m->schedule, &records, &largest);
+    return steps_words(m) + (size_t)(records + largest + m->schedule->results);
+}
+
+int sim2pc_image(const struct pi_model *m, uint64_t number, const uint64_t *x, uint64_t *words,
+                 uint64_t *y)
+{
+    int64_t records, largest, inputs = m->plan->tensor[0].count;
+    uint64_t *record_at = words + steps_words(m), *other;
+    struct share_rng rng;
+    struct sim s = {m, &rng, number, record_at, NULL, (double *)(void *)(words + m->slots)};
+    struct steps client = {m, m->schedule, true, words, client_linear, client_select, &s};
+    struct steps server = {m, m->schedule, false, words, server_linear, server_select, &s};
+    uint64_t *share = words + m->slot[0];
+
+    sizes(m->schedule, &records, &largest);
+    s.open = record_at + records;
+    other = s.open + largest;
+    TRY(share_rng_init(&rng, (int64_t)m->test_seed));
+    TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
+    TRY(steps_run(&client, other));
+    TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
+    for (int64_t i = 0; i < inputs; i++)
+        share[i] = x[i] - share[i];
+    s.at = record_at;
+    TRY(steps_run(&server, y));
+    for (int64_t i = 0; i < m->schedule->results; i++)
+        y[i] += other[i];
+    return 0;
+}

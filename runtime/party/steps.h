@@ -1,0 +1,34 @@
+#ifndef RUNTIME_PARTY_STEPS_H
+#define RUNTIME_PARTY_STEPS_H
+/*
+ * One party's walk through the program on its shares: x = server's share + client's share mod 2^64.
+ *
+ * The client walks offline, before the image exists: none of its shares depends on the image. The
+ * server walks online. All but linear steps and selections is local arithmetic, the same on both
+ * sides except for truncation by t bits, where the server takes s >> t and the client -((-u) >> t):
+ * the sum is floor(x / 2^t) or one more.
+ *
+ *     linear   y := this party's share of W x + b from its share of x
+ *     select   z := this party's shares of the selected payloads, from x (layouts: relu.h)
+ *
+ * Events come in the order of the schedule; the callback gets the event's number.
+ */
+#include "runtime/model.h"
+
+struct steps {
+    const struct pi_model *model;
+    const struct schedule *schedule;
+    bool client;
+    uint64_t *words; /* slots, then scratch; tensor 0 is filled in by the caller */
+    int (*linear)(void *ctx, int32_t event, uint64_t *y, const uint64_t *x);
+    int (*select)(void *ctx, int32_t event, const uint64_t *x, uint64_t *z);
+    void *ctx;
+};
+/* Words of 8 bytes that steps_run needs. */
+size_t steps_words(const struct pi_model *m);
+/* Walks. results [schedule->results]: this party's shares of logits or label. Errors: memory, and
+ * whatever a callback returns. */
+int steps_run(const struct steps *s, uint64_t *results) MUST_CHECK;
+/* y := this party's part of floor(x / 2^bits), in place. */
+void steps_truncate(uint64_t *y, int64_t n, int bits, bool client);
+#endif

@@ -1,0 +1,474 @@
+/*
+ * Comparison backend "gc" (relu.h): the server garbles the sign of x_server + x_client, the client
+ * evaluates, and the output label opens the one of two ciphertexts that makes the result's share.
+ *
+ * Signs, all mod 2^64; lambda, the colour of the output label, is msb ^ P for P = colour of the
+ * zero label; mm = 1 ^ P; so [x >= 0] = 1 ^ msb = lambda ^ mm:
+ *
+ *     offline    us + uc = mm * u                            (selection: relu_party.h)
+ *     server     M_lambda = (lambda ^ mm) * x + (1 - 2 lambda) * us - rho, encrypted under label lambda
+ *     client     M + lambda * u + (1 - 2 lambda) * uc = (lambda ^ mm) * (x + u) - rho
+ *                sends that minus r
+ *     server     adds rho: [..] * (x + u) - r
+ *
+ * Messages (all sizes follow from n, m, p; blocks are GARBLE_BLOCK comparisons, the last shorter):
+ *
+ *     offline  client  per block: choice planes of the OT extension for its bits of u, bit-major
+ *              server  per block: tables [m-1][2][c] of 16 bytes; then choice planes for mm [n]
+ *              client  f [p][n], 8 bytes
+ *     online   server  per block: labels [m][c] of 16 bytes, ciphertexts [2][p][c] of 8
+ *              client  [p][n] of 8
+ *
+ * States. Server: delta, seed of its labels and rho (per block: labels [m][c], rho [p][c]), then
+ * words pads [2][p][n], us [p][n], then bits mm. Client: labels [m][c] of all blocks, tables of all
+ * blocks, then words u, uc, r, each [p][n].
+ */
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "runtime/ring/bits.h"
+#include "runtime/crypto/garble.h"
+#include "runtime/relu/relu.h"
+#include "runtime/relu/party.h"
+
+#define BLOCK 16 /* bytes */
+#define WORD 8
+#define SERVER_HEAD (BLOCK + PRG_SEED)
+
+/* Sizes of a batch. */
+struct size {
+    size_t n, m, p, words; /* words: p * n */
+};
+
+static struct size size_of(const struct relu_batch *b)
+{
+    size_t n = (size_t)b->n, p = (size_t)b->payloads;
+
+    return (struct size){n, (size_t)b->width, p, n * p};
+}
+
+static size_t block_at(const struct size *s, size_t first)
+{
+    return s->n - first < GARBLE_BLOCK ? s->n - first : GARBLE_BLOCK;
+}
+
+static size_t gc_state_size(const struct relu_batch *b, int is_client)
+{
+    struct size s = size_of(b);
+
+    if (is_client)
+        return s.n * BLOCK * (s.m + 2 * (s.m - 1)) + 3 * WORD * s.words;
+    return SERVER_HEAD + 3 * WORD * s.words + WORD * bits_words(s.n);
+}
+
+static uint64_t gc_offline_bytes(const struct relu_batch *b, int from_client)
+{
+    struct size s = size_of(b);
+
+    if (from_client)
+        return otext_bytes(s.n * s.m, 1) + WORD * s.words;
+    return s.n * 2 * BLOCK * (s.m - 1) + otext_bytes(s.n, 1);
+}
+
+static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
+{
+    struct size s = size_of(b);
+
+    return from_client ? WORD * s.words : s.n * BLOCK * s.m + 2 * WORD * s.words;
+}
+
+/* ---- scratch ------------------------------------------------------------------------------ */
+
+/* One block at work: own and other party's labels, tables, output labels, of all bits (offline) or of
+ * one at a time (online). One secret array. */
+struct work {
+    struct block *a, *b, *tables, *out, *other, *scratch; /* [bits][c] each, tables [bits][2][c] */
+    uint64_t *bits, *cipher; /* choices [bits * c]; ciphertexts [2][p][c] */
+    struct block *memory;
+};
+
+static int work_new(const struct size *s, size_t bits, struct work *w)
+{
+    size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, labels = bits * c;
+    size_t words = bits_words(labels) + 2 * s->p * c;
+
+    w->memory =
+        secret_array(4 * labels + 2 * c + garble_scratch(c) + (words + 1) / 2, sizeof *w->memory);
+    if (w->memory == NULL)
+        return ERR_NOMEM;
+    w->a = w->memory;
+    w->b = w->a + labels;
+    w->tables = w->b + labels;
+    w->out = w->tables + 2 * labels;
+    w->other = w->out + c;
+    w->scratch = w->other + c;
+    w->bits = &(w->scratch + garble_scratch(c))->lo;
+    w->cipher = w->bits + bits_words(labels);
+    return 0;
+}
+
+/* What the server's words of a state are, and the client's. */
+struct server_words {
+    uint64_t *pads[2], *us, *mm; /* pads[lambda] [p][n] */
+};
+struct client_words {
+    uint64_t *u, *uc, *r;
+};
+
+static struct server_words server_words_in(const struct size *s, uint64_t *at)
+{
+    return (struct server_words){{at, at + s->words}, at + 2 * s->words, at + 3 * s->words};
+}
+
+static struct client_words client_words_in(const struct size *s, uint64_t *at)
+{
+    return (struct client_words){at, at + s->words, at + 2 * s->words};
+}
+
+/* ---- offline ------------------------------------------------------------------------------ */
+
+/* The client's labels of its own bits, to the state. */
+static int receive_labels(struct relu_party *p, const struct size *s, struct work *w,
+                          const uint64_t *u, uint8_t *labels)
+{
+    for (size_t first = 0, c; first < s->n; first += c) {
+        c = block_at(s, first);
+        bits_of_words(w->bits, u + first, c, 0, s->m);
+        TRY(otext_receive_chosen(p->receiver, p->t, s->m * c, w->bits, w->b));
+        memcpy(labels + first * s->m * BLOCK, w->b, s->m * c * BLOCK);
+    }
+    return 0;
+}
+
+/* Shares of mm * u: v.uc. */
+static int give_operands(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
+                         const struct client_words *v)
+{
+    struct block *q = secret_array((size_t)b->n, sizeof *q);
+    int rc = q == NULL ? ERR_NOMEM : otext_send(p->sender, p->t, (size_t)b->n, 1, q);
+
+    if (rc == 0)
+        rc = relu_select_give(p, b, RELU_SLOT_SELECT, q, u, v->uc);
+    secret_free(q);
+    return rc;
+}
+
+static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
+                             const uint64_t *r, uint8_t *state)
+{
+    struct size s = size_of(b);
+    uint8_t *tables = state + s.n * s.m * BLOCK;
+    size_t table_bytes = s.n * 2 * (s.m - 1) * BLOCK;
+    struct work w = {0};
+    uint64_t *words = NULL;
+    int rc;
+
+    TRY(relu_check_batch(b));
+    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
+        (rc = transport_recv(p->t, tables, table_bytes)) < 0)
+        goto out;
+    if ((words = secret_array(3 * s.words, sizeof *words)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    struct client_words v = client_words_in(&s, words);
+    if ((rc = give_operands(p, b, u, &v)) < 0 || (rc = transport_flush(p->t)) < 0)
+        goto out;
+    memcpy(v.u, u, s.words * WORD);
+    memcpy(v.r, r, s.words * WORD);
+    memcpy(tables + table_bytes, words, 3 * s.words * WORD);
+out:
+    secret_free(words);
+    secret_free(w.memory);
+    return rc;
+}
+
+/* Output labels [c] of the block -> pads under both colours, and mm. */
+static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t first, size_t c,
+                        struct work *w, const struct server_words *v)
+{
+    struct size s = size_of(b);
+    struct block d = otext_delta(p->sender),
+                 tweak = garble_tweak(b->tweak, RELU_SLOT_OUTPUT, first);
+
+    for (size_t k = 0; k < c; k++) {
+        uint64_t colour = w->out[k].lo & 1, mask = (uint64_t)0 - colour;
+
+        v->mm[(first + k) / 64] |= (1 ^ colour) << (first + k) % 64;
+        w->out[k].lo ^= d.lo & mask;
+        w->out[k].hi ^= d.hi & mask;
+    }
+    relu_keys(p->hash, c, d, tweak, w->out, w->other);
+    for (size_t k = 0; k < c; k++) {
+        v->pads[0][first + k] = w->out[k].lo;
+        v->pads[1][first + k] = w->other[k].lo;
+    }
+    for (size_t k = 0; s.p > 1 && k < c; k++) {
+        v->pads[0][s.n + first + k] = w->out[k].hi;
+        v->pads[1][s.n + first + k] = w->other[k].hi;
+    }
+}
+
+/* choices: the client's first message. */
+static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struct prg *labels,
+                         const uint8_t *choices, struct work *w, const struct server_words *v)
+{
+    struct size s = size_of(b);
+
+    for (size_t first = 0, c; first < s.n; first += c) {
+        c = block_at(&s, first);
+        otext_expand(p->sender, choices + otext_bytes(first * s.m, 1), s.m * c, 1, w->b);
+        prg_bytes(labels, w->a, s.m * c * BLOCK);
+        garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
+                    w->tables, w->out, w->scratch);
+        TRY(transport_send(p->t, w->tables, 2 * (s.m - 1) * c * BLOCK));
+        output_pads(p, b, first, c, w, v);
+    }
+    return 0;
+}
+
+/* Shares of mm * u: v.us. */
+static int take_operands(struct relu_party *p, const struct relu_batch *b,
+                         const struct server_words *v)
+{
+    struct block *t = secret_array((size_t)b->n, sizeof *t);
+    int rc =
+        t == NULL ? ERR_NOMEM : otext_receive_chosen(p->receiver, p->t, (size_t)b->n, v->mm, t);
+
+    if (rc == 0)
+        rc = relu_select_take(p, b, RELU_SLOT_SELECT, v->mm, t, v->us);
+    secret_free(t);
+    return rc;
+}
+
+/* Labels and rho of one batch from its seed; rho's generator is the first fork. */
+static int open_streams(const uint8_t *seed, struct prg **labels, struct prg **rho)
+{
+    TRY(prg_new(seed, labels));
+    return prg_fork(*labels, rho);
+}
+
+static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
+{
+    struct size s = size_of(b);
+    size_t n_words = 3 * s.words + bits_words(s.n);
+    size_t choice_bytes = otext_bytes(s.n * s.m, 1);
+    struct work w = {0};
+    struct prg *labels = NULL, *rho = NULL;
+    struct block delta = otext_delta(p->sender);
+    uint8_t *choices = NULL;
+    uint64_t *words = NULL;
+    int rc;
+
+    TRY(relu_check_batch(b));
+    memcpy(state, &delta, BLOCK);
+    prg_bytes(p->rng, state + BLOCK, PRG_SEED);
+    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
+        goto out;
+    rc = ERR_NOMEM;
+    if ((choices = mem_array(choice_bytes, 1)) == NULL ||
+        (words = secret_array(n_words, sizeof *words)) == NULL)
+        goto out;
+    struct server_words v = server_words_in(&s, words);
+    if ((rc = transport_recv(p->t, choices, choice_bytes)) < 0 ||
+        (rc = garble_blocks(p, b, labels, choices, &w, &v)) < 0 ||
+        (rc = take_operands(p, b, &v)) < 0)
+        goto out;
+    memcpy(state + SERVER_HEAD, words, n_words * WORD);
+out:
+    wipe(&delta, sizeof delta);
+    prg_free(labels);
+    prg_free(rho);
+    mem_free(choices);
+    secret_free(words);
+    secret_free(w.memory);
+    return rc;
+}
+
+/* ---- online ------------------------------------------------------------------------------- */
+
+/* Zero labels a [c] -> labels of bit i of x. */
+static void encode_bit(struct block *a, const uint64_t *x, size_t c, size_t i, struct block delta)
+{
+    for (size_t e = 0; e < c; e++) {
+        uint64_t mask = (uint64_t)0 - (x[e] >> i & 1);
+
+        a[e].lo ^= delta.lo & mask;
+        a[e].hi ^= delta.hi & mask;
+    }
+}
+
+/* cipher [2][p][c]: M_lambda under its pad. */
+static void encrypt_results(const struct size *s, size_t first, size_t c, const uint64_t *x,
+                            const uint64_t *rho, const struct server_words *v, uint64_t *cipher)
+{
+    for (size_t j = 0; j < s->p; j++)
+        for (size_t e = 0; e < c; e++) {
+            size_t k = first + e, at = j * s->n + k;
+            uint64_t mm = bits_mask(v->mm, k);
+            uint64_t m0 = (x[at] & mm) + v->us[at] - rho[at];
+            uint64_t m1 = (x[at] & ~mm) - v->us[at] - rho[at];
+
+            cipher[j * c + e] = m0 ^ v->pads[0][at];
+            cipher[(s->p + j) * c + e] = m1 ^ v->pads[1][at];
+        }
+}
+
+static int send_blocks(struct transport *t, const struct relu_batch *b, struct block delta,
+                       struct prg *labels, const uint64_t *rho, const struct server_words *v,
+                       const uint64_t *x, struct work *w)
+{
+    struct size s = size_of(b);
+
+    for (size_t first = 0, c; first < s.n; first += c) {
+        c = block_at(&s, first);
+        for (size_t i = 0; i < s.m; i++) {
+            prg_bytes(labels, w->a, c * BLOCK);
+            encode_bit(w->a, x + first, c, i, delta);
+            TRY(transport_send(t, w->a, c * BLOCK));
+        }
+        encrypt_results(&s, first, c, x, rho, v, w->cipher);
+        TRY(transport_send(t, w->cipher, 2 * s.p * c * WORD));
+    }
+    return 0;
+}
+
+static int gc_online_server(struct transport *t, const struct relu_batch *b, uint8_t *state,
+                            const uint64_t *x, uint64_t *z)
+{
+    struct size s = size_of(b);
+    size_t n_words = 3 * s.words + bits_words(s.n);
+    struct work w = {0};
+    struct prg *labels = NULL, *rho_source = NULL;
+    struct block delta;
+    uint64_t *words = NULL, *rho;
+    int rc;
+
+    TRY(relu_check_batch(b));
+    memcpy(&delta, state, BLOCK);
+    if ((rc = work_new(&s, 1, &w)) < 0 ||
+        (rc = open_streams(state + BLOCK, &labels, &rho_source)) < 0)
+        goto out;
+    if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    memcpy(words, state + SERVER_HEAD, n_words * WORD);
+    rho = words + n_words;
+    prg_bytes(rho_source, rho, s.words * WORD);
+    struct server_words v = server_words_in(&s, words);
+    if ((rc = send_blocks(t, b, delta, labels, rho, &v, x, &w)) < 0 ||
+        (rc = transport_recv(t, z, s.words * WORD)) < 0)
+        goto out;
+    for (size_t k = 0; k < s.words; k++)
+        z[k] += rho[k];
+out:
+    wipe(state, gc_state_size(b, 0));
+    wipe(&delta, sizeof delta);
+    prg_free(labels);
+    prg_free(rho_source);
+    secret_free(words);
+    secret_free(w.memory);
+    return rc;
+}
+
+/* Output labels of the block open their ciphertexts; reply [p][n]. */
+static void open_results(struct hasher *h, const struct relu_batch *b, size_t first, size_t c,
+                         struct work *w, const struct client_words *v, uint64_t *reply)
+{
+    struct size s = size_of(b);
+
+    hash_blocks(h, w->other, w->out, c, garble_tweak(b->tweak, RELU_SLOT_OUTPUT, first));
+    for (size_t j = 0; j < s.p; j++)
+        for (size_t e = 0; e < c; e++) {
+            size_t at = j * s.n + first + e;
+            uint64_t lambda = (uint64_t)0 - (w->out[e].lo & 1);
+            uint64_t pad = j == 0 ? w->other[e].lo : w->other[e].hi;
+            uint64_t c0 = w->cipher[j * c + e], c1 = w->cipher[(s.p + j) * c + e];
+            uint64_t m = (c0 ^ ((c0 ^ c1) & lambda)) ^ pad;
+            uint64_t uc = (v->uc[at] ^ lambda) - lambda; /* negated if lambda */
+
+            reply[at] = m + (v->u[at] & lambda) + uc - v->r[at];
+        }
+}
+
+/* Gate by gate, as the server's labels arrive: output labels to w->out. */
+static int evaluate_block(struct transport *t, const struct relu_batch *b, struct hasher *h,
+                          const uint8_t *state, size_t first, size_t c, struct work *w)
+{
+    struct size s = size_of(b);
+    const uint8_t *own = state + first * s.m * BLOCK;
+    const uint8_t *table = state + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
+
+    memset(w->out, 0, c * BLOCK);
+    for (size_t i = 0; i < s.m; i++, own += c * BLOCK, table += 2 * c * BLOCK) {
+        TRY(transport_recv(t, w->a, c * BLOCK));
+        memcpy(w->b, own, c * BLOCK);
+        if (i + 1 == s.m)
+            break;
+        memcpy(w->tables, table, 2 * c * BLOCK);
+        garble_evaluate_gate(h, c, (int)i, b->tweak, first, w->a, w->b, w->tables, w->out,
+                             w->scratch);
+    }
+    garble_output(c, w->a, w->b, w->out);
+    return 0;
+}
+
+static int evaluate_blocks(struct transport *t, const struct relu_batch *b, struct hasher *h,
+                           const uint8_t *state, struct work *w, const struct client_words *v,
+                           uint64_t *reply)
+{
+    struct size s = size_of(b);
+
+    for (size_t first = 0, c; first < s.n; first += c) {
+        c = block_at(&s, first);
+        TRY(evaluate_block(t, b, h, state, first, c, w));
+        TRY(transport_recv(t, w->cipher, 2 * s.p * c * WORD));
+        open_results(h, b, first, c, w, v, reply);
+    }
+    return 0;
+}
+
+static int gc_online_client(struct transport *t, const struct relu_batch *b, uint8_t *state)
+{
+    struct size s = size_of(b);
+    struct work w = {0};
+    struct hasher *h = NULL;
+    uint64_t *words = NULL, *reply;
+    int rc;
+
+    TRY(relu_check_batch(b));
+    if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0)
+        goto out;
+    if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    memcpy(words, state + gc_state_size(b, 1) - 3 * s.words * WORD, 3 * s.words * WORD);
+    reply = words + 3 * s.words;
+    struct client_words v = client_words_in(&s, words);
+    if ((rc = evaluate_blocks(t, b, h, state, &w, &v, reply)) < 0 ||
+        (rc = transport_send(t, reply, s.words * WORD)) < 0)
+        goto out;
+    rc = transport_flush(t);
+out:
+    wipe(state, gc_state_size(b, 1));
+    hasher_free(h);
+    secret_free(words);
+    secret_free(w.memory);
+    return rc;
+}
+
+const struct relu_backend relu_gc = {
+    .name = "gc",
+    .state_size = gc_state_size,
+    .offline_bytes = gc_offline_bytes,
+    .online_bytes = gc_online_bytes,
+    .open_bytes = relu_party_open_bytes,
+    .open = relu_party_open,
+    .close = relu_party_close,
+    .offline_server = gc_offline_server,
+    .offline_client = gc_offline_client,
+    .online_server = gc_online_server,
+    .online_client = gc_online_client,
+};

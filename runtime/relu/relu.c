@@ -1,0 +1,163 @@
+/*
+ * What both comparison backends share (relu.h, relu_party.h).
+ *
+ * Set-up: first the extension in which the server sends, then the one in which the client sends.
+ */
+#include "runtime/relu/relu.h"
+
+#include <string.h>
+
+#include "runtime/ring/bits.h"
+#include "runtime/crypto/garble.h"
+#include "runtime/plan/plan.h"
+#include "runtime/relu/party.h"
+
+#define MOST_COMPARISONS ((int64_t)1 << 32) /* element numbers of all slots stay below 2^48 */
+
+const struct relu_backend *relu_backend_find(const char *name)
+{
+    static const struct relu_backend *const all[] = {&relu_gc, &relu_ot};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(all[i]->name, name) == 0)
+            return all[i];
+    return NULL;
+}
+
+int relu_check_batch(const struct relu_batch *b)
+{
+    if (b->n < 0 || b->n > MOST_COMPARISONS || b->width < 5 || b->width > PLAN_MAX_WIDTH ||
+        b->width % 4 != 1 || b->payloads < 1 || b->payloads > RELU_MAX_PAYLOADS)
+        return fail(ERR_ARG, "%lld comparisons of %d bits with %d payloads cannot be made",
+                    (long long)b->n, b->width, b->payloads);
+    return 0;
+}
+
+/* ---- set-up ------------------------------------------------------------------------------- */
+
+uint64_t relu_party_open_bytes(int from_client)
+{
+    (void)from_client; /* each party is sender once and receiver once */
+    return otext_setup_bytes(0) + otext_setup_bytes(1);
+}
+
+int relu_party_open(int is_client, struct transport *t, struct prg *rng, struct relu_party **out)
+{
+    struct relu_party *p = secret_array(1, sizeof *p);
+    int rc;
+
+    if (p == NULL)
+        return ERR_NOMEM;
+    p->is_client = is_client;
+    p->t = t;
+    p->rng = rng;
+    if ((rc = hasher_new(&p->hash)) < 0)
+        goto out;
+    if (is_client)
+        rc = otext_receiver_new(t, rng, &p->receiver);
+    if (rc == 0)
+        rc = otext_sender_new(t, rng, &p->sender);
+    if (rc == 0 && !is_client)
+        rc = otext_receiver_new(t, rng, &p->receiver);
+    if (rc < 0)
+        goto out;
+    *out = p;
+    p = NULL;
+out:
+    relu_party_close(p);
+    return rc;
+}
+
+void relu_party_close(struct relu_party *p)
+{
+    if (p == NULL)
+        return;
+    otext_sender_free(p->sender);
+    otext_receiver_free(p->receiver);
+    hasher_free(p->hash);
+    secret_free(p);
+}
+
+/* ---- selection ---------------------------------------------------------------------------- */
+
+void relu_keys(struct hasher *h, size_t n, struct block delta, struct block tweak, struct block *q,
+               struct block *key1)
+{
+    for (size_t k = 0; k < n; k++)
+        key1[k] = (struct block){q[k].lo ^ delta.lo, q[k].hi ^ delta.hi};
+    hash_blocks(h, q, q, n, tweak);
+    hash_blocks(h, key1, key1, n, tweak);
+}
+
+int relu_select_keys(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     struct block *q, uint64_t *diff, uint64_t *minus)
+{
+    size_t n = (size_t)b->n;
+    struct block *key1 = secret_array(n, sizeof *key1);
+
+    if (key1 == NULL)
+        return ERR_NOMEM;
+    relu_keys(p->hash, n, otext_delta(p->sender), garble_tweak(b->tweak, slot, 0), q, key1);
+    for (size_t k = 0; k < n; k++) {
+        diff[k] = q[k].lo - key1[k].lo;
+        minus[k] = 0 - q[k].lo;
+    }
+    for (size_t k = 0; b->payloads > 1 && k < n; k++) {
+        diff[n + k] = q[k].hi - key1[k].hi;
+        minus[n + k] = 0 - q[k].hi;
+    }
+    secret_free(key1);
+    return 0;
+}
+
+void relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     struct block *t, uint64_t *key)
+{
+    size_t n = (size_t)b->n;
+
+    hash_blocks(p->hash, t, t, n, garble_tweak(b->tweak, slot, 0));
+    for (size_t k = 0; k < n; k++)
+        key[k] = t[k].lo;
+    for (size_t k = 0; b->payloads > 1 && k < n; k++)
+        key[n + k] = t[k].hi;
+}
+
+static size_t words_of(const struct relu_batch *b)
+{
+    return (size_t)b->n * (size_t)b->payloads;
+}
+
+int relu_select_give(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     struct block *q, const uint64_t *v, uint64_t *minus)
+{
+    uint64_t *f = secret_array(words_of(b), sizeof *f);
+    int rc;
+
+    if (f == NULL)
+        return ERR_NOMEM;
+    if ((rc = relu_select_keys(p, b, slot, q, f, minus)) == 0) {
+        for (size_t k = 0; k < words_of(b); k++)
+            f[k] += v[k];
+        rc = transport_send(p->t, f, words_of(b) * sizeof *f);
+    }
+    secret_free(f);
+    return rc;
+}
+
+int relu_select_take(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                     const uint64_t *bits, struct block *t, uint64_t *share)
+{
+    size_t n = (size_t)b->n;
+    uint64_t *f = secret_array(words_of(b), sizeof *f);
+    int rc;
+
+    if (f == NULL)
+        return ERR_NOMEM;
+    relu_select_key(p, b, slot, t, share);
+    rc = transport_recv(p->t, f, words_of(b) * sizeof *f);
+    for (size_t j = 0; j < (size_t)b->payloads && rc == 0; j++)
+        for (size_t k = 0; k < n; k++)
+            share[j * n + k] += f[j * n + k] & bits_mask(bits, k);
+    secret_free(f);
+    return rc;
+}

@@ -1,0 +1,757 @@
+/*
+ * Every operator against the double-precision reference: outputs and gradients in both modes
+ * through the executor, shape rules and their messages, special numbers.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op/op.h"
+#include "tests/ref_check.h"
+
+#include <cmocka.h> /* last: it defines fail() */
+
+#include "tests/vec/pools.inc"
+
+#define N_IMAGES 17 /* more than the executor has blocks, and no multiple of them */
+
+/* ---- making graphs ------------------------------------------------------------------------- */
+
+struct maker {
+    struct graph *g;
+    uint64_t seed;
+    value_id x; /* the input image */
+};
+
+static struct maker make_graph(int rank, int64_t c, int64_t h, int64_t w)
+{
+    struct maker m = {.seed = 1};
+    struct shape s = rank == 4 ? shape_make(4, (int64_t)SHAPE_BATCH, c, h, w)
+                               : shape_make(2, (int64_t)SHAPE_BATCH, c);
+
+    assert_int_equal(graph_new(&m.g), 0);
+    assert_int_equal(graph_add_value(m.g, "x", VALUE_INPUT, &s, NULL, &m.x), 0);
+    m.g->input = m.x;
+    return m;
+}
+
+static value_id tensor(struct maker *m, enum value_kind kind, struct shape s, double lo, double hi)
+{
+    int64_t n = shape_elems(&s);
+    float *data = calloc((size_t)n, sizeof *data);
+    value_id v;
+
+    assert_non_null(data);
+    ref_random(data, n, lo, hi, ++m->seed);
+    assert_int_equal(graph_add_value(m->g, "t", kind, &s, data, &v), 0);
+    free(data);
+    return v;
+}
+
+static value_id vector(struct maker *m, enum value_kind kind, int64_t n, double lo, double hi)
+{
+    return tensor(m, kind, shape_make(1, n), lo, hi);
+}
+
+static value_id node(struct maker *m, const struct op *op, const value_id *in, int n_in,
+                     const union op_params *p)
+{
+    value_id y = NO_VALUE;
+
+    if (graph_add_node(m->g, op, "n", in, n_in, p, "y", &y) < 0)
+        fail_msg("%s", err_message());
+    return y;
+}
+
+static value_id node1(struct maker *m, const struct op *op, value_id x, const union op_params *p)
+{
+    return node(m, op, &x, 1, p);
+}
+
+static value_id node2(struct maker *m, const struct op *op, value_id a, value_id b)
+{
+    value_id in[2] = {a, b};
+    return node(m, op, in, 2, NULL);
+}
+
+/* The graph's output is y, flattened where it has rank 4; checks everything and frees. */
+static void check(struct maker *m, value_id y, int banks)
+{
+    double worst = 0;
+
+    if (m->g->value[y].shape.rank != 2)
+        y = node1(m, &op_flatten, y, NULL);
+    m->g->output = y;
+    for (int bank = 0; bank < banks; bank++)
+        worst = fmax(worst, ref_check(m->g, N_IMAGES, bank, 77 + (uint64_t)bank));
+    print_message("    worst relative error %.2g\n", worst);
+    graph_free(m->g);
+}
+
+static value_id batchnorm(struct maker *m, value_id x, int banks)
+{
+    int64_t c = m->g->value[x].shape.dim[1];
+    union op_params p = {.batchnorm = {1e-5F, 0.9F}};
+    value_id in[9] = {x};
+
+    for (int b = 0; b < banks; b++) {
+        in[1 + 4 * b] = vector(m, VALUE_PARAM, c, 0.5, 2);
+        in[2 + 4 * b] = vector(m, VALUE_PARAM, c, -1, 1);
+        in[3 + 4 * b] = vector(m, VALUE_BUFFER, c, -1, 1);
+        in[4 + 4 * b] = vector(m, VALUE_BUFFER, c, 0.2, 3);
+    }
+    return node(m, &op_batchnorm, in, 1 + 4 * banks, &p);
+}
+
+/* Something in [-1, 1] with many channels, so that rectifiers and maxima have work. */
+static value_id centred(struct maker *m)
+{
+    int64_t c = m->g->value[m->x].shape.dim[1];
+    value_id k = tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 0.4, 0.6);
+    return node2(m, &op_sub, m->x, k);
+}
+
+/* ---- every operator ------------------------------------------------------------------------ */
+
+static void test_conv(void **state)
+{
+    static const struct {
+        int64_t in, out, k, stride, pad, dilation, group;
+        bool bias;
+    } t[] = {{3, 16, 3, 1, 1, 1, 1, true},    {16, 32, 3, 2, 1, 1, 1, false},
+             {5, 7, 1, 2, 0, 1, 1, true},     {6, 4, 3, 1, 2, 2, 2, true},
+             {16, 16, 3, 1, 1, 1, 16, false}, {3, 8, 7, 2, 3, 1, 1, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct maker m = make_graph(4, t[i].in, 9, 8);
+        union op_params p = {0};
+        value_id in[3] = {m.x, NO_VALUE, NO_VALUE};
+        op_defaults(&op_conv, &p);
+        for (int a = 0; a < 2; a++) {
+            p.conv.stride[a] = t[i].stride;
+            p.conv.dilation[a] = t[i].dilation;
+            p.conv.pad[a] = p.conv.pad[2 + a] = t[i].pad;
+        }
+        p.conv.group = t[i].group;
+        in[1] = tensor(&m, VALUE_PARAM,
+                       shape_make(4, t[i].out, t[i].in / t[i].group, t[i].k, t[i].k), -1, 1);
+        if (t[i].bias)
+            in[2] = vector(&m, VALUE_PARAM, t[i].out, -1, 1);
+        check(&m, node(&m, &op_conv, in, t[i].bias ? 3 : 2, &p), 1);
+    }
+}
+
+static void test_relu(void **state)
+{
+    struct maker m = make_graph(4, 5, 4, 3);
+
+    (void)state;
+    check(&m, node1(&m, &op_relu, centred(&m), NULL), 1);
+}
+
+static void test_masked_relu(void **state)
+{
+    (void)state;
+    for (int soft = 0; soft < 2; soft++) {
+        struct maker m = make_graph(4, 6, 4, 3);
+        union op_params p = {.masked_relu = {soft}};
+        value_id mask =
+            tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1);
+        for (int64_t i = 0; i < 72; i++) {
+            float *v = &m.g->value[mask].data[i];
+            *v = soft && i % 5 != 0 ? *v : *v > 0.5F;
+        }
+        value_id in[2] = {centred(&m), mask};
+        check(&m, node(&m, &op_masked_relu, in, 2, &p), 1);
+    }
+}
+
+static void test_masked_relu_features(void **state)
+{
+    struct maker m = make_graph(2, 7, 1, 1);
+    union op_params p = {.masked_relu = {1}};
+    value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
+    value_id in[2] = {node2(&m, &op_sub, m.x, shift), vector(&m, VALUE_MASK, 7, 0, 1)};
+
+    (void)state;
+    check(&m, node(&m, &op_masked_relu, in, 2, &p), 1);
+}
+
+static void test_batchnorm(void **state)
+{
+    (void)state;
+    for (int banks = 1; banks <= 2; banks++) {
+        struct maker m = make_graph(4, 5, 4, 3);
+        check(&m, batchnorm(&m, m.x, banks), 2);
+        m = make_graph(2, 9, 1, 1);
+        check(&m, batchnorm(&m, m.x, banks), 2);
+    }
+}
+
+static void test_batchnorm_frozen(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 3);
+    union op_params p = {.batchnorm = {1e-3F, 0.9F}};
+    value_id in[5] = {m.x};
+
+    (void)state;
+    for (int i = 1; i < 5; i++)
+        in[i] = vector(&m, VALUE_CONST, 3, 0.2, 2);
+    value_id y = node(&m, &op_batchnorm, in, 5, &p);
+    m.g->node[0].frozen = true;
+    check(&m, batchnorm(&m, y, 1), 1);
+}
+
+static const struct op *const binaries[] = {&op_add, &op_sub, &op_mul, &op_div};
+
+static void test_binary_of_activations(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct maker m = make_graph(4, 5, 4, 3);
+        value_id b = batchnorm(&m, m.x, 1);
+        value_id shift = tensor(&m, VALUE_PARAM, shape_make(0), 4, 5);
+        b = node2(&m, &op_add, b, shift); /* away from 0, for Div */
+        check(&m, node2(&m, binaries[i], m.x, b), 1);
+    }
+}
+
+/* [N,C,H,W] with [N,C,1,1], either side. */
+static void test_binary_broadcast_activation(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        struct maker m = make_graph(4, 5, 4, 3);
+        value_id b = node1(&m, &op_global_average_pool, m.x, NULL);
+        value_id y = i < 4 ? node2(&m, binaries[i], m.x, b)
+                           : node2(&m, binaries[i - 4], b, node2(&m, &op_add, m.x, b));
+        check(&m, y, 1);
+    }
+}
+
+static void test_binary_with_itself(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct maker m = make_graph(4, 2, 3, 3);
+        value_id y = node2(&m, binaries[i], m.x, m.x);
+        check(&m, node2(&m, &op_add, y, m.x), 1);
+    }
+}
+
+static void test_binary_with_constant(void **state)
+{
+    const struct shape shapes[] = {
+        shape_make(0),
+        shape_make(1, (int64_t)3),
+        shape_make(2, (int64_t)4, (int64_t)1),
+        shape_make(3, (int64_t)5, (int64_t)1, (int64_t)1),
+        shape_make(3, (int64_t)5, (int64_t)4, (int64_t)3),
+        shape_make(4, (int64_t)1, (int64_t)5, (int64_t)1, (int64_t)3),
+    };
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct maker m = make_graph(4, 5, 4, 3);
+        value_id y = m.x;
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            value_id k = tensor(&m, s % 2 ? VALUE_CONST : VALUE_PARAM, shapes[s], 1, 2);
+            y = s % 3 == 2 ? node2(&m, binaries[i], k, y) : node2(&m, binaries[i], y, k);
+        }
+        check(&m, y, 1);
+    }
+}
+
+static void test_binary_of_features(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct maker m = make_graph(2, 7, 1, 1);
+        value_id k = vector(&m, VALUE_PARAM, 7, 1, 2), one = vector(&m, VALUE_PARAM, 1, 1, 2);
+        check(&m, node2(&m, binaries[i], one, node2(&m, binaries[i], m.x, k)), 1);
+    }
+}
+
+static void test_gemm(void **state)
+{
+    (void)state;
+    for (int bias = 0; bias < 2; bias++) {
+        struct maker m = make_graph(2, 19, 1, 1);
+        value_id in[3] = {m.x,
+                          tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)10, (int64_t)19), -1, 1)};
+        if (bias)
+            in[2] = vector(&m, VALUE_PARAM, 10, -1, 1);
+        value_id y = node(&m, &op_gemm, in, 2 + bias, NULL);
+        check(&m, node2(&m, &op_add, y, y), 1);
+    }
+}
+
+static const struct pool_params pools[] = {
+    {{2, 2}, {2, 2}, {0, 0, 0, 0}, {1, 1}, 0, 0}, {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 0, 0},
+    {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1, 1}, {{3, 2}, {1, 2}, {0, 1, 2, 0}, {1, 1}, 0, 1},
+    {{2, 3}, {2, 1}, {1, 0, 0, 2}, {2, 1}, 1, 0}, {{2, 2}, {3, 3}, {0, 0, 0, 0}, {1, 1}, 1, 1},
+    {{9, 8}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 0, 0},
+};
+
+static void test_pools(void **state)
+{
+    const struct op *const op[] = {&op_max_pool, &op_average_pool};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof pools / sizeof *pools; i++) {
+        struct maker m = make_graph(4, 5, 9, 8);
+        union op_params p = {.pool = pools[i / 2]};
+        value_id y = node1(&m, op[i % 2], m.x, &p);
+        check(&m, y, 1);
+    }
+}
+
+struct weighed {
+    double sum[2]; /* of each image: the executor may take them at once */
+    int64_t n;     /* outputs an image */
+};
+
+/* sum(w * output) of each image. */
+static void weigh(void *ctx, int64_t first, int64_t count, const float *y, float *dy)
+{
+    struct weighed *r = ctx;
+
+    for (int64_t i = 0; i < count * r->n; i++) {
+        dy[i] = (float)ref_formula("w", first * r->n + i);
+        r->sum[first + i / r->n] += (double)y[i] * (double)dy[i];
+    }
+}
+
+static void check_torch_pool(size_t row, const float *x)
+{
+    struct maker m = make_graph(4, 3, 9, 8);
+    union op_params p = {.pool = torch_pool[row].p};
+    value_id y = node1(&m, torch_pool[row].average ? &op_average_pool : &op_max_pool, m.x, &p);
+    struct weighed r = {{0, 0}, shape_elems(&m.g->value[y].shape)};
+    float dx[2 * 3 * 9 * 8];
+    double sum, grad = 0;
+    struct exec *e;
+
+    assert_int_equal(m.g->value[y].shape.dim[2], torch_pool[row].h);
+    assert_int_equal(m.g->value[y].shape.dim[3], torch_pool[row].w);
+    m.g->output = node1(&m, &op_flatten, y, NULL);
+    assert_int_equal(exec_new(m.g, EXEC_INPUT_GRAD, 2, NULL, 0, &e), 0);
+    assert_int_equal(exec_input_grad(e, x, 2, 0, weigh, &r, dx, NULL), 0);
+    exec_free(e);
+    for (int64_t i = 0; i < 2 * 3 * 9 * 8; i++)
+        grad += (double)dx[i] * (double)(float)ref_formula("v", i);
+    sum = r.sum[0] + r.sum[1];
+    assert_true(fabs(sum - torch_pool[row].sum) <= 1e-5 * (1 + fabs(sum)));
+    assert_true(fabs(grad - torch_pool[row].grad) <= 1e-5 * (1 + fabs(grad)));
+    graph_free(m.g);
+}
+
+/* Sizes, divisors and gradients of another framework. */
+static void test_pools_of_another_framework(void **state)
+{
+    float x[2 * 3 * 9 * 8];
+
+    (void)state;
+    for (int64_t i = 0; i < 2 * 3 * 9 * 8; i++)
+        x[i] = (float)ref_formula("x", i);
+    for (size_t i = 0; i < sizeof torch_pool / sizeof *torch_pool; i++)
+        check_torch_pool(i, x);
+}
+
+static void test_global_pools(void **state)
+{
+    struct maker m = make_graph(4, 5, 4, 3);
+
+    (void)state;
+    check(&m, node1(&m, &op_global_average_pool, m.x, NULL), 1);
+    m = make_graph(4, 5, 4, 3);
+    check(&m, node1(&m, &op_global_max_pool, m.x, NULL), 1);
+}
+
+static void test_pad(void **state)
+{
+    struct maker m = make_graph(4, 4, 3, 5);
+    union op_params p = {.pad = {{0, 2, 1, 0}, {0, 3, 0, 2}, 0.5F}};
+
+    (void)state;
+    check(&m, node1(&m, &op_pad, m.x, &p), 1);
+}
+
+static void test_slice(void **state)
+{
+    struct maker m = make_graph(4, 6, 7, 5);
+    union op_params p = {.slice = {{0, 1, 0, 1}, {0, 6, 7, 5}, {1, 2, 2, 3}}};
+
+    (void)state;
+    check(&m, node1(&m, &op_slice, m.x, &p), 1);
+    m = make_graph(2, 9, 1, 1);
+    p.slice = (struct slice_params){{0, 2}, {0, 9}, {1, 3}};
+    check(&m, node1(&m, &op_slice, m.x, &p), 1);
+}
+
+/* Option-A shortcut: stride by Slice, more channels by Pad, joined with the main path. */
+static void test_option_a_shortcut(void **state)
+{
+    struct maker m = make_graph(4, 4, 6, 6);
+    union op_params slice = {.slice = {{0, 0, 0, 0}, {0, 4, 6, 6}, {1, 1, 2, 2}}};
+    union op_params pad = {.pad = {{0, 2, 0, 0}, {0, 2, 0, 0}, 0}};
+    value_id a = node1(&m, &op_pad, node1(&m, &op_slice, m.x, &slice), &pad);
+    value_id y = node2(&m, &op_add, batchnorm(&m, a, 1), a);
+
+    (void)state;
+    check(&m, node1(&m, &op_relu, y, NULL), 1);
+}
+
+static void test_reshape(void **state)
+{
+    const struct shape targets[] = {
+        shape_make(2, (int64_t)SHAPE_BATCH, (int64_t)72),
+        shape_make(3, (int64_t)SHAPE_BATCH, (int64_t)8, (int64_t)9),
+        shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)4, (int64_t)9, (int64_t)2),
+        shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)72, (int64_t)1, (int64_t)1),
+        shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)6, (int64_t)4, (int64_t)3),
+    };
+
+    (void)state;
+    struct maker m = make_graph(4, 6, 4, 3);
+    value_id y = m.x;
+    for (size_t i = 0; i < 2 * sizeof targets / sizeof *targets; i++) {
+        union op_params p = {.reshape = {targets[i % 5]}};
+        value_id k =
+            tensor(&m, VALUE_PARAM,
+                   m.g->value[y].shape.rank == 4
+                       ? shape_make(3, m.g->value[y].shape.dim[1], (int64_t)1, (int64_t)1)
+                       : shape_make(1, m.g->value[y].shape.dim[m.g->value[y].shape.rank - 1]),
+                   1, 2);
+        y = node1(&m, &op_reshape, node2(&m, &op_mul, y, k), &p);
+    }
+    check(&m, y, 1);
+}
+
+static void test_softmax(void **state)
+{
+    struct maker m = make_graph(2, 9, 1, 1);
+    union op_params p = {.softmax = {-1}};
+
+    (void)state;
+    check(&m, node1(&m, &op_softmax, m.x, &p), 1);
+    m = make_graph(4, 5, 2, 3);
+    p.softmax.axis = 1;
+    check(&m, node1(&m, &op_softmax, m.x, &p), 1);
+}
+
+/* An operator without a case here must not go unnoticed. */
+static void test_table_is_complete(void **state)
+{
+    int n = 0;
+
+    (void)state;
+    for (const struct op *const *o = op_table(); *o != NULL; o++, n++) {
+        assert_ptr_equal(op_find((*o)->type), *o);
+        assert_non_null((*o)->shape);
+        assert_non_null((*o)->forward);
+        assert_non_null((*o)->grad_input);
+    }
+    assert_int_equal(n, 18);
+    assert_null(op_find("HardSwish"));
+}
+
+/* ---- special numbers ----------------------------------------------------------------------- */
+
+/* Runs one operator on 4 features; returns the output in y and, for dy = 1, the gradient in dx. */
+static void run4(const struct op *op, const float *mask, int64_t soft, const float x[4], float y[4],
+                 float dx[4])
+{
+    struct maker m = make_graph(2, 4, 1, 1);
+    union op_params p = {.masked_relu = {soft}};
+    value_id in[2] = {m.x, NO_VALUE};
+    const float dy[4] = {1, 1, 1, 1};
+    float prepared[4];
+
+    if (mask != NULL) {
+        in[1] = vector(&m, VALUE_MASK, 4, 0, 1);
+        memcpy(m.g->value[in[1]].data, mask, 4 * sizeof *mask);
+    }
+    node(&m, op, in, mask ? 2 : 1, &p);
+    struct op_call k = {.g = m.g,
+                        .node = &m.g->node[0],
+                        .n = 1,
+                        .in = {x},
+                        .out = y,
+                        .dout = dy,
+                        .din = {dx},
+                        .prepared = prepared};
+    if (mask != NULL)
+        op->prepare(m.g, k.node, 0, &(struct op_use){.forward = true, .gradient = true}, prepared);
+    op->forward(&k);
+    op->grad_input(&k);
+    graph_free(m.g);
+}
+
+static void test_relu_special_numbers(void **state)
+{
+    const float x[4] = {NAN, 0, -INFINITY, -0.0F};
+    float y[4], dx[4];
+
+    (void)state;
+    run4(&op_relu, NULL, 0, x, y, dx);
+    assert_true(isnan(y[0]) && y[1] == 0 && y[2] == 0 && y[3] == 0 && !signbit(y[3]));
+    assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
+}
+
+static void test_masked_relu_special_numbers(void **state)
+{
+    const float x[4] = {NAN, 0, -INFINITY, -0.0F}, kept[4] = {1, 1, 1, 1}, none[4] = {0};
+    float y[4], dx[4];
+
+    (void)state;
+    run4(&op_masked_relu, kept, 0, x, y, dx);
+    assert_true(isnan(y[0]) && y[1] == 0 && y[2] == 0 && !signbit(y[3]));
+    assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
+    run4(&op_masked_relu, none, 0, x, y, dx);
+    assert_true(isnan(y[0]));
+    assert_memory_equal(y + 1, x + 1, 3 * sizeof *x);
+    assert_true(dx[0] == 1 && dx[1] == 1 && dx[2] == 1 && dx[3] == 1);
+    run4(&op_masked_relu, none, 1, x, y, dx);
+    assert_true(isnan(y[0]) && y[2] == -INFINITY && dx[1] == 1);
+}
+
+static void test_max_pool_passes_nan(void **state)
+{
+    struct maker m = make_graph(4, 1, 1, 4);
+    const float first[4] = {NAN, 1, 2, 3}, last[4] = {1, 2, 3, NAN};
+    float y;
+
+    (void)state;
+    node1(&m, &op_global_max_pool, m.x, NULL);
+    struct op_call k = {.g = m.g, .node = &m.g->node[0], .n = 1, .in = {first}, .out = &y};
+    op_global_max_pool.forward(&k);
+    assert_true(isnan(y));
+    k.in[0] = last;
+    op_global_max_pool.forward(&k);
+    assert_true(isnan(y));
+    graph_free(m.g);
+}
+
+/* Equal maxima: only the first tap gets the gradient, and it gets all of it. */
+static void test_max_pool_gradient_of_ties(void **state)
+{
+    struct maker m = make_graph(4, 1, 1, 4);
+    const float x[4] = {1, 3, 3, 3}, dy = 2;
+    float y, dx[4], scratch[2];
+
+    (void)state;
+    node1(&m, &op_global_max_pool, m.x, NULL);
+    struct op_call k = {.g = m.g,
+                        .node = &m.g->node[0],
+                        .n = 1,
+                        .in = {x},
+                        .out = &y,
+                        .dout = &dy,
+                        .din = {dx},
+                        .scratch = scratch};
+    op_global_max_pool.grad_input(&k);
+    assert_true(dx[0] == 0 && dx[1] == 2 && dx[2] == 0 && dx[3] == 0);
+    graph_free(m.g);
+}
+
+/* ---- messages ------------------------------------------------------------------------------ */
+
+static void refused(struct maker *m, const struct op *op, const value_id *in, int n_in,
+                    const union op_params *p, const char *message)
+{
+    value_id y = NO_VALUE;
+
+    assert_int_equal(graph_add_node(m->g, op, "here", in, n_in, p, "y", &y), ERR_FORMAT);
+    assert_string_equal(err_message(), message);
+    graph_free(m->g);
+}
+
+#define REFUSED(m, op, p, message, ...)                                                            \
+    refused(&(m), &(op), (value_id[]){__VA_ARGS__},                                                \
+            (int)(sizeof(value_id[]){__VA_ARGS__} / sizeof(value_id)), (p), message)
+
+static void test_messages_of_inputs(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+
+    (void)state;
+    REFUSED(m, op_relu, NULL, "node 'here' (Relu): has 2 inputs, needs 1 to 1", m.x, m.x);
+    m = make_graph(4, 3, 4, 4);
+    REFUSED(m, op_add, NULL, "node 'here' (Add): input 1 is missing", m.x, NO_VALUE);
+    m = make_graph(2, 3, 1, 1);
+    REFUSED(m, op_global_average_pool, NULL,
+            "node 'here' (GlobalAveragePool): input 0 'x' has shape [N,3], needs [N,C,H,W]", m.x);
+    m = make_graph(2, 3, 1, 1);
+    REFUSED(m, op_relu, NULL, "node 'here' (Relu): input 0 't' is a constant, needs an activation",
+            vector(&m, VALUE_CONST, 3, 0, 1));
+}
+
+static void test_messages_of_batchnorm(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+    value_id v = vector(&m, VALUE_PARAM, 4, 0, 1);
+
+    (void)state;
+    REFUSED(m, op_batchnorm, NULL,
+            "node 'here' (BatchNormalization): input 1 't' has shape [4], needs [3] for 3 channels",
+            m.x, v, v, v, v);
+    m = make_graph(4, 3, 4, 4);
+    v = vector(&m, VALUE_PARAM, 3, 0, 1);
+    REFUSED(m, op_batchnorm, NULL,
+            "node 'here' (BatchNormalization): has 6 inputs, needs 5 (one bank) or 9 (two banks)",
+            m.x, v, v, v, v, v);
+    m = make_graph(4, 3, 4, 4);
+    REFUSED(m, op_batchnorm, NULL,
+            "node 'here' (BatchNormalization): input 1 'x' is an activation, needs a constant", m.x,
+            m.x, m.x, m.x, m.x);
+}
+
+static void test_messages_of_masked_relu(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+
+    (void)state;
+    REFUSED(m, op_masked_relu, NULL,
+            "node 'here' (MaskedRelu): mask 't' has shape [3], the input needs [3,4,4]", m.x,
+            vector(&m, VALUE_MASK, 3, 0, 1));
+    m = make_graph(4, 3, 4, 4);
+    REFUSED(m, op_masked_relu, NULL, "node 'here' (MaskedRelu): input 1 't' is not a mask", m.x,
+            vector(&m, VALUE_PARAM, 3, 0, 1));
+}
+
+static void test_messages_of_binary(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+    value_id v = vector(&m, VALUE_PARAM, 3, 0, 1);
+
+    (void)state;
+    REFUSED(m, op_add, NULL, "node 'here' (Add): shapes [N,3,4,4] and [3] do not broadcast", m.x,
+            v);
+    m = make_graph(4, 3, 4, 4);
+    v = vector(&m, VALUE_PARAM, 3, 0, 1);
+    REFUSED(m, op_sub, NULL, "node 'here' (Sub): both inputs are constants ('t', 't')", v, v);
+    m = make_graph(4, 3, 4, 4);
+    v = node1(&m, &op_flatten, m.x, NULL);
+    REFUSED(m, op_mul, NULL, "node 'here' (Mul): inputs [N,3,4,4] and [N,48] differ in rank", m.x,
+            v);
+    m = make_graph(2, 3, 1, 1);
+    m.g->value[m.x].shape = shape_make(1, (int64_t)SHAPE_BATCH);
+    REFUSED(m, op_div, NULL,
+            "node 'here' (Div): result of [N] and [N] is no activation of rank 2 to 4", m.x, m.x);
+}
+
+static void test_messages_of_gemm(void **state)
+{
+    struct maker m = make_graph(2, 3, 1, 1);
+    value_id w = tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)5, (int64_t)4), 0, 1);
+
+    (void)state;
+    REFUSED(m, op_gemm, NULL, "node 'here' (Gemm): weight 't' takes 4 features, the input has 3",
+            m.x, w);
+    m = make_graph(2, 3, 1, 1);
+    w = tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)5, (int64_t)3), 0, 1);
+    REFUSED(m, op_gemm, NULL, "node 'here' (Gemm): bias 't_1' has 4 values for 5 outputs", m.x, w,
+            vector(&m, VALUE_PARAM, 4, 0, 1));
+    m = make_graph(4, 3, 1, 1);
+    REFUSED(m, op_gemm, NULL,
+            "node 'here' (Gemm): input 0 'x' has shape [N,3,1,1], needs an activation [N,K]", m.x,
+            m.x);
+}
+
+static void test_messages_of_pools(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+    union op_params p = {.pool = {{5, 2}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 0, 0}};
+
+    (void)state;
+    REFUSED(m, op_max_pool, &p,
+            "node 'here' (MaxPool): window of 5 does not fit in H=4 with pads 0 and 0", m.x);
+    m = make_graph(4, 3, 4, 4);
+    p.pool = (struct pool_params){{2, 2}, {1, 1}, {0, 2, 0, 0}, {1, 1}, 0, 0};
+    REFUSED(m, op_average_pool, &p,
+            "node 'here' (AveragePool): window 0 along W lies in the padding only (pads 2, 0)",
+            m.x);
+    m = make_graph(4, 3, 4, 4);
+    p.pool = (struct pool_params){{2, 2}, {1, 0}, {0, 0, 0, 0}, {1, 1}, 0, 0};
+    REFUSED(m, op_max_pool, &p,
+            "node 'here' (MaxPool): kernel=2 stride=0 dilation=1 pads=0,0 on axis 3", m.x);
+}
+
+static void test_messages_of_moves(void **state)
+{
+    struct maker m = make_graph(4, 3, 4, 4);
+    union op_params p = {.pad = {{0, -1, 0, 0}, {0}, 0}};
+
+    (void)state;
+    REFUSED(m, op_pad, &p, "node 'here' (Pad): pads axis 1 by -1 and 0, needs 0 to 1048576", m.x);
+    m = make_graph(4, 3, 4, 4);
+    p.pad = (struct pad_params){{1, 0, 0, 0}, {0}, 0};
+    REFUSED(m, op_pad, &p, "node 'here' (Pad): pads the batch by 1 and 0", m.x);
+    m = make_graph(4, 3, 4, 4);
+    p = (union op_params){.slice = {{0, 0, 2, 0}, {0, 3, 5, 4}, {1, 1, 1, 1}}};
+    REFUSED(m, op_slice, &p, "node 'here' (Slice): slice 2:5:1 of axis 2, which has 4 elements",
+            m.x);
+    m = make_graph(4, 3, 4, 4);
+    p = (union op_params){.reshape = {shape_make(2, (int64_t)SHAPE_BATCH, (int64_t)47)}};
+    REFUSED(m, op_reshape, &p,
+            "node 'here' (Reshape): input [N,3,4,4] has 48 elements an image, target [N,47] has 47",
+            m.x);
+    m = make_graph(4, 3, 4, 4);
+    p = (union op_params){.reshape = {shape_make(2, (int64_t)6, (int64_t)8)}};
+    REFUSED(m, op_reshape, &p, "node 'here' (Reshape): target [6,8], needs [N,...] of rank 2 to 4",
+            m.x);
+    m = make_graph(4, 3, 4, 4);
+    REFUSED(
+        m, op_flatten, NULL,
+        "node 'here' (Flatten): input 0 't' has shape [5], needs an activation of rank 2 or more",
+        vector(&m, VALUE_CONST, 5, 0, 1));
+    m = make_graph(4, 3, 4, 4);
+    p = (union op_params){.softmax = {-1}};
+    REFUSED(m, op_softmax, &p,
+            "node 'here' (Softmax): axis=-1 of an input [N,3,4,4], only axis 1 is supported", m.x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_is_complete),
+        cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_relu),
+        cmocka_unit_test(test_masked_relu),
+        cmocka_unit_test(test_masked_relu_features),
+        cmocka_unit_test(test_batchnorm),
+        cmocka_unit_test(test_batchnorm_frozen),
+        cmocka_unit_test(test_binary_of_activations),
+        cmocka_unit_test(test_binary_broadcast_activation),
+        cmocka_unit_test(test_binary_with_itself),
+        cmocka_unit_test(test_binary_with_constant),
+        cmocka_unit_test(test_binary_of_features),
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_pools),
+        cmocka_unit_test(test_pools_of_another_framework),
+        cmocka_unit_test(test_global_pools),
+        cmocka_unit_test(test_pad),
+        cmocka_unit_test(test_slice),
+        cmocka_unit_test(test_option_a_shortcut),
+        cmocka_unit_test(test_reshape),
+        cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_relu_special_numbers),
+        cmocka_unit_test(test_masked_relu_special_numbers),
+        cmocka_unit_test(test_max_pool_passes_nan),
+        cmocka_unit_test(test_max_pool_gradient_of_ties),
+        cmocka_unit_test(test_messages_of_inputs),
+        cmocka_unit_test(test_messages_of_batchnorm),
+        cmocka_unit_test(test_messages_of_masked_relu),
+        cmocka_unit_test(test_messages_of_binary),
+        cmocka_unit_test(test_messages_of_gemm),
+        cmocka_unit_test(test_messages_of_pools),
+        cmocka_unit_test(test_messages_of_moves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

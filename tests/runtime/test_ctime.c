@@ -1,0 +1,275 @@
+/*
+ * Secrets decide no branch and no address in OT extension, garbling and both comparison backends.
+ *
+ * How: under valgrind's memcheck all secrets are marked as undefined memory (the idea of ctgrind, A.
+ * Langley 2010): a conditional jump or an address that depends on one is then reported. Messages
+ * are defined again when they arrive, since the peer may act on what it sees. Without valgrind the
+ * program only runs the same calls. tests/long/run.sh ctime runs it under valgrind.
+ *
+ * Marked: operands, result shares, delta, seeds of all streams, the punctured digits of the trees,
+ * choices of base OTs. Not marked: scalars on the curve (OpenSSL's P-256 claims constant time, but
+ * its big numbers look at their own length).
+ */
+/* the whole module: static functions and structs; before cmocka.h, which has a macro fail */
+#include "runtime/crypto/otext.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "runtime/relu/relu.h"
+#include "runtime/relu/party.h"
+#include "tests/pair.h"
+
+#if defined __has_include && __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#else
+#define VALGRIND_MAKE_MEM_UNDEFINED(p, n) ((void)(p), (void)(n))
+#define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)(p), (void)(n))
+#define VALGRIND_GET_VBITS(p, bits, n) ((void)(p), (void)(bits), (void)(n))
+#define VALGRIND_COUNT_ERRORS 0
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+static void hide(void *p, size_t n)
+{
+    VALGRIND_MAKE_MEM_UNDEFINED(p, n);
+}
+
+/* ---- a line on which messages become public --------------------------------------------------- */
+
+static int open_recv(void *ctx, void *bytes, size_t n)
+{
+    TRY(transport_recv(ctx, bytes, n));
+    VALGRIND_MAKE_MEM_DEFINED(bytes, n);
+    return 0;
+}
+
+static int open_send(void *ctx, const void *bytes, size_t n)
+{
+    return transport_send(ctx, bytes, n);
+}
+
+static int open_flush(void *ctx)
+{
+    return transport_flush(ctx);
+}
+
+static struct transport public_line(struct transport *inner)
+{
+    return (struct transport){
+        .send = open_send, .recv = open_recv, .flush = open_flush, .ctx = inner};
+}
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+static void test_check_can_fail(void **state)
+{
+    (void)state;
+    volatile uint8_t secret = 1;
+    unsigned before = VALGRIND_COUNT_ERRORS, after;
+
+    if (!RUNNING_ON_VALGRIND)
+        skip();
+    hide((void *)&secret, 1);
+    if (secret == 2)
+        before++;
+    after = VALGRIND_COUNT_ERRORS;
+    VALGRIND_MAKE_MEM_DEFINED(&before, sizeof before);
+    assert_int_equal(after, 1);
+    /* from here on: none more */
+}
+
+static unsigned errors_at_start(void)
+{
+    return RUNNING_ON_VALGRIND ? 1 : 0;
+}
+
+static void check_clean(void)
+{
+    assert_int_equal(VALGRIND_COUNT_ERRORS, errors_at_start());
+}
+
+static int hide_stream(struct prg **p)
+{
+    uint8_t seed[PRG_SEED] = {7};
+
+    prg_free(*p);
+    *p = NULL;
+    hide(seed, sizeof seed);
+    return prg_new(seed, p);
+}
+
+/* Marks pass through OpenSSL: what a stream of a secret seed gives is secret. */
+static void test_streams_of_secret_seeds_are_secret(void **state)
+{
+    (void)state;
+    uint8_t bytes[16], marks[16] = {0};
+    struct prg *p = NULL;
+
+    if (!RUNNING_ON_VALGRIND)
+        skip();
+    assert_int_equal(hide_stream(&p), 0);
+    prg_bytes(p, bytes, sizeof bytes);
+    prg_free(p);
+    VALGRIND_GET_VBITS(bytes, marks, sizeof marks);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(marks[i], 0xff);
+}
+
+enum { N_BASE = 8 };
+
+static int choices_half(struct transport *t, void *arg)
+{
+    struct transport line = public_line(t);
+    uint8_t choice[N_BASE] = {0, 1, 1, 0, 1}, keys[N_BASE][BASEOT_KEY];
+    struct prg *rng = NULL;
+    int rc;
+
+    (void)arg;
+    hide(choice, sizeof choice);
+    if ((rc = prg_new_random(&rng)) == 0)
+        rc = baseot_receive(&line, rng, N_BASE, choice, keys);
+    prg_free(rng);
+    return rc;
+}
+
+static int keys_half(struct transport *t, void *arg)
+{
+    struct transport line = public_line(t);
+    uint8_t keys[N_BASE][2][BASEOT_KEY];
+    struct prg *rng = NULL;
+    int rc;
+
+    (void)arg;
+    if ((rc = prg_new_random(&rng)) == 0)
+        rc = baseot_send(&line, rng, N_BASE, keys);
+    prg_free(rng);
+    return rc;
+}
+
+static void test_base_ot_choices(void **state)
+{
+    (void)state;
+    struct pair_half half[2] = {{.run = choices_half}, {.run = keys_half}};
+
+    pair_run(half);
+    assert_int_equal(half[0].rc, 0);
+    assert_int_equal(half[1].rc, 0);
+    check_clean();
+}
+
+static void test_punctured_trees(void **state)
+{
+    (void)state;
+    uint8_t keys[DIGIT][BASEOT_KEY] = {{1}, {2}, {3}, {4}};
+    struct block message[DIGIT][2] = {{{5, 6}}}, places[LEAVES];
+
+    for (uint64_t digit = 0; digit < LEAVES; digit += 5) {
+        uint64_t secret = digit;
+
+        hide(&secret, sizeof secret);
+        hide(keys, sizeof keys);
+        assert_int_equal(regrow(secret, keys, message, places), 0);
+    }
+    check_clean();
+}
+
+/* ---- whole comparisons ------------------------------------------------------------------------ */
+
+struct hidden {
+    const struct relu_backend *backend;
+    struct relu_batch b;
+    int is_client;
+};
+
+/* All that a party draws from now on is secret, and so is its delta. Rows no longer fit the peer's,
+ * which does not matter here. */
+static int hide_party(struct relu_party *p)
+{
+    TRY(hide_stream(&p->rng));
+    hide(&p->sender->delta, sizeof p->sender->delta);
+    for (int j = 0; j < TREES; j++)
+        for (int x = 0; x < LEAVES; x++) {
+            if (x > 0)
+                TRY(hide_stream(&p->sender->leaf[j][x]));
+            TRY(hide_stream(&p->receiver->leaf[j][x]));
+        }
+    return 0;
+}
+
+static int run_hidden(const struct hidden *w, struct transport *line, struct relu_party *party,
+                      uint64_t *first, uint64_t *second, uint8_t *state)
+{
+    const struct relu_backend *k = w->backend;
+
+    if (w->is_client) {
+        TRY(k->offline_client(party, &w->b, first, second, state));
+        return k->online_client(line, &w->b, state);
+    }
+    TRY(k->offline_server(party, &w->b, state));
+    return k->online_server(line, &w->b, state, first, second);
+}
+
+static int hidden_half(struct transport *t, void *arg)
+{
+    const struct hidden *w = arg;
+    const struct relu_backend *k = w->backend;
+    size_t bytes = (size_t)w->b.n * (size_t)w->b.payloads * sizeof(uint64_t);
+    uint64_t *first = secret_array(bytes, 1), *second = secret_array(bytes, 1);
+    uint8_t *state = secret_array(k->state_size(&w->b, w->is_client), 1);
+    struct transport line = public_line(t);
+    struct relu_party *party = NULL;
+    struct prg *rng = NULL;
+    int rc = first != NULL && second != NULL && state != NULL ? 0 : ERR_NOMEM;
+
+    if (rc < 0 || (rc = prg_new_random(&rng)) < 0 ||
+        (rc = k->open(w->is_client, &line, rng, &party)) < 0 || (rc = hide_party(party)) < 0)
+        goto out;
+    rng = party->rng; /* the first one is gone */
+    hide(first, bytes);
+    hide(second, bytes);
+    rc = run_hidden(w, &line, party, first, second, state);
+out:
+    k->close(party);
+    prg_free(rng);
+    secret_free(first);
+    secret_free(second);
+    secret_free(state);
+    return rc;
+}
+
+static void test_backends(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gc", "ot"};
+
+    for (int i = 0; i < 4; i++) {
+        struct hidden w[2] = {{relu_backend_find(names[i / 2]), {77, 25, 1 + i % 2, 3}, 0}, {0}};
+        struct pair_half half[2] = {{.run = hidden_half, .arg = &w[0]},
+                                    {.run = hidden_half, .arg = &w[1]}};
+
+        w[1] = w[0];
+        w[1].is_client = 1;
+        pair_run(half);
+        assert_int_equal(half[0].rc, 0);
+        assert_int_equal(half[1].rc, 0);
+        check_clean();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_check_can_fail),
+        cmocka_unit_test(test_streams_of_secret_seeds_are_secret),
+        cmocka_unit_test(test_base_ot_choices),
+        cmocka_unit_test(test_punctured_trees),
+        cmocka_unit_test(test_backends),
+    };
+
+    return cmocka_run_group_tests_name("ctime", tests, NULL, NULL);
+}

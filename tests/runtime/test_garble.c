@@ -1,0 +1,270 @@
+/* runtime/garble: every input of narrow comparisons, a naive second garbler, blocks of any size. */
+#include "runtime/crypto/garble.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "tests/ref_aes.h"
+
+static const uint8_t seed[16] = "garble";
+static const uint64_t batch = 0x1122334455667788;
+
+static struct block plus(struct block a, struct block b)
+{
+    return (struct block){a.lo ^ b.lo, a.hi ^ b.hi};
+}
+
+static struct block when(uint64_t bit, struct block a)
+{
+    return bit & 1 ? a : (struct block){0, 0};
+}
+
+static struct block *blocks(size_t n)
+{
+    struct block *b = mem_array(n, sizeof *b);
+
+    assert_non_null(b);
+    return b;
+}
+
+/* n comparisons of m bits with random labels. */
+struct garbled {
+    struct hasher *h;
+    size_t n;
+    int m;
+    uint64_t first;
+    struct block delta, *a, *b, *tables, *out, *scratch, *held_a, *held_b, *held_out;
+};
+
+static void garbled_open(struct garbled *g, size_t n, int m, uint64_t first)
+{
+    struct prg *p = NULL;
+    size_t labels = n * (size_t)m;
+
+    *g = (struct garbled){.n = n, .m = m, .first = first};
+    g->a = blocks(labels);
+    g->b = blocks(labels);
+    g->held_a = blocks(labels);
+    g->held_b = blocks(labels);
+    g->tables = blocks(2 * labels);
+    g->out = blocks(n);
+    g->held_out = blocks(n);
+    g->scratch = blocks(garble_scratch(n));
+    assert_int_equal(hasher_new(&g->h), 0);
+    assert_int_equal(prg_new(seed, &p), 0);
+    prg_bytes(p, &g->delta, sizeof g->delta);
+    g->delta.lo |= 1;
+    prg_bytes(p, g->a, labels * sizeof *g->a);
+    prg_bytes(p, g->b, labels * sizeof *g->b);
+    prg_free(p);
+}
+
+static void garbled_close(struct garbled *g)
+{
+    mem_free(g->a);
+    mem_free(g->b);
+    mem_free(g->held_a);
+    mem_free(g->held_b);
+    mem_free(g->tables);
+    mem_free(g->out);
+    mem_free(g->held_out);
+    mem_free(g->scratch);
+    hasher_free(g->h);
+}
+
+static void garble(struct garbled *g)
+{
+    garble_sign(g->h, g->n, g->m, g->delta, batch, g->first, g->a, g->b, g->tables, g->out,
+                g->scratch);
+}
+
+static void evaluate(struct garbled *g, const uint64_t *a, const uint64_t *b)
+{
+    for (size_t i = 0; i < (size_t)g->m; i++)
+        for (size_t k = 0; k < g->n; k++) {
+            size_t at = i * g->n + k;
+
+            g->held_a[at] = plus(g->a[at], when(a[k] >> i, g->delta));
+            g->held_b[at] = plus(g->b[at], when(b[k] >> i, g->delta));
+        }
+    memset(g->held_out, 0, g->n * sizeof *g->held_out);
+    for (size_t i = 0; i + 1 < (size_t)g->m; i++)
+        garble_evaluate_gate(g->h, g->n, (int)i, batch, g->first, g->held_a + i * g->n,
+                             g->held_b + i * g->n, g->tables + 2 * i * g->n, g->held_out,
+                             g->scratch);
+    garble_output(g->n, g->held_a + (size_t)(g->m - 1) * g->n,
+                  g->held_b + (size_t)(g->m - 1) * g->n, g->held_out);
+}
+
+static void check_signs(struct garbled *g, const uint64_t *a, const uint64_t *b)
+{
+    for (size_t k = 0; k < g->n; k++) {
+        struct block want = plus(g->out[k], when((a[k] + b[k]) >> (g->m - 1), g->delta));
+
+        assert_memory_equal(&g->held_out[k], &want, sizeof want);
+    }
+}
+
+static void test_narrow_comparisons_exhaustively(void **state)
+{
+    (void)state;
+    for (int m = 1; m <= 6; m++) {
+        size_t range = (size_t)1 << m, n = range * range;
+        uint64_t *a = mem_array(n, 8), *b = mem_array(n, 8);
+        struct garbled g;
+
+        assert_true(a != NULL && b != NULL);
+        for (size_t k = 0; k < n; k++) {
+            a[k] = k / range;
+            b[k] = k % range;
+        }
+        garbled_open(&g, n, m, 0);
+        garble(&g);
+        evaluate(&g, a, b);
+        check_signs(&g, a, b);
+        garbled_close(&g);
+        mem_free(a);
+        mem_free(b);
+    }
+}
+
+static void test_wide_comparisons(void **state)
+{
+    (void)state;
+    enum { N = 150 };
+    uint64_t a[N], b[N];
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    for (int m = 21; m <= 61; m += 4) {
+        struct garbled g;
+        int64_t top = (int64_t)1 << (m - 1);
+        const int64_t edge[] = {0, 1, -1, top - 1, -top, 1 - top, -2, 2};
+
+        prg_bytes(p, a, sizeof a);
+        prg_bytes(p, b, sizeof b);
+        for (size_t k = 0; k < 8; k++)
+            b[k] = (uint64_t)edge[k] - a[k];
+        garbled_open(&g, N, m, 77);
+        garble(&g);
+        evaluate(&g, a, b);
+        check_signs(&g, a, b);
+        garbled_close(&g);
+    }
+    prg_free(p);
+}
+
+/* ---- the second garbler ------------------------------------------------------------------- */
+
+static struct block naive_hash(struct block x, uint64_t slot, uint64_t k)
+{
+    uint8_t once[16], twice[16], tweak[16];
+    uint64_t lo = slot * ((uint64_t)1 << 48) + k;
+    struct block out;
+
+    memcpy(tweak, &lo, 8);
+    memcpy(tweak + 8, &batch, 8);
+    ref_aes128((const uint8_t *)"linnet half-gate", (const uint8_t *)&x, once);
+    for (int i = 0; i < 16; i++)
+        tweak[i] ^= once[i];
+    ref_aes128((const uint8_t *)"linnet half-gate", tweak, twice);
+    for (int i = 0; i < 16; i++)
+        once[i] ^= twice[i];
+    memcpy(&out, once, 16);
+    return out;
+}
+
+/* The gate as two tables of two rows: the generator's half knows pb, the evaluator's half sees b ^ pb.
+ * Encrypts both rows of each half; the row of colour 0 is made zero by the choice of the output. */
+static struct block naive_gate(struct block a, struct block b, struct block d, uint64_t i,
+                               uint64_t k, struct block table[2])
+{
+    uint64_t pa = a.lo & 1, pb = b.lo & 1;
+    struct block row[2], wg, we;
+
+    /* generator's half: a & pb, rows by the colour of a */
+    row[pa] = naive_hash(a, 2 * i, k);
+    row[!pa] = naive_hash(plus(a, d), 2 * i, k);
+    wg = row[0]; /* label of value (a = pa) & pb */
+    table[0] = plus(plus(row[0], row[1]), when(pb, d));
+    wg = plus(wg, when(pa & pb, d)); /* zero label */
+    /* evaluator's half: a & (b ^ pb), rows by the colour of b */
+    row[pb] = naive_hash(b, 2 * i + 1, k);
+    row[!pb] = naive_hash(plus(b, d), 2 * i + 1, k);
+    we = row[0];
+    table[1] = plus(plus(row[0], row[1]), a);
+    return plus(wg, we);
+}
+
+static void test_equals_naive_garbler(void **state)
+{
+    (void)state;
+    enum { N = 3, M = 5 };
+    struct garbled g;
+
+    garbled_open(&g, N, M, 1000);
+    garble(&g);
+    for (size_t k = 0; k < N; k++) {
+        struct block c = {0, 0}, table[2];
+
+        for (size_t i = 0; i < M - 1; i++) {
+            struct block a = plus(g.a[i * N + k], c), b = plus(g.b[i * N + k], c);
+
+            c = plus(c, naive_gate(a, b, g.delta, i, 1000 + k, table));
+            assert_memory_equal(&g.tables[2 * i * N + k], &table[0], 16);
+            assert_memory_equal(&g.tables[(2 * i + 1) * N + k], &table[1], 16);
+        }
+        c = plus(c, plus(g.a[(M - 1) * N + k], g.b[(M - 1) * N + k]));
+        assert_memory_equal(&g.out[k], &c, 16);
+    }
+    garbled_close(&g);
+}
+
+/* One block of many equals many blocks of one. */
+static void test_one_shot_equals_pieces(void **state)
+{
+    (void)state;
+    enum { N = 700, M = 21 };
+    struct garbled g, one;
+
+    garbled_open(&g, N, M, 5);
+    garble(&g);
+    for (size_t k = 0; k < N; k += 33) {
+        garbled_open(&one, 1, M, 5 + k);
+        for (size_t i = 0; i < M; i++) {
+            one.a[i] = g.a[i * N + k];
+            one.b[i] = g.b[i * N + k];
+        }
+        garble(&one);
+        for (size_t i = 0; i < 2 * (M - 1); i++)
+            assert_memory_equal(&one.tables[i], &g.tables[i * N + k], 16);
+        assert_memory_equal(&one.out[0], &g.out[k], 16);
+        garbled_close(&one);
+    }
+    garbled_close(&g);
+}
+
+static void test_tweaks_are_distinct(void **state)
+{
+    (void)state;
+    struct block a = garble_tweak(1, 2, ((uint64_t)1 << 48) - 1), b = garble_tweak(1, 3, 0);
+
+    assert_true(a.lo != b.lo && a.lo >> 48 == 2 && b.lo >> 48 == 3 && a.hi == 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_narrow_comparisons_exhaustively),
+        cmocka_unit_test(test_wide_comparisons),
+        cmocka_unit_test(test_equals_naive_garbler),
+        cmocka_unit_test(test_one_shot_equals_pieces),
+        cmocka_unit_test(test_tweaks_are_distinct),
+    };
+
+    return cmocka_run_group_tests_name("garble", tests, NULL, NULL);
+}

@@ -1,0 +1,458 @@
+/* runtime/linear_rlwe: both parties in two threads; u + s equals the plain product mod 2^64. */
+#include "runtime/linear/rlwe_party.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/cpu.h"
+#include "core/base/mem.h"
+#include "core/graph/rng.h"
+#include "runtime/crypto/rlwe.h"
+#include "runtime/linear/rlwe_layout.h"
+
+#define SEED 20261126
+
+/* ---- a plan of one step ------------------------------------------------------------------- */
+
+struct shape {
+    int64_t in[3], outputs, kernel[2], stride[2], pad[4], dilation[2], group;
+};
+struct network {
+    struct plan plan;
+    struct plan_tensor tensor[2];
+    struct plan_step step[1];
+    struct plan_weights weights;
+    struct plan_matrix matrix[1];
+    uint64_t *r, *s, *u, *want;
+};
+
+static int64_t outputs_of(const struct shape *k, int i)
+{
+    return (k->in[i + 1] + k->pad[i] + k->pad[i + 2] - k->dilation[i] * (k->kernel[i] - 1) - 1) /
+               k->stride[i] +
+           1;
+}
+
+static struct plan_tensor tensor_of(int64_t c, int64_t h, int64_t w)
+{
+    return (struct plan_tensor){.rank = 3, .dim = {c, h, w}, .count = c * h * w};
+}
+
+static uint64_t draw(struct rng *g, int extreme)
+{
+    static const uint64_t edge[] = {0, 1, UINT64_MAX, (uint64_t)1 << 63, ((uint64_t)1 << 63) - 1};
+    uint64_t v = (uint64_t)rng_u32(g) << 32;
+
+    v |= rng_u32(g);
+    return extreme ? edge[v % (sizeof edge / sizeof edge[0])] : v;
+}
+
+/* The definition. */
+static uint64_t plain(const struct network *n, int64_t o, int64_t i, int64_t j)
+{
+    const struct plan_linear *l = &n->step[0].u.linear;
+    const int64_t *in = n->tensor[0].dim;
+    int64_t per = in[0] / l->group, g = o / (n->tensor[1].dim[0] / l->group);
+    const int16_t *w = n->matrix[0].weight + o * n->matrix[0].columns;
+    uint64_t sum = 0;
+
+    for (int64_t c = 0; c < per; c++)
+        for (int64_t a = 0; a < l->kernel[0]; a++)
+            for (int64_t b = 0; b < l->kernel[1]; b++, w++) {
+                int64_t y = i * l->stride[0] - l->pad[0] + a * l->dilation[0];
+                int64_t x = j * l->stride[1] - l->pad[1] + b * l->dilation[1];
+                if (y >= 0 && x >= 0 && y < in[1] && x < in[2])
+                    sum += (uint64_t)(int64_t)*w * n->r[((g * per + c) * in[1] + y) * in[2] + x];
+            }
+    return sum;
+}
+
+static void fill_want(struct network *n)
+{
+    const int64_t *d = n->tensor[1].dim;
+
+    for (int64_t o = 0; o < d[0]; o++)
+        for (int64_t i = 0; i < d[1]; i++)
+            for (int64_t j = 0; j < d[2]; j++)
+                n->want[(o * d[1] + i) * d[2] + j] = plain(n, o, i, j);
+}
+
+static void fill_numbers(struct network *n, int extreme)
+{
+    struct rng g = rng_at(SEED, RNG_TEST, (uint32_t)extreme, (uint64_t)n->tensor[0].count);
+    struct plan_matrix *m = &n->matrix[0];
+
+    for (int64_t i = 0; i < m->rows * m->columns; i++)
+        m->weight[i] = extreme ? (int16_t)(rng_u32(&g) & 1 ? INT16_MIN : INT16_MAX)
+                               : (int16_t)((int)rng_below(&g, 4001) - 2000);
+    for (int64_t i = 0; i < n->tensor[0].count; i++)
+        n->r[i] = draw(&g, extreme);
+    for (int64_t i = 0; i < n->tensor[1].count; i++)
+        n->s[i] = draw(&g, 0);
+    fill_want(n);
+}
+
+static struct network *network_new(const struct shape *k, int extreme)
+{
+    struct network *n = mem_array(1, sizeof *n);
+    struct plan_linear *l = &n->step[0].u.linear;
+
+    n->plan = (struct plan){.tensor = n->tensor, .n_tensor = 2, .step = n->step, .n_step = 1};
+    n->tensor[0] = tensor_of(k->in[0], k->in[1], k->in[2]);
+    n->tensor[1] = tensor_of(k->outputs, outputs_of(k, 0), outputs_of(k, 1));
+    n->step[0] = (struct plan_step){.kind = PLAN_CONV, .name = "conv", .n_in = 1, .out = 1};
+    *l = (struct plan_linear){.group = k->group};
+    memcpy(l->kernel, k->kernel, sizeof k->kernel);
+    memcpy(l->stride, k->stride, sizeof k->stride);
+    memcpy(l->pad, k->pad, sizeof k->pad);
+    memcpy(l->dilation, k->dilation, sizeof k->dilation);
+    n->weights = (struct plan_weights){.matrix = n->matrix, .n_matrix = 1};
+    plan_matrix_size(&n->plan, &n->step[0], &n->matrix[0].rows, &n->matrix[0].columns);
+    n->matrix[0].weight = mem_array((size_t)(n->matrix[0].rows * n->matrix[0].columns), 2);
+    n->r = mem_array((size_t)n->tensor[0].count, 8);
+    n->s = mem_array((size_t)n->tensor[1].count, 8);
+    n->u = mem_array((size_t)n->tensor[1].count, 8);
+    n->want = mem_array((size_t)n->tensor[1].count, 8);
+    fill_numbers(n, extreme);
+    return n;
+}
+
+static void network_free(struct network *n)
+{
+    mem_free(n->matrix[0].weight);
+    mem_free(n->r);
+    mem_free(n->s);
+    mem_free(n->u);
+    mem_free(n->want);
+    mem_free(n);
+}
+
+/* ---- two parties -------------------------------------------------------------------------- */
+
+struct run {
+    struct network *n;
+    struct transport t[2];
+    size_t cache;
+    int images, rc[2];
+    long fail_at, allocations; /* of the server's thread */
+};
+
+static struct prg *seeded(uint8_t number)
+{
+    const uint8_t seed[PRG_SEED] = {number};
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    return p;
+}
+
+static int serve(struct run *r, struct prg *rng)
+{
+    struct linear_party y = {0};
+    int rc = linear_rlwe_server(&r->n->plan, &r->n->weights, &r->t[0], rng, r->cache, &y);
+
+    for (int i = 0; rc == 0 && i < r->images; i++)
+        rc = y.server(y.ctx, 0, r->n->s);
+    if (y.close != NULL)
+        y.close(y.ctx);
+    return rc;
+}
+
+static void *server_thread(void *arg)
+{
+    struct run *r = arg;
+    struct prg *rng = seeded(1);
+
+    mem_fail_at(r->fail_at);
+    r->rc[0] = serve(r, rng);
+    r->allocations = mem_count();
+    mem_fail_at(0);
+    prg_free(rng);
+    transport_close(&r->t[0]);
+    return NULL;
+}
+
+static int ask(struct run *r, struct prg *rng)
+{
+    struct linear_party y = {0};
+    int rc = linear_rlwe_client(&r->n->plan, &r->t[1], rng, &y);
+
+    for (int i = 0; rc == 0 && i < r->images; i++) {
+        memset(r->n->u, 0, (size_t)r->n->tensor[1].count * 8);
+        rc = y.client(y.ctx, 0, r->n->r, r->n->u);
+    }
+    if (y.close != NULL)
+        y.close(y.ctx);
+    return rc;
+}
+
+static void run_both(struct run *r)
+{
+    pthread_t thread;
+    struct prg *rng = seeded(2);
+
+    assert_int_equal(transport_pair(&r->t[0], &r->t[1]), 0);
+    assert_int_equal(pthread_create(&thread, NULL, server_thread, r), 0);
+    r->rc[1] = ask(r, rng);
+    struct transport_count count = r->t[1].count;
+    transport_close(&r->t[1]);
+    pthread_join(thread, NULL);
+    prg_free(rng);
+    if (r->rc[0] < 0 || r->rc[1] < 0)
+        return;
+    assert_int_equal(count.sent, linear_rlwe_bytes(&r->n->plan, -1, 1) +
+                                     (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 1));
+    assert_int_equal(count.received, (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 0));
+}
+
+static void check_shape(const struct shape *k, int extreme, size_t cache, int images)
+{
+    struct network *n = network_new(k, extreme);
+    struct run r = {.n = n, .cache = cache, .images = images};
+
+    run_both(&r);
+    assert_int_equal(r.rc[0], 0);
+    assert_int_equal(r.rc[1], 0);
+    for (int64_t i = 0; i < n->tensor[1].count; i++)
+        assert_int_equal(n->u[i] + n->s[i], n->want[i]);
+    network_free(n);
+    assert_int_equal(secret_alive(), 0);
+}
+
+static const struct shape shapes[] = {
+    {{3, 32, 32}, 8, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1},
+    {{5, 16, 16}, 6, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1},
+    {{8, 8, 8}, 6, {3, 3}, {2, 2}, {0, 0, 1, 1}, {1, 1}, 1},     /* as TensorFlow pads */
+    {{16, 16, 16}, 32, {1, 1}, {2, 2}, {0, 0, 0, 0}, {1, 1}, 1}, /* shortcut */
+    {{4, 8, 8}, 6, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 2},     /* groups */
+    {{9, 6, 5}, 9, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 9},     /* one channel a group */
+    {{4, 9, 9}, 8, {3, 2}, {1, 2}, {2, 0, 1, 1}, {1, 1}, 4},     /* asymmetric */
+    {{6, 11, 12}, 4, {3, 3}, {2, 1}, {2, 2, 2, 2}, {2, 3}, 2},   /* dilated */
+    {{2, 3, 3}, 3, {5, 5}, {1, 1}, {4, 2, 2, 4}, {1, 1}, 1},     /* window larger than the image */
+    {{3, 7, 9}, 2, {2, 4}, {3, 5}, {1, 0, 2, 3}, {1, 1}, 1},     /* stride larger than the window */
+    {{2, 40, 41}, 3, {7, 7}, {2, 2}, {3, 3, 3, 3}, {1, 1}, 1},   /* stem of ImageNet networks */
+    {{1, 130, 128}, 2, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}, /* bands of rows */
+    {{1, 3, 9001}, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1},  /* and of columns */
+    {{9000, 1, 1}, 3, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1},  /* gemm, two uploads */
+    {{64, 1, 1}, 300, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1},  /* gemm, several answers */
+};
+#define N_SHAPES (sizeof shapes / sizeof shapes[0])
+
+static void test_shares_add_up_to_the_product(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SHAPES; i++)
+        check_shape(&shapes[i], 0, 0, 1);
+}
+
+/* Largest weights, shares at the edges of the ring. */
+static void test_extreme_numbers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SHAPES; i += 3)
+        check_shape(&shapes[i], 1, 0, 1);
+}
+
+static void test_cache_and_several_images(void **state)
+{
+    (void)state;
+    check_shape(&shapes[1], 0, (size_t)1 << 28, 3);
+    check_shape(&shapes[1], 0, 1000, 2); /* too small: as none */
+}
+
+/* ---- what a peer may do ------------------------------------------------------------------- */
+
+enum lie { HEADER_STEP, HEADER_COUNT, RESIDUE, KEY_RESIDUE, CLOSES_EARLY, LIES };
+
+static const struct shape small = {{3, 8, 8}, 4, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1};
+
+static void send_zeros(struct transport *t, size_t n)
+{
+    uint8_t *bytes = mem_array(n, 1);
+
+    assert_int_equal(transport_send(t, bytes, n), 0);
+    mem_free(bytes);
+}
+
+static void lie_to_server(struct transport *t, enum lie lie)
+{
+    uint8_t header[8] = {lie == HEADER_STEP, 0, 0, 0, (uint8_t)(lie == HEADER_COUNT ? 2 : 1)};
+    static const uint8_t large[RLWE_RESIDUE_BYTES] = {255, 255, 255, 255, 255};
+
+    send_zeros(t, PRG_SEED);
+    if (lie == KEY_RESIDUE) {
+        send_zeros(t, RLWE_POLY_BYTES - sizeof large);
+        assert_int_equal(transport_send(t, large, sizeof large), 0);
+        return;
+    }
+    send_zeros(t, RLWE_POLY_BYTES);
+    assert_int_equal(transport_send(t, header, sizeof header), 0);
+    if (lie == RESIDUE) {
+        assert_int_equal(transport_send(t, large, sizeof large), 0);
+        send_zeros(t, RLWE_POLY_BYTES - sizeof large);
+    }
+    if (lie == CLOSES_EARLY)
+        send_zeros(t, RLWE_POLY_BYTES - 1);
+}
+
+static void test_lying_clients_are_refused(void **state)
+{
+    (void)state;
+    for (int lie = 0; lie < LIES; lie++) {
+        struct network *n = network_new(&small, 0);
+        struct run r = {.n = n, .images = 1};
+        pthread_t thread;
+
+        assert_int_equal(transport_pair(&r.t[0], &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_thread, &r), 0);
+        lie_to_server(&r.t[1], (enum lie)lie);
+        if (lie == CLOSES_EARLY)
+            assert_int_equal(transport_flush(&r.t[1]), 0);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        assert_int_equal(r.rc[0], ERR_PEER);
+        network_free(n);
+        assert_int_equal(secret_alive(), 0);
+    }
+}
+
+struct liar {
+    struct transport t;
+    uint8_t header[8];
+    size_t up, down;
+};
+
+static void *lying_server(void *arg)
+{
+    struct liar *y = arg;
+    uint8_t *bytes = mem_array(y->up, 1);
+
+    if (transport_recv(&y->t, bytes, y->up) == 0) {
+        assert_int_equal(transport_send(&y->t, y->header, sizeof y->header), 0);
+        send_zeros(&y->t, y->down);
+        assert_int_equal(transport_flush(&y->t), 0);
+    }
+    mem_free(bytes);
+    transport_close(&y->t);
+    return NULL;
+}
+
+static void test_lying_servers_are_refused(void **state)
+{
+    static const uint8_t headers[3][8] = {{1, 0, 0, 0, 1}, {0, 0, 0, 0, 2}, {0, 0, 0, 0, 1}};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) { /* other step, other count, closes within an answer */
+        struct network *n = network_new(&small, 0);
+        struct run r = {.n = n, .images = 1};
+        struct prg *rng = seeded(3);
+        struct liar liar = {.up = linear_rlwe_bytes(&n->plan, -1, 1) +
+                                  linear_rlwe_bytes(&n->plan, 0, 1),
+                            .down = i == 2 ? 1000 : 0};
+        pthread_t thread;
+
+        memcpy(liar.header, headers[i], 8);
+        assert_int_equal(transport_pair(&liar.t, &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, lying_server, &liar), 0);
+        assert_int_equal(ask(&r, rng), ERR_PEER);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        prg_free(rng);
+        network_free(n);
+        assert_int_equal(secret_alive(), 0);
+    }
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+/* Each allocation of the server fails once; without its cache it does without. */
+static void test_server_survives_allocation_failures(void **state)
+{
+    struct network *n = network_new(&small, 0);
+    int failures = 0, successes = 0;
+
+    (void)state;
+    for (long at = 1; successes == 0 || at < 60; at++) {
+        struct run r = {.n = n, .images = 1, .fail_at = at, .cache = (size_t)1 << 24};
+        run_both(&r);
+        if (r.rc[0] == ERR_NOMEM) {
+            failures++;
+            assert_true(r.rc[1] == ERR_PEER || r.rc[1] == ERR_NET);
+        } else {
+            assert_int_equal(r.rc[0], 0);
+            successes++;
+        }
+        assert_int_equal(secret_alive(), 0);
+    }
+    assert_true(failures > 15);
+    network_free(n);
+}
+
+static void test_client_survives_allocation_failures(void **state)
+{
+    struct network *n = network_new(&small, 0);
+    int rc = ERR_NOMEM, failures = 0;
+
+    (void)state;
+    for (long at = 1; rc < 0; at++) {
+        struct run r = {.n = n, .images = 1};
+        struct prg *rng = seeded(4);
+        pthread_t thread;
+
+        assert_int_equal(transport_pair(&r.t[0], &r.t[1]), 0);
+        assert_int_equal(pthread_create(&thread, NULL, server_thread, &r), 0);
+        mem_fail_at(at);
+        rc = ask(&r, rng);
+        mem_fail_at(0);
+        transport_close(&r.t[1]);
+        pthread_join(thread, NULL);
+        prg_free(rng);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+        failures += rc < 0;
+        assert_int_equal(secret_alive(), 0);
+    }
+    assert_true(failures > 10);
+    network_free(n);
+}
+
+/* ---- refusals ----------------------------------------------------------------------------- */
+
+static void test_windows_beyond_a_polynomial_are_refused(void **state)
+{
+    static const struct shape wide = {{49000, 1, 1}, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1};
+    static const struct shape tall = {{1, 9000, 9000}, 1, {8999, 8999}, {1, 1}, {0, 0, 0, 0},
+                                      {1, 1},          1};
+    struct network *n = network_new(&wide, 0);
+    struct linear_party y = {0};
+
+    (void)state;
+    assert_int_equal(linear_rlwe_check(&n->plan),
+                     0); /* noise sets no limit that a plan can reach */
+    n->tensor[0] = tensor_of(1, tall.in[1], tall.in[2]);
+    n->tensor[1] = tensor_of(1, 2, 2);
+    memcpy(n->step[0].u.linear.kernel, tall.kernel, sizeof tall.kernel);
+    assert_int_equal(linear_rlwe_check(&n->plan), ERR_UNSUPPORTED);
+    assert_int_equal(linear_rlwe_server(&n->plan, &n->weights, NULL, NULL, 0, &y), ERR_UNSUPPORTED);
+    assert_int_equal(linear_rlwe_client(&n->plan, NULL, NULL, &y), ERR_UNSUPPORTED);
+    assert_null(y.ctx);
+    network_free(n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shares_add_up_to_the_product),
+        cmocka_unit_test(test_extreme_numbers),
+        cmocka_unit_test(test_cache_and_several_images),
+        cmocka_unit_test(test_lying_clients_are_refused),
+        cmocka_unit_test(test_lying_servers_are_refused),
+        cmocka_unit_test(test_server_survives_allocation_failures),
+        cmocka_unit_test(test_client_survives_allocation_failures),
+        cmocka_unit_test(test_windows_beyond_a_polynomial_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,251 @@
+/* TCP and emulated lines: bytes arrive, deadlines hold, closing is noticed, names are understood. */
+#include "runtime/net/tcp.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "core/base/cpu.h"
+#include "runtime/net/link.h"
+
+#define MANY ((size_t)3 << 20)
+
+static bool stopped(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void open_pair(struct tcp **a, struct tcp **b, double seconds)
+{
+    struct tcp_address at;
+    struct tcp_listener *l = NULL;
+
+    assert_int_equal(tcp_address_parse("127.0.0.1:0", &at), 0);
+    assert_int_equal(tcp_listen(&at, &l), 0);
+    snprintf(at.port, sizeof at.port, "%d", tcp_listener_port(l));
+    assert_int_equal(tcp_connect(&at, seconds, a), 0);
+    assert_int_equal(tcp_accept(l, seconds, NULL, NULL, b), 0);
+    assert_true(tcp_peer_is_loopback(*a) && tcp_peer_is_loopback(*b));
+    tcp_listener_close(l);
+}
+
+struct echo {
+    struct transport t;
+    size_t n;
+    int rc;
+};
+
+/* Sends back what it gets, in pieces. */
+static void *echo(void *arg)
+{
+    struct echo *e = arg;
+    uint8_t piece[70001];
+
+    for (size_t at = 0, n; at < e->n && e->rc == 0; at += n) {
+        n = e->n - at < sizeof piece ? e->n - at : sizeof piece;
+        if ((e->rc = transport_recv(&e->t, piece, n)) == 0)
+            e->rc = transport_send(&e->t, piece, n);
+    }
+    if (e->rc == 0)
+        e->rc = transport_flush(&e->t);
+    return NULL;
+}
+
+static void check_echo(struct transport *a, struct transport *b, size_t n)
+{
+    static uint8_t out[MANY], in[MANY];
+    struct echo e = {.t = *b, .n = n};
+    pthread_t other;
+    size_t piece = 70001;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(i * 2654435761u >> 13);
+    assert_int_equal(pthread_create(&other, NULL, echo, &e), 0);
+    for (size_t at = 0; at < n; at += piece) {
+        piece = n - at < piece ? n - at : piece;
+        assert_int_equal(transport_send(a, out + at, piece), 0);
+        assert_int_equal(transport_recv(a, in + at, piece), 0);
+    }
+    pthread_join(other, NULL);
+    assert_int_equal(e.rc, 0);
+    assert_memory_equal(in, out, n);
+    transport_close(a);
+    transport_close(&e.t);
+}
+
+static void test_bytes_cross_a_socket(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta, tb;
+
+    (void)state;
+    open_pair(&a, &b, 10);
+    tcp_transport(a, &ta);
+    tcp_transport(b, &tb);
+    check_echo(&ta, &tb, MANY);
+}
+
+static void test_emulated_line_delays_and_limits(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta, tb;
+    double start, took;
+    size_t n = 200000;
+
+    (void)state;
+    open_pair(&a, &b, 10);
+    tcp_transport(a, &ta);
+    tcp_transport(b, &tb);
+    assert_int_equal(link_wrap(&ta, 40e6, 0.02), 0);
+    assert_int_equal(link_wrap(&tb, 40e6, 0.02), 0);
+    start = cpu_seconds();
+    check_echo(&ta, &tb, n); /* 3 round trips of 20 ms; 40 ms of bytes each way */
+    took = cpu_seconds() - start;
+    assert_true(took > 0.135);
+    assert_true(took < 5);
+}
+
+static void test_silence_ends_at_the_deadline(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta;
+    uint8_t byte;
+    double start = cpu_seconds();
+
+    (void)state;
+    open_pair(&a, &b, 0.2);
+    tcp_transport(a, &ta);
+    assert_int_equal(transport_recv(&ta, &byte, 1), ERR_NET);
+    assert_true(cpu_seconds() - start < 2);
+    transport_close(&ta);
+    tcp_close(b);
+}
+
+struct trickle {
+    struct tcp *s;
+    int pieces;
+};
+
+static void *trickle(void *arg)
+{
+    struct trickle *t = arg;
+    struct timespec pause = {0, 50 * 1000 * 1000};
+    size_t n;
+
+    for (int i = 0; i < t->pieces; i++) {
+        if (tcp_write(t->s, "x", 1, &n) < 0)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+/* A byte now and then does not keep a message alive. */
+static void test_trickling_bytes_end_at_the_deadline(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta;
+    struct trickle t = {.pieces = 30};
+    uint8_t bytes[1000];
+    pthread_t other;
+    double start = cpu_seconds();
+
+    (void)state;
+    open_pair(&a, &b, 0.3);
+    t.s = b;
+    tcp_transport(a, &ta);
+    assert_int_equal(pthread_create(&other, NULL, trickle, &t), 0);
+    assert_int_equal(transport_recv(&ta, bytes, sizeof bytes), ERR_NET);
+    assert_true(cpu_seconds() - start < 1.2);
+    transport_close(&ta);
+    pthread_join(other, NULL);
+    tcp_close(b);
+}
+
+static void test_closing_is_noticed(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta;
+    uint8_t bytes[10];
+    size_t n;
+
+    (void)state;
+    open_pair(&a, &b, 5);
+    tcp_transport(a, &ta);
+    assert_int_equal(tcp_write(b, "abc", 3, &n), 0);
+    assert_int_equal(tcp_wait(a, NULL, NULL), 0);
+    tcp_close(b);
+    assert_int_equal(transport_recv(&ta, bytes, 3), 0);
+    assert_int_equal(tcp_wait(a, NULL, NULL), ERR_PEER);
+    assert_int_equal(transport_recv(&ta, bytes, 1), ERR_PEER);
+    transport_close(&ta);
+}
+
+static void test_a_stop_ends_waiting(void **state)
+{
+    struct tcp_address at;
+    struct tcp_listener *l = NULL;
+    struct tcp *a, *b, *none = NULL;
+
+    (void)state;
+    assert_int_equal(tcp_address_parse("127.0.0.1:0", &at), 0);
+    assert_int_equal(tcp_listen(&at, &l), 0);
+    assert_int_equal(tcp_accept(l, 1, stopped, NULL, &none), ERR_INTERRUPTED);
+    assert_null(none);
+    tcp_listener_close(l);
+    open_pair(&a, &b, 5);
+    assert_int_equal(tcp_wait(a, stopped, NULL), ERR_INTERRUPTED);
+    tcp_close(a);
+    tcp_close(b);
+}
+
+static void test_names_of_addresses_and_lines(void **state)
+{
+    struct tcp_address a;
+    struct cost_link l;
+    bool loopback;
+
+    (void)state;
+    assert_int_equal(tcp_address_parse("[::1]:70", &a), 0);
+    assert_string_equal(a.host, "::1");
+    assert_string_equal(a.port, "70");
+    assert_int_equal(tcp_address_parse("localhost", &a), ERR_ARG);
+    assert_int_equal(tcp_address_parse("localhost:99999", &a), ERR_ARG);
+    assert_int_equal(tcp_address_parse("localhost:x", &a), ERR_ARG);
+    assert_int_equal(tcp_address_parse("127.1.2.3:1", &a), 0);
+    assert_int_equal(tcp_address_is_loopback(&a, &loopback), 0);
+    assert_true(loopback);
+    assert_int_equal(tcp_address_parse("192.0.2.1:1", &a), 0);
+    assert_int_equal(tcp_address_is_loopback(&a, &loopback), 0);
+    assert_false(loopback);
+    assert_int_equal(tcp_address_parse(":1", &a), 0);
+    assert_int_equal(tcp_address_is_loopback(&a, &loopback), 0);
+    assert_false(loopback);
+    assert_int_equal(link_parse("100Mbit,20ms", &l), 0);
+    assert_true(l.bits_per_second == 100e6 && l.rtt == 20e-3);
+    assert_int_equal(link_parse("wan", &l), 0);
+    assert_true(l.bits_per_second == 400e6 && l.rtt == 40e-3);
+    assert_int_equal(link_parse("100,20", &l), ERR_ARG);
+    assert_int_equal(link_parse("-1Mbit,20ms", &l), ERR_ARG);
+    assert_int_equal(link_parse("moon", &l), ERR_ARG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bytes_cross_a_socket),
+        cmocka_unit_test(test_emulated_line_delays_and_limits),
+        cmocka_unit_test(test_silence_ends_at_the_deadline),
+        cmocka_unit_test(test_trickling_bytes_end_at_the_deadline),
+        cmocka_unit_test(test_closing_is_noticed),
+        cmocka_unit_test(test_a_stop_ends_waiting),
+        cmocka_unit_test(test_names_of_addresses_and_lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

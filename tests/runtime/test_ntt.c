@@ -1,0 +1,178 @@
+/* runtime/ntt: against the schoolbook product, and the same bits on every path of this CPU. */
+#include "runtime/crypto/ntt.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/graph/rng.h"
+
+#define SEED 20261125
+
+static const uint64_t primes[] = {1099511480321, 1099510890497, 1099510824961, 1099510054913,
+                                  114689 /* small */};
+
+static uint64_t *draw(struct rng *r, uint64_t q, int extreme)
+{
+    uint64_t *x = mem_aligned(NTT_N, sizeof *x);
+
+    assert_non_null(x);
+    for (int i = 0; i < NTT_N; i++) {
+        uint64_t v = (uint64_t)rng_u32(r) << 32;
+        v |= rng_u32(r);
+        x[i] = extreme ? (v % 3 == 0 ? 0 : q - 1) : v % q;
+    }
+    return x;
+}
+
+/* Coefficient k of a * b mod X^N + 1. */
+static uint64_t schoolbook(const uint64_t *a, const uint64_t *b, int k, uint64_t q)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < NTT_N; i++) {
+        uint64_t p = ntt_mul(a[i], b[(k - i + NTT_N) % NTT_N], q);
+        sum = i <= k ? (sum + p) % q : (sum + q - p) % q;
+    }
+    return sum;
+}
+
+static void check_product(uint64_t q, enum ntt_path path, int extreme)
+{
+    struct rng r = rng_at(SEED, RNG_TEST, 1, q + (uint64_t)path);
+    struct ntt *t = NULL;
+    uint64_t *a = draw(&r, q, extreme), *b = draw(&r, q, extreme);
+    uint64_t *x = mem_aligned(NTT_N, 8), *y = mem_aligned(NTT_N, 8);
+    struct ntt_sum *sum = mem_aligned(1, sizeof *sum);
+
+    assert_int_equal(ntt_new(q, path, &t), 0);
+    memcpy(x, a, NTT_N * 8);
+    memcpy(y, b, NTT_N * 8);
+    ntt_forward(t, x);
+    ntt_forward(t, y);
+    ntt_sum_add(t, sum, x, y);
+    ntt_sum_get(t, y, sum);
+    ntt_inverse(t, y);
+    for (int k = 0; k < NTT_N; k += k < 4 || k > NTT_N - 4 ? 1 : 509)
+        assert_int_equal(y[k], schoolbook(a, b, k, q));
+    ntt_inverse(t, x);
+    assert_memory_equal(x, a, NTT_N * 8);
+    mem_free(a);
+    mem_free(b);
+    mem_free(x);
+    mem_free(y);
+    mem_free(sum);
+    ntt_free(t);
+}
+
+static void test_product_equals_schoolbook(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof primes / sizeof primes[0]; i++)
+        for (int path = NTT_PLAIN; path <= (int)ntt_best_path(); path++)
+            for (int extreme = 0; extreme < 2; extreme++)
+                check_product(primes[i], (enum ntt_path)path, extreme);
+}
+
+/* Index i holds the value at psi^(2 bitreverse(i) + 1): checked on X, whose values are the points. */
+static void test_points_are_odd_powers(void **state)
+{
+    struct ntt *t = NULL;
+    uint64_t q = primes[0], *x = mem_aligned(NTT_N, 8);
+
+    (void)state;
+    assert_int_equal(ntt_new(q, NTT_PLAIN, &t), 0);
+    x[1] = 1;
+    ntt_forward(t, x);
+    for (uint32_t i = 0; i < NTT_N; i++) {
+        uint32_t back = 0;
+        for (int k = 0; k < NTT_LOG; k++)
+            back |= (i >> k & 1) << (NTT_LOG - 1 - k);
+        assert_int_equal(x[i], ntt_pow(x[0], 2 * back + 1, q));
+    }
+    assert_int_equal(ntt_pow(x[0], NTT_N, q), q - 1);
+    mem_free(x);
+    ntt_free(t);
+}
+
+/* Transform, inverse, and the longest sum of the largest terms. */
+static void path_bits(enum ntt_path path, uint64_t q, int extreme, uint64_t *forward,
+                      uint64_t *inverse, uint64_t *total)
+{
+    struct rng r = rng_at(SEED, RNG_TEST, 2, q + (uint64_t)extreme);
+    struct ntt *t = NULL;
+    uint64_t *a = draw(&r, q, extreme);
+    struct ntt_sum *sum = mem_aligned(1, sizeof *sum);
+
+    assert_int_equal(ntt_new(q, path, &t), 0);
+    memcpy(forward, a, NTT_N * 8);
+    ntt_forward(t, forward);
+    memcpy(inverse, a, NTT_N * 8);
+    ntt_inverse(t, inverse);
+    for (int i = 0; i < (extreme ? NTT_MAX_TERMS : 5); i++)
+        ntt_sum_add(t, sum, a, a);
+    ntt_sum_get(t, total, sum);
+    mem_free(a);
+    mem_free(sum);
+    ntt_free(t);
+}
+
+static void test_paths_give_equal_bits(void **state)
+{
+    uint64_t *want[3], *got[3];
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        want[k] = mem_aligned(NTT_N, 8);
+        got[k] = mem_aligned(NTT_N, 8);
+    }
+    for (size_t i = 0; i < sizeof primes / sizeof primes[0]; i++)
+        for (int extreme = 0; extreme < 2; extreme++) {
+            path_bits(NTT_PLAIN, primes[i], extreme, want[0], want[1], want[2]);
+            for (int path = NTT_AVX2; path <= (int)ntt_best_path(); path++) {
+                path_bits((enum ntt_path)path, primes[i], extreme, got[0], got[1], got[2]);
+                for (int k = 0; k < 3; k++)
+                    assert_memory_equal(want[k], got[k], NTT_N * 8);
+            }
+        }
+    for (int k = 0; k < 3; k++) {
+        mem_free(want[k]);
+        mem_free(got[k]);
+    }
+}
+
+static void test_bad_moduli_are_refused(void **state)
+{
+    static const uint64_t bad[] = {0,
+                                   1,
+                                   2,
+                                   16385 /* 5 * 29 * 113 */,
+                                   1099511627689 /* not 1 mod 2N */,
+                                   ((uint64_t)1 << 41) + 1,
+                                   UINT64_MAX};
+    struct ntt *t = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(ntt_new(bad[i], NTT_PLAIN, &t), ERR_ARG);
+    assert_null(t);
+    for (long n = 1; n <= 2; n++) {
+        mem_fail_at(n);
+        assert_int_equal(ntt_new(primes[0], NTT_PLAIN, &t), ERR_NOMEM);
+        mem_fail_at(0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_product_equals_schoolbook),
+        cmocka_unit_test(test_points_are_odd_powers),
+        cmocka_unit_test(test_paths_give_equal_bits),
+        cmocka_unit_test(test_bad_moduli_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

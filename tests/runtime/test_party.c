@@ -1,0 +1,343 @@
+/*
+ * Two parties over the in-memory pair against sim2pc: bit for bit, with the dealer, for logits and
+ * labels, with bundles; what is counted; what is refused. Comparisons are open here (plain_relu.h);
+ * tests of the real backends have their own files.
+ */
+#include "runtime/party/party.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/plain_relu.h"
+#include "runtime/crypto/store.h"
+#include "tests/two_parties.h"
+
+struct session {
+    struct served server;
+    struct party_options o;
+    struct transport t;
+};
+
+static struct session session_of(const struct parties *b)
+{
+    struct session s = {.server = {.o = parties_options(b, &plain_relu, false)},
+                        .o = parties_options(b, &plain_relu, true)};
+
+    return s;
+}
+
+static void session_start(struct session *s)
+{
+    assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
+    served_start(&s->server);
+}
+
+static void session_end(struct session *s)
+{
+    transport_close(&s->t);
+    served_join(&s->server);
+}
+
+static void ask_all(struct party *p, int first, int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES],
+                    bool label)
+{
+    for (int i = first; i < PARTIES_IMAGES; i++) {
+        float image[PARTIES_INPUTS];
+        uint64_t x[PARTIES_INPUTS], y[PARTIES_CLASSES];
+        parties_image(i, image, x);
+        assert_int_equal(party_query(p, x, y), 0);
+        if (label)
+            assert_int_equal(y[0], parties_best(expected[i]));
+        else
+            assert_memory_equal(y, expected[i], sizeof y);
+    }
+}
+
+/* ---- tests -------------------------------------------------------------------------------- */
+
+static void check_run(int kept, bool label, int deals)
+{
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
+    struct session s;
+    struct party *p = NULL;
+
+    parties_open(&b, kept, deals, 3);
+    parties_expect(&b, expected);
+    s = session_of(&b);
+    s.server.o.label = label;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    ask_all(p, 0, expected, label);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+    parties_close(&b);
+}
+
+static void test_network_run_equals_simulation(void **state)
+{
+    (void)state;
+    check_run(64, false, PARTIES_IMAGES);
+    check_run(1, false, 0);
+}
+
+static void test_label_is_the_argmax(void **state)
+{
+    (void)state;
+    check_run(16, true, 0);
+}
+
+static void test_counters_follow_from_the_plan(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES], up = 8 * PARTIES_INPUTS,
+             down = 8 * PARTIES_CLASSES;
+    const struct account *a;
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_query(p, x, y), 0);
+    a = party_account(p);
+    for (int32_t i = 0; i < party_schedule(p)->n; i++) {
+        const struct event *e = &party_schedule(p)->event[i];
+        uint64_t claim = i == 0 ? 8 : 0;
+        if (e->kind == EVENT_LINEAR) {
+            assert_int_equal(a->online[i].sent + a->online[i].received + a->online[i].flips, 0);
+            assert_int_equal(a->offline[i].sent, 8 * (uint64_t)e->inputs + claim);
+            assert_int_equal(a->offline[i].received, claim);
+        } else {
+            assert_int_equal(a->online[i].sent, plain_relu.online_bytes(&e->batch, 1));
+            assert_int_equal(a->online[i].received, plain_relu.online_bytes(&e->batch, 0));
+            assert_int_equal(a->online[i].flips, 2);
+            up += a->online[i].sent;
+            down += a->online[i].received;
+        }
+    }
+    assert_int_equal(a->phase[PHASE_ONLINE].sent, up);
+    assert_int_equal(a->phase[PHASE_ONLINE].received, down);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.phase[PHASE_ONLINE].sent, down);
+    assert_int_equal(s.server.phase[PHASE_ONLINE].received, up);
+    parties_close(&b);
+}
+
+static void test_bundles_serve_once(void **state)
+{
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES], n;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    parties_expect(&b, expected);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    for (int i = 0; i < PARTIES_IMAGES; i++)
+        assert_int_equal(party_prepare(p), 0);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+    assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
+    assert_int_equal(n, PARTIES_IMAGES);
+
+    /* another connection, another process: the answers are those of the prepared shares */
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    ask_all(p, 0, expected, false);
+    assert_int_equal(party_query(p, x, y), ERR_DATA);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(scratch_entries(b.bundles_client), 0);
+    assert_int_equal(scratch_entries(b.bundles_server), 0);
+    parties_close(&b);
+}
+
+/* Whatever a client asks for, the server's folder has an end; queries make room again. */
+static void test_bundles_have_a_limit(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    s.server.o.max_bundles = 2;
+    for (int i = 0; i < 2; i++) { /* full, one used, full again */
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        while (scratch_entries(b.bundles_server) < 2)
+            assert_int_equal(party_prepare(p), 0);
+        assert_int_equal(party_prepare(p), ERR_PEER);
+        assert_non_null(strstr(err_message(), "no room for another bundle"));
+        party_close(p);
+        session_end(&s);
+        assert_int_equal(s.server.rc, ERR_PEER);
+        assert_non_null(strstr(s.server.message, "holds 2 (--max-bundles)"));
+        assert_int_equal(scratch_entries(b.bundles_server), 2);
+        assert_int_equal(scratch_entries(b.bundles_client), 2);
+
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        assert_int_equal(party_query(p, x, y), 0);
+        party_close(p);
+        session_end(&s);
+    }
+    parties_close(&b);
+}
+
+static void copy_file(const char *from_dir, const char *from, const char *to_dir, const char *to)
+{
+    char a[SCRATCH_TEXT], z[SCRATCH_TEXT];
+    uint8_t *bytes;
+    size_t len;
+
+    assert_int_equal(file_read(scratch_path(from_dir, from, a), 1 << 20, &bytes, &len), 0);
+    scratch_write(scratch_path(to_dir, to, z), bytes, len);
+    mem_free(bytes);
+}
+
+/* A client that keeps a copy of its half and plays it again is refused, and so is one whose server
+ * died between claiming its half and the first byte. */
+static void test_a_replayed_bundle_is_refused(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+    char name[STORE_NAME], other[STORE_NAME], path[SCRATCH_TEXT], used[SCRATCH_TEXT];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(store_next(b.bundles_client, "bundle-", ".client", name), 1);
+    copy_file(b.bundles_client, name, b.dir, "copy");
+    assert_int_equal(party_query(p, x, y), 0);
+    copy_file(b.dir, "copy", b.bundles_client, name);
+    assert_int_equal(party_query(p, x, y), ERR_PEER);
+    assert_non_null(strstr(err_message(), "used before"));
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, ERR_PEER);
+
+    assert_int_equal(store_next(b.bundles_server, "bundle-", ".server", other), 1);
+    scratch_path(b.bundles_server, other, path);
+    snprintf(used, sizeof used, "%.500s.used", path);
+    assert_int_equal(rename(path, used), 0);
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_query(p, x, y), ERR_PEER);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(store_sweep(b.bundles_server), 0);
+    assert_int_equal(scratch_entries(b.bundles_server), 0);
+    remove(scratch_path(b.dir, "copy", path));
+    parties_close(&b);
+}
+
+static void check_refused(const char *part, void (*change)(struct session *))
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    change(&s);
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), ERR_PEER);
+    assert_non_null(strstr(err_message(), part));
+    session_end(&s);
+    assert_int_equal(s.server.rc, ERR_PEER);
+    assert_non_null(strstr(s.server.message, part));
+    parties_close(&b);
+}
+
+static void change_hash(struct session *s)
+{
+    s->o.hash[5] ^= 1;
+}
+static void change_provider(struct session *s)
+{
+    s->o.dealer = "folder";
+}
+static void change_seed(struct session *s)
+{
+    s->server.o.test_seed = -1;
+}
+
+/* Shares of a test seed are known to anyone: such bundles stay with runs that have a seed. */
+static void test_a_seeded_bundle_needs_a_seed(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p), 0);
+    party_close(p);
+    session_end(&s);
+    s.o.test_seed = s.server.o.test_seed = -1;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_query(p, x, y), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "--test-seed"));
+    party_close(p);
+    session_end(&s);
+    parties_close(&b);
+}
+
+static void test_disagreement_is_named_on_both_sides(void **state)
+{
+    (void)state;
+    check_refused("another model.pi", change_hash);
+    check_refused("another provider", change_provider);
+    check_refused("another setting of --test-seed", change_seed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_network_run_equals_simulation),
+        cmocka_unit_test(test_label_is_the_argmax),
+        cmocka_unit_test(test_counters_follow_from_the_plan),
+        cmocka_unit_test(test_bundles_serve_once),
+        cmocka_unit_test(test_bundles_have_a_limit),
+        cmocka_unit_test(test_a_replayed_bundle_is_refused),
+        cmocka_unit_test(test_a_seeded_bundle_needs_a_seed),
+        cmocka_unit_test(test_disagreement_is_named_on_both_sides),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

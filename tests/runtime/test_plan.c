@@ -1,0 +1,514 @@
+/* runtime/plan: what is written is read, every rule refuses, damaged files fail cleanly. */
+#include "runtime/plan/plan.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "core/base/file.h"
+#include "core/graph/rng.h"
+#include "runtime/cost/cost.h"
+#include "runtime/pi.h"
+#include "tests/plan_sample.h"
+#include "tests/scratch.h"
+
+/* ---- round trip --------------------------------------------------------------------------- */
+
+static void assert_same_program(const struct plan *a, const struct plan *b)
+{
+    assert_int_equal(a->n_tensor, b->n_tensor);
+    assert_int_equal(a->n_step, b->n_step);
+    assert_memory_equal(a->tensor, b->tensor, (size_t)a->n_tensor * sizeof *a->tensor);
+    for (int32_t i = 0; i < a->n_step; i++) {
+        const struct plan_step *s = &a->step[i], *t = &b->step[i];
+        assert_string_equal(s->name, t->name);
+        assert_int_equal(s->kind, t->kind);
+        assert_memory_equal(s->in, t->in, sizeof s->in);
+        assert_memory_equal(s->input_shift, t->input_shift, sizeof s->input_shift);
+        assert_true(s->n_in == t->n_in && s->out == t->out && s->shift == t->shift);
+        if (s->kind == PLAN_RELU) {
+            assert_true(s->u.relu.kept == t->u.relu.kept && s->u.relu.width == t->u.relu.width);
+            assert_memory_equal(s->u.relu.index, t->u.relu.index, (size_t)s->u.relu.kept * 4);
+        } else if (s->kind == PLAN_CONV) {
+            assert_memory_equal(&s->u.linear, &t->u.linear, sizeof s->u.linear);
+        }
+    }
+}
+
+static void check_round_trip(int kept)
+{
+    static const char *labels[] = {"cat", "dog", "ship"}, *notes[] = {"a note"};
+    struct plan_claim claim = {"clean", "cifar10 test", 91.73, 10000};
+    struct plan *p = plan_sample(kept), *q = NULL;
+    uint8_t *bytes, *again;
+    size_t len, len_again;
+
+    p->label = labels;
+    p->n_label = 3;
+    p->note = notes;
+    p->n_note = 1;
+    p->claim = &claim;
+    p->n_claim = 1;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    assert_memory_equal(bytes + 2, "linnet.pi", 9);
+    assert_int_equal(plan_read_bytes(bytes, len, "sample", &q), 0);
+    assert_same_program(p, q);
+    assert_string_equal(q->label[2], "ship");
+    assert_string_equal(q->note[0], "a note");
+    assert_string_equal(q->claim[0].data, "cifar10 test");
+    assert_true(q->claim[0].percent == 91.73 && q->claim[0].images == 10000);
+    assert_true(q->input.mean[1] == 0.25 && q->input.std[0] == 0.5);
+    assert_int_equal(q->n_cost, p->n_cost);
+    assert_int_equal(q->cost[0].online_bytes, p->cost[0].online_bytes);
+    assert_int_equal(plan_bytes(q, &again, &len_again), 0);
+    assert_int_equal(len, len_again);
+    assert_memory_equal(bytes, again, len);
+    mem_free(bytes);
+    mem_free(again);
+    plan_free(p);
+    plan_free(q);
+}
+
+static void test_written_bytes_read_back(void **state)
+{
+    (void)state;
+    check_round_trip(64); /* bitmap */
+    check_round_trip(32);
+    check_round_trip(3); /* list */
+    check_round_trip(1);
+}
+
+struct folder {
+    char dir[SCRATCH_TEXT], pi[SCRATCH_TEXT], weights[SCRATCH_TEXT];
+};
+static void open_folder(struct folder *f)
+{
+    scratch_open(f->dir);
+    scratch_path(f->dir, "model.pi", f->pi);
+    scratch_path(f->dir, "model.pi.weights", f->weights);
+}
+
+static void test_files_read_back(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16), *q = NULL;
+    struct plan_weights *w = plan_sample_weights(p, 1), *v = NULL;
+    struct stat st;
+
+    (void)state;
+    open_folder(&f);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    assert_int_equal(stat(f.weights, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(plan_read(f.pi, &q), 0);
+    assert_int_equal(plan_weights_read(q, f.weights, &v), 0);
+    assert_same_program(p, q);
+    assert_memory_equal(v->salt, w->salt, PLAN_SALT);
+    for (int32_t i = 0; i < p->n_step; i++) {
+        const struct plan_matrix *a = &w->matrix[i], *b = &v->matrix[i];
+        assert_int_equal(a->rows * a->columns, b->rows * b->columns);
+        if (a->rows > 0) {
+            assert_memory_equal(a->weight, b->weight, (size_t)(a->rows * a->columns) * 2);
+            assert_memory_equal(a->bias, b->bias, (size_t)a->rows * 8);
+        }
+    }
+    plan_weights_free(w);
+    plan_weights_free(v);
+    plan_free(p);
+    plan_free(q);
+    scratch_close(f.dir);
+}
+
+/* Same program, other weights and salt: only the commitment differs (the model id is set by hand). */
+static void test_values_show_in_the_commitment_only(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w[2] = {plan_sample_weights(p, 1), plan_sample_weights(p, 2)};
+    uint8_t hash[2][PLAN_HASH], *bytes[2];
+    size_t len[2];
+
+    (void)state;
+    open_folder(&f);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(plan_write(p, w[i], f.pi, f.weights), 0);
+        memcpy(hash[i], p->commitment, PLAN_HASH);
+        memset(p->commitment, 0, PLAN_HASH);
+        assert_int_equal(plan_bytes(p, &bytes[i], &len[i]), 0);
+    }
+    assert_memory_not_equal(hash[0], hash[1], PLAN_HASH);
+    assert_int_equal(len[0], len[1]);
+    assert_memory_equal(bytes[0], bytes[1], len[0]);
+    for (int i = 0; i < 2; i++) {
+        mem_free(bytes[i]);
+        plan_weights_free(w[i]);
+    }
+    plan_free(p);
+    scratch_close(f.dir);
+}
+
+static void test_salt_changes_the_commitment(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1);
+    uint8_t hash[PLAN_HASH];
+
+    (void)state;
+    open_folder(&f);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    memcpy(hash, p->commitment, PLAN_HASH);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    assert_memory_equal(hash, p->commitment, PLAN_HASH);
+    w->salt[31] ^= 1;
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    assert_memory_not_equal(hash, p->commitment, PLAN_HASH);
+    plan_weights_free(w);
+    plan_free(p);
+    scratch_close(f.dir);
+}
+
+static void test_model_id_follows_the_salt(void **state)
+{
+    struct plan *p = plan_sample(1);
+    uint8_t salt[PLAN_SALT] = {0};
+    char first[17];
+
+    (void)state;
+    assert_int_equal(plan_name_model(p, salt), 0);
+    assert_int_equal(strlen(p->model_id), 16);
+    memcpy(first, p->model_id, sizeof first);
+    salt[0] = 1;
+    assert_int_equal(plan_name_model(p, salt), 0);
+    assert_string_not_equal(first, p->model_id);
+    plan_free(p);
+}
+
+/* ---- rules -------------------------------------------------------------------------------- */
+
+#define RULES(X)                                                                                   \
+    X("neither 1 nor 3", p->tensor[1].rank = 2)                                                    \
+    X("bad size", p->tensor[1].dim[0] = 0)                                                         \
+    X("bad size", p->tensor[1].dim[1] = PLAN_MAX_ELEMENTS)                                         \
+    X("not the product", p->tensor[1].count = 63)                                                  \
+    X("does not fit", p->tensor[1].max_log2 = 60)                                                  \
+    X("cannot make", p->n_tensor = STEPS)                                                          \
+    X("earlier step", p->step[0].in[0] = 1)                                                        \
+    X("earlier step", p->step[RELU].in[0] = -1)                                                    \
+    X("made before", p->step[RELU].out = 1)                                                        \
+    X("nobody reads", p->step[SLICE].in[0] = 1; p->step[CONV2].in[0] = 1)                          \
+    X("number of operands", p->step[RELU].n_in = 2)                                                \
+    X("not known", p->step[RELU].kind = 10)                                                        \
+    X("has no name", p->step[RELU].name = "")                                                      \
+    X("does not follow from its attributes", p->step[CONV].u.linear.stride[1] = 2)                 \
+    X("out of range", p->step[CONV].u.linear.stride[0] = 0)                                        \
+    X("out of range", p->step[CONV].u.linear.dilation[0] = 1 << 21)                                \
+    X("larger than the window", p->step[CONV].u.linear.pad[0] = 3)                                 \
+    X("groups", p->step[CONV].u.linear.group = 3)                                                  \
+    X("groups", p->step[CONV].u.linear.group = 0)                                                  \
+    X("weight scale", p->step[CONV].u.linear.weight_scale = 31)                                    \
+    X("needs [K]", p->step[GEMM].u.linear.group = 2)                                               \
+    X("scale of its result", p->step[CONV].u.linear.weight_scale = 11)                             \
+    X("scale of its result", p->step[CONV].shift = 13)                                             \
+    X("different scales", p->step[ADD].input_shift[1] = 11)                                        \
+    X("must not shift", p->step[RELU].shift = 1)                                                   \
+    X("must not shift", p->step[CONV].input_shift[0] = 1)                                          \
+    X("scale of activations", p->tensor[1].scale = 13; p->step[CONV].shift = 11)                   \
+    X("before truncation", p->tensor[6].max_log2 = 45)                                             \
+    X("outside its operand", p->step[SLICE].u.slice.step[1] = 4)                                   \
+    X("outside its operand", p->step[SLICE].u.slice.start[0] = 1)                                  \
+    X("does not follow", p->step[PAD].u.pad.end[0] = 1)                                            \
+    X("differ in shape", memset(&p->step[PAD].u, 0, sizeof p->step[PAD].u);                        \
+      plan_sample_tensor(p, 5, 3, 4, 2, 2, 12, 4))                                                 \
+    X("as one row", plan_sample_tensor(p, 9, 3, 4, 1, 1, 12, 6))                                   \
+    X("out of order", p->step[RELU].u.relu.index[1] = 0)                                           \
+    X("out of order", p->step[RELU].u.relu.index[15] = 64)                                         \
+    X("counts do not fit", p->step[RELU].u.relu.total = 65)                                        \
+    X("counts do not fit", p->step[RELU].u.relu.kept = 65)                                         \
+    X("comparison width", p->step[RELU].u.relu.width = 17)                                         \
+    X("comparison width", p->step[RELU].u.relu.width = 22)                                         \
+    X("do not cover", p->tensor[1].max_log2 = 7)                                                   \
+    X("do not cover", p->tensor[6].max_log2 = 6)                                                   \
+    X("compares nothing", p->step[SUMPOOL].u.pool.width = 21)                                      \
+    X("number of channels", plan_sample_tensor(p, 7, 3, 2, 2, 2, 12, 4))                           \
+    X("totals", p->relus_kept = 15)                                                                \
+    X("totals", p->macs++)                                                                         \
+    X("failure bound", p->failure_log2--)                                                          \
+    X("scale 7", p->scale = 7)                                                                     \
+    X("range of uint8", p->input.high = 0)                                                         \
+    X("no usable number", p->input.std[1] = 0)                                                     \
+    X("no usable number", p->input.mean[0] = (double)NAN)                                          \
+    X("stated range", p->input.mean[0] = -10)                                                      \
+    X("labels", p->n_label = 2)
+
+static void assert_refused(struct plan *p, const char *part)
+{
+    int rc = plan_check(p);
+
+    if (rc >= 0)
+        fail_msg("accepted, but should say '%s'", part);
+    if (strstr(err_message(), part) == NULL)
+        fail_msg("'%s' does not hold '%s'", err_message(), part);
+    plan_free(p);
+}
+
+static void test_every_rule_refuses(void **state)
+{
+    (void)state;
+#define X(part, change)                                                                            \
+    {                                                                                              \
+        struct plan *p = plan_sample(16);                                                          \
+        change;                                                                                    \
+        assert_refused(p, part);                                                                   \
+    }
+    RULES(X)
+#undef X
+}
+
+static void test_sums_that_may_leave_the_ring_are_refused(void **state)
+{
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1);
+
+    (void)state;
+    assert_int_equal(plan_weights_check(p, w), 0);
+    w->matrix[CONV].bias[0] = INT64_MAX;
+    assert_int_equal(plan_weights_check(p, w), ERR_LIMIT);
+    w->matrix[CONV].bias[0] = 0;
+    p->tensor[0].max_log2 = 40;
+    assert_int_equal(plan_weights_check(p, w), ERR_LIMIT);
+    plan_weights_free(w);
+    plan_free(p);
+}
+
+static void test_other_weights_are_refused(void **state)
+{
+    struct folder f;
+    char other[SCRATCH_TEXT];
+    struct plan *p = plan_sample(16), *q = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *v = plan_sample_weights(q, 2), *got = NULL;
+
+    (void)state;
+    open_folder(&f);
+    scratch_path(f.dir, "other.weights", other);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    assert_int_equal(plan_write(q, v, f.pi, other), 0);
+    assert_int_equal(plan_weights_read(p, other, &got), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "commits"));
+    q->model_id = "fedcba9876543210"; /* the hash fits, the model does not */
+    assert_int_equal(plan_weights_read(q, other, &got), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "weights of model"));
+    plan_weights_free(w);
+    plan_weights_free(v);
+    plan_free(p);
+    plan_free(q);
+    scratch_close(f.dir);
+}
+
+/* ---- damage ------------------------------------------------------------------------------- */
+
+/* Runs an accepted description with zero weights: what passed the rules must be safe to run. */
+static void run_zeros(const struct plan *p)
+{
+    struct plan_weights *w = NULL;
+    struct pi_model *m = NULL;
+    uint8_t *image = mem_array((size_t)p->tensor[0].count, 1);
+    float logits[64];
+
+    assert_non_null(image);
+    assert_int_equal(plan_weights_new(p, &w), 0);
+    assert_int_equal(pi_prepare(p, w, PI_FIXED, &m), 0);
+    assert_true(pi_classes(m) <= 64);
+    assert_int_equal(pi_run(m, PI_U8_NCHW, image, 1, logits), 0);
+    pi_close(m);
+    plan_weights_free(w);
+    mem_free(image);
+}
+
+/* Reads `len` bytes from a copy of exactly that size, so that ASan sees one byte too far. */
+static int read_copy(const uint8_t *bytes, size_t len)
+{
+    uint8_t *copy = mem_array(len, 1);
+    struct plan *p = NULL;
+    int rc;
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, len);
+    rc = plan_read_bytes(copy, len, "damaged", &p);
+    if (rc == 0) {
+        run_zeros(p);
+        plan_free(p);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+static void test_cut_files_are_refused(void **state)
+{
+    struct plan *p = plan_sample(16);
+    uint8_t *bytes;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    p->label = NULL;
+    for (size_t n = 0; n < len; n++) {
+        int rc = read_copy(bytes, n);
+        /* A cut between optional rows at the end (costs) leaves a complete program. */
+        if (rc == 0)
+            assert_true(n + 600 > len);
+        else
+            assert_true(*err_message() != '\0');
+    }
+    mem_free(bytes);
+    plan_free(p);
+}
+
+static void test_flipped_bits_never_crash(void **state)
+{
+    struct plan *p = plan_sample(16);
+    uint8_t *bytes;
+    size_t len, accepted = 0;
+
+    (void)state;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    for (size_t i = 0; i < 8 * len; i++) {
+        bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+        accepted += read_copy(bytes, len) == 0;
+        bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
+    assert_true(accepted < 8 * len);
+    mem_free(bytes);
+    plan_free(p);
+}
+
+static void test_damaged_weights_are_refused(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *got = NULL;
+    uint8_t *bytes;
+    size_t len;
+
+    (void)state;
+    open_folder(&f);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    assert_int_equal(file_read(f.weights, 1 << 20, &bytes, &len), 0);
+    for (size_t i = 0; i < len; i += 97) {
+        bytes[i] ^= 0x10;
+        scratch_write(f.weights, bytes, len);
+        assert_int_equal(plan_weights_read(p, f.weights, &got), ERR_FORMAT);
+        bytes[i] ^= 0x10;
+    }
+    scratch_write(f.weights, bytes, len / 2);
+    assert_int_equal(plan_weights_read(p, f.weights, &got), ERR_FORMAT);
+    mem_free(bytes);
+    plan_weights_free(w);
+    plan_free(p);
+    scratch_close(f.dir);
+}
+
+static void test_reading_survives_every_failed_allocation(void **state)
+{
+    struct plan *p = plan_sample(16), *q = NULL;
+    uint8_t *bytes;
+    size_t len;
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    for (long n = 1; rc != 0 && n < 10000; n++) {
+        mem_fail_at(n);
+        rc = plan_read_bytes(bytes, len, "sample", &q);
+        mem_fail_at(0);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+    }
+    assert_int_equal(rc, 0);
+    plan_free(q);
+    plan_free(p);
+    mem_free(bytes);
+}
+
+static void test_reading_weights_survives_every_failed_allocation(void **state)
+{
+    struct folder f;
+    struct plan *p = plan_sample(16);
+    struct plan_weights *w = plan_sample_weights(p, 1), *got = NULL;
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    open_folder(&f);
+    assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
+    for (long n = 1; rc != 0 && n < 10000; n++) {
+        mem_fail_at(n);
+        rc = plan_weights_read(p, f.weights, &got);
+        mem_fail_at(0);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+    }
+    assert_int_equal(rc, 0);
+    plan_weights_free(got);
+    plan_weights_free(w);
+    plan_free(p);
+    scratch_close(f.dir);
+}
+
+/* ---- cost --------------------------------------------------------------------------------- */
+
+static void test_cost_equals_the_published_figures(void **state)
+{
+    (void)state;
+    assert_int_equal(cost_online_bytes(COST_GC, 21), 360);
+    assert_int_equal(cost_online_bytes(COST_GC, 25), 424);
+    assert_int_equal(cost_online_bytes(COST_GC, 33), 552);
+    assert_int_equal(cost_offline_bytes(COST_GC, 25), 880);
+    assert_int_equal(cost_online_bytes(COST_OT, 25), 42);
+    assert_int_equal(cost_offline_bytes(COST_OT, 25), 158 + 8);
+    assert_int_equal(cost_flips(COST_OT, 25), 6);
+    assert_int_equal(cost_flips(COST_OT, 37), 6);
+    assert_int_equal(cost_flips(COST_GC, 25), 2);
+}
+
+static void test_linear_layers_cost_no_messages(void **state)
+{
+    struct plan *p = plan_sample(16);
+    const struct plan_cost *gc = &p->cost[0];
+    int64_t pool = 3 * 16; /* three comparisons an output */
+
+    (void)state;
+    assert_string_equal(gc->backend, "gc");
+    assert_int_equal(gc->online_bytes, (16 + pool) * 360);
+    assert_int_equal(gc->online_flips, 2 + 2 * 2);
+    p->step[RELU].u.relu.kept = 0;
+    assert_int_equal(plan_complete(p), 0);
+    assert_int_equal(p->cost[0].online_bytes, pool * 360);
+    assert_int_equal(p->cost[0].online_flips, 4);
+    plan_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_written_bytes_read_back),
+        cmocka_unit_test(test_files_read_back),
+        cmocka_unit_test(test_values_show_in_the_commitment_only),
+        cmocka_unit_test(test_salt_changes_the_commitment),
+        cmocka_unit_test(test_model_id_follows_the_salt),
+        cmocka_unit_test(test_every_rule_refuses),
+        cmocka_unit_test(test_sums_that_may_leave_the_ring_are_refused),
+        cmocka_unit_test(test_other_weights_are_refused),
+        cmocka_unit_test(test_cut_files_are_refused),
+        cmocka_unit_test(test_flipped_bits_never_crash),
+        cmocka_unit_test(test_damaged_weights_are_refused),
+        cmocka_unit_test(test_reading_survives_every_failed_allocation),
+        cmocka_unit_test(test_reading_weights_survives_every_failed_allocation),
+        cmocka_unit_test(test_cost_equals_the_published_figures),
+        cmocka_unit_test(test_linear_layers_cost_no_messages),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,725 @@
+/*
+ * Training on a tiny network: the loss falls, one step equals the written-out formula, threads and
+ * interruptions change no bit, contradictions are refused.
+ */
+#include "trainer/train/trainer.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/cpu.h"
+#include "core/base/file.h"
+#include "core/op/op.h"
+#include "tests/tiny_net.h"
+#include "trainer/train/attention.h"
+#include "trainer/eval/eval.h"
+#include "trainer/loss.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#define assert_near(a, b, tolerance) assert_true(fabs((double)(a) - (double)(b)) <= (tolerance))
+#define assert_ok(call)                                                                            \
+    do {                                                                                           \
+        if ((call) < 0) {                                                                          \
+            print_error("%s\n", err_message());                                                    \
+            assert_true(0);                                                                        \
+        }                                                                                          \
+    } while (0)
+
+enum { IMAGES = 100, BATCH = 16, PATH_BYTES = 256 };
+/* Besides the flags of tiny_net: masks that are trained, by Adam, as in SNL's mask stage. */
+#define SOFT (1u << 16)
+
+/* What a run needs, and where it may be stopped. */
+struct job {
+    struct train_config cfg;
+    struct graph *student, *teacher;
+    struct dataset *train, *val;
+    double score[4]; /* stands for the linearizer's sums: a blob of the hooks */
+    int64_t batches, epoch_ends;
+    int64_t stop_at, kill_at; /* step, 0: never */
+    double first_loss, last_loss;
+    char line[1024]; /* last metrics line */
+    value_id student_tap, teacher_tap;
+};
+
+static int on_batch(void *ctx, const struct train_batch *b)
+{
+    struct job *j = ctx;
+
+    j->batches++;
+    j->score[b->step % 4] += (double)b->student_logits[0];
+    if (j->cfg.n_student_taps > 0)
+        j->score[3] += (double)exec_tap(b->student, j->cfg.student_taps[0])[0];
+    if (j->cfg.n_teacher_taps > 0)
+        j->score[3] += (double)exec_tap(b->teacher, j->cfg.teacher_taps[0])[0];
+    return 0;
+}
+
+/* Moves one kept position of every mask, as a new selection would. */
+static int on_epoch_end(void *ctx, int32_t epoch, const struct train_validation *val)
+{
+    struct job *j = ctx;
+    struct graph *g = j->student;
+
+    (void)val;
+    j->epoch_ends++;
+    j->score[0] = 0;
+    if (g->n_masks > 0)
+        g->masks[(epoch * 37) % g->n_masks] = epoch & 1 ? 1.0f : 0.0f;
+    graph_touch(g);
+    return 0;
+}
+
+static int on_progress(void *ctx, const struct train_progress *p)
+{
+    struct job *j = ctx;
+
+    if (p->step == 1)
+        j->first_loss = p->loss;
+    j->last_loss = p->loss;
+    if (j->kill_at > 0 && p->step == j->kill_at)
+        raise(SIGKILL);
+    j->stop_at = j->stop_at > 0 && p->step == j->stop_at ? -1 : j->stop_at;
+    return 0;
+}
+
+static int on_metrics(void *ctx, const char *json)
+{
+    struct job *j = ctx;
+
+    snprintf(j->line, sizeof j->line, "%s", json);
+    return 0;
+}
+
+static bool on_interrupted(void *ctx)
+{
+    return ((struct job *)ctx)->stop_at < 0;
+}
+
+/* Everything on: three domains, distillation, two banks, hooks, choice of the best epoch. */
+static void job_init(struct job *j, unsigned flags)
+{
+    *j = (struct job){.cfg = train_defaults()};
+    j->cfg.stage = "mask";
+    j->cfg.epochs = 3;
+    j->cfg.batch = BATCH;
+    j->cfg.augment = TRAIN_AUGMENT_AUGMIX;
+    j->cfg.adversarial = true;
+    j->cfg.attack = pgd_defaults(2);
+    j->cfg.crop_pad = 1;
+    j->cfg.gamma = j->cfg.alpha = 0.5;
+    j->cfg.val_attack = pgd_defaults(2);
+    j->cfg.val_attack_limit = 10;
+    j->cfg.select = TRAIN_SELECT_MEAN;
+    j->cfg.seed = 5;
+    j->student = tiny_net(flags, 1);
+    if (flags & SOFT) {
+        soft_switch(j->student, true);
+        j->cfg.soft.on = true;
+        j->cfg.soft.lambda = 1e-3;
+        j->cfg.soft.budget = 10;
+        j->cfg.optimizer = OPTIM_ADAM;
+        j->cfg.select = TRAIN_SELECT_LAST;
+    }
+    j->teacher = tiny_net(TINY_BN, 2);
+    j->train = tiny_data(IMAGES, 1);
+    j->val = tiny_data(20, 2);
+}
+
+static void job_release(struct job *j)
+{
+    graph_free(j->student);
+    graph_free(j->teacher);
+    tiny_free(j->train);
+    tiny_free(j->val);
+}
+
+static int job_run(struct job *j, struct train_result *result)
+{
+    const struct train_blob blob = {"score", j->score, sizeof j->score};
+    const struct train_hooks hooks = {.ctx = j,
+                                      .blobs = &blob,
+                                      .n_blobs = 1,
+                                      .batch = on_batch,
+                                      .epoch_end = on_epoch_end,
+                                      .progress = on_progress,
+                                      .metrics = on_metrics,
+                                      .interrupted = on_interrupted};
+    struct trainer *t = NULL;
+    int rc = trainer_new(&j->cfg, j->student, j->teacher, j->train, j->val, &hooks, &t);
+
+    if (rc == 0)
+        rc = trainer_resume(t);
+    if (rc >= 0)
+        rc = trainer_run(t, result);
+    trainer_free(t);
+    return rc;
+}
+
+/* ---- it learns ------------------------------------------------------------------------------- */
+
+static double accuracy(struct graph *g, const struct dataset *d, int bank)
+{
+    const struct eval_options opt = {.bank = {bank == 0, bank == 1}};
+    struct eval_result *r = mem_array(1, sizeof *r);
+
+    assert_ok(eval_run(g, d, &opt, r));
+    const double a = r->branch[0].clean.accuracy;
+    mem_free(r);
+    return a;
+}
+
+static void test_clean_training_learns(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN);
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.adversarial = false;
+    j.cfg.gamma = 1;
+    j.cfg.alpha = 0;
+    j.cfg.epochs = 8;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    assert_ok(job_run(&j, &result));
+    assert_int_equal(result.steps, 8 * 6); /* a rest of 4 of 100 images is left out */
+    assert_true(result.loss < 0.5 * j.first_loss);
+    assert_true(result.val.clean >= 0.95);
+    assert_near(result.val.clean, accuracy(j.student, j.val, 0), 0);
+    assert_int_equal(j.batches, result.steps);
+    assert_int_equal(j.epoch_ends, 8);
+    assert_non_null(strstr(j.line, "\"epoch\":8,"));
+    job_release(&j);
+}
+
+static void test_three_domains_learn_in_both_branches(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_DUAL);
+    j.cfg.gamma = 1;
+    j.cfg.alpha = 0;
+    j.cfg.epochs = 12;
+    j.cfg.attack.eps = 2.0 / 255;
+    assert_ok(job_run(&j, &result));
+    assert_true(result.loss < 0.5 * j.first_loss);
+    assert_true(accuracy(j.student, j.val, 0) >= 0.9);
+    assert_true(accuracy(j.student, j.val, 1) >= 0.9);
+    assert_true(result.val.pgd >= 0 && result.val.clean_adv >= 0);
+    job_release(&j);
+}
+
+/* Corruptions as the augmented domain, in place of AugMix; aligned crops. */
+static void test_corrupted_pictures_are_learnt_too(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN);
+    j.cfg.augment = TRAIN_AUGMENT_CORRUPT;
+    j.cfg.corruptions = "gaussian_noise,brightness,contrast";
+    j.cfg.aligned = true;
+    j.cfg.adversarial = false;
+    j.cfg.gamma = 1;
+    j.cfg.alpha = 0;
+    j.cfg.epochs = 8;
+    assert_ok(job_run(&j, &result));
+    assert_true(result.loss < 0.5 * j.first_loss);
+    assert_true(accuracy(j.student, j.val, 0) >= 0.95);
+    job_release(&j);
+}
+
+/* ---- one step is the formula ----------------------------------------------------------------- */
+
+/* Without batch norm the branches are equal, and nothing is random with crop off and an attack of
+ * no steps from the picture itself; so the gradient is that of
+ * 1/2 [ gamma CE + alpha KL ](first half) + 1/2 [ the same ](second half). */
+static void test_one_step_equals_the_formula(void **state)
+{
+    const int n = 8, half = 4, k = TINY_CLASSES;
+    struct exec *e, *teacher;
+    float zt[8 * TINY_CLASSES], z[8 * TINY_CLASSES], dz[8 * TINY_CLASSES] = {0};
+    float pixels[8 * TINY_ELEMS];
+    int32_t labels[8];
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    data_limit(j.train, n);
+    j.cfg.batch = n;
+    j.cfg.epochs = 1;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.crop = false;
+    j.cfg.attack = pgd_defaults(0);
+    j.cfg.attack.random_start = false;
+    j.cfg.gamma = 0.3;
+    j.cfg.alpha = 0.7;
+    j.cfg.momentum = 0;
+    j.cfg.weight_decay = 0;
+    j.cfg.lr = 0.1;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    /* the same picture everywhere: the order of the epoch does not matter */
+    float *all = (void *)(uintptr_t)j.train->floats;
+    int32_t *label = (void *)(uintptr_t)j.train->labels;
+    for (int i = 0; i < n; i++) {
+        memcpy(all + i * TINY_ELEMS, all, sizeof pixels / 8);
+        memcpy(pixels + i * TINY_ELEMS, all, sizeof pixels / 8);
+        labels[i] = label[i] = label[0];
+    }
+    struct graph *g = tiny_net(0, 1);
+    float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, n, NULL, 0, &teacher));
+    assert_ok(exec_infer(teacher, pixels, n, 0, zt));
+    for (int part = 0; part < 2; part++) {
+        assert_ok(exec_train_forward(e, pixels, half, 0, false, z));
+        memset(dz, 0, sizeof dz);
+        loss_ce(z, labels, half, k, half, 0.5 * 0.3, dz);
+        loss_kl(z, zt, half, k, 4, half, 0.5 * 0.7, dz);
+        assert_ok(exec_train_backward(e, dz, grad, NULL, NULL));
+    }
+    assert_ok(job_run(&j, NULL));
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(j.student->params[i], g->params[i] - 0.1f * grad[i], 2e-7);
+    exec_free(e);
+    exec_free(teacher);
+    mem_free(grad);
+    graph_free(g);
+    job_release(&j);
+}
+
+/* With beta, at_domains 3 and two passes: beta/2 of AT in each of them on top. */
+static void test_attention_step_equals_the_formula(void **state)
+{
+    const int n = 8, half = 4, k = TINY_CLASSES;
+    value_id mine[ATTENTION_MAX_GROUPS], its[ATTENTION_MAX_GROUPS];
+    float pixels[8 * TINY_ELEMS], z[8 * TINY_CLASSES], zt[8 * TINY_CLASSES];
+    float dz[8 * TINY_CLASSES];
+    struct exec *e, *teacher;
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    data_limit(j.train, n);
+    j.cfg.batch = n;
+    j.cfg.epochs = 1;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.crop = false;
+    j.cfg.attack = pgd_defaults(0);
+    j.cfg.attack.random_start = false;
+    j.cfg.gamma = 0;
+    j.cfg.alpha = 1;
+    j.cfg.beta = 50;
+    j.cfg.at_domains = 3;
+    j.cfg.momentum = j.cfg.weight_decay = 0;
+    j.cfg.lr = 0.1;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    j.cfg.n_at = attention_groups(j.student, mine);
+    assert_int_equal(attention_groups(j.teacher, its), j.cfg.n_at);
+    assert_int_equal(j.cfg.n_at, 1); /* the residual sum's ReLU */
+    j.cfg.at_student = mine;
+    j.cfg.at_teacher = its;
+    float *all = (void *)(uintptr_t)j.train->floats;
+    for (int i = 0; i < n; i++) {
+        memcpy(all + i * TINY_ELEMS, all, sizeof pixels / 8);
+        memcpy(pixels + i * TINY_ELEMS, all, sizeof pixels / 8);
+    }
+    struct graph *g = tiny_net(0, 1);
+    const struct shape *s = &g->value[mine[0]].shape;
+    double *work = mem_array(attention_work(n, s->dim[2] * s->dim[3]), sizeof *work);
+    float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
+    assert_ok(exec_new(g, EXEC_TRAIN, half, mine, 1, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, half, its, 1, &teacher));
+    assert_ok(exec_infer(teacher, pixels, half, 0, zt));
+    for (int part = 0; part < 2; part++) {
+        assert_ok(exec_train_forward(e, pixels, half, 0, false, z));
+        memset(dz, 0, sizeof dz);
+        loss_kl(z, zt, half, k, 4, half, 0.5, dz);
+        const struct attention_maps m = {exec_tap(e, mine[0]),      exec_tap(teacher, its[0]),
+                                         exec_tap_grad(e, mine[0]), half,
+                                         s->dim[2] * s->dim[3],     s->dim[1]};
+        assert_true(attention_loss(&m, 25, work) > 0);
+        assert_ok(exec_train_backward(e, dz, grad, NULL, NULL));
+    }
+    assert_ok(job_run(&j, NULL));
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(j.student->params[i], g->params[i] - 0.1f * grad[i], 1e-6);
+    exec_free(e);
+    exec_free(teacher);
+    mem_free(work);
+    mem_free(grad);
+    graph_free(g);
+    job_release(&j);
+}
+
+/* ---- learned masks --------------------------------------------------------------------------- */
+
+/* The penalty drives the masks down until few enough are left, and the stage ends there. */
+static void test_soft_masks_end_at_the_budget(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_MASKED | SOFT);
+    j.cfg.adversarial = false;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.epochs = 200;
+    j.cfg.lr = 0.02;
+    j.cfg.soft.lambda = 0.01;
+    j.cfg.soft.patience = 0;
+    j.cfg.soft.budget = 30;
+    for (int64_t i = 0; i < j.student->n_masks; i++)
+        j.student->masks[i] = 1;
+    graph_touch(j.student);
+    assert_ok(job_run(&j, &result));
+    assert_true(result.soft.stopped && result.epochs < 200);
+    assert_true(result.soft.count <= 30);
+    assert_int_equal(result.soft.count, soft_count(j.student, j.cfg.soft.threshold));
+    assert_true(result.steps > (result.epochs - 1) * 6 && result.steps <= result.epochs * 6);
+    assert_non_null(strstr(j.line, "\"relus\":"));
+    job_release(&j);
+}
+
+/* The plan holds the mean mask at the budget's share at the end, whatever the losses say. */
+static void test_soft_masks_follow_a_plan(void **state)
+{
+    struct train_result result;
+    struct job j;
+    double sum = 0;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_MASKED | SOFT);
+    j.cfg.adversarial = false;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.epochs = 20;
+    j.cfg.soft.rule = SOFT_PLAN;
+    j.cfg.lr = 0.002;
+    j.cfg.soft.rate = 10;
+    j.cfg.soft.budget = j.student->n_masks / 5;
+    for (int64_t i = 0; i < j.student->n_masks; i++)
+        j.student->masks[i] = 1;
+    graph_touch(j.student);
+    assert_ok(job_run(&j, &result));
+    for (int64_t i = 0; i < j.student->n_masks; i++) {
+        assert_true(j.student->masks[i] >= 0 && j.student->masks[i] <= 1);
+        sum += (double)j.student->masks[i];
+    }
+    assert_true(sum <= (double)j.cfg.soft.budget * 1.05);
+    assert_true(sum >= (double)j.cfg.soft.budget * 0.5);
+    job_release(&j);
+}
+
+/* ---- the same bits --------------------------------------------------------------------------- */
+
+static void checkpoint_path(char path[PATH_BYTES], const char *name)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(path, PATH_BYTES, "%s/linnet-%ld-%s", tmp != NULL ? tmp : "/tmp", (long)getpid(),
+             name);
+    unlink(path);
+}
+
+/* Bytes of the final checkpoint of a run with everything on; taps and hooks too. */
+static void final_bytes(struct job *j, const char *path, uint8_t **bytes, size_t *len)
+{
+    j->student_tap = j->student->node[2].out[0];
+    j->teacher_tap = j->teacher->node[2].out[0];
+    j->cfg.checkpoint = path;
+    j->cfg.config_json = "{\"a\":1}";
+    j->cfg.structure = (const uint8_t *)"onnx";
+    j->cfg.structure_len = 4;
+    j->cfg.student_taps = &j->student_tap;
+    j->cfg.teacher_taps = &j->teacher_tap;
+    j->cfg.n_student_taps = j->cfg.n_teacher_taps = 1;
+    int rc = job_run(j, NULL);
+    if (j->stop_at < 0) {
+        assert_int_equal(rc, ERR_INTERRUPTED);
+        *bytes = NULL;
+        return;
+    }
+    assert_ok(rc);
+    assert_ok(file_read(path, 1 << 24, bytes, len));
+}
+
+static const unsigned everything[] = {TINY_BN | TINY_DUAL | TINY_MASKED,
+                                      TINY_BN | TINY_DUAL | TINY_MASKED | SOFT};
+
+static void reference_bytes(const char *path, unsigned flags, uint8_t **bytes, size_t *len)
+{
+    struct job j;
+
+    job_init(&j, flags);
+    final_bytes(&j, path, bytes, len);
+    unlink(path);
+    job_release(&j);
+}
+
+static void test_threads_change_no_bit(void **state)
+{
+    char path[PATH_BYTES];
+    uint8_t *bytes[2];
+    size_t len[2];
+
+    (void)state;
+    checkpoint_path(path, "threads");
+    for (int kind = 0; kind < 2; kind++) {
+        for (int t = 0; t < 2; t++) {
+            cpu_set_threads(1 + 2 * t);
+            reference_bytes(path, everything[kind], &bytes[t], &len[t]);
+        }
+        cpu_set_threads(1);
+        assert_int_equal(len[0], len[1]);
+        assert_memory_equal(bytes[0], bytes[1], len[0]);
+        mem_free(bytes[0]);
+        mem_free(bytes[1]);
+    }
+}
+
+static void assert_continues(const char *path, unsigned flags, const uint8_t *want, size_t want_len)
+{
+    struct job j;
+    uint8_t *got;
+    size_t len;
+
+    job_init(&j, flags);
+    final_bytes(&j, path, &got, &len);
+    assert_int_equal(len, want_len);
+    assert_memory_equal(got, want, len);
+    mem_free(got);
+    job_release(&j);
+}
+
+/* 100 images in batches of 16 are 6 steps an epoch: a stop at 6 or 18 falls into a validation. */
+static void test_interruption_and_resume_give_the_same_bytes(void **state)
+{
+    const int64_t stops[] = {1, 6, 8, 18};
+    char path[PATH_BYTES];
+    uint8_t *want, *none;
+    size_t want_len, len;
+
+    (void)state;
+    checkpoint_path(path, "resume");
+    reference_bytes(path, everything[0], &want, &want_len);
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+        struct job j;
+        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+        j.stop_at = stops[i];
+        final_bytes(&j, path, &none, &len);
+        assert_null(none);
+        job_release(&j);
+        assert_continues(path, everything[0], want, want_len);
+        unlink(path);
+    }
+    mem_free(want);
+}
+
+/* The child dies without a word; the parent continues from what it finds. */
+static void kill_and_resume(unsigned flags)
+{
+    const int64_t kills[] = {2, 6, 11};
+    char path[PATH_BYTES];
+    uint8_t *want, *none;
+    size_t want_len, len;
+    int status;
+
+    checkpoint_path(path, "kill");
+    reference_bytes(path, flags, &want, &want_len);
+    for (size_t i = 0; i < sizeof kills / sizeof kills[0]; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct job j;
+            job_init(&j, flags);
+            j.cfg.checkpoint_steps = 4;
+            j.kill_at = kills[i];
+            final_bytes(&j, path, &none, &len);
+            _exit(1); /* not reached */
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        assert_continues(path, flags, want, want_len);
+        unlink(path);
+    }
+    mem_free(want);
+}
+
+static void test_kill_and_resume_give_the_same_bytes(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++)
+        kill_and_resume(everything[kind]);
+}
+
+static void test_a_finished_run_resumes_to_itself(void **state)
+{
+    char path[PATH_BYTES];
+    uint8_t *want, *again;
+    size_t want_len, len;
+    struct job j;
+
+    (void)state;
+    checkpoint_path(path, "done");
+    job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+    final_bytes(&j, path, &want, &want_len);
+    job_release(&j);
+    job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+    final_bytes(&j, path, &again, &len);
+    assert_int_equal(j.batches, 0);
+    assert_memory_equal(want, again, len);
+    job_release(&j);
+    unlink(path);
+    mem_free(want);
+    mem_free(again);
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void test_resume_refuses_another_training(void **state)
+{
+    char path[PATH_BYTES];
+    struct job j;
+    uint8_t *none;
+    size_t len;
+
+    (void)state;
+    checkpoint_path(path, "other");
+    job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+    j.stop_at = 2;
+    final_bytes(&j, path, &none, &len);
+    j.stop_at = 0;
+    j.cfg.lr = 0.25;
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "now it is 'lr=0.25'"));
+    j.cfg.lr = 0.05;
+    j.cfg.stage = "finetune";
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    j.cfg.stage = "mask";
+    j.teacher->params[0] += 1;
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "'teacher="));
+    j.teacher->params[0] -= 1;
+    j.cfg.options = "score=1";
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    j.cfg.options = NULL;
+    ((int32_t *)(uintptr_t)j.train->labels)[7] ^= 1;
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "'data="));
+    ((int32_t *)(uintptr_t)j.train->labels)[7] ^= 1;
+    j.student->norm = (struct input_norm){.channels = 1, .mean = {0.5f}, .std = {1}};
+    assert_int_equal(job_run(&j, NULL), ERR_ARG);
+    assert_non_null(strstr(err_message(), "'normalize="));
+    unlink(path);
+    job_release(&j);
+}
+
+static void test_divergence_is_a_numeric_error(void **state)
+{
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    j.cfg.lr = 1e6;
+    j.cfg.weight_decay = 1;
+    assert_int_equal(job_run(&j, NULL), ERR_NUMERIC);
+    assert_non_null(strstr(err_message(), "stage 'mask': step "));
+    job_release(&j);
+}
+
+/* Every allocation of construction, resume and the run fails once. */
+static void test_every_failed_allocation_is_an_error(void **state)
+{
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    for (long n = 1; rc < 0; n++) {
+        struct job j;
+        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+        j.cfg.epochs = 1;
+        data_limit(j.train, 2 * BATCH);
+        mem_fail_at(n);
+        rc = job_run(&j, NULL);
+        mem_fail_at(0);
+        assert_true(rc == 0 || rc == ERR_NOMEM);
+        job_release(&j);
+    }
+}
+
+static void refused(struct job *j, int code, const char *word)
+{
+    const struct train_hooks hooks = {0};
+    struct trainer *t = NULL;
+
+    assert_int_equal(trainer_new(&j->cfg, j->student, j->teacher, j->train, j->val, &hooks, &t),
+                     code);
+    assert_non_null(strstr(err_message(), word));
+    j->cfg = train_defaults();
+}
+
+static void test_contradictions_are_refused(void **state)
+{
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN);
+    j.cfg = train_defaults();
+    j.cfg.clean = false;
+    refused(&j, ERR_ARG, "all off");
+    j.cfg.batch = 1, j.cfg.adversarial = true;
+    refused(&j, ERR_ARG, "split");
+    j.cfg.gamma = 0;
+    refused(&j, ERR_ARG, "no loss");
+    j.cfg.lr = -1;
+    refused(&j, ERR_ARG, "lr");
+    j.cfg.select = TRAIN_SELECT_PGD;
+    refused(&j, ERR_ARG, "attack");
+    j.cfg.stage = "A stage";
+    refused(&j, ERR_ARG, "stage");
+    j.cfg.augment = TRAIN_AUGMENT_CORRUPT, j.cfg.corruptions = "fog,rain";
+    refused(&j, ERR_ARG, "rain");
+    graph_free(j.teacher);
+    j.teacher = NULL;
+    j.cfg.alpha = 1;
+    refused(&j, ERR_ARG, "teacher");
+    j.train->height = 9;
+    refused(&j, ERR_DATA, "8");
+    job_release(&j);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        /* first: it forks, so there must be no second thread yet */
+        cmocka_unit_test(test_kill_and_resume_give_the_same_bytes),
+        cmocka_unit_test(test_clean_training_learns),
+        cmocka_unit_test(test_three_domains_learn_in_both_branches),
+        cmocka_unit_test(test_corrupted_pictures_are_learnt_too),
+        cmocka_unit_test(test_one_step_equals_the_formula),
+        cmocka_unit_test(test_attention_step_equals_the_formula),
+        cmocka_unit_test(test_soft_masks_end_at_the_budget),
+        cmocka_unit_test(test_soft_masks_follow_a_plan),
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_interruption_and_resume_give_the_same_bytes),
+        cmocka_unit_test(test_a_finished_run_resumes_to_itself),
+        cmocka_unit_test(test_resume_refuses_another_training),
+        cmocka_unit_test(test_divergence_is_a_numeric_error),
+        cmocka_unit_test(test_every_failed_allocation_is_an_error),
+        cmocka_unit_test(test_contradictions_are_refused),
+    };
+    cpu_set_threads(1); /* tiny work: threads would only wait; the thread tests ask for more */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

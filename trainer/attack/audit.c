@@ -1,0 +1,338 @@
+/*
+ * The gradient-masking audit. PGD here has the step eps/4 and one random start; noise is ten draws from
+ * the box; the white-box figure is the least of PGD-100 and of APGD with CE and then DLR.
+ */
+#include "trainer/attack/audit.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "trainer/attack/apgd.h"
+#include "trainer/attack/square.h"
+
+#define BATCH 250
+#define QUERIES 1000
+#define NOISE_DRAWS 10
+#define ROOM 0.01     /* share of the images that chance may explain */
+#define SATURATED 0.1 /* share of the rise that the last steps may add */
+#define LAST_STEPS 20
+#define TRANSFER_STEPS 50
+
+const int32_t audit_steps[AUDIT_STEPS] = {1, 5, 10, 20, 50, 100};
+
+struct auditor {
+    const struct audit_options *opt;
+    const struct dataset *d;
+    struct attack_model *m;
+    struct audit_result *out;
+    int64_t n;
+    uint8_t *correct, *robust; /* [n] */
+    float *pixels, *adv, *grad, *z;
+    int32_t *label;
+    int64_t *sample;
+    uint8_t *broken; /* [batch] as the blocks above */
+};
+
+static void auditor_release(struct auditor *a)
+{
+    attack_model_free(a->m);
+    mem_free(a->correct);
+    mem_free(a->robust);
+    mem_free(a->pixels);
+    mem_free(a->adv);
+    mem_free(a->grad);
+    mem_free(a->z);
+    mem_free(a->label);
+    mem_free(a->sample);
+    mem_free(a->broken);
+}
+
+static int auditor_init(struct auditor *a, struct graph *g)
+{
+    const struct audit_options *opt = a->opt;
+    const int64_t most = opt->limit > 0 ? opt->limit : AUDIT_IMAGES;
+    const int64_t batch = opt->batch > 0 ? opt->batch : BATCH;
+
+    a->n = most < a->d->n ? most : a->d->n;
+    TRY(attack_model_new(g, opt->bank, batch < a->n ? batch : a->n, &a->m));
+    a->m->tick = opt->tick;
+    a->m->ctx = opt->ctx;
+    const size_t rows = (size_t)a->m->batch, floats = rows * (size_t)a->m->elems;
+    a->correct = mem_array((size_t)a->n, 1);
+    a->robust = mem_array((size_t)a->n, 1);
+    a->pixels = mem_aligned(floats, sizeof(float));
+    a->adv = mem_aligned(floats, sizeof(float));
+    a->grad = mem_aligned(floats, sizeof(float));
+    a->z = mem_aligned(rows * (size_t)a->m->classes, sizeof(float));
+    a->label = mem_array(rows, sizeof *a->label);
+    a->sample = mem_array(rows, sizeof *a->sample);
+    a->broken = mem_array(rows, 1);
+    return a->correct && a->robust && a->pixels && a->adv && a->grad && a->z && a->label &&
+                   a->sample && a->broken
+               ? 0
+               : ERR_NOMEM;
+}
+
+/* The next images from *first on as a batch; false at the end. */
+static bool next_batch(struct auditor *a, int64_t *first, struct attack_batch *b)
+{
+    const int64_t left = a->n - *first;
+
+    *b = (struct attack_batch){left < a->m->batch ? left : a->m->batch,
+                               a->pixels,
+                               a->label,
+                               a->sample,
+                               *first,
+                               a->opt->seed,
+                               a->adv,
+                               a->broken};
+    for (int64_t i = 0; i < b->n; i++) {
+        data_image(a->d, *first + i, a->pixels + i * a->m->elems);
+        a->label[i] = a->d->labels[*first + i];
+        a->sample[i] = *first + i;
+        a->broken[i] = 0;
+    }
+    *first += b->n;
+    return b->n > 0;
+}
+
+static int count_clean(struct auditor *a)
+{
+    const int64_t k = a->m->classes;
+    struct attack_batch b;
+
+    for (int64_t first = 0; next_batch(a, &first, &b);) {
+        TRY(attack_logits(a->m, b.pixels, b.n, a->z));
+        for (int64_t i = 0; i < b.n; i++)
+            a->correct[b.sample[i]] = !attack_is_wrong(a->z + i * k, k, b.label[i]);
+    }
+    for (int64_t i = 0; i < a->n; i++)
+        a->out->clean += a->correct[i];
+    return 0;
+}
+
+/* Images that stand under the stages. */
+static int stand(struct auditor *a, const struct attack_spec *spec, int64_t *count)
+{
+    struct attack_progress p = {.n = a->n, .robust = a->robust};
+    const struct attack_job job = {a->m, a->d, a->opt->seed, spec, NULL, NULL};
+
+    memcpy(a->robust, a->correct, (size_t)a->n);
+    TRY(autoattack_run(&job, &p));
+    *count = p.robust_after[spec->n_stage - 1];
+    return 0;
+}
+
+static struct attack_spec pgd_spec(double eps, int32_t steps, int32_t restarts)
+{
+    const struct pgd_params p = {eps, eps / 4, steps, restarts, true};
+
+    return attack_spec_pgd(&p);
+}
+
+static int measure_pgd(struct auditor *a)
+{
+    struct audit_result *r = a->out;
+    struct attack_spec s;
+
+    for (int k = 0; k < AUDIT_EPS; k++) {
+        s = pgd_spec(fmin(r->eps * (1 << k), 1), TRANSFER_STEPS, 1);
+        TRY(stand(a, &s, &r->by_eps[k]));
+    }
+    for (int k = 0; k < AUDIT_STEPS; k++) {
+        s = pgd_spec(r->eps, audit_steps[k], 1);
+        TRY(stand(a, &s, &r->by_steps[k]));
+    }
+    s = pgd_spec(r->eps, 0, NOISE_DRAWS);
+    return stand(a, &s, &r->noise);
+}
+
+static int measure_strong(struct auditor *a)
+{
+    struct audit_result *r = a->out;
+    struct attack_spec s;
+
+    TRY(attack_spec_parse("apgd-ce", &s));
+    s.stage[0].eps = r->eps;
+    if (a->m->classes >= 3) {
+        s.stage[1] = s.stage[0];
+        s.stage[1].kind = ATTACK_APGD_DLR;
+        s.n_stage = 2;
+    }
+    TRY(stand(a, &s, &r->apgd));
+    TRY(attack_spec_parse("square", &s));
+    s.stage[0].eps = r->eps;
+    s.stage[0].steps = r->queries;
+    return stand(a, &s, &r->square);
+}
+
+/* Mean best loss of APGD-CE on the first batch. */
+static int measure_curve(struct auditor *a)
+{
+    struct apgd_params p = apgd_defaults();
+    struct attack_batch b;
+    int64_t first = 0;
+
+    p.eps = a->out->eps;
+    (void)next_batch(a, &first, &b);
+    return apgd_attack(a->m, &p, ATTACK_CE, &b, a->out->curve);
+}
+
+/* PGD pictures of the other network, tried on this one. */
+static int transfer_batch(struct auditor *a, struct exec *e, const struct attack_batch *b,
+                          int64_t *standing)
+{
+    const struct pgd_params p = {a->out->eps, a->out->eps / 4, TRANSFER_STEPS, 1, true};
+    const struct pgd_target target = {.labels = b->label};
+    const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, 0, b->sample};
+    const int64_t k = a->m->classes;
+
+    TRY(pgd_attack(e, a->opt->transfer, &p, &target, &key, b->pixels, b->n, 0, a->grad, b->adv));
+    TRY(attack_logits(a->m, b->adv, b->n, a->z));
+    for (int64_t i = 0; i < b->n; i++)
+        *standing += a->correct[b->sample[i]] && !attack_is_wrong(a->z + i * k, k, b->label[i]);
+    return 0;
+}
+
+static int measure_transfer(struct auditor *a)
+{
+    struct graph *g = a->opt->transfer;
+    struct attack_batch b;
+    struct exec *e = NULL;
+    int rc;
+
+    a->out->transfer = -1;
+    if (g == NULL)
+        return 0;
+    const struct shape *in = &g->value[g->input].shape;
+    TRY(data_check(a->d, in->dim[1], in->dim[2], in->dim[3],
+                   shape_elems(&g->value[g->output].shape)));
+    TRY(exec_new(g, EXEC_INPUT_GRAD, a->m->batch, NULL, 0, &e));
+    a->out->transfer = 0;
+    rc = 0;
+    for (int64_t first = 0; rc == 0 && next_batch(a, &first, &b);)
+        rc = transfer_batch(a, e, &b, &a->out->transfer);
+    exec_free(e);
+    return rc;
+}
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+static int64_t least(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
+}
+
+static bool falls(const int64_t *v, int n, int64_t room)
+{
+    for (int i = 1; i < n; i++)
+        if (v[i] > v[i - 1] + room)
+            return false;
+    return true;
+}
+
+static void judge_black_box(const struct audit_result *r, struct audit_check *c)
+{
+    const int64_t white = least(r->apgd, r->by_steps[AUDIT_STEPS - 1]);
+    const int n =
+        snprintf(c->detail, sizeof c->detail, "white box %" PRId64 ", Square (%d queries) %" PRId64,
+                 white, (int)r->queries, r->square);
+
+    c->name = "black box is not stronger";
+    c->pass = r->square + r->room >= white && (r->transfer < 0 || r->transfer + r->room >= white);
+    if (r->transfer >= 0)
+        snprintf(c->detail + n, sizeof c->detail - (size_t)n, ", transfer %" PRId64, r->transfer);
+}
+
+static void judge_eps(const struct audit_result *r, struct audit_check *c)
+{
+    c->name = "falls to 0 with eps";
+    c->pass = falls(r->by_eps, AUDIT_EPS, r->room) && r->by_eps[AUDIT_EPS - 1] <= r->room;
+    snprintf(c->detail, sizeof c->detail,
+             "eps x 1, 2, 4, 8: %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64, r->by_eps[0],
+             r->by_eps[1], r->by_eps[2], r->by_eps[3]);
+}
+
+static void judge_steps(const struct audit_result *r, struct audit_check *c)
+{
+    const int64_t *v = r->by_steps;
+    const int64_t end = v[AUDIT_STEPS - 2] - v[AUDIT_STEPS - 1];
+
+    c->name = "falls with steps, flat at the end";
+    c->pass = falls(v, AUDIT_STEPS, r->room) && end <= r->room && -end <= r->room;
+    snprintf(c->detail, sizeof c->detail,
+             "PGD 1, 5, 10, 20, 50, 100: %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64
+             " %" PRId64,
+             v[0], v[1], v[2], v[3], v[4], v[5]);
+}
+
+static void judge_noise(const struct audit_result *r, struct audit_check *c)
+{
+    c->name = "noise is weaker than gradients";
+    c->pass = r->noise + r->room >= r->by_steps[1] && r->noise + r->room >= r->apgd;
+    snprintf(c->detail, sizeof c->detail, "%d draws %" PRId64 ", APGD %" PRId64, NOISE_DRAWS,
+             r->noise, r->apgd);
+}
+
+static void judge_zero(const struct audit_result *r, struct audit_check *c)
+{
+    c->name = "no zero gradients";
+    c->pass = r->flags.zero_gradients == 0;
+    snprintf(c->detail, sizeof c->detail, "%" PRId64 " of %" PRId64, r->flags.zero_gradients,
+             r->flags.n);
+}
+
+static void judge_curve(const struct audit_result *r, struct audit_check *c)
+{
+    const double start = r->curve[0], end = r->curve[AUDIT_CURVE - 1];
+    const double late = end - r->curve[AUDIT_CURVE - 1 - LAST_STEPS];
+
+    c->name = "APGD loss rises and saturates";
+    c->pass = end > start && late <= SATURATED * (end - start);
+    snprintf(c->detail, sizeof c->detail, "%.4f to %.4f, the last %d steps add %.4f", start, end,
+             LAST_STEPS, late);
+}
+
+static void judge_flags(const struct audit_result *r, struct audit_check *c)
+{
+    c->name = "no signs of randomness or softmax";
+    c->pass = !r->flags.randomised && !r->flags.probabilities;
+    snprintf(c->detail, sizeof c->detail, "%s%s%s", r->flags.randomised ? "randomised " : "",
+             r->flags.probabilities ? "probabilities" : "", c->pass ? "none" : "");
+}
+
+static void judge(struct audit_result *r)
+{
+    void (*const check[AUDIT_CHECKS])(const struct audit_result *, struct audit_check *) = {
+        judge_black_box, judge_eps, judge_steps, judge_noise, judge_zero, judge_curve, judge_flags};
+
+    for (int i = 0; i < AUDIT_CHECKS; i++)
+        check[i](r, &r->check[i]);
+}
+
+int audit_run(struct graph *g, const struct dataset *d, const struct audit_options *opt,
+              struct audit_result *out)
+{
+    struct auditor a = {.opt = opt, .d = d, .out = out};
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    out->eps = opt->eps > 0 ? opt->eps : pgd_defaults(0).eps;
+    out->queries = opt->queries > 0 ? opt->queries : QUERIES;
+    if ((rc = auditor_init(&a, g)) < 0)
+        goto out;
+    out->n = a.n;
+    out->room = (int64_t)ceil(ROOM * (double)a.n);
+    if ((rc = count_clean(&a)) < 0 ||
+        (rc = autoattack_flags(a.m, d, a.n, opt->seed, &out->flags)) < 0 ||
+        (rc = measure_pgd(&a)) < 0 || (rc = measure_strong(&a)) < 0 ||
+        (rc = measure_curve(&a)) < 0 || (rc = measure_transfer(&a)) < 0)
+        goto out;
+    judge(out);
+out:
+    auditor_release(&a);
+    return rc;
+}

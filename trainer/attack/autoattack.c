@@ -1,0 +1,326 @@
+/*
+ * The driver of the attacks, and the automatic flags.
+ *
+ * Batches are ranges of image indices, whatever has fallen already: so the shared draws of Square
+ * belong to the same images in an interrupted and in a straight run.
+ */
+#include "trainer/attack/autoattack.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/graph/rng.h"
+#include "trainer/attack/apgd.h"
+#include "trainer/attack/fab.h"
+#include "trainer/attack/square.h"
+
+#define BOX_SLACK 1e-6 /* rounding of x + eps */
+#define FLAG_PASSES 5
+#define FLAG_DIFFERENCE 1e-4
+#define FLAG_PROBABILITY 1e-5
+#define SQUARE_GAIN 0.002
+
+struct work { /* of one batch */
+    float *pixels, *adv, *grad, *z;
+    int32_t *label;
+    int64_t *sample;
+    uint8_t *broken;
+};
+
+static void work_release(struct work *w)
+{
+    mem_free(w->pixels);
+    mem_free(w->adv);
+    mem_free(w->grad);
+    mem_free(w->z);
+    mem_free(w->label);
+    mem_free(w->sample);
+    mem_free(w->broken);
+}
+
+static int work_init(struct work *w, const struct attack_model *m)
+{
+    const size_t n = (size_t)m->batch, floats = n * (size_t)m->elems;
+
+    *w = (struct work){.pixels = mem_aligned(floats, sizeof(float)),
+                       .adv = mem_aligned(floats, sizeof(float)),
+                       .grad = mem_aligned(floats, sizeof(float)),
+                       .z = mem_aligned(n * (size_t)m->classes, sizeof(float)),
+                       .label = mem_array(n, sizeof(int32_t)),
+                       .sample = mem_array(n, sizeof(int64_t)),
+                       .broken = mem_array(n, 1)};
+    if (w->pixels && w->adv && w->grad && w->z && w->label && w->sample && w->broken)
+        return 0;
+    work_release(w);
+    return ERR_NOMEM;
+}
+
+/* ---- one batch ------------------------------------------------------------------------------- */
+
+/* One restart; PGD counts only where it ends. */
+static int pgd_stage(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                     struct work *w, struct attack_batch *b)
+{
+    const struct pgd_params p = attack_stage_pgd(s);
+    const struct pgd_target target = {.labels = b->label};
+    const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, (uint32_t)restart, b->sample};
+
+    TRY(pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->bank, w->grad,
+                   b->adv));
+    m->differentiated += b->n * s->steps;
+    TRY(attack_logits(m, b->adv, b->n, w->z));
+    for (int64_t i = 0; i < b->n; i++)
+        b->broken[i] = attack_is_wrong(w->z + i * m->classes, m->classes, b->label[i]);
+    return m->tick != NULL ? m->tick(m->ctx, 3 * b->n * s->steps) : 0;
+}
+
+static int run_stage(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                     struct work *w, struct attack_batch *b)
+{
+    const struct apgd_params apgd = {s->eps, s->steps, s->restarts, s->targets, s->rho};
+    const struct fab_params fab = {s->eps,       s->steps, s->restarts, s->targets,
+                                   s->alpha_max, s->eta,   s->beta};
+    const struct square_params square = {s->eps, s->steps, s->restarts, s->p_init, s->per_image};
+
+    switch (s->kind) {
+    case ATTACK_APGD_CE:
+        return apgd_attack(m, &apgd, ATTACK_CE, b, NULL);
+    case ATTACK_APGD_DLR:
+        return apgd_attack(m, &apgd, ATTACK_DLR, b, NULL);
+    case ATTACK_APGD_T:
+        return apgd_targeted(m, &apgd, b);
+    case ATTACK_FAB_T:
+        return fab_attack(m, &fab, b, NULL);
+    case ATTACK_SQUARE:
+        return square_attack(m, &square, b);
+    default:
+        return pgd_stage(m, s, restart, w, b);
+    }
+}
+
+static int check_box(const struct attack_stage *s, const struct attack_batch *b, int64_t i,
+                     int64_t elems)
+{
+    const float *x = b->pixels + i * elems, *adv = b->adv + i * elems;
+
+    for (int64_t j = 0; j < elems; j++)
+        if (!(fabs((double)adv[j] - (double)x[j]) <= s->eps + BOX_SLACK && adv[j] >= 0 &&
+              adv[j] <= 1))
+            return fail(
+                ERR_NUMERIC,
+                "attack %s: image %" PRId64 " was moved from %g to %g, outside eps %g or [0,1]",
+                attack_kind_name(s->kind), b->sample[i], (double)x[j], (double)adv[j], s->eps);
+    return 0;
+}
+
+/* The images of [first, first + count) that stand, as a batch. */
+static void gather(const struct attack_job *job, const struct attack_progress *p, int64_t first,
+                   int64_t count, struct work *w, struct attack_batch *b)
+{
+    *b = (struct attack_batch){.pixels = w->pixels,
+                               .label = w->label,
+                               .sample = w->sample,
+                               .group = first,
+                               .seed = job->seed,
+                               .adv = w->adv,
+                               .broken = w->broken};
+    for (int64_t i = first; i < first + count; i++) {
+        if (!p->robust[i])
+            continue;
+        data_image(job->d, i, w->pixels + b->n * job->m->elems);
+        w->label[b->n] = job->d->labels[i];
+        w->sample[b->n] = i;
+        w->broken[b->n++] = 0;
+    }
+}
+
+static int attack_once(const struct attack_job *job, const struct attack_stage *s, int32_t restart,
+                       struct attack_progress *p, int64_t count, struct work *w)
+{
+    struct attack_model *m = job->m;
+    struct attack_batch b;
+
+    gather(job, p, p->next, count, w, &b);
+    if (b.n == 0)
+        return 0;
+    TRY(run_stage(m, s, restart, w, &b));
+    for (int64_t i = 0; i < b.n; i++) {
+        if (!b.broken[i])
+            continue;
+        TRY(check_box(s, &b, i, m->elems));
+        p->robust[b.sample[i]] = 0;
+    }
+    return 0;
+}
+
+/* A part of a suite that the network has too few classes for; alone it would be refused. */
+static bool is_left_out(const struct attack_job *job, const struct attack_stage *s)
+{
+    return job->spec->n_stage > 1 && s->kind == ATTACK_APGD_T && job->m->classes < 4;
+}
+
+/* The restarts of PGD are rounds of their own, each on what stands; the other attacks do theirs. */
+static int attack_range(const struct attack_job *job, const struct attack_stage *s,
+                        struct attack_progress *p, int64_t count, struct work *w)
+{
+    const int32_t rounds = s->kind == ATTACK_PGD ? s->restarts : 1;
+
+    for (int32_t r = 0; r < rounds && !is_left_out(job, s); r++)
+        TRY(attack_once(job, s, r, p, count, w));
+    return 0;
+}
+
+static int64_t count_robust(const struct attack_progress *p)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < p->n; i++)
+        n += p->robust[i];
+    return n;
+}
+
+int autoattack_run(const struct attack_job *job, struct attack_progress *p)
+{
+    struct work w;
+    int rc = 0;
+
+    TRY(work_init(&w, job->m));
+    while (rc == 0 && p->stage < job->spec->n_stage) {
+        const int64_t left = p->n - p->next;
+        const int64_t count = left < job->m->batch ? left : job->m->batch;
+
+        if ((rc = attack_range(job, &job->spec->stage[p->stage], p, count, &w)) < 0)
+            break;
+        p->next += count;
+        if (p->next == p->n) {
+            p->robust_after[p->stage++] = count_robust(p);
+            p->next = 0;
+        }
+        if (job->save != NULL)
+            rc = job->save(job->ctx, p);
+    }
+    work_release(&w);
+    return rc;
+}
+
+/* ---- flags ----------------------------------------------------------------------------------- */
+
+static double norm_of(const float *z, int64_t k)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < k; i++)
+        sum += (double)z[i] * (double)z[i];
+    return sum > 0 ? sqrt(sum) : 1;
+}
+
+/* Largest distance of two outputs that were scaled to length 1. */
+static double spread(const float *a, const float *b, int64_t n, int64_t k)
+{
+    double most = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const double na = norm_of(a + i * k, k), nb = norm_of(b + i * k, k);
+        double sum = 0;
+        for (int64_t j = i * k; j < (i + 1) * k; j++) {
+            const double d = (double)a[j] / na - (double)b[j] / nb;
+            sum += d * d;
+        }
+        most = fmax(most, sqrt(sum));
+    }
+    return most;
+}
+
+static bool are_probabilities(const float *z, int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < k; j++) {
+            const double v = (double)z[i * k + j];
+            if (!(v >= -FLAG_PROBABILITY && v <= 1 + FLAG_PROBABILITY))
+                return false;
+            sum += v;
+        }
+        if (fabs(sum - 1) > FLAG_PROBABILITY)
+            return false;
+    }
+    return true;
+}
+
+static int look_at_outputs(struct attack_model *m, const struct work *w, int64_t n, float *again,
+                           struct attack_flags *f)
+{
+    const int64_t k = m->classes;
+
+    TRY(attack_logits(m, w->pixels, n, w->z));
+    f->probabilities = are_probabilities(w->z, n, k);
+    for (int pass = 1; pass < FLAG_PASSES; pass++) {
+        TRY(attack_logits(m, w->pixels, n, again));
+        for (int64_t i = 0; i < n; i++)
+            f->randomised |= attack_is_wrong(w->z + i * k, k, w->label[i]) !=
+                             attack_is_wrong(again + i * k, k, w->label[i]);
+        f->randomised |= spread(w->z, again, n, k) > FLAG_DIFFERENCE;
+    }
+    return 0;
+}
+
+/* Among the images that are right when clean (w->z): of a wrong one whose label comes third the DLR
+ * loss is constant by its form. */
+static int count_zero_gradients(struct attack_model *m, const struct work *w, int64_t n,
+                                uint64_t seed, struct attack_flags *f)
+{
+    const struct attack_batch b = {.seed = seed};
+    const float eps = (float)apgd_defaults().eps;
+
+    for (int64_t i = 0; i < n; i++) {
+        struct rng r = attack_rng(&b, ATTACK_ID_APGD_DLR, w->sample[i], 0);
+        for (int64_t j = i * m->elems; j < (i + 1) * m->elems; j++)
+            w->adv[j] = attack_clip(w->pixels[j] + rng_range(&r, -eps, eps), 0, 1);
+    }
+    TRY(attack_loss_grad(m, f->no_dlr ? ATTACK_CE : ATTACK_DLR, w->adv, n, w->label, NULL, NULL,
+                         w->grad, NULL));
+    for (int64_t i = 0; i < n; i++) {
+        bool zero = !attack_is_wrong(w->z + i * m->classes, m->classes, w->label[i]);
+        for (int64_t j = i * m->elems; zero && j < (i + 1) * m->elems; j++)
+            zero = w->grad[j] == 0;
+        f->zero_gradients += zero;
+    }
+    return 0;
+}
+
+int autoattack_flags(struct attack_model *m, const struct dataset *d, int64_t limit, uint64_t seed,
+                     struct attack_flags *out)
+{
+    const int64_t most = limit < d->n ? limit : d->n, n = most < m->batch ? most : m->batch;
+    struct attack_flags f = {.n = n, .no_dlr = m->classes < 3, .no_targeted_dlr = m->classes < 4};
+    float *again = mem_aligned((size_t)(n * m->classes), sizeof *again);
+    struct work w = {0};
+    int rc = again != NULL ? work_init(&w, m) : ERR_NOMEM;
+
+    if (rc < 0)
+        goto out;
+    for (int64_t i = 0; i < n; i++) {
+        data_image(d, i, w.pixels + i * m->elems);
+        w.label[i] = d->labels[i];
+        w.sample[i] = i;
+    }
+    if ((rc = look_at_outputs(m, &w, n, again, &f)) < 0 ||
+        (rc = count_zero_gradients(m, &w, n, seed, &f)) < 0)
+        goto out;
+    *out = f;
+out:
+    work_release(&w);
+    mem_free(again);
+    return rc;
+}
+
+bool autoattack_square_gains(const struct attack_spec *spec, const struct attack_progress *p)
+{
+    for (int32_t s = 1; s < spec->n_stage && s < p->stage; s++)
+        if (spec->stage[s].kind == ATTACK_SQUARE)
+            return (double)(p->robust_after[s - 1] - p->robust_after[s]) >
+                   SQUARE_GAIN * (double)p->n;
+    return false;
+}

@@ -1,0 +1,298 @@
+/*
+ * FAB-T in L-infinity.
+ *
+ * Projection. With delta = w.v - level >= 0 (else w and delta change sign) every coordinate moves
+ * against w_i by min(tau, room_i), room_i = v_i where w_i > 0 and 1 - v_i where w_i < 0. The sum
+ * S(tau) = sum |w_i| min(tau, room_i) is concave and piecewise linear, so Newton's steps from 0 rise
+ * to the root and reach it exactly after finitely many of them (usually fewer than ten).
+ */
+#include "trainer/attack/fab.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/graph/rng.h"
+#include "trainer/loss.h"
+
+#define LEAST_DISTANCE 1e-8
+#define NEWTON_STEPS 200
+
+struct fab_params fab_defaults(void)
+{
+    return (struct fab_params){8.0 / 255, 100, 1, 9, 0.1, 1.05, 0.9};
+}
+
+/* ---- projection ------------------------------------------------------------------------------ */
+
+static double room_of(float v, double w)
+{
+    return w > 0 ? (double)v : w < 0 ? 1 - (double)v : 0;
+}
+
+/* S(tau) and its slope to the right of tau. */
+static double walk(const float *v, const float *w, double sign, double tau, int64_t n,
+                   double *slope)
+{
+    double sum = 0;
+
+    *slope = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double wi = sign * (double)w[i], room = room_of(v[i], wi);
+        sum += fabs(wi) * (tau < room ? tau : room);
+        *slope += tau < room ? fabs(wi) : 0;
+    }
+    return sum;
+}
+
+static double find_tau(const float *v, const float *w, double sign, double delta, int64_t n)
+{
+    double tau = 0, slope;
+
+    for (int k = 0; k < NEWTON_STEPS; k++) {
+        const double sum = walk(v, w, sign, tau, n, &slope);
+        if (sum >= delta)
+            return tau;
+        if (slope == 0)
+            return INFINITY; /* the corner */
+        const double next = tau + (delta - sum) / slope;
+        if (!(next > tau))
+            return tau;
+        tau = next;
+    }
+    return tau;
+}
+
+void fab_project(const float *v, const float *w, double level, int64_t n, float *d)
+{
+    double delta = -level, sign = 1, tau;
+
+    for (int64_t i = 0; i < n; i++)
+        delta += (double)w[i] * (double)v[i];
+    if (delta < 0) {
+        sign = -1;
+        delta = -delta;
+    }
+    tau = find_tau(v, w, sign, delta, n);
+    for (int64_t i = 0; i < n; i++) {
+        const double wi = sign * (double)w[i], room = room_of(v[i], wi);
+        const double by = tau < room ? tau : room;
+        d[i] = (float)(wi > 0 ? -by : wi < 0 ? by : 0);
+    }
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+struct fab { /* rows 0 ... n-1 of every block are in work */
+    struct attack_model *m;
+    struct attack_batch *b;
+    const struct fab_params *p;
+    bool stay; /* images that fall stay */
+    int64_t n, elems;
+    float *x0, *x, *w, *d1, *d2; /* [n][elems] */
+    float *z;                    /* [n][k] */
+    double *f, *best;            /* [n]; best: least distance of the image, all targets */
+    int32_t *label, *target;     /* [n] */
+    int64_t *image;              /* [n] row -> image of b */
+};
+
+static void fab_release(struct fab *s)
+{
+    void *const block[] = {s->x0, s->x,    s->w,     s->d1,     s->d2,   s->z,
+                           s->f,  s->best, s->label, s->target, s->image};
+
+    for (size_t i = 0; i < sizeof block / sizeof block[0]; i++)
+        mem_free(block[i]);
+}
+
+static int fab_init(struct fab *s, struct attack_model *m, const struct fab_params *p,
+                    struct attack_batch *b)
+{
+    const size_t n = (size_t)b->n, pixels = n * (size_t)m->elems;
+
+    *s = (struct fab){.m = m, .b = b, .p = p, .elems = m->elems};
+    s->x0 = mem_aligned(pixels, sizeof(float));
+    s->x = mem_aligned(pixels, sizeof(float));
+    s->w = mem_aligned(pixels, sizeof(float));
+    s->d1 = mem_aligned(pixels, sizeof(float));
+    s->d2 = mem_aligned(pixels, sizeof(float));
+    s->z = mem_aligned(n * (size_t)m->classes, sizeof(float));
+    s->f = mem_array(n, sizeof *s->f);
+    s->best = mem_array(n, sizeof *s->best);
+    s->label = mem_array(n, sizeof *s->label);
+    s->target = mem_array(n, sizeof *s->target);
+    s->image = mem_array(n, sizeof *s->image);
+    if (s->x0 && s->x && s->w && s->d1 && s->d2 && s->z && s->f && s->best && s->label &&
+        s->target && s->image)
+        return 0;
+    fab_release(s);
+    return ERR_NOMEM;
+}
+
+static void drop_row(struct fab *s, int64_t i)
+{
+    const int64_t j = --s->n;
+
+    attack_copy_row(s->x0, i, s->x0, j, s->elems);
+    attack_copy_row(s->x, i, s->x, j, s->elems);
+    s->best[i] = s->best[j];
+    s->label[i] = s->label[j];
+    s->target[i] = s->target[j];
+    s->image[i] = s->image[j];
+}
+
+/* Later restarts begin at x0 + min(best, eps)/2 u / max|u|. */
+static void start_row(struct fab *s, int32_t restart, int32_t run, int64_t i)
+{
+    struct rng g = attack_rng(s->b, ATTACK_ID_FAB, s->b->sample[s->image[i]], run);
+    const float reach = (float)fmin(s->best[i], s->p->eps) / 2;
+
+    attack_copy_row(s->x, i, s->x0, i, s->elems);
+    if (restart > 0)
+        attack_start(&g, s->x0 + i * s->elems, reach, s->elems, s->x + i * s->elems);
+}
+
+static void gather(struct fab *s, const int32_t *target, const double *best)
+{
+    s->n = 0;
+    for (int64_t i = 0; i < s->b->n; i++) {
+        if (!s->stay && s->b->broken[i])
+            continue;
+        attack_copy_row(s->x0, s->n, s->b->pixels, i, s->elems);
+        s->label[s->n] = s->b->label[i];
+        s->target[s->n] = target[i];
+        s->best[s->n] = best[i];
+        s->image[s->n++] = i;
+    }
+}
+
+static double longest(const float *d, int64_t n)
+{
+    double most = LEAST_DISTANCE;
+
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)d[i]));
+    return most;
+}
+
+static void step_row(struct fab *s, int64_t i)
+{
+    const float *x0 = s->x0 + i * s->elems, *w = s->w + i * s->elems;
+    float *x = s->x + i * s->elems, *d1 = s->d1 + i * s->elems, *d2 = s->d2 + i * s->elems;
+    const float eta = (float)s->p->eta;
+    double level = -s->f[i], r1, r2;
+
+    for (int64_t j = 0; j < s->elems; j++)
+        level += (double)w[j] * (double)x[j];
+    fab_project(x, w, level, s->elems, d1);
+    fab_project(x0, w, level, s->elems, d2);
+    r1 = longest(d1, s->elems);
+    r2 = longest(d2, s->elems);
+    const float a = (float)fmin(r1 / (r1 + r2), s->p->alpha_max);
+    for (int64_t j = 0; j < s->elems; j++)
+        x[j] = attack_clip((1 - a) * (x[j] + eta * d1[j]) + a * (x0[j] + eta * d2[j]), 0, 1);
+}
+
+static double distance_of(const struct fab *s, int64_t i)
+{
+    const float *x0 = s->x0 + i * s->elems, *x = s->x + i * s->elems;
+    double most = 0;
+
+    for (int64_t j = 0; j < s->elems; j++)
+        most = fmax(most, fabs((double)x[j] - (double)x0[j]));
+    return most;
+}
+
+static void step_back(struct fab *s, int64_t i)
+{
+    const float *x0 = s->x0 + i * s->elems, beta = (float)s->p->beta;
+    float *x = s->x + i * s->elems;
+
+    for (int64_t j = 0; j < s->elems; j++)
+        x[j] = x0[j] + beta * (x[j] - x0[j]);
+}
+
+/* Row i is misclassified at x. Returns whether it leaves. */
+static bool found(struct fab *s, int64_t i)
+{
+    const int64_t image = s->image[i];
+    const double distance = distance_of(s, i);
+
+    if (distance < s->best[i]) {
+        s->best[i] = distance;
+        if (!(distance > s->p->eps)) {
+            attack_copy_row(s->b->adv, image, s->x, i, s->elems);
+            s->b->broken[image] = 1;
+            if (!s->stay)
+                return true;
+        }
+    }
+    step_back(s, i);
+    return false;
+}
+
+static int run_steps(struct fab *s)
+{
+    const int64_t k = s->m->classes;
+
+    for (int32_t step = 0; step < s->p->steps && s->n > 0; step++) {
+        TRY(attack_loss_grad(s->m, ATTACK_DIFFERENCE, s->x, s->n, s->label, s->target, s->f, s->w,
+                             NULL));
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < s->n; i++)
+            step_row(s, i);
+        TRY(attack_logits(s->m, s->x, s->n, s->z));
+        for (int64_t i = s->n - 1; i >= 0; i--) /* from the back: a row that leaves is replaced */
+            if (attack_is_wrong(s->z + i * k, k, s->label[i]) && found(s, i))
+                drop_row(s, i);
+    }
+    return 0;
+}
+
+static int run_target(struct fab *s, int32_t rank, const float *z, int32_t *target, double *best)
+{
+    const int64_t n = s->b->n, k = s->m->classes;
+
+    for (int64_t i = 0; i < n; i++)
+        target[i] = attack_rank(z + i * k, k, rank);
+    for (int32_t restart = 0; restart < s->p->restarts; restart++) {
+        gather(s, target, best);
+        for (int64_t i = 0; i < s->n; i++)
+            start_row(s, restart, (rank - 1) * s->p->restarts + restart, i);
+        TRY(run_steps(s));
+        for (int64_t i = 0; i < s->n; i++)
+            best[s->image[i]] = s->best[i];
+    }
+    return 0;
+}
+
+int fab_attack(struct attack_model *m, const struct fab_params *p, struct attack_batch *b,
+               double *distance)
+{
+    const int32_t most = (int32_t)m->classes - 1, n = p->targets < most ? p->targets : most;
+    float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
+    int32_t *target = mem_array((size_t)b->n, sizeof *target);
+    double *best = mem_array((size_t)b->n, sizeof *best);
+    struct fab s = {0};
+    int rc;
+
+    if (z == NULL || target == NULL || best == NULL) {
+        rc = ERR_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < b->n; i++)
+        best[i] = INFINITY;
+    if ((rc = attack_logits(m, b->pixels, b->n, z)) < 0 || (rc = fab_init(&s, m, p, b)) < 0)
+        goto out;
+    s.stay = distance != NULL;
+    for (int32_t j = 1; rc == 0 && j <= n; j++)
+        rc = run_target(&s, j, z, target, best);
+    if (rc == 0 && distance != NULL)
+        memcpy(distance, best, (size_t)b->n * sizeof *best);
+    fab_release(&s);
+out:
+    mem_free(z);
+    mem_free(target);
+    mem_free(best);
+    return rc;
+}

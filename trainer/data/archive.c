@@ -1,0 +1,127 @@
+/* Members of archives; see data_archive.h. Paths inside are never used as paths: nothing is written. */
+#include "trainer/data/archive.h"
+
+#include <string.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "core/base/mem.h"
+
+#define BLOCK ((size_t)1 << 16)
+
+void archive_files_free(struct archive_files *f)
+{
+    if (f == NULL)
+        return;
+    for (int32_t i = 0; i < f->n; i++) {
+        mem_free(f->v[i].name);
+        mem_free(f->v[i].data);
+    }
+    mem_free(f->v);
+    mem_free(f);
+}
+
+const struct archive_file *archive_files_find(const struct archive_files *f, const char *name)
+{
+    for (int32_t i = 0; i < f->n; i++)
+        if (strcmp(f->v[i].name, name) == 0)
+            return &f->v[i];
+    return NULL;
+}
+
+static int add_file(struct archive_files *f, const char *name, struct archive_file **out)
+{
+    if (f->n == f->cap) {
+        const int32_t cap = f->cap > 0 ? 2 * f->cap : 8;
+        struct archive_file *v = mem_resize(f->v, (size_t)cap, sizeof *v);
+        if (v == NULL)
+            return ERR_NOMEM;
+        f->v = v;
+        f->cap = cap;
+    }
+    f->v[f->n] = (struct archive_file){.name = mem_strdup(name)};
+    if (f->v[f->n].name == NULL)
+        return ERR_NOMEM;
+    *out = &f->v[f->n++];
+    return 0;
+}
+
+static int reading_failed(const char *path, struct archive *a)
+{
+    const char *why = archive_error_string(a);
+
+    return fail(ERR_DATA, "'%s': archive: %s", path, why != NULL ? why : "cannot be read");
+}
+
+/* Grows with what comes, not with what the header claims. */
+static int read_member(const char *path, struct archive *a, struct archive_file *m, size_t *budget)
+{
+    size_t cap = 0;
+
+    for (;;) {
+        if (m->len == cap) {
+            cap = cap > 0 ? 2 * cap : BLOCK;
+            uint8_t *bigger = mem_resize(m->data, cap, 1);
+            if (bigger == NULL)
+                return ERR_NOMEM;
+            m->data = bigger;
+        }
+        const la_ssize_t got = archive_read_data(a, m->data + m->len, cap - m->len);
+        if (got < 0)
+            return reading_failed(path, a);
+        if (got == 0)
+            return 0;
+        if ((size_t)got > *budget)
+            return fail(ERR_DATA, "'%s': archive: more than %zu bytes", path, ARCHIVE_MOST_BYTES);
+        *budget -= (size_t)got;
+        m->len += (size_t)got;
+    }
+}
+
+static int read_members(const char *path, struct archive *a, bool (*want)(const char *),
+                        struct archive_files *f)
+{
+    size_t budget = ARCHIVE_MOST_BYTES;
+    struct archive_file *m = NULL;
+    struct archive_entry *e;
+    int status, rc;
+
+    for (int32_t seen = 0; (status = archive_read_next_header(a, &e)) == ARCHIVE_OK; seen++) {
+        const char *full = archive_entry_pathname(e), *slash = full ? strrchr(full, '/') : NULL;
+        const char *name = slash != NULL ? slash + 1 : full;
+        if (seen >= ARCHIVE_MOST_MEMBERS)
+            return fail(ERR_DATA, "'%s': archive: more than %d members", path,
+                        ARCHIVE_MOST_MEMBERS);
+        if (name == NULL || archive_entry_filetype(e) != AE_IFREG || !want(name))
+            continue;
+        if (archive_files_find(f, name) != NULL)
+            return fail(ERR_DATA, "'%s': archive: holds '%s' twice", path, name);
+        if ((rc = add_file(f, name, &m)) < 0 || (rc = read_member(path, a, m, &budget)) < 0)
+            return rc;
+    }
+    return status == ARCHIVE_EOF ? 0 : reading_failed(path, a);
+}
+
+int archive_files_read(const char *path, bool (*want)(const char *), struct archive_files **out)
+{
+    struct archive_files *f = mem_array(1, sizeof *f);
+    struct archive *a = archive_read_new();
+    int rc = f != NULL && a != NULL ? 0 : fail(ERR_NOMEM, "out of memory");
+
+    if (rc == 0) {
+        archive_read_support_filter_all(a);
+        archive_read_support_format_tar(a);
+        archive_read_support_format_zip(a);
+        rc = archive_read_open_filename(a, path, BLOCK) == ARCHIVE_OK
+                 ? read_members(path, a, want, f)
+                 : reading_failed(path, a);
+    }
+    if (a != NULL)
+        archive_read_free(a);
+    if (rc < 0)
+        archive_files_free(f);
+    else
+        *out = f;
+    return rc;
+}

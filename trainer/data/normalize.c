@@ -1,0 +1,125 @@
+/*
+ * Normalisation presets (robustness.md section 1) as text and as numbers.
+ */
+#include "trainer/data/normalize.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PRESET_LIST "cifar10, cifar10-b, cifar100, half, imagenet, none, 255 or m,m,m/s,s,s"
+
+static const struct {
+    const char *name;
+    float mean[3], std[3];
+} preset[] = {
+    {"cifar10", {.4914f, .4822f, .4465f}, {.2023f, .1994f, .2010f}},
+    {"cifar10-b", {.4914f, .4822f, .4465f}, {.2471f, .2435f, .2616f}},
+    {"cifar100", {.5071f, .4867f, .4408f}, {.2675f, .2565f, .2761f}},
+    {"half", {.5f, .5f, .5f}, {.5f, .5f, .5f}},
+    {"imagenet", {.485f, .456f, .406f}, {.229f, .224f, .225f}},
+    {"255", {0, 0, 0}, {1 / 255.0f, 1 / 255.0f, 1 / 255.0f}},
+};
+#define N_PRESET (sizeof preset / sizeof preset[0])
+
+/* A number (linnet never calls setlocale, so the point is the decimal sign). Returns the character
+ * behind it, NULL if there is none or it is out of range. */
+static const char *parse_number(const char *s, float *out)
+{
+    char *end;
+
+    if (strchr("+-.0123456789", *s) == NULL || *s == '\0')
+        return NULL;
+    *out = strtof(s, &end);
+    return end == s || !(*out > -1e6f && *out < 1e6f) ? NULL : end;
+}
+
+/* "v,v,v" up to `stop`; the count, or -1. */
+static int parse_list(const char **s, char stop, float *v)
+{
+    for (int n = 0; n < GRAPH_MAX_CHANNELS_NORM;) {
+        const char *end = parse_number(*s, &v[n]);
+        if (end == NULL)
+            return -1;
+        n++;
+        if (*end == stop) {
+            *s = end + (stop != '\0');
+            return n;
+        }
+        if (*end != ',')
+            return -1;
+        *s = end + 1;
+    }
+    return -1;
+}
+
+static int parse_custom(const char *text, struct input_norm *out)
+{
+    struct input_norm norm = {0};
+    const char *s = text;
+    int n_mean = parse_list(&s, '/', norm.mean);
+    int n_std = n_mean < 0 ? -1 : parse_list(&s, '\0', norm.std);
+
+    if (n_mean < 0 || n_std < 0)
+        return fail(ERR_ARG, "normalisation '%s' is not one of " PRESET_LIST, text);
+    if (n_mean != n_std)
+        return fail(ERR_ARG, "normalisation '%s' has %d means and %d standard deviations", text,
+                    n_mean, n_std);
+    for (int i = 0; i < n_std; i++)
+        if (!(norm.std[i] > 0))
+            return fail(ERR_ARG, "normalisation '%s': standard deviation %g is not above 0", text,
+                        (double)norm.std[i]);
+    norm.channels = n_mean;
+    *out = norm;
+    return 0;
+}
+
+int normalize_parse(const char *text, struct input_norm *out)
+{
+    if (strcmp(text, "none") == 0) {
+        *out = (struct input_norm){0};
+        return 0;
+    }
+    for (size_t i = 0; i < N_PRESET; i++)
+        if (strcmp(text, preset[i].name) == 0) {
+            struct input_norm norm = {.channels = 3};
+            memcpy(norm.mean, preset[i].mean, sizeof preset[i].mean);
+            memcpy(norm.std, preset[i].std, sizeof preset[i].std);
+            *out = norm;
+            return 0;
+        }
+    return parse_custom(text, out);
+}
+
+/* The fewest digits that read back as the same float. */
+static int write_number(char *buf, size_t size, float v)
+{
+    int n = 0;
+
+    for (int digits = 1; digits <= 9; digits++) {
+        n = snprintf(buf, size, "%.*g", digits, (double)v);
+        if (strtof(buf, NULL) == v)
+            break;
+    }
+    return n;
+}
+
+const char *normalize_text(const struct input_norm *norm, char buf[NORMALIZE_TEXT])
+{
+    size_t at = 0;
+
+    if (norm->channels == 0)
+        return strcpy(buf, "none");
+    for (size_t i = 0; norm->channels == 3 && i < N_PRESET; i++)
+        if (memcmp(norm->mean, preset[i].mean, sizeof preset[i].mean) == 0 &&
+            memcmp(norm->std, preset[i].std, sizeof preset[i].std) == 0)
+            return strcpy(buf, preset[i].name);
+    for (int i = 0; i < 2 * norm->channels; i++) {
+        int c = i % norm->channels;
+        if (i > 0)
+            buf[at++] = c == 0 ? '/' : ',';
+        at += (size_t)write_number(buf + at, NORMALIZE_TEXT - at,
+                                   i < norm->channels ? norm->mean[c] : norm->std[c]);
+    }
+    return buf;
+}

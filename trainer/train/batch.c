@@ -1,0 +1,211 @@
+/*
+ * The pictures of one iteration.
+ *
+ * Crop: the picture is padded with `crop_pad` black pixels on each side and a window of its own
+ * size is taken at a random place; then it is mirrored with probability 1/2. The augmented copy is
+ * made in 8 bits, as its operations are defined there: AugMix at severity 3, or one corruption of
+ * the list at a severity from 1 to 5.
+ */
+#include "trainer/train/batch.h"
+
+#include <inttypes.h>
+
+#include "trainer/corrupt/augmix.h"
+#include "trainer/eval/eval.h"
+
+#define MIN_REST 8
+
+int64_t batch_clean_count(const struct train_config *cfg, int64_t n)
+{
+    if (!cfg->clean && cfg->augment == TRAIN_AUGMENT_NONE)
+        return 0;
+    return cfg->adversarial ? n / 2 : n;
+}
+
+int64_t batch_adv_count(const struct train_config *cfg, int64_t n)
+{
+    return cfg->adversarial ? n - batch_clean_count(cfg, n) : 0;
+}
+
+int64_t batch_per_epoch(const struct train_config *cfg, int64_t images)
+{
+    const int64_t whole = images / cfg->batch, rest = images % cfg->batch;
+
+    return whole + (rest >= MIN_REST || (whole == 0 && rest > 0));
+}
+
+int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d)
+{
+    const int64_t elems = (int64_t)d->channels * d->height * d->width;
+    const bool augment = cfg->augment != TRAIN_AUGMENT_NONE;
+    const size_t cap = (size_t)cfg->batch, floats = cap * (size_t)elems;
+
+    *b = (struct batch){.cap = cfg->batch, .elems = elems};
+    if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
+        TRY(eval_corruption_types(cfg->corruptions, b->types, &b->n_types));
+    b->pixels = mem_aligned(floats, sizeof *b->pixels);
+    b->whole = mem_aligned(floats, sizeof *b->whole);
+    b->labels = mem_array(cap, sizeof *b->labels);
+    b->sample = mem_array(cap, sizeof *b->sample);
+    b->refused = mem_array(cap, sizeof *b->refused);
+    if (augment) {
+        b->augmented = mem_aligned(floats, sizeof *b->augmented);
+        b->bytes = mem_array(2 * floats, sizeof *b->bytes);
+    }
+    if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused ||
+        (augment && (!b->augmented || !b->bytes))) {
+        batch_release(b);
+        return ERR_NOMEM;
+    }
+    return 0;
+}
+
+void batch_release(struct batch *b)
+{
+    mem_free(b->pixels);
+    mem_free(b->augmented);
+    mem_free(b->bytes);
+    mem_free(b->whole);
+    mem_free(b->labels);
+    mem_free(b->sample);
+    mem_free(b->refused);
+    *b = (struct batch){0};
+}
+
+void batch_order(const struct train_config *cfg, const struct dataset *d, int32_t epoch,
+                 uint32_t *order)
+{
+    struct rng r = rng_at(cfg->seed, RNG_SHUFFLE, (uint32_t)epoch, 0);
+
+    rng_permutation(&r, order, (uint32_t)d->n);
+}
+
+/* ---- crop and flip --------------------------------------------------------------------------- */
+
+struct crop {
+    int64_t dy, dx; /* of the window against the picture, -pad ... pad */
+    bool flip;
+};
+
+static struct crop draw_crop(const struct train_config *cfg, struct rng *r)
+{
+    const uint32_t places = 2 * (uint32_t)cfg->crop_pad + 1;
+    struct crop c = {0};
+
+    if (!cfg->crop)
+        return c;
+    c.dy = (int64_t)rng_below(r, places) - cfg->crop_pad;
+    c.dx = (int64_t)rng_below(r, places) - cfg->crop_pad;
+    c.flip = rng_u32(r) & 1;
+    return c;
+}
+
+/* Column of the picture that lands in column x of the window. */
+static int64_t source_column(const struct crop *c, int64_t x, int64_t w)
+{
+    return (c->flip ? w - 1 - x : x) + c->dx;
+}
+
+static bool inside(int64_t v, int64_t n)
+{
+    return v >= 0 && v < n;
+}
+
+static void crop_floats(const struct crop *c, const struct dataset *d, const float *from, float *to)
+{
+    const int64_t h = d->height, w = d->width;
+
+    for (int64_t row = 0; row < d->channels * h; row++) {
+        const int64_t plane = row / h, y = row % h + c->dy;
+        for (int64_t x = 0; x < w; x++) {
+            const int64_t s = source_column(c, x, w);
+            to[row * w + x] = inside(y, h) && inside(s, w) ? from[(plane * h + y) * w + s] : 0;
+        }
+    }
+}
+
+static void crop_bytes(const struct crop *c, const struct dataset *d, const uint8_t *from,
+                       uint8_t *to)
+{
+    const int64_t h = d->height, w = d->width;
+
+    for (int64_t row = 0; row < d->channels * h; row++) {
+        const int64_t plane = row / h, y = row % h + c->dy;
+        for (int64_t x = 0; x < w; x++) {
+            const int64_t s = source_column(c, x, w);
+            to[row * w + x] = inside(y, h) && inside(s, w) ? from[(plane * h + y) * w + s] : 0;
+        }
+    }
+}
+
+/* ---- augmented copies ------------------------------------------------------------------------ */
+
+/* One corruption of the list on chw; the result replaces `work`. */
+static bool corrupt_copy(const struct batch *b, const struct dataset *d, const uint8_t *chw,
+                         struct rng *r, uint8_t *work, float *out)
+{
+    const enum corrupt_type type = b->types[rng_below(r, (uint32_t)b->n_types)];
+    const int severity = 1 + (int)rng_below(r, CORRUPT_SEVERITIES);
+
+    if (corrupt_apply(type, severity, chw, d->height, d->width, r, work) < 0)
+        return false;
+    for (int64_t j = 0; j < b->elems; j++)
+        out[j] = (float)work[j] / 255;
+    return true;
+}
+
+static bool augment_image(const struct batch *b, const struct train_config *cfg,
+                          const struct dataset *d, int32_t epoch, int64_t i, struct crop clean)
+{
+    const int64_t sample = b->sample[i];
+    struct rng r = rng_at(cfg->seed, RNG_AUGMIX, (uint32_t)epoch, (uint64_t)sample);
+    const struct crop c = cfg->aligned ? clean : draw_crop(cfg, &r);
+    const struct augmix_config mix = augmix_defaults();
+    uint8_t *whole = b->bytes + 2 * i * b->elems, *cropped = whole + b->elems;
+    float *out = b->augmented + i * b->elems;
+
+    data_image_u8(d, sample, whole);
+    crop_bytes(&c, d, whole, cropped);
+    if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
+        return corrupt_copy(b, d, cropped, &r, whole, out);
+    augmix(&mix, cropped, d->channels, d->height, d->width, &r, out);
+    return true;
+}
+
+/* False where a corruption refused the picture. */
+static bool load_image(const struct batch *b, const struct train_config *cfg,
+                       const struct dataset *d, int32_t epoch, int64_t i)
+{
+    const int64_t sample = b->sample[i];
+    struct rng r = rng_at(cfg->seed, RNG_CROP, (uint32_t)epoch, (uint64_t)sample);
+    const struct crop c = draw_crop(cfg, &r);
+    float *whole = b->whole + i * b->elems;
+
+    data_image(d, sample, whole);
+    crop_floats(&c, d, whole, b->pixels + i * b->elems);
+    if (b->augmented == NULL || i >= b->n_clean)
+        return true;
+    return augment_image(b, cfg, d, epoch, i, c);
+}
+
+int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
+               const uint32_t *order, int32_t epoch, int64_t index)
+{
+    const int64_t first = index * b->cap, left = d->n - first;
+
+    b->n = left < b->cap ? left : b->cap;
+    b->n_clean = batch_clean_count(cfg, b->n);
+    b->n_adv = batch_adv_count(cfg, b->n);
+    for (int64_t i = 0; i < b->n; i++) {
+        b->sample[i] = order[first + i];
+        b->labels[i] = d->labels[b->sample[i]];
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < b->n; i++)
+        b->refused[i] = !load_image(b, cfg, d, epoch, i);
+    for (int64_t i = 0; i < b->n; i++)
+        if (b->refused[i])
+            return fail(ERR_DATA, "image %" PRId64 " of %s: %dx%d pixels cannot be corrupted",
+                        b->sample[i], d->source, d->height, d->width);
+    return 0;
+}

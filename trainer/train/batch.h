@@ -1,0 +1,42 @@
+#ifndef TRAINER_TRAIN_BATCH_H
+#define TRAINER_TRAIN_BATCH_H
+/*
+ * The pictures of one iteration: shuffled order, random crop and flip, augmented copies.
+ *
+ * Crop and flip of image s in epoch e are drawn from (seed, RNG_CROP, e, s). The augmented copy draws
+ * its own crop, flip and operations from (seed, RNG_AUGMIX, e, s); with `aligned` it takes the crop
+ * of the clean picture. The order of an epoch is a permutation from (seed, RNG_SHUFFLE, e, 0).
+ */
+#include "trainer/corrupt/corrupt.h"
+#include "trainer/train/trainer.h"
+
+struct batch { /* of at most `cap` images; the pictures are [.][C,H,W] in [0,1] */
+    int64_t cap, elems;
+    int64_t n;        /* images */
+    int64_t n_clean;  /* the first so many go through the clean and the augmented pass */
+    int64_t n_adv;    /* the last so many go through the adversarial pass */
+    float *pixels;    /* [n] cropped and flipped */
+    float *augmented; /* [n_clean], NULL without augmentation */
+    uint8_t *bytes;   /* [cap][2][C,H,W] work space, NULL without augmentation */
+    bool *refused;    /* [cap] work space */
+    enum corrupt_type types[CORRUPT_N]; /* to choose from, for TRAIN_AUGMENT_CORRUPT */
+    int32_t n_types;
+    float *whole;    /* [cap][C,H,W] work space */
+    int32_t *labels; /* [n] */
+    int64_t *sample; /* [n] index in the data set */
+};
+int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d) MUST_CHECK;
+void batch_release(struct batch *b);
+/* Images that the clean and augmented passes take of n, and those of the adversarial pass. */
+int64_t batch_clean_count(const struct train_config *cfg, int64_t n);
+int64_t batch_adv_count(const struct train_config *cfg, int64_t n);
+/* Iterations of an epoch. A rest of fewer than 8 images is left out, for batch norm's sake; it is
+ * other images each epoch. */
+int64_t batch_per_epoch(const struct train_config *cfg, int64_t images);
+/* order [d->n] := the order of an epoch. */
+void batch_order(const struct train_config *cfg, const struct dataset *d, int32_t epoch,
+                 uint32_t *order);
+/* Fills b with iteration `index` of the epoch. */
+int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
+               const uint32_t *order, int32_t epoch, int64_t index) MUST_CHECK;
+#endif

@@ -1,0 +1,221 @@
+/*
+ * Training state: best weights, checkpoint, resume.
+ *
+ * States in the file besides the graph's values:
+ *     trainer.options    the fingerprint (train_config.c), with its final zero
+ *     trainer.counters   struct train_counters
+ *     trainer.velocity   momenta                      (not in the file of a finished stage)
+ *     trainer.square     Adam's second moments        (the same; only with Adam)
+ *     trainer.best       weights of the best epoch    (the same; only where a best one is chosen)
+ *     hook.NAME          memory of the hooks
+ *
+ * Random numbers need no state: they are keyed by epoch and image.
+ */
+#include "trainer/train/state.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/cpu.h"
+#include "trainer/train/checkpoint.h"
+
+#define MAX_BLOBS 64
+#define BLOB_NAME 128
+
+_Static_assert(sizeof(struct train_counters) % 8 == 0, "no padding in a saved struct");
+
+/* ---- best weights ---------------------------------------------------------------------------- */
+
+size_t train_weights_bytes(const struct graph *g)
+{
+    return (size_t)(g->n_params + g->n_buffers + g->n_masks) * sizeof(float);
+}
+
+static void copy_block(float *to, const float *from, int64_t n)
+{
+    if (n > 0)
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+void train_keep_best(struct trainer *t)
+{
+    const struct graph *g = t->g;
+
+    copy_block(t->best, g->params, g->n_params);
+    copy_block(t->best + g->n_params, g->buffers, g->n_buffers);
+    copy_block(t->best + g->n_params + g->n_buffers, g->masks, g->n_masks);
+}
+
+void train_restore_best(struct trainer *t)
+{
+    struct graph *g = t->g;
+
+    copy_block(g->params, t->best, g->n_params);
+    copy_block(g->buffers, t->best + g->n_params, g->n_buffers);
+    copy_block(g->masks, t->best + g->n_params + g->n_buffers, g->n_masks);
+    graph_touch(g);
+}
+
+/* ---- saving ---------------------------------------------------------------------------------- */
+
+struct blob_list {
+    struct checkpoint_blob v[MAX_BLOBS + 5];
+    char name[MAX_BLOBS][BLOB_NAME];
+    int32_t n;
+};
+
+static void add_blob(struct blob_list *l, const char *name, const void *data, size_t bytes)
+{
+    l->v[l->n++] = (struct checkpoint_blob){name, data, bytes};
+}
+
+static void list_blobs(const struct trainer *t, bool done, struct blob_list *l)
+{
+    add_blob(l, "trainer.options", t->fingerprint, strlen(t->fingerprint) + 1);
+    add_blob(l, "trainer.counters", &t->at, sizeof t->at);
+    if (!done)
+        add_blob(l, "trainer.velocity", t->optim.velocity, (size_t)t->optim.n * sizeof(float));
+    if (!done && t->optim.square != NULL)
+        add_blob(l, "trainer.square", t->optim.square, (size_t)t->optim.n * sizeof(float));
+    if (!done && t->best != NULL)
+        add_blob(l, "trainer.best", t->best, train_weights_bytes(t->g));
+    for (int32_t i = 0; i < t->hooks.n_blobs; i++) {
+        snprintf(l->name[i], BLOB_NAME, "hook.%s", t->hooks.blobs[i].name);
+        add_blob(l, l->name[i], t->hooks.blobs[i].data, t->hooks.blobs[i].bytes);
+    }
+}
+
+int train_save(struct trainer *t, bool done)
+{
+    if (t->cfg.checkpoint == NULL)
+        return 0;
+    struct blob_list *l = mem_array(1, sizeof *l);
+    if (l == NULL)
+        return ERR_NOMEM;
+    list_blobs(t, done, l);
+    const struct checkpoint c = {
+        .stage = t->cfg.stage,
+        .epoch = (int32_t)t->at.epoch,
+        .step = t->at.step,
+        .done = done,
+        .config = t->cfg.config_json,
+        .graph = t->g,
+        .structure = t->cfg.structure,
+        .structure_len = t->cfg.structure_len,
+        .blob = l->v,
+        .n_blob = l->n,
+    };
+    int rc = checkpoint_save(t->cfg.checkpoint, &c);
+    mem_free(l);
+    t->saved = cpu_seconds();
+    return rc;
+}
+
+/* ---- resuming -------------------------------------------------------------------------------- */
+
+/* Names the first option in which the two texts differ; both are words with blanks between. */
+static int options_differ(const char *had, size_t len, const char *now)
+{
+    size_t at = 0, start = 0;
+
+    while (at < len && now[at] != '\0' && had[at] == now[at]) {
+        at++;
+        if (now[at - 1] == ' ')
+            start = at;
+    }
+    const int old_len = (int)strcspn(had + start, " "), new_len = (int)strcspn(now + start, " ");
+    return fail(ERR_ARG, "it was written with '%.*s', now it is '%.*s'", old_len, had + start,
+                new_len, now + start);
+}
+
+/* The same model to start from: its file travels inside the checkpoint. */
+static int check_structure(const struct trainer *t, const struct checkpoint_file *f)
+{
+    size_t len = 0;
+    const uint8_t *had = checkpoint_structure(f, &len);
+
+    if (t->cfg.structure == NULL ||
+        (had != NULL && len == t->cfg.structure_len && memcmp(had, t->cfg.structure, len) == 0))
+        return 0;
+    return fail(ERR_ARG, "it was trained from another model file");
+}
+
+static int check_options(const struct trainer *t, const struct checkpoint_file *f)
+{
+    size_t len;
+    const char *had = checkpoint_blob(f, "trainer.options", &len);
+
+    if (had == NULL || len == 0 || had[len - 1] != '\0')
+        return fail(ERR_ARG, "it is not the state of a training run");
+    if (strcmp(checkpoint_stage(f), t->cfg.stage) != 0)
+        return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_stage(f),
+                    t->cfg.stage);
+    if (strcmp(had, t->fingerprint) != 0)
+        return options_differ(had, len, t->fingerprint);
+    return check_structure(t, f);
+}
+
+static int check_counters(const struct trainer *t, const struct train_counters *at)
+{
+    const int64_t epoch = at->step / t->per_epoch, rest = at->step % t->per_epoch;
+    const bool pending = (rest == 0 && at->epoch == epoch - 1) || /* the epoch's end is still due */
+                         (at->soft.closed && at->epoch == epoch + 1); /* it came early */
+
+    if (at->step < 0 || at->step > t->steps || at->epoch < 0 || (at->epoch != epoch && !pending) ||
+        at->counted < 0 || at->correct < 0 || at->correct > at->counted || at->loss_steps < 0)
+        return fail(ERR_FORMAT, "checkpoint: the counters contradict each other");
+    return 0;
+}
+
+static int read_hooks(const struct trainer *t, const struct checkpoint_file *f)
+{
+    char name[BLOB_NAME];
+
+    for (int32_t i = 0; i < t->hooks.n_blobs; i++) {
+        const struct train_blob *b = &t->hooks.blobs[i];
+        snprintf(name, sizeof name, "hook.%s", b->name);
+        TRY(checkpoint_read_blob(f, name, b->data, b->bytes));
+    }
+    return 0;
+}
+
+static int read_state(struct trainer *t, const struct checkpoint_file *f)
+{
+    struct train_counters at;
+
+    TRY(check_options(t, f));
+    TRY(checkpoint_read_blob(f, "trainer.counters", &at, sizeof at));
+    TRY(check_counters(t, &at));
+    if (!checkpoint_is_done(f)) {
+        TRY(checkpoint_read_blob(f, "trainer.velocity", t->optim.velocity,
+                                 (size_t)t->optim.n * sizeof(float)));
+        if (t->optim.square != NULL)
+            TRY(checkpoint_read_blob(f, "trainer.square", t->optim.square,
+                                     (size_t)t->optim.n * sizeof(float)));
+        if (t->best != NULL)
+            TRY(checkpoint_read_blob(f, "trainer.best", t->best, train_weights_bytes(t->g)));
+    } else if (at.epoch != t->cfg.epochs && !at.soft.closed) {
+        return fail(ERR_FORMAT, "checkpoint: it says that it is done, but steps are missing");
+    }
+    TRY(read_hooks(t, f));
+    TRY(checkpoint_read_graph(f, t->g));
+    t->at = at;
+    t->done = checkpoint_is_done(f);
+    return 0;
+}
+
+int trainer_resume(struct trainer *t)
+{
+    struct checkpoint_file *f = NULL;
+    int rc;
+
+    if (t->cfg.checkpoint == NULL || access(t->cfg.checkpoint, F_OK) != 0)
+        return 0;
+    if ((rc = checkpoint_open(t->cfg.checkpoint, &f)) < 0)
+        return rc;
+    if ((rc = read_state(t, f)) < 0)
+        fail_context(rc, "cannot continue from '%s'", t->cfg.checkpoint);
+    checkpoint_close(f);
+    return rc < 0 ? rc : 1;
+}

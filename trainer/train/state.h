@@ -1,0 +1,65 @@
+#ifndef TRAINER_TRAIN_STATE_H
+#define TRAINER_TRAIN_STATE_H
+/*
+ * The inside of a trainer: what train.c, train_config.c and train_state.c share.
+ */
+#include "trainer/train/batch.h"
+#include "trainer/train/optim.h"
+#include "trainer/train/trainer.h"
+
+/* What a resumed run must know besides weights and momenta. Saved as it lies in memory, so every
+ * member has 8 bytes and there is no padding. */
+struct train_counters {
+    int64_t step;    /* steps done */
+    int64_t epoch;   /* epochs finished, their end included */
+    double loss_sum; /* of this epoch so far */
+    int64_t loss_steps, correct, counted;
+    double last_loss; /* mean of the last finished epoch */
+    double best;      /* value of the selection metric */
+    struct train_validation best_val, last_val;
+    struct soft_state soft;
+};
+
+struct trainer {
+    struct train_config cfg;
+    struct graph *g, *teacher;
+    const struct dataset *train, *val;
+    struct train_hooks hooks;
+    char *fingerprint; /* everything that decides the result, as text */
+    int64_t k, per_epoch, steps, warmup;
+    struct exec *forward, *attack, *teach; /* student TRAIN, student INPUT_GRAD, teacher INFER */
+    struct batch batch;
+    uint32_t *order;                  /* [train->n] */
+    float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
+    float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean pictures */
+    float *at_logits;                 /* [batch][k] the teacher's on others, not used */
+    double *at_work;                  /* of attention_loss */
+    float *grad;                      /* [n_params], with soft masks [n_masks] behind them */
+    struct optim optim;
+    struct train_counters at;
+    float *best; /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
+    bool done;   /* the checkpoint that was read was of a finished stage */
+    double step_loss;
+    double started, saved; /* seconds of cpu_seconds */
+    int64_t images;        /* trained since trainer_run */
+    double epoch_started;  /* or when trainer_run began within it */
+    int64_t epoch_images;  /* trained since then */
+};
+
+/* train_config.c */
+int train_config_check(const struct train_config *cfg, const struct graph *g,
+                       const struct graph *teacher, const struct train_hooks *hooks,
+                       bool have_val) MUST_CHECK;
+/* Text of every option that decides the result, of the data's size and of the teacher's numbers.
+ * The caller frees it; NULL after fail(). */
+char *train_fingerprint(const struct train_config *cfg, const struct graph *g,
+                        const struct graph *teacher, const struct dataset *d);
+
+/* train_state.c */
+/* Bytes of the best-weights copy: params, buffers, masks. */
+size_t train_weights_bytes(const struct graph *g);
+void train_keep_best(struct trainer *t);    /* graph -> t->best */
+void train_restore_best(struct trainer *t); /* t->best -> graph */
+/* Writes cfg.checkpoint, if there is one. */
+int train_save(struct trainer *t, bool done) MUST_CHECK;
+#endif
