@@ -21,7 +21,9 @@ static const struct kind kinds[] = {
     {"\x1f\x8b", "a gzip archive"},
     {"\x89PNG", "a PNG picture"},
     {"\xff\xd8\xff", "a JPEG picture"},
-    {"\x7fELF", "a program"},
+    {"\x7f"
+     "ELF",
+     "a program"},
     {"{", "a JSON text"},
     {"#!", "a script"},
     {0},

@@ -92,9 +92,11 @@ static void test_encoded_bytes(void **state)
 
     (void)state;
     ADD(&t, "\x80\2}(X\4\0\0\0datacnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
-            "K\0\x85c_codecs\nencode\nX\1\0\0\0bX\6\0\0\0latin1\x86R\x87R(K\1K\2K\2\x86");
+            "K\0\x85"
+            "c_codecs\nencode\nX\1\0\0\0bX\6\0\0\0latin1\x86R\x87R(K\1K\2K\2\x86");
     add_dtype(&t, "u1");
-    ADD(&t, "\x89c_codecs\nencode\nX\6\0\0\0\0\x7f\xc2\x80\xc3\xbfX\6\0\0\0latin1\x86Rtbu.");
+    ADD(&t, "\x89"
+            "c_codecs\nencode\nX\6\0\0\0\0\x7f\xc2\x80\xc3\xbfX\6\0\0\0latin1\x86Rtbu.");
     if (pickle_read(t.data, t.len, "batch", &p) < 0)
         fail_msg("%s", err_message());
     assert_int_equal(pickle_bytes(p, "data", &v, dim), 0);
