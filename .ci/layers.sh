@@ -33,7 +33,8 @@ BEGIN {
     room("core/kernel", "core/base")
     room("core/op", "core/base core/graph core/kernel")
     room("core/exec", "core/base core/graph core/kernel core/op")
-    # importer: the parts below the walk know import.h alone
+    # importer: folding and rewriting share the state of an import, the walk stands on all of them
+    room("importer/base", core)
     room("importer/fold", core " importer/base")
     room("importer/canon", core " importer/base")
     room("importer", core " importer/base importer/fold importer/canon")

@@ -6,7 +6,8 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/importer.h"
+#include "importer/steps.h"
 
 #define IR_OLDEST 3
 #define IR_NEWEST 14

@@ -20,89 +20,13 @@
 #include "core/graph/pass.h"
 #include "core/base/sha256.h"
 #include "core/base/wire.h"
-#include "importer/import.h"
+#include "importer/canon/canon.h"
+#include "importer/fold/fold.h"
+#include "importer/importer.h"
+#include "importer/steps.h"
 
 #define PARALLEL_FROM ((size_t)4 << 20) /* bytes of a file that two threads share */
 #define RESERVE_MAX ((int64_t)1 << 29)  /* floats; beyond, the block grows as it needs */
-
-/* ---- names ---------------------------------------------------------------------------------- */
-
-static uint32_t hash_name(const char *s)
-{
-    uint32_t h = 2166136261u; /* FNV-1a */
-
-    for (; *s != '\0'; s++)
-        h = (h ^ (unsigned char)*s) * 16777619u;
-    return h;
-}
-
-/* The slot that holds `name`, or the free one where it belongs. */
-static uint32_t find_slot(const struct import *im, const char *name)
-{
-    uint32_t at = hash_name(name) & (im->n_slot - 1);
-
-    while (im->slot[at] >= 0 && strcmp(im->entry[im->slot[at]].name, name) != 0)
-        at = (at + 1) & (im->n_slot - 1);
-    return at;
-}
-
-struct entry *import_find(const struct import *im, const char *name)
-{
-    const int32_t e = im->slot[find_slot(im, name)];
-
-    return e >= 0 ? &im->entry[e] : NULL;
-}
-
-/* Names go to terminals, JSON and file names. */
-static int check_name(struct import *im, const char *what, const char *name)
-{
-    if (report_is_clean(name, IMPORT_MAX_NAME))
-        return 0;
-    return report_problem(
-        im, "E1404", "",
-        "%s name '%.40s' holds control characters, is no UTF-8 or is longer than %d bytes %s", what,
-        name, IMPORT_MAX_NAME, im->at);
-}
-
-/* Enters a name; *out = NULL if it was refused. */
-static int enter(struct import *im, const char *name, int32_t producer, struct entry **out)
-{
-    *out = NULL;
-    if (check_name(im, "value", name) < 0)
-        return 0;
-    uint32_t at = find_slot(im, name);
-    if (im->slot[at] >= 0) {
-        (void)report_problem(im, "E1403", "", "the name '%s' is given to two values %s", name,
-                             im->at);
-        return 0;
-    }
-    *out = &im->entry[im->n_entry];
-    (*out)->name = name;
-    (*out)->producer = producer;
-    (*out)->act = NO_VALUE;
-    im->slot[at] = im->n_entry++;
-    return 0;
-}
-
-static int make_tables(struct import *im)
-{
-    const Onnx__GraphProto *f = im->file;
-    size_t n = f->n_initializer + f->n_input;
-
-    for (size_t k = 0; k < f->n_node; k++)
-        n += f->node[k]->n_output;
-    if (n > (size_t)1 << 24)
-        return report_problem(im, "E1006", "", "the file names %zu values, at most %d", n, 1 << 24);
-    for (im->n_slot = 64; im->n_slot < 2 * n;)
-        im->n_slot *= 2;
-    im->entry = arena_array(im->arena, n + 1, sizeof *im->entry);
-    im->slot = arena_array(im->arena, im->n_slot, sizeof *im->slot);
-    im->live = arena_array(im->arena, f->n_node + 1, sizeof *im->live);
-    if (im->entry == NULL || im->slot == NULL || im->live == NULL)
-        return ERR_NOMEM;
-    memset(im->slot, -1, im->n_slot * sizeof *im->slot);
-    return 0;
-}
 
 /* ---- the node at hand ----------------------------------------------------------------------- */
 
@@ -140,11 +64,11 @@ static int enter_node(struct import *im, size_t index)
     const Onnx__NodeProto *p = im->file->node[index];
     struct entry *e;
 
-    (void)check_name(im, "node", p->name);
-    (void)check_name(im, "operator", p->op_type);
+    (void)names_check(im, "node", p->name);
+    (void)names_check(im, "operator", p->op_type);
     for (size_t k = 0; k < p->n_output; k++)
         if (p->output[k][0] != '\0')
-            TRY(enter(im, p->output[k], (int32_t)index, &e));
+            TRY(names_enter(im, p->output[k], (int32_t)index, &e));
     return 0;
 }
 
@@ -153,7 +77,7 @@ static void check_node_inputs(struct import *im, size_t index)
     const Onnx__NodeProto *p = im->file->node[index];
 
     for (size_t k = 0; k < p->n_input; k++) {
-        const struct entry *e = p->input[k][0] != '\0' ? import_find(im, p->input[k]) : NULL;
+        const struct entry *e = p->input[k][0] != '\0' ? names_find(im, p->input[k]) : NULL;
 
         if (p->input[k][0] == '\0')
             continue;
@@ -192,7 +116,7 @@ static int enter_initializers(struct import *im)
         struct entry *e;
         int rc;
 
-        TRY(enter(im, t->name, -1, &e));
+        TRY(names_enter(im, t->name, -1, &e));
         if (e == NULL)
             continue;
         e->is_initializer = true;
@@ -212,12 +136,12 @@ static int enter_inputs(struct import *im)
 
     for (size_t k = 0; k < im->file->n_input; k++) {
         const Onnx__ValueInfoProto *v = im->file->input[k];
-        struct entry *e = import_find(im, v->name);
+        struct entry *e = names_find(im, v->name);
         int rc = 0;
 
         if (e != NULL && e->is_initializer)
             continue;
-        TRY(enter(im, v->name, -1, &e));
+        TRY(names_enter(im, v->name, -1, &e));
         if (e == NULL)
             continue;
         e->kind = ENTRY_BAD;
@@ -253,7 +177,7 @@ static int choose_output(struct import *im)
     const char *name = im->opt != NULL ? im->opt->output : NULL;
 
     if (name != NULL) {
-        if ((im->output = import_find(im, name)) == NULL)
+        if ((im->output = names_find(im, name)) == NULL)
             return report_problem(im, "E1504",
                                   report_text(im, "the outputs are %s", output_names(im)),
                                   "the file has no value '%s' to use as the output", name);
@@ -261,7 +185,7 @@ static int choose_output(struct import *im)
     }
     if (im->file->n_output == 0)
         return report_problem(im, "E1503", "", "the graph has no output");
-    if ((im->output = import_find(im, im->file->output[0]->name)) == NULL)
+    if ((im->output = names_find(im, im->file->output[0]->name)) == NULL)
         return report_problem(im, "E1401", "", "output '%s' is not defined anywhere",
                               im->file->output[0]->name);
     if (im->file->n_output > 1)
@@ -278,12 +202,12 @@ static void mark_live(struct import *im)
         const Onnx__NodeProto *p = im->file->node[k];
 
         for (size_t o = 0; o < p->n_output; o++) {
-            const struct entry *e = import_find(im, p->output[o]);
+            const struct entry *e = names_find(im, p->output[o]);
 
             im->live[k] = im->live[k] || (e != NULL && e->producer == (int32_t)k && e->uses > 0);
         }
         for (size_t i = 0; im->live[k] && i < p->n_input; i++) {
-            struct entry *e = import_find(im, p->input[i]);
+            struct entry *e = names_find(im, p->input[i]);
 
             if (e != NULL)
                 e->uses++;
@@ -305,7 +229,7 @@ static int bind_inputs(struct import *im, struct call *c, bool *bad)
     for (int32_t k = 0; k < c->n_in; k++) {
         if (p->input[k][0] == '\0')
             continue;
-        c->in[k] = import_find(im, p->input[k]);
+        c->in[k] = names_find(im, p->input[k]);
         *bad =
             *bad || c->in[k] == NULL || c->in[k]->kind == ENTRY_NONE || c->in[k]->kind == ENTRY_BAD;
     }
@@ -328,7 +252,7 @@ static int check_outputs(struct import *im)
     const Onnx__NodeProto *p = im->call->proto;
 
     for (size_t k = 1; k < p->n_output; k++) {
-        const struct entry *e = p->output[k][0] != '\0' ? import_find(im, p->output[k]) : NULL;
+        const struct entry *e = p->output[k][0] != '\0' ? names_find(im, p->output[k]) : NULL;
 
         if (e != NULL && e->uses > 0)
             return report_problem(im, "E1206", "linnet reads the first output of every operator",
@@ -360,7 +284,7 @@ static void poison_outputs(struct import *im)
     const Onnx__NodeProto *p = im->call->proto;
 
     for (size_t k = 0; k < p->n_output; k++) {
-        struct entry *e = import_find(im, p->output[k]);
+        struct entry *e = names_find(im, p->output[k]);
 
         if (e != NULL && e->kind == ENTRY_NONE)
             e->kind = ENTRY_BAD;
@@ -376,7 +300,7 @@ static int walk_node(struct import *im, size_t index)
     TRY(begin_node(im, &c, index));
     TRY(bind_inputs(im, &c, &bad));
     if (c.proto->n_output > 0 && c.proto->output[0][0] != '\0')
-        c.out = import_find(im, c.proto->output[0]);
+        c.out = names_find(im, c.proto->output[0]);
     if ((rc = run_node(im, bad)) == ERR_NOMEM)
         return rc;
     if (rc < 0 && !im->reported) {
@@ -434,7 +358,7 @@ static int set_output(struct import *im)
         return 0; /* reported */
     if (im->output->kind == ENTRY_CONSTANT)
         return report_problem(im, "E1502", "", "output '%s' is a constant", im->output->name);
-    TRY(canon_entry_act(im, im->output, &g->output));
+    TRY(entry_act(im, im->output, &g->output));
     TRY(detach_softmax(im));
     const struct shape *s = &g->value[g->output].shape;
     if (s->rank != 2)
@@ -527,7 +451,7 @@ static int import_model(struct import *im)
     im->file = im->model->graph;
     TRY(header_check(im));
     TRY(inline_functions(im));
-    TRY(make_tables(im));
+    TRY(names_init(im));
     TRY(enter_initializers(im));
     TRY(enter_inputs(im));
     TRY(report_facts(im));

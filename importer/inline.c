@@ -16,7 +16,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/steps.h"
 
 #define MAX_DEPTH 16
 #define MAX_FUNCTIONS 4096

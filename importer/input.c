@@ -10,7 +10,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/steps.h"
 
 #define MAX_FOLLOWED 16 /* values behind the input that are searched for a Transpose */
 

@@ -1,7 +1,7 @@
 /*
  * Older and alternative forms of an operator -> the one form that the graph knows. This file holds
  * what all of them share, the element-wise operators, and the refusal of those linnet lacks; the
- * layers with weights are in canon_layers.c, what only moves numbers is in canon_shapes.c.
+ * layers with weights are in layers.c, what only moves numbers is in shapes.c.
  *
  * A form is chosen by what is there (attribute or input), not by the opset: exporters mix them.
  * Only where a default changed with the opset is the opset asked.
@@ -11,68 +11,9 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 /* ---- operands ------------------------------------------------------------------------------- */
-
-bool canon_has(const struct call *c, int32_t i)
-{
-    return i < c->n_in && c->in[i] != NULL;
-}
-
-static int missing(struct import *im, int32_t i)
-{
-    return report_problem(im, "E1209", "", "input %d is missing %s", i, im->at);
-}
-
-/* y = x W, once it is known that no bias follows. */
-static int materialise_product(struct import *im, struct entry *e)
-{
-    const struct product *p = e->product;
-    value_id in[3] = {p->x, NO_VALUE, NO_VALUE};
-
-    TRY(canon_value(im, p->weight, VALUE_PARAM, &in[1]));
-    TRY(graph_add_node(im->g, &op_gemm, p->node, in, 3, NULL, e->name, &e->act));
-    e->kind = ENTRY_ACT;
-    return 0;
-}
-
-/* Pending selections and products become values; the order stays open. */
-static int entry_act(struct import *im, struct entry *e, value_id *out)
-{
-    *out = NO_VALUE;
-    if (e->kind == ENTRY_PRODUCT)
-        TRY(materialise_product(im, e));
-    if (e->kind == ENTRY_SELECTION)
-        TRY(mask_materialise(im, e));
-    if (e->kind != ENTRY_ACT)
-        return report_problem(im, "E1207", "",
-                              "'%s' is a constant, but only activations may stand there %s",
-                              e->name, im->at);
-    *out = e->act;
-    return 0;
-}
-
-int canon_entry_act(struct import *im, struct entry *e, value_id *out)
-{
-    TRY(entry_act(im, e, out));
-    if (e->order == ORDER_SAME)
-        return 0;
-    return report_problem(im, "E1206", "export the model in NCHW order (tf2onnx: --inputs-as-nchw)",
-                          "'%s' has its channels last, which %s cannot take here %s", e->name,
-                          im->call != NULL ? im->call->type : "the output", im->at);
-}
-
-int canon_act_any(struct import *im, int32_t i, value_id *out, enum entry_order *order)
-{
-    *order = ORDER_SAME;
-    *out = NO_VALUE;
-    if (!canon_has(im->call, i))
-        return missing(im, i);
-    TRY(entry_act(im, im->call->in[i], out));
-    *order = im->call->in[i]->order;
-    return 0;
-}
 
 void canon_set_order(struct import *im, enum entry_order order)
 {
@@ -112,62 +53,6 @@ int canon_channels_first(struct import *im, struct constant *c, struct constant 
         else
             (*out)->i[e] = c->i[at];
     }
-    return 0;
-}
-
-int canon_act(struct import *im, int32_t i, value_id *out)
-{
-    if (!canon_has(im->call, i))
-        return missing(im, i);
-    return canon_entry_act(im, im->call->in[i], out);
-}
-
-int canon_weight(struct import *im, int32_t i, struct constant **out)
-{
-    struct entry *e;
-
-    if (!canon_has(im->call, i))
-        return missing(im, i);
-    e = im->call->in[i];
-    if (e->kind != ENTRY_CONSTANT)
-        return report_problem(im, "E1207", "weights and shapes cannot depend on the image",
-                              "input %d, '%s', must be a constant %s", i, e->name, im->at);
-    *out = e->constant;
-    return 0;
-}
-
-int canon_constant(struct import *im, int32_t i, struct constant **out)
-{
-    int rc;
-
-    TRY(canon_weight(im, i, out));
-    if ((rc = constant_read(im, *out)) < 0) {
-        im->call->in[i]->kind = ENTRY_BAD; /* report it once */
-        return rc;
-    }
-    return constant_room(im, (*out)->count * (int64_t)sizeof(float));
-}
-
-int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap, int32_t *n)
-{
-    struct constant *c;
-
-    TRY(canon_constant(im, i, &c));
-    if (c->i == NULL || c->shape.rank > 1 || c->count > cap)
-        return report_problem(im, "E1207", "", "input %d, '%s', must be at most %d integers %s", i,
-                              im->call->in[i]->name, cap, im->at);
-    for (int64_t k = 0; k < c->count; k++) {
-        bool is_batch = c->batch != NULL && c->batch[k];
-
-        if (is_batch && batch == NULL)
-            return report_problem(im, "E1304", "export the model with a free batch dimension",
-                                  "%s needs the number of images as a fixed number %s",
-                                  im->call->type, im->at);
-        out[k] = c->i[k];
-        if (batch != NULL)
-            batch[k] = is_batch;
-    }
-    *n = (int32_t)c->count;
     return 0;
 }
 
@@ -229,19 +114,6 @@ int canon_emit(struct import *im, const struct op *op, const value_id *in, int32
     return canon_emit_named(im, im->call->name, op, in, n_in, p);
 }
 
-int canon_alias(struct import *im, const struct entry *e)
-{
-    struct entry *out = im->call->out;
-
-    out->kind = e->kind;
-    out->constant = e->constant;
-    out->act = e->act;
-    out->order = e->order;
-    out->selection = e->selection;
-    out->product = e->product;
-    return 0;
-}
-
 void canon_freeze(struct import *im)
 {
     im->g->node[im->g->n_node - 1].frozen = true;
@@ -260,10 +132,10 @@ static int pass_through(struct import *im)
     enum entry_order order;
     value_id x;
 
-    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
-        return canon_alias(im, im->call->in[0]);
-    TRY(canon_act_any(im, 0, &x, &order));
-    return canon_alias(im, im->call->in[0]);
+    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
+        return result_alias(im, im->call->in[0]);
+    TRY(operand_act_any(im, 0, &x, &order));
+    return result_alias(im, im->call->in[0]);
 }
 
 /* ---- element-wise --------------------------------------------------------------------------- */
@@ -279,8 +151,8 @@ static int canon_dropout(struct import *im)
     struct constant *training;
 
     TRY(attrs_only(im, "ratio,seed"));
-    if (canon_has(im->call, 2)) {
-        TRY(canon_constant(im, 2, &training));
+    if (operand_has(im->call, 2)) {
+        TRY(operand_constant(im, 2, &training));
         if (training->i != NULL && training->count == 1 && training->i[0] != 0)
             TRY(report_warning(im, "Dropout in training mode was removed %s", im->at));
     }
@@ -319,7 +191,7 @@ static int emit_relu(struct import *im, value_id x, enum entry_order order)
 static int canon_cast_like(struct import *im)
 {
     TRY(attrs_only(im, "saturate,round_mode"));
-    if (canon_has(im->call, 1) && im->call->in[1]->kind == ENTRY_CONSTANT &&
+    if (operand_has(im->call, 1) && im->call->in[1]->kind == ENTRY_CONSTANT &&
         !constant_is_float(im->call->in[1]->constant))
         return report_problem(
             im, "E1302", "",
@@ -333,9 +205,9 @@ static int canon_relu(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, ""));
-    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
+    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
         return mask_relu(im);
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     return emit_relu(im, x, order);
 }
 
@@ -345,9 +217,9 @@ static int clip_bound(struct import *im, const char *name, int32_t i, float dflt
     struct constant *c;
 
     TRY(attrs_float(im, name, dflt, out));
-    if (!canon_has(im->call, i))
+    if (!operand_has(im->call, i))
         return 0;
-    TRY(canon_constant(im, i, &c));
+    TRY(operand_constant(im, i, &c));
     if (c->f == NULL || c->count != 1)
         return report_problem(im, "E1207", "", "input %d, '%s', must be one number %s", i,
                               im->call->in[i]->name, im->at);
@@ -365,7 +237,7 @@ static int canon_clip(struct import *im)
     TRY(attrs_only(im, "min,max"));
     TRY(clip_bound(im, "min", 1, -INFINITY, &low));
     TRY(clip_bound(im, "max", 2, INFINITY, &high));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     if (low == 0 && high >= huge)
         return emit_relu(im, x, order);
     if (low <= -huge && high >= huge)
@@ -374,7 +246,7 @@ static int canon_clip(struct import *im)
     const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
     const bool relu6 = high == 6 && (low == 0 || after_relu);
 
-    TRY(canon_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
+    TRY(result_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
     return report_problem(
         im, "E1203",
         report_text(im, "%sgive a model with Relu instead, or drop node '%s' and train again",
@@ -400,7 +272,7 @@ static int set_tail(struct import *im)
     g->tail_output = arena_strdup(g->arena, im->call->out->name);
     if (g->tail_node == NULL || g->tail_output == NULL)
         return ERR_NOMEM;
-    return canon_alias(im, im->call->in[0]);
+    return result_alias(im, im->call->in[0]);
 }
 
 static int canon_softmax(struct import *im)
@@ -411,7 +283,7 @@ static int canon_softmax(struct import *im)
     value_id x;
 
     TRY(attrs_fill(im, &op_softmax, "", &p));
-    TRY(canon_act(im, 0, &x));
+    TRY(operand_act(im, 0, &x));
     TRY(attrs_int(im, "axis", im->opset < 13 ? 1 : -1, &axis));
     const struct shape *s = &im->g->value[x].shape;
     if (s->rank != 2 || (axis != 1 && axis != -1))
@@ -453,11 +325,11 @@ static int binary_operand(struct import *im, int32_t i, enum entry_order order, 
 {
     struct constant *c;
 
-    if (!canon_has(im->call, i))
-        return missing(im, i);
+    if (!operand_has(im->call, i))
+        return operand_missing(im, i);
     if (im->call->in[i]->kind != ENTRY_CONSTANT)
-        return entry_act(im, im->call->in[i], out);
-    TRY(canon_constant(im, i, &c));
+        return entry_act_any(im, im->call->in[i], out);
+    TRY(operand_constant(im, i, &c));
     if (order == ORDER_LAST)
         TRY(canon_channels_first(im, c, &c));
     else if (order == ORDER_FLAT_LAST && c->count != 1)
@@ -469,7 +341,7 @@ static int binary_operand(struct import *im, int32_t i, enum entry_order order, 
 
 static bool is_kind(const struct call *c, int32_t i, enum entry_kind kind)
 {
-    return canon_has(c, i) && c->in[i]->kind == kind;
+    return operand_has(c, i) && c->in[i]->kind == kind;
 }
 
 static int emit_binary(struct import *im, const struct op *op, value_id a, value_id b)
@@ -500,7 +372,7 @@ static int canon_binary(struct import *im)
 
         if (!is_kind(c, i, ENTRY_PRODUCT) || !is_kind(c, 1 - i, ENTRY_CONSTANT))
             continue;
-        TRY(canon_constant(im, 1 - i, &bias));
+        TRY(operand_constant(im, 1 - i, &bias));
         TRY(canon_product_bias(im, c->in[i], bias, &found));
     }
     if (found)
@@ -574,8 +446,8 @@ static bool is_behind_logits(const struct import *im)
     const struct call *c = im->call;
 
     if (strcmp(c->type, "ArgMax") == 0 || strcmp(c->type, "LogSoftmax") == 0)
-        return canon_has(c, 0);
-    return c->out == im->output && is_activation_function(c->type) && canon_has(c, 0) &&
+        return operand_has(c, 0);
+    return c->out == im->output && is_activation_function(c->type) && operand_has(c, 0) &&
            c->in[0]->kind == ENTRY_ACT && im->g->value[c->in[0]->act].shape.rank == 2;
 }
 
@@ -596,8 +468,8 @@ int canon_unsupported(struct import *im)
                               "unsupported operator '%s' %s: linnet needs the logits", type,
                               im->at);
     if (is_activation_function(type)) {
-        if (canon_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
-            TRY(canon_alias(im, im->call->in[0]));
+        if (operand_has(im->call, 0)) /* shapes stay, so the rest of the file is looked at too */
+            TRY(result_alias(im, im->call->in[0]));
         return report_problem(im, "E1203", "train the model with Relu in its place",
                               "unsupported operator '%s' %s: only Relu can be masked", type,
                               im->at);

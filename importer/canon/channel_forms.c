@@ -16,7 +16,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 struct part { /* an input of the Concat */
     const struct node *layer;
@@ -131,7 +131,7 @@ static int read_parts(struct import *im, struct part *part, bool *found)
 
     *found = false;
     for (int32_t k = 0; k < c->n_in; k++) {
-        if (!canon_has(c, k) || c->in[k]->kind != ENTRY_ACT || c->in[k]->order != ORDER_SAME ||
+        if (!operand_has(c, k) || c->in[k]->kind != ENTRY_ACT || c->in[k]->order != ORDER_SAME ||
             !part_of(im->g, c->in[k]->act, &part[k]) ||
             !can_join(im->g, part[0].layer, part[k].layer))
             return 0;

@@ -14,7 +14,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 /* ---- windows -------------------------------------------------------------------------------- */
 
@@ -68,7 +68,7 @@ static int conv_weight(struct import *im, struct constant **w)
     int64_t kernel[2];
     int32_t n;
 
-    TRY(canon_weight(im, 1, w));
+    TRY(operand_weight(im, 1, w));
     if ((*w)->shape.rank != 4)
         return report_problem(im, "E1301", "only 2-D images are supported",
                               "weight '%s' has rank %d, should be 4 %s", (*w)->name,
@@ -82,7 +82,7 @@ static int conv_weight(struct import *im, struct constant **w)
 
 static int conv_bias(struct import *im, const struct constant *w, struct constant **b)
 {
-    TRY(canon_weight(im, 2, b));
+    TRY(operand_weight(im, 2, b));
     if ((*b)->shape.rank == 1 && (*b)->count == w->shape.dim[0])
         return 0;
     return report_problem(
@@ -107,10 +107,10 @@ static int canon_conv(struct import *im)
     union op_params p;
 
     TRY(attrs_fill(im, &op_conv, "auto_pad,kernel_shape", &p));
-    TRY(canon_act(im, 0, &in[0]));
+    TRY(operand_act(im, 0, &in[0]));
     TRY(need_image(im, in[0]));
     TRY(conv_weight(im, &w));
-    if (canon_has(im->call, 2))
+    if (operand_has(im->call, 2))
         TRY(conv_bias(im, w, &b));
     TRY(resolve_auto_pad(im, in[0], &w->shape.dim[2], p.conv.stride, p.conv.dilation, p.conv.pad));
     const bool frozen = is_preprocessing_conv(im, in[0], w, &p.conv);
@@ -161,9 +161,9 @@ static int canon_batchnorm(struct import *im)
                               "spatial=0, statistics for each position, is not supported %s",
                               im->at);
     TRY(warn_training(im));
-    TRY(canon_act(im, 0, &in[0]));
+    TRY(operand_act(im, 0, &in[0]));
     for (int32_t i = 1; i < 5; i++)
-        TRY(canon_constant(im, i, &c[i]));
+        TRY(operand_constant(im, i, &c[i]));
     TRY(check_variance(im, c[4]));
     const bool frozen = canon_at_input(im, in[0]);
     for (int32_t i = 1; i < 5; i++) {
@@ -232,9 +232,9 @@ static int linear_input(struct import *im, struct constant **w, value_id *x)
     enum entry_order order;
     value_id image;
 
-    TRY(canon_act_any(im, 0, &image, &order));
+    TRY(operand_act_any(im, 0, &image, &order));
     if (order != ORDER_FLAT_LAST)
-        return canon_act(im, 0, x);
+        return operand_act(im, 0, x);
     const struct shape *s = &im->g->value[image].shape;
     const int64_t n = shape_elems(s), channels = s->dim[1], positions = n / channels;
     if (from->shape.dim[1] != n)
@@ -278,13 +278,13 @@ static int canon_gemm(struct import *im)
     if (trans_a != 0)
         return report_problem(im, "E1206", "",
                               "transA of an activation would transpose the batch %s", im->at);
-    TRY(canon_weight(im, 1, &w));
+    TRY(operand_weight(im, 1, &w));
     TRY(linear_weight(im, w, trans_b != 0, alpha, &w));
     TRY(linear_input(im, &w, &in[0]));
     TRY(need_features(im, in[0]));
     TRY(canon_value(im, w, VALUE_PARAM, &in[1]));
-    if (canon_has(im->call, 2)) {
-        TRY(canon_constant(im, 2, &b));
+    if (operand_has(im->call, 2)) {
+        TRY(operand_constant(im, 2, &b));
         TRY(linear_bias(im, b, w->shape.dim[0], beta, &fits, &b));
         if (!fits)
             return report_problem(im, "E1601", "the file is damaged, or two layers share a bias",
@@ -293,6 +293,18 @@ static int canon_gemm(struct import *im)
         TRY(canon_value(im, b, VALUE_PARAM, &in[2]));
     }
     return canon_emit(im, &op_gemm, in, 3, NULL);
+}
+
+/* y = x W, once it is known that no bias follows. */
+static int materialise_product(struct import *im, struct entry *e)
+{
+    const struct product *p = e->product;
+    value_id in[3] = {p->x, NO_VALUE, NO_VALUE};
+
+    TRY(canon_value(im, p->weight, VALUE_PARAM, &in[1]));
+    TRY(graph_add_node(im->g, &op_gemm, p->node, in, 3, NULL, e->name, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
 }
 
 /* Waits for the Add of its bias, unless somebody else reads the result too. */
@@ -306,14 +318,15 @@ static int canon_matmul(struct import *im)
     if (p == NULL)
         return ERR_NOMEM;
     TRY(attrs_only(im, ""));
-    TRY(canon_weight(im, 1, &w));
+    TRY(operand_weight(im, 1, &w));
     TRY(linear_weight(im, w, false, 1, &p->weight));
     TRY(linear_input(im, &p->weight, &p->x));
     TRY(need_features(im, p->x));
     p->node = im->call->name;
     e->kind = ENTRY_PRODUCT;
+    e->settle = materialise_product;
     e->product = p;
-    return e->uses == 1 ? 0 : canon_entry_act(im, e, &act);
+    return e->uses == 1 ? 0 : entry_act(im, e, &act);
 }
 
 int canon_product_bias(struct import *im, struct entry *product, struct constant *bias, bool *found)
@@ -345,7 +358,7 @@ static int pick_pixels(struct import *im, value_id x, const int64_t stride[2])
     const struct shape *s = &im->g->value[x].shape;
 
     if (stride[0] == 1 && stride[1] == 1)
-        return canon_alias(im, im->call->in[0]);
+        return result_alias(im, im->call->in[0]);
     for (int32_t k = 1; k < 4; k++)
         p.slice.end[k] = (s->dim[k] - 1) / p.slice.step[k] * p.slice.step[k] + 1;
     return canon_emit(im, &op_slice, &x, 1, &p);
@@ -358,7 +371,7 @@ static int canon_pool(struct import *im)
     value_id x;
 
     TRY(attrs_fill(im, op, "auto_pad,storage_order", &p));
-    TRY(canon_act(im, 0, &x));
+    TRY(operand_act(im, 0, &x));
     TRY(need_image(im, x));
     TRY(resolve_auto_pad(im, x, p.pool.kernel, p.pool.stride, p.pool.dilation, p.pool.pad));
     return is_one_pixel(&p.pool) ? pick_pixels(im, x, p.pool.stride)
@@ -370,7 +383,7 @@ static int canon_global_pool(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, ""));
-    TRY(canon_act(im, 0, &x));
+    TRY(operand_act(im, 0, &x));
     TRY(need_image(im, x));
     return canon_emit(im, op_find(im->call->type), &x, 1, NULL);
 }

@@ -18,7 +18,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 /* `name` without "/<last part>" where that part is a node of one of the forms. */
 static const char *site_name(struct import *im, const char *name)
@@ -118,11 +118,11 @@ int mask_where(struct import *im)
     float *mask;
 
     TRY(attrs_only(im, ""));
-    if (!canon_has(im->call, 0) || im->call->in[0]->kind != ENTRY_CONSTANT)
+    if (!operand_has(im->call, 0) || im->call->in[0]->kind != ENTRY_CONSTANT)
         return canon_unsupported(im);
-    TRY(canon_constant(im, 0, &m));
-    TRY(canon_act(im, 1, &a));
-    TRY(canon_act(im, 2, &b));
+    TRY(operand_constant(im, 0, &m));
+    TRY(operand_act(im, 1, &a));
+    TRY(operand_act(im, 2, &b));
     const bool first = mask_is_relu_of(im->g, a, b);
     if (m->i == NULL || (!first && !mask_is_relu_of(im->g, b, a)))
         return report_problem(im, "E1206", "",
@@ -133,7 +133,7 @@ int mask_where(struct import *im)
         return bad_mask(im, m);
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
-        mask[k] = (m->i[fold_broadcast_index(&to, k, &m->shape)] != 0) == first ? 1 : 0;
+        mask[k] = (m->i[broadcast_index(&to, k, &m->shape)] != 0) == first ? 1 : 0;
     return mask_emit(im, x, mask);
 }
 
@@ -147,11 +147,11 @@ int mask_prelu(struct import *im)
     float *mask;
 
     TRY(attrs_only(im, ""));
-    TRY(canon_act(im, 0, &x));
-    TRY(canon_constant(im, 1, &slope));
+    TRY(operand_act(im, 0, &x));
+    TRY(operand_constant(im, 1, &slope));
     for (int64_t k = 0; slope->f != NULL && k < slope->count; k++)
         if (slope->f[k] != 0 && slope->f[k] != 1) {
-            TRY(canon_alias(im, im->call->in[0]));
+            TRY(result_alias(im, im->call->in[0]));
             return report_problem(
                 im, "E1203", "train the model with Relu in its place",
                 "PRelu with slope %g %s: only slopes 0 and 1, a masked Relu, are supported",
@@ -162,7 +162,7 @@ int mask_prelu(struct import *im)
         return bad_mask(im, slope);
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
-        mask[k] = 1 - slope->f[fold_broadcast_index(&to, k, &slope->shape)];
+        mask[k] = 1 - slope->f[broadcast_index(&to, k, &slope->shape)];
     return mask_emit(im, x, mask);
 }
 
@@ -202,9 +202,9 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
         return 0;
     TRY(new_mask(im, xb, &mask, &n));
     for (int64_t k = 0; k < n; k++) {
-        mask[k] = keep->data[fold_broadcast_index(&to, k, &keep->shape)];
+        mask[k] = keep->data[broadcast_index(&to, k, &keep->shape)];
         if ((mask[k] != 0 && mask[k] != 1) ||
-            pass->data[fold_broadcast_index(&to, k, &pass->shape)] != 1 - mask[k])
+            pass->data[broadcast_index(&to, k, &pass->shape)] != 1 - mask[k])
             return 0;
     }
     *found = true;
@@ -231,10 +231,51 @@ static int new_selection(struct import *im, value_id base, int64_t n, struct sel
     return 0;
 }
 
+/* All columns of the base, in their places. */
+static bool is_in_order(const struct import *im, const struct selection *s)
+{
+    if (s->n != im->g->value[s->base].shape.dim[1])
+        return false;
+    for (int64_t k = 0; k < s->n; k++)
+        if (s->column[k] != k)
+            return false;
+    return true;
+}
+
+static int selection_mask(struct import *im, const struct selection *s, float **out)
+{
+    float *mask;
+
+    TRY(constant_room(im, s->n * (int64_t)sizeof *mask));
+    if ((mask = arena_array(im->arena, (size_t)s->n, sizeof *mask)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t k = 0; k < s->n; k++)
+        mask[k] = s->relu[k];
+    *out = mask;
+    return 0;
+}
+
+/* Something else reads it: a MaskedRelu on its base, if it keeps the order. */
+static int materialise(struct import *im, struct entry *e)
+{
+    const struct selection *s = e->selection;
+    float *mask;
+
+    if (!is_in_order(im, s))
+        return report_problem(im, "E1206", "",
+                              "columns gathered into '%s' do not return to their places %s",
+                              e->name, im->at);
+    TRY(selection_mask(im, s, &mask));
+    TRY(emit_site(im, s->node, e->name, s->base, mask, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
+}
+
 static int finish(struct import *im, struct selection *s)
 {
     im->call->out->kind = ENTRY_SELECTION;
     im->call->out->selection = s;
+    im->call->out->settle = materialise;
     return 0;
 }
 
@@ -260,13 +301,13 @@ int mask_gather(struct import *im)
 
     TRY(attrs_only(im, "axis"));
     TRY(need_columns(im, 0));
-    TRY(canon_constant(im, 1, &index));
-    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION) {
+    TRY(operand_constant(im, 1, &index));
+    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION) {
         from = im->call->in[0]->selection;
         base = from->base;
         columns = from->n;
     } else {
-        TRY(canon_act(im, 0, &base));
+        TRY(operand_act(im, 0, &base));
         columns = im->g->value[base].shape.dim[1];
     }
     if (im->g->value[base].shape.rank != 2 || index->i == NULL || index->shape.rank != 1 ||
@@ -308,7 +349,7 @@ int mask_concat(struct import *im)
 
     TRY(need_columns(im, 1));
     for (int32_t i = 0; i < c->n_in; i++) {
-        const struct selection *x = canon_has(c, i) ? c->in[i]->selection : NULL;
+        const struct selection *x = operand_has(c, i) ? c->in[i]->selection : NULL;
 
         if (x == NULL || c->in[i]->kind != ENTRY_SELECTION || (first && x->base != first->base))
             return report_problem(im, "E1206", "",
@@ -329,30 +370,6 @@ int mask_concat(struct import *im)
     return finish(im, s);
 }
 
-/* All columns of the base, in their places. */
-static bool is_in_order(const struct import *im, const struct selection *s)
-{
-    if (s->n != im->g->value[s->base].shape.dim[1])
-        return false;
-    for (int64_t k = 0; k < s->n; k++)
-        if (s->column[k] != k)
-            return false;
-    return true;
-}
-
-static int selection_mask(struct import *im, const struct selection *s, float **out)
-{
-    float *mask;
-
-    TRY(constant_room(im, s->n * (int64_t)sizeof *mask));
-    if ((mask = arena_array(im->arena, (size_t)s->n, sizeof *mask)) == NULL)
-        return ERR_NOMEM;
-    for (int64_t k = 0; k < s->n; k++)
-        mask[k] = s->relu[k];
-    *out = mask;
-    return 0;
-}
-
 int mask_reshape(struct import *im, const struct shape *target, bool *found)
 {
     const struct selection *s = im->call->in[0]->selection;
@@ -371,19 +388,4 @@ int mask_reshape(struct import *im, const struct shape *target, bool *found)
         return 0;
     TRY(selection_mask(im, s, &mask));
     return mask_emit(im, x, mask);
-}
-
-int mask_materialise(struct import *im, struct entry *e)
-{
-    const struct selection *s = e->selection;
-    float *mask;
-
-    if (!is_in_order(im, s))
-        return report_problem(im, "E1206", "",
-                              "columns gathered into '%s' do not return to their places %s",
-                              e->name, im->at);
-    TRY(selection_mask(im, s, &mask));
-    TRY(emit_site(im, s->node, e->name, s->base, mask, &e->act));
-    e->kind = ENTRY_ACT;
-    return 0;
 }

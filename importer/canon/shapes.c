@@ -14,7 +14,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 static const struct shape *shape_of(const struct import *im, value_id v)
 {
@@ -148,9 +148,9 @@ static int canon_reshape(struct import *im)
 
     TRY(attrs_only(im, "allowzero"));
     TRY(attrs_int(im, "allowzero", 0, &allow_zero));
-    TRY(canon_ints(im, 1, t.dim, t.is_batch, SHAPE_MAX_RANK, &t.rank));
+    TRY(operand_ints(im, 1, t.dim, t.is_batch, SHAPE_MAX_RANK, &t.rank));
     t.zero_copies = allow_zero == 0;
-    if (canon_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION) {
+    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION) {
         const struct selection *s = im->call->in[0]->selection;
 
         from = shape_make(2, (int64_t)SHAPE_BATCH, s->n);
@@ -159,7 +159,7 @@ static int canon_reshape(struct import *im)
         if (found)
             return 0;
     }
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     from = file_shape(im, x, order);
     TRY(resolve_target(im, &from, &t, &to));
     return order == ORDER_SAME ? emit_reshape(im, x, &to) : reshape_last(im, x, order, &to);
@@ -174,10 +174,10 @@ static int canon_flatten(struct import *im)
 
     TRY(attrs_only(im, "axis"));
     TRY(attrs_int(im, "axis", 1, &a));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     const struct shape from = file_shape(im, x, order);
     const struct shape to = shape_make(2, (int64_t)SHAPE_BATCH, shape_elems(&from));
-    TRY(fold_axis(im, a, from.rank, &axis));
+    TRY(axis_resolve(im, a, from.rank, &axis));
     if (axis != 1 && !(axis == 0 && im->batch == 1)) /* of one image both are the same */
         return report_problem(im, "E1304", "the batch must stay the first dimension",
                               "Flatten with axis %d %s", axis, im->at);
@@ -205,11 +205,11 @@ static int canon_squeeze(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, "axes"));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     const struct shape from = file_shape(im, x, order);
-    TRY(fold_axes(im, 1, axes, &n));
+    TRY(axes_read(im, 1, axes, &n));
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], from.rank, &axis));
+        TRY(axis_resolve(im, axes[k], from.rank, &axis));
         if (axis == 0 || from.dim[axis] != 1)
             return report_problem(im, "E1301", "", "Squeeze of axis %d, which is not 1 %s", axis,
                                   im->at);
@@ -233,14 +233,14 @@ static int canon_unsqueeze(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, "axes"));
-    TRY(canon_act(im, 0, &x));
-    TRY(fold_axes(im, 1, axes, &n));
+    TRY(operand_act(im, 0, &x));
+    TRY(axes_read(im, 1, axes, &n));
     to.rank = shape_of(im, x)->rank + (n > 0 ? n : 0);
     if (to.rank > 4)
         return report_problem(im, "E1301", "", "Unsqueeze to rank %d, at most 4 %s", to.rank,
                               im->at);
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], to.rank, &axis));
+        TRY(axis_resolve(im, axes[k], to.rank, &axis));
         if (axis == 0 || added[axis])
             return report_problem(im, "E1301", "", "Unsqueeze of axis %d %s", axis, im->at);
         added[axis] = true;
@@ -266,7 +266,7 @@ static int canon_transpose(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, "perm"));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     TRY(attrs_ints(im, "perm", perm, SHAPE_MAX_RANK, &n));
     if (is_perm(perm, n, 4, 0, 2, 3, 1) && order == ORDER_SAME && shape_of(im, x)->rank == 4)
         order = ORDER_LAST;
@@ -287,7 +287,7 @@ static int read_pads(struct import *im, int64_t pads[2 * SHAPE_MAX_RANK], int32_
 {
     TRY(attrs_ints(im, "pads", pads, 2 * SHAPE_MAX_RANK, n));
     if (*n < 0)
-        return canon_ints(im, 1, pads, NULL, 2 * SHAPE_MAX_RANK, n);
+        return operand_ints(im, 1, pads, NULL, 2 * SHAPE_MAX_RANK, n);
     return 0;
 }
 
@@ -296,9 +296,9 @@ static int read_pad_value(struct import *im, float *out)
     struct constant *c;
 
     TRY(attrs_float(im, "value", 0, out));
-    if (!canon_has(im->call, 2))
+    if (!operand_has(im->call, 2))
         return 0;
-    TRY(canon_constant(im, 2, &c));
+    TRY(operand_constant(im, 2, &c));
     if (c->f == NULL || c->count != 1)
         return report_problem(im, "E1207", "", "the padding value must be one number %s", im->at);
     *out = c->f[0];
@@ -309,15 +309,15 @@ static int place_pads(struct import *im, int32_t rank, enum entry_order order, s
 {
     int64_t pads[2 * SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
     int32_t n, n_axes = rank, axis;
-    const bool has_axes = canon_has(im->call, 3);
+    const bool has_axes = operand_has(im->call, 3);
 
     TRY(read_pads(im, pads, &n));
     if (has_axes)
-        TRY(canon_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
+        TRY(operand_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
     if (n != 2 * n_axes)
         return report_problem(im, "E1301", "", "%d pads for %d axes %s", n, n_axes, im->at);
     for (int32_t k = 0; k < n_axes; k++) {
-        TRY(fold_axis(im, has_axes ? axes[k] : k, rank, &axis));
+        TRY(axis_resolve(im, has_axes ? axes[k] : k, rank, &axis));
         axis = graph_axis(order, axis);
         p->begin[axis] = pads[k];
         p->end[axis] = pads[n_axes + k];
@@ -335,10 +335,10 @@ static int canon_pad(struct import *im)
 
     TRY(attrs_only(im, "mode,pads,value"));
     TRY(attrs_text(im, "mode", "constant", &mode));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     const int32_t rank = shape_of(im, x)->rank;
     if (order == ORDER_FLAT_LAST)
-        TRY(canon_act(im, 0, &x)); /* reports it */
+        TRY(operand_act(im, 0, &x)); /* reports it */
     canon_set_order(im, order);
     if (rank > 4)
         return report_problem(im, "E1301", "", "Pad of rank %d %s", rank, im->at);
@@ -361,9 +361,9 @@ static int canon_slice(struct import *im)
     value_id x;
 
     TRY(attrs_only(im, "starts,ends,axes"));
-    TRY(canon_act(im, 0, &x));
+    TRY(operand_act(im, 0, &x));
     const struct shape s = *shape_of(im, x);
-    TRY(fold_slicing(im, &s, &z));
+    TRY(slicing_read(im, &s, &z));
     if (shape_equal(&s, &z.to))
         for (int32_t k = 1;; k++) {
             if (k == s.rank)
@@ -395,7 +395,7 @@ static int canon_concat(struct import *im)
 
     TRY(attrs_only(im, "axis"));
     for (int32_t k = 0; k < im->call->n_in; k++)
-        if (canon_has(im->call, k) && im->call->in[k]->kind == ENTRY_SELECTION)
+        if (operand_has(im->call, k) && im->call->in[k]->kind == ENTRY_SELECTION)
             return mask_concat(im);
     if (im->call->n_in != 1) {
         TRY(channel_concat(im, &found));
@@ -408,7 +408,7 @@ static int canon_concat(struct import *im)
                          "unsupported operator 'Concat' %s: only the parts of a masked Relu, and zeros, can be joined",
                          im->at);
     }
-    TRY(canon_act(im, 0, &x));
+    TRY(operand_act(im, 0, &x));
     return same_as_input(im, x);
 }
 
@@ -420,7 +420,7 @@ static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t
     int32_t axis;
 
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], rank, &axis));
+        TRY(axis_resolve(im, axes[k], rank, &axis));
         axis = graph_axis(order, axis);
         h = h || axis == 2;
         w = w || axis == 3;
@@ -441,7 +441,7 @@ static int find_viewed(struct import *im, value_id x, const int64_t *axes, int32
     if (s->rank != 3 || n != 1 || producer < 0 || im->g->node[producer].op != &op_reshape)
         return 0;
     const value_id from = im->g->node[producer].in[0];
-    TRY(fold_axis(im, axes[0], 3, &axis));
+    TRY(axis_resolve(im, axes[0], 3, &axis));
     if (axis == 2 && shape_of(im, from)->rank == 4 && shape_of(im, from)->dim[1] == s->dim[1])
         *image = from;
     return 0;
@@ -457,10 +457,10 @@ static int canon_reduce_mean(struct import *im)
 
     TRY(attrs_only(im, "axes,keepdims,noop_with_empty_axes"));
     TRY(attrs_int(im, "keepdims", 1, &keep));
-    TRY(canon_act_any(im, 0, &x, &order));
+    TRY(operand_act_any(im, 0, &x, &order));
     if (order == ORDER_FLAT_LAST)
-        TRY(canon_act(im, 0, &x)); /* reports it */
-    TRY(fold_axes(im, 1, axes, &n));
+        TRY(operand_act(im, 0, &x)); /* reports it */
+    TRY(axes_read(im, 1, axes, &n));
     TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, order, &spatial));
     TRY(find_viewed(im, x, axes, n, &viewed));
     if (!spatial && viewed == NO_VALUE)

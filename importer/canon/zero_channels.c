@@ -8,7 +8,7 @@
  */
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/canon/canon.h"
 
 static bool all_zero(const float *f, int64_t n)
 {
@@ -39,7 +39,7 @@ struct part {
 /* Input k of the Concat. *fits false: it is something else. */
 static int read_part(struct import *im, int32_t k, struct part *p, bool *fits)
 {
-    const struct entry *e = canon_has(im->call, k) ? im->call->in[k] : NULL;
+    const struct entry *e = operand_has(im->call, k) ? im->call->in[k] : NULL;
     struct constant *c;
 
     *fits = false;
@@ -49,7 +49,7 @@ static int read_part(struct import *im, int32_t k, struct part *p, bool *fits)
         p->shape = im->g->value[e->act].shape;
         p->is_zero = is_zero_product(im->g, e->act);
     } else {
-        TRY(canon_constant(im, k, &c));
+        TRY(operand_constant(im, k, &c));
         p->shape = c->shape;
         p->is_zero = c->f != NULL && all_zero(c->f, c->count);
         if (!p->is_zero || im->batch != 1 || c->shape.dim[0] != 1)
@@ -87,7 +87,7 @@ int zero_concat(struct import *im, bool *found)
     }
     if (x < 0)
         return 0;
-    TRY(fold_axis(im, a, map.rank, &axis));
+    TRY(axis_resolve(im, a, map.rank, &axis));
     if (axis != 1)
         return 0;
     *found = true;

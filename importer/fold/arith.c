@@ -27,19 +27,19 @@ static int cast_to(struct import *im, int64_t to)
 {
     struct constant *x, *c;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     if (to <= 0 || to > T(BFLOAT16) || to == T(STRING) || to == T(COMPLEX64) || to == T(COMPLEX128))
-        return fold_wrong(im, "the target type is not supported");
+        return report_wrong(im, "the target type is not supported");
     TRY(constant_new(im, (int32_t)to, &x->shape, &c));
     for (int64_t k = 0; k < c->count; k++) {
         if (fold_is_batch(x, k) && c->f != NULL)
-            return fold_pins_batch(im);
+            return report_pins_batch(im);
         if (c->f != NULL)
             c->f[k] = round_to(to, x->f != NULL ? x->f[k] : (float)x->i[k]);
         else if (x->f == NULL)
             TRY(fold_copy_element(im, c, k, x, k));
         else if (!(fabsf(x->f[k]) < 0x1p62f))
-            return fold_wrong(im, "a number is too large for an integer");
+            return report_wrong(im, "a number is too large for an integer");
         else
             c->i[k] = (int64_t)x->f[k];
         if (to == T(BOOL))
@@ -65,50 +65,17 @@ int fold_cast_like(struct import *im)
 
 /* ---- broadcasting --------------------------------------------------------------------------- */
 
-int64_t fold_broadcast_index(const struct shape *to, int64_t k, const struct shape *s)
-{
-    int64_t at = 0, stride = 1;
-
-    for (int32_t d = 1; d <= to->rank; d++) { /* from the last axis */
-        int64_t n = to->dim[to->rank - d], coordinate = k % n;
-
-        k /= n;
-        if (d <= s->rank && s->dim[s->rank - d] != 1) {
-            at += coordinate * stride;
-            stride *= s->dim[s->rank - d];
-        }
-    }
-    return at;
-}
-
-int fold_broadcast_shape(struct import *im, const struct shape *a, const struct shape *b,
-                         struct shape *out)
-{
-    struct shape s = {.rank = a->rank > b->rank ? a->rank : b->rank};
-
-    for (int32_t d = 1; d <= s.rank; d++) {
-        int64_t x = d <= a->rank ? a->dim[a->rank - d] : 1;
-        int64_t y = d <= b->rank ? b->dim[b->rank - d] : 1;
-
-        if (x != y && x != 1 && y != 1)
-            return fold_wrong(im, "shapes do not broadcast");
-        s.dim[s.rank - d] = x == 1 ? y : x;
-    }
-    *out = s;
-    return 0;
-}
-
 int fold_expand(struct import *im)
 {
     struct constant *x, *c;
     struct shape target = {0}, s;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(fold_read_dims(im, 1, &target));
-    TRY(fold_broadcast_shape(im, &x->shape, &target, &s));
+    TRY(broadcast_shape(im, &x->shape, &target, &s));
     TRY(constant_new(im, x->type, &s, &c));
     for (int64_t k = 0; k < c->count; k++)
-        TRY(fold_copy_element(im, c, k, x, fold_broadcast_index(&s, k, &x->shape)));
+        TRY(fold_copy_element(im, c, k, x, broadcast_index(&s, k, &x->shape)));
     return fold_finish(im, c);
 }
 
@@ -117,18 +84,18 @@ int fold_where(struct import *im)
     struct constant *m, *a, *b, *c;
     struct shape s;
 
-    TRY(canon_constant(im, 0, &m));
-    TRY(canon_constant(im, 1, &a));
-    TRY(canon_constant(im, 2, &b));
+    TRY(operand_constant(im, 0, &m));
+    TRY(operand_constant(im, 1, &a));
+    TRY(operand_constant(im, 2, &b));
     if (m->i == NULL || m->batch != NULL || (a->f != NULL) != (b->f != NULL))
-        return fold_wrong(im, "needs a condition and two inputs of one type");
-    TRY(fold_broadcast_shape(im, &a->shape, &b->shape, &s));
-    TRY(fold_broadcast_shape(im, &s, &m->shape, &s));
+        return report_wrong(im, "needs a condition and two inputs of one type");
+    TRY(broadcast_shape(im, &a->shape, &b->shape, &s));
+    TRY(broadcast_shape(im, &s, &m->shape, &s));
     TRY(constant_new(im, a->type, &s, &c));
     for (int64_t k = 0; k < c->count; k++) {
-        const struct constant *x = m->i[fold_broadcast_index(&s, k, &m->shape)] ? a : b;
+        const struct constant *x = m->i[broadcast_index(&s, k, &m->shape)] ? a : b;
 
-        TRY(fold_copy_element(im, c, k, x, fold_broadcast_index(&s, k, &x->shape)));
+        TRY(fold_copy_element(im, c, k, x, broadcast_index(&s, k, &x->shape)));
     }
     return fold_finish(im, c);
 }
@@ -225,7 +192,7 @@ static int arith_batch(struct import *im, enum arith what, const struct constant
     if (!both && ((other == 0 && (what == ADD || (what == SUB && left))) ||
                   (other == 1 && (what == MUL || (what == DIV && left)))))
         return fold_set_batch(im, c, k);
-    return fold_pins_batch(im);
+    return report_pins_batch(im);
 }
 
 int fold_arith(struct import *im)
@@ -237,15 +204,15 @@ int fold_arith(struct import *im)
     while (strcmp(arith_table[row].type, im->call->type) != 0)
         row++;
     const enum arith what = arith_table[row].what;
-    TRY(canon_constant(im, 0, &a));
-    TRY(canon_constant(im, 1, &b));
+    TRY(operand_constant(im, 0, &a));
+    TRY(operand_constant(im, 1, &b));
     if ((a->f != NULL) != (b->f != NULL))
-        return fold_wrong(im, "inputs of different types");
-    TRY(fold_broadcast_shape(im, &a->shape, &b->shape, &s));
+        return report_wrong(im, "inputs of different types");
+    TRY(broadcast_shape(im, &a->shape, &b->shape, &s));
     TRY(constant_new(im, arith_table[row].is_bool ? T(BOOL) : a->type, &s, &c));
     for (int64_t k = 0; k < c->count; k++) {
-        int64_t ka = fold_broadcast_index(&s, k, &a->shape);
-        int64_t kb = fold_broadcast_index(&s, k, &b->shape);
+        int64_t ka = broadcast_index(&s, k, &a->shape);
+        int64_t kb = broadcast_index(&s, k, &b->shape);
 
         if (fold_is_batch(a, ka) || fold_is_batch(b, kb))
             TRY(arith_batch(im, what, a, ka, b, kb, c, k));
@@ -255,7 +222,7 @@ int fold_arith(struct import *im)
         else if (c->f != NULL)
             c->f[k] = arith_float(what, a->f[ka], b->f[kb]);
         else if (!arith_int(what, a->i[ka], b->i[kb], &c->i[k]))
-            return fold_wrong(im, "integer overflow or division by zero");
+            return report_wrong(im, "integer overflow or division by zero");
     }
     return fold_finish(im, c);
 }
@@ -274,13 +241,13 @@ int fold_unary(struct import *im)
     while (strcmp(unary_table[row].type, im->call->type) != 0)
         row++;
     const enum unary what = unary_table[row].what;
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     if ((what == NOT && x->type != T(BOOL)) || (what >= SQRT && x->f == NULL))
-        return fold_wrong(im, "not defined for this type");
+        return report_wrong(im, "not defined for this type");
     TRY(constant_new(im, x->type, &x->shape, &c));
     for (int64_t k = 0; k < c->count; k++) {
         if (fold_is_batch(x, k))
-            return fold_pins_batch(im);
+            return report_pins_batch(im);
         if (x->f == NULL)
             c->i[k] = what == NOT ? !x->i[k] : (int64_t)(0 - (uint64_t)x->i[k]);
         else
@@ -302,11 +269,11 @@ static int clip_bound(struct import *im, int32_t i, const char *name, const stru
     if (attrs_find(im->call, name) != NULL) {
         TRY(constant_new(im, T(FLOAT), &(struct shape){0}, out));
         TRY(attrs_float(im, name, 0, (*out)->f));
-    } else if (canon_has(im->call, i)) {
-        TRY(canon_constant(im, i, out));
+    } else if (operand_has(im->call, i)) {
+        TRY(operand_constant(im, i, out));
     }
     if (*out != NULL && ((*out)->count != 1 || ((*out)->f != NULL) != (x->f != NULL)))
-        return fold_wrong(im, "a bound is not one number of the input's type");
+        return report_wrong(im, "a bound is not one number of the input's type");
     return 0;
 }
 
@@ -314,13 +281,13 @@ int fold_clip(struct import *im)
 {
     struct constant *x, *low, *high, *c;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(clip_bound(im, 1, "min", x, &low));
     TRY(clip_bound(im, 2, "max", x, &high));
     TRY(constant_new(im, x->type, &x->shape, &c));
     for (int64_t k = 0; k < c->count; k++) {
         if (fold_is_batch(x, k))
-            return fold_pins_batch(im);
+            return report_pins_batch(im);
         TRY(fold_copy_element(im, c, k, x, k));
         for (int b = 0; b < 2; b++) {
             const struct constant *bound = b ? high : low;
@@ -341,12 +308,12 @@ int fold_prelu(struct import *im)
 
     TRY(fold_floats(im, 0, &x));
     TRY(fold_floats(im, 1, &slope));
-    TRY(fold_broadcast_shape(im, &x->shape, &slope->shape, &s));
+    TRY(broadcast_shape(im, &x->shape, &slope->shape, &s));
     if (!shape_equal(&s, &x->shape))
-        return fold_wrong(im, "the slopes do not broadcast to the input");
+        return report_wrong(im, "the slopes do not broadcast to the input");
     TRY(constant_new(im, x->type, &s, &c));
     for (int64_t k = 0; k < c->count; k++) {
-        const float a = slope->f[fold_broadcast_index(&s, k, &slope->shape)];
+        const float a = slope->f[broadcast_index(&s, k, &slope->shape)];
 
         c->f[k] = x->f[k] < 0 ? a * x->f[k] : x->f[k];
     }

@@ -8,9 +8,9 @@
  *
  * This file has what all of them share and the table; one file a kind:
  *
- *     fold_source.c  from attributes and shapes       fold_arith.c  element by element
- *     fold_move.c    elements in another place        fold_math.c   sums over axes, products
- *     fold_pool.c    windows
+ *     source.c  from attributes and shapes       arith.c  element by element
+ *     move.c    elements in another place        math.c   sums over axes, products
+ *     pool.c    windows
  *
  * Every result has its own memory; sizes are bounded by constant_room.
  */
@@ -23,18 +23,6 @@
 bool fold_is_batch(const struct constant *c, int64_t k)
 {
     return c->batch != NULL && c->batch[k] != 0;
-}
-
-int fold_pins_batch(struct import *im)
-{
-    return report_problem(im, "E1304", "export the model with a free batch dimension",
-                          "%s needs the number of images as a fixed number %s", im->call->type,
-                          im->at);
-}
-
-int fold_wrong(struct import *im, const char *what)
-{
-    return report_problem(im, "E1306", "", "%s: %s %s", im->call->type, what, im->at);
 }
 
 int fold_set_batch(struct import *im, struct constant *c, int64_t k)
@@ -70,7 +58,7 @@ int fold_finish(struct import *im, struct constant *c)
 
 void fold_finish_output(struct import *im, size_t k, struct constant *c)
 {
-    struct entry *e = import_find(im, im->call->proto->output[k]);
+    struct entry *e = names_find(im, im->call->proto->output[k]);
 
     if (e == NULL || e->kind != ENTRY_NONE)
         return;
@@ -90,27 +78,10 @@ int fold_work(struct import *im, int64_t a, int64_t b, int64_t c)
 
 int fold_floats(struct import *im, int32_t i, struct constant **out)
 {
-    TRY(canon_constant(im, i, out));
+    TRY(operand_constant(im, i, out));
     if ((*out)->f == NULL)
-        return fold_wrong(im, "an input is of no floating type");
-    return (*out)->count > 0 ? 0 : fold_wrong(im, "an input is empty");
-}
-
-int fold_axis(struct import *im, int64_t axis, int32_t rank, int32_t *out)
-{
-    *out = 0;
-    if (axis < -rank || axis >= rank)
-        return fold_wrong(im, "an axis is out of range");
-    *out = (int32_t)(axis < 0 ? axis + rank : axis);
-    return 0;
-}
-
-int fold_axes(struct import *im, int32_t i, int64_t axes[SHAPE_MAX_RANK], int32_t *n)
-{
-    TRY(attrs_ints(im, "axes", axes, SHAPE_MAX_RANK, n));
-    if (*n < 0 && canon_has(im->call, i))
-        return canon_ints(im, i, axes, NULL, SHAPE_MAX_RANK, n);
-    return 0;
+        return report_wrong(im, "an input is of no floating type");
+    return (*out)->count > 0 ? 0 : report_wrong(im, "an input is empty");
 }
 
 int64_t fold_inner_size(const struct shape *s, int32_t k)
@@ -126,11 +97,11 @@ int fold_read_dims(struct import *im, int32_t i, struct shape *s)
 {
     int32_t n;
 
-    TRY(canon_ints(im, i, s->dim, NULL, SHAPE_MAX_RANK, &n));
+    TRY(operand_ints(im, i, s->dim, NULL, SHAPE_MAX_RANK, &n));
     s->rank = n;
     for (int32_t k = 0; k < n; k++)
         if (s->dim[k] < 0)
-            return fold_wrong(im, "a dimension is negative");
+            return report_wrong(im, "a dimension is negative");
     return 0;
 }
 
@@ -139,7 +110,7 @@ int fold_read_dims(struct import *im, int32_t i, struct shape *s)
 static const struct {
     const char *type;
     int32_t n_in; /* at least so many inputs must be there */
-    canon_fn *fn;
+    fold_fn *fn;
 } fold_table[] = {
     {"Add", 2, fold_arith},
     {"And", 2, fold_arith},
@@ -210,9 +181,9 @@ bool fold_can(const struct call *c)
     if (row < 0)
         return false;
     if (fold_table[row].fn == fold_shape)
-        return canon_has(c, 0);
+        return operand_has(c, 0);
     if (fold_table[row].fn == fold_cast_like) /* the other input gives its type only */
-        return canon_has(c, 0) && c->in[0]->kind == ENTRY_CONSTANT;
+        return operand_has(c, 0) && c->in[0]->kind == ENTRY_CONSTANT;
     for (int32_t k = 0; k < c->n_in; k++)
         if (c->in[k] != NULL && c->in[k]->kind != ENTRY_CONSTANT)
             return false;
@@ -224,7 +195,7 @@ int fold_node(struct import *im)
     const int32_t row = fold_row(im->call->type);
 
     for (int32_t k = 0; k < fold_table[row].n_in; k++)
-        if (!canon_has(im->call, k))
+        if (!operand_has(im->call, k))
             return report_problem(im, "E1209", "", "input %d is missing %s", k, im->at);
     return fold_table[row].fn(im);
 }

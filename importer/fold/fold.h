@@ -1,17 +1,21 @@
 #ifndef IMPORTER_FOLD_FOLD_H
 #define IMPORTER_FOLD_FOLD_H
 /*
- * What the files of constant folding share; nobody else includes this. A folding function is a
- * canon_fn whose inputs are constants (fold_can); fold_node has seen that those it must have are there.
+ * Constant folding. The walk asks fold_can and calls fold_node; the rest is what the files of this folder
+ * share. A folding function's inputs are constants; fold_node has seen that those it must have are there.
  */
-#include "importer/import.h"
+#include "importer/base/import.h"
+
+/* True if the node can be computed now: all inputs constant, or Shape of anything. */
+bool fold_can(const struct call *c);
+bool fold_knows(const char *type); /* the operator can be folded at all */
+int fold_node(struct import *im) MUST_CHECK;
+
+typedef int fold_fn(struct import *im);
 
 /* Element k is the unknown size of the batch. */
 bool fold_is_batch(const struct constant *c, int64_t k);
 int fold_set_batch(struct import *im, struct constant *c, int64_t k) MUST_CHECK;
-/* Report: the node needs the batch as a number; the operator says `what`. */
-int fold_pins_batch(struct import *im) MUST_CHECK;
-int fold_wrong(struct import *im, const char *what) MUST_CHECK;
 /* to[j] = from[k], which have the same kind of numbers. */
 int fold_copy_element(struct import *im, struct constant *to, int64_t j,
                       const struct constant *from, int64_t k) MUST_CHECK;
@@ -24,21 +28,19 @@ int fold_work(struct import *im, int64_t a, int64_t b, int64_t c) MUST_CHECK;
 int64_t fold_inner_size(const struct shape *s, int32_t k);
 /* Input i as a shape. */
 int fold_read_dims(struct import *im, int32_t i, struct shape *s) MUST_CHECK;
-int fold_broadcast_shape(struct import *im, const struct shape *a, const struct shape *b,
-                         struct shape *out) MUST_CHECK;
 /* Input i, which must be of a floating type and hold something. */
 int fold_floats(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
 
-/* fold_source.c */
-canon_fn fold_constant, fold_constant_of_shape, fold_range, fold_shape, fold_size;
-/* fold_move.c */
-canon_fn fold_concat, fold_flatten, fold_gather, fold_identity, fold_pad, fold_reshape, fold_slice;
-canon_fn fold_squeeze, fold_transpose, fold_unsqueeze;
-/* fold_arith.c */
-canon_fn fold_arith, fold_cast, fold_cast_like, fold_clip, fold_expand, fold_prelu, fold_unary;
-canon_fn fold_where;
-/* fold_math.c */
-canon_fn fold_dropout, fold_gemm, fold_matmul, fold_reduce_mean, fold_softmax;
-/* fold_pool.c */
-canon_fn fold_pool;
+/* source.c */
+fold_fn fold_constant, fold_constant_of_shape, fold_range, fold_shape, fold_size;
+/* move.c */
+fold_fn fold_concat, fold_flatten, fold_gather, fold_identity, fold_pad, fold_reshape, fold_slice;
+fold_fn fold_squeeze, fold_transpose, fold_unsqueeze;
+/* arith.c */
+fold_fn fold_arith, fold_cast, fold_cast_like, fold_clip, fold_expand, fold_prelu, fold_unary;
+fold_fn fold_where;
+/* math.c */
+fold_fn fold_dropout, fold_gemm, fold_matmul, fold_reduce_mean, fold_softmax;
+/* pool.c */
+fold_fn fold_pool;
 #endif

@@ -16,12 +16,12 @@ static int reduced_axes(struct import *im, const struct shape *s, bool over[SHAP
     int64_t axes[SHAPE_MAX_RANK], noop;
     int32_t n, axis;
 
-    TRY(fold_axes(im, 1, axes, &n));
+    TRY(axes_read(im, 1, axes, &n));
     TRY(attrs_int(im, "noop_with_empty_axes", 0, &noop));
     for (int32_t k = 0; k < s->rank; k++)
         over[k] = n <= 0 && noop == 0;
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], s->rank, &axis));
+        TRY(axis_resolve(im, axes[k], s->rank, &axis));
         over[axis] = true;
     }
     return 0;
@@ -49,7 +49,7 @@ int fold_reduce_mean(struct import *im)
     if ((sum = arena_array(im->arena, (size_t)c->count, sizeof *sum)) == NULL)
         return ERR_NOMEM;
     for (int64_t k = 0; k < x->count; k++)
-        sum[fold_broadcast_index(&x->shape, k, &one)] += (double)x->f[k];
+        sum[broadcast_index(&x->shape, k, &one)] += (double)x->f[k];
     for (int64_t k = 0; k < c->count; k++)
         c->f[k] = (float)(sum[k] * (double)c->count / (double)x->count);
     return fold_finish(im, c);
@@ -83,7 +83,7 @@ int fold_softmax(struct import *im)
 
     TRY(fold_floats(im, 0, &x));
     TRY(attrs_int(im, "axis", flat ? 1 : -1, &a));
-    TRY(fold_axis(im, a, x->shape.rank, &axis));
+    TRY(axis_resolve(im, a, x->shape.rank, &axis));
     TRY(constant_new(im, x->type, &x->shape, &c));
     const int64_t behind = fold_inner_size(&x->shape, axis), step = flat ? 1 : behind;
     const int64_t n = x->shape.dim[axis] * (flat ? behind : 1);
@@ -134,13 +134,13 @@ int fold_matmul(struct import *im)
     TRY(fold_floats(im, 1, &b));
     const int32_t ra = a->shape.rank, rb = b->shape.rank;
     if (ra < 1 || rb < 1)
-        return fold_wrong(im, "a number is no matrix");
+        return report_wrong(im, "a number is no matrix");
     const int64_t k = a->shape.dim[ra - 1], m = ra > 1 ? a->shape.dim[ra - 2] : 1;
     const int64_t n = rb > 1 ? b->shape.dim[rb - 1] : 1;
     if (b->shape.dim[rb > 1 ? rb - 2 : 0] != k)
-        return fold_wrong(im, "columns of the first input are not rows of the second");
+        return report_wrong(im, "columns of the first input are not rows of the second");
     const struct shape batch_a = batch_axes(a), batch_b = batch_axes(b);
-    TRY(fold_broadcast_shape(im, &batch_a, &batch_b, &s));
+    TRY(broadcast_shape(im, &batch_a, &batch_b, &s));
     const struct shape batch = s;
     if (ra > 1)
         s.dim[s.rank++] = m;
@@ -149,9 +149,9 @@ int fold_matmul(struct import *im)
     TRY(constant_new(im, a->type, &s, &c));
     TRY(fold_work(im, c->count, k, 1));
     for (int64_t i = 0; i < c->count / (m * n); i++)
-        multiply((struct factor){a->f + fold_broadcast_index(&batch, i, &batch_a) * m * k, k, 1},
-                 (struct factor){b->f + fold_broadcast_index(&batch, i, &batch_b) * k * n, n, 1}, m,
-                 n, k, c->f + i * m * n);
+        multiply((struct factor){a->f + broadcast_index(&batch, i, &batch_a) * m * k, k, 1},
+                 (struct factor){b->f + broadcast_index(&batch, i, &batch_b) * k * n, n, 1}, m, n,
+                 k, c->f + i * m * n);
     return fold_finish(im, c);
 }
 
@@ -163,16 +163,16 @@ static int add_bias(struct import *im, float alpha, struct constant *c)
     struct shape s;
 
     TRY(attrs_float(im, "beta", 1, &beta));
-    if (canon_has(im->call, 2)) {
+    if (operand_has(im->call, 2)) {
         TRY(fold_floats(im, 2, &bias));
-        TRY(fold_broadcast_shape(im, &c->shape, &bias->shape, &s));
+        TRY(broadcast_shape(im, &c->shape, &bias->shape, &s));
         if (!shape_equal(&s, &c->shape))
-            return fold_wrong(im, "the third input does not broadcast to the product");
+            return report_wrong(im, "the third input does not broadcast to the product");
     }
     for (int64_t k = 0; k < c->count; k++) {
         c->f[k] *= alpha;
         if (bias != NULL)
-            c->f[k] += beta * bias->f[fold_broadcast_index(&c->shape, k, &bias->shape)];
+            c->f[k] += beta * bias->f[broadcast_index(&c->shape, k, &bias->shape)];
     }
     return 0;
 }
@@ -189,11 +189,11 @@ int fold_gemm(struct import *im)
     TRY(attrs_int(im, "transB", 0, &tb));
     TRY(attrs_float(im, "alpha", 1, &alpha));
     if (a->shape.rank != 2 || b->shape.rank != 2)
-        return fold_wrong(im, "the inputs are no matrices");
+        return report_wrong(im, "the inputs are no matrices");
     const int64_t m = a->shape.dim[ta != 0], k = a->shape.dim[ta == 0];
     const int64_t n = b->shape.dim[tb == 0], columns_a = a->shape.dim[1];
     if (b->shape.dim[tb != 0] != k)
-        return fold_wrong(im, "columns of the first input are not rows of the second");
+        return report_wrong(im, "columns of the first input are not rows of the second");
     TRY(constant_new(im, a->type, &(struct shape){.rank = 2, .dim = {m, n}}, &c));
     TRY(fold_work(im, m, n, k));
     multiply((struct factor){a->f, ta ? 1 : columns_a, ta ? columns_a : 1},
@@ -208,9 +208,9 @@ int fold_dropout(struct import *im)
 {
     struct constant *x, *training, *mask;
 
-    TRY(canon_constant(im, 0, &x));
-    if (canon_has(im->call, 2)) {
-        TRY(canon_constant(im, 2, &training));
+    TRY(operand_constant(im, 0, &x));
+    if (operand_has(im->call, 2)) {
+        TRY(operand_constant(im, 2, &training));
         if (training->i != NULL && training->count == 1 && training->i[0] != 0)
             TRY(report_warning(im, "Dropout in training mode was removed %s", im->at));
     }

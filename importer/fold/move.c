@@ -27,26 +27,26 @@ int fold_reshape(struct import *im)
     struct shape s = {0};
     int32_t free_dim = -1;
 
-    TRY(canon_constant(im, 0, &x));
-    TRY(canon_ints(im, 1, t, NULL, SHAPE_MAX_RANK, &s.rank));
+    TRY(operand_constant(im, 0, &x));
+    TRY(operand_ints(im, 1, t, NULL, SHAPE_MAX_RANK, &s.rank));
     TRY(attrs_int(im, "allowzero", 0, &allow_zero));
     for (int32_t k = 0; k < s.rank; k++) {
         s.dim[k] = t[k] == 0 && !allow_zero && k < x->shape.rank ? x->shape.dim[k] : t[k];
         if (s.dim[k] < -1 || (s.dim[k] == -1 && free_dim >= 0))
-            return fold_wrong(im, "the target shape is not valid");
+            return report_wrong(im, "the target shape is not valid");
         if (s.dim[k] == -1)
             free_dim = k;
         else if (__builtin_mul_overflow(known, s.dim[k], &known))
-            return fold_wrong(im, "the target shape is too large");
+            return report_wrong(im, "the target shape is too large");
     }
     if (free_dim >= 0) {
         if (known == 0 || x->count % known != 0)
-            return fold_wrong(im, "the target shape does not divide the elements");
+            return report_wrong(im, "the target shape does not divide the elements");
         s.dim[free_dim] = x->count / known;
         known *= s.dim[free_dim];
     }
     if (known != x->count)
-        return fold_wrong(im, "the target shape has another number of elements");
+        return report_wrong(im, "the target shape has another number of elements");
     return reshaped(im, x, &s);
 }
 
@@ -56,11 +56,11 @@ int fold_flatten(struct import *im)
     struct constant *x;
     int64_t a;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(attrs_int(im, "axis", 1, &a));
     a = a < 0 ? a + x->shape.rank : a;
     if (a < 0 || a > x->shape.rank)
-        return fold_wrong(im, "the axis is out of range");
+        return report_wrong(im, "the axis is out of range");
     for (int32_t k = 0; k < x->shape.rank; k++)
         s.dim[k >= a] *= x->shape.dim[k];
     return reshaped(im, x, &s);
@@ -74,12 +74,12 @@ int fold_squeeze(struct import *im)
     struct shape s = {0};
     int32_t n, axis;
 
-    TRY(canon_constant(im, 0, &x));
-    TRY(fold_axes(im, 1, axes, &n));
+    TRY(operand_constant(im, 0, &x));
+    TRY(axes_read(im, 1, axes, &n));
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], x->shape.rank, &axis));
+        TRY(axis_resolve(im, axes[k], x->shape.rank, &axis));
         if (x->shape.dim[axis] != 1)
-            return fold_wrong(im, "a squeezed dimension is not 1");
+            return report_wrong(im, "a squeezed dimension is not 1");
         drop[axis] = true;
     }
     for (int32_t k = 0; k < x->shape.rank; k++)
@@ -96,15 +96,15 @@ int fold_unsqueeze(struct import *im)
     struct shape s = {0};
     int32_t n, axis, from = 0;
 
-    TRY(canon_constant(im, 0, &x));
-    TRY(fold_axes(im, 1, axes, &n));
+    TRY(operand_constant(im, 0, &x));
+    TRY(axes_read(im, 1, axes, &n));
     if (n < 0 || x->shape.rank + n > SHAPE_MAX_RANK)
-        return fold_wrong(im, "axes are missing or too many");
+        return report_wrong(im, "axes are missing or too many");
     s.rank = x->shape.rank + n;
     for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, axes[k], s.rank, &axis));
+        TRY(axis_resolve(im, axes[k], s.rank, &axis));
         if (added[axis])
-            return fold_wrong(im, "an axis is given twice");
+            return report_wrong(im, "an axis is given twice");
         added[axis] = true;
     }
     for (int32_t k = 0; k < s.rank; k++)
@@ -119,13 +119,13 @@ int fold_gather(struct import *im)
     int64_t a, inner;
     int32_t axis;
 
-    TRY(canon_constant(im, 0, &x));
-    TRY(canon_constant(im, 1, &index));
+    TRY(operand_constant(im, 0, &x));
+    TRY(operand_constant(im, 1, &index));
     TRY(attrs_int(im, "axis", 0, &a));
-    TRY(fold_axis(im, a, x->shape.rank, &axis));
+    TRY(axis_resolve(im, a, x->shape.rank, &axis));
     if (index->i == NULL || index->batch != NULL ||
         x->shape.rank - 1 + index->shape.rank > SHAPE_MAX_RANK)
-        return fold_wrong(im, "indices must be integers");
+        return report_wrong(im, "indices must be integers");
     for (int32_t k = 0; k < axis; k++)
         s.dim[s.rank++] = x->shape.dim[k];
     for (int32_t k = 0; k < index->shape.rank; k++)
@@ -139,7 +139,7 @@ int fold_gather(struct import *im)
 
         i = i < 0 ? i + x->shape.dim[axis] : i;
         if (i < 0 || i >= x->shape.dim[axis])
-            return fold_wrong(im, "an index is out of range");
+            return report_wrong(im, "an index is out of range");
         TRY(fold_copy_element(im, c, k, x, (o * x->shape.dim[axis] + i) * inner + k % inner));
     }
     return fold_finish(im, c);
@@ -150,15 +150,15 @@ static int concat_shape(struct import *im, int32_t axis, struct shape *s)
 {
     struct constant *first, *x;
 
-    TRY(canon_constant(im, 0, &first));
+    TRY(operand_constant(im, 0, &first));
     *s = first->shape;
     for (int32_t k = 1; k < im->call->n_in; k++) {
-        TRY(canon_constant(im, k, &x));
+        TRY(operand_constant(im, k, &x));
         if (x->shape.rank != s->rank || (x->f != NULL) != (first->f != NULL))
-            return fold_wrong(im, "inputs of different rank or type");
+            return report_wrong(im, "inputs of different rank or type");
         for (int32_t d = 0; d < s->rank; d++)
             if (d != axis && x->shape.dim[d] != s->dim[d])
-                return fold_wrong(im, "inputs of different shapes");
+                return report_wrong(im, "inputs of different shapes");
         s->dim[axis] += x->shape.dim[axis];
     }
     return 0;
@@ -171,14 +171,14 @@ int fold_concat(struct import *im)
     int64_t a, row, at = 0;
     int32_t axis;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(attrs_int(im, "axis", 0, &a));
-    TRY(fold_axis(im, a, x->shape.rank, &axis));
+    TRY(axis_resolve(im, a, x->shape.rank, &axis));
     TRY(concat_shape(im, axis, &s));
     TRY(constant_new(im, x->type, &s, &c));
     row = s.dim[axis] * fold_inner_size(&s, axis);
     for (int32_t i = 0; i < im->call->n_in; i++) {
-        TRY(canon_constant(im, i, &x));
+        TRY(operand_constant(im, i, &x));
         int64_t part = x->shape.dim[axis] * fold_inner_size(&s, axis);
 
         for (int64_t k = 0; k < x->count; k++)
@@ -186,65 +186,6 @@ int fold_concat(struct import *im)
         at += part;
     }
     return fold_finish(im, c);
-}
-
-/* Python slice semantics on an axis of `dim` elements: first index and how many. step != 0. */
-static void fold_slice_range(int64_t dim, int64_t start, int64_t end, int64_t step, int64_t *first,
-                             int64_t *count)
-{
-    const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? dim : dim - 1;
-
-    start = start < 0 ? start + dim : start;
-    end = end < 0 ? end + dim : end;
-    start = start < low ? low : start > high ? high : start;
-    end = end < low ? low : end > high ? high : end;
-    if (start < 0) /* only for step < 0, behind the first element */
-        end = start;
-    *first = start;
-    if (step > 0)
-        *count = end > start ? (end - start - 1) / step + 1 : 0;
-    else
-        *count =
-            start > end ? (int64_t)(((uint64_t)(start - end) - 1) / (0 - (uint64_t)step)) + 1 : 0;
-}
-
-int fold_slicing(struct import *im, const struct shape *s, struct slicing *z)
-{
-    int64_t starts[SHAPE_MAX_RANK], ends[SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK];
-    int64_t steps[SHAPE_MAX_RANK];
-    int32_t n, n_ends, n_axes = -1, n_steps = -1, axis;
-    const int64_t max_batch = im->batch > 0 ? im->batch : INT32_MAX;
-
-    TRY(attrs_ints(im, "starts", starts, SHAPE_MAX_RANK, &n));
-    TRY(attrs_ints(im, "ends", ends, SHAPE_MAX_RANK, &n_ends));
-    TRY(attrs_ints(im, "axes", axes, SHAPE_MAX_RANK, &n_axes));
-    if (canon_has(im->call, 1))
-        TRY(canon_ints(im, 1, starts, NULL, SHAPE_MAX_RANK, &n));
-    if (canon_has(im->call, 2))
-        TRY(canon_ints(im, 2, ends, NULL, SHAPE_MAX_RANK, &n_ends));
-    if (canon_has(im->call, 3))
-        TRY(canon_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
-    if (canon_has(im->call, 4))
-        TRY(canon_ints(im, 4, steps, NULL, SHAPE_MAX_RANK, &n_steps));
-    if (n < 0 || n_ends != n || (n_axes >= 0 && n_axes != n) || (n_steps >= 0 && n_steps != n))
-        return fold_wrong(im, "starts, ends, axes and steps differ in number");
-    for (int32_t k = 0; k < s->rank; k++)
-        z->first[k] = 0, z->step[k] = 1;
-    z->to = *s;
-    for (int32_t k = 0; k < n; k++) {
-        TRY(fold_axis(im, n_axes >= 0 ? axes[k] : k, s->rank, &axis));
-        z->step[axis] = n_steps >= 0 ? steps[k] : 1;
-        if (z->step[axis] == 0)
-            return fold_wrong(im, "a step is 0");
-        if (s->dim[axis] == SHAPE_BATCH) {
-            if (starts[k] != 0 || z->step[axis] != 1 || ends[k] < max_batch)
-                return fold_pins_batch(im);
-            continue;
-        }
-        fold_slice_range(s->dim[axis], starts[k], ends[k], z->step[axis], &z->first[axis],
-                         &z->to.dim[axis]);
-    }
-    return 0;
 }
 
 /* c[k] = x[ sum over axes of (first + coordinate of k * step) * stride of x ]. */
@@ -269,8 +210,8 @@ int fold_slice(struct import *im)
     struct constant *x, *c;
     struct slicing z;
 
-    TRY(canon_constant(im, 0, &x));
-    TRY(fold_slicing(im, &x->shape, &z));
+    TRY(operand_constant(im, 0, &x));
+    TRY(slicing_read(im, &x->shape, &z));
     TRY(constant_new(im, x->type, &z.to, &c));
     TRY(pick(im, c, x, &z));
     return fold_finish(im, c);
@@ -284,17 +225,17 @@ int fold_transpose(struct import *im)
     struct shape s;
     int32_t n;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     s.rank = x->shape.rank;
     TRY(attrs_ints(im, "perm", perm, SHAPE_MAX_RANK, &n));
     for (int32_t k = 0; n < 0 && k < s.rank; k++)
         perm[k] = s.rank - 1 - k;
     if (n >= 0 && n != s.rank)
-        return fold_wrong(im, "perm has another length than the rank");
+        return report_wrong(im, "perm has another length than the rank");
     memset(s.dim, 0, sizeof s.dim);
     for (int32_t k = 0; k < s.rank; k++) {
         if (perm[k] < 0 || perm[k] >= s.rank || seen[perm[k]])
-            return fold_wrong(im, "perm is not a permutation");
+            return report_wrong(im, "perm is not a permutation");
         seen[perm[k]] = true;
         s.dim[k] = x->shape.dim[perm[k]];
         stride[k] = fold_inner_size(&x->shape, (int32_t)perm[k]);
@@ -314,7 +255,7 @@ int fold_transpose(struct import *im)
 
 int fold_identity(struct import *im)
 {
-    return canon_alias(im, im->call->in[0]);
+    return result_alias(im, im->call->in[0]);
 }
 
 /* ---- Pad ------------------------------------------------------------------------------------ */
@@ -348,19 +289,19 @@ static int pad_amounts(struct import *im, const struct shape *s, struct padding 
 
     TRY(attrs_ints(im, "pads", pads, 2 * SHAPE_MAX_RANK, &n));
     if (n < 0)
-        TRY(canon_ints(im, 1, pads, NULL, 2 * SHAPE_MAX_RANK, &n));
-    if (canon_has(im->call, 3))
-        TRY(canon_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
+        TRY(operand_ints(im, 1, pads, NULL, 2 * SHAPE_MAX_RANK, &n));
+    if (operand_has(im->call, 3))
+        TRY(operand_ints(im, 3, axes, NULL, SHAPE_MAX_RANK, &n_axes));
     if (n != 2 * n_axes)
-        return fold_wrong(im, "there are not two pads for each axis");
+        return report_wrong(im, "there are not two pads for each axis");
     p->to = *s;
     for (int32_t k = 0; k < n_axes; k++) {
         const int64_t begin = pads[k], end = pads[n_axes + k];
 
-        TRY(fold_axis(im, canon_has(im->call, 3) ? axes[k] : k, s->rank, &axis));
+        TRY(axis_resolve(im, operand_has(im->call, 3) ? axes[k] : k, s->rank, &axis));
         if (begin < -IMPORT_MAX_DIM || begin > IMPORT_MAX_DIM || end < -IMPORT_MAX_DIM ||
             end > IMPORT_MAX_DIM || s->dim[axis] + begin + end < 0)
-            return fold_wrong(im, "a pad is out of range");
+            return report_wrong(im, "a pad is out of range");
         p->begin[axis] = begin;
         p->to.dim[axis] = s->dim[axis] + begin + end;
     }
@@ -394,11 +335,11 @@ static int64_t pad_source(const struct padding *p, const struct shape *s, int64_
 /* The padding's value as a constant of one element of x's kind. */
 static int pad_value(struct import *im, const struct constant *x, struct constant **out)
 {
-    if (canon_has(im->call, 2)) {
-        TRY(canon_constant(im, 2, out));
+    if (operand_has(im->call, 2)) {
+        TRY(operand_constant(im, 2, out));
         return (*out)->count == 1 && ((*out)->f != NULL) == (x->f != NULL)
                    ? 0
-                   : fold_wrong(im, "the padding's value is not one number of the input's type");
+                   : report_wrong(im, "the padding's value is not one number of the input's type");
     }
     TRY(constant_new(im, x->type, &(struct shape){0}, out));
     return (*out)->f != NULL ? attrs_float(im, "value", 0, (*out)->f) : 0;
@@ -409,7 +350,7 @@ int fold_pad(struct import *im)
     struct padding p = {.begin = {0}};
     struct constant *x, *value, *c;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(read_pad_mode(im, &p));
     TRY(pad_amounts(im, &x->shape, &p));
     TRY(pad_value(im, x, &value));
@@ -418,7 +359,7 @@ int fold_pad(struct import *im)
         const int64_t from = pad_source(&p, &x->shape, k);
 
         if (from < -1)
-            return fold_wrong(im, "a pad is larger than what it mirrors");
+            return report_wrong(im, "a pad is larger than what it mirrors");
         TRY(from < 0 ? fold_copy_element(im, c, k, value, 0)
                      : fold_copy_element(im, c, k, x, from));
     }

@@ -33,10 +33,10 @@ static int read_axes(struct import *im, const char *name, int64_t least, int32_t
         out[k] = dflt;
     TRY(attrs_ints(im, name, out, n, &given));
     if (given >= 0 && given != n)
-        return fold_wrong(im, "an attribute has another length than there are axes");
+        return report_wrong(im, "an attribute has another length than there are axes");
     for (int32_t k = 0; k < n; k++)
         if (out[k] < least || out[k] > IMPORT_MAX_DIM)
-            return fold_wrong(im, "an attribute is out of range");
+            return report_wrong(im, "an attribute is out of range");
     return 0;
 }
 
@@ -78,14 +78,14 @@ static int count_windows(struct import *im, struct windows *w)
         const int64_t room = w->in[k] + w->begin[k] + w->end[k] - reach;
 
         if (room < 0)
-            return fold_wrong(im, "the window is larger than the padded input");
+            return report_wrong(im, "the window is larger than the padded input");
         w->out[k] = (room + (ceil_mode ? w->stride[k] - 1 : 0)) / w->stride[k] + 1;
         if ((w->out[k] - 1) * w->stride[k] >= w->in[k] + w->begin[k])
             w->out[k]--;
         if (w->out[k] < 1)
-            return fold_wrong(im, "no window begins inside the input");
+            return report_wrong(im, "no window begins inside the input");
         if (__builtin_mul_overflow(w->size, w->kernel[k], &w->size))
-            return fold_wrong(im, "the window is too large");
+            return report_wrong(im, "the window is too large");
     }
     return 0;
 }
@@ -97,7 +97,7 @@ static int read_windows(struct import *im, const struct shape *s, struct windows
 
     *w = (struct windows){.n = s->rank - 2, .maximum = strstr(type, "Max") != NULL};
     if (w->n < 1)
-        return fold_wrong(im, "the input has no axis to pool");
+        return report_wrong(im, "the input has no axis to pool");
     for (int32_t k = 0; k < w->n; k++)
         w->in[k] = s->dim[2 + k];
     TRY(read_axes(im, "strides", 1, w->n, 1, w->stride));
@@ -214,10 +214,10 @@ int fold_pool(struct import *im)
     struct windows w;
     struct shape s;
 
-    TRY(canon_constant(im, 0, &x));
+    TRY(operand_constant(im, 0, &x));
     TRY(read_windows(im, &x->shape, &w));
     if (x->count == 0 || x->batch != NULL || (x->f == NULL && !w.maximum))
-        return fold_wrong(im, "not defined for this input");
+        return report_wrong(im, "not defined for this input");
     s = x->shape;
     for (int32_t k = 0; k < w.n; k++)
         s.dim[2 + k] = w.out[k];

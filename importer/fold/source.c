@@ -21,7 +21,7 @@ int fold_constant(struct import *im)
     struct constant *c;
 
     if (a == NULL)
-        return fold_wrong(im, "needs exactly one attribute");
+        return report_wrong(im, "needs exactly one attribute");
     if (strcmp(a->name, "value") == 0 && a->t != NULL) {
         TRY(constant_of_proto(im, a->t, im->call->out->name, &c));
     } else if (strcmp(a->name, "value_float") == 0) {
@@ -43,7 +43,7 @@ int fold_constant(struct import *im)
         for (size_t k = 0; k < a->n_ints; k++)
             c->i[k] = a->ints[k];
     } else {
-        return fold_wrong(im, "only dense numbers are supported");
+        return report_wrong(im, "only dense numbers are supported");
     }
     return fold_finish(im, c);
 }
@@ -59,7 +59,7 @@ int fold_constant_of_shape(struct import *im)
         TRY(constant_of_proto(im, a->t, "value", &v));
         TRY(constant_read(im, v));
         if (v->count != 1)
-            return fold_wrong(im, "the value must have one element");
+            return report_wrong(im, "the value must have one element");
     }
     TRY(constant_new(im, v != NULL ? v->type : T(FLOAT), &s, &c));
     for (int64_t k = 0; v != NULL && k < c->count; k++)
@@ -81,7 +81,7 @@ int fold_shape(struct import *im)
     } else {
         enum entry_order order;
 
-        TRY(canon_act_any(im, 0, &v, &order));
+        TRY(operand_act_any(im, 0, &v, &order));
         s = im->g->value[v].shape;
         if (order == ORDER_LAST)
             s = shape_make(4, s.dim[0], s.dim[2], s.dim[3], s.dim[1]);
@@ -119,18 +119,18 @@ int fold_range(struct import *im)
     double first, limit, step, n;
 
     for (int32_t k = 0; k < 3; k++) {
-        TRY(canon_constant(im, k, &in[k]));
+        TRY(operand_constant(im, k, &in[k]));
         if (in[k]->count != 1 || (in[k]->f != NULL) != (in[0]->f != NULL))
-            return fold_wrong(im, "start, limit and delta must be numbers of one type");
+            return report_wrong(im, "start, limit and delta must be numbers of one type");
         if (fold_is_batch(in[k], 0))
-            return fold_pins_batch(im);
+            return report_pins_batch(im);
     }
     first = in[0]->f ? (double)in[0]->f[0] : (double)in[0]->i[0];
     limit = in[1]->f ? (double)in[1]->f[0] : (double)in[1]->i[0];
     step = in[2]->f ? (double)in[2]->f[0] : (double)in[2]->i[0];
     n = ceil((limit - first) / step);
     if (!(n <= (double)SHAPE_MAX_COUNT)) /* also NaN: step 0 */
-        return fold_wrong(im, "too many elements");
+        return report_wrong(im, "too many elements");
     n = n > 0 ? n : 0;
     TRY(constant_new(im, in[0]->type, &(struct shape){.rank = 1, .dim = {(int64_t)n}}, &c));
     for (int64_t k = 0; k < c->count; k++) {

@@ -14,7 +14,7 @@
 #include "onnx.pb-c.h"
 
 #include "core/base/file.h"
-#include "importer/import.h"
+#include "importer/base/import.h"
 
 #define PROMISE_FREE ((size_t)1 << 20) /* bytes that a tensor may promise without a look */
 

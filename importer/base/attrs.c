@@ -6,7 +6,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/base/import.h"
 
 #define A(x) ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##x
 

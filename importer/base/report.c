@@ -16,7 +16,7 @@
 
 #include "onnx.pb-c.h"
 
-#include "importer/import.h"
+#include "importer/base/import.h"
 
 #define TEXT_MAX 2048
 
@@ -183,6 +183,18 @@ int report_warning(struct import *im, const char *fmt, ...)
     return 0;
 }
 
+int report_wrong(struct import *im, const char *what)
+{
+    return report_problem(im, "E1306", "", "%s: %s %s", im->call->type, what, im->at);
+}
+
+int report_pins_batch(struct import *im)
+{
+    return report_problem(im, "E1304", "export the model with a free batch dimension",
+                          "%s needs the number of images as a fixed number %s", im->call->type,
+                          im->at);
+}
+
 int report_fail(const struct import_report *r, int32_t n_found)
 {
     const struct import_problem *p = &r->problem[0];
@@ -266,7 +278,7 @@ static int describe_io(struct import *im)
     if (r->io == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < f->n_input; i++) {
-        const struct entry *e = import_find(im, f->input[i]->name);
+        const struct entry *e = names_find(im, f->input[i]->name);
 
         if (e == NULL || !e->is_initializer)
             TRY(describe(im, f->input[i], row++));

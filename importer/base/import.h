@@ -1,8 +1,9 @@
-#ifndef IMPORTER_IMPORT_H
-#define IMPORTER_IMPORT_H
+#ifndef IMPORTER_BASE_IMPORT_H
+#define IMPORTER_BASE_IMPORT_H
 /*
- * What the files of the importer share. Private: include "onnx.pb-c.h" first, include this from
- * importer/ only.
+ * What the files of the importer share: the state of an import, and the functions of this folder on it.
+ * Folding (importer/fold) and rewriting (importer/canon) stand on it, the walk (importer.c) on top of
+ * all. Private: include "onnx.pb-c.h" first.
  *
  * One forward walk over the file's nodes builds the graph in its final form. Every value name of
  * the file has an entry, which is one of
@@ -20,7 +21,7 @@
  * or err_message() says what failed (the walk makes a problem of it).
  */
 #include "core/op/op.h"
-#include "importer/importer.h"
+#include "importer/base/public.h"
 
 #define IMPORT_MAX_NODES 20000             /* a ResNet-1202 with its constants has about 15 000 */
 #define IMPORT_MAX_NAME 1024               /* bytes of a name */
@@ -34,6 +35,8 @@
 #define IMPORT_ROOM_COMPUTED 4096
 #define IMPORT_ROOM_COMPUTED_MAX ((int64_t)256 << 20)
 #define IMPORT_MAX_DIM ((int64_t)1 << 20) /* of an activation or an attribute */
+
+struct import;
 
 struct constant {
     const char *name;
@@ -84,6 +87,8 @@ struct entry {
     enum entry_order order; /* of an ACT */
     struct selection *selection;
     struct product *product;
+    /* Makes an ACT of a SELECTION or a PRODUCT; whoever makes one of those sets it. NULL otherwise. */
+    int (*settle)(struct import *im, struct entry *e);
 };
 
 struct call { /* the node at hand */
@@ -127,8 +132,17 @@ struct import {
     int32_t n_cast; /* Casts of activations to other floating types, which were left out */
 };
 
-/* importer.c: the entry of a name, NULL if there is none */
-struct entry *import_find(const struct import *im, const char *name);
+/* ---- names.c: the values of the file -------------------------------------------------------- */
+
+/* Room for all names of im->file. */
+int names_init(struct import *im) MUST_CHECK;
+/* NULL if there is none. */
+struct entry *names_find(const struct import *im, const char *name);
+/* *out = NULL if the name was refused (reported): control bytes, or given before. */
+int names_enter(struct import *im, const char *name, int32_t producer,
+                struct entry **out) MUST_CHECK;
+/* Names go to terminals, JSON and file names. what: "node", "value". */
+int names_check(struct import *im, const char *what, const char *name);
 
 /* ---- report.c: everything that is wrong with a file ----------------------------------------- */
 
@@ -143,6 +157,10 @@ bool report_is_clean(const char *s, size_t max);
 /* Clean text in the report's memory; "" and im->no_memory if there is none. */
 const char *report_text(struct import *im, const char *fmt, ...) ERR_PRINTF(2, 3);
 int report_facts(struct import *im) MUST_CHECK;
+/* E1306: the operator of the node at hand, then `what`. */
+int report_wrong(struct import *im, const char *what) MUST_CHECK;
+/* E1304: the node at hand needs the batch as a number. */
+int report_pins_batch(struct import *im) MUST_CHECK;
 /* Fails with the first problem as the message. Call only where there is one. */
 int report_fail(const struct import_report *r, int32_t n_found);
 
@@ -188,119 +206,43 @@ int attrs_fill(struct import *im, const struct op *op, const char *known,
 /* Reports attributes that are not in `known`. */
 int attrs_only(struct import *im, const char *known) MUST_CHECK;
 
-/* ---- fold.c: arithmetic on constants -------------------------------------------------------- */
+/* ---- operand.c: inputs of the node at hand -------------------------------------------------- */
 
-/* True if the node can be computed now: all inputs constant, or Shape of anything. */
-bool fold_can(const struct call *c);
-bool fold_knows(const char *type); /* the operator can be folded at all */
-int fold_node(struct import *im) MUST_CHECK;
+bool operand_has(const struct call *c, int32_t i); /* input i is there */
+int operand_missing(struct import *im, int32_t i); /* reports that it is not */
+/* Input i as a graph value; pending selections and products become nodes. A problem if the file has it
+ * in another order than the graph. */
+int operand_act(struct import *im, int32_t i, value_id *out) MUST_CHECK;
+/* The same for operators that work in any order of the dims. */
+int operand_act_any(struct import *im, int32_t i, value_id *out,
+                    enum entry_order *order) MUST_CHECK;
+/* The same for an entry. */
+int entry_act(struct import *im, struct entry *e, value_id *out) MUST_CHECK;
+int entry_act_any(struct import *im, struct entry *e, value_id *out) MUST_CHECK;
+/* Input i as a constant that has been read. */
+int operand_constant(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
+/* The same, but its numbers may still be unread. */
+int operand_weight(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
+/* Input i as integers; a batch-sized element is a problem unless `batch` [cap] takes the flags. */
+int operand_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap,
+                 int32_t *n) MUST_CHECK;
+/* The result of the node at hand is the same as e. */
+int result_alias(struct import *im, const struct entry *e) MUST_CHECK;
+
+/* ---- axes.c --------------------------------------------------------------------------------- */
+
 /* *out = axis in [0, rank); axis may count from the end. */
-int fold_axis(struct import *im, int64_t axis, int32_t rank, int32_t *out) MUST_CHECK;
+int axis_resolve(struct import *im, int64_t axis, int32_t rank, int32_t *out) MUST_CHECK;
 /* Attribute `axes`, or input i in newer opsets. *n = -1 if neither is there. */
-int fold_axes(struct import *im, int32_t i, int64_t axes[SHAPE_MAX_RANK], int32_t *n) MUST_CHECK;
+int axes_read(struct import *im, int32_t i, int64_t axes[SHAPE_MAX_RANK], int32_t *n) MUST_CHECK;
 struct slicing { /* what a Slice takes: element k of axis d is first + k * step */
     int64_t first[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK];
     struct shape to;
 };
 /* Slice of the node at hand, from attributes or inputs, applied to shape s. */
-int fold_slicing(struct import *im, const struct shape *s, struct slicing *z) MUST_CHECK;
+int slicing_read(struct import *im, const struct shape *s, struct slicing *z) MUST_CHECK;
+int broadcast_shape(struct import *im, const struct shape *a, const struct shape *b,
+                    struct shape *out) MUST_CHECK;
 /* Where element k of a tensor of shape `to` comes from in a constant of shape s, broadcast to it. */
-int64_t fold_broadcast_index(const struct shape *to, int64_t k, const struct shape *s);
-
-/* ---- canon*.c: operators on activations ----------------------------------------------------- */
-
-typedef int canon_fn(struct import *im);
-struct canon_row {
-    const char *type;
-    canon_fn *fn;
-};
-extern const struct canon_row canon_layers[], canon_shapes[]; /* end with a NULL type */
-/* NULL if there is none. */
-canon_fn *canon_find(const char *type);
-/* Reports an operator that linnet does not have. */
-int canon_unsupported(struct import *im) MUST_CHECK;
-
-/* Input i of the node at hand as a graph value; makes nodes of pending selections and products.
- * A problem if the file has it in another order than the graph. */
-int canon_act(struct import *im, int32_t i, value_id *out) MUST_CHECK;
-/* The same for operators that work in any order of the dims. */
-int canon_act_any(struct import *im, int32_t i, value_id *out, enum entry_order *order) MUST_CHECK;
-/* The result of the node at hand is in this order. */
-void canon_set_order(struct import *im, enum entry_order order);
-/* *out = c, which broadcasts against [N,H,W,C] of the file, against [N,C,H,W]. */
-int canon_channels_first(struct import *im, struct constant *c, struct constant **out) MUST_CHECK;
-int canon_entry_act(struct import *im, struct entry *e, value_id *out) MUST_CHECK;
-bool canon_has(const struct call *c, int32_t i); /* input i is there */
-/* Input i as a constant that has been read. */
-int canon_constant(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
-/* The same, but its numbers may still be unread. */
-int canon_weight(struct import *im, int32_t i, struct constant **out) MUST_CHECK;
-/* Input i as integers; a batch-sized element is a problem unless `batch` [cap] takes the flags. */
-int canon_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int32_t cap,
-               int32_t *n) MUST_CHECK;
-/* A value of the graph made of a constant of floats. Checks for NaN and infinity. */
-int canon_value(struct import *im, struct constant *c, enum value_kind kind,
-                value_id *out) MUST_CHECK;
-/* The node's result: a new graph node of its name, a constant, or the same as another entry. */
-int canon_emit(struct import *im, const struct op *op, const value_id *in, int32_t n_in,
-               const union op_params *p) MUST_CHECK;
-/* The same with another node name. */
-int canon_emit_named(struct import *im, const char *name, const struct op *op, const value_id *in,
-                     int32_t n_in, const union op_params *p) MUST_CHECK;
-int canon_alias(struct import *im, const struct entry *e) MUST_CHECK;
-/* A MatMul and the constant that is added to it -> Gemm. *found false: it is not a bias. */
-int canon_product_bias(struct import *im, struct entry *product, struct constant *bias,
-                       bool *found) MUST_CHECK;
-/* Marks the node made last as preprocessing. */
-void canon_freeze(struct import *im);
-/* x is the input or came out of preprocessing. */
-bool canon_at_input(const struct import *im, value_id x);
-
-/* ---- inline.c ------------------------------------------------------------------------------- */
-
-/* im->file and im->node_opset: the model's graph with all calls of its functions replaced. */
-int inline_functions(struct import *im) MUST_CHECK;
-
-/* ---- input.c: the image input --------------------------------------------------------------- */
-
-int input_enter(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e) MUST_CHECK;
-
-/* ---- header.c ------------------------------------------------------------------------------- */
-
-/* Refuses (E1001 to E1006) what is no ONNX file by its first bytes, or too large. */
-int header_sniff(struct import *im, const uint8_t *bytes, size_t len) MUST_CHECK;
-/* Versions and size of im->model; sets im->opset and the report's versions. Refusals E1001 to E1012. */
-int header_check(struct import *im) MUST_CHECK;
-bool header_is_standard(const char *domain); /* of ONNX itself */
-
-/* ---- zero_channels.c ------------------------------------------------------------------------ */
-
-/* Concat with channels of zeros -> Pad. */
-int zero_concat(struct import *im, bool *found) MUST_CHECK;
-
-/* ---- channel_forms.c ------------------------------------------------------------------------ */
-
-/* Concat of Conv results and Relus of them -> one Conv, and a MaskedRelu of whole channels. */
-int channel_concat(struct import *im, bool *found) MUST_CHECK;
-/* x + S^T (Relu(S x) - S x) -> MaskedRelu of whole channels. */
-int channel_sum(struct import *im, value_id a, value_id b, bool *found) MUST_CHECK;
-
-/* ---- mask_forms.c --------------------------------------------------------------------------- */
-
-int mask_where(struct import *im) MUST_CHECK;
-int mask_prelu(struct import *im) MUST_CHECK;
-/* m * Relu(x) + (1 - m) * x. *found false: nothing was done. */
-int mask_sum(struct import *im, value_id a, value_id b, bool *found) MUST_CHECK;
-int mask_gather(struct import *im) MUST_CHECK;
-/* Concat, Relu and Reshape of selections; the caller has seen that an input is one. */
-int mask_concat(struct import *im) MUST_CHECK;
-int mask_relu(struct import *im) MUST_CHECK;
-/* target: shape of the result. *found false: make it an activation and reshape that. */
-int mask_reshape(struct import *im, const struct shape *target, bool *found) MUST_CHECK;
-/* A selection that something else reads: a MaskedRelu on its base, if it keeps the order. */
-int mask_materialise(struct import *im, struct entry *e) MUST_CHECK;
-/* Makes the node at hand, or another, a MaskedRelu. mask: elements of x per image, 0 or 1. */
-int mask_emit(struct import *im, value_id x, const float *mask) MUST_CHECK;
-/* node `r` is Relu(x) */
-bool mask_is_relu_of(const struct graph *g, value_id r, value_id x);
+int64_t broadcast_index(const struct shape *to, int64_t k, const struct shape *s);
 #endif

@@ -17,7 +17,7 @@
 #include "onnx.pb-c.h"
 
 #include "core/base/file.h"
-#include "importer/import.h"
+#include "importer/base/import.h"
 
 #define LOCATION_MAX 1024
 
