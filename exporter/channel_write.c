@@ -23,7 +23,6 @@
 #include <string.h>
 
 #include "core/op/op.h"
-#include "exporter/mask_write.h"
 
 static bool is_layer(const struct node *n)
 {

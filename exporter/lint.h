@@ -4,7 +4,8 @@
  * What the importer of a private-inference tool would refuse, or read differently, in an ONNX file.
  * The rules are read off the tools' sources (onnx.md section 9; lint.c says which version).
  */
-#include "exporter/exporter.h"
+#include "core/base/mem.h"
+#include "exporter/options.h"
 
 struct lint_finding {
     const char *node, *op; /* "" where the whole file is meant */

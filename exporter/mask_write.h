@@ -1,7 +1,7 @@
 #ifndef EXPORTER_MASK_WRITE_H
 #define EXPORTER_MASK_WRITE_H
 /* A masked ReLU in standard operators; the forms are shown in mask_write.c. */
-#include "exporter/exporter.h"
+#include "exporter/options.h"
 #include "exporter/onnx_write.h"
 
 /* Writes the nodes and tensors of one hard MaskedRelu, of which some positions are kept and some

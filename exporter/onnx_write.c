@@ -1,9 +1,5 @@
 /*
- * graph -> ModelProto -> bytes -> file, in standard operators of opset 13 to 21 (onnx.md, 9).
- *
- *   clone  -- written.c: fold BN, drop dead nodes, resolve masks --> written graph
- *          -- node by node, each behind the initializers it reads first --> messages in an arena
- *          -- size, then pack --> one block of bytes  -- atomic --> file
+ * The file under construction: a ModelProto whose messages lie in an arena until they are packed.
  *
  * Above 1.9 GB, or on request, tensors of 1 KiB or more go into a second file <name>.data, which is
  * written first; each begins at a multiple of 64 bytes (ONNX external data).
@@ -16,11 +12,8 @@
  * The tree points at the floats of the clone, and dies with the arena: never free_unpacked, which
  * would free strings that are not its own. raw_data is little-endian, as is every machine linnet
  * runs on.
- *
- * MASK_GATHER and MASK_CHANNEL are meant for importers of private-inference tools and bring what they
- * need: BN folded, batch fixed to 1, a bias in every Gemm, integer lists as Constant nodes.
  */
-#include "exporter/exporter.h"
+#include "exporter/onnx_write.h"
 
 #include <limits.h>
 #include <inttypes.h>
@@ -31,16 +24,8 @@
 #include "core/graph/nameset.h"
 #include "core/op/op.h"
 #include "core/base/version.h"
-#include "exporter/channel_write.h"
-#include "exporter/lint.h"
-#include "exporter/mask_write.h"
-#include "exporter/onnx_write.h"
-#include "exporter/written.h"
 #include "onnx.pb-c.h"
 
-#define OPSET_DEFAULT 17
-#define OPSET_MIN 13
-#define OPSET_MAX 21
 #define OPSET_POOL_DILATIONS 19 /* AveragePool has none before */
 /* The most that one node of the graph becomes, a MaskedRelu as gathers; and its own tensors. */
 #define NODES_PER_NODE 11
@@ -387,7 +372,7 @@ void onnx_write_attributes(struct onnx_writer *w, const struct node *n)
     write_table(w, n);
 }
 
-static void write_graph_node(struct onnx_writer *w, const struct node *n)
+void onnx_write_graph_node(struct onnx_writer *w, const struct node *n)
 {
     const char *in[NODE_MAX_IN + 4];
     int32_t n_in = 0;
@@ -405,7 +390,7 @@ static void write_graph_node(struct onnx_writer *w, const struct node *n)
 }
 
 /* [N,H,W,C] of the file -> the graph's [N,C,H,W] */
-static void write_transpose(struct onnx_writer *w)
+void onnx_write_input(struct onnx_writer *w)
 {
     static const int64_t perm[4] = {0, 3, 1, 2};
 
@@ -421,7 +406,7 @@ static bool writes_tail(const struct onnx_writer *w)
     return w->g->tail != TAIL_NONE && !w->opt->strip_softmax;
 }
 
-static void write_tail(struct onnx_writer *w)
+void onnx_write_output(struct onnx_writer *w)
 {
     const char *x = w->g->value[w->g->output].name;
 
@@ -430,20 +415,6 @@ static void write_tail(struct onnx_writer *w)
     onnx_write_node(w, w->g->tail == TAIL_SOFTMAX ? "Softmax" : "LogSoftmax",
                     onnx_write_node_name(w, w->g->tail_node, ""), &x, 1, w->g->tail_output);
     onnx_write_attr(w, "axis", 1);
-}
-
-static void write_nodes(struct onnx_writer *w, enum mask_form form)
-{
-    write_transpose(w);
-    for (int32_t i = 0; i < w->g->n_node && w->rc == 0; i++) {
-        const struct node *n = &w->g->node[i];
-
-        if (n->op == &op_masked_relu)
-            mask_write(w, w->g, n, form);
-        else if (form != MASK_CHANNEL || !channel_is_split(w->g, n))
-            write_graph_node(w, n);
-    }
-    write_tail(w);
 }
 
 /* ---- the model around the nodes ------------------------------------------------------------ */
@@ -681,92 +652,45 @@ static int place_data(struct onnx_writer *w, const Onnx__ModelProto *m, const ch
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static int build_model(struct onnx_writer *w, const char *path, uint8_t **out, size_t *len)
+int onnx_write_new(const struct graph *g, const struct export_options *opt, const char *input,
+                   int64_t opset, bool private, struct onnx_writer **out)
 {
-    const size_t n_node = (size_t)w->g->n_node, n_value = (size_t)w->g->n_value;
-    Onnx__ModelProto *m;
-    size_t size = 0;
+    const size_t n_node = (size_t)g->n_node, n_value = (size_t)g->n_value;
+    struct onnx_writer *w = mem_array(1, sizeof *w);
 
+    if (w == NULL)
+        return ERR_NOMEM;
+    *w = (struct onnx_writer){.g = g,
+                              .opt = opt,
+                              .input = input,
+                              .opset = opset,
+                              .static_batch = private,
+                              .constant_nodes = private};
+    w->rc = arena_new(0, &w->arena);
     w->written = onnx_write_array(w, n_value, sizeof *w->written);
     w->node = onnx_write_array(w, NODES_PER_NODE * n_node + 2, sizeof *w->node);
     w->tensor = onnx_write_array(w, n_value + TENSORS_PER_NODE * n_node, sizeof *w->tensor);
     take_names(w);
-    write_nodes(w, w->opt->form);
-    m = new_model(w);
+    *out = w;
+    return 0;
+}
+
+int onnx_write_finish(struct onnx_writer *w, const char *path, uint8_t **out, size_t *len)
+{
+    Onnx__ModelProto *m = new_model(w);
+    size_t size = 0;
+
     if (w->rc == 0)
         w->rc = place_data(w, m, path, &size);
     return w->rc < 0 ? w->rc : pack(m, size, out, len);
 }
 
-/* What is written for a tool must be readable by it. */
-static int check_target(enum export_target target, const uint8_t *bytes, size_t len)
+void onnx_write_free(struct onnx_writer *w)
 {
-    struct lint_report r;
-    int rc = lint_bytes(bytes, len, target, &r);
-
-    if (rc == 0 && r.n > 0) {
-        const struct lint_finding *f = &r.finding[0];
-
-        rc = fail(ERR_UNSUPPORTED,
-                  "%s would refuse the file: node '%s' (%s): %s%s%s (1 of %d reasons)",
-                  lint_target_name(target), f->node, f->op, f->message,
-                  f->hint[0] != '\0' ? ". Hint: " : "", f->hint, r.n);
-    }
-    lint_release(&r);
-    return rc;
-}
-
-/* path: where the model will be written; a second file goes beside it. */
-static int export_to(const struct graph *g, const struct export_options *opt, const char *path,
-                     uint8_t **out, size_t *len)
-{
-    const bool private = written_is_private(opt);
-    struct onnx_writer w = {.opt = opt,
-                            .input = g->value[g->input].name,
-                            .opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT,
-                            .static_batch = private,
-                            .constant_nodes = private};
-    struct graph *written = NULL;
-    int rc;
-
-    if (w.opset < OPSET_MIN || w.opset > OPSET_MAX)
-        return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)w.opset, OPSET_MIN,
-                    OPSET_MAX);
-    if (graph_banks(g) > 1)
-        return fail(
-            ERR_ARG,
-            "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean or the adversarial branch first",
-            g->name);
-    if ((rc = written_graph(g, opt, &written)) < 0 || (rc = arena_new(0, &w.arena)) < 0)
-        goto out;
-    w.g = written;
-    if ((rc = build_model(&w, path, out, len)) == 0 && opt->target != EXPORT_ANY &&
-        (rc = check_target(opt->target, *out, *len)) < 0) {
-        mem_free(*out);
-        *out = NULL;
-    }
-out:
-    nameset_release(&w.value_names);
-    nameset_release(&w.node_names);
-    arena_free(w.arena);
-    graph_free(written);
-    return rc;
-}
-
-int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
-                      size_t *len)
-{
-    return export_to(g, opt, NULL, out, len);
-}
-
-int onnx_export(const struct graph *g, const struct export_options *opt, const char *path)
-{
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    int rc = export_to(g, opt, path, &bytes, &len);
-
-    if (rc == 0)
-        rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);
-    mem_free(bytes);
-    return rc;
+    if (w == NULL)
+        return;
+    nameset_release(&w->value_names);
+    nameset_release(&w->node_names);
+    arena_free(w->arena);
+    mem_free(w);
 }

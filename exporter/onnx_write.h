@@ -1,15 +1,34 @@
 #ifndef EXPORTER_ONNX_WRITE_H
 #define EXPORTER_ONNX_WRITE_H
 /*
- * The file under construction: what mask_write.c may add to it. Only onnx_write.c knows protobuf.
+ * The file under construction. Only onnx_write.c knows protobuf. exporter.c makes a writer, writes the
+ * graph from the input to the output and finishes it; the mask forms add their nodes and tensors.
  *
  * The first failure stays in the writer and every later call does nothing, so callers need not
- * check; onnx_export_bytes returns it in the end. Names and data are not copied unless it says so:
+ * check; onnx_write_finish returns it in the end. Names and data are not copied unless it says so:
  * take them from the graph or from onnx_write_array, which both live until the file is packed.
  */
 #include "core/graph/graph.h"
+#include "exporter/options.h"
 
 struct onnx_writer;
+
+/* A file for g, which stays as it is until onnx_write_free. input: the file's name of the input, which is
+ * not the graph's where a Transpose comes between them. private: for importers of private-inference tools,
+ * batch 1 and integer lists as Constant nodes. */
+int onnx_write_new(const struct graph *g, const struct export_options *opt, const char *input,
+                   int64_t opset, bool private, struct onnx_writer **out) MUST_CHECK;
+void onnx_write_free(struct onnx_writer *w); /* NULL is fine */
+/* The Transpose from the file's [N,H,W,C], where there is one. */
+void onnx_write_input(struct onnx_writer *w);
+/* A node of g as it is, behind the constants that it reads first. */
+void onnx_write_graph_node(struct onnx_writer *w, const struct node *n);
+/* The Softmax that follows the graph's output, where there is one. */
+void onnx_write_output(struct onnx_writer *w);
+/* The bytes (mem_free), or the first failure. path: where they will lie; large tensors go into a second
+ * file beside it. NULL: everything must fit into the bytes. */
+int onnx_write_finish(struct onnx_writer *w, const char *path, uint8_t **out,
+                      size_t *len) MUST_CHECK;
 
 /* Zeroed memory of the writer; NULL after a failure. */
 void *onnx_write_array(struct onnx_writer *w, size_t n, size_t size);

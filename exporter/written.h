@@ -1,7 +1,8 @@
 #ifndef EXPORTER_WRITTEN_H
 #define EXPORTER_WRITTEN_H
 /* What the exporter does to a graph before it writes it. */
-#include "exporter/exporter.h"
+#include "core/graph/graph.h"
+#include "exporter/options.h"
 
 /* The form is for importers of private-inference tools: BN folded, batch 1, constants as nodes. */
 bool written_is_private(const struct export_options *opt);

@@ -4,6 +4,7 @@
 
 #include "core/exec/exec.h"
 #include "core/graph/pass.h"
+#include "exporter/lower/lower.h"
 #include "exporter/lower/lowering.h"
 
 #define CALIBRATION_BATCH 32

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "exporter/lower/lower.h"
 #include "exporter/lower/lowering.h"
 
 #define WEIGHT_BITS_MIN 13

@@ -6,7 +6,9 @@
  * A value of the graph is a tensor and a factor in the plan: real = integer / 2^scale * factor.
  */
 #include "core/op/op.h"
-#include "exporter/lower/lower.h"
+#include "runtime/plan/plan.h"
+
+struct lower_options;
 
 struct lowered { /* a value of the graph in the plan; tensor -1: not made yet */
     int32_t tensor;
@@ -27,7 +29,7 @@ struct lowering {
     bool *peeled; /* per node of g: taken into the input's normalisation */
 };
 
-/* lower.c */
+/* lowering.c */
 /* ERR_UNSUPPORTED: the node cannot run privately, and why. */
 int lowering_refuse(const struct node *n, const char *hint) MUST_CHECK;
 /* A new tensor; max: largest |real value| / factor. */
@@ -46,7 +48,7 @@ int lowering_result(struct lowering *s, const struct node *n, int32_t scale, dou
 void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, double factor);
 struct lowered lowering_operand(const struct lowering *s, const struct node *n, int i);
 
-/* lower_linear.c */
+/* linear.c */
 /* Channels of an activation: dim 1. Two rows of doubles, a = 1 and b = 0. */
 int lowering_new_affine(struct lowering *s, value_id v, int64_t *c, double **a,
                         double **b) MUST_CHECK;
@@ -58,13 +60,13 @@ int lowering_plain(struct lowering *s, const struct node *n, value_id v,
                    struct lowered *out) MUST_CHECK;
 typedef int lower_node_fn(struct lowering *s, const struct node *n);
 lower_node_fn lower_add, lower_batchnorm, lower_constant, lower_conv, lower_gemm;
-/* lower_relu.c */
+/* relu.c */
 lower_node_fn lower_average_pool, lower_max_pool, lower_relu;
-/* lower_move.c */
+/* move.c */
 lower_node_fn lower_pad, lower_reshape, lower_slice;
-/* lower_input.c */
+/* input.c */
 int lower_input(struct lowering *s) MUST_CHECK;
-/* lower_package.c */
+/* package.c */
 int lower_texts(struct plan *p, const struct lower_options *o, bool softmax) MUST_CHECK;
 int lower_weights(struct lowering *s, struct plan_weights **out) MUST_CHECK;
 #endif

@@ -8,6 +8,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/version.h"
+#include "exporter/lower/lower.h"
 #include "exporter/lower/lowering.h"
 
 #define MAXIMA_LIMIT ((size_t)16 << 20)

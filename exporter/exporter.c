@@ -1,0 +1,111 @@
+/*
+ * graph -> standard ONNX file, opset 13 to 21.
+ *
+ *   clone  -- written.c: fold BN, drop dead nodes, resolve masks --> written graph
+ *          -- node by node, each behind the initializers it reads first --> onnx_write.c
+ *          -- size, then pack --> one block of bytes  -- atomic --> file
+ *
+ * MASK_GATHER and MASK_CHANNEL are meant for importers of private-inference tools and bring what they
+ * need: BN folded, batch fixed to 1, a bias in every Gemm, integer lists as Constant nodes.
+ */
+#include "exporter/exporter.h"
+
+#include "core/base/file.h"
+#include "core/op/op.h"
+#include "exporter/channel_write.h"
+#include "exporter/lint.h"
+#include "exporter/mask_write.h"
+#include "exporter/written.h"
+
+#define OPSET_DEFAULT 17
+#define OPSET_MIN 13
+#define OPSET_MAX 21
+
+static void write_nodes(struct onnx_writer *w, const struct graph *g, enum mask_form form)
+{
+    onnx_write_input(w);
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const struct node *n = &g->node[i];
+
+        if (n->op == &op_masked_relu)
+            mask_write(w, g, n, form);
+        else if (form != MASK_CHANNEL || !channel_is_split(g, n))
+            onnx_write_graph_node(w, n);
+    }
+    onnx_write_output(w);
+}
+
+/* What is written for a tool must be readable by it. */
+static int check_target(enum export_target target, const uint8_t *bytes, size_t len)
+{
+    struct lint_report r;
+    int rc = lint_bytes(bytes, len, target, &r);
+
+    if (rc == 0 && r.n > 0) {
+        const struct lint_finding *f = &r.finding[0];
+
+        rc = fail(ERR_UNSUPPORTED,
+                  "%s would refuse the file: node '%s' (%s): %s%s%s (1 of %d reasons)",
+                  lint_target_name(target), f->node, f->op, f->message,
+                  f->hint[0] != '\0' ? ". Hint: " : "", f->hint, r.n);
+    }
+    lint_release(&r);
+    return rc;
+}
+
+static int check_request(const struct graph *g, int64_t opset)
+{
+    if (opset < OPSET_MIN || opset > OPSET_MAX)
+        return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)opset, OPSET_MIN,
+                    OPSET_MAX);
+    if (graph_banks(g) > 1)
+        return fail(
+            ERR_ARG,
+            "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean or the adversarial branch first",
+            g->name);
+    return 0;
+}
+
+/* path: where the model will be written; a second file goes beside it. */
+static int export_to(const struct graph *g, const struct export_options *opt, const char *path,
+                     uint8_t **out, size_t *len)
+{
+    const int64_t opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT;
+    struct onnx_writer *w = NULL;
+    struct graph *written = NULL;
+    int rc;
+
+    TRY(check_request(g, opset));
+    if ((rc = written_graph(g, opt, &written)) < 0 ||
+        (rc = onnx_write_new(written, opt, g->value[g->input].name, opset, written_is_private(opt),
+                             &w)) < 0)
+        goto out;
+    write_nodes(w, written, opt->form);
+    if ((rc = onnx_write_finish(w, path, out, len)) == 0 && opt->target != EXPORT_ANY &&
+        (rc = check_target(opt->target, *out, *len)) < 0) {
+        mem_free(*out);
+        *out = NULL;
+    }
+out:
+    onnx_write_free(w);
+    graph_free(written);
+    return rc;
+}
+
+int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
+                      size_t *len)
+{
+    return export_to(g, opt, NULL, out, len);
+}
+
+int onnx_export(const struct graph *g, const struct export_options *opt, const char *path)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    int rc = export_to(g, opt, path, &bytes, &len);
+
+    if (rc == 0)
+        rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);
+    mem_free(bytes);
+    return rc;
+}
