@@ -1,14 +1,17 @@
 /*
  * Both sides of the rlwe linear provider (linear_rlwe.h).
  *
- *     open    client -> server   seed (16), public key: one polynomial (163,840)
+ *     open    server -> client   nonce (16)
+ *             client -> server   seed (16), public key: one polynomial (163,840)
  *     step    client -> server   u32 step, u32 count; count polynomials (163,840 each)
  *             server -> client   u32 step, u32 count; count times: random half (98,304), then
  *                                12 bytes for each output the answer holds
  *
  * Integers are little-endian; counts follow from the layout (rlwe_layout.h) and are sent only so that
- * parties that disagree find out. The random halves of key and uploads are the stream of the seed,
- * read in the order in which polynomials are sent. The client's key lives as long as the provider.
+ * parties that disagree find out. The random halves of key and uploads are one stream, read in the order
+ * in which polynomials are sent. Its key is a hash of seed and nonce: the second half of an answer is
+ * hidden by the random half of the public key, so the client must not be able to choose that. The
+ * client's key lives as long as the provider.
  *
  * The server reads a whole step before it answers, so that both never send at once; a step's
  * ciphertexts take 512 KiB a polynomial. Answers of a band are computed by cpu_threads() threads, each
@@ -21,6 +24,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 #include "runtime/crypto/rlwe.h"
 #include "runtime/linear/rlwe_layout.h"
 
@@ -85,7 +89,7 @@ uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
     struct linear_rlwe_count n;
 
     if (step < 0)
-        return from_client ? PRG_SEED + RLWE_POLY_BYTES : 0;
+        return from_client ? PRG_SEED + RLWE_POLY_BYTES : PRG_SEED;
     if (!is_linear(&p->step[step]) || linear_rlwe_count(p, step, &n) < 0)
         return 0;
     if (from_client)
@@ -144,6 +148,19 @@ static void close_party(void *ctx)
     rlwe_free(y->rlwe);
     mem_free(y->layout);
     mem_free(y);
+}
+
+/* The random halves' stream: SHA-256("linnet rlwe stream", the client's seed, the server's nonce). */
+static int open_stream(struct party *y, const uint8_t seed[PRG_SEED], const uint8_t nonce[PRG_SEED])
+{
+    static const char name[] = "linnet rlwe stream";
+    uint8_t text[sizeof name - 1 + 2 * PRG_SEED], digest[SHA256_SIZE];
+
+    memcpy(text, name, sizeof name - 1);
+    memcpy(text + sizeof name - 1, seed, PRG_SEED);
+    memcpy(text + sizeof name - 1 + PRG_SEED, nonce, PRG_SEED);
+    TRY(sha256_bytes(text, sizeof text, digest));
+    return prg_new(digest, &y->stream);
 }
 
 static int open_party(const struct plan *p, struct transport *t, struct prg *rng,
@@ -247,14 +264,15 @@ static int client_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
 
 static int send_key(struct party *y)
 {
-    uint8_t seed[PRG_SEED];
+    uint8_t seed[PRG_SEED], nonce[PRG_SEED];
     struct upload *u = secret_array(1, sizeof *u);
     int rc;
 
     if (u == NULL)
         return ERR_NOMEM;
     prg_bytes(y->rng, seed, sizeof seed);
-    if ((rc = prg_new(seed, &y->stream)) < 0 ||
+    if ((rc = transport_recv(y->t, nonce, sizeof nonce)) < 0 ||
+        (rc = open_stream(y, seed, nonce)) < 0 ||
         (rc = rlwe_secret_new(y->rlwe, y->rng, &y->secret)) < 0 ||
         (rc = transport_send(y->t, seed, sizeof seed)) < 0)
         goto out;
@@ -482,7 +500,7 @@ out:
 
 static int receive_key(struct party *y)
 {
-    uint8_t seed[PRG_SEED], *bytes = mem_array(RLWE_POLY_BYTES, 1);
+    uint8_t seed[PRG_SEED], nonce[PRG_SEED], *bytes = mem_array(RLWE_POLY_BYTES, 1);
     size_t size = sizeof *y->key;
     int rc;
 
@@ -493,7 +511,10 @@ static int receive_key(struct party *y)
         rc = ERR_NOMEM;
         goto out;
     }
-    if ((rc = transport_recv(y->t, seed, sizeof seed)) < 0 || (rc = prg_new(seed, &y->stream)) < 0)
+    prg_bytes(y->rng, nonce, sizeof nonce);
+    if ((rc = transport_send(y->t, nonce, sizeof nonce)) < 0 ||
+        (rc = transport_recv(y->t, seed, sizeof seed)) < 0 ||
+        (rc = open_stream(y, seed, nonce)) < 0)
         goto out;
     if ((rc = receive_polynomial(y, bytes, y->key, y->key_a)) < 0)
         rc = fail_context(rc, "public key");

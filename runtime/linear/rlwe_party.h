@@ -11,7 +11,7 @@
  *         if (linear.close != NULL)
  *             linear.close(linear.ctx);
  *
- * Opening moves the client's public key (client to server); every step is one round trip. All sizes
+ * Opening moves a nonce of the server and then the client's public key; every step is one round trip. All sizes
  * follow from the plan. Messages: PROTOCOL.md, "Linear: rlwe"; scheme and noise budget: rlwe.c;
  * packing: rlwe_layout.c. Plan, weights, transport and rng are borrowed until close.
  */

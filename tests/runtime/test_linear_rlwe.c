@@ -206,7 +206,9 @@ static void run_both(struct run *r)
         return;
     assert_int_equal(count.sent, linear_rlwe_bytes(&r->n->plan, -1, 1) +
                                      (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 1));
-    assert_int_equal(count.received, (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 0));
+    assert_int_equal(count.received,
+                     linear_rlwe_bytes(&r->n->plan, -1, 0) +
+                         (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 0));
 }
 
 static void check_shape(const struct shape *k, int extreme, size_t cache, int images)
@@ -283,6 +285,9 @@ static void lie_to_server(struct transport *t, enum lie lie)
     uint8_t header[8] = {lie == HEADER_STEP, 0, 0, 0, (uint8_t)(lie == HEADER_COUNT ? 2 : 1)};
     static const uint8_t large[RLWE_RESIDUE_BYTES] = {255, 255, 255, 255, 255};
 
+    uint8_t nonce[PRG_SEED];
+
+    assert_int_equal(transport_recv(t, nonce, sizeof nonce), 0);
     send_zeros(t, PRG_SEED);
     if (lie == KEY_RESIDUE) {
         send_zeros(t, RLWE_POLY_BYTES - sizeof large);
@@ -322,7 +327,7 @@ static void test_lying_clients_are_refused(void **state)
 
 struct liar {
     struct transport t;
-    uint8_t header[8];
+    uint8_t header[8], nonce[PRG_SEED];
     size_t up, down;
 };
 
@@ -331,6 +336,7 @@ static void *lying_server(void *arg)
     struct liar *y = arg;
     uint8_t *bytes = mem_array(y->up, 1);
 
+    assert_int_equal(transport_send(&y->t, y->nonce, sizeof y->nonce), 0);
     if (transport_recv(&y->t, bytes, y->up) == 0) {
         assert_int_equal(transport_send(&y->t, y->header, sizeof y->header), 0);
         send_zeros(&y->t, y->down);
@@ -365,6 +371,62 @@ static void test_lying_servers_are_refused(void **state)
         network_free(n);
         assert_int_equal(secret_alive(), 0);
     }
+}
+
+struct client {
+    struct run *run;
+    struct prg *rng;
+    int rc;
+};
+
+static void *client_thread(void *arg)
+{
+    struct client *c = arg;
+
+    c->rc = ask(c->run, c->rng);
+    return NULL;
+}
+
+/* What a client of a fixed seed sends as its key to a server with this nonce. */
+static void key_under(uint8_t nonce, uint8_t *bytes, size_t n)
+{
+    struct network *net = network_new(&small, 0);
+    struct run r = {.n = net, .images = 1};
+    struct prg *rng = seeded(5);
+    struct client c = {.run = &r, .rng = rng};
+    struct transport server;
+    uint8_t sent[PRG_SEED] = {nonce};
+    pthread_t thread;
+
+    assert_int_equal(transport_pair(&server, &r.t[1]), 0);
+    assert_int_equal(transport_send(&server, sent, sizeof sent), 0);
+    assert_int_equal(pthread_create(&thread, NULL, client_thread, &c), 0);
+    assert_int_equal(transport_recv(&server, bytes, n), 0);
+    transport_close(&server);
+    pthread_join(thread, NULL);
+    transport_close(&r.t[1]);
+    assert_true(c.rc == ERR_PEER || c.rc == ERR_NET);
+    prg_free(rng);
+    network_free(net);
+}
+
+/* The random halves of key and uploads hide the second half of every answer: a client that always takes
+ * the same seed still gets others from every server. */
+static void test_the_client_does_not_choose_the_random_halves(void **state)
+{
+    size_t n = PRG_SEED + RLWE_POLY_BYTES;
+    uint8_t *a = mem_array(n, 1), *b = mem_array(n, 1);
+
+    (void)state;
+    assert_true(a != NULL && b != NULL);
+    key_under(1, a, n);
+    key_under(1, b, n);
+    assert_memory_equal(a, b, n);
+    key_under(2, b, n);
+    assert_memory_equal(a, b, PRG_SEED); /* the same secret, errors and seed, another stream */
+    assert_memory_not_equal(a + PRG_SEED, b + PRG_SEED, n - PRG_SEED);
+    mem_free(a);
+    mem_free(b);
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */
@@ -450,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_cache_and_several_images),
         cmocka_unit_test(test_lying_clients_are_refused),
         cmocka_unit_test(test_lying_servers_are_refused),
+        cmocka_unit_test(test_the_client_does_not_choose_the_random_halves),
         cmocka_unit_test(test_server_survives_allocation_failures),
         cmocka_unit_test(test_client_survives_allocation_failures),
         cmocka_unit_test(test_windows_beyond_a_polynomial_are_refused),

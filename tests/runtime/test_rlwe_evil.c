@@ -24,6 +24,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/sha256.h"
 #include "core/graph/rng.h"
 #include "tests/plain_relu.h"
 #include "tests/plan_sample.h"
@@ -419,7 +420,8 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
                      struct linear_party *out)
 {
     struct evil *e = mem_array(1, sizeof *e);
-    const uint8_t seed[PRG_SEED] = {0};
+    static const char name[] = "linnet rlwe stream";
+    uint8_t text[sizeof name - 1 + 2 * PRG_SEED] = {0}, key[SHA256_SIZE];
     uint64_t *zero = words(RLWE_N);
 
     assert_non_null(e);
@@ -431,9 +433,12 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
                                   out);
     }
     assert_int_equal(rlwe_new(ntt_best_path(), &e->r), 0);
-    assert_int_equal(prg_new(seed, &e->stream), 0);
     assert_int_equal(rlwe_secret_new(e->r, rng, &e->secret), 0);
-    TRY(transport_send(t, seed, sizeof seed));
+    memcpy(text, name, sizeof name - 1); /* then its seed, zeros, and the server's nonce */
+    TRY(transport_recv(t, text + sizeof text - PRG_SEED, PRG_SEED));
+    assert_int_equal(sha256_bytes(text, sizeof text, key), 0);
+    assert_int_equal(prg_new(key, &e->stream), 0);
+    TRY(transport_send(t, text + sizeof name - 1, PRG_SEED));
     memset(zero, 0, RLWE_N * 8);
     TRY(evil_send(e, zero)); /* the public key: an encryption of 0 */
     mem_free(zero);
