@@ -139,6 +139,15 @@ int cpu_has_ifma(void)
 #endif
 }
 
+int cpu_has_clmul(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("pclmul") != 0;
+#else
+    return 0;
+#endif
+}
+
 double cpu_seconds(void)
 {
     struct timespec t;

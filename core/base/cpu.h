@@ -10,5 +10,6 @@ int cpu_threads(void);
 void cpu_set_threads(int n); /* n < 1: default again */
 int cpu_thread_index(void);  /* inside a parallel region: 0 ... threads-1 */
 int cpu_has_ifma(void);      /* AVX-512 products of 52-bit integers */
+int cpu_has_clmul(void);     /* carry-less products of 64 bits */
 double cpu_seconds(void);    /* monotonic clock */
 #endif
