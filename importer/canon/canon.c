@@ -480,6 +480,36 @@ int canon_unsupported(struct import *im)
         "unsupported operator '%s' %s", type, im->at);
 }
 
+/* ---- the operators that need no rewriting --------------------------------------------------- */
+
+/* An operator of ops.def whose node in the file is its node in the graph: attributes by its table,
+ * constants as weights. What the operator requires of shapes and inputs its own shape hook says. */
+static int canon_same(struct import *im)
+{
+    const struct op *op = op_find(im->call->type);
+    enum entry_order order = ORDER_SAME;
+    value_id in[NODE_MAX_IN];
+    union op_params p;
+
+    TRY(attrs_fill(im, op, "", &p));
+    if (im->call->n_in > op->in_max)
+        return report_problem(im, "E1209", "", "%d inputs, at most %d %s", im->call->n_in,
+                              op->in_max, im->at);
+    for (int32_t i = 0; i < im->call->n_in; i++) {
+        const bool constant = operand_has(im->call, i) && im->call->in[i]->kind == ENTRY_CONSTANT;
+
+        in[i] = NO_VALUE;
+        if (constant)
+            TRY(canon_value(im, im->call->in[i]->constant, VALUE_PARAM, &in[i]));
+        else if (op->in_max == 1 && (op->flags & OP_ELEMENTWISE))
+            TRY(operand_act_any(im, i, &in[i], &order));
+        else if (operand_has(im->call, i))
+            TRY(operand_act(im, i, &in[i]));
+    }
+    canon_set_order(im, order);
+    return canon_emit(im, op, in, im->call->n_in, &p);
+}
+
 /* ---- table ---------------------------------------------------------------------------------- */
 
 static const struct canon_row canon_elements[] = {
@@ -501,5 +531,6 @@ canon_fn *canon_find(const char *type)
         for (const struct canon_row *r = tables[t]; r->type != NULL; r++)
             if (strcmp(r->type, type) == 0)
                 return r->fn;
-    return NULL;
+    const struct op *op = op_find(type);
+    return op != NULL && op != &op_masked_relu ? canon_same : NULL;
 }

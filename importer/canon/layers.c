@@ -378,23 +378,11 @@ static int canon_pool(struct import *im)
                                  : canon_emit(im, op, &x, 1, &p);
 }
 
-static int canon_global_pool(struct import *im)
-{
-    value_id x;
-
-    TRY(attrs_only(im, ""));
-    TRY(operand_act(im, 0, &x));
-    TRY(need_image(im, x));
-    return canon_emit(im, op_find(im->call->type), &x, 1, NULL);
-}
-
 const struct canon_row canon_layers[] = {
     {"AveragePool", canon_pool},
     {"BatchNormalization", canon_batchnorm},
     {"Conv", canon_conv},
     {"Gemm", canon_gemm},
-    {"GlobalAveragePool", canon_global_pool},
-    {"GlobalMaxPool", canon_global_pool},
     {"MatMul", canon_matmul},
     {"MaxPool", canon_pool},
     {NULL, NULL},
