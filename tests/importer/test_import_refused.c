@@ -112,7 +112,7 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
         {"float s [3] 1\nt = BatchNormalization(x, s, s, s, s)", "E1301", "(BatchNormalization)"},
         {"t = AveragePool(x)", "E1205", "'kernel_shape' is missing"},
         {"a, t = MaxPool(x) kernel_shape=[2,2]", "E1206", "output 1 of MaxPool is used"},
-        {"f = Flatten(x)\nt = GlobalAveragePool(f)", "E1301", "should be [N,C,H,W]"},
+        {"f = Flatten(x)\nt = GlobalAveragePool(f)", "E1301", "needs [N,C,H,W]"},
         {"float w [4,2]\nt = MatMul(x, w)", "E1301", "should be [N,K]"},
         {"f = Flatten(x)\nfloat w [32]\nt = MatMul(f, w)", "E1301", "float matrix"},
         {"f = Flatten(x)\nfloat w [2,32]\nt = Gemm(f, w) transA=1 transB=1", "E1206", "transA"},
