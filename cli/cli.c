@@ -18,6 +18,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/file.h"
+#include "core/base/number.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
@@ -138,15 +139,9 @@ static int set_int(const struct cli_option *o, const char *text, int64_t *field)
 
 static int set_real(const struct cli_option *o, const char *text, double *field)
 {
-    char *end;
-    double v = strtod(text, &end);
+    double v;
 
-    if (end != text && *end == '/') {
-        const char *below = end + 1;
-        v /= strtod(below, &end);
-        end = end == below ? (char *)text : end;
-    }
-    if (end == text || *end != '\0' || !isfinite(v))
+    if (!number_parse(text, &v))
         return bad_value(o, text, "a number");
     TRY(check_range(o, text, v));
     *field = v;

@@ -167,10 +167,6 @@ static void warn_chance(const struct cli_common *c, const char *path, const stru
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-static const char *const preset[] = {"none",     "imagenet", "cifar10", "cifar10-b",
-                                     "cifar100", "half",     "255"};
-#define N_PRESET 7
-
 /* Index of the winner among the first n. */
 static int32_t best_of(const struct score *s, int32_t n)
 {
@@ -188,21 +184,27 @@ static int32_t best_of(const struct score *s, int32_t n)
 static int choose(const struct cli_common *c, const char *path, struct trial *t)
 {
     const struct shape *in = &t->g->value[t->g->input].shape;
-    const int32_t n = in->dim[1] == 3 ? N_PRESET : 1; /* the others have three means */
-    struct score s[N_PRESET];
-    char list[256] = "";
+    struct score s[NORMALIZE_PRESETS];
+    const char *name[NORMALIZE_PRESETS];
+    char list[512] = "";
+    int32_t n = 0;
 
-    for (int32_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < NORMALIZE_PRESETS; k++) {
+        const struct normalize_preset *p = &normalize_preset[k];
         const size_t used = strlen(list);
 
-        TRY(try_preset(t, preset[k], &s[k]));
-        snprintf(list + used, sizeof list - used, "%s%s %.1f", k > 0 ? ", " : "", preset[k],
-                 100 * s[k].accuracy);
+        if (p->norm.channels != 0 && p->norm.channels != in->dim[1])
+            continue;
+        TRY(try_preset(t, p->name, &s[n]));
+        name[n] = p->name;
+        snprintf(list + used, sizeof list - used, "%s%s %.1f", n > 0 ? ", " : "", p->name,
+                 100 * s[n].accuracy);
+        n++;
     }
     const int32_t best = best_of(s, n);
-    TRY(model_set_normalize(t->g, preset[best]));
+    TRY(model_set_normalize(t->g, name[best]));
     cli_note(c, "%s: --normalize auto chooses %s, %.1f %% of %lld training images (%s)", path,
-             preset[best], 100 * s[best].accuracy, (long long)t->n, list);
+             name[best], 100 * s[best].accuracy, (long long)t->n, list);
     TRY(warn_swaps(c, path, t, in, &s[best]));
     warn_chance(c, path, t, &s[best]);
     return 0;

@@ -16,6 +16,7 @@
 
 #include "cli/cli.h"
 #include "core/graph/graph.h"
+#include "trainer/data/normalize.h"
 #include "core/base/sha256.h"
 #include "importer/importer.h"
 
@@ -62,6 +63,12 @@ struct model_source { /* how to read the file, from the command line */
         "layout", 0, CLI_CHOICE, offsetof(type, source.layout), "auto|nchw|nhwc",                  \
             "order of the file's input; stays as it is on export (default auto)", 0, 0             \
     }
+
+/* What --normalize takes, for --help; commands with --data take `auto` too. */
+#define NORMALIZE_HELP                                                                             \
+    "what the model expects of pixels: " NORMALIZE_WORDS " (default: what the file says)"
+#define NORMALIZE_AUTO_HELP                                                                        \
+    "what the model expects of pixels: auto, " NORMALIZE_WORDS " (default: what the file says)"
 
 /* What --data takes, for --help. */
 #define DATA_HELP                                                                                  \

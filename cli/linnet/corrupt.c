@@ -21,7 +21,8 @@ static const struct cli_option options[] = {
     {"split", 0, CLI_TEXT, FIELD(split), "S", "test (default), val, train or train+val", 0, 0},
     {"output", 'o', CLI_TEXT, FIELD(output), "DIR", "the folder to write", 0, 0},
     {"types", 0, CLI_TEXT, FIELD(types), "T,T,...",
-     "corruption types (default: the 15 standard ones, frost only with --frost-dir)", 0, 0},
+     "corruption types (default: the 15 standard ones, frost only with --frost-dir):" CORRUPT_WORDS,
+     0, 0},
     {"severity", 0, CLI_TEXT, FIELD(severity), "S", "1-5 (default), 3 or 1,4", 0, 0},
     {"frost-dir", 0, CLI_TEXT, FIELD(frost), "DIR",
      "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator", 0, 0},
@@ -156,7 +157,7 @@ static int summary(const struct job *j)
     int32_t standard = 0;
 
     for (int32_t t = 0; t < j->n_types; t++) {
-        standard += j->types[t] < CORRUPT_N_STANDARD;
+        standard += corrupt_is_standard(j->types[t]);
         json_array_append_new(types, json_string(corrupt_name(j->types[t])));
     }
     for (int s = 1; s <= CORRUPT_SEVERITIES; s++)

@@ -53,7 +53,7 @@ expect_error 2 "'20%' is there twice" "$LINNET" sweep "$model" --data none --rel
 expect_error 2 'must be 64 hexadecimal' "$LINNET" export "$model" -o x.onnx --pi d --data none --salt abc
 expect_error 2 'belongs to --pi' "$LINNET" export "$model" -o x.onnx --salt "$(printf '%064d' 0)"
 expect_error 2 'outside' "$LINNET" train "$model" --data none --lr 0 -o x.onnx
-expect_error 2 'at least 1' "$LINNET" eval "$model" --data synth:50 --attack pgd:steps=0
+expect_error 2 'number from 1 to' "$LINNET" eval "$model" --data synth:50 --attack pgd:steps=0
 mkdir folder
 expect_error 2 'is a folder; name a file in it' "$LINNET" eval folder --data synth:50
 [ ! -e x.onnx ] && [ ! -e d ] || die "a refused command wrote something"

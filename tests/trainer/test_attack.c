@@ -303,7 +303,7 @@ static void test_autoattack_is_at_or_below_pgd(void **state)
         snprintf(text[0], 64, "pgd:steps=50,alpha=0.005,eps=%s", eps[i]);
         snprintf(text[1], 64, "autoattack:eps=%s", eps[i]);
         struct attack_spec spec[2] = {parsed(text[0]), parsed(text[1])};
-        spec[1].stage[3].steps = 200;
+        attack_stage_set(&spec[1].stage[3], "steps", 200);
         const struct eval_options opt = {
             .seed = 7, .bank = {true}, .specs = spec, .n_specs = 2, .flags = true};
         struct eval_result *r = evaluate(g, d, &opt);
@@ -365,9 +365,9 @@ static void test_interrupted_runs_end_alike(void **state)
     int starts = 0, rc;
 
     (void)state;
-    spec.stage[1] = spec.stage[0]; /* three classes have no targeted DLR */
-    spec.stage[1].kind = ATTACK_APGD_DLR;
-    spec.stage[3].steps = 60;
+    spec.stage[1] = attack_stage_defaults(ATTACK_APGD_DLR); /* three classes: no targeted DLR */
+    spec.stage[1].eps = spec.stage[0].eps;
+    attack_stage_set(&spec.stage[3], "steps", 60);
     struct eval_options opt = {
         .seed = 7, .batch = 16, .bank = {true}, .specs = &spec, .n_specs = 1};
     cpu_set_threads(1);
@@ -491,8 +491,8 @@ static void test_specifications(void **state)
         t = parsed(attack_stage_text(&s.stage[0], text));
         assert_string_equal(s.name, t.name);
         assert_near(s.stage[0].eps, t.stage[0].eps, 1e-9);
-        assert_int_equal(s.stage[0].steps, t.stage[0].steps);
-        assert_int_equal(s.stage[0].per_image, t.stage[0].per_image);
+        for (int k = 0; k < ATTACK_MAX_KEYS; k++)
+            assert_near(s.stage[0].value[k], t.stage[0].value[k], 1e-9);
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(attack_spec_parse(bad[i], &s), ERR_ARG);
@@ -500,7 +500,8 @@ static void test_specifications(void **state)
     assert_true(s.n_stage == 2 && s.stage[1].kind == ATTACK_APGD_T);
     assert_near(s.stage[1].eps, 2.0 / 255, 1e-12);
     s = parsed("autoattack");
-    assert_true(s.n_stage == 4 && s.stage[3].steps == 5000 && s.stage[2].targets == 9);
+    assert_true(s.n_stage == 4 && attack_stage_get(&s.stage[3], "steps") == 5000 &&
+                attack_stage_get(&s.stage[2], "targets") == 9);
 }
 
 int main(void)

@@ -215,7 +215,8 @@ static void test_specifications(void **state)
         "pgd:eps=2",      "pgd:steps=1.5", "pgd:restarts=0", "pgd:alpha=0",    "pgd:eps=nan",
         "pgd:start=here", "pgd:size=3",    "pgd:eps=8/255,", "pgd:steps=20001"};
     struct pgd_params p, q;
-    char text[PGD_TEXT];
+    struct attack_spec spec;
+    char text[ATTACK_TEXT];
 
     (void)state;
     assert_int_equal(pgd_parse("pgd", &p), 0);
@@ -225,7 +226,9 @@ static void test_specifications(void **state)
     assert_near(p.eps, 4.0 / 255, 1e-15);
     assert_near(p.alpha, 0.01, 1e-15);
     assert_true(p.steps == 50 && p.restarts == 3 && !p.random_start);
-    assert_int_equal(pgd_parse(pgd_text(&p, text), &q), 0);
+    spec = attack_spec_pgd(&p);
+    assert_int_equal(pgd_parse(attack_stage_text(&spec.stage[0], text), &q), 0);
+    assert_true(q.steps == 50 && q.restarts == 3 && !q.random_start);
     assert_near(p.eps, q.eps, 1e-10);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(pgd_parse(bad[i], &p), ERR_ARG);

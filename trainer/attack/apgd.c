@@ -14,11 +14,23 @@
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
+#include "trainer/attack/spec.h"
 #include "trainer/loss.h"
+
+static struct apgd_params params_of(const struct attack_stage *s)
+{
+    return (struct apgd_params){.eps = s->eps,
+                                .steps = attack_stage_count(s, "steps"),
+                                .restarts = attack_stage_count(s, "restarts"),
+                                .targets = attack_stage_count(s, "targets"),
+                                .rho = attack_stage_get(s, "rho")};
+}
 
 struct apgd_params apgd_defaults(void)
 {
-    return (struct apgd_params){8.0 / 255, 100, 1, 9, 0.75};
+    const struct attack_stage s = attack_stage_defaults(ATTACK_APGD_T);
+
+    return params_of(&s);
 }
 
 static int32_t share(int32_t steps, double part)
@@ -353,3 +365,86 @@ out:
     mem_free(target);
     return rc;
 }
+
+/* ---- as attacks with a name ------------------------------------------------------------------ */
+
+static int run_ce(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                  struct attack_batch *b, float *grad)
+{
+    const struct apgd_params p = params_of(s);
+
+    (void)restart, (void)grad;
+    return apgd_attack(m, &p, ATTACK_CE, b, NULL);
+}
+
+static int run_dlr(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                   struct attack_batch *b, float *grad)
+{
+    const struct apgd_params p = params_of(s);
+
+    (void)restart, (void)grad;
+    return apgd_attack(m, &p, ATTACK_DLR, b, NULL);
+}
+
+static int run_targeted(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                        struct attack_batch *b, float *grad)
+{
+    const struct apgd_params p = params_of(s);
+
+    (void)restart, (void)grad;
+    return apgd_targeted(m, &p, b);
+}
+
+static int64_t cost(const struct attack_stage *s, int64_t classes)
+{
+    const struct apgd_params p = params_of(s);
+
+    (void)classes;
+    return p.restarts * 3 * ((int64_t)p.steps + 1) + 1;
+}
+
+static int64_t cost_targeted(const struct attack_stage *s, int64_t classes)
+{
+    const struct apgd_params p = params_of(s);
+    const int64_t most = classes - 1, targets = p.targets < most ? p.targets : most;
+
+    return targets * p.restarts * 3 * ((int64_t)p.steps + 1) + 2;
+}
+
+#define STEPS                                                                                      \
+    {                                                                                              \
+        "steps", ATTACK_COUNT, 100, 1, APGD_MAX_STEPS,                                             \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define RESTARTS                                                                                   \
+    {                                                                                              \
+        "restarts", ATTACK_COUNT, 1, 1, 1000,                                                      \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define TARGETS                                                                                    \
+    {                                                                                              \
+        "targets", ATTACK_COUNT, 9, 1, 1000,                                                       \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define RHO                                                                                        \
+    {                                                                                              \
+        "rho", ATTACK_REAL, 0.75, 0.01, 1,                                                         \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+
+const struct attack_type attack_type_apgd_ce = {
+    .key = {STEPS, RESTARTS, RHO, {0}}, .run = run_ce, .cost = cost};
+const struct attack_type attack_type_apgd_dlr = {
+    .key = {STEPS, RESTARTS, RHO, {0}}, .run = run_dlr, .cost = cost};
+const struct attack_type attack_type_apgd_t = {.key = {STEPS, RESTARTS, TARGETS, RHO, {0}},
+                                               .classes = 4,
+                                               .run = run_targeted,
+                                               .cost = cost_targeted};

@@ -21,7 +21,8 @@
  *     ATTACK_DLR_TARGETED    -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4)/2 + 1e-12)        4 classes
  *     ATTACK_DIFFERENCE      z_t - z_y
  *
- * Source: robustness.md section 3 (Croce and Hein 2020).
+ * Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+ * parameter-free attacks", ICML 2020.
  */
 #include <stdbool.h>
 
@@ -72,15 +73,20 @@ struct attack_batch {
     float *adv;      /* [n][C,H,W] out: where broken was set, a picture that is misclassified */
     uint8_t *broken; /* [n] in and out */
 };
+/* X(NAME, name, word, stream): all attacks that users can name; spec.h says what a row stands for.
+ * `stream` keys the random numbers of an attack, so it never changes; 5 is Square's second one. */
+#define ATTACK_TABLE(X)                                                                            \
+    X(PGD, pgd, "pgd", 0)                                                                          \
+    X(APGD_CE, apgd_ce, "apgd-ce", 1)                                                              \
+    X(APGD_DLR, apgd_dlr, "apgd-dlr", 6)                                                           \
+    X(APGD_T, apgd_t, "apgd-t", 2)                                                                 \
+    X(FAB_T, fab_t, "fab-t", 3)                                                                    \
+    X(SQUARE, square, "square", 4)
+
 /* Generator of one image in one run of an attack; `id` names the attack. */
 enum attack_id {
-    ATTACK_ID_PGD,
-    ATTACK_ID_APGD_CE,
-    ATTACK_ID_APGD_T,
-    ATTACK_ID_FAB,
-    ATTACK_ID_SQUARE,
-    ATTACK_ID_SQUARE_DRAWS,
-    ATTACK_ID_APGD_DLR,
+#define ATTACK_ID(NAME, name, word, stream) ATTACK_ID_##NAME = stream,
+    ATTACK_TABLE(ATTACK_ID) ATTACK_ID_SQUARE_DRAWS = 5
 };
 struct rng attack_rng(const struct attack_batch *b, enum attack_id id, int64_t key, int32_t run);
 

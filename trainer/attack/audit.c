@@ -11,6 +11,7 @@
 
 #include "core/base/mem.h"
 #include "trainer/attack/apgd.h"
+#include "trainer/attack/pgd.h"
 #include "trainer/attack/square.h"
 
 #define BATCH 250
@@ -153,20 +154,15 @@ static int measure_pgd(struct auditor *a)
 static int measure_strong(struct auditor *a)
 {
     struct audit_result *r = a->out;
-    struct attack_spec s;
+    struct attack_spec apgd = {
+        .n_stage = a->m->classes >= 3 ? 2 : 1,
+        .stage = {attack_stage_defaults(ATTACK_APGD_CE), attack_stage_defaults(ATTACK_APGD_DLR)}};
+    struct attack_spec square = {.n_stage = 1, .stage = {attack_stage_defaults(ATTACK_SQUARE)}};
 
-    TRY(attack_spec_parse("apgd-ce", &s));
-    s.stage[0].eps = r->eps;
-    if (a->m->classes >= 3) {
-        s.stage[1] = s.stage[0];
-        s.stage[1].kind = ATTACK_APGD_DLR;
-        s.n_stage = 2;
-    }
-    TRY(stand(a, &s, &r->apgd));
-    TRY(attack_spec_parse("square", &s));
-    s.stage[0].eps = r->eps;
-    s.stage[0].steps = r->queries;
-    return stand(a, &s, &r->square);
+    apgd.stage[0].eps = apgd.stage[1].eps = square.stage[0].eps = r->eps;
+    attack_stage_set(&square.stage[0], "steps", r->queries);
+    TRY(stand(a, &apgd, &r->apgd));
+    return stand(a, &square, &r->square);
 }
 
 /* Mean best loss of APGD-CE on the first batch. */

@@ -13,8 +13,6 @@
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
 #include "trainer/attack/apgd.h"
-#include "trainer/attack/fab.h"
-#include "trainer/attack/square.h"
 
 #define BOX_SLACK 1e-6 /* rounding of x + eps */
 #define FLAG_PASSES 5
@@ -58,47 +56,6 @@ static int work_init(struct work *w, const struct attack_model *m)
 }
 
 /* ---- one batch ------------------------------------------------------------------------------- */
-
-/* One restart; PGD counts only where it ends. */
-static int pgd_stage(struct attack_model *m, const struct attack_stage *s, int32_t restart,
-                     struct work *w, struct attack_batch *b)
-{
-    const struct pgd_params p = attack_stage_pgd(s);
-    const struct pgd_target target = {.labels = b->label};
-    const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, (uint32_t)restart, b->sample};
-
-    TRY(pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->bank, w->grad,
-                   b->adv));
-    m->differentiated += b->n * s->steps;
-    TRY(attack_logits(m, b->adv, b->n, w->z));
-    for (int64_t i = 0; i < b->n; i++)
-        b->broken[i] = attack_is_wrong(w->z + i * m->classes, m->classes, b->label[i]);
-    return m->tick != NULL ? m->tick(m->ctx, 3 * b->n * s->steps) : 0;
-}
-
-static int run_stage(struct attack_model *m, const struct attack_stage *s, int32_t restart,
-                     struct work *w, struct attack_batch *b)
-{
-    const struct apgd_params apgd = {s->eps, s->steps, s->restarts, s->targets, s->rho};
-    const struct fab_params fab = {s->eps,       s->steps, s->restarts, s->targets,
-                                   s->alpha_max, s->eta,   s->beta};
-    const struct square_params square = {s->eps, s->steps, s->restarts, s->p_init, s->per_image};
-
-    switch (s->kind) {
-    case ATTACK_APGD_CE:
-        return apgd_attack(m, &apgd, ATTACK_CE, b, NULL);
-    case ATTACK_APGD_DLR:
-        return apgd_attack(m, &apgd, ATTACK_DLR, b, NULL);
-    case ATTACK_APGD_T:
-        return apgd_targeted(m, &apgd, b);
-    case ATTACK_FAB_T:
-        return fab_attack(m, &fab, b, NULL);
-    case ATTACK_SQUARE:
-        return square_attack(m, &square, b);
-    default:
-        return pgd_stage(m, s, restart, w, b);
-    }
-}
 
 static int check_box(const struct attack_stage *s, const struct attack_batch *b, int64_t i,
                      int64_t elems)
@@ -145,7 +102,7 @@ static int attack_once(const struct attack_job *job, const struct attack_stage *
     gather(job, p, p->next, count, w, &b);
     if (b.n == 0)
         return 0;
-    TRY(run_stage(m, s, restart, w, &b));
+    TRY(attack_type(s->kind)->run(m, s, restart, &b, w->grad));
     for (int64_t i = 0; i < b.n; i++) {
         if (!b.broken[i])
             continue;
@@ -158,14 +115,14 @@ static int attack_once(const struct attack_job *job, const struct attack_stage *
 /* A part of a suite that the network has too few classes for; alone it would be refused. */
 static bool is_left_out(const struct attack_job *job, const struct attack_stage *s)
 {
-    return job->spec->n_stage > 1 && s->kind == ATTACK_APGD_T && job->m->classes < 4;
+    return job->spec->n_stage > 1 && job->m->classes < attack_type(s->kind)->classes;
 }
 
-/* The restarts of PGD are rounds of their own, each on what stands; the other attacks do theirs. */
+/* Restarts that are rounds of the driver: each on what still stands. */
 static int attack_range(const struct attack_job *job, const struct attack_stage *s,
                         struct attack_progress *p, int64_t count, struct work *w)
 {
-    const int32_t rounds = s->kind == ATTACK_PGD ? s->restarts : 1;
+    const int32_t rounds = attack_type(s->kind)->rounds ? attack_stage_count(s, "restarts") : 1;
 
     for (int32_t r = 0; r < rounds && !is_left_out(job, s); r++)
         TRY(attack_once(job, s, r, p, count, w));

@@ -13,14 +13,28 @@
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
+#include "trainer/attack/spec.h"
 #include "trainer/loss.h"
 
 #define LEAST_DISTANCE 1e-8
 #define NEWTON_STEPS 200
 
+static struct fab_params params_of(const struct attack_stage *s)
+{
+    return (struct fab_params){.eps = s->eps,
+                               .steps = attack_stage_count(s, "steps"),
+                               .restarts = attack_stage_count(s, "restarts"),
+                               .targets = attack_stage_count(s, "targets"),
+                               .alpha_max = attack_stage_get(s, "alpha_max"),
+                               .eta = attack_stage_get(s, "eta"),
+                               .beta = attack_stage_get(s, "beta")};
+}
+
 struct fab_params fab_defaults(void)
 {
-    return (struct fab_params){8.0 / 255, 100, 1, 9, 0.1, 1.05, 0.9};
+    const struct attack_stage s = attack_stage_defaults(ATTACK_FAB_T);
+
+    return params_of(&s);
 }
 
 /* ---- projection ------------------------------------------------------------------------------ */
@@ -144,7 +158,7 @@ static void drop_row(struct fab *s, int64_t i)
 /* Later restarts begin at x0 + min(best, eps)/2 u / max|u|. */
 static void start_row(struct fab *s, int32_t restart, int32_t run, int64_t i)
 {
-    struct rng g = attack_rng(s->b, ATTACK_ID_FAB, s->b->sample[s->image[i]], run);
+    struct rng g = attack_rng(s->b, ATTACK_ID_FAB_T, s->b->sample[s->image[i]], run);
     const float reach = (float)fmin(s->best[i], s->p->eps) / 2;
 
     attack_copy_row(s->x, i, s->x0, i, s->elems);
@@ -296,3 +310,34 @@ out:
     mem_free(best);
     return rc;
 }
+
+/* ---- as an attack with a name ---------------------------------------------------------------- */
+
+static int run_type(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                    struct attack_batch *b, float *grad)
+{
+    const struct fab_params p = params_of(s);
+
+    (void)restart, (void)grad;
+    return fab_attack(m, &p, b, NULL);
+}
+
+static int64_t cost(const struct attack_stage *s, int64_t classes)
+{
+    const struct fab_params p = params_of(s);
+    const int64_t most = classes - 1, targets = p.targets < most ? p.targets : most;
+
+    return targets * p.restarts * 4 * p.steps + 2;
+}
+
+const struct attack_type attack_type_fab_t = {
+    .key = {{"steps", ATTACK_COUNT, 100, 1, FAB_MAX_STEPS, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, 1000, {0}},
+            {"targets", ATTACK_COUNT, 9, 1, 1000, {0}},
+            {"alpha_max", ATTACK_REAL, 0.1, 0.001, 1, {0}},
+            {"eta", ATTACK_REAL, 1.05, 1, 2, {0}},
+            {"beta", ATTACK_REAL, 0.9, 0.01, 1, {0}},
+            {0}},
+    .run = run_type,
+    .cost = cost,
+};

@@ -7,6 +7,8 @@
  */
 #include "trainer/attack/attack.h"
 
+#define FAB_MAX_STEPS 10000
+
 struct fab_params {
     double eps;                  /* success: distance <= eps; pixel units */
     int32_t steps, restarts;     /* 100, 1 */

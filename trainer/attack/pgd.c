@@ -7,106 +7,52 @@
  */
 #include "trainer/attack/pgd.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "core/base/mem.h"
 #include "trainer/loss.h"
 
 #define RESTART_SHIFT 48
-#define SPEC_MAX 256
 
 struct pgd_params pgd_defaults(int32_t steps)
 {
-    return (struct pgd_params){
-        .eps = 8.0 / 255, .alpha = 2.0 / 255, .steps = steps, .restarts = 1, .random_start = true};
+    const struct attack_stage s = attack_stage_defaults(ATTACK_PGD);
+    struct pgd_params p = attack_stage_pgd(&s);
+
+    p.steps = steps;
+    return p;
 }
 
-/* "8/255" or "0.03" in lo ... hi; the whole text must be used. */
-static int parse_number(const char *key, const char *text, double lo, double hi, double *out)
+struct pgd_params attack_stage_pgd(const struct attack_stage *s)
 {
-    char *end;
-    double v = strtod(text, &end), d = 1;
+    return (struct pgd_params){.eps = s->eps,
+                               .alpha = attack_stage_get(s, "alpha"),
+                               .steps = attack_stage_count(s, "steps"),
+                               .restarts = attack_stage_count(s, "restarts"),
+                               .random_start = attack_stage_get(s, "start") == 0};
+}
 
-    if (end != text && *end == '/') {
-        const char *below = end + 1;
-        d = strtod(below, &end);
-        if (end == below)
-            d = 0;
-    }
-    if (end == text || *end != '\0' || d == 0 || !(v / d >= lo && v / d <= hi))
-        return fail(ERR_ARG, "attack: %s='%s' is not a number from %g to %g", key, text, lo, hi);
-    *out = v / d;
+struct attack_spec attack_spec_pgd(const struct pgd_params *p)
+{
+    struct attack_stage s = attack_stage_defaults(ATTACK_PGD);
+
+    s.eps = p->eps;
+    attack_stage_set(&s, "alpha", p->alpha);
+    attack_stage_set(&s, "steps", p->steps);
+    attack_stage_set(&s, "restarts", p->restarts);
+    attack_stage_set(&s, "start", !p->random_start);
+    return attack_spec_of(&s);
+}
+
+int pgd_parse(const char *text, struct pgd_params *out)
+{
+    struct attack_spec spec;
+
+    TRY(attack_spec_parse(text, &spec));
+    if (spec.n_stage != 1 || spec.stage[0].kind != ATTACK_PGD)
+        return fail(ERR_ARG, "attack '%s' is not pgd", text);
+    *out = attack_stage_pgd(&spec.stage[0]);
     return 0;
-}
-
-static int parse_count(const char *key, const char *text, int32_t lo, int32_t hi, int32_t *out)
-{
-    double v;
-
-    TRY(parse_number(key, text, lo, hi, &v));
-    if (v != floor(v))
-        return fail(ERR_ARG, "attack: %s='%s' is not a whole number", key, text);
-    *out = (int32_t)v;
-    return 0;
-}
-
-static int parse_start(const char *text, bool *random_start)
-{
-    *random_start = strcmp(text, "random") == 0;
-    if (!*random_start && strcmp(text, "clean") != 0)
-        return fail(ERR_ARG, "attack: start='%s' is neither random nor clean", text);
-    return 0;
-}
-
-static int parse_pair(char *pair, struct pgd_params *p)
-{
-    char *value = strchr(pair, '=');
-
-    if (value == NULL)
-        return fail(ERR_ARG, "attack: '%s' is not key=value", pair);
-    *value++ = '\0';
-    if (strcmp(pair, "eps") == 0)
-        return parse_number(pair, value, 0, 1, &p->eps);
-    if (strcmp(pair, "alpha") == 0)
-        return parse_number(pair, value, 1e-9, 1, &p->alpha);
-    if (strcmp(pair, "steps") == 0)
-        return parse_count(pair, value, 1, PGD_MAX_STEPS, &p->steps);
-    if (strcmp(pair, "restarts") == 0)
-        return parse_count(pair, value, 1, PGD_MAX_RESTARTS, &p->restarts);
-    if (strcmp(pair, "start") == 0)
-        return parse_start(value, &p->random_start);
-    return fail(ERR_ARG, "attack: '%s' is not one of eps, alpha, steps, restarts, start", pair);
-}
-
-int pgd_parse(const char *spec, struct pgd_params *out)
-{
-    struct pgd_params p = pgd_defaults(20);
-    char text[SPEC_MAX];
-    size_t head = strcspn(spec, ":");
-
-    if (head != 3 || strncmp(spec, "pgd", 3) != 0)
-        return fail(ERR_ARG, "attack '%s' does not start with 'pgd' or 'pgd:'", spec);
-    if (strlen(spec) >= sizeof text)
-        return fail(ERR_ARG, "attack: the text has more than %d characters", SPEC_MAX - 1);
-    strcpy(text, spec);
-    char *next = text[head] == ':' ? text + head + 1 : NULL;
-    while (next != NULL) {
-        char *pair = next;
-        if ((next = strchr(pair, ',')) != NULL)
-            *next++ = '\0';
-        TRY(parse_pair(pair, &p));
-    }
-    *out = p;
-    return 0;
-}
-
-const char *pgd_text(const struct pgd_params *p, char buf[PGD_TEXT])
-{
-    snprintf(buf, PGD_TEXT, "pgd:eps=%.9g,alpha=%.9g,steps=%d,restarts=%d,start=%s", p->eps,
-             p->alpha, (int)p->steps, (int)p->restarts, p->random_start ? "random" : "clean");
-    return buf;
 }
 
 struct loss_context {
@@ -127,11 +73,6 @@ static void target_loss(void *ctx, int64_t first, int64_t count, const float *lo
         loss_kl(logits, t->teacher + first * c->k, count, c->k, t->tau, 1, 1, dlogits);
 }
 
-static float clip(float v, float lo, float hi)
-{
-    return v < lo ? lo : v > hi ? hi : v;
-}
-
 static void start_image(const struct pgd_params *p, const struct pgd_key *key, int64_t i,
                         const float *x, int64_t elems, float *adv)
 {
@@ -140,7 +81,7 @@ static void start_image(const struct pgd_params *p, const struct pgd_key *key, i
     struct rng r = rng_at(key->seed, key->stream, key->epoch, sample);
 
     for (int64_t j = 0; j < elems; j++)
-        adv[j] = p->random_start ? clip(x[j] + rng_range(&r, -eps, eps), 0, 1) : x[j];
+        adv[j] = p->random_start ? attack_clip(x[j] + rng_range(&r, -eps, eps), 0, 1) : x[j];
 }
 
 static void step_image(const struct pgd_params *p, const float *x, const float *grad, int64_t elems,
@@ -150,7 +91,7 @@ static void step_image(const struct pgd_params *p, const float *x, const float *
 
     for (int64_t j = 0; j < elems; j++) {
         float move = grad[j] > 0 ? alpha : grad[j] < 0 ? -alpha : 0;
-        adv[j] = clip(clip(adv[j] + move, x[j] - eps, x[j] + eps), 0, 1);
+        adv[j] = attack_clip(attack_clip(adv[j] + move, x[j] - eps, x[j] + eps), 0, 1);
     }
 }
 
@@ -172,3 +113,45 @@ int pgd_attack(struct exec *e, const struct graph *g, const struct pgd_params *p
     }
     return 0;
 }
+
+/* One restart; it counts only where it ends. */
+static int run_type(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                    struct attack_batch *b, float *grad)
+{
+    const struct pgd_params p = attack_stage_pgd(s);
+    const struct pgd_target target = {.labels = b->label};
+    const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, (uint32_t)restart, b->sample};
+    float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
+    int rc = z != NULL ? 0 : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->bank, grad,
+                        b->adv);
+    m->differentiated += b->n * p.steps;
+    if (rc == 0)
+        rc = attack_logits(m, b->adv, b->n, z);
+    for (int64_t i = 0; rc == 0 && i < b->n; i++)
+        b->broken[i] = attack_is_wrong(z + i * m->classes, m->classes, b->label[i]);
+    mem_free(z);
+    if (rc == 0 && m->tick != NULL)
+        rc = m->tick(m->ctx, 3 * b->n * p.steps);
+    return rc;
+}
+
+static int64_t cost(const struct attack_stage *s, int64_t classes)
+{
+    (void)classes;
+    return attack_stage_count(s, "restarts") * (3 * (int64_t)attack_stage_count(s, "steps") + 1);
+}
+
+const struct attack_type attack_type_pgd = {
+    .key = {{"alpha", ATTACK_REAL, 2.0 / 255, 1e-9, 1, {0}},
+            {"steps", ATTACK_COUNT, 20, 1, PGD_MAX_STEPS, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, PGD_MAX_RESTARTS, {0}},
+            {"start", ATTACK_CHOICE, 0, 0, 1, {"random", "clean"}},
+            {0}},
+    .counts_steps = true,
+    .rounds = true,
+    .run = run_type,
+    .cost = cost,
+};

@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_PGD_H
 #define TRAINER_ATTACK_PGD_H
 /*
- * Projected gradient descent in the L-infinity box (method.md 3.1, robustness.md section 2).
+ * Projected gradient descent in the L-infinity box (Madry et al. 2018).
  *
  *     x0     = clip01(x + U(-eps, eps))
  *     x(t+1) = clip01(clip[x-eps, x+eps](x(t) + alpha sign(grad_x J)))
@@ -15,8 +15,8 @@
  */
 #include <stdbool.h>
 
-#include "core/exec/exec.h"
 #include "core/graph/rng.h"
+#include "trainer/attack/spec.h"
 
 #define PGD_MAX_STEPS 10000
 #define PGD_MAX_RESTARTS 1000
@@ -30,12 +30,11 @@ struct pgd_params {
 
 /* eps 8/255, alpha 2/255, random start, one restart. */
 struct pgd_params pgd_defaults(int32_t steps);
-/* Reads a specification; what it does not name stays as pgd_defaults(20) has it. Keys: eps, alpha,
- * steps, restarts, start (random or clean). ERR_ARG names the part that is wrong. */
-int pgd_parse(const char *spec, struct pgd_params *out) MUST_CHECK;
-/* "pgd:eps=0.03137255,alpha=...,steps=20,restarts=1,start=random"; returns buf. */
-#define PGD_TEXT 128
-const char *pgd_text(const struct pgd_params *p, char buf[PGD_TEXT]);
+/* Reads a specification of the attack `pgd`; ERR_ARG names the part that is wrong. */
+int pgd_parse(const char *text, struct pgd_params *out) MUST_CHECK;
+/* As an attack under its name, and back. */
+struct attack_spec attack_spec_pgd(const struct pgd_params *p);
+struct pgd_params attack_stage_pgd(const struct attack_stage *s);
 
 /* What is maximised: cross-entropy where labels is set, else KL_tau against teacher logits. */
 struct pgd_target {

@@ -13,12 +13,24 @@
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
+#include "trainer/attack/spec.h"
 
 #define MOST_CHANNELS GRAPH_MAX_CHANNELS_NORM
 
+static struct square_params params_of(const struct attack_stage *s)
+{
+    return (struct square_params){.eps = s->eps,
+                                  .queries = attack_stage_count(s, "steps"),
+                                  .restarts = attack_stage_count(s, "restarts"),
+                                  .p_init = attack_stage_get(s, "p_init"),
+                                  .per_image = attack_stage_get(s, "draws") != 0};
+}
+
 struct square_params square_defaults(void)
 {
-    return (struct square_params){8.0 / 255, 5000, 1, 0.8, false};
+    const struct attack_stage s = attack_stage_defaults(ATTACK_SQUARE);
+
+    return params_of(&s);
 }
 
 int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w)
@@ -234,3 +246,32 @@ int square_attack(struct attack_model *m, const struct square_params *p, struct 
     search_release(&s);
     return rc;
 }
+
+/* ---- as an attack with a name ---------------------------------------------------------------- */
+
+static int run_type(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                    struct attack_batch *b, float *grad)
+{
+    const struct square_params p = params_of(s);
+
+    (void)restart, (void)grad;
+    return square_attack(m, &p, b);
+}
+
+static int64_t cost(const struct attack_stage *s, int64_t classes)
+{
+    const struct square_params p = params_of(s);
+
+    (void)classes;
+    return p.restarts * ((int64_t)p.queries + 1) + 1;
+}
+
+const struct attack_type attack_type_square = {
+    .key = {{"steps", ATTACK_COUNT, 5000, 1, SQUARE_MAX_QUERIES, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, 1000, {0}},
+            {"p_init", ATTACK_REAL, 0.8, 0.001, 1, {0}},
+            {"draws", ATTACK_CHOICE, 0, 0, 1, {"shared", "image"}},
+            {0}},
+    .run = run_type,
+    .cost = cost,
+};

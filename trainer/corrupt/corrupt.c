@@ -1,9 +1,8 @@
 /*
  * The corruption generator: names, the table of operations, and what they share.
  *
- * Source: Hendrycks and Dietterich 2019 (robustness.md section 7). The operations live in
- * corrupt_noise.c, corrupt_blur.c, corrupt_light.c, corrupt_warp.c, corrupt_weather.c and
- * corrupt_spatter.c.
+ * Source: Hendrycks and Dietterich 2019. The operations live in noise.c, blur.c, light.c, warp.c,
+ * weather.c and spatter.c.
  */
 #include "trainer/corrupt/corrupt.h"
 
@@ -15,45 +14,34 @@
 #define CORRUPT_MIN_SIDE 8
 #define LARGE_FROM 49 /* pixels: between the two sizes the parameters were published for */
 
+enum how { FIXED, DRAWN, PHOTO };
+
+#define ROW(NAME, name, set, how) [CORRUPT_##NAME] = {#name, corrupt_##name, CORRUPT_IN_##set, how},
 static const struct {
     const char *name;
     int (*apply)(struct corrupt_job *j);
-    bool is_random;
-} table[CORRUPT_N] = {
-    [CORRUPT_GAUSSIAN_NOISE] = {"gaussian_noise", corrupt_gaussian_noise, true},
-    [CORRUPT_SHOT_NOISE] = {"shot_noise", corrupt_shot_noise, true},
-    [CORRUPT_IMPULSE_NOISE] = {"impulse_noise", corrupt_impulse_noise, true},
-    [CORRUPT_DEFOCUS_BLUR] = {"defocus_blur", corrupt_defocus_blur, false},
-    [CORRUPT_GLASS_BLUR] = {"glass_blur", corrupt_glass_blur, true},
-    [CORRUPT_MOTION_BLUR] = {"motion_blur", corrupt_motion_blur, true},
-    [CORRUPT_ZOOM_BLUR] = {"zoom_blur", corrupt_zoom_blur, false},
-    [CORRUPT_SNOW] = {"snow", corrupt_snow, true},
-    [CORRUPT_FROST] = {"frost", corrupt_frost, true},
-    [CORRUPT_FOG] = {"fog", corrupt_fog, true},
-    [CORRUPT_BRIGHTNESS] = {"brightness", corrupt_brightness, false},
-    [CORRUPT_CONTRAST] = {"contrast", corrupt_contrast, false},
-    [CORRUPT_ELASTIC_TRANSFORM] = {"elastic_transform", corrupt_elastic_transform, true},
-    [CORRUPT_PIXELATE] = {"pixelate", corrupt_pixelate, false},
-    [CORRUPT_JPEG_COMPRESSION] = {"jpeg_compression", corrupt_jpeg_compression, false},
-    [CORRUPT_SPECKLE_NOISE] = {"speckle_noise", corrupt_speckle_noise, true},
-    [CORRUPT_GAUSSIAN_BLUR] = {"gaussian_blur", corrupt_gaussian_blur, false},
-    [CORRUPT_SPATTER] = {"spatter", corrupt_spatter, true},
-    [CORRUPT_SATURATE] = {"saturate", corrupt_saturate, false},
-};
+    bool is_standard;
+    enum how how;
+} table[CORRUPT_N] = {CORRUPT_TABLE(ROW)};
 
 const char *corrupt_name(enum corrupt_type type)
 {
     return table[type].name;
 }
 
-bool corrupt_is_supported(enum corrupt_type type)
+bool corrupt_needs_photos(enum corrupt_type type)
 {
-    return type != CORRUPT_FROST;
+    return table[type].how == PHOTO;
 }
 
 bool corrupt_is_random(enum corrupt_type type)
 {
-    return table[type].is_random;
+    return table[type].how != FIXED;
+}
+
+bool corrupt_is_standard(enum corrupt_type type)
+{
+    return table[type].is_standard;
 }
 
 int corrupt_parse(const char *name, enum corrupt_type *out)
@@ -63,7 +51,7 @@ int corrupt_parse(const char *name, enum corrupt_type *out)
             *out = (enum corrupt_type)i;
             return 0;
         }
-    return fail(ERR_ARG, "'%s' is not the name of a corruption, such as gaussian_noise", name);
+    return fail(ERR_ARG, "'%s' is not one of the corruptions:" CORRUPT_WORDS, name);
 }
 
 static int check(enum corrupt_type type, int severity, int32_t height, int32_t width)

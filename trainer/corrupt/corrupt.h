@@ -20,30 +20,45 @@
 #define CORRUPT_MAX_SIDE 256
 #define CORRUPT_SEVERITIES 5
 
-/* The 15 standard ones in the published order, then the extra ones. */
+/* X(NAME, name, set, how): the 15 standard types in the published order, then the extra ones. `name`
+ * is the word that users write; corrupt_<name>(struct corrupt_job *), in a file of this folder, is the
+ * operation. A new type is its file and a row at the end: its place keys the random numbers.
+ *
+ *     set   STANDARD or EXTRA (only where it is named)
+ *     how   FIXED, DRAWN (random) or PHOTO (random, and needs corrupt_photos) */
+#define CORRUPT_TABLE(X)                                                                           \
+    X(GAUSSIAN_NOISE, gaussian_noise, STANDARD, DRAWN)                                             \
+    X(SHOT_NOISE, shot_noise, STANDARD, DRAWN)                                                     \
+    X(IMPULSE_NOISE, impulse_noise, STANDARD, DRAWN)                                               \
+    X(DEFOCUS_BLUR, defocus_blur, STANDARD, FIXED)                                                 \
+    X(GLASS_BLUR, glass_blur, STANDARD, DRAWN)                                                     \
+    X(MOTION_BLUR, motion_blur, STANDARD, DRAWN)                                                   \
+    X(ZOOM_BLUR, zoom_blur, STANDARD, FIXED)                                                       \
+    X(SNOW, snow, STANDARD, DRAWN)                                                                 \
+    X(FROST, frost, STANDARD, PHOTO)                                                               \
+    X(FOG, fog, STANDARD, DRAWN)                                                                   \
+    X(BRIGHTNESS, brightness, STANDARD, FIXED)                                                     \
+    X(CONTRAST, contrast, STANDARD, FIXED)                                                         \
+    X(ELASTIC_TRANSFORM, elastic_transform, STANDARD, DRAWN)                                       \
+    X(PIXELATE, pixelate, STANDARD, FIXED)                                                         \
+    X(JPEG_COMPRESSION, jpeg_compression, STANDARD, FIXED)                                         \
+    X(SPECKLE_NOISE, speckle_noise, EXTRA, DRAWN)                                                  \
+    X(GAUSSIAN_BLUR, gaussian_blur, EXTRA, FIXED)                                                  \
+    X(SPATTER, spatter, EXTRA, DRAWN)                                                              \
+    X(SATURATE, saturate, EXTRA, FIXED)
+
 enum corrupt_type {
-    CORRUPT_GAUSSIAN_NOISE,
-    CORRUPT_SHOT_NOISE,
-    CORRUPT_IMPULSE_NOISE,
-    CORRUPT_DEFOCUS_BLUR,
-    CORRUPT_GLASS_BLUR,
-    CORRUPT_MOTION_BLUR,
-    CORRUPT_ZOOM_BLUR,
-    CORRUPT_SNOW,
-    CORRUPT_FROST,
-    CORRUPT_FOG,
-    CORRUPT_BRIGHTNESS,
-    CORRUPT_CONTRAST,
-    CORRUPT_ELASTIC_TRANSFORM,
-    CORRUPT_PIXELATE,
-    CORRUPT_JPEG_COMPRESSION,
-    CORRUPT_N_STANDARD,
-    CORRUPT_SPECKLE_NOISE = CORRUPT_N_STANDARD,
-    CORRUPT_GAUSSIAN_BLUR,
-    CORRUPT_SPATTER,
-    CORRUPT_SATURATE,
-    CORRUPT_N
+#define CORRUPT_VALUE(NAME, name, set, how) CORRUPT_##NAME,
+    CORRUPT_TABLE(CORRUPT_VALUE) CORRUPT_N
 };
+#define CORRUPT_IN_STANDARD 1
+#define CORRUPT_IN_EXTRA 0
+#define CORRUPT_COUNT(NAME, name, set, how) +CORRUPT_IN_##set
+#define CORRUPT_N_STANDARD (0 CORRUPT_TABLE(CORRUPT_COUNT))
+
+/* "gaussian_noise, shot_noise, ..." for --help. */
+#define CORRUPT_WORD(NAME, name, set, how) " " #name
+#define CORRUPT_WORDS CORRUPT_TABLE(CORRUPT_WORD)
 
 /* The five photos that frost blends in. They are not ours to ship: a folder with frost1.png,
  * frost2.png, frost3.png, frost4.jpg, frost5.jpg is named by the user. */
@@ -59,10 +74,11 @@ int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int3
 int corrupt_apply_with(const struct corrupt_photos *photos, enum corrupt_type type, int severity,
                        const uint8_t *chw, int32_t height, int32_t width, struct rng *r,
                        uint8_t *out) MUST_CHECK;
-/* False for frost, which corrupt_apply has no photos for. */
-bool corrupt_is_supported(enum corrupt_type type);
+/* Frost: corrupt_apply alone has no photos for it. */
+bool corrupt_needs_photos(enum corrupt_type type);
 bool corrupt_is_random(enum corrupt_type type);
+bool corrupt_is_standard(enum corrupt_type type);
 const char *corrupt_name(enum corrupt_type type); /* "gaussian_noise", ... */
-/* ERR_ARG names the unknown word. */
+/* ERR_ARG names the unknown word and those that are known. */
 int corrupt_parse(const char *name, enum corrupt_type *out) MUST_CHECK;
 #endif

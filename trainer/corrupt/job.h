@@ -24,23 +24,7 @@ struct corrupt_job {
     const struct corrupt_photos *photos; /* of frost; may be NULL */
 };
 
-int corrupt_gaussian_noise(struct corrupt_job *j) MUST_CHECK;
-int corrupt_shot_noise(struct corrupt_job *j) MUST_CHECK;
-int corrupt_impulse_noise(struct corrupt_job *j) MUST_CHECK;
-int corrupt_speckle_noise(struct corrupt_job *j) MUST_CHECK;
-int corrupt_defocus_blur(struct corrupt_job *j) MUST_CHECK;
-int corrupt_gaussian_blur(struct corrupt_job *j) MUST_CHECK;
-int corrupt_glass_blur(struct corrupt_job *j) MUST_CHECK;
-int corrupt_motion_blur(struct corrupt_job *j) MUST_CHECK;
-int corrupt_zoom_blur(struct corrupt_job *j) MUST_CHECK;
-int corrupt_pixelate(struct corrupt_job *j) MUST_CHECK;
-int corrupt_jpeg_compression(struct corrupt_job *j) MUST_CHECK;
-int corrupt_elastic_transform(struct corrupt_job *j) MUST_CHECK;
-int corrupt_snow(struct corrupt_job *j) MUST_CHECK;
-int corrupt_frost(struct corrupt_job *j) MUST_CHECK;
-int corrupt_spatter(struct corrupt_job *j) MUST_CHECK;
-int corrupt_fog(struct corrupt_job *j) MUST_CHECK;
-int corrupt_brightness(struct corrupt_job *j) MUST_CHECK;
-int corrupt_contrast(struct corrupt_job *j) MUST_CHECK;
-int corrupt_saturate(struct corrupt_job *j) MUST_CHECK;
+#define CORRUPT_OPERATION(NAME, name, set, how)                                                    \
+    int corrupt_##name(struct corrupt_job *j) MUST_CHECK;
+CORRUPT_TABLE(CORRUPT_OPERATION)
 #endif

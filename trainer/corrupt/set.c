@@ -65,7 +65,7 @@ int corrupt_set_images(const struct corrupt_set *s, enum corrupt_type type, int 
     if (code < 0)
         return fail(code, "corruption '%s', severity %d, refused an image of %dx%d pixels%s",
                     corrupt_name(type), severity, s->d->width, s->d->height,
-                    type == CORRUPT_FROST && s->photos == NULL ? ": frost needs its photos" : "");
+                    corrupt_needs_photos(type) && s->photos == NULL ? ": it needs its photos" : "");
     return 0;
 }
 
@@ -79,7 +79,7 @@ static int read_words(char *list, bool allowed, enum corrupt_type types[CORRUPT_
         if (*n == CORRUPT_N)
             return fail(ERR_ARG, "corruptions: more than %d in the list", CORRUPT_N);
         TRY(corrupt_parse(word, &types[*n]));
-        if (!allowed && !corrupt_is_supported(types[*n]))
+        if (!allowed && corrupt_needs_photos(types[*n]))
             return fail(ERR_ARG, "corruptions: '%s' needs its photos: --frost-dir DIR", word);
         ++*n;
     }
@@ -96,9 +96,11 @@ int corrupt_types(const char *list, bool photos, bool need_photos,
         mem_free(copy);
         return rc;
     }
-    for (int t = 0; t < CORRUPT_N_STANDARD; t++)
-        if (photos || !need_photos || corrupt_is_supported((enum corrupt_type)t))
-            types[(*n)++] = (enum corrupt_type)t;
+    for (int t = 0; t < CORRUPT_N; t++) {
+        const enum corrupt_type type = (enum corrupt_type)t;
+        if (corrupt_is_standard(type) && (photos || !need_photos || !corrupt_needs_photos(type)))
+            types[(*n)++] = type;
+    }
     return 0;
 }
 

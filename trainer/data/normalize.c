@@ -1,5 +1,6 @@
 /*
- * Normalisation presets (robustness.md section 1) as text and as numbers.
+ * Normalisation presets as text and as numbers. A custom text "m,m,m/s,s,s" holds plain decimals, no
+ * fractions: the slash stands between means and deviations.
  */
 #include "trainer/data/normalize.h"
 
@@ -7,20 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRESET_LIST "cifar10, cifar10-b, cifar100, half, imagenet, none, 255 or m,m,m/s,s,s"
-
-static const struct {
-    const char *name;
-    float mean[3], std[3];
-} preset[] = {
-    {"cifar10", {.4914f, .4822f, .4465f}, {.2023f, .1994f, .2010f}},
-    {"cifar10-b", {.4914f, .4822f, .4465f}, {.2471f, .2435f, .2616f}},
-    {"cifar100", {.5071f, .4867f, .4408f}, {.2675f, .2565f, .2761f}},
-    {"half", {.5f, .5f, .5f}, {.5f, .5f, .5f}},
-    {"imagenet", {.485f, .456f, .406f}, {.229f, .224f, .225f}},
-    {"255", {0, 0, 0}, {1 / 255.0f, 1 / 255.0f, 1 / 255.0f}},
-};
-#define N_PRESET (sizeof preset / sizeof preset[0])
+#define PRESET_ROW(name, channels, mean, std) {name, {channels, mean, std}},
+const struct normalize_preset normalize_preset[NORMALIZE_PRESETS] = {NORMALIZE_TABLE(PRESET_ROW)};
 
 /* A number (linnet never calls setlocale, so the point is the decimal sign). Returns the character
  * behind it, NULL if there is none or it is out of range. */
@@ -61,7 +50,7 @@ static int parse_custom(const char *text, struct input_norm *out)
     int n_std = n_mean < 0 ? -1 : parse_list(&s, '\0', norm.std);
 
     if (n_mean < 0 || n_std < 0)
-        return fail(ERR_ARG, "normalisation '%s' is not one of " PRESET_LIST, text);
+        return fail(ERR_ARG, "normalisation '%s' is not one of " NORMALIZE_WORDS, text);
     if (n_mean != n_std)
         return fail(ERR_ARG, "normalisation '%s' has %d means and %d standard deviations", text,
                     n_mean, n_std);
@@ -76,16 +65,9 @@ static int parse_custom(const char *text, struct input_norm *out)
 
 int normalize_parse(const char *text, struct input_norm *out)
 {
-    if (strcmp(text, "none") == 0) {
-        *out = (struct input_norm){0};
-        return 0;
-    }
-    for (size_t i = 0; i < N_PRESET; i++)
-        if (strcmp(text, preset[i].name) == 0) {
-            struct input_norm norm = {.channels = 3};
-            memcpy(norm.mean, preset[i].mean, sizeof preset[i].mean);
-            memcpy(norm.std, preset[i].std, sizeof preset[i].std);
-            *out = norm;
+    for (size_t i = 0; i < NORMALIZE_PRESETS; i++)
+        if (strcmp(text, normalize_preset[i].name) == 0) {
+            *out = normalize_preset[i].norm;
             return 0;
         }
     return parse_custom(text, out);
@@ -104,16 +86,21 @@ static int write_number(char *buf, size_t size, float v)
     return n;
 }
 
+static bool same_norm(const struct input_norm *a, const struct input_norm *b)
+{
+    const size_t n = (size_t)a->channels * sizeof *a->mean;
+
+    return a->channels == b->channels && memcmp(a->mean, b->mean, n) == 0 &&
+           memcmp(a->std, b->std, n) == 0;
+}
+
 const char *normalize_text(const struct input_norm *norm, char buf[NORMALIZE_TEXT])
 {
     size_t at = 0;
 
-    if (norm->channels == 0)
-        return strcpy(buf, "none");
-    for (size_t i = 0; norm->channels == 3 && i < N_PRESET; i++)
-        if (memcmp(norm->mean, preset[i].mean, sizeof preset[i].mean) == 0 &&
-            memcmp(norm->std, preset[i].std, sizeof preset[i].std) == 0)
-            return strcpy(buf, preset[i].name);
+    for (size_t i = 0; i < NORMALIZE_PRESETS; i++)
+        if (same_norm(norm, &normalize_preset[i].norm))
+            return strcpy(buf, normalize_preset[i].name);
     for (int i = 0; i < 2 * norm->channels; i++) {
         int c = i % norm->channels;
         if (i > 0)

@@ -300,11 +300,6 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
 /* ---- corruptions ----------------------------------------------------------------------------- */
 
-int eval_corruption_types(const char *list, enum corrupt_type types[CORRUPT_N], int32_t *n)
-{
-    return corrupt_types(list, false, true, types, n);
-}
-
 static int corrupt_image(struct evaluator *v, enum corrupt_type type, int severity, int64_t first,
                          int64_t j)
 {

@@ -74,10 +74,6 @@ int eval_run(struct graph *g, const struct dataset *d, const struct eval_options
 /* Logits [n][K] of the first n images. */
 int eval_logits(struct graph *g, const struct dataset *d, int64_t n, int bank,
                 float *logits) MUST_CHECK;
-/* "fog,contrast" -> types; NULL or "all": the standard ones that this version can draw. ERR_ARG for an
- * unknown or unsupported word. */
-int eval_corruption_types(const char *list, enum corrupt_type types[CORRUPT_N],
-                          int32_t *n) MUST_CHECK;
 /* Correct predictions (first largest logit == label). */
 int64_t eval_count_correct(const float *logits, const int32_t *labels, int64_t n, int64_t classes);
 

@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 #include "trainer/corrupt/augmix.h"
-#include "trainer/eval/eval.h"
+#include "trainer/corrupt/set.h"
 
 #define MIN_REST 8
 
@@ -42,7 +42,7 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
 
     *b = (struct batch){.cap = cfg->batch, .elems = elems};
     if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
-        TRY(eval_corruption_types(cfg->corruptions, b->types, &b->n_types));
+        TRY(corrupt_types(cfg->corruptions, false, true, b->types, &b->n_types));
     b->pixels = mem_aligned(floats, sizeof *b->pixels);
     b->whole = mem_aligned(floats, sizeof *b->whole);
     b->labels = mem_array(cap, sizeof *b->labels);
