@@ -1,7 +1,7 @@
 #ifndef TRAINER_LOSS_H
 #define TRAINER_LOSS_H
 /*
- * Losses on logits and their gradients (method.md section 5).
+ * Losses on logits and their gradients (METHOD.md, Stages).
  *
  *     CE(z, y)       = mean over n of -log softmax(z)_y
  *     KL_tau(zS, zT) = tau^2 / n sum_i sum_k p_ik (log p_ik - log q_ik)

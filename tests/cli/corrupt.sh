@@ -26,7 +26,7 @@ expect_error 4 'holds no corruption' "$LINNET" eval "$model" -q --data synth:500
 expect_error 2 'frost.*--frost-dir' "$LINNET" corrupt -q --data synth:500 -o x --types frost
 expect_error 4 'frost1.png' "$LINNET" corrupt -q --data synth:500 -o x --frost-dir .
 expect_error 2 'numbers from 1 to 5' "$LINNET" corrupt -q --data synth:500 -o x --severity 6
-expect_error 2 "'rain' is not the name" "$LINNET" corrupt -q --data synth:500 -o x --types rain
+expect_error 2 "'rain' is not one of the corruptions" "$LINNET" corrupt -q --data synth:500 -o x --types rain
 
 data=synth:500
 if have_shared; then data=cifar10:$(shared data/cifar10); fi

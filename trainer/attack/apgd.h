@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_APGD_H
 #define TRAINER_ATTACK_APGD_H
 /*
- * APGD, L-infinity (Croce and Hein 2020; robustness.md 3.3): momentum steps whose length is halved
+ * APGD, L-infinity (Croce and Hein, ICML 2020): momentum steps whose length is halved
  * at fixed checkpoints where an image makes no progress.
  *
  * Every image runs for itself, so one that is misclassified, confirmed by an evaluation pass, leaves

@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_AUDIT_H
 #define TRAINER_ATTACK_AUDIT_H
 /*
- * The gradient-masking audit (robustness.md section 5): does the network look robust because it is, or
+ * The gradient-masking audit (ROBUSTNESS.md, Audit): does the network look robust because it is, or
  * because its gradients mislead the attack? Seven checks on the first images of a data set through one
  * branch. Counts are images that stand; two counts are told apart only beyond `room` images.
  */

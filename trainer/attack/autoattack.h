@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_AUTOATTACK_H
 #define TRAINER_ATTACK_AUTOATTACK_H
 /*
- * Runs the stages of a specification over a data set (robustness.md 3.2): each stage only on the
+ * Runs the stages of a specification over a data set (ROBUSTNESS.md, AutoAttack): each stage only on the
  * images that still stand, batches of consecutive images, every fall confirmed by the evaluation
  * pass; robust accuracy is a per-image worst case.
  *
@@ -31,7 +31,7 @@ struct attack_job {
 /* Continues at p->stage, p->next. ERR_NUMERIC if an attack returns a picture outside its box. */
 int autoattack_run(const struct attack_job *job, struct attack_progress *p) MUST_CHECK;
 
-/* What robustness.md 3.7 asks to look for, on the first images of d. */
+/* The signs of an evaluation that misleads (ROBUSTNESS.md, Flags), on the first images of d. */
 struct attack_flags {
     bool randomised, probabilities;
     int64_t zero_gradients; /* of the correct ones of n, at APGD's start with DLR (CE below 3

@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_FAB_H
 #define TRAINER_ATTACK_FAB_H
 /*
- * FAB-T, L-infinity (Croce and Hein 2020, arXiv 1907.02044; robustness.md 3.4): walks to the nearest
+ * FAB-T, L-infinity (Croce and Hein, ICML 2020, arXiv 1907.02044): walks to the nearest
  * point where a target class beats the label, so it measures a distance; an image is broken if that
  * is at most eps.
  */

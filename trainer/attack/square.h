@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_SQUARE_H
 #define TRAINER_ATTACK_SQUARE_H
 /*
- * Square, L-infinity (Andriushchenko et al. 2020, arXiv 1912.00049; robustness.md 3.6): random search
+ * Square, L-infinity (Andriushchenko et al., ECCV 2020, arXiv 1912.00049): random search
  * with squares of shrinking size. It asks for logits only, so it sees through masked gradients.
  */
 #include "trainer/attack/attack.h"

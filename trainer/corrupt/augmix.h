@@ -2,7 +2,7 @@
 #define TRAINER_CORRUPT_AUGMIX_H
 /*
  * AugMix (Hendrycks et al. 2020): chains of simple operations on 8-bit images, mixed with the
- * original. The operations are those of Pillow, bit for bit (robustness.md section 8).
+ * original. The operations are those of Pillow, bit for bit (ImageOps, Image.transform).
  *
  *     struct augmix_config cfg = augmix_defaults();      // severity 3, width 3, depth 1 ... 3
  *     struct rng r = rng_at(seed, RNG_AUGMIX, epoch, sample);

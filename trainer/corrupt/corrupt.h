@@ -2,7 +2,7 @@
 #define TRAINER_CORRUPT_CORRUPT_H
 /*
  * The common corruptions of Hendrycks and Dietterich (2019) as a generator: a re-implementation for
- * training and for data that have no published files (robustness.md section 7). Results must be
+ * training and for data that have no published files. Results must be
  * labelled so; figures for CIFAR-10-C come from the published files.
  *
  *     struct rng r = rng_at(seed, RNG_CORRUPT, type * 8 + severity, image);

@@ -2,7 +2,7 @@
 #define TRAINER_CORRUPT_FILTER_H
 /*
  * Filters that several corruptions share, on planes [h][w] of doubles; nobody else includes this.
- * They follow scipy.ndimage and, for motion, ImageMagick (robustness.md 7.3 and 7.4).
+ * They follow scipy.ndimage and, for motion, ImageMagick.
  */
 #include <stdint.h>
 

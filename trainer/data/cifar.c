@@ -18,8 +18,8 @@
 #include "core/base/mem.h"
 #include "trainer/data/archive.h"
 #include "trainer/data/owner.h"
-#include "trainer/data/md5.h"
 #include "trainer/data/pickle.h"
+#include "trainer/data/published.h"
 
 #define CIFAR_SIDE 32
 #define CIFAR_PIXELS (3 * CIFAR_SIDE * CIFAR_SIDE)
@@ -257,34 +257,21 @@ bool data_cifar_is(const char *folder, int k)
     return find_layout(&p, k, true, &l);
 }
 
-/* " (MD5 as published)" and so on; "" where no sum is known. */
-static int md5_note(const char *path, char note[128])
-{
-    const char *want = md5_published(path);
-    char have[MD5_TEXT];
-
-    note[0] = '\0';
-    if (want == NULL)
-        return 0;
-    TRY(md5_file(path, have));
-    if (strcmp(want, have) == 0)
-        strcpy(note, " (MD5 as published)");
-    else
-        snprintf(note, 128, " (WARNING: MD5 %s, published %s)", have, want);
-    return 0;
-}
-
 /* Pickles of a folder are single files with published sums: the first that differs is named. */
-static int folder_note(const struct cifar_layout *l, const char *folder, char note[128])
+static int folder_note(const struct cifar_layout *l, const char *folder, char note[PUBLISHED_NOTE])
 {
+    enum published verdict = PUBLISHED_UNKNOWN;
     char path[PATH_SIZE];
 
     note[0] = '\0';
-    for (int i = 0; l->python && l->k == 10 && i < l->n_file && strstr(note, "WARN") == NULL; i++) {
+    for (int i = 0; l->python && l->k == 10 && i < l->n_file; i++) {
         TRY(join(path, folder, l->file[i]));
-        TRY(md5_note(path, note));
-        if (strstr(note, "WARN") != NULL)
-            snprintf(note, 128, " (WARNING: the MD5 of '%s' is not the published one)", l->file[i]);
+        TRY(published_check(path, &verdict, note));
+        if (verdict != PUBLISHED_OTHER)
+            continue;
+        snprintf(note, PUBLISHED_NOTE, " (WARNING: the MD5 of '%s' is not the published one)",
+                 l->file[i]);
+        return 0;
     }
     return 0;
 }
@@ -293,7 +280,7 @@ int data_cifar_load(const char *folder, int k, bool is_test, struct dataset *d)
 {
     struct cifar_layout l = layout_of(k, false, is_test);
     const struct place p = {folder, NULL};
-    char note[128];
+    char note[PUBLISHED_NOTE];
 
     (void)find_layout(&p, k, is_test, &l); /* nothing found: the message names a binary file */
     TRY(load(&l, &p, d));
@@ -327,8 +314,9 @@ static bool is_of_train(const char *name)
 int data_cifar_archive(const char *path, int k, bool is_test, struct dataset *d)
 {
     struct archive_files *files = NULL;
+    enum published verdict;
     struct cifar_layout l;
-    char note[128];
+    char note[PUBLISHED_NOTE];
     int rc;
 
     TRY(archive_files_read(path, is_test ? is_of_test : is_of_train, &files));
@@ -339,7 +327,7 @@ int data_cifar_archive(const char *path, int k, bool is_test, struct dataset *d)
             ERR_DATA,
             "'%s': archive: holds neither CIFAR-10 (data_batch_1.bin or data_batch_1) nor CIFAR-100 (train.bin or train) for this split",
             path);
-    else if ((rc = load(&l, &p, d)) == 0 && (rc = md5_note(path, note)) == 0)
+    else if ((rc = load(&l, &p, d)) == 0 && (rc = published_check(path, &verdict, note)) == 0)
         rc = data_owner_source(d, "CIFAR-%d %s archive '%s'%s", l.k, l.python ? "python" : "binary",
                                path, note);
     archive_files_free(files);

@@ -1,7 +1,7 @@
 /*
  * Data sources: recognising them, and the one place where the training images are split.
  *
- * The split (method.md 7.3): for each class c with n_c training images, a random permutation of
+ * The split: for each class c with n_c training images, a random permutation of
  * their positions, drawn from (seed, RNG_SPLIT, epoch c), gives the (n_c + 5) / 10 validation
  * images; the rest is for training. The pictures of a split are moved to the front of the loaded
  * block in file order, so no second copy is held.

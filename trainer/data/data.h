@@ -31,7 +31,7 @@
 
 enum data_split {
     DATA_TRAIN,     /* 90 % of the training images of each class */
-    DATA_VAL,       /* the other 10 %: every choice is made on these (method.md 7.3) */
+    DATA_VAL,       /* the other 10 %: every choice is made on these */
     DATA_TEST,      /* read by the final evaluation only */
     DATA_TRAIN_ALL, /* both parts of the training images, in file order */
 };

@@ -2,7 +2,7 @@
 #define TRAINER_EVAL_EVAL_H
 /*
  * Accuracies of a graph on a data set: clean, under attack, under corruptions; one row a batch-norm
- * branch (method.md section 11). Images are taken in order, so a limit is a fixed subset.
+ * branch. Images are taken in order, so a limit is a fixed subset.
  */
 #include "core/exec/profile.h"
 #include "trainer/attack/autoattack.h"
@@ -21,7 +21,7 @@ struct eval_attack {
     struct attack_spec spec; /* with its name and all parameters */
     struct eval_score score; /* correct when clean and under every stage and restart */
     int64_t robust_after[ATTACK_MAX_STAGES]; /* images that stand after each stage */
-    bool square_gains;                       /* flag of robustness.md 3.7 */
+    bool square_gains;                       /* see autoattack.h */
 };
 struct eval_corruption {
     const char *type;           /* static */
@@ -53,7 +53,7 @@ struct eval_options {
     int32_t n_attack;
     const struct attack_spec *specs;
     int32_t n_specs;         /* n_attack + n_specs at most EVAL_MAX_ATTACKS */
-    bool flags;              /* look for the signs of robustness.md 3.7 */
+    bool flags;              /* fill attack_flags */
     const char *corruptions; /* comma-separated types or "all" drawn by us; NULL: none */
     int32_t severities;      /* bit s-1: severity s; 0: all five */
     const char *folder;      /* corruptions are read from this CIFAR-10-C style folder instead */

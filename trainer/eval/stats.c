@@ -1,5 +1,5 @@
 /*
- * Wilson's score interval (E. B. Wilson 1927; robustness.md section 6), mean and deviation.
+ * Wilson's score interval (E. B. Wilson 1927), mean and deviation.
  */
 #include "trainer/eval/stats.h"
 

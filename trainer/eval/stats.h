@@ -1,6 +1,6 @@
 #ifndef TRAINER_EVAL_STATS_H
 #define TRAINER_EVAL_STATS_H
-/* Intervals and means for reports (robustness.md section 6). */
+/* Intervals and means for reports. */
 #include <stdint.h>
 
 #define STATS_Z95 1.959964 /* two-sided 95 % of the normal distribution */

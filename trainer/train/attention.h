@@ -1,7 +1,7 @@
 #ifndef TRAINER_TRAIN_ATTENTION_H
 #define TRAINER_TRAIN_ATTENTION_H
 /*
- * Attention transfer (method.md section 5), and the places where it looks.
+ * Attention transfer (METHOD.md, AT), and the places where it looks.
  *
  *     M(f)       = mean over channels of f^2                  one map [H,W] an image
  *     Mhat       = M / max(|M|_2, 1e-12)

@@ -3,7 +3,7 @@
 /*
  * Batch-norm re-insertion: a network whose BN was folded away gets one back behind every
  * convolution that feeds a ReLU, with the statistics it has on data, so that its function stays the
- * same and training has something to normalise with (method.md section 4).
+ * same and training has something to normalise with (METHOD.md, Two BN branches).
  */
 #include "core/graph/graph.h"
 

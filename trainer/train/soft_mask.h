@@ -1,7 +1,7 @@
 #ifndef TRAINER_TRAIN_SOFT_MASK_H
 #define TRAINER_TRAIN_SOFT_MASK_H
 /*
- * Masks that are learned (SNL, method.md 12.2): every MaskedRelu is soft, y = a relu(z) + (1-a) z,
+ * Masks that are learned (SNL: Cho et al., ICML 2022): every MaskedRelu is soft, y = a relu(z) + (1-a) z,
  * the optimizer moves a with the weights, and the loss has the penalty lambda sum |a|. The a above a
  * threshold are counted:
  *

@@ -2,7 +2,7 @@
 #define TRAINER_TRAIN_TRAINER_H
 /*
  * Training of a graph: plain, adversarial, distilled, with one or two batch-norm branches
- * (method.md sections 3 to 8). Masks are constants here: who wants to choose them does so in the
+ * (METHOD.md). Masks are constants here: who wants to choose them does so in the
  * hooks, on the activations that the trainer taps for him.
  *
  *     struct train_config c = train_defaults();
@@ -24,7 +24,7 @@
  *         + beta times the mean of AT over the first at_domains of (clean, augmented, adversarial)
  *         + lambda sum |mask|                                                 with soft masks
  *
- * and one optimizer step is made. `pgd-at` of method.md section 5 is gamma 1 alpha 0; `kl+ce` is
+ * and one optimizer step is made. Plain adversarial training is gamma 1 alpha 0; `kl+ce` is
  * gamma alpha 0.5; `kl` is gamma 0 alpha 1; SENet's clean recipe is clean alone. For AT the teacher
  * sees the same picture as the student, through the branch of that domain; for KL always the clean
  * picture.
@@ -63,7 +63,7 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     const char *corruptions;  /* CORRUPT: comma-separated types, NULL for all that need no files */
     bool adversarial;         /* false */
     struct pgd_params attack; /* pgd_defaults(7) */
-    bool crop;                /* true: random crop from zero padding, then flip (method.md 3) */
+    bool crop;                /* true: random crop from zero padding, then flip */
     int32_t crop_pad;         /* 4 */
     bool aligned;             /* false: the augmented picture has its own crop and flip */
     /* Losses. */
