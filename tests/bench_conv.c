@@ -51,11 +51,11 @@ static void run_once(const struct work *w)
     int64_t n = w->gemm_n;
 
     if (w->hook == FORWARD)
-        op_conv.forward(&w->call);
+        op_conv.hooks->forward(&w->call);
     else if (w->hook == GRAD_INPUT)
-        op_conv.grad_input(&w->call);
+        op_conv.hooks->grad_input(&w->call);
     else if (w->hook == GRAD_PARAMS)
-        op_conv.grad_params(&w->call);
+        op_conv.hooks->grad_params(&w->call);
     else
         gemm_f32(false, false, n, n, n, 1, w->a, n, w->b, n, 0, w->c, n);
 }
@@ -141,8 +141,8 @@ static int bench_layer(const struct layer *l, int64_t n)
     y = new_floats(n * ny);
     dx = new_floats(n * nx);
     dw = new_floats(nw);
-    prepared = new_floats((int64_t)op_conv.prepare_size(g, node, &use));
-    scratch = new_floats((int64_t)op_conv.scratch_size(g, node, n));
+    prepared = new_floats((int64_t)op_conv.hooks->prepare_size(g, node, &use));
+    scratch = new_floats((int64_t)op_conv.hooks->scratch_size(g, node, n));
     if (!x || !y || !dx || !dw || !prepared || !scratch) {
         rc = ERR_NOMEM;
         goto out;
@@ -156,7 +156,7 @@ static int bench_layer(const struct layer *l, int64_t n)
                               .prepared = prepared,
                               .use = use,
                               .scratch = scratch};
-    op_conv.prepare(g, node, 0, &use, prepared);
+    op_conv.hooks->prepare(g, node, 0, &use, prepared);
     printf("%-20s", l->name);
     for (w.hook = FORWARD; w.hook <= GRAD_PARAMS; w.hook++) {
         w.call.din[0] = w.hook == GRAD_INPUT ? dx : NULL;

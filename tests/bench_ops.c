@@ -88,12 +88,13 @@ static void run(struct bench *b, const char *what, const struct op *op, const va
     for (int32_t i = 0; i < n_in; i++)
         k.in[i] = i == 0 || in[i] == in[0] ? floats(b->g, ELEMENTS) : b->g->value[in[i]].data;
     k.din[0] = floats(b->g, ELEMENTS);
-    if (op->prepare != NULL)
-        op->prepare(b->g, k.node, 0, &(struct op_use){.forward = true, .gradient = true}, prepared);
-    double forward = seconds(op->forward, &k);
-    double grad = seconds(op->grad_input, &k);
+    if (op->hooks->prepare != NULL)
+        op->hooks->prepare(b->g, k.node, 0, &(struct op_use){.forward = true, .gradient = true},
+                           prepared);
+    double forward = seconds(op->hooks->forward, &k);
+    double grad = seconds(op->hooks->grad_input, &k);
     k.add[0] = true;
-    double grad_add = seconds(op->grad_input, &k);
+    double grad_add = seconds(op->hooks->grad_input, &k);
     printf("%-20s forward %.3f  gradient %.3f  added gradient %.3f ns\n", what,
            forward / ELEMENTS * 1e9, grad / ELEMENTS * 1e9, grad_add / ELEMENTS * 1e9);
 }
@@ -116,13 +117,13 @@ static void run_batchnorm_training(struct bench *b)
         k.din[i] = floats(b->g, i == 0 ? ELEMENTS : CHANNELS);
     for (int round = 0; round < 100; round++) {
         double start = cpu_seconds();
-        op_batchnorm.stats(&k, partial);
+        op_batchnorm.hooks->stats(&k, partial);
         best = cpu_seconds() - start < best ? cpu_seconds() - start : best;
     }
-    op_batchnorm.stats_done(b->g, node, 0, false, IMAGES, partial, 1, stats);
+    op_batchnorm.hooks->stats_done(b->g, node, 0, false, IMAGES, partial, 1, stats);
     printf("%-20s statistics %.3f  gradient %.3f  parameters %.3f ns\n", "  in training",
-           best / ELEMENTS * 1e9, seconds(op_batchnorm.grad_input, &k) / ELEMENTS * 1e9,
-           seconds(op_batchnorm.grad_params, &k) / ELEMENTS * 1e9);
+           best / ELEMENTS * 1e9, seconds(op_batchnorm.hooks->grad_input, &k) / ELEMENTS * 1e9,
+           seconds(op_batchnorm.hooks->grad_params, &k) / ELEMENTS * 1e9);
 }
 
 int main(void)

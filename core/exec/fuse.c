@@ -1,4 +1,4 @@
-/* Fusion of nodes into steps (exec_fuse.h): one walk over the nodes in order. */
+/* Fusion of nodes into steps (fuse.h): one walk over the nodes in order. */
 #include "core/exec/fuse.h"
 
 #include "core/op/op.h"

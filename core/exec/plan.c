@@ -91,7 +91,7 @@ static void read_at(struct item *grad, value_id v, int32_t time)
         grad[v].start = time;
 }
 
-/* Training may send step n + 1 and step n back in one loop over blocks of images (exec_train.c). Then
+/* Training may send step n + 1 and step n back in one loop over blocks of images (train.c). Then
  * n writes its gradients while other blocks still wait for n + 1, so they live from then on. */
 static bool may_pair(const struct graph *g, enum exec_mode mode, const struct exec_plan *p,
                      int32_t n)

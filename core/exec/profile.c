@@ -1,7 +1,21 @@
 /* Time by layer; see profile.h. */
 #include "core/exec/profile.h"
 
-#include "core/op/op.h"
+#include "core/exec/run.h"
+
+const struct exec_profile *exec_profile(const struct exec *e)
+{
+    for (int32_t n = 0; n < e->g->n_node; n++)
+        for (int i = 0; i < e->n_worker; i++) {
+            struct exec_profile *p = &e->worker[i].profile[n];
+
+            e->profile[n].forward_s += p->forward_s;
+            e->profile[n].grad_input_s += p->grad_input_s;
+            e->profile[n].grad_params_s += p->grad_params_s;
+            *p = (struct exec_profile){0};
+        }
+    return e->profile;
+}
 
 int profile_begin(struct profile *p, const struct graph *g)
 {

@@ -3,10 +3,12 @@
 /*
  * What the executor's files share; nobody else includes this.
  *
- *   exec.c        construction, weights, borders, taps, profile
- *   exec_step.c   one step over some images, and over all of them on all threads ("wide")
- *   exec_eval.c   evaluation modes
- *   exec_train.c  training mode
+ *   fuse.c     which nodes make one step          plan.c   where their values live
+ *   new.c      construction and release           border.c pixels, their gradient, taps
+ *   prepare.c  packed weights
+ *   step.c     one step over some images, and over all of them on all threads ("wide")
+ *   eval.c     evaluation modes                   train.c  training mode
+ *   profile.c  time by node
  */
 #include "core/exec/exec.h"
 #include "core/exec/plan.h"
@@ -69,20 +71,24 @@ struct window { /* where the images of a call live */
     bool training;
 };
 
-/* exec.c */
+/* new.c */
 int64_t exec_elems(const struct exec *e, value_id v);
-int exec_node_bank(const struct node *n, int bank);
 /* Floats of all trainable operands of a node. */
 int64_t exec_node_params(const struct graph *g, const struct node *n);
+
+/* border.c */
+void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x);
+void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels);
+
+/* prepare.c */
+int exec_node_bank(const struct node *n, int bank);
 /* Packs weights again where they, or the bank, have changed; not those that are done late. */
 void exec_prepare(struct exec *e, int bank);
 /* What a node is prepared for; late: for one pass only, forward or gradient. */
 bool exec_is_late(const struct exec *e, const struct node *n);
 struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient);
-void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x);
-void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels);
 
-/* exec_step.c */
+/* step.c */
 int exec_threads(const struct exec *e);
 /* Block b of `blocks` of a window, with the scratch of this thread. */
 struct window exec_block(const struct exec *e, const struct window *all, int32_t b, int32_t blocks);

@@ -105,7 +105,7 @@ static void timed_forward(const struct exec *e, int32_t s, const struct op_call 
 {
     const double start = cpu_seconds();
 
-    c->node->op->forward(c);
+    c->node->op->hooks->forward(c);
     profile_of(e, s)->forward_s += cpu_seconds() - start;
 }
 
@@ -139,7 +139,7 @@ void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool 
                                   .prepared = e->prepared[step->relu],
                                   .scratch = w->scratch};
 
-        c.node->op->grad_input(&c);
+        c.node->op->hooks->grad_input(&c);
     }
     if (step->other != NO_VALUE && gradient_wanted(e, step->other, want_input))
         floats_put(exec_gradient(e, w, step->other), d, w->n * exec_elems(e, step->out),
@@ -191,7 +191,7 @@ static void timed_grad_input(const struct exec *e, int32_t s, const struct op_ca
 {
     const double start = cpu_seconds();
 
-    c->node->op->grad_input(c);
+    c->node->op->hooks->grad_input(c);
     profile_of(e, s)->grad_input_s += cpu_seconds() - start;
 }
 
@@ -227,7 +227,7 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
 
         use.part = i;
         use.parts = threads;
-        x->op->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
+        x->op->hooks->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
     }
 }
 

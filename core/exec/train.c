@@ -44,8 +44,8 @@ static void block_stats(struct exec *e, const struct window *w, int32_t s, int32
     const struct node *x = node_of(e, s);
     const struct op_call c = exec_call(e, w, s);
 
-    x->op->stats(&c,
-                 e->stat_partial[e->plan.step[s].node] + (size_t)b * x->op->stats_size(e->g, x));
+    x->op->hooks->stats(&c, e->stat_partial[e->plan.step[s].node] +
+                                (size_t)b * x->op->hooks->stats_size(e->g, x));
 }
 
 static void clear_stats(struct exec *e, int32_t s)
@@ -53,7 +53,7 @@ static void clear_stats(struct exec *e, int32_t s)
     const struct node *x = node_of(e, s);
     double *partial = e->stat_partial[e->plan.step[s].node];
 
-    memset(partial, 0, EXEC_BLOCKS * x->op->stats_size(e->g, x) * sizeof *partial);
+    memset(partial, 0, EXEC_BLOCKS * x->op->hooks->stats_size(e->g, x) * sizeof *partial);
 }
 
 /* Forward of step s (unless negative), then the sums of step t, block by block. */
@@ -81,9 +81,9 @@ static void step_forward(struct exec *e, const struct window *all, int32_t s, bo
     if (e->order[s].own_stats)
         forward_with_stats(e, all, -1, s);
     if (uses_stats(e, s))
-        x->op->stats_done(e->g, x, exec_node_bank(x, e->bank_train), update, e->n_train,
-                          e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
-                          e->stats[e->plan.step[s].node]);
+        x->op->hooks->stats_done(e->g, x, exec_node_bank(x, e->bank_train), update, e->n_train,
+                                 e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
+                                 e->stats[e->plan.step[s].node]);
     if (t >= 0 && !exec_splits(e, s, all->n)) {
         forward_with_stats(e, all, s, t);
         return;
@@ -133,7 +133,7 @@ static bool has_params(const struct exec *e, int32_t s, const struct backward *r
 {
     const struct node *x = node_of(e, s);
 
-    if (x->op->grad_params == NULL || exec_node_params(e->g, x) == 0)
+    if (x->op->hooks->grad_params == NULL || exec_node_params(e->g, x) == 0)
         return false;
     return x->op != &op_masked_relu || (x->p.masked_relu.soft && r->dmasks);
 }
@@ -149,7 +149,7 @@ static void call_grad_params(struct exec *e, const struct window *w, int32_t s, 
     c.parts = parts;
     c.dout = exec_gradient(e, w, e->plan.step[s].out);
     exec_param_slices(e, s, sum, &c);
-    c.node->op->grad_params(&c);
+    c.node->op->hooks->grad_params(&c);
     e->worker[cpu_thread_index()].profile[e->plan.step[s].node].grad_params_s +=
         cpu_seconds() - start;
 }

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/op/op.h"
 #include "core/graph/rng.h"
 
 #define ARCH_MAX_STAGES 4

@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "core/op/op.h"
 #include "core/graph/rng.h"
 
 #define STREAM 1 /* 0 is arch.c's */

@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/op/op.h"
-
 /* ---- the flat blocks --------------------------------------------------------------------- */
 
 struct block { /* one of the three, seen through pointers */

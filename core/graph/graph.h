@@ -23,6 +23,7 @@
 
 #include "core/base/mem.h"
 #include "core/graph/nameset.h"
+#include "core/graph/operator.h"
 #include "core/graph/tensor.h"
 
 typedef int32_t value_id; /* index into g->value */
@@ -41,8 +42,6 @@ struct value {
     int64_t offset;   /* of that slice, in floats; -1 where there is none */
     int32_t producer; /* node index, -1 where no node makes it */
 };
-
-struct op; /* op.h */
 
 /* Attributes, one struct an operator, filled through op->attrs. All spatial lists are [H,W]. */
 struct conv_params {
@@ -180,4 +179,14 @@ const char *graph_get_meta(const struct graph *g, const char *key); /* NULL if n
 int graph_banks(const struct graph *g);
 /* Multiply-accumulates of one image (Conv and Gemm). */
 int64_t graph_macs(const struct graph *g);
+
+/* Input i of a node; it must be there. */
+static inline const struct value *op_in(const struct graph *g, const struct node *node, int i)
+{
+    return &g->value[node->in[i]];
+}
+static inline bool value_is_activation(const struct value *v)
+{
+    return v->kind == VALUE_INPUT || v->kind == VALUE_TEMP;
+}
 #endif

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/op/op.h"
-
 /* uses[v] += by, for the inputs of a node. */
 static void count_inputs(const struct node *x, int32_t by, int32_t *uses)
 {

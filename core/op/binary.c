@@ -268,9 +268,12 @@ static inline __attribute__((always_inline)) void grad_params(const struct op_ca
         .in_max = 2,                                                                               \
         .flags = (op_flags),                                                                       \
         .shape = binary_shape,                                                                     \
-        .forward = name##_forward,                                                                 \
-        .grad_input = name##_grad_input,                                                           \
-        .grad_params = name##_grad_params,                                                         \
+        .hooks =                                                                                   \
+            &(const struct op_hooks){                                                              \
+                .forward = name##_forward,                                                         \
+                .grad_input = name##_grad_input,                                                   \
+                .grad_params = name##_grad_params,                                                 \
+            },                                                                                     \
     };
 
 BINARY(add, "Add", ADD, OP_LINEAR | OP_ELEMENTWISE)

@@ -389,11 +389,14 @@ const struct op op_conv = {
     .attrs = conv_attrs,
     .flags = OP_LINEAR | OP_KEEP_X_TRAIN | OP_SPLIT | OP_TAIL | OP_FOLD | OP_PREPARE_LATE,
     .shape = conv_shape,
-    .prepare_size = conv_prepare_size,
-    .prepare = conv_prepare,
-    .prepare_folded = conv_prepare_folded,
-    .scratch_size = conv_scratch_size,
-    .forward = conv_forward,
-    .grad_input = conv_grad_input,
-    .grad_params = conv_grad_params,
+    .hooks =
+        &(const struct op_hooks){
+            .prepare_size = conv_prepare_size,
+            .prepare = conv_prepare,
+            .prepare_folded = conv_prepare_folded,
+            .scratch_size = conv_scratch_size,
+            .forward = conv_forward,
+            .grad_input = conv_grad_input,
+            .grad_params = conv_grad_params,
+        },
 };

@@ -129,10 +129,13 @@ const struct op op_gemm = {
     .in_max = 3,
     .flags = OP_LINEAR | OP_KEEP_X_TRAIN,
     .shape = gemm_shape,
-    .prepare_size = gemm_prepare_size,
-    .prepare = gemm_prepare,
-    .scratch_size = gemm_scratch,
-    .forward = gemm_forward,
-    .grad_input = gemm_grad_input,
-    .grad_params = gemm_grad_params,
+    .hooks =
+        &(const struct op_hooks){
+            .prepare_size = gemm_prepare_size,
+            .prepare = gemm_prepare,
+            .scratch_size = gemm_scratch,
+            .forward = gemm_forward,
+            .grad_input = gemm_grad_input,
+            .grad_params = gemm_grad_params,
+        },
 };

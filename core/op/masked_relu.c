@@ -158,10 +158,13 @@ const struct op op_masked_relu = {
     .attrs = attrs,
     .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_KEEP_X_TRAIN | OP_RELU,
     .shape = masked_relu_shape,
-    .prepare_size = masked_relu_prepare_size,
-    .prepare = masked_relu_prepare,
-    .scratch_size = masked_relu_scratch,
-    .forward = masked_relu_forward,
-    .grad_input = masked_relu_grad_input,
-    .grad_params = masked_relu_grad_params,
+    .hooks =
+        &(const struct op_hooks){
+            .prepare_size = masked_relu_prepare_size,
+            .prepare = masked_relu_prepare,
+            .scratch_size = masked_relu_scratch,
+            .forward = masked_relu_forward,
+            .grad_input = masked_relu_grad_input,
+            .grad_params = masked_relu_grad_params,
+        },
 };

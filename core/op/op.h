@@ -1,10 +1,11 @@
 #ifndef CORE_OP_OP_H
 #define CORE_OP_OP_H
 /*
- * The operator table: one operator = one file core/op_<name>.c with one `const struct op`, plus one
- * line in core/op/ops.def. Importer and exporter read and write attributes from op->attrs.
+ * How operators compute. A file core/op/<name>.c defines one `const struct op` (or a few of one
+ * family): the part that a graph knows (core/graph/operator.h) and, behind op->hooks, the functions
+ * that the executor calls.
  *
- * Kernels are plain single-threaded functions over a range of images. The executor owns threads,
+ * Hooks are plain single-threaded functions over a range of images. The executor owns threads,
  * memory, liveness and the order of sums, so an operator contains no OpenMP and no allocation.
  *
  * STORAGE of activations inside the executor (only there): a rank-4 activation [N,C,H,W] is stored
@@ -12,39 +13,8 @@
  * and CONST operands are in ONNX order; an operator that wants them in another order says so by
  * prepare_size/prepare and finds the result in call->prepared.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "core/graph/graph.h"
 #include "core/kernel/rows.h"
-
-enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_INTS, ATTR_INTS_PAIRED };
-struct attr {
-    const char *name; /* ONNX attribute name; NULL ends the table */
-    enum attr_kind kind;
-    size_t offset; /* of the int64_t / float / int64_t[] in union op_params */
-    int32_t count; /* ATTR_INTS: how many, e.g. 2 for strides, 4 for pads */
-    bool required;
-    double dflt;   /* value, or every element, if absent */
-    double lo, hi; /* allowed range, inclusive */
-};
-
-enum op_flags {
-    OP_LINEAR = 1,      /* linear in its activations: free in private inference */
-    OP_ELEMENTWISE = 2, /* out may share the memory of in[0] */
-    OP_KEEP_X = 4, /* grad_input or grad_params reads in[0] (and in[1] if it is an activation) */
-    OP_KEEP_Y = 8, /* ... reads out[0] */
-    OP_KEEP_X_TRAIN = 16, /* reads in[0], but only in training mode or for parameter gradients */
-    OP_BATCH_STATS = 32,  /* in training mode the stats hooks run first */
-    OP_RELU = 64,         /* a (masked) ReLU: what the linearizer looks for */
-    OP_SPLIT = 128,       /* the hooks can do a part of what they write (op_call.part) */
-    OP_TAIL = 256,        /* forward can do op_call.tail in the same pass */
-    OP_FOLD = 512,        /* has prepare_folded */
-    /* Training prepares the node before its step, for this pass alone and part by part, into memory
-     * that others use before and after: packed weights are four to eight times their size. */
-    OP_PREPARE_LATE = 1024,
-};
 
 /* What the operands are prepared for. */
 struct op_use {
@@ -79,14 +49,9 @@ struct op_call {
     bool folded; /* OP_FOLD: `prepared` was made by prepare_folded */
 };
 
-struct op {
-    const char *type; /* ONNX name; "MaskedRelu" is ours and never appears in a file */
-    int8_t in_min, in_max;
-    const struct attr *attrs; /* may be NULL */
-    unsigned flags;
-    /* Checks inputs and attributes, gives the shape of out[0]. The only hook that may fail;
-     * messages name node, rule and values. */
-    int (*shape)(const struct graph *g, const struct node *node, struct shape *out);
+/* forward is required; the rest may be NULL where an operator has no use for it. A network with a
+ * node without grad_input can be evaluated but neither trained nor attacked. */
+struct op_hooks {
     /* Floats of the prepared (packed, transposed) operands, and making them; both NULL if unused.
      * Called again after graph_touch(). May use several megabytes; must not allocate. */
     size_t (*prepare_size)(const struct graph *g, const struct node *node,
@@ -117,29 +82,9 @@ struct op {
                        int64_t n_total, const double *partial, int32_t n_blocks, float *stats);
 };
 
-#define OP(name) extern const struct op op_##name;
-#include "core/op/ops.def"
-#undef OP
-
-/* NULL if linnet has no such operator. */
-const struct op *op_find(const char *type);
-/* The table itself, NULL-terminated, for tests and `--version`. */
-const struct op *const *op_table(void);
-/* Fills the defaults of op->attrs into p. */
-void op_defaults(const struct op *op, union op_params *p);
-
-/* Helpers for shape hooks. */
+/* Helpers for shape rules. */
 int op_check_inputs(const struct graph *g, const struct node *node); /* arity, existence */
 /* ERR_FORMAT unless input i is an activation [N,C,H,W]. */
 int op_need_image(const struct graph *g, const struct node *node, int i);
 int op_fail(const struct node *node, const char *fmt, ...) ERR_PRINTF(2, 3); /* ERR_FORMAT */
-
-static inline const struct value *op_in(const struct graph *g, const struct node *node, int i)
-{
-    return &g->value[node->in[i]];
-}
-static inline bool value_is_activation(const struct value *v)
-{
-    return v->kind == VALUE_INPUT || v->kind == VALUE_TEMP;
-}
 #endif

@@ -78,6 +78,9 @@ const struct op op_pad = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = pad_shape,
-    .forward = pad_forward,
-    .grad_input = pad_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = pad_forward,
+            .grad_input = pad_grad_input,
+        },
 };

@@ -391,9 +391,12 @@ const struct op op_max_pool = {
     .attrs = max_attrs,
     .flags = OP_KEEP_X,
     .shape = pool_shape,
-    .scratch_size = max_scratch,
-    .forward = max_pool_forward,
-    .grad_input = max_pool_grad,
+    .hooks =
+        &(const struct op_hooks){
+            .scratch_size = max_scratch,
+            .forward = max_pool_forward,
+            .grad_input = max_pool_grad,
+        },
 };
 
 const struct op op_global_max_pool = {
@@ -402,9 +405,12 @@ const struct op op_global_max_pool = {
     .in_max = 1,
     .flags = OP_KEEP_X,
     .shape = global_shape,
-    .scratch_size = max_scratch,
-    .forward = global_max_forward,
-    .grad_input = global_max_grad,
+    .hooks =
+        &(const struct op_hooks){
+            .scratch_size = max_scratch,
+            .forward = global_max_forward,
+            .grad_input = global_max_grad,
+        },
 };
 
 const struct op op_average_pool = {
@@ -414,8 +420,11 @@ const struct op op_average_pool = {
     .attrs = average_attrs,
     .flags = OP_LINEAR,
     .shape = pool_shape,
-    .forward = average_pool_forward,
-    .grad_input = average_pool_grad,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = average_pool_forward,
+            .grad_input = average_pool_grad,
+        },
 };
 
 const struct op op_global_average_pool = {
@@ -424,6 +433,9 @@ const struct op op_global_average_pool = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = global_shape,
-    .forward = global_average_forward,
-    .grad_input = global_average_grad,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = global_average_forward,
+            .grad_input = global_average_grad,
+        },
 };

@@ -42,6 +42,9 @@ const struct op op_relu = {
     .in_max = 1,
     .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_RELU,
     .shape = relu_shape,
-    .forward = relu_forward,
-    .grad_input = relu_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = relu_forward,
+            .grad_input = relu_grad_input,
+        },
 };

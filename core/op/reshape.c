@@ -99,8 +99,11 @@ const struct op op_flatten = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = flatten_shape,
-    .forward = reshape_forward,
-    .grad_input = reshape_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = reshape_forward,
+            .grad_input = reshape_grad_input,
+        },
 };
 
 const struct op op_reshape = {
@@ -109,6 +112,9 @@ const struct op op_reshape = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = reshape_shape,
-    .forward = reshape_forward,
-    .grad_input = reshape_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = reshape_forward,
+            .grad_input = reshape_grad_input,
+        },
 };

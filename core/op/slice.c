@@ -78,6 +78,9 @@ const struct op op_slice = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = slice_shape,
-    .forward = slice_forward,
-    .grad_input = slice_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = slice_forward,
+            .grad_input = slice_grad_input,
+        },
 };

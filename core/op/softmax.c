@@ -69,6 +69,9 @@ const struct op op_softmax = {
     .attrs = attrs,
     .flags = OP_ELEMENTWISE | OP_KEEP_Y,
     .shape = softmax_shape,
-    .forward = softmax_forward,
-    .grad_input = softmax_grad_input,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = softmax_forward,
+            .grad_input = softmax_grad_input,
+        },
 };

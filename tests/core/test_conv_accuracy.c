@@ -156,8 +156,8 @@ static void check_node(struct net *t, const struct node *x, const float *in, con
     const int64_t nw = m.o * m.c * m.kh * m.kw;
     float *y = room(ny, sizeof *y), *dx = room(nx, sizeof *dx), *dw = room(nw, sizeof *dw);
     const struct op_use use = {.forward = true, .gradient = true};
-    float *prepared = mem_aligned(x->op->prepare_size(t->g, x, &use), sizeof *prepared);
-    float *scratch = mem_aligned(x->op->scratch_size(t->g, x, IMAGES), sizeof *scratch);
+    float *prepared = mem_aligned(x->op->hooks->prepare_size(t->g, x, &use), sizeof *prepared);
+    float *scratch = mem_aligned(x->op->hooks->scratch_size(t->g, x, IMAGES), sizeof *scratch);
     struct op_call c = {.g = t->g,
                         .node = x,
                         .n = IMAGES,
@@ -168,12 +168,12 @@ static void check_node(struct net *t, const struct node *x, const float *in, con
                         .use = use,
                         .scratch = scratch};
 
-    x->op->prepare(t->g, x, 0, &use, prepared);
-    x->op->forward(&c);
+    x->op->hooks->prepare(t->g, x, 0, &use, prepared);
+    x->op->hooks->forward(&c);
     c.din[0] = dx;
-    x->op->grad_input(&c);
+    x->op->hooks->grad_input(&c);
     c.din[1] = dw;
-    x->op->grad_params(&c);
+    x->op->hooks->grad_params(&c);
     note(t, x, 0, relative_error(y, r->y, ny));
     note(t, x, 1, relative_error(dx, r->dx, nx));
     note(t, x, 2, relative_error(dw, r->dw, nw));

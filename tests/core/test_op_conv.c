@@ -243,12 +243,12 @@ static void run_conv(const struct conv_test *t, int64_t batch, int64_t block, st
 {
     const struct op_use use = {.forward = true, .gradient = true, .batch = batch};
     const struct node *node = &t->g->node[0];
-    size_t prepared_size = op_conv.prepare_size(t->g, node, &use);
-    size_t scratch_size = op_conv.scratch_size(t->g, node, block);
+    size_t prepared_size = op_conv.hooks->prepare_size(t->g, node, &use);
+    size_t scratch_size = op_conv.hooks->scratch_size(t->g, node, block);
     float *prepared = mem_aligned(prepared_size, sizeof *prepared);
     float *scratch = mem_aligned(scratch_size, sizeof *scratch);
 
-    op_conv.prepare(t->g, node, 0, &use, prepared);
+    op_conv.hooks->prepare(t->g, node, 0, &use, prepared);
     for (int64_t n = 0; n < t->c->n; n += block) {
         struct op_call call = {.g = t->g,
                                .node = node,
@@ -262,18 +262,18 @@ static void run_conv(const struct conv_test *t, int64_t batch, int64_t block, st
 
         /* Scratch is whatever the last node left there. */
         memset(scratch, 0xff, scratch_size * sizeof *scratch);
-        op_conv.forward(&call);
+        op_conv.hooks->forward(&call);
         call.out = NULL;
         call.din[0] = r->dx + n * t->nx;
         memset(scratch, 0xff, scratch_size * sizeof *scratch);
-        op_conv.grad_input(&call);
+        op_conv.hooks->grad_input(&call);
         call.din[0] = r->dx_added + n * t->nx;
         call.add[0] = true;
-        op_conv.grad_input(&call);
+        op_conv.hooks->grad_input(&call);
         call.din[1] = r->dw;
         call.din[2] = t->c->bias ? r->db : NULL;
         memset(scratch, 0xff, scratch_size * sizeof *scratch);
-        op_conv.grad_params(&call);
+        op_conv.hooks->grad_params(&call);
     }
     mem_free(prepared);
     mem_free(scratch);

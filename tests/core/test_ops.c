@@ -454,8 +454,8 @@ static void test_table_is_complete(void **state)
     for (const struct op *const *o = op_table(); *o != NULL; o++, n++) {
         assert_ptr_equal(op_find((*o)->type), *o);
         assert_non_null((*o)->shape);
-        assert_non_null((*o)->forward);
-        assert_non_null((*o)->grad_input);
+        assert_non_null((*o)->hooks->forward);
+        assert_non_null((*o)->hooks->grad_input);
     }
     assert_int_equal(n, 18);
     assert_null(op_find("HardSwish"));
@@ -487,9 +487,10 @@ static void run4(const struct op *op, const float *mask, int64_t soft, const flo
                         .din = {dx},
                         .prepared = prepared};
     if (mask != NULL)
-        op->prepare(m.g, k.node, 0, &(struct op_use){.forward = true, .gradient = true}, prepared);
-    op->forward(&k);
-    op->grad_input(&k);
+        op->hooks->prepare(m.g, k.node, 0, &(struct op_use){.forward = true, .gradient = true},
+                           prepared);
+    op->hooks->forward(&k);
+    op->hooks->grad_input(&k);
     graph_free(m.g);
 }
 
@@ -530,10 +531,10 @@ static void test_max_pool_passes_nan(void **state)
     (void)state;
     node1(&m, &op_global_max_pool, m.x, NULL);
     struct op_call k = {.g = m.g, .node = &m.g->node[0], .n = 1, .in = {first}, .out = &y};
-    op_global_max_pool.forward(&k);
+    op_global_max_pool.hooks->forward(&k);
     assert_true(isnan(y));
     k.in[0] = last;
-    op_global_max_pool.forward(&k);
+    op_global_max_pool.hooks->forward(&k);
     assert_true(isnan(y));
     graph_free(m.g);
 }
@@ -555,7 +556,7 @@ static void test_max_pool_gradient_of_ties(void **state)
                         .dout = &dy,
                         .din = {dx},
                         .scratch = scratch};
-    op_global_max_pool.grad_input(&k);
+    op_global_max_pool.hooks->grad_input(&k);
     assert_true(dx[0] == 0 && dx[1] == 2 && dx[2] == 0 && dx[3] == 0);
     graph_free(m.g);
 }

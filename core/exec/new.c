@@ -1,6 +1,5 @@
 /*
- * The executor: construction, weights, borders, taps and profile (exec_run.h tells where the rest
- * is).
+ * Construction and release of an executor (run.h tells where the rest is).
  *
  * Evaluation goes in blocks of images through the network, as many as make the largest activation
  * BLOCK_FLOATS, 1 ... BLOCK_MAX; or wide, step by step over all images that fit WIDE_FLOATS, where
@@ -20,8 +19,6 @@
 #define BLOCK_MAX 16
 #define WIDE_WEIGHTS (256 * 1024)
 #define WIDE_FLOATS (128LL << 20) /* 512 MiB */
-
-/* ---- construction ------------------------------------------------------------------------ */
 
 int64_t exec_elems(const struct exec *e, value_id v)
 {
@@ -67,7 +64,7 @@ static int check_gradients(const struct exec *e)
     for (int32_t n = 0; e->mode != EXEC_INFER && n < e->g->n_node; n++) {
         const struct node *x = &e->g->node[n];
 
-        if (e->plan.live[n] && x->op->grad_input == NULL)
+        if (e->plan.live[n] && x->op->hooks->grad_input == NULL)
             return fail(ERR_UNSUPPORTED,
                         "node '%s' (%s): has no gradient, so it cannot be trained or attacked",
                         x->name, x->op->type);
@@ -90,25 +87,11 @@ static void mark_trainable(const struct graph *g, bool *trainable)
     }
 }
 
-bool exec_is_late(const struct exec *e, const struct node *n)
-{
-    return e->mode == EXEC_TRAIN && (n->op->flags & OP_PREPARE_LATE);
-}
-
-struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient)
-{
-    const bool late = exec_is_late(e, n);
-
-    return (struct op_use){.forward = !late || !gradient,
-                           .gradient = late ? gradient : e->mode != EXEC_INFER,
-                           .batch = e->batch};
-}
-
 static size_t prepare_size(const struct exec *e, const struct node *n, bool gradient)
 {
     const struct op_use use = exec_use(e, n, gradient);
 
-    return n->op->prepare_size ? n->op->prepare_size(e->g, n, &use) : 0;
+    return n->op->hooks->prepare_size ? n->op->hooks->prepare_size(e->g, n, &use) : 0;
 }
 
 static int new_prepared_node(struct exec *e, int32_t n)
@@ -174,7 +157,8 @@ static int new_workers(struct exec *e)
 
     for (int32_t n = 0; n < e->g->n_node; n++) {
         const struct node *x = &e->g->node[n];
-        const size_t s = x->op->scratch_size ? x->op->scratch_size(e->g, x, e->cap) : 0;
+        const size_t s =
+            x->op->hooks->scratch_size ? x->op->hooks->scratch_size(e->g, x, e->cap) : 0;
 
         e->scratch_floats = s > e->scratch_floats ? s : e->scratch_floats;
     }
@@ -267,9 +251,9 @@ static int new_tap_memory(struct exec *e)
 static int new_stats(struct exec *e, int32_t n)
 {
     const struct node *x = &e->g->node[n];
-    const size_t size = EXEC_BLOCKS * x->op->stats_size(e->g, x);
+    const size_t size = EXEC_BLOCKS * x->op->hooks->stats_size(e->g, x);
 
-    e->stats[n] = floats(e, x->op->stats_floats(e->g, x));
+    e->stats[n] = floats(e, x->op->hooks->stats_floats(e->g, x));
     e->stat_partial[n] = numbers(e, size, sizeof(double));
     return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
 }
@@ -404,142 +388,4 @@ void exec_free(struct exec *e)
     mem_free(e->next_sum);
     mem_free(e->order);
     mem_free(e);
-}
-
-/* ---- weights ----------------------------------------------------------------------------- */
-
-int exec_node_bank(const struct node *n, int bank)
-{
-    return n->op == &op_batchnorm && n->n_in > 5 ? bank : 0;
-}
-
-/* The weights of a step with the BatchNormalization behind it. */
-static void prepare_folded(const struct exec *e, const struct exec_step *s, int bank)
-{
-    const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
-    const struct op_use use = exec_use(e, x, false);
-    float *affine = e->worker[cpu_thread_index()].scratch; /* scale, then shift */
-    const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
-
-    norm->op->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);
-    x->op->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
-}
-
-static void prepare_node(const struct exec *e, int32_t n, int bank)
-{
-    const struct node *x = &e->g->node[n];
-    const struct op_use use = exec_use(e, x, false);
-
-    if (e->prepared[n])
-        x->op->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
-}
-
-void exec_prepare(struct exec *e, int bank)
-{
-    const bool all = e->prepared_version != e->g->version;
-
-    if (!all && e->prepared_bank == bank)
-        return;
-#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
-    for (int32_t i = 0; i < e->plan.n_step; i++) {
-        const struct exec_step *s = &e->plan.step[i];
-        const struct node *norm = s->norm >= 0 ? &e->g->node[s->norm] : &e->g->node[s->node];
-
-        if (!all && norm->n_in <= 5)
-            continue; /* the same for both banks */
-        if (s->norm >= 0)
-            prepare_folded(e, s, bank);
-        else
-            prepare_node(e, s->node, bank);
-        if (s->relu >= 0 && all)
-            prepare_node(e, s->relu, bank);
-    }
-    e->prepared_version = e->g->version;
-    e->prepared_bank = bank;
-}
-
-/* ---- borders: pixels in ONNX order <-> storage --------------------------------------------- */
-
-struct image_dims {
-    int64_t c, hw; /* rank 4: channels, pixels; otherwise c = 1 */
-};
-
-static struct image_dims image_dims(const struct graph *g, value_id v)
-{
-    const struct shape *s = &g->value[v].shape;
-
-    if (s->rank != 4)
-        return (struct image_dims){1, shape_elems(s)};
-    return (struct image_dims){s->dim[1], s->dim[2] * s->dim[3]};
-}
-
-/* x [n][h][w][c] = (pixels [n,c,h,w] - mean) / std */
-void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, float *x)
-{
-    const struct image_dims d = image_dims(g, g->input);
-
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < d.c; c++) {
-            const bool on = c < g->norm.channels;
-            const float mean = on ? g->norm.mean[c] : 0, std = on ? g->norm.std[c] : 1;
-            const float *from = pixels + (i * d.c + c) * d.hw;
-            float *to = x + i * d.c * d.hw + c;
-
-            for (int64_t p = 0; p < d.hw; p++)
-                to[p * d.c] = (from[p] - mean) / std;
-        }
-}
-
-void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels)
-{
-    const struct image_dims d = image_dims(g, g->input);
-
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < d.c; c++) {
-            const float std = c < g->norm.channels ? g->norm.std[c] : 1;
-            const float *from = dx + i * d.c * d.hw + c;
-            float *to = dpixels + (i * d.c + c) * d.hw;
-
-            for (int64_t p = 0; p < d.hw; p++)
-                to[p] = from[p * d.c] / std;
-        }
-}
-
-void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to)
-{
-    const struct image_dims d = image_dims(g, v);
-
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < d.c; c++)
-            for (int64_t p = 0; p < d.hw; p++)
-                to[(i * d.c + c) * d.hw + p] = from[(i * d.hw + p) * d.c + c];
-}
-
-/* ---- taps and profile ---------------------------------------------------------------------- */
-
-const float *exec_tap(const struct exec *e, value_id v)
-{
-    if (e->tap_memory[v])
-        return e->tap_memory[v];
-    return e->worker[0].memory + e->plan.act[v] * e->batch;
-}
-
-float *exec_tap_grad(struct exec *e, value_id v)
-{
-    assert(e->mode == EXEC_TRAIN && e->tap[v]);
-    return e->worker[0].memory + e->plan.grad[v] * e->batch;
-}
-
-const struct exec_profile *exec_profile(const struct exec *e)
-{
-    for (int32_t n = 0; n < e->g->n_node; n++)
-        for (int i = 0; i < e->n_worker; i++) {
-            struct exec_profile *p = &e->worker[i].profile[n];
-
-            e->profile[n].forward_s += p->forward_s;
-            e->profile[n].grad_input_s += p->grad_input_s;
-            e->profile[n].grad_params_s += p->grad_params_s;
-            *p = (struct exec_profile){0};
-        }
-    return e->profile;
 }

@@ -1,0 +1,73 @@
+/*
+ * Weights in the order that the kernels want. Evaluation packs them once, for both directions, and
+ * again after graph_touch() or for the other bank; the BatchNormalization of a step goes into them.
+ * Training packs late, in exec_prepare_late, into memory that all steps share: weights change after
+ * every batch, so keeping them would cost memory and save nothing.
+ */
+#include "core/exec/run.h"
+
+#include "core/base/cpu.h"
+
+bool exec_is_late(const struct exec *e, const struct node *n)
+{
+    return e->mode == EXEC_TRAIN && (n->op->flags & OP_PREPARE_LATE);
+}
+
+struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient)
+{
+    const bool late = exec_is_late(e, n);
+
+    return (struct op_use){.forward = !late || !gradient,
+                           .gradient = late ? gradient : e->mode != EXEC_INFER,
+                           .batch = e->batch};
+}
+
+int exec_node_bank(const struct node *n, int bank)
+{
+    return n->op == &op_batchnorm && n->n_in > 5 ? bank : 0;
+}
+
+/* The weights of a step with the BatchNormalization behind it. */
+static void prepare_folded(const struct exec *e, const struct exec_step *s, int bank)
+{
+    const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
+    const struct op_use use = exec_use(e, x, false);
+    float *affine = e->worker[cpu_thread_index()].scratch; /* scale, then shift */
+    const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
+
+    norm->op->hooks->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);
+    x->op->hooks->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
+}
+
+static void prepare_node(const struct exec *e, int32_t n, int bank)
+{
+    const struct node *x = &e->g->node[n];
+    const struct op_use use = exec_use(e, x, false);
+
+    if (e->prepared[n])
+        x->op->hooks->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
+}
+
+void exec_prepare(struct exec *e, int bank)
+{
+    const bool all = e->prepared_version != e->g->version;
+
+    if (!all && e->prepared_bank == bank)
+        return;
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t i = 0; i < e->plan.n_step; i++) {
+        const struct exec_step *s = &e->plan.step[i];
+        const struct node *norm = s->norm >= 0 ? &e->g->node[s->norm] : &e->g->node[s->node];
+
+        if (!all && norm->n_in <= 5)
+            continue; /* the same for both banks */
+        if (s->norm >= 0)
+            prepare_folded(e, s, bank);
+        else
+            prepare_node(e, s->node, bank);
+        if (s->relu >= 0 && all)
+            prepare_node(e, s->relu, bank);
+    }
+    e->prepared_version = e->g->version;
+    e->prepared_bank = bank;
+}
