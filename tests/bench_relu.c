@@ -122,6 +122,8 @@ static int ot_sender(struct transport *t, void *arg)
     at[2] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     if (rc == 0)
         rc = otext_send(s, t, x->n, 0, q);
+    if (rc == 0)
+        rc = otext_verify(s, t);
     at[3] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < 3; i++)
         x->seconds[i] = at[i + 1] - at[i];
@@ -150,6 +152,8 @@ static int ot_receiver(struct transport *t, void *arg)
     at[2] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     if (rc == 0)
         rc = otext_receive_random(r, t, x->n, bits, rows);
+    if (rc == 0)
+        rc = otext_prove(r, t);
     if (rc == 0)
         rc = transport_flush(t);
     at[3] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);

@@ -13,8 +13,10 @@
  *
  * Messages (all sizes follow from n, m, p; blocks are GARBLE_BLOCK comparisons, the last shorter):
  *
- *     offline  client  per block: choice planes of the OT extension for its bits of u, bit-major
- *              server  per block: tables [m-1][2][c] of 16 bytes; then choice planes for mm [n]
+ *     offline  client  per block: choice planes of the OT extension for its bits of u, bit-major, and
+ *                      their check
+ *              server  per block: tables [m-1][2][c] of 16 bytes; then choice planes for mm [n] and
+ *                      their check
  *              client  f [p][n], 8 bytes
  *     online   server  per block: labels [m][c] of 16 bytes, ciphertexts [2][p][c] of 8
  *              client  [p][n] of 8
@@ -52,6 +54,22 @@ static size_t block_at(const struct size *s, size_t first)
     return s->n - first < GARBLE_BLOCK ? s->n - first : GARBLE_BLOCK;
 }
 
+static size_t blocks_of(const struct size *s)
+{
+    return (s->n + GARBLE_BLOCK - 1) / GARBLE_BLOCK;
+}
+
+/* The client's first message; its part of one block of c comparisons. */
+static size_t choice_bytes(const struct size *s, size_t c)
+{
+    return otext_bytes(s->m * c, 1) + OTEXT_CHECK;
+}
+
+static size_t all_choice_bytes(const struct size *s)
+{
+    return otext_bytes(s->m * s->n, 1) + OTEXT_CHECK * blocks_of(s);
+}
+
 static size_t gc_state_size(const struct relu_batch *b, int is_client)
 {
     struct size s = size_of(b);
@@ -66,8 +84,8 @@ static uint64_t gc_offline_bytes(const struct relu_batch *b, int from_client)
     struct size s = size_of(b);
 
     if (from_client)
-        return otext_bytes(s.n * s.m, 1) + WORD * s.words;
-    return s.n * 2 * BLOCK * (s.m - 1) + otext_bytes(s.n, 1);
+        return all_choice_bytes(&s) + WORD * s.words;
+    return s.n * 2 * BLOCK * (s.m - 1) + otext_bytes(s.n, 1) + OTEXT_CHECK;
 }
 
 static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
@@ -135,6 +153,7 @@ static int receive_labels(struct relu_party *p, const struct size *s, struct wor
         c = block_at(s, first);
         bits_of_words(w->bits, u + first, c, 0, s->m);
         TRY(otext_receive_chosen(p->receiver, p->t, s->m * c, w->bits, w->b));
+        TRY(otext_prove(p->receiver, p->t));
         memcpy(labels + first * s->m * BLOCK, w->b, s->m * c * BLOCK);
     }
     return 0;
@@ -147,6 +166,8 @@ static int give_operands(struct relu_party *p, const struct relu_batch *b, const
     struct block *q = secret_array((size_t)b->n, sizeof *q);
     int rc = q == NULL ? ERR_NOMEM : otext_send(p->sender, p->t, (size_t)b->n, 1, q);
 
+    if (rc == 0)
+        rc = otext_verify(p->sender, p->t);
     if (rc == 0)
         rc = relu_select_give(p, b, RELU_SLOT_SELECT, q, u, v->uc);
     secret_free(q);
@@ -217,7 +238,9 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
-        otext_expand(p->sender, choices + otext_bytes(first * s.m, 1), s.m * c, 1, w->b);
+        TRY(otext_expand(p->sender, choices, s.m * c, 1, w->b));
+        choices += choice_bytes(&s, c);
+        TRY(otext_verify_message(p->sender, choices - OTEXT_CHECK));
         prg_bytes(labels, w->a, s.m * c * BLOCK);
         garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
                     w->tables, w->out, w->scratch);
@@ -236,6 +259,8 @@ static int take_operands(struct relu_party *p, const struct relu_batch *b,
         t == NULL ? ERR_NOMEM : otext_receive_chosen(p->receiver, p->t, (size_t)b->n, v->mm, t);
 
     if (rc == 0)
+        rc = otext_prove(p->receiver, p->t);
+    if (rc == 0)
         rc = relu_select_take(p, b, RELU_SLOT_SELECT, v->mm, t, v->us);
     secret_free(t);
     return rc;
@@ -252,7 +277,7 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
 {
     struct size s = size_of(b);
     size_t n_words = 3 * s.words + bits_words(s.n);
-    size_t choice_bytes = otext_bytes(s.n * s.m, 1);
+    size_t message = all_choice_bytes(&s);
     struct work w = {0};
     struct prg *labels = NULL, *rho = NULL;
     struct block delta = otext_delta(p->sender);
@@ -266,11 +291,11 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
     if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
         goto out;
     rc = ERR_NOMEM;
-    if ((choices = mem_array(choice_bytes, 1)) == NULL ||
+    if ((choices = mem_array(message, 1)) == NULL ||
         (words = secret_array(n_words, sizeof *words)) == NULL)
         goto out;
     struct server_words v = server_words_in(&s, words);
-    if ((rc = transport_recv(p->t, choices, choice_bytes)) < 0 ||
+    if ((rc = transport_recv(p->t, choices, message)) < 0 ||
         (rc = garble_blocks(p, b, labels, choices, &w, &v)) < 0 ||
         (rc = take_operands(p, b, &v)) < 0)
         goto out;

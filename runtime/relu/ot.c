@@ -108,7 +108,7 @@ static size_t ot_state_size(const struct relu_batch *b, int is_client)
 static uint64_t ot_offline_bytes(const struct relu_batch *b, int from_client)
 {
     struct ot_size s = ot_size_of(b);
-    uint64_t random = otext_bytes(s.transfers * s.n, 0);
+    uint64_t random = otext_bytes(s.transfers * s.n, 0) + OTEXT_CHECK;
 
     return from_client ? otext_bytes(OT_DIGIT * s.digits * s.n, 1) + random + WORD * s.words
                        : random;

@@ -16,8 +16,8 @@
  * Messages:
  *
  *     client   per block: choice planes of its leaves, digit bits of u; then per block: planes of
- *              ands + 1 random transfers down
- *     server   per block: planes of ands + 1 random transfers up
+ *              ands + 1 random transfers down; the check of all of them
+ *     server   per block: planes of ands + 1 random transfers up; their check
  *     client   f [p][n] of 8 bytes
  *
  * Rows of transfers are ordered [use][c] in a block of c comparisons from `first`; row number
@@ -232,8 +232,10 @@ static int prepare_server(struct relu_party *p, const struct relu_batch *b, cons
 {
     TRY(make_leaves_server(p, b, s, v, w));
     TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple));
+    TRY(otext_verify(p->sender, p->t));
     TRY(relu_select_keys(p, b, RELU_SLOT_MUX, w->mux, v->diff, v->a));
     TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple, v->c2));
+    TRY(otext_prove(p->receiver, p->t));
     own_products(s, v->triple);
     return relu_select_take(p, b, RELU_SLOT_SELECT, v->c2, w->mux, v->a2);
 }
@@ -263,8 +265,10 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
 {
     TRY(make_leaves_client(p, b, s, v, w));
     TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple, v->c));
+    TRY(otext_prove(p->receiver, p->t));
     relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key);
     TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple));
+    TRY(otext_verify(p->sender, p->t));
     own_products(s, v->triple);
     TRY(relu_select_give(p, b, RELU_SLOT_SELECT, w->mux, v->u, v->b2));
     return transport_flush(p->t);
