@@ -182,6 +182,29 @@ void prg_bytes(struct prg *p, void *out, size_t n)
     }
 }
 
+/* key NULL: the one it has. */
+static void stream_at(struct prg *p, const uint8_t *key, uint64_t block)
+{
+    uint8_t counter[16] = {0};
+
+    for (int i = 0; i < 8; i++)
+        counter[15 - i] = (uint8_t)(block >> 8 * i);
+    if (EVP_EncryptInit_ex(p->cipher, NULL, NULL, key, counter) != 1)
+        __builtin_trap();
+    wipe(p->buffer, sizeof p->buffer);
+    p->left = 0;
+}
+
+void prg_restart(struct prg *p, const uint8_t seed[PRG_SEED])
+{
+    stream_at(p, seed, 0);
+}
+
+void prg_seek(struct prg *p, uint64_t block)
+{
+    stream_at(p, NULL, block);
+}
+
 int prg_fork(struct prg *p, struct prg **out)
 {
     uint8_t seed[PRG_SEED];
@@ -254,4 +277,45 @@ void hash_blocks(struct hasher *h, struct block *out, const struct block *in, si
         hash_piece(h, out + at, in + at, piece, tweak);
         tweak.lo += piece;
     }
+}
+
+/* ---- permutation ------------------------------------------------------------------------------ */
+
+struct permutation {
+    EVP_CIPHER_CTX *cipher;
+};
+
+int permutation_new(struct permutation **out)
+{
+    static const uint8_t none[16];
+    struct permutation *p = secret_array(1, sizeof *p);
+    int rc;
+
+    if (p == NULL)
+        return ERR_NOMEM;
+    if ((rc = cipher_new(EVP_aes_128_ecb(), none, &p->cipher)) < 0) {
+        permutation_free(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+void permutation_free(struct permutation *p)
+{
+    if (p == NULL)
+        return;
+    EVP_CIPHER_CTX_free(p->cipher);
+    secret_free(p);
+}
+
+void permutation_key(struct permutation *p, const uint8_t key[16])
+{
+    if (EVP_EncryptInit_ex(p->cipher, NULL, NULL, key, NULL) != 1)
+        __builtin_trap();
+}
+
+void permutation_run(struct permutation *p, struct block *out, const struct block *in, size_t n)
+{
+    cipher_run(p->cipher, out, in, n * sizeof *in);
 }

@@ -24,6 +24,10 @@ int prg_new_random(struct prg **out) MUST_CHECK; /* seed from the system */
 void prg_free(struct prg *p);                    /* wipes; NULL is fine */
 /* The next n bytes of the stream. Pieces do not matter: two calls of 8 equal one of 16. */
 void prg_bytes(struct prg *p, void *out, size_t n);
+/* The same as a new generator of that seed, in the place of p. */
+void prg_restart(struct prg *p, const uint8_t seed[PRG_SEED]);
+/* Goes on at block number `block` (16 bytes each) of the stream, wherever it stood. */
+void prg_seek(struct prg *p, uint64_t block);
 /* A generator keyed by the next 16 bytes of p, for a part of the protocol of its own. */
 int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
 
@@ -41,6 +45,15 @@ void hasher_free(struct hasher *h); /* wipes; NULL is fine */
 /* out[k] = H(in[k], {tweak.lo + k, tweak.hi}), k < n; out may be in. */
 void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
                  struct block tweak);
+
+/* AES-128 of single blocks under a public key, for hashes that build on it (cggm.h). Holds no secret
+ * between calls; has no key before permutation_key. */
+struct permutation;
+int permutation_new(struct permutation **out) MUST_CHECK;
+void permutation_free(struct permutation *p); /* NULL is fine */
+void permutation_key(struct permutation *p, const uint8_t key[16]);
+/* out [n]; out may be in. */
+void permutation_run(struct permutation *p, struct block *out, const struct block *in, size_t n);
 
 /* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
 void wipe(void *p, size_t n);
