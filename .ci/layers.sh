@@ -63,6 +63,7 @@ BEGIN {
          " trainer/train exporter exporter/lower runtime runtime/plan runtime/cost")
     room("cli", base)
     room("cli/linnet", base " cli pipeline")
+    only["cli/linnet", "pipeline"] = "pipeline/linnet.h" # the public API and nothing else
     room("cli/pi", base " cli runtime")
     # pinned headers and the files (regular expressions) that may include them
     pin["onnx.pb-c.h"] = "^importer/|^exporter/(onnx_write|lint)[.]c$"
@@ -93,6 +94,8 @@ function check_ours(from, to) {
         bad("room " from " is not in the table")
     else if (!((from, to) in may))
         bad(from " must not include " to)
+    else if ((from, to) in only && target != only[from, to])
+        bad(from " may include " only[from, to] " alone of " to)
 }
 function check_pin(target,    p) {
     for (p in pin)

@@ -18,7 +18,6 @@
 
 #include "core/base/cpu.h"
 #include "core/base/file.h"
-#include "core/base/number.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
@@ -53,20 +52,6 @@ struct found {
     const struct cli_option *option;
     int which; /* table */
 };
-
-int32_t cli_option_rows(const struct cli_option *t)
-{
-    int32_t n = 0;
-
-    while (t != NULL && t[n].name != NULL)
-        n++;
-    return n;
-}
-
-static bool takes_value(const struct cli_option *o)
-{
-    return o->kind != CLI_FLAG && o->kind != CLI_COUNT;
-}
 
 /* ---- suggestions -------------------------------------------------------------------------- */
 
@@ -106,103 +91,6 @@ static void suggest(const char *wanted, const char *word, const char **best, int
         *distance = d;
         *best = word;
     }
-}
-
-/* ---- values ------------------------------------------------------------------------------- */
-
-static int bad_value(const struct cli_option *o, const char *text, const char *rule)
-{
-    return fail(ERR_ARG, "option '--%s': '%s' is not %s", o->name, text, rule);
-}
-
-static int check_range(const struct cli_option *o, const char *text, double v)
-{
-    if ((o->lo != 0 || o->hi != 0) && !(v >= o->lo && v <= o->hi))
-        return fail(ERR_ARG, "option '--%s': %s is outside %.15g ... %.15g", o->name, text, o->lo,
-                    o->hi);
-    return 0;
-}
-
-static int set_int(const struct cli_option *o, const char *text, int64_t *field)
-{
-    char *end;
-    long long v;
-
-    errno = 0;
-    v = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0)
-        return bad_value(o, text, "a whole number");
-    TRY(check_range(o, text, (double)v));
-    *field = v;
-    return 0;
-}
-
-static int set_real(const struct cli_option *o, const char *text, double *field)
-{
-    double v;
-
-    if (!number_parse(text, &v))
-        return bad_value(o, text, "a number");
-    TRY(check_range(o, text, v));
-    *field = v;
-    return 0;
-}
-
-static int set_choice(const struct cli_option *o, const char *text, int32_t *field)
-{
-    size_t len = strlen(text);
-    int32_t index = 0;
-
-    for (const char *word = o->arg; word != NULL; index++) {
-        const char *bar = strchr(word, '|');
-        size_t n = bar != NULL ? (size_t)(bar - word) : strlen(word);
-        if (n == len && memcmp(word, text, n) == 0) {
-            *field = index;
-            return 0;
-        }
-        word = bar != NULL ? bar + 1 : NULL;
-    }
-    return fail(ERR_ARG, "option '--%s': '%s' is not one of %s", o->name, text, o->arg);
-}
-
-static int add_text(struct arena *arena, struct cli_texts *list, const char *text)
-{
-    const char **v = arena_array(arena, (size_t)list->n + 1, sizeof *v);
-
-    if (v == NULL)
-        return ERR_NOMEM;
-    if (list->n > 0)
-        memcpy((void *)v, (const void *)list->v, (size_t)list->n * sizeof *v);
-    v[list->n++] = text;
-    list->v = v;
-    return 0;
-}
-
-/* Stores one value; text is NULL for options without one. */
-static int set_value(const struct cli_option *o, char *base, struct arena *arena, const char *text)
-{
-    void *field = base + o->offset;
-
-    switch (o->kind) {
-    case CLI_FLAG:
-        *(bool *)field = true;
-        return 0;
-    case CLI_COUNT:
-        ++*(int32_t *)field;
-        return 0;
-    case CLI_INT:
-        return set_int(o, text, field);
-    case CLI_REAL:
-        return set_real(o, text, field);
-    case CLI_TEXT:
-        *(const char **)field = text;
-        return 0;
-    case CLI_TEXTS:
-        return add_text(arena, field, text);
-    case CLI_CHOICE:
-        return set_choice(o, text, field);
-    }
-    return fail(ERR_ARG, "option '--%s' has no kind", o->name);
 }
 
 /* ---- finding options ---------------------------------------------------------------------- */
@@ -263,7 +151,7 @@ static int find_letter(const struct parse *p, char letter, struct found *out)
 static int set_found(struct parse *p, const struct found *f, const char *text)
 {
     p->given[f->which][f->option - p->table[f->which]] = true;
-    return set_value(f->option, p->base[f->which], p->common->arena, text);
+    return cli_option_set(f->option, p->base[f->which], p->common->arena, text);
 }
 
 /* ---- the walk over argv ------------------------------------------------------------------- */
@@ -285,7 +173,7 @@ static int parse_long(struct parse *p, int argc, char **argv, int *i)
     struct found f = {0};
 
     TRY(find_long(p, name, n, &f));
-    if (!takes_value(f.option)) {
+    if (!cli_option_takes_value(f.option)) {
         if (equals != NULL)
             return fail(ERR_ARG, "option '--%s' takes no value", f.option->name);
     } else if (equals != NULL) {
@@ -303,7 +191,7 @@ static int parse_letters(struct parse *p, int argc, char **argv, int *i)
         const char *text = NULL;
         struct found f = {0};
         TRY(find_letter(p, *s, &f));
-        if (!takes_value(f.option)) {
+        if (!cli_option_takes_value(f.option)) {
             TRY(set_found(p, &f, NULL));
             continue;
         }
@@ -350,10 +238,10 @@ static int config_scalar(struct parse *p, const struct found *f, const json_t *v
     const struct cli_option *o = f->option;
     const char *text = NULL;
 
-    if (!takes_value(o)) {
+    if (!cli_option_takes_value(o)) {
         if (!json_is_boolean(v))
             return fail(ERR_ARG, "config: '%s' is not true or false", o->name);
-        return json_is_true(v) ? set_value(o, p->base[f->which], NULL, NULL) : 0;
+        return json_is_true(v) ? cli_option_set(o, p->base[f->which], NULL, NULL) : 0;
     }
     if (json_is_string(v))
         text = arena_strdup(p->common->arena, json_string_value(v));
@@ -365,7 +253,7 @@ static int config_scalar(struct parse *p, const struct found *f, const json_t *v
         return fail(ERR_ARG, "config: '%s' is neither a text nor a number", o->name);
     if (text == NULL)
         return ERR_NOMEM;
-    return set_value(o, p->base[f->which], p->common->arena, text);
+    return cli_option_set(o, p->base[f->which], p->common->arena, text);
 }
 
 static int config_entry(struct parse *p, const char *key, const json_t *v)
@@ -640,8 +528,10 @@ json_t *cli_json_real(double v)
     return isfinite(v) ? json_real(v) : json_null();
 }
 
-static int json_text_write(const struct cli_common *c, const char *text)
+int cli_json_text(const struct cli_common *c, const char *text)
 {
+    if (c->json == NULL)
+        return 0;
     if (strcmp(c->json, "-") != 0)
         return file_write_atomic(c->json, FILE_PUBLIC, text, strlen(text));
     if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
@@ -665,7 +555,7 @@ int cli_json_write(const struct cli_common *c, json_t *root)
     }
     memcpy(line, text, strlen(text));
     line[strlen(text)] = '\n';
-    rc = json_text_write(c, line);
+    rc = cli_json_text(c, line);
 out:
     free(text);
     mem_free(line);

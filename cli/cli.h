@@ -4,7 +4,7 @@
  * What every command of both programs shares: option tables, the common options, exit codes,
  * messages, progress line, signals, JSON results.
  *
- * A command is one file cli/cmd_<name>.c (cli/pi_<name>.c for linnet-pi), one declaration in
+ * A command is one file of cli/linnet or cli/pi, one declaration in
  * cli/commands.h and one line in the program's table:
  *
  *     struct options { const char *data; int64_t limit; bool audit; };
@@ -35,6 +35,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cli/option.h"
 #include "core/base/mem.h"
 #include "core/base/version.h"
 
@@ -48,36 +49,6 @@ struct command {
 struct cli_program {
     const char *name, *doc;
     const struct command *command; /* ends with name NULL */
-};
-
-enum cli_kind {
-    CLI_FLAG,   /* bool, set to true; no value */
-    CLI_COUNT,  /* int32_t, raised by each use; no value */
-    CLI_INT,    /* int64_t */
-    CLI_REAL,   /* double; "8/255" is understood */
-    CLI_TEXT,   /* const char * */
-    CLI_TEXTS,  /* struct cli_texts: may be given several times */
-    CLI_CHOICE, /* int32_t: index of the word among those in `arg`, "where|prelu|gather" */
-};
-struct cli_texts {
-    const char **v;
-    int32_t n;
-};
-struct cli_option {
-    const char *name; /* long name; NULL ends a table */
-    char letter;      /* short name, 0 for none */
-    enum cli_kind kind;
-    size_t offset;   /* of the field in the command's struct */
-    const char *arg; /* what --help calls the value; the words of a CLI_CHOICE */
-    const char *help;
-    double lo, hi; /* CLI_INT, CLI_REAL: allowed range; both 0 = any */
-};
-struct cli_spec {
-    const char *args; /* positional arguments as --help shows them: "MODEL", "" */
-    int32_t args_min, args_max;
-    const char *doc;                 /* one paragraph for --help */
-    const char *example;             /* a command line that works */
-    const struct cli_option *option; /* may be NULL */
 };
 
 enum cli_progress_mode {
@@ -109,7 +80,7 @@ void cli_release(struct cli_common *c);
 
 /* Finds and runs the command; returns the exit code of the process. */
 int cli_main(const struct cli_program *program, int argc, char **argv);
-/* cli.md "Exit codes" for a negative ERR_*, 0 for 0. */
+/* The exit code for a negative ERR_*, 0 for 0. */
 int cli_exit_code(int rc);
 /* Around calls that read data sets: FORMAT, LIMIT and UNSUPPORTED become ERR_DATA (exit 4). */
 int cli_as_data(int rc);
@@ -139,6 +110,8 @@ void cli_progress_end(struct cli_progress *p); /* clears the bar */
 /* Writes the result where --json says (nothing if not given) with sorted keys and 17 digits; files
  * atomically. Steals the reference to `root`; NULL root is ERR_NOMEM. */
 int cli_json_write(const struct cli_common *c, json_t *root) MUST_CHECK;
+/* The same for a text that is JSON already. */
+int cli_json_text(const struct cli_common *c, const char *text) MUST_CHECK;
 /* A number, or null where it is not finite. */
 json_t *cli_json_real(double v);
 #endif

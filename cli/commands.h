@@ -3,7 +3,7 @@
 /* The commands of both programs; each returns 0 or a negative ERR_* (cli.h shows how to write one).
  * argv[0] is "program command". */
 
-/* linnet: cli/cmd_<name>.c */
+/* linnet: cli/linnet */
 int cmd_inspect(int argc, char **argv);
 int cmd_init(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -17,7 +17,7 @@ int cmd_data(int argc, char **argv);
 int cmd_corrupt(int argc, char **argv);
 int cmd_lint(int argc, char **argv);
 
-/* linnet-pi: cli/pi_<name>.c */
+/* linnet-pi: cli/pi */
 int pi_cmd_info(int argc, char **argv);
 int pi_cmd_eval(int argc, char **argv);
 int pi_cmd_deal(int argc, char **argv);

@@ -35,7 +35,7 @@ static void fill_argp_options(struct arena *arena, struct argp_option *to,
                               const struct cli_option *from, int group)
 {
     for (int i = 0; from != NULL && from->name != NULL; from++, to++, i++) {
-        const bool is_long = from->kind == CLI_CHOICE && strlen(from->arg) > MOST_WORDS;
+        const bool is_long = from->arg != NULL && strlen(from->arg) > MOST_WORDS;
 
         to->name = from->name;
         to->key = from->letter ? from->letter : 0x100 * group + i;

@@ -1,7 +1,9 @@
 /*
- * --normalize auto.
+ * The normalisation of a model, from a text or found out.
  *
- * Every preset of robustness.md section 1 is tried on the first 1,000 training images. Of those whose
+ * --normalize auto:
+ *
+ * Every preset of trainer/data/normalize.h is tried on the first 1,000 training images. Of those whose
  * accuracy is within a percent of the best, the one with the lowest cross-entropy wins: a model often
  * knows its training images by heart, then accuracy says little. Then the colours are
  * swapped (RGB - BGR) and the picture is turned (height - width) under that preset: linnet does not
@@ -13,16 +15,36 @@
 #include "pipeline/auto_normalize.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "pipeline/model.h"
+#include "core/base/mem.h"
 #include "core/exec/exec.h"
-#include "trainer/data/data.h"
+#include "pipeline/listener.h"
+#include "pipeline/source.h"
 #include "trainer/data/normalize.h"
 
 #define MOST_IMAGES 1000
 #define CLOSE 0.01     /* of accuracy: no difference worth a decision */
 #define SWAP_GAIN 0.05 /* of accuracy: what a swap must gain to be told */
+
+int normalize_set(struct graph *g, const char *text)
+{
+    const int64_t channels = g->value[g->input].shape.dim[1];
+    struct input_norm norm;
+    char canonical[NORMALIZE_TEXT];
+
+    if (strcmp(text, "auto") == 0)
+        return fail(
+            ERR_ARG,
+            "--normalize auto needs images of --data here; name a preset (cifar10, imagenet, none, 255 ...) or give m,m,m/s,s,s");
+    TRY(normalize_parse(text, &norm));
+    if (norm.channels > 0 && norm.channels != channels)
+        return fail(ERR_ARG, "--normalize %s: has %d channels, the model's input has %lld", text,
+                    norm.channels, (long long)channels);
+    g->norm = norm;
+    return graph_set_meta(g, "linnet.normalize", normalize_text(&norm, canonical));
+}
 
 struct trial { /* images and what the model says about them */
     struct graph *g;
@@ -75,7 +97,7 @@ static int try_images(struct trial *t, struct score *s)
 /* A graph's norm is read when images go in; the executor keeps nothing of it. */
 static int try_preset(struct trial *t, const char *text, struct score *s)
 {
-    TRY(model_set_normalize(t->g, text));
+    TRY(normalize_set(t->g, text));
     return try_images(t, s);
 }
 
@@ -125,7 +147,7 @@ static int try_changed(struct trial *t, const struct shape *in, bool applies,
 }
 
 /* One warning at most: images that are wrong in one way gain a little by the other too. */
-static int warn_swaps(const struct cli_common *c, const char *path, struct trial *t,
+static int warn_swaps(const struct linnet_listener *l, const char *path, struct trial *t,
                       const struct shape *in, const struct score *best)
 {
     double colours, turned;
@@ -135,13 +157,13 @@ static int warn_swaps(const struct cli_common *c, const char *path, struct trial
     if (fmax(colours, turned) <= best->accuracy + SWAP_GAIN)
         return 0;
     if (colours >= turned)
-        cli_note(
-            c,
+        listener_note(
+            l,
             "%s: warning[E1605]: with red and blue swapped the accuracy is %.1f %%: the model wants BGR. Hint: swap the input channels of its first layer",
             path, 100 * colours);
     else
-        cli_note(
-            c,
+        listener_note(
+            l,
             "%s: warning[E1605]: with height and width swapped the accuracy is %.1f %%: the model was trained on turned images",
             path, 100 * turned);
     return 0;
@@ -155,12 +177,12 @@ static bool is_chance(const struct trial *t, const struct score *s)
     return s->accuracy < p + 3 * sqrt(p * (1 - p) / (double)t->n) + 0.02;
 }
 
-static void warn_chance(const struct cli_common *c, const char *path, const struct trial *t,
+static void warn_chance(const struct linnet_listener *l, const char *path, const struct trial *t,
                         const struct score *best)
 {
     if (is_chance(t, best))
-        cli_note(
-            c,
+        listener_note(
+            l,
             "%s: warning[E1604]: %.1f %% is what guessing one of %lld classes gives. Hint: the model is untrained, was trained on other classes or another order of them, wants another normalisation (--normalize m,m,m/s,s,s) or order of colours, or its export is broken (onnxscript 0.5.0 to 0.5.6 gave layers wrong biases)",
             path, 100 * best->accuracy, (long long)t->classes);
 }
@@ -181,7 +203,7 @@ static int32_t best_of(const struct score *s, int32_t n)
     return best;
 }
 
-static int choose(const struct cli_common *c, const char *path, struct trial *t)
+static int choose(const struct linnet_listener *l, const char *path, struct trial *t)
 {
     const struct shape *in = &t->g->value[t->g->input].shape;
     struct score s[NORMALIZE_PRESETS];
@@ -202,11 +224,11 @@ static int choose(const struct cli_common *c, const char *path, struct trial *t)
         n++;
     }
     const int32_t best = best_of(s, n);
-    TRY(model_set_normalize(t->g, name[best]));
-    cli_note(c, "%s: --normalize auto chooses %s, %.1f %% of %lld training images (%s)", path,
-             name[best], 100 * s[best].accuracy, (long long)t->n, list);
-    TRY(warn_swaps(c, path, t, in, &s[best]));
-    warn_chance(c, path, t, &s[best]);
+    TRY(normalize_set(t->g, name[best]));
+    listener_note(l, "%s: --normalize auto chooses %s, %.1f %% of %lld training images (%s)", path,
+                  name[best], 100 * s[best].accuracy, (long long)t->n, list);
+    TRY(warn_swaps(l, path, t, in, &s[best]));
+    warn_chance(l, path, t, &s[best]);
     return 0;
 }
 
@@ -225,18 +247,18 @@ static int read_images(struct trial *t, const struct dataset *d, const struct sh
     return 0;
 }
 
-int auto_normalize(const struct cli_common *c, const char *path, const char *data, struct graph *g)
+int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
+                   uint64_t seed, struct graph *g)
 {
     const struct shape *in = &g->value[g->input].shape;
     struct trial t = {.g = g, .classes = g->value[g->output].shape.dim[1]};
     struct dataset *d = NULL;
     int rc;
 
-    if ((rc = cli_as_data(data_open(data, DATA_TRAIN, (uint64_t)c->seed, &d))) < 0 ||
-        (rc = data_check(d, in->dim[1], in->dim[2], in->dim[3], t.classes)) < 0 ||
+    if ((rc = source_open(data, DATA_TRAIN, seed, g, &d)) < 0 ||
         (rc = read_images(&t, d, in)) < 0 || (rc = exec_new(g, EXEC_INFER, 64, NULL, 0, &t.e)) < 0)
         goto out;
-    rc = choose(c, path, &t);
+    rc = choose(l, path, &t);
 out:
     exec_free(t.e);
     mem_free(t.x);

@@ -1,11 +1,14 @@
 #ifndef PIPELINE_AUTO_NORMALIZE_H
 #define PIPELINE_AUTO_NORMALIZE_H
-/* --normalize auto: which preset a model was trained with, by its accuracy on training images. */
-#include "cli/cli.h"
+/* The normalisation of a model: set from a text, or, with "auto", the preset that it was trained
+ * with, by its accuracy on training images. Both set g->norm and the metadata linnet.normalize. */
 #include "core/graph/graph.h"
+#include "pipeline/linnet.h"
 
-/* Sets g->norm and the metadata linnet.normalize to the best preset; says on stderr which, and warns
- * where no preset is much better than guessing. data: SRC of --data. */
-int auto_normalize(const struct cli_common *c, const char *path, const char *data,
-                   struct graph *g) MUST_CHECK;
+/* ERR_ARG for a bad text or a wrong channel count. */
+int normalize_set(struct graph *g, const char *text) MUST_CHECK;
+/* Tells the listener which preset won, and warns where none is much better than guessing. data: source
+ * of the images. path: of the model, for messages. */
+int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
+                   uint64_t seed, struct graph *g) MUST_CHECK;
 #endif

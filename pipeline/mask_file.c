@@ -114,11 +114,11 @@ static bool ends_in(const char *path, const char *tail)
     return n > m && strcmp(path + n - m, tail) == 0;
 }
 
-static int from_network(const struct cli_common *c, const char *path, struct graph *g, int32_t n,
-                        const struct relu_site *site)
+static int from_network(const struct linnet_listener *l, const char *path, struct graph *g,
+                        int32_t n, const struct relu_site *site)
 {
     struct model m = {0};
-    int rc = model_open(c, path, NULL, &m);
+    int rc = model_open(l, path, NULL, 0, &m);
 
     if (rc == 0)
         rc = from_graph(path, m.g, g, n, site);
@@ -141,7 +141,7 @@ static bool is_checkpoint(const struct st_reader *r)
     return format && strncmp(format, "linnet.checkpoint/", 18) == 0;
 }
 
-int mask_file_read(const struct cli_common *c, const char *path, struct graph *g)
+int mask_file_read(const struct linnet_listener *l, const char *path, struct graph *g)
 {
     struct relu_site *site = NULL;
     struct st_reader *r = NULL;
@@ -153,7 +153,7 @@ int mask_file_read(const struct cli_common *c, const char *path, struct graph *g
     if (ends_in(path, ".safetensors") && (rc = st_reader_open(path, &r)) < 0)
         goto out;
     if (r == NULL || is_checkpoint(r))
-        rc = from_network(c, path, g, n, site);
+        rc = from_network(l, path, g, n, site);
     else
         rc = from_tensors(path, r, g, n, site);
     graph_touch(g);

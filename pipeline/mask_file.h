@@ -8,9 +8,9 @@
  *     *.safetensors    a checkpoint of linnet, or tensors named as the ReLU nodes (or with ".mask"
  *                      behind), F32 or U8, one value a position, above 0.5 = kept; all layers
  */
-#include "cli/cli.h"
 #include "core/graph/graph.h"
+#include "pipeline/linnet.h"
 
 /* Sets every mask of g, whose ReLUs are all MaskedRelu. ERR_ARG if file and network do not match. */
-int mask_file_read(const struct cli_common *c, const char *path, struct graph *g) MUST_CHECK;
+int mask_file_read(const struct linnet_listener *l, const char *path, struct graph *g) MUST_CHECK;
 #endif

@@ -1,9 +1,10 @@
-/* Masks during training; see mask_stage.h. Method: method.md 7.2 and 7.3. */
+/* Masks during training; see mask_stage.h. Method: METHOD.md, "Which ReLUs stay". */
 #include "pipeline/mask_stage.h"
 
 #include <string.h>
 
 #include "linearizer/published.h"
+#include "pipeline/listener.h"
 #include "trainer/eval/eval.h"
 
 static int same_sites(const struct mask_stage *m, int32_t n_teacher)
@@ -188,8 +189,12 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
 
 /* ---- while training ------------------------------------------------------------------------ */
 
-int mask_stage_batch(struct mask_stage *m, const struct train_batch *b)
+static int on_batch(void *ctx, const struct train_batch *b)
 {
+    struct mask_stage *m = ctx;
+
+    if (m->state.frozen_epoch > 0)
+        return 0;
     m->state.images += b->n;
     if (m->r->score == SCORE_TAYLOR)
         return 0;
@@ -199,13 +204,72 @@ int mask_stage_batch(struct mask_stage *m, const struct train_batch *b)
     return 0;
 }
 
-int mask_stage_gradients(struct mask_stage *m, const struct train_batch *b)
+static int on_gradients(void *ctx, const struct train_batch *b)
 {
-    for (int32_t s = 0; s < m->n_site; s++)
+    struct mask_stage *m = ctx;
+
+    for (int32_t s = 0; s < m->n_site && m->state.frozen_epoch == 0; s++)
         score_taylor_add(m->student, &m->site[s], b->n, exec_tap(b->student, m->site[s].x),
                          exec_tap_grad(b->student, m->site[s].y), (double)b->n / b->share,
                          &m->taylor);
     return 0;
+}
+
+static int on_epoch_end(void *ctx, int32_t epoch, const struct train_validation *val)
+{
+    struct mask_stage *m = ctx;
+    const struct mask_state *s = &m->state;
+    const struct linnet_listener *l = m->run->l;
+    char line[256];
+
+    (void)val;
+    if (s->frozen_epoch > 0 || epoch > m->last_selecting_epoch)
+        return 0;
+    TRY(mask_stage_select(m, epoch));
+    const bool frozen = s->frozen_epoch > 0;
+    listener_note(l,
+                  "epoch %d: masks chosen again, normalised Hamming distance %.4f, turnover %.4f%s",
+                  epoch + 1, s->nhd, s->turnover, frozen ? ": frozen" : "");
+    snprintf(
+        line, sizeof line,
+        "{\"event\":\"masks\",\"stage\":\"mask\",\"epoch\":%d,\"nhd\":%.9g,\"turnover\":%.9g,\"frozen\":%s}",
+        epoch + 1, s->nhd, s->turnover, frozen ? "true" : "false");
+    listener_detail(l, "%s", line);
+    return m->run->metrics.file ? metrics_add(&m->run->metrics, line) : 0;
+}
+
+/* A budget so small that the Hamming distance says nothing is told once. */
+static void warn_of_freezing(const struct mask_stage *m)
+{
+    double most = 0;
+
+    for (int32_t s = 0; s < m->n_site; s++) {
+        const double share = (double)m->kept[s] / (double)m->site[s].total;
+
+        most += 2 * (share < 0.5 ? share : 1 - share) / m->n_site;
+    }
+    if (m->r->freeze == FREEZE_NHD && most < 4 * m->r->freeze_below)
+        listener_note(
+            m->run->l,
+            "warning: with this budget the normalised Hamming distance is at most %.3f, so the masks may freeze early; --freeze turnover looks at the kept ReLUs alone",
+            most);
+}
+
+void mask_stage_hook(struct mask_stage *m, struct run *run, bool finetunes, struct stage *s)
+{
+    m->run = run;
+    m->last_selecting_epoch = s->cfg.epochs - (finetunes ? 1 : 2);
+    s->hooks = (struct train_hooks){.ctx = m,
+                                    .blobs = m->blob,
+                                    .n_blobs = m->n_blob,
+                                    .batch = on_batch,
+                                    .gradients = m->r->score == SCORE_TAYLOR ? on_gradients : NULL,
+                                    .epoch_end = on_epoch_end};
+    s->cfg.student_taps = m->student_tap;
+    s->cfg.teacher_taps = m->teacher_tap;
+    s->cfg.n_student_taps = m->n_student_tap;
+    s->cfg.n_teacher_taps = m->n_teacher_tap;
+    warn_of_freezing(m);
 }
 
 /* This epoch's mean score, into sum. */

@@ -13,9 +13,8 @@
  *     turnover  mean over layers of d_l / (2 k_l)      share of the kept ReLUs that were replaced
  */
 #include "pipeline/recipe.h"
+#include "pipeline/stage.h"
 #include "linearizer/linearizer.h"
-#include "trainer/data/data.h"
-#include "trainer/train/trainer.h"
 
 #define MASK_STAGE_BLOBS 7
 
@@ -42,6 +41,8 @@ struct mask_stage {
     struct mask_state state;
     struct train_blob blob[MASK_STAGE_BLOBS];
     int32_t n_blob;
+    struct run *run;              /* hears of every choice; set by mask_stage_hook */
+    int32_t last_selecting_epoch; /* from 0: masks stay what they are after later ones */
 };
 /* kept [sites of student]. ERR_ARG if the two graphs have other sites. r is borrowed. Release in every
  * case. */
@@ -53,9 +54,9 @@ void mask_stage_release(struct mask_stage *m);
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed) MUST_CHECK;
 /* First scores where the masks came from elsewhere and stay. */
 int mask_stage_adopt(struct mask_stage *m, const struct dataset *d) MUST_CHECK;
-/* Trainer hooks: add the batch's differences; the batch's gradients (taylor). */
-int mask_stage_batch(struct mask_stage *m, const struct train_batch *b) MUST_CHECK;
-int mask_stage_gradients(struct mask_stage *m, const struct train_batch *b) MUST_CHECK;
+/* Sets hooks and taps of the stage s in which the masks of m move. `finetunes`: a stage follows that
+ * trains under the last masks; otherwise they are not chosen after the last epoch. */
+void mask_stage_hook(struct mask_stage *m, struct run *run, bool finetunes, struct stage *s);
 /* Ends epoch `epoch` (from 0) of a stage in which masks are not frozen: smooths the scores, chooses
  * the masks anew, measures how far they moved, and freezes them where the rule says so. */
 int mask_stage_select(struct mask_stage *m, int32_t epoch) MUST_CHECK;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "pipeline/auto_normalize.h"
+#include "pipeline/listener.h"
 #include "core/base/file.h"
 #include "core/op/op.h"
 #include "core/graph/pass.h"
@@ -19,41 +20,23 @@
 
 /* ---- normalisation ------------------------------------------------------------------------- */
 
-int model_set_normalize(struct graph *g, const char *text)
-{
-    const int64_t channels = g->value[g->input].shape.dim[1];
-    struct input_norm norm;
-    char canonical[NORMALIZE_TEXT];
-
-    if (strcmp(text, "auto") == 0)
-        return fail(
-            ERR_ARG,
-            "--normalize auto needs images of --data here; name a preset (cifar10, imagenet, none, 255 ...) or give m,m,m/s,s,s");
-    TRY(normalize_parse(text, &norm));
-    if (norm.channels > 0 && norm.channels != channels)
-        return fail(ERR_ARG, "--normalize %s: has %d channels, the model's input has %lld", text,
-                    norm.channels, (long long)channels);
-    g->norm = norm;
-    return graph_set_meta(g, "linnet.normalize", normalize_text(&norm, canonical));
-}
-
 static bool is_auto(const char *normalize, const char *data)
 {
     return normalize && data && strcmp(normalize, "auto") == 0;
 }
 
-static int choose_normalize(const struct cli_common *c, const char *path, const char *option,
-                            const char *data, struct model *m)
+static int choose_normalize(const struct linnet_listener *l, const char *path,
+                            const struct open_options *o, uint64_t seed, struct model *m)
 {
-    const char *text = option ? option : graph_get_meta(m->g, "linnet.normalize");
+    const char *text = o->normalize ? o->normalize : graph_get_meta(m->g, "linnet.normalize");
 
     m->normalize_known = text != NULL;
-    if (is_auto(text, data))
-        return auto_normalize(c, path, data, m->g);
+    if (is_auto(text, o->data))
+        return normalize_auto(l, path, o->data, seed, m->g);
     if (text)
-        return model_set_normalize(m->g, text);
-    cli_detail(c, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
-               path);
+        return normalize_set(m->g, text);
+    listener_detail(l, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
+                    path);
     return 0;
 }
 
@@ -135,8 +118,7 @@ static int parse_form(const char *path, const char *config, struct model_form *f
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-/* A file that could be read but is not taken; other messages name the file already. */
-static bool is_refusal(int rc)
+bool model_refuses(int rc)
 {
     return rc == ERR_FORMAT || rc == ERR_LIMIT || rc == ERR_UNSUPPORTED || rc == ERR_NUMERIC;
 }
@@ -161,27 +143,25 @@ static int parse_input_shape(const char *text, char name[MODEL_NAME], struct imp
     return 0;
 }
 
-int model_import_options(const struct model_source *source, char name[MODEL_NAME],
+int model_import_options(const struct open_options *o, char name[MODEL_NAME],
                          struct import_options *out)
 {
     *out = (struct import_options){0};
-    if (source == NULL)
-        return 0;
-    out->output = source->output_name;
-    out->layout = (enum import_layout)source->layout;
-    return source->input_shape ? parse_input_shape(source->input_shape, name, out) : 0;
+    out->output = o->output_name;
+    out->layout = (enum import_layout)o->layout;
+    return o->input_shape ? parse_input_shape(o->input_shape, name, out) : 0;
 }
 
-static void tell(const struct cli_common *c, const char *path, const struct import_report *r,
+static void tell(const struct linnet_listener *l, const char *path, const struct import_report *r,
                  int rc)
 {
     for (int32_t i = 0; rc == 0 && i < r->n_warning; i++)
-        cli_note(c, "%s: warning: %s", path, r->warning[i]);
+        listener_note(l, "%s: warning: %s", path, r->warning[i]);
     for (int32_t i = 1; rc < 0 && i < r->n_problem && i < MOST_PROBLEMS_SHOWN; i++)
-        cli_note(c, "%s: also error[%s]: %s", path, r->problem[i].code, r->problem[i].message);
+        listener_note(l, "%s: also error[%s]: %s", path, r->problem[i].code, r->problem[i].message);
     if (rc < 0 && r->n_problem > MOST_PROBLEMS_SHOWN)
-        cli_note(c, "%s: and %d more problems; `linnet inspect` lists all of them", path,
-                 r->n_problem - MOST_PROBLEMS_SHOWN);
+        listener_note(l, "%s: and %d more problems; `linnet inspect` lists all of them", path,
+                      r->n_problem - MOST_PROBLEMS_SHOWN);
 }
 
 /* The bytes of a file that stands alone and needs no options to be read, made from the graph. */
@@ -195,39 +175,39 @@ static int embed_own(struct model *m)
     return onnx_import_bytes(m->file, m->file_len, -1, NULL, NULL, &m->g);
 }
 
-static int import_embedded(const struct cli_common *c, const char *path, struct model *m)
+static int import_embedded(const struct linnet_listener *l, const char *path, struct model *m)
 {
     struct import_report report = {0};
     int rc = onnx_import_bytes(m->file, m->file_len, -1, NULL, &report, &m->g);
 
-    tell(c, path, &report, rc);
+    tell(l, path, &report, rc);
     import_report_release(&report);
-    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
+    return model_refuses(rc) ? fail_context(rc, "%s", path) : rc; /* others name the file already */
 }
 
-static int import_path(const struct cli_common *c, const char *path,
-                       const struct model_source *source, struct model *m)
+static int import_path(const struct linnet_listener *l, const char *path,
+                       const struct open_options *o, struct model *m)
 {
     struct import_report report = {0};
     struct import_options opt;
     char name[MODEL_NAME];
     int rc;
 
-    TRY(model_import_options(source, name, &opt));
+    TRY(model_import_options(o, name, &opt));
     rc = onnx_import(path, &opt, &report, &m->g);
-    tell(c, path, &report, rc);
+    tell(l, path, &report, rc);
     if (rc == 0 && (report.has_external || opt.output || opt.layout || opt.input_shape.rank > 0))
         rc = embed_own(m);
     else if (rc == 0)
         rc = file_read(path, IMPORT_MAX_FILE, &m->file, &m->file_len);
     import_report_release(&report);
-    return is_refusal(rc) ? fail_context(rc, "%s", path) : rc;
+    return model_refuses(rc) ? fail_context(rc, "%s", path) : rc; /* others name the file already */
 }
 
-static int open_checkpoint(const struct cli_common *c, const char *path, const char *normalize,
-                           const char *data, struct model *m)
+static int open_checkpoint(const struct linnet_listener *l, const char *path,
+                           const struct open_options *o, uint64_t seed, struct model *m)
 {
-    const bool choose = is_auto(normalize, data);
+    const bool choose = is_auto(o->normalize, o->data);
     struct checkpoint_file *f = NULL;
     const char *stored;
     json_t *root = NULL;
@@ -250,19 +230,19 @@ static int open_checkpoint(const struct cli_common *c, const char *path, const c
     }
     memcpy(m->file, structure, len);
     m->file_len = len;
-    if ((rc = import_embedded(c, path, m)) < 0 || (rc = model_apply_form(m->g, &m->form)) < 0 ||
+    if ((rc = import_embedded(l, path, m)) < 0 || (rc = model_apply_form(m->g, &m->form)) < 0 ||
         (rc = checkpoint_read_graph(f, m->g)) < 0 ||
-        (rc = model_set_normalize(m->g, normalize && !choose ? normalize : stored)) < 0)
+        (rc = normalize_set(m->g, o->normalize && !choose ? o->normalize : stored)) < 0)
         goto out;
     m->normalize_known = true;
     graph_touch(m->g);
     if (!checkpoint_is_done(f))
-        cli_note(
-            c,
+        listener_note(
+            l,
             "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are those of that moment",
             path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
     if (choose)
-        rc = auto_normalize(c, path, data, m->g);
+        rc = normalize_auto(l, path, o->data, seed, m->g);
 out:
     json_decref(root);
     checkpoint_close(f);
@@ -289,18 +269,22 @@ static int refuse_folder(const char *path)
     return 0;
 }
 
-int model_open_from(const struct cli_common *c, const char *path, const struct model_source *source,
-                    const char *normalize, const char *data, struct model *out)
+int model_open(const struct linnet_listener *l, const char *path, const struct open_options *o,
+               uint64_t seed, struct model *out)
 {
+    static const struct open_options nothing = {0};
     struct model m = {0};
     int rc;
 
     TRY(refuse_folder(path));
+    o = o != NULL ? o : &nothing;
     m.is_checkpoint = looks_like_safetensors(path);
-    if (m.is_checkpoint)
-        rc = open_checkpoint(c, path, normalize, data, &m);
-    else if ((rc = import_path(c, path, source, &m)) == 0 &&
-             (rc = choose_normalize(c, path, normalize, data, &m)) == 0)
+    if ((m.path = mem_strdup(path)) == NULL)
+        rc = ERR_NOMEM;
+    else if (m.is_checkpoint)
+        rc = open_checkpoint(l, path, o, seed, &m);
+    else if ((rc = import_path(l, path, o, &m)) == 0 &&
+             (rc = choose_normalize(l, path, o, seed, &m)) == 0)
         m.form = (struct model_form){.banks = graph_banks(m.g)};
     if (rc == 0)
         rc = sha256_file(path, m.sha256);
@@ -308,21 +292,21 @@ int model_open_from(const struct cli_common *c, const char *path, const struct m
     return rc;
 }
 
-int model_open(const struct cli_common *c, const char *path, const char *normalize,
-               struct model *out)
-{
-    return model_open_from(c, path, NULL, normalize, NULL, out);
-}
-
 void model_close(struct model *m)
 {
     graph_free(m->g);
+    mem_free(m->path);
     mem_free(m->file);
     mem_free(m->config);
     *m = (struct model){0};
 }
 
 /* ---- branches ------------------------------------------------------------------------------ */
+
+const char *model_branch_name(int bank)
+{
+    return bank == 1 ? "adv" : "clean";
+}
 
 int model_branch(const struct graph *g, const char *name, int *bank)
 {

@@ -1,4 +1,4 @@
-/* Writers that several commands share; see outputs.h. */
+/* Writers that several tasks share; see outputs.h. */
 #include "pipeline/outputs.h"
 
 #include <errno.h>
@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/version.h"
 #include "core/graph/pass.h"
 #include "exporter/lower/lower.h"
 #include "linearizer/linearizer.h"
+#include "pipeline/listener.h"
 #include "trainer/data/normalize.h"
 
 int output_path(const char *dir, const char *name, char *buf, size_t size)
@@ -31,18 +33,6 @@ int output_writable(const char *path)
     return 0;
 }
 
-int output_is_new(const char *path, const char *const *input, int n)
-{
-    struct stat out, in;
-
-    for (int i = 0; i < n && stat(path, &out) == 0; i++)
-        if (input[i] != NULL && stat(input[i], &in) == 0 && S_ISREG(in.st_mode) &&
-            in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return fail(ERR_ARG, "'%s' is an input and would be overwritten; give another name",
-                        path);
-    return 0;
-}
-
 int output_folder(const char *path)
 {
     struct stat st;
@@ -50,30 +40,6 @@ int output_folder(const char *path)
     if (mkdir(path, 0777) < 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
         return fail(ERR_IO, "'%s': cannot make this folder: %s", path, strerror(errno));
     return 0;
-}
-
-/* ---- log ----------------------------------------------------------------------------------- */
-
-int file_log_open(struct file_log *l, const char *path, bool append)
-{
-    l->path = path;
-    if ((l->file = fopen(path, append ? "a" : "w")) == NULL)
-        return fail(ERR_IO, "'%s': cannot be written: %s", path, strerror(errno));
-    return 0;
-}
-
-int file_log_line(struct file_log *l, const char *text)
-{
-    if (fprintf(l->file, "%s\n", text) < 0 || fflush(l->file) != 0)
-        return fail(ERR_IO, "'%s': cannot be written: %s", l->path, strerror(errno));
-    return 0;
-}
-
-void file_log_close(struct file_log *l)
-{
-    if (l->file)
-        fclose(l->file);
-    l->file = NULL;
 }
 
 /* ---- models -------------------------------------------------------------------------------- */
@@ -162,7 +128,7 @@ out:
     return rc;
 }
 
-int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
               const float *pixels, int64_t n, const char *salt, const char *dir)
 {
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
@@ -183,36 +149,19 @@ int output_pi(const struct cli_common *c, const struct model *m, const struct gr
         (rc = lower(branch, &o, &p, &w)) < 0 || (rc = plan_write(p, w, pi, weights)) < 0)
         goto out;
     if (p->relus_kept == 0)
-        cli_note(c, "%s: no ReLU is left; keep %s secret", pi, weights);
+        listener_note(l, "%s: no ReLU is left; keep %s secret", pi, weights);
     else
-        cli_note(c, "%s: %lld ReLUs in %d layers; keep %s secret", pi, (long long)p->relus_kept,
-                 p->relu_layers, weights);
+        listener_note(l, "%s: %lld ReLUs in %d layers; keep %s secret", pi,
+                      (long long)p->relus_kept, p->relu_layers, weights);
 out:
     plan_weights_free(w);
     plan_free(p);
     return rc;
 }
 
-int output_calibration(const struct dataset *d, int64_t *n, float **out)
+int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
+                    const char *stem)
 {
-    const int64_t size = (int64_t)d->channels * d->height * d->width;
-    float *x;
-
-    if (*n > d->n)
-        *n = d->n;
-    if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
-        return ERR_NOMEM;
-    for (int64_t i = 0; i < *n; i++)
-        data_image(d, i, x + i * size);
-    *out = x;
-    return 0;
-}
-
-int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
-                     const struct output_facts *facts, const float *pixels, int64_t n,
-                     const char *dir)
-{
-    static const char *const name[] = {"model.onnx", "model.adv.onnx"};
     const struct export_options opt = {.form = MASK_WHERE};
     const int banks = graph_banks(g) == 2 ? 2 : 1;
     char path[4096];
@@ -221,10 +170,11 @@ int output_write_all(const struct cli_common *c, const struct model *m, const st
     for (int bank = 0; bank < banks && rc == 0; bank++) {
         struct graph *b = NULL;
 
-        if ((rc = output_branch(m, g, bank, facts, &b)) == 0 &&
-            (rc = output_path(dir, name[bank], path, sizeof path)) == 0 &&
-            (rc = onnx_export(b, &opt, path)) == 0 && bank == 0)
-            rc = output_pi(c, m, b, pixels, n, NULL, dir);
+        if (snprintf(path, sizeof path, "%s%s.onnx", stem, bank == 1 ? ".adv" : "") >=
+            (int)sizeof path)
+            return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", stem, sizeof path);
+        if ((rc = output_branch(m, g, bank, facts, &b)) == 0)
+            rc = onnx_export(b, &opt, path);
         graph_free(b);
     }
     return rc;

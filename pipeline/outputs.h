@@ -1,8 +1,6 @@
 #ifndef PIPELINE_OUTPUTS_H
 #define PIPELINE_OUTPUTS_H
-/* What commands write: one branch as ONNX, one as a private-inference package, lines of a log. */
-#include <stdio.h>
-
+/* What tasks write: one branch as ONNX, one as a private-inference package. */
 #include "pipeline/model.h"
 #include "exporter/exporter.h"
 #include "trainer/data/data.h"
@@ -11,19 +9,8 @@
 int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_CHECK;
 /* ERR_IO unless the folder of `path` can take a new file: asked before hours of work. */
 int output_writable(const char *path) MUST_CHECK;
-/* ERR_ARG if `path` is the same file as one of the n inputs (NULL: none), which it would replace. */
-int output_is_new(const char *path, const char *const *input, int n) MUST_CHECK;
 /* Makes the folder if it is missing. */
 int output_folder(const char *path) MUST_CHECK;
-
-/* metrics.jsonl: one line an event, flushed. */
-struct file_log {
-    FILE *file;
-    const char *path; /* borrowed */
-};
-int file_log_open(struct file_log *l, const char *path, bool append) MUST_CHECK;
-int file_log_line(struct file_log *l, const char *text) MUST_CHECK;
-void file_log_close(struct file_log *l);
 
 struct output_accuracy { /* shares in [0,1] of n images of the split; n = 0: not measured */
     double clean, attacked;
@@ -43,12 +30,9 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
                   const struct output_facts *facts, struct graph **out) MUST_CHECK;
 /* dir/model.pi and dir/model.pi.weights from a graph with one bank, calibrated on n images
  * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. */
-int output_pi(const struct cli_common *c, const struct model *m, const struct graph *branch,
+int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
               const float *pixels, int64_t n, const char *salt, const char *dir) MUST_CHECK;
-/* The first *n images of d as floats [n,C,H,W] (mem_free); *n is reduced to what there is. */
-int output_calibration(const struct dataset *d, int64_t *n, float **out) MUST_CHECK;
-/* model.onnx, model.adv.onnx where there are two banks, model.pi, model.pi.weights. */
-int output_write_all(const struct cli_common *c, const struct model *m, const struct graph *g,
-                     const struct output_facts *facts, const float *pixels, int64_t n,
-                     const char *dir) MUST_CHECK;
+/* STEM.onnx, and STEM.adv.onnx where there are two branches. */
+int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
+                    const char *stem) MUST_CHECK;
 #endif

@@ -3,8 +3,11 @@
 
 #include <math.h>
 
+#include "core/base/mem.h"
 #include "core/exec/exec.h"
+#include "pipeline/listener.h"
 
+#define TASK "validate"
 #define CHUNK 500 /* images between two progress lines */
 
 static int64_t best(const float *logits, int64_t k)
@@ -31,7 +34,7 @@ static void count(struct package_check *t, const float *a, const float *b, int64
     }
 }
 
-int package_check_run(const struct cli_common *c, struct graph *g, struct pi_model *pi,
+int package_check_run(const struct linnet_listener *l, struct graph *g, struct pi_model *pi,
                       const struct dataset *d, int64_t limit, struct package_check *out)
 {
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
@@ -39,12 +42,11 @@ int package_check_run(const struct cli_common *c, struct graph *g, struct pi_mod
     float *x = mem_aligned((size_t)(CHUNK * size), sizeof *x);
     float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a),
           *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
-    struct cli_progress p;
     struct exec *e = NULL;
     struct package_check t = {0};
     int rc = x && a && b ? exec_new(g, EXEC_INFER, CHUNK, NULL, 0, &e) : ERR_NOMEM;
 
-    cli_progress_begin(&p, c, "validate");
+    listener_begin(l, TASK);
     for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
         const int64_t n = total - first < CHUNK ? total - first : CHUNK;
 
@@ -54,12 +56,12 @@ int package_check_run(const struct cli_common *c, struct graph *g, struct pi_mod
             break;
         for (int64_t i = 0; i < n; i++)
             count(&t, a + i * k, b + i * k, k, d->labels[first + i]);
-        cli_progress_at(&p, (double)(first + n) / (double)total, "%lld images",
-                        (long long)(first + n));
-        if (cli_interrupted())
+        listener_progress(l, TASK, (double)(first + n) / (double)total, "%lld images",
+                          (long long)(first + n));
+        if (listener_stops(l))
             rc = fail(ERR_INTERRUPTED, "stopped; a validation keeps no state");
     }
-    cli_progress_end(&p);
+    listener_end(l, TASK);
     if (rc == 0)
         *out = t;
     exec_free(e);

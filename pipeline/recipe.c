@@ -1,7 +1,7 @@
 /*
  * Recipes and presets.
  *
- * `paper` is the published schedule (method.md sections 6 to 8, 12). `short` and `quick` are ours:
+ * `paper` is the published schedule (METHOD.md). `short` and `quick` are ours:
  * pretrained weights need few epochs, so the rates fall along a cosine, the training attack takes 3
  * or 2 larger steps instead of 7, the adversarial pass counts 40 % of the loss, and the mask stage is
  * as long as the mask needs to settle. Right after a cut a full rate throws the weights far away in

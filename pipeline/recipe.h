@@ -13,7 +13,7 @@ enum recipe_preset { PRESET_PAPER, PRESET_SHORT, PRESET_QUICK, PRESET_NONE };
 enum recipe_stage { STAGE_TEACHER, STAGE_MASK, STAGE_FINETUNE, STAGE_COUNT };
 enum recipe_freeze { FREEZE_NHD, FREEZE_TURNOVER, FREEZE_NONE };
 enum recipe_first { FIRST_DIFF0, FIRST_RANDOM };
-/* Losses of method.md section 5; kl+at+ce is SENet's, with beta on the clean domain alone. */
+/* kl+at+ce is SENet's, with beta on the clean domain alone. */
 enum recipe_loss {
     LOSS_PGD_AT,
     LOSS_KL,

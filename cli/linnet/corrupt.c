@@ -1,194 +1,24 @@
 /* linnet corrupt: a data set under the common corruptions, as a CIFAR-10-C style folder. */
-#include <errno.h>
-#include <inttypes.h>
-#include <string.h>
-#include <sys/stat.h>
-
-#include "cli/cli.h"
 #include "cli/commands.h"
-#include "core/base/file.h"
-#include "core/base/npy.h"
-#include "trainer/corrupt/set.h"
-#include "trainer/data/data.h"
+#include "cli/linnet/front.h"
 
-struct options {
-    const char *data, *split, *output, *types, *severity, *frost;
-    int64_t limit;
-};
-#define FIELD(f) offsetof(struct options, f)
-static const struct cli_option options[] = {
-    {"data", 'd', CLI_TEXT, FIELD(data), "SRC", "what to corrupt; see `linnet data --help`", 0, 0},
-    {"split", 0, CLI_TEXT, FIELD(split), "S", "test (default), val, train or train+val", 0, 0},
-    {"output", 'o', CLI_TEXT, FIELD(output), "DIR", "the folder to write", 0, 0},
-    {"types", 0, CLI_TEXT, FIELD(types), "T,T,...",
-     "corruption types (default: the 15 standard ones, frost only with --frost-dir):" CORRUPT_WORDS,
-     0, 0},
-    {"severity", 0, CLI_TEXT, FIELD(severity), "S", "1-5 (default), 3 or 1,4", 0, 0},
-    {"frost-dir", 0, CLI_TEXT, FIELD(frost), "DIR",
-     "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator", 0, 0},
-    {"limit", 0, CLI_INT, FIELD(limit), "N", "the first N images", 1, 1e9},
-    {0}};
 static const struct cli_spec spec = {
     "",
     0,
     0,
     "Writes TYPE.npy (uint8, severities one after the other, images [H,W,3]) and labels.npy. A re-implementation: figures for CIFAR-10-C itself come from the published files. The same --seed gives the same bytes, for any number of threads.",
     "linnet corrupt --data cifar10:DIR -o cifar10-drawn --types fog,contrast --severity 1-5",
-    options};
-
-struct job {
-    const struct cli_common *c;
-    const struct options *o;
-    struct corrupt_set set;
-    struct corrupt_photos *photos;
-    struct dataset *d;
-    enum corrupt_type types[CORRUPT_N];
-    int32_t n_types, severities, n_severities;
-    struct cli_progress progress;
-    uint8_t *images; /* [n_severities][n][H][W][3] */
-};
-
-static int path_of(char path[4096], const struct job *j, const char *name, const char *end)
-{
-    if (snprintf(path, 4096, "%s/%s%s", j->o->output, name, end) >= 4096)
-        return fail(ERR_ARG, "--output: the path is too long");
-    return 0;
-}
-
-static int report(struct job *j, int32_t done)
-{
-    const int32_t all = j->n_types * j->n_severities;
-
-    cli_progress_at(&j->progress, (double)done / all, "%d of %d", (int)done, (int)all);
-    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped; whole files are kept") : 0;
-}
-
-static int write_type(struct job *j, int32_t index)
-{
-    const struct dataset *d = j->d;
-    const size_t part = (size_t)d->n * 3 * (size_t)d->height * (size_t)d->width;
-    const int64_t dim[4] = {j->n_severities * d->n, d->height, d->width, 3};
-    char path[4096];
-    int32_t k = 0;
-
-    for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
-        if (!(j->severities >> (s - 1) & 1))
-            continue;
-        TRY(corrupt_set_images(&j->set, j->types[index], s, d->n, j->images + (size_t)k * part));
-        TRY(report(j, index * j->n_severities + ++k));
-    }
-    TRY(path_of(path, j, corrupt_name(j->types[index]), ".npy"));
-    return npy_write(path, NPY_U8, 4, dim, j->images);
-}
-
-static int write_labels(const struct job *j)
-{
-    const int64_t n = j->n_severities * j->d->n;
-    int64_t *labels = mem_array((size_t)n, sizeof *labels);
-    char path[4096];
-    int rc = labels != NULL ? path_of(path, j, "labels", ".npy") : ERR_NOMEM;
-
-    for (int64_t i = 0; rc == 0 && i < n; i++)
-        labels[i] = j->d->labels[i % j->d->n];
-    if (rc == 0)
-        rc = npy_write(path, NPY_I64, 1, &n, labels);
-    mem_free(labels);
-    return rc;
-}
-
-/* "1 3": readers expect all five where there is no such file. */
-static int write_severities(const struct job *j)
-{
-    char path[4096], text[16] = "";
-
-    if (j->n_severities == CORRUPT_SEVERITIES)
-        return 0;
-    for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
-        if (j->severities >> (s - 1) & 1)
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d",
-                     text[0] != '\0' ? " " : "", s);
-    strcat(text, "\n");
-    TRY(path_of(path, j, "severities", ".txt"));
-    return file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
-}
-
-static int prepare(struct job *j)
-{
-    const struct options *o = j->o;
-    enum data_split split;
-
-    if (!o->data || !o->output)
-        return fail(ERR_ARG, "give --data SRC and -o DIR");
-    TRY(data_split_parse(o->split, &split));
-    TRY(corrupt_severities(o->severity, &j->severities));
-    TRY(corrupt_types(o->types, o->frost != NULL, true, j->types, &j->n_types));
-    for (int s = 0; s < CORRUPT_SEVERITIES; s++)
-        j->n_severities += j->severities >> s & 1;
-    if (o->frost)
-        TRY(cli_as_data(corrupt_photos_open(o->frost, &j->photos)));
-    TRY(cli_as_data(data_open(o->data, split, (uint64_t)j->c->seed, &j->d)));
-    data_limit(j->d, o->limit);
-    j->set = (struct corrupt_set){j->d, j->photos, (uint64_t)j->c->seed};
-    cli_note(j->c, "%s, split %s: %" PRId64 " images", j->d->source, j->d->split, j->d->n);
-    if (mkdir(o->output, 0777) != 0 && errno != EEXIST)
-        return fail(ERR_IO, "'%s': cannot be made: %s", o->output, strerror(errno));
-    const size_t image = 3 * (size_t)j->d->height * (size_t)j->d->width;
-    j->images = mem_array((size_t)j->d->n * (size_t)j->n_severities, image);
-    return j->images != NULL ? 0 : ERR_NOMEM;
-}
-
-static int write_all(struct job *j)
-{
-    int rc;
-
-    TRY(write_severities(j));
-    TRY(write_labels(j));
-    cli_progress_begin(&j->progress, j->c, "corrupt");
-    rc = 0;
-    for (int32_t t = 0; rc == 0 && t < j->n_types; t++)
-        rc = write_type(j, t);
-    cli_progress_end(&j->progress);
-    return rc;
-}
-
-static int summary(const struct job *j)
-{
-    json_t *types = json_array(), *severities = json_array();
-    int32_t standard = 0;
-
-    for (int32_t t = 0; t < j->n_types; t++) {
-        standard += corrupt_is_standard(j->types[t]);
-        json_array_append_new(types, json_string(corrupt_name(j->types[t])));
-    }
-    for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
-        if (j->severities >> (s - 1) & 1)
-            json_array_append_new(severities, json_integer(s));
-    fprintf(cli_out(j->c),
-            "%s: %d of %d standard types%s, %d severities, %" PRId64 " images each\n", j->o->output,
-            (int)standard, CORRUPT_N_STANDARD,
-            j->o->frost || j->o->types ? "" : " (no frost without --frost-dir)",
-            (int)j->n_severities, j->d->n);
-    return cli_json_write(j->c, json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:s}", "format",
-                                          "linnet.corrupt/1", "data", j->d->source, "split",
-                                          j->d->split, "n", (json_int_t)j->d->n, "seed",
-                                          (json_int_t)j->c->seed, "types", types, "severities",
-                                          severities, "source", "re-implementation"));
-}
+    NULL};
 
 int cmd_corrupt(int argc, char **argv)
 {
-    struct options o = {.split = "test"};
-    struct cli_common c;
-    struct job j = {.c = &c, .o = &o};
-    int rc = cli_parse(&spec, argc, argv, &c, &o);
+    struct front f;
+    struct linnet_report *r = NULL;
+    int rc = front_begin(&f, &spec, "corrupt", argc, argv);
 
-    if (rc == 0)
+    if (rc == 0) {
         cli_catch_signals();
-    if (rc == 0 && (rc = prepare(&j)) == 0 && (rc = write_all(&j)) == 0)
-        rc = summary(&j);
-    corrupt_photos_close(j.photos);
-    data_close(j.d);
-    mem_free(j.images);
-    cli_release(&c);
-    return rc;
+        rc = linnet_corrupt(f.o, &f.listener, &r);
+    }
+    return front_end(&f, rc, r);
 }

@@ -130,6 +130,18 @@ int file_map_fd(int fd, const char *name, struct file_map *out)
     return 0;
 }
 
+int file_is_new(const char *path, const char *const *input, int n)
+{
+    struct stat out, in;
+
+    for (int i = 0; i < n && stat(path, &out) == 0; i++)
+        if (input[i] != NULL && stat(input[i], &in) == 0 && S_ISREG(in.st_mode) &&
+            in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return fail(ERR_ARG, "'%s' is an input and would be overwritten; give another name",
+                        path);
+    return 0;
+}
+
 int file_map_open(const char *path, struct file_map *out)
 {
     int fd;

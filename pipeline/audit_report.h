@@ -1,5 +1,5 @@
-#ifndef CLI_LINNET_AUDIT_REPORT_H
-#define CLI_LINNET_AUDIT_REPORT_H
+#ifndef PIPELINE_AUDIT_REPORT_H
+#define PIPELINE_AUDIT_REPORT_H
 /* The gradient-masking audit as JSON and as a table for people. */
 #include <jansson.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* --profile; see profile_report.h. */
-#include "cli/linnet/profile_report.h"
+#include "pipeline/profile_report.h"
 
-#include "cli/cli.h"
+#include "pipeline/report.h"
 #include "core/op/op.h"
 
 #define PER 1000 /* images */
@@ -36,9 +36,9 @@ static json_t *layer_json(const struct profile *p, int32_t n)
 
     return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "name", x->name, "op", x->op->type, "shape",
                      shape_json(&p->g->value[x->out[0]].shape), "ms",
-                     cli_json_real(1e3 * PER * seconds / (double)p->images), "share",
-                     cli_json_real(100 * seconds / profile_seconds(p)), "gflops",
-                     flops > 0 ? cli_json_real(1e-9 * flops / seconds) : json_null());
+                     report_real(1e3 * PER * seconds / (double)p->images), "share",
+                     report_real(100 * seconds / profile_seconds(p)), "gflops",
+                     flops > 0 ? report_real(1e-9 * flops / seconds) : json_null());
 }
 
 json_t *profile_report_json(const struct profile *p)

@@ -1,11 +1,15 @@
 /* The table of linearize; see summary.h. */
-#include "cli/linnet/summary.h"
+#include "pipeline/summary.h"
 
 #include <string.h>
 
-#include "cli/linnet/eval_report.h"
+#include "pipeline/eval_report.h"
+#include "pipeline/listener.h"
+#include "pipeline/model.h"
 #include "pipeline/outputs.h"
 #include "pipeline/package_check.h"
+#include "pipeline/report.h"
+#include "pipeline/source.h"
 #include "core/graph/pass.h"
 #include "exporter/lower/lower.h"
 #include "linearizer/linearizer.h"
@@ -25,11 +29,19 @@ const char *summary_name(int column)
 
 /* ---- accuracy ------------------------------------------------------------------------------ */
 
+/* Who hears of the progress, and under which name. */
+struct measuring {
+    const struct linnet_listener *l;
+    const char *name;
+};
+
 static int on_progress(void *ctx, int64_t done, int64_t all)
 {
-    cli_progress_at(ctx, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld", (long long)done,
-                    (long long)all);
-    return cli_interrupted()
+    const struct measuring *m = ctx;
+
+    listener_progress(m->l, m->name, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld",
+                      (long long)done, (long long)all);
+    return listener_stops(m->l)
                ? fail(ERR_INTERRUPTED, "stopped in an evaluation; --resume repeats it")
                : 0;
 }
@@ -56,11 +68,11 @@ static int add_part(const struct summary_job *j, struct graph *g, const struct e
     return rc;
 }
 
-static int measure_accuracy(const struct summary_job *j, struct graph *g, struct cli_progress *p,
+static int measure_accuracy(const struct summary_job *j, struct graph *g, struct measuring *m,
                             struct eval_result *out)
 {
     const struct pgd_params attack = pgd_defaults(20);
-    struct eval_options e = {.seed = (uint64_t)j->c->seed, .ctx = p, .progress = on_progress};
+    struct eval_options e = {.seed = j->seed, .ctx = m, .progress = on_progress};
 
     e.bank[0] = true;
     e.bank[1] = graph_banks(g) == 2;
@@ -97,15 +109,14 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     int rc;
 
     if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, 0)) < 0 ||
-        (rc = mask_simplify(branch)) < 0 ||
-        (rc = output_calibration(j->calib, &o.n_pixels, &x)) < 0)
+        (rc = mask_simplify(branch)) < 0 || (rc = source_floats(j->calib, &o.n_pixels, &x)) < 0)
         goto out;
     o.pixels = x;
     if ((rc = lower(branch, &o, &plan, &w)) < 0)
         goto out;
     cost_estimate(plan, &(struct cost_case){.backend = COST_GC, .link = cost_links()}, &cost);
     if ((rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
-        (rc = package_check_run(j->c, branch, pi, j->test, FIXED_IMAGES, &check)) < 0)
+        (rc = package_check_run(j->l, branch, pi, j->test, FIXED_IMAGES, &check)) < 0)
         goto out;
     out->online_s = cost.online_seconds;
     out->n_fixed = check.n;
@@ -135,18 +146,18 @@ static int count_relus(const struct graph *g, int64_t *out)
 int summary_measure(const struct summary_job *j, enum summary_column which, struct graph *g,
                     struct summary *out)
 {
-    struct cli_progress p;
+    struct measuring m = {j->l, summary_name((int)which)};
     int rc;
 
     TRY(count_relus(g, &out->relus));
-    cli_progress_begin(&p, j->c, summary_name((int)which));
-    rc = measure_accuracy(j, g, &p, &out->eval);
-    cli_progress_end(&p);
+    listener_begin(j->l, m.name);
+    rc = measure_accuracy(j, g, &m, &out->eval);
+    listener_end(j->l, m.name);
     if (rc < 0)
         return rc;
     rc = measure_private(j, g, out);
     if (rc == ERR_UNSUPPORTED) { /* accuracy is still worth reporting */
-        cli_note(j->c, "%s: no private inference: %s", summary_name((int)which), err_message());
+        listener_note(j->l, "%s: no private inference: %s", m.name, err_message());
         out->online_s = -1;
         rc = 0;
     }
@@ -162,9 +173,9 @@ json_t *summary_json(const char *model, const struct summary *s)
     json_object_set_new(o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)
         json_object_set_new(o, "agreement",
-                            cli_json_real(100 * (double)s->agree / (double)s->n_fixed));
+                            report_real(100 * (double)s->agree / (double)s->n_fixed));
     if (s->online_s >= 0)
-        json_object_set_new(o, "pi_online_seconds", cli_json_real(s->online_s));
+        json_object_set_new(o, "pi_online_seconds", report_real(s->online_s));
     return o;
 }
 
@@ -206,7 +217,7 @@ static void print_row(FILE *out, const char *name, const struct cell c[SUMMARY_C
 static void print_branch(FILE *out, const struct summary *column, int bank)
 {
     struct cell clean[SUMMARY_COLUMNS], bad[SUMMARY_COLUMNS], attacked[SUMMARY_COLUMNS];
-    const char *name = eval_report_branch(bank);
+    const char *name = model_branch_name(bank);
     char row[64];
 
     for (int i = 0; i < SUMMARY_COLUMNS; i++) {

@@ -1,21 +1,17 @@
-/* Evaluation results: keys and units of cli.md. */
-#include "cli/linnet/eval_report.h"
+/* Evaluation results: linnet.eval/1, and a table. */
+#include "pipeline/eval_report.h"
 
 #include <string.h>
 
-#include "cli/cli.h"
-
-const char *eval_report_branch(int bank)
-{
-    return bank == 1 ? "adv" : "clean";
-}
+#include "pipeline/model.h"
+#include "pipeline/report.h"
 
 /* Adds accuracy, ci95 and n to obj (stolen), percent. */
 static json_t *with_score(json_t *obj, const struct eval_score *s)
 {
-    json_object_set_new(obj, "accuracy", cli_json_real(100 * s->accuracy));
+    json_object_set_new(obj, "accuracy", report_real(100 * s->accuracy));
     json_object_set_new(obj, "ci95",
-                        json_pack("[o,o]", cli_json_real(100 * s->lo), cli_json_real(100 * s->hi)));
+                        json_pack("[o,o]", report_real(100 * s->lo), report_real(100 * s->hi)));
     json_object_set_new(obj, "n", json_integer((json_int_t)s->n));
     return obj;
 }
@@ -70,7 +66,7 @@ static json_t *attacks_json(const struct eval_branch *b)
     return list;
 }
 
-/* The signs of robustness.md 3.7 that were seen, as words. */
+/* The signs of a misled attack that were seen, as words. */
 static void each_flag(const struct eval_branch *b, void (*say)(void *ctx, const char *text),
                       void *ctx)
 {
@@ -116,7 +112,7 @@ static json_t *row_mean(const struct eval_corruption *c)
             sum += c->score[s].accuracy;
             n++;
         }
-    return n > 0 ? cli_json_real(100 * sum / n) : json_null();
+    return n > 0 ? report_real(100 * sum / n) : json_null();
 }
 
 static json_t *column_mean(const struct eval_branch *b, int severity)
@@ -129,7 +125,7 @@ static json_t *column_mean(const struct eval_branch *b, int severity)
             sum += b->corruption[i].score[severity].accuracy;
             n++;
         }
-    return n > 0 ? cli_json_real(100 * sum / n) : NULL;
+    return n > 0 ? report_real(100 * sum / n) : NULL;
 }
 
 static json_t *row_json(const struct eval_corruption *c)
@@ -137,7 +133,7 @@ static json_t *row_json(const struct eval_corruption *c)
     json_t *row = json_array();
 
     for (int s = 0; s < 5; s++)
-        json_array_append_new(row, c->score[s].n > 0 ? cli_json_real(100 * c->score[s].accuracy)
+        json_array_append_new(row, c->score[s].n > 0 ? report_real(100 * c->score[s].accuracy)
                                                      : json_null());
     return row;
 }
@@ -158,12 +154,11 @@ static json_t *corruptions_json(const struct eval_branch *b)
         if (v != NULL)
             json_object_set_new(severities, key, v);
     }
-    return json_pack("{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean",
-                     cli_json_real(100 * mean->accuracy), "ci95", cli_json_real(100 * mean->lo),
-                     cli_json_real(100 * mean->hi), "n", (json_int_t)mean->n, "per_type", types,
-                     "per_severity", severities, "per_type_severity", all, "types",
-                     (int)b->n_corruption, "source",
-                     b->corruption_files ? "files" : "re-implementation");
+    return json_pack(
+        "{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean", report_real(100 * mean->accuracy), "ci95",
+        report_real(100 * mean->lo), report_real(100 * mean->hi), "n", (json_int_t)mean->n,
+        "per_type", types, "per_severity", severities, "per_type_severity", all, "types",
+        (int)b->n_corruption, "source", b->corruption_files ? "files" : "re-implementation");
 }
 
 json_t *eval_report_json(const char *model, const char *split, int deployed,
@@ -173,7 +168,7 @@ json_t *eval_report_json(const char *model, const char *split, int deployed,
 
     for (int32_t i = 0; i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
-        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", eval_report_branch(b->bank), "deployed",
+        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", model_branch_name(b->bank), "deployed",
                               b->bank == deployed, "clean", with_score(json_object(), &b->clean),
                               "attacks", attacks_json(b));
 
@@ -213,7 +208,7 @@ static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
 {
     char name[80];
 
-    fprintf(out, "branch %s%s\n", eval_report_branch(b->bank), deployed ? " (deployed)" : "");
+    fprintf(out, "branch %s%s\n", model_branch_name(b->bank), deployed ? " (deployed)" : "");
     print_score(out, "clean", &b->clean);
     for (int32_t i = 0; i < b->n_attack; i++)
         print_attack(out, &b->attack[i]);

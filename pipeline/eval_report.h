@@ -1,5 +1,5 @@
-#ifndef CLI_LINNET_EVAL_REPORT_H
-#define CLI_LINNET_EVAL_REPORT_H
+#ifndef PIPELINE_EVAL_REPORT_H
+#define PIPELINE_EVAL_REPORT_H
 /* An evaluation as JSON (linnet.eval/1) and as a table for people; shared by eval, linearize,
  * validate. All accuracies in percent with their 95 % Wilson interval and n. */
 #include <jansson.h>
@@ -12,6 +12,4 @@ json_t *eval_report_json(const char *model, const char *split, int deployed,
                          const struct eval_result *r);
 void eval_report_print(FILE *out, const char *model, const char *split, int deployed,
                        const struct eval_result *r);
-/* "clean" or "adv" */
-const char *eval_report_branch(int bank);
 #endif

@@ -1,7 +1,7 @@
 /* The gradient-masking audit: keys and lines. */
-#include "cli/linnet/audit_report.h"
+#include "pipeline/audit_report.h"
 
-#include "cli/cli.h"
+#include "pipeline/report.h"
 
 #define CURVE_STEP 10
 
@@ -19,7 +19,7 @@ static json_t *curve_json(const struct audit_result *r)
     json_t *list = json_array();
 
     for (int i = 0; i < AUDIT_CURVE; i++)
-        json_array_append_new(list, cli_json_real(r->curve[i]));
+        json_array_append_new(list, report_real(r->curve[i]));
     return list;
 }
 

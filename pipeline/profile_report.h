@@ -1,5 +1,5 @@
-#ifndef CLI_LINNET_PROFILE_REPORT_H
-#define CLI_LINNET_PROFILE_REPORT_H
+#ifndef PIPELINE_PROFILE_REPORT_H
+#define PIPELINE_PROFILE_REPORT_H
 /* --profile: time by layer as a table and as JSON; milliseconds of one thread per 1,000 images. */
 #include <jansson.h>
 #include <stdio.h>

@@ -1,13 +1,13 @@
-#ifndef CLI_LINNET_SUMMARY_H
-#define CLI_LINNET_SUMMARY_H
+#ifndef PIPELINE_SUMMARY_H
+#define PIPELINE_SUMMARY_H
 /*
  * Before and after: the given model, its robust all-ReLU teacher, and the result, in one table:
  * ReLUs, clean, corrupted, attacked accuracy, fixed-point agreement, estimated cost. Test images.
  */
 #include <jansson.h>
 
-#include "cli/cli.h"
 #include "core/graph/graph.h"
+#include "pipeline/linnet.h"
 #include "trainer/data/data.h"
 #include "trainer/eval/eval.h"
 
@@ -19,7 +19,8 @@ struct summary {
     double online_s;         /* estimated, gc on a LAN; -1: the network cannot run privately */
 };
 struct summary_job {
-    const struct cli_common *c;
+    const struct linnet_listener *l;
+    uint64_t seed;
     const struct dataset *test, *calib;
     int64_t n_calib, n_attack, n_corrupt;
 };

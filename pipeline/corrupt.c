@@ -1,0 +1,212 @@
+/* Task "corrupt": a data set under the common corruptions, as a CIFAR-10-C style folder. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+#include "core/base/npy.h"
+#include "pipeline/listener.h"
+#include "pipeline/report.h"
+#include "pipeline/source.h"
+#include "pipeline/tasks.h"
+#include "trainer/corrupt/set.h"
+
+#define TASK "corrupt"
+
+struct corrupt_settings {
+    const char *data, *split, *output, *types, *severity, *frost;
+    int64_t limit;
+};
+#define FIELD(f) offsetof(struct corrupt_settings, f)
+static const struct option_row rows[] = {
+    OPTION("data", 'd', OPTION_TEXT, FIELD(data), "SRC",
+           "what to corrupt; see `linnet data --help`", 0, 0),
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "S", "test (default), val, train or train+val", 0,
+           0),
+    OPTION("output", 'o', OPTION_TEXT, FIELD(output), "DIR", "the folder to write", 0, 0),
+    OPTION(
+        "types", 0, OPTION_TEXT, FIELD(types), "T,T,...",
+        "corruption types (default: the 15 standard ones, frost only with --frost-dir):" CORRUPT_WORDS,
+        0, 0),
+    OPTION("severity", 0, OPTION_TEXT, FIELD(severity), "S", "1-5 (default), 3 or 1,4", 0, 0),
+    OPTION("frost-dir", 0, OPTION_TEXT, FIELD(frost), "DIR",
+           "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator",
+           0, 0),
+    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
+    OPTION_END};
+static const struct corrupt_settings defaults = {.split = "test"};
+
+static int check(const struct linnet_options *o)
+{
+    const struct corrupt_settings *s = options_values(o);
+
+    return s->data && s->output ? 0 : fail(ERR_ARG, "give --data SRC and -o DIR");
+}
+const struct task corrupt_task = {TASK, rows, &defaults, sizeof defaults, check, false};
+
+struct job {
+    const struct linnet_listener *l;
+    const struct corrupt_settings *o;
+    struct corrupt_set set;
+    struct corrupt_photos *photos;
+    struct dataset *d;
+    enum corrupt_type types[CORRUPT_N];
+    int32_t n_types, severities, n_severities;
+    uint8_t *images; /* [n_severities][n][H][W][3] */
+};
+
+static int path_of(char path[4096], const struct job *j, const char *name, const char *end)
+{
+    if (snprintf(path, 4096, "%s/%s%s", j->o->output, name, end) >= 4096)
+        return fail(ERR_ARG, "--output: the path is too long");
+    return 0;
+}
+
+static int report(struct job *j, int32_t done)
+{
+    const int32_t all = j->n_types * j->n_severities;
+
+    listener_progress(j->l, TASK, (double)done / all, "%d of %d", (int)done, (int)all);
+    return listener_stops(j->l) ? fail(ERR_INTERRUPTED, "stopped; whole files are kept") : 0;
+}
+
+static int write_type(struct job *j, int32_t index)
+{
+    const struct dataset *d = j->d;
+    const size_t part = (size_t)d->n * 3 * (size_t)d->height * (size_t)d->width;
+    const int64_t dim[4] = {j->n_severities * d->n, d->height, d->width, 3};
+    char path[4096];
+    int32_t k = 0;
+
+    for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
+        if (!(j->severities >> (s - 1) & 1))
+            continue;
+        TRY(corrupt_set_images(&j->set, j->types[index], s, d->n, j->images + (size_t)k * part));
+        TRY(report(j, index * j->n_severities + ++k));
+    }
+    TRY(path_of(path, j, corrupt_name(j->types[index]), ".npy"));
+    return npy_write(path, NPY_U8, 4, dim, j->images);
+}
+
+static int write_labels(const struct job *j)
+{
+    const int64_t n = j->n_severities * j->d->n;
+    int64_t *labels = mem_array((size_t)n, sizeof *labels);
+    char path[4096];
+    int rc = labels != NULL ? path_of(path, j, "labels", ".npy") : ERR_NOMEM;
+
+    for (int64_t i = 0; rc == 0 && i < n; i++)
+        labels[i] = j->d->labels[i % j->d->n];
+    if (rc == 0)
+        rc = npy_write(path, NPY_I64, 1, &n, labels);
+    mem_free(labels);
+    return rc;
+}
+
+/* "1 3": readers expect all five where there is no such file. */
+static int write_severities(const struct job *j)
+{
+    char path[4096], text[16] = "";
+
+    if (j->n_severities == CORRUPT_SEVERITIES)
+        return 0;
+    for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
+        if (j->severities >> (s - 1) & 1)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d",
+                     text[0] != '\0' ? " " : "", s);
+    strcat(text, "\n");
+    TRY(path_of(path, j, "severities", ".txt"));
+    return file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
+}
+
+static int prepare(struct job *j)
+{
+    const struct corrupt_settings *o = j->o;
+    enum data_split split;
+
+    TRY(data_split_parse(o->split, &split));
+    TRY(corrupt_severities(o->severity, &j->severities));
+    TRY(corrupt_types(o->types, o->frost != NULL, true, j->types, &j->n_types));
+    for (int s = 0; s < CORRUPT_SEVERITIES; s++)
+        j->n_severities += j->severities >> s & 1;
+    if (o->frost)
+        TRY(source_refusal(corrupt_photos_open(o->frost, &j->photos)));
+    TRY(source_refusal(data_open(o->data, split, j->set.seed, &j->d)));
+    data_limit(j->d, o->limit);
+    j->set.d = j->d;
+    j->set.photos = j->photos;
+    listener_note(j->l, "%s, split %s: %" PRId64 " images", j->d->source, j->d->split, j->d->n);
+    if (mkdir(o->output, 0777) != 0 && errno != EEXIST)
+        return fail(ERR_IO, "'%s': cannot be made: %s", o->output, strerror(errno));
+    const size_t image = 3 * (size_t)j->d->height * (size_t)j->d->width;
+    j->images = mem_array((size_t)j->d->n * (size_t)j->n_severities, image);
+    return j->images != NULL ? 0 : ERR_NOMEM;
+}
+
+static int write_all(struct job *j)
+{
+    int rc;
+
+    TRY(write_severities(j));
+    TRY(write_labels(j));
+    listener_begin(j->l, TASK);
+    rc = 0;
+    for (int32_t t = 0; rc == 0 && t < j->n_types; t++)
+        rc = write_type(j, t);
+    listener_end(j->l, TASK);
+    return rc;
+}
+
+static int32_t count_standard(const struct job *j)
+{
+    int32_t n = 0;
+
+    for (int32_t t = 0; t < j->n_types; t++)
+        n += corrupt_is_standard(j->types[t]);
+    return n;
+}
+
+static void print(FILE *out, const void *facts)
+{
+    const struct job *j = facts;
+
+    fprintf(out, "%s: %d of %d standard types%s, %d severities, %" PRId64 " images each\n",
+            j->o->output, (int)count_standard(j), CORRUPT_N_STANDARD,
+            j->o->frost || j->o->types ? "" : " (no frost without --frost-dir)",
+            (int)j->n_severities, j->d->n);
+}
+
+static json_t *to_json(const struct job *j)
+{
+    json_t *types = json_array(), *severities = json_array();
+
+    for (int32_t t = 0; t < j->n_types; t++)
+        json_array_append_new(types, json_string(corrupt_name(j->types[t])));
+    for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
+        if (j->severities >> (s - 1) & 1)
+            json_array_append_new(severities, json_integer(s));
+    return json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:s}", "format", "linnet.corrupt/1", "data",
+                     j->d->source, "split", j->d->split, "n", (json_int_t)j->d->n, "seed",
+                     (json_int_t)j->set.seed, "types", types, "severities", severities, "source",
+                     "re-implementation");
+}
+
+int linnet_corrupt(const struct linnet_options *o, const struct linnet_listener *l,
+                   struct linnet_report **out)
+{
+    struct job j = {.l = l};
+    int rc;
+
+    if (out != NULL)
+        *out = NULL;
+    TRY(options_read(o, &corrupt_task, (const void **)&j.o));
+    j.set.seed = options_seed(o);
+    if ((rc = prepare(&j)) == 0 && (rc = write_all(&j)) == 0)
+        rc = report_new(print, &j, to_json(&j), out);
+    corrupt_photos_close(j.photos);
+    data_close(j.d);
+    mem_free(j.images);
+    return rc;
+}

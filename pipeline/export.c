@@ -1,0 +1,131 @@
+/* Task "export": a model or a checkpoint as standard ONNX, and as a private-inference package. */
+#include "core/base/file.h"
+#include "pipeline/listener.h"
+#include "pipeline/network.h"
+#include "pipeline/outputs.h"
+#include "pipeline/source.h"
+#include "pipeline/tasks.h"
+
+struct export_settings {
+    struct open_options open;
+    const char *out, *branch, *pi, *salt;
+    int32_t form, target;
+    int64_t opset, calib;
+    bool fold_bn, strip_softmax, external_data;
+};
+#define FIELD(f) offsetof(struct export_settings, f)
+static const struct option_row rows[] = {
+    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
+    OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv",
+           "batch-norm branch (default clean)", 0, 0),
+    OPTION("masked-relu", 0, OPTION_CHOICE, FIELD(form), "where|prelu|gather|channel",
+           "how a masked ReLU is written (default where; with --for what the tool can read)", 0, 0),
+    OPTION("opset", 0, OPTION_INT, FIELD(opset), "N", "13 to 21 (default 17)", 13, 21),
+    OPTION("fold-bn", 0, OPTION_FLAG, FIELD(fold_bn), NULL,
+           "fold batch norm that came with the file too", 0, 0),
+    OPTION("for", 0, OPTION_CHOICE, FIELD(target), "crypten|ezpc|onnxruntime",
+           "write what this importer can read, and check that it can", 0, 0),
+    OPTION("strip-softmax", 0, OPTION_FLAG, FIELD(strip_softmax), NULL,
+           "the output is the logits even if the file ends in a Softmax", 0, 0),
+    OPTION("external-data", 0, OPTION_FLAG, FIELD(external_data), NULL,
+           "weights in a second file y.onnx.data (always above 1.9 GB)", 0, 0),
+    OPTION("pi", 0, OPTION_TEXT, FIELD(pi), "DIR",
+           "also write DIR/model.pi and DIR/model.pi.weights", 0, 0),
+    DATA_ROW("calibration images for --pi (training split)"),
+    OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "how many of them (default 2000)", 1, 1e7),
+    NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
+    OPTION("salt", 0, OPTION_TEXT, FIELD(salt), "HEX",
+           "fixes the weights file's salt; for tests only", 0, 0),
+    OPEN_ROWS,
+    OPTION_END};
+static const struct export_settings defaults = {
+    .branch = "clean", .calib = 2000, .target = -1, .form = -1};
+
+static int check(const struct linnet_options *o)
+{
+    const struct export_settings *s = options_values(o);
+    uint8_t salt[SHA256_SIZE];
+
+    if (s->out == NULL && s->pi == NULL)
+        return fail(ERR_ARG, "give -o y.onnx");
+    if (s->salt && sha256_parse(s->salt, salt) < 0)
+        return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
+    if (s->salt && !s->pi)
+        return fail(ERR_ARG, "--salt: belongs to --pi DIR");
+    if (s->pi && !s->open.data)
+        return fail(ERR_ARG,
+                    "--pi needs --data SRC: images to calibrate the fixed-point ranges on");
+    return 0;
+}
+const struct task export_task = {"export", rows, &defaults, sizeof defaults, check, true};
+
+enum target { FOR_CRYPTEN, FOR_EZPC, FOR_ONNXRUNTIME }; /* as --for lists them */
+
+/* The tools for private inference get logits in a form that they know; exporter/lint.c checks it. */
+static int translate(const struct export_settings *o, struct export_options *e)
+{
+    static const enum export_target target[] = {EXPORT_CRYPTEN, EXPORT_EZPC, EXPORT_ANY};
+    static const enum mask_form form[] = {MASK_GATHER, MASK_CHANNEL, MASK_WHERE};
+    const bool private = o->target == FOR_CRYPTEN || o->target == FOR_EZPC;
+
+    *e = (struct export_options){.form = o->target >= 0 ? form[o->target] : MASK_WHERE,
+                                 .opset = o->opset,
+                                 .fold_bn = o->fold_bn,
+                                 .strip_softmax = o->strip_softmax || private,
+                                 .external_data = o->external_data,
+                                 .target = o->target >= 0 ? target[o->target] : EXPORT_ANY};
+    if (o->form >= 0)
+        e->form = (enum mask_form)o->form;
+    if (private && e->form != MASK_GATHER && e->form != MASK_CHANNEL)
+        return fail(ERR_ARG, "--for %s reads --masked-relu gather or channel only",
+                    o->target == FOR_CRYPTEN ? "crypten" : "ezpc");
+    return 0;
+}
+
+static int package(const struct linnet_listener *l, const struct export_settings *s, uint64_t seed,
+                   const struct model *m, const struct graph *branch)
+{
+    struct dataset *d = NULL;
+    int64_t n = s->calib;
+    float *x = NULL;
+    int rc;
+
+    if ((rc = source_open(s->open.data, DATA_TRAIN, seed, branch, &d)) == 0 &&
+        (rc = source_floats(d, &n, &x)) == 0)
+        rc = output_pi(l, m, branch, x, n, s->salt, s->pi);
+    data_close(d);
+    mem_free(x);
+    return rc;
+}
+
+static int write_onnx(const struct linnet_listener *l, const struct export_settings *s,
+                      const struct export_options *opt, const struct graph *branch)
+{
+    TRY(onnx_export(branch, opt, s->out));
+    listener_note(l, "%s: written", s->out);
+    return 0;
+}
+
+int linnet_export(const struct linnet_model *model, const struct linnet_options *o,
+                  const struct linnet_listener *l)
+{
+    const struct model *m = &model->m;
+    const struct export_settings *s;
+    struct export_options opt;
+    struct graph *branch = NULL;
+    int bank, rc;
+
+    TRY(options_read(o, &export_task, (const void **)&s));
+    if (s->out)
+        TRY(file_is_new(s->out, (const char *[]){m->path}, 1));
+    TRY(translate(s, &opt));
+    TRY(model_branch(m->g, s->branch, &bank));
+    TRY(output_branch(m, m->g, bank, NULL, &branch));
+    rc = s->pi ? output_folder(s->pi) : 0; /* -o DIR/model.onnx --pi DIR */
+    if (rc == 0 && s->out)
+        rc = write_onnx(l, s, &opt, branch);
+    if (rc == 0 && s->pi)
+        rc = package(l, s, options_seed(o), m, branch);
+    graph_free(branch);
+    return rc;
+}

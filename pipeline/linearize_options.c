@@ -1,0 +1,297 @@
+/* Options of linearize and sweep; see linearize_options.h. */
+#include "pipeline/linearize_options.h"
+
+#include <string.h>
+
+#include "pipeline/tasks.h"
+
+#define FIELD(f) offsetof(struct linearize_options, f)
+#define MOST_RELUS ((int64_t)1 << 53) /* above that of any network */
+#define SCHEDULES "step|cosine|constant|halves"
+#define OPTIMIZERS "sgd|adam"
+
+/* clang-format off */
+/* The rows that every stage has, */
+#define STAGE_ROWS(S, name)                                                                       \
+    OPTION(name "-epochs", 0, OPTION_INT, FIELD(r.stage[S].epochs), "N", "0 leaves the stage out", 0, 1e6), \
+    OPTION(name "-min-steps", 0, OPTION_INT, FIELD(r.stage[S].min_steps), "N",                              \
+     "more epochs where the data are so few that these are fewer updates", 0, 1e12),               \
+    OPTION(name "-lr", 0, OPTION_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 1e-9, 100),                 \
+    OPTION(name "-warmup", 0, OPTION_REAL, FIELD(r.stage[S].warmup), "N",                                   \
+     "epochs in which the rate rises", 0, 1e6),                                                    \
+    OPTION(name "-schedule", 0, OPTION_CHOICE, FIELD(r.stage[S].schedule), SCHEDULES,                       \
+     "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %", 0, 0),                                \
+    OPTION(name "-batch", 0, OPTION_INT, FIELD(r.stage[S].batch), "N", "images an update", 2, 65536),       \
+    OPTION(name "-weight-decay", 0, OPTION_REAL, FIELD(r.stage[S].weight_decay), "X",                       \
+     "of all parameters", 0, 1),                                                                   \
+    OPTION(name "-optimizer", 0, OPTION_CHOICE, FIELD(r.stage[S].optimizer), OPTIMIZERS,                    \
+     "adam: betas 0.9, 0.999", 0, 0)
+/* and those of the two student stages. */
+#define STUDENT_ROWS(S, name)                                                                     \
+    OPTION(name "-loss", 0, OPTION_CHOICE, FIELD(r.stage[S].loss), RECIPE_LOSS_WORDS,                       \
+     "CE: with labels; KL: to the teacher; AT: attention transfer on 1 to 3 domains", 0, 0),       \
+    OPTION(name "-gamma", 0, OPTION_REAL, FIELD(r.stage[S].gamma), "X", "weight of CE beside KL", 0, 1e3),  \
+    OPTION(name "-alpha", 0, OPTION_REAL, FIELD(r.stage[S].alpha), "X", "weight of KL beside CE", 0, 1e3)
+/* clang-format on */
+
+static const struct option_row rows[] = {
+    DATA_ROW(DATA_HELP),
+    OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
+           "ReLUs to keep: a count, or a share of all", 0, 0),
+    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "DIR", "folder for the results; made if missing",
+           0, 0),
+    OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)",
+           0, 0),
+    OPTION("preset", 0, OPTION_CHOICE, FIELD(r.preset), "paper|short|quick|none",
+           "schedule (default short)", 0, 0),
+    OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
+           "preset paper with the reference code's defects, for comparisons", 0, 0),
+    OPEN_ROWS,
+    NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
+    OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
+           "continue an interrupted run of the same command", 0, 0),
+    OPTION("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
+           "train on the first N images only", 1, 1e9),
+    OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S", "which of teacher,mask,finetune", 0, 0),
+    OPTION("teacher", 0, OPTION_TEXT, FIELD(teacher), "FILE",
+           "start from this trained teacher: .safetensors of linnet or ONNX", 0, 0),
+    OPTION("masks", 0, OPTION_TEXT, FIELD(masks), "FILE",
+           "masks of an ONNX, a checkpoint or a .safetensors with one tensor a ReLU", 0, 0),
+    OPTION("layer-budgets", 0, OPTION_TEXT, FIELD(budgets), "FILE",
+           "JSON list or object: ReLUs (3000), shares (0.05) or texts (\"5%\") per layer", 0, 0),
+    OPTION("empty-cheapest", 0, OPTION_INT, FIELD(empty_cheapest), "N",
+           "no ReLU in the N least sensitive layers", 0, 1e6),
+    STAGE_ROWS(STAGE_TEACHER, "teacher"),
+    STAGE_ROWS(STAGE_MASK, "mask"),
+    STUDENT_ROWS(STAGE_MASK, "mask"),
+    STAGE_ROWS(STAGE_FINETUNE, "finetune"),
+    STUDENT_ROWS(STAGE_FINETUNE, "finetune"),
+    OPTION("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images an update, in all stages", 2,
+           65536),
+    OPTION("weight-decay", 0, OPTION_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1),
+    OPTION("gamma", 0, OPTION_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0,
+           1e3),
+    OPTION("alpha", 0, OPTION_REAL, FIELD(all_alpha), "X", "weight of KL in both student stages", 0,
+           1e3),
+    OPTION("beta", 0, OPTION_REAL, FIELD(r.beta), "X",
+           "weight of attention transfer (default 1000)", 0, 1e9),
+    OPTION("tau", 0, OPTION_REAL, FIELD(r.tau), "X", "temperature of the distillation (default 4)",
+           1e-3, 1e3),
+    OPTION("momentum", 0, OPTION_REAL, FIELD(r.momentum), "X", "of SGD (default 0.9)", 0, 1),
+    OPTION("augment", 0, OPTION_TEXT, FIELD(r.augment), "augmix|corruptions[:T,..]|none",
+           "augmented domain", 0, 0),
+    OPTION("aligned", 0, OPTION_FLAG, FIELD(r.aligned), NULL,
+           "clean and augmented picture share the crop", 0, 0),
+    OPTION("adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
+           "adversarial domain with its own batch norm (rlnet: on)", 0, 0),
+    OPTION("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,
+           1000),
+    OPTION("attack-alpha", 0, OPTION_REAL, FIELD(r.attack_alpha), "X",
+           "PGD step size in training, 4/255 say", 0, 1),
+    OPTION("attack-eps", 0, OPTION_REAL, FIELD(r.attack_eps), "X",
+           "PGD radius in training (default 8/255)", 0, 1),
+    OPTION("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
+           "part of the adversarial pass in the loss; 0: as much as each other pass", 0, 1),
+    OPTION("density", 0, OPTION_REAL, FIELD(r.density), "X",
+           "share of weights kept where sensitivity is measured (default 0.1)", 1e-6, 1),
+    OPTION("score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor",
+           "score of a position (default diff0; taylor is experimental)", 0, 0),
+    OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
+           "masks of the first epoch", 0, 0),
+    OPTION("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
+           "images for the first mask (default 10000)", 1, 1e9),
+    OPTION("smoothing", 0, OPTION_REAL, FIELD(r.smoothing), "X",
+           "share of the old score kept each epoch", 0, 1),
+    OPTION("freeze", 0, OPTION_CHOICE, FIELD(r.freeze), "nhd|turnover|none",
+           "what freezes the masks: normalised Hamming distance, or the share replaced", 0, 0),
+    OPTION("freeze-below", 0, OPTION_REAL, FIELD(r.freeze_below), "X",
+           "of that rule (default 0.05)", 0, 1),
+    OPTION("freeze-epoch", 0, OPTION_INT, FIELD(r.freeze_epoch), "N",
+           "masks are frozen after N epochs at the latest (default 0: by the rule alone)", 0, 1e6),
+    OPTION("lambda", 0, OPTION_REAL, FIELD(r.lambda), "X", "snl: first weight of the L1 penalty", 0,
+           1e3),
+    OPTION(
+        "mask-rule", 0, OPTION_CHOICE, FIELD(r.soft_rule), "penalty|plan",
+        "snl: what presses the masks: the L1 penalty as published, or a bound on their mean that falls to the budget",
+        0, 0),
+    OPTION(
+        "mask-travel", 0, OPTION_REAL, FIELD(r.mask_travel), "X",
+        "snl: rate of the masks, as the way that one could go in the stage (1: from 1 to 0); 0: the weights' rate, as published",
+        0, 1e6),
+    OPTION("lambda-factor", 0, OPTION_REAL, FIELD(r.factor), "X", "snl: what moves lambda", 1, 1e3),
+    OPTION("lambda-epoch", 0, OPTION_INT, FIELD(r.patience), "N",
+           "snl: first epoch that may raise it", 0, 1e6),
+    OPTION("mask-threshold", 0, OPTION_REAL, FIELD(r.threshold), "X",
+           "snl: soft masks above it count as ReLUs (default 0.01)", 0, 1),
+    OPTION("select", 0, OPTION_CHOICE, FIELD(r.select), "last|clean|pgd|mean",
+           "which epoch of teacher and finetune is kept, by validation", 0, 0),
+    OPTION("calib", 0, OPTION_INT, FIELD(r.calib_images), "N",
+           "images for batch-norm re-insertion and fixed point (default 2000)", 1, 1e9),
+    OPTION("val-attack-images", 0, OPTION_INT, FIELD(r.val_attack_images), "N",
+           "validation images that are attacked (default 500)", 0, 1e9),
+    OPTION("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
+           "test images attacked in the final evaluation (default 2000)", 0, 1e9),
+    OPTION("eval-corrupt-images", 0, OPTION_INT, FIELD(eval_corrupt_images), "N",
+           "test images corrupted in the final evaluation (default 1000)", 0, 1e9),
+    OPTION("require-clean", 0, OPTION_REAL, FIELD(require_clean), "P",
+           "exit 6 if the result stays below P per cent", 0, 100),
+    OPTION("max-relus", 0, OPTION_INT, FIELD(max_relus), "N", "exit 6 if more ReLUs are kept", 0,
+           1e12),
+    OPTION_END};
+
+static const struct linearize_options defaults = {0}; /* the recipe decides; see below */
+const struct task linearize_task = {"linearize", rows, &defaults, sizeof defaults, NULL, true};
+const struct task sweep_task = {"sweep", rows, &defaults, sizeof defaults, NULL, true};
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static void set_defaults(struct linearize_options *o, enum recipe_kind kind,
+                         enum recipe_preset preset)
+{
+    *o = (struct linearize_options){.eval_attack_images = 2000,
+                                    .eval_corrupt_images = 1000,
+                                    .max_relus = -1,
+                                    .all_batch = -1,
+                                    .all_weight_decay = -1,
+                                    .all_gamma = -1,
+                                    .all_alpha = -1,
+                                    .r = recipe_of(kind, preset)};
+}
+
+/* Whoever names epochs means them: a preset's min_steps does not raise them. */
+static void respect_epochs(struct recipe *r, const struct linearize_options *given)
+{
+    for (int s = 0; s < STAGE_COUNT; s++)
+        if (given->r.stage[s].epochs >= 0)
+            r->stage[s].min_steps = 0;
+}
+
+/* What the short forms say, before a stage's own options are read over it. */
+static void spread(struct recipe *r, const struct linearize_options *given)
+{
+    for (int s = 0; s < STAGE_COUNT; s++) {
+        struct recipe_stage_settings *x = &r->stage[s];
+
+        x->batch = given->all_batch > 0 ? given->all_batch : x->batch;
+        x->weight_decay = given->all_weight_decay >= 0 ? given->all_weight_decay : x->weight_decay;
+        x->gamma = given->all_gamma >= 0 ? given->all_gamma : x->gamma;
+        x->alpha = given->all_alpha >= 0 ? given->all_alpha : x->alpha;
+    }
+}
+
+/* Stages that --stages does not name are left out. */
+static int choose_stages(struct linearize_options *o)
+{
+    bool named[STAGE_COUNT] = {false};
+
+    for (const char *word = o->stages; word != NULL;) {
+        const size_t n = strcspn(word, ",");
+        int s = 0;
+
+        while (s < STAGE_COUNT && (strlen(recipe_stage_name((enum recipe_stage)s)) != n ||
+                                   memcmp(recipe_stage_name((enum recipe_stage)s), word, n) != 0))
+            s++;
+        if (s == STAGE_COUNT)
+            return fail(ERR_ARG, "--stages: '%.*s' is not one of teacher, mask, finetune", (int)n,
+                        word);
+        if (o->r.stage[s].epochs == 0)
+            return fail(ERR_ARG, "--stages names '%.*s', but it has no epochs; give --%.*s-epochs",
+                        (int)n, word, (int)n, word);
+        named[s] = true;
+        word = word[n] == ',' ? word + n + 1 : NULL;
+    }
+    if (o->teacher && named[STAGE_TEACHER])
+        return fail(ERR_ARG, "--teacher replaces the stage 'teacher' that --stages names");
+    for (int s = 0; s < STAGE_COUNT; s++)
+        if (o->stages && !named[s])
+            o->r.stage[s].epochs = 0;
+    if (o->teacher)
+        o->r.stage[STAGE_TEACHER].epochs = 0;
+    if (o->masks && !o->stages) /* they are chosen already */
+        o->r.stage[STAGE_MASK].epochs = 0;
+    return 0;
+}
+
+int linearize_check_relus(const char *text)
+{
+    int64_t any;
+
+    return budget_parse(text, MOST_RELUS, &any);
+}
+
+static int check(const struct linearize_options *o)
+{
+    enum train_augment augment;
+    const char *list;
+
+    TRY(recipe_augment(o->r.augment, &augment, &list));
+    TRY(recipe_check_published(&o->r));
+    if (o->masks && o->budgets)
+        return fail(ERR_ARG, "--masks and --layer-budgets both say how many ReLUs a layer keeps");
+    if (o->r.kind == RECIPE_SNL && o->budgets)
+        return fail(ERR_ARG, "--layer-budgets: recipe snl has no budgets per layer");
+    if (o->r.kind == RECIPE_SNL && o->empty_cheapest > 0)
+        return fail(ERR_ARG, "--empty-cheapest: recipe snl has no budgets per layer");
+    return 0;
+}
+
+int linearize_options_read(const struct linnet_options *o, struct linearize_options *out)
+{
+    struct linearize_options given;
+
+    set_defaults(&given, RECIPE_RLNET, PRESET_SHORT);
+    for (int s = 0; s < STAGE_COUNT; s++)
+        given.r.stage[s].epochs = -1;
+    TRY(options_fill(o, &given));
+    set_defaults(out, (enum recipe_kind)given.r.kind, (enum recipe_preset)given.r.preset);
+    if (given.r.as_published)
+        recipe_as_published(&out->r);
+    spread(&out->r, &given);
+    respect_epochs(&out->r, &given);
+    TRY(options_fill(o, out));
+    if (!out->open.data || !out->out)
+        return fail(ERR_ARG, "give --data SRC and -o DIR");
+    TRY(choose_stages(out));
+    return check(out);
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+/* Word number `index` of "a|b|c". */
+static json_t *word_json(const char *words, int32_t index)
+{
+    while (index-- > 0)
+        words += strcspn(words, "|") + 1;
+    return json_stringn(words, strcspn(words, "|"));
+}
+
+static json_t *value_json(const struct option_row *r, const void *field)
+{
+    switch (r->kind) {
+    case OPTION_FLAG:
+        return json_boolean(*(const bool *)field);
+    case OPTION_INT:
+        return json_integer(*(const int64_t *)field);
+    case OPTION_REAL:
+        return json_real(*(const double *)field);
+    case OPTION_TEXT:
+        return json_string(*(const char *const *)field);
+    case OPTION_CHOICE:
+        return word_json(r->is.value, *(const int32_t *)field);
+    case OPTION_TEXTS:
+        break;
+    }
+    return json_null();
+}
+
+json_t *linearize_recipe_json(const struct recipe *r)
+{
+    const size_t first = FIELD(r), last = first + sizeof *r;
+    json_t *root = json_object();
+
+    for (const struct option_row *o = rows; root && o->is.name != NULL; o++)
+        if (o->offset >= first && o->offset < last)
+            json_object_set_new(root, o->is.name,
+                                value_json(o, (const char *)r + (o->offset - first)));
+    return root;
+}

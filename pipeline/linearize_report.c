@@ -1,0 +1,73 @@
+/* The report of a conversion; see linearize_report.h. */
+#include "pipeline/linearize_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OVERLAP                                                                                    \
+    "trained on the corruption generator: the corrupted accuracy is that of known corruptions"
+
+static json_t *budget_json(const struct conversion *c)
+{
+    const struct quota *q = &c->quota;
+    const struct graph *g = c->run.m.g; /* the student's sites have the same names */
+    json_t *layers = json_array();
+
+    for (int32_t s = 0; s < q->n_site; s++)
+        json_array_append_new(layers,
+                              json_pack("{s:s,s:I,s:I,s:f}", "name", g->node[q->site[s].node].name,
+                                        "total", (json_int_t)q->site[s].total, "kept",
+                                        (json_int_t)q->kept[s], "sensitivity", q->eta[s]));
+    return json_pack("{s:I,s:I,s:o}", "total", (json_int_t)q->total, "kept", (json_int_t)q->want,
+                     "layers", layers);
+}
+
+static json_t *groups_json(const struct conversion *c)
+{
+    const struct graph *g = c->run.m.g;
+    json_t *list = json_array();
+
+    for (int32_t i = 0; i < c->n_group; i++) {
+        const int32_t node = g->value[c->group[i]].producer;
+
+        json_array_append_new(list, json_string(g->node[node].name));
+    }
+    return list;
+}
+
+static bool knows_corruptions(const struct conversion *c)
+{
+    return strncmp(c->o->r.augment, "corruptions", 11) == 0;
+}
+
+json_t *linearize_report_json(const struct linearize_facts *f)
+{
+    const struct conversion *c = f->c;
+    static const char *const name[] = {NULL, "teacher.safetensors", "model.onnx"};
+    char *config = conversion_config(c, &c->run.m.form, c->run.m.g);
+    json_t *root =
+        json_pack("{s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "config",
+                  json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)c->run.seed,
+                  "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
+                  metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",
+                  knows_corruptions(c) ? json_pack("[s]", OVERLAP) : json_array());
+
+    free(config);
+    for (int i = 0; root && i < SUMMARY_COLUMNS; i++)
+        if (f->measured[i])
+            json_object_set_new(root, summary_name(i),
+                                summary_json(i == SUMMARY_GIVEN                      ? f->path
+                                             : i == SUMMARY_TEACHER && c->o->teacher ? c->o->teacher
+                                                                                     : name[i],
+                                             &f->column[i]));
+    return root;
+}
+
+void linearize_report_print(FILE *out, const void *facts)
+{
+    const struct linearize_facts *f = facts;
+
+    summary_print(out, f->column);
+    if (knows_corruptions(f->c))
+        fprintf(out, "Note: " OVERLAP ".\n");
+}

@@ -1,0 +1,91 @@
+/* Task "lint": what the importer of a private-inference tool would refuse in an ONNX file. */
+#include "core/base/file.h"
+#include "core/base/mem.h"
+#include "exporter/lint.h"
+#include "importer/importer.h"
+#include "pipeline/report.h"
+#include "pipeline/tasks.h"
+
+struct lint_settings {
+    int32_t target; /* from 0; export_target begins at 1 */
+};
+static const struct option_row rows[] = {
+    OPTION("for", 0, OPTION_CHOICE, offsetof(struct lint_settings, target),
+           "crypten|ezpc|motion2nx", "the tool that shall read the file", 0, 0),
+    OPTION_END};
+static const struct lint_settings defaults = {.target = -1};
+
+static int check(const struct linnet_options *o)
+{
+    const struct lint_settings *s = options_values(o);
+
+    return s->target < 0 ? fail(ERR_ARG, "give --for crypten, ezpc or motion2nx") : 0;
+}
+const struct task lint_task = {"lint", rows, &defaults, sizeof defaults, check, false};
+
+static json_t *report_json(const char *path, const char *target, const struct lint_report *r)
+{
+    json_t *list = json_array();
+
+    for (int32_t i = 0; i < r->n; i++) {
+        const struct lint_finding *f = &r->finding[i];
+
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "node", f->node, "op", f->op,
+                                              "message", f->message, "hint", f->hint));
+    }
+    return json_pack("{s:s,s:s,s:s,s:o}", "format", "linnet.lint/1", "model", path, "for", target,
+                     "problems", list);
+}
+
+struct lint_facts {
+    const char *target;
+    struct lint_report r;
+};
+
+static void print(FILE *out, const void *facts)
+{
+    const struct lint_facts *l = facts;
+    const struct lint_report *r = &l->r;
+
+    for (int32_t i = 0; i < r->n; i++) {
+        const struct lint_finding *f = &r->finding[i];
+
+        if (f->op[0] != '\0')
+            fprintf(out, "%s (%s): ", f->node, f->op);
+        fprintf(out, "%s%s%s\n", f->message, f->hint[0] != '\0' ? ". Hint: " : "", f->hint);
+    }
+    if (r->n == 0)
+        fprintf(out, "nothing that %s would refuse\n", l->target);
+}
+
+static int lint(const char *path, enum export_target target, struct linnet_report **out)
+{
+    struct lint_facts l = {.target = lint_target_name(target)};
+    uint8_t *bytes = NULL;
+    size_t len;
+    int rc;
+
+    if ((rc = file_read(path, IMPORT_MAX_FILE, &bytes, &len)) < 0)
+        goto out;
+    if ((rc = lint_bytes(bytes, len, target, &l.r)) < 0) {
+        rc = rc == ERR_NOMEM ? rc : fail_context(rc, "%s", path);
+        goto out;
+    }
+    if ((rc = report_new(print, &l, report_json(path, l.target, &l.r), out)) == 0 && l.r.n > 0)
+        rc = fail(ERR_UNSUPPORTED, "%s: %d reasons for %s to refuse or misread it", path, l.r.n,
+                  l.target);
+out:
+    lint_release(&l.r);
+    mem_free(bytes);
+    return rc;
+}
+
+int linnet_lint(const char *path, const struct linnet_options *o, struct linnet_report **out)
+{
+    const struct lint_settings *s;
+
+    if (out != NULL)
+        *out = NULL;
+    TRY(options_read(o, &lint_task, (const void **)&s));
+    return lint(path, (enum export_target)(s->target + 1), out);
+}

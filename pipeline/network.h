@@ -1,0 +1,13 @@
+#ifndef PIPELINE_NETWORK_H
+#define PIPELINE_NETWORK_H
+/* The handle struct linnet_model: an opened model and what runs it. */
+#include "core/exec/exec.h"
+#include "pipeline/linnet.h"
+#include "pipeline/model.h"
+
+struct linnet_model {
+    struct model m;
+    struct linnet_info info;
+    struct exec *infer, *gradient; /* made when they are first needed */
+};
+#endif

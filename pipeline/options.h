@@ -1,0 +1,73 @@
+#ifndef PIPELINE_OPTIONS_H
+#define PIPELINE_OPTIONS_H
+/*
+ * Options of a task: one table says their names, kinds, ranges and help; linnet_options_set checks a
+ * text against its row and stores the value in the task's own struct, at the row's offset.
+ *
+ *     struct lint_options { int32_t target; };
+ *     static const struct option_row rows[] = {
+ *         OPTION("for", 0, OPTION_CHOICE, offsetof(struct lint_options, target), "crypten|ezpc",
+ *                "the tool that shall read the file", 0, 0),
+ *         OPTION_END};
+ *     static const struct lint_options defaults = {.target = -1};
+ *     const struct task lint_task = {"lint", rows, &defaults, sizeof defaults, check, false};
+ *
+ * and the task's name goes into tasks.c. What was given is kept as a list too, for a task whose
+ * defaults depend on options (linearize: the preset).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+#include "pipeline/linnet.h"
+
+enum option_kind {
+    OPTION_FLAG,   /* bool; no value */
+    OPTION_INT,    /* int64_t */
+    OPTION_REAL,   /* double; "8/255" is understood */
+    OPTION_TEXT,   /* const char *, owned by the options */
+    OPTION_TEXTS,  /* struct option_texts: may be given several times */
+    OPTION_CHOICE, /* int32_t: index of the word among those of `value`, "where|prelu|gather" */
+};
+struct option_texts {
+    const char **v;
+    int32_t n;
+};
+struct option_row {
+    struct linnet_option is;
+    enum option_kind kind;
+    size_t offset; /* of the field in the task's struct */
+    double lo, hi; /* OPTION_INT, OPTION_REAL: allowed range; both 0 = any */
+};
+#define OPTION(name, letter, kind, offset, value, help, lo, hi)                                    \
+    {                                                                                              \
+        {name, letter, value, help, (kind) == OPTION_TEXTS}, kind, offset, lo, hi                  \
+    }
+#define OPTION_END                                                                                 \
+    {                                                                                              \
+        .is = {.name = NULL }                                                                      \
+    }
+
+struct task {
+    const char *name;
+    const struct option_row *row; /* OPTION_END ends it */
+    const void *defaults;         /* of its struct */
+    size_t size;
+    /* May be NULL: rules between options, asked before any file is read. */
+    int (*check)(const struct linnet_options *o);
+    bool opens; /* its struct begins with a struct open_options (model.h) */
+};
+
+/* ERR_NOMEM. */
+int options_new(const struct task *task, struct linnet_options **out) MUST_CHECK;
+/* The task's struct as it was set. ERR_ARG unless o is of that task and passes its check. */
+int options_read(const struct linnet_options *o, const struct task *task,
+                 const void **values) MUST_CHECK;
+/* The struct, unchecked, of whatever task it is. */
+const void *options_values(const struct linnet_options *o);
+const struct task *options_task(const struct linnet_options *o);
+uint64_t options_seed(const struct linnet_options *o);
+/* Writes all that was set into another struct of the task; its texts live as long as o. */
+int options_fill(const struct linnet_options *o, void *values) MUST_CHECK;
+#endif

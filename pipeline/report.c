@@ -1,0 +1,136 @@
+/* Reports and the files that hold one; see report.h. */
+#include "pipeline/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+
+struct linnet_report {
+    json_t *root;
+    char *json;
+    char *text; /* of open_memstream */
+};
+
+json_t *report_real(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+/* mem_free; NULL where there is no memory. */
+static char *spell(const json_t *root)
+{
+    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
+
+    if (line != NULL) {
+        memcpy(line, text, strlen(text));
+        line[strlen(text)] = '\n';
+    }
+    free(text);
+    return line;
+}
+
+int report_write(const char *path, json_t *root)
+{
+    char *text = root != NULL ? spell(root) : NULL;
+    int rc;
+
+    if (text == NULL)
+        rc = fail(ERR_NOMEM, "out of memory while writing '%s'", path);
+    else
+        rc = file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
+    mem_free(text);
+    json_decref(root);
+    return rc;
+}
+
+static int print_text(report_print_fn *print, const void *facts, char **text)
+{
+    size_t len;
+    FILE *f = open_memstream(text, &len);
+
+    if (f == NULL)
+        return fail(ERR_NOMEM, "out of memory while making a report");
+    if (print != NULL)
+        print(f, facts);
+    if (ferror(f) | fclose(f)) /* closed in any case */
+        return fail(ERR_NOMEM, "out of memory while making a report");
+    return 0;
+}
+
+int report_new(report_print_fn *print, const void *facts, json_t *root, struct linnet_report **out)
+{
+    struct linnet_report *r = NULL;
+    int rc = root != NULL ? 0 : fail(ERR_NOMEM, "out of memory while making JSON");
+
+    if (out != NULL)
+        *out = NULL;
+    if (rc < 0 || out == NULL) {
+        json_decref(root);
+        return rc;
+    }
+    if ((r = mem_array(1, sizeof *r)) == NULL) {
+        json_decref(root);
+        return ERR_NOMEM;
+    }
+    r->root = root;
+    if ((rc = print_text(print, facts, &r->text)) == 0 && (r->json = spell(root)) == NULL)
+        rc = fail(ERR_NOMEM, "out of memory while making JSON");
+    if (rc < 0) {
+        linnet_report_free(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+void linnet_report_free(struct linnet_report *r)
+{
+    if (r == NULL)
+        return;
+    json_decref(r->root);
+    mem_free(r->json);
+    free(r->text);
+    mem_free(r);
+}
+
+const char *linnet_report_text(const struct linnet_report *r)
+{
+    return r->text;
+}
+
+const char *linnet_report_json(const struct linnet_report *r)
+{
+    return r->json;
+}
+
+/* The child that the first part of a path names; NULL if none. */
+static const json_t *child(const json_t *v, const char *part, size_t n)
+{
+    char *end;
+    unsigned long i;
+
+    if (!json_is_array(v))
+        return json_object_getn(v, part, n);
+    i = strtoul(part, &end, 10);
+    return end == part + n ? json_array_get(v, i) : NULL;
+}
+
+int linnet_report_number(const struct linnet_report *r, const char *path, double *out)
+{
+    const json_t *v = r->root;
+
+    for (const char *at = path; v != NULL && at != NULL;) {
+        const size_t n = strcspn(at, "/");
+
+        v = child(v, at, n);
+        at = at[n] == '/' ? at + n + 1 : NULL;
+    }
+    if (!json_is_number(v) && !json_is_boolean(v))
+        return fail(ERR_ARG, "the report has no number at '%s'", path);
+    *out = json_is_boolean(v) ? json_is_true(v) : json_number_value(v);
+    return 0;
+}

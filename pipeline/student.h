@@ -1,0 +1,15 @@
+#ifndef PIPELINE_STUDENT_H
+#define PIPELINE_STUDENT_H
+/* The student of a conversion: a copy of the teacher that loses ReLUs in the stages "mask" and
+ * "finetune", its state in DIR/checkpoint.safetensors. */
+#include "pipeline/conversion.h"
+
+struct student {
+    struct graph *g;
+    struct model_form form;
+};
+/* c's teacher is trained and its quota shared; the quota ends as what the student keeps. Release in
+ * every case. */
+int student_train(struct student *s, struct conversion *c) MUST_CHECK;
+void student_release(struct student *s);
+#endif

@@ -1,0 +1,309 @@
+/*
+ * Task "sweep": several ReLU budgets from one teacher.
+ *
+ *     DIR/teacher/       the teacher: trained, or measured where --teacher gives it
+ *     DIR/relus-10p/     one folder a budget, as linearize writes it
+ *     DIR/sweep.json     all of them in one file
+ *
+ * A budget whose report is there is not run again; an interrupted one continues. Both need --resume,
+ * and settings equal to those in the folder's config.json.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "pipeline/linearize.h"
+#include "pipeline/listener.h"
+#include "pipeline/outputs.h"
+#include "pipeline/report.h"
+#include "pipeline/tasks.h"
+#include "core/base/file.h"
+#include "core/base/mem.h"
+
+#define PATH_BYTES 4096
+#define BUDGET_BYTES 64
+#define REPORT_LIMIT ((size_t)64 << 20)
+#define TEACHER_STAGE "teacher"
+
+struct sweep {
+    const struct linnet_listener *l;
+    const struct linearize_options *o;
+    const char *path; /* of the model */
+    uint64_t seed;
+    json_t *teacher; /* report of the teacher's run */
+    json_t *budgets; /* list of reports */
+};
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+static int read_json(const char *path, json_t **out)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    json_error_t e;
+
+    TRY(file_read(path, REPORT_LIMIT, &bytes, &len));
+    *out = json_loadb((const char *)bytes, len, 0, &e);
+    mem_free(bytes);
+    return *out ? 0 : fail(ERR_FORMAT, "'%s': not JSON: %s", path, e.text);
+}
+
+/* Every setting of this run has the value that `had` records. */
+static int same_settings(const struct linearize_options *o, uint64_t seed, const char *path,
+                         const json_t *had)
+{
+    json_t *now = linearize_recipe_json(&o->r), *v;
+    const char *key;
+    int rc = 0;
+
+    json_object_set_new(now, "data", json_string(o->open.data));
+    json_object_set_new(now, "seed", json_integer((json_int_t)seed));
+    json_object_foreach(now, key, v) if (rc == 0 && !json_equal(v, json_object_get(had, key))) rc =
+        fail(ERR_ARG,
+             "'%s' was made with another --%s; take another -o, or the settings of that file", path,
+             key);
+    json_decref(now);
+    return rc;
+}
+
+/* The report of an earlier run in this folder, if it is finished and was made with these settings. */
+static int finished_report(const struct linearize_options *o, uint64_t seed, json_t **out)
+{
+    char report[PATH_BYTES], config[PATH_BYTES];
+    json_t *had = NULL;
+    int rc;
+
+    *out = NULL;
+    TRY(output_path(o->out, "report.json", report, sizeof report));
+    TRY(output_path(o->out, "config.json", config, sizeof config));
+    if (!o->resume || access(report, F_OK) != 0 || access(config, F_OK) != 0)
+        return 0;
+    if ((rc = read_json(config, &had)) == 0 && (rc = same_settings(o, seed, config, had)) == 0)
+        rc = read_json(report, out);
+    json_decref(had);
+    return rc;
+}
+
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+/* Runs one conversion, or takes the report of the run that was. */
+static int run_one(const struct sweep *s, const struct linearize_options *o, bool brief,
+                   json_t **report)
+{
+    const struct linearize_job job = {
+        .l = s->l, .o = o, .path = s->path, .seed = s->seed, .part = true, .brief = brief};
+    char path[PATH_BYTES];
+
+    TRY(finished_report(o, s->seed, report));
+    if (*report) {
+        listener_note(s->l, "%s: finished before", o->out);
+        return 0;
+    }
+    TRY(output_path(o->out, "report.json", path, sizeof path));
+    TRY(linearize_run(&job, NULL));
+    return read_json(path, report);
+}
+
+static int run_teacher(struct sweep *s, char *checkpoint)
+{
+    struct linearize_options o = *s->o;
+    char folder[PATH_BYTES];
+
+    TRY(output_path(s->o->out, "teacher", folder, sizeof folder));
+    o.out = folder;
+    o.relus = NULL;
+    o.stages = TEACHER_STAGE;
+    o.r.stage[STAGE_MASK].epochs = o.r.stage[STAGE_FINETUNE].epochs = 0;
+    TRY(run_one(s, &o, false, &s->teacher));
+    return output_path(folder, "teacher.safetensors", checkpoint, PATH_BYTES);
+}
+
+/* "10%" -> "relus-10p" */
+static void folder_name(const char *budget, size_t n, char name[64])
+{
+    snprintf(name, 64, "relus-%.*s", (int)n, budget);
+    for (char *p = name; *p; p++)
+        if (*p == '%')
+            *p = 'p';
+}
+
+static int run_budget(struct sweep *s, const char *text, const char *teacher)
+{
+    struct linearize_options o = *s->o;
+    char folder[PATH_BYTES], name[64];
+    json_t *report = NULL;
+
+    folder_name(text, strlen(text), name);
+    TRY(output_path(s->o->out, name, folder, sizeof folder));
+    o.out = folder;
+    o.relus = text;
+    o.teacher = teacher;
+    o.r.stage[STAGE_TEACHER].epochs = 0;
+    listener_note(s->l, "budget %s: %s", text, folder);
+    TRY(run_one(s, &o, true, &report));
+    json_object_set_new(report, "relus", json_string(text));
+    json_object_set_new(report, "folder", json_string(name));
+    return json_array_append_new(s->budgets, report) < 0 ? ERR_NOMEM : 0;
+}
+
+/* ---- table --------------------------------------------------------------------------------- */
+
+struct cell {
+    char text[16];
+};
+
+static struct cell number(const json_t *v, const char *format)
+{
+    struct cell c = {"-"};
+
+    if (json_is_number(v))
+        snprintf(c.text, sizeof c.text, format, json_number_value(v));
+    return c;
+}
+
+static const json_t *branch_named(const json_t *eval, const char *name)
+{
+    const json_t *list = json_object_get(eval, "branches");
+    size_t i;
+    json_t *b;
+
+    json_array_foreach(list, i, b)
+    {
+        const char *had = json_string_value(json_object_get(b, "name"));
+
+        if (had && strcmp(had, name) == 0)
+            return b;
+    }
+    return NULL;
+}
+
+static void print_branch(FILE *out, const json_t *eval, const char *name)
+{
+    const json_t *b = branch_named(eval, name);
+    const json_t *clean = json_object_get(json_object_get(b, "clean"), "accuracy");
+    const json_t *bad = json_object_get(json_object_get(b, "corruptions"), "mean");
+    const json_t *attack = json_array_get(json_object_get(b, "attacks"), 0);
+
+    fprintf(out, " %8s %9s %7s", number(clean, "%.2f").text, number(bad, "%.2f").text,
+            number(json_object_get(attack, "accuracy"), "%.2f").text);
+}
+
+static void print_row(FILE *out, const char *name, const json_t *eval)
+{
+    fprintf(out, "%-10s %9s", name, number(json_object_get(eval, "relus"), "%.0f").text);
+    print_branch(out, eval, "clean");
+    print_branch(out, eval, "adv");
+    fprintf(out, " %9s\n", number(json_object_get(eval, "pi_online_seconds"), "%.3f").text);
+}
+
+static void print_table(FILE *out, const void *facts)
+{
+    const struct sweep *s = facts;
+    size_t i;
+    json_t *b;
+
+    fprintf(out, "%-10s %9s %-27s %-26s %9s\n", "", "", "  clean branch", "  adversarial branch",
+            "online");
+    fprintf(out, "%-10s %9s %8s %9s %7s %8s %9s %7s %9s\n", "", "ReLUs", "clean %", "corrupt %",
+            "PGD-20", "clean %", "corrupt %", "PGD-20", "s");
+    print_row(out, "given", json_object_get(s->teacher, "given"));
+    print_row(out, "teacher", json_object_get(s->teacher, "teacher"));
+    json_array_foreach(s->budgets, i, b) print_row(
+        out, json_string_value(json_object_get(b, "relus")), json_object_get(b, "result"));
+    fprintf(
+        out,
+        "Test images; intervals, attacks and corruptions: sweep.json. Online: estimate for the clean branch, garbled ReLUs (gc), LAN 3 Gbit/s, 0.3 ms.\n");
+}
+
+/* ---- the task ------------------------------------------------------------------------------- */
+
+/* Copies the next budget of "A,B,C"; *list is NULL behind the last. */
+static int next_budget(const char **list, char text[BUDGET_BYTES])
+{
+    const size_t n = strcspn(*list, ",");
+
+    if (n == 0 || n >= BUDGET_BYTES)
+        return fail(ERR_ARG, "--relus '%s': counts or shares with commas between", *list);
+    snprintf(text, BUDGET_BYTES, "%.*s", (int)n, *list);
+    *list = (*list)[n] == ',' ? *list + n + 1 : NULL;
+    return 0;
+}
+
+/* A slip in the last budget shows before hours go into the first; the network is not open yet. */
+static int check_budgets(const char *list)
+{
+    char text[BUDGET_BYTES], other[BUDGET_BYTES];
+
+    while (list != NULL) {
+        TRY(next_budget(&list, text));
+        TRY(linearize_check_relus(text));
+        for (const char *rest = list; rest != NULL;) {
+            TRY(next_budget(&rest, other));
+            if (strcmp(text, other) == 0)
+                return fail(ERR_ARG, "--relus: '%s' is there twice", text);
+        }
+    }
+    return 0;
+}
+
+static int check(const struct linearize_options *o)
+{
+    if (o->relus == NULL)
+        return fail(ERR_ARG, "give --relus A,B,C: counts, or shares such as 50%%,10%%");
+    if (o->masks || o->stages)
+        return fail(ERR_ARG, "--%s: not in a sweep; linearize has it",
+                    o->masks ? "masks" : "stages");
+    TRY(check_budgets(o->relus));
+    return output_folder(o->out);
+}
+
+static int run_all(struct sweep *s)
+{
+    char checkpoint[PATH_BYTES], text[BUDGET_BYTES];
+
+    TRY(check(s->o));
+    TRY(run_teacher(s, checkpoint));
+    const char *teacher = access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher;
+    for (const char *list = s->o->relus; list != NULL;) {
+        TRY(next_budget(&list, text));
+        TRY(run_budget(s, text, teacher));
+    }
+    return 0;
+}
+
+static int finish(const struct sweep *s, struct linnet_report **out)
+{
+    char path[PATH_BYTES];
+    json_t *root =
+        json_pack("{s:s,s:s,s:I,s:O,s:O}", "format", "linnet.sweep/1", "model", s->path, "seed",
+                  (json_int_t)s->seed, "teacher", s->teacher, "budgets", s->budgets);
+    int rc = output_path(s->o->out, "sweep.json", path, sizeof path);
+
+    if (rc == 0)
+        rc = report_write(path, json_incref(root));
+    if (rc == 0)
+        rc = report_new(print_table, s, json_incref(root), out);
+    json_decref(root);
+    return rc;
+}
+
+int linnet_sweep(const char *path, const struct linnet_options *o, const struct linnet_listener *l,
+                 struct linnet_report **out)
+{
+    struct linearize_options settings;
+    struct sweep s = {.l = l, .o = &settings, .path = path};
+    const void *raw;
+    int rc;
+
+    if (out != NULL)
+        *out = NULL;
+    TRY(options_read(o, &sweep_task, &raw));
+    TRY(linearize_options_read(o, &settings));
+    s.seed = options_seed(o);
+    if ((s.budgets = json_array()) == NULL)
+        return ERR_NOMEM;
+    if ((rc = run_all(&s)) == 0)
+        rc = finish(&s, out);
+    json_decref(s.teacher);
+    json_decref(s.budgets);
+    return rc;
+}

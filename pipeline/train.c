@@ -1,0 +1,294 @@
+/*
+ * Task "train": plain or robust training of any importable model, a run with one stage.
+ *
+ *     model -> batch norm re-inserted where it was folded away, second branch with --dual-bn
+ *           -> training, state in Y.safetensors     (Y is the output without .onnx)
+ *           -> Y.onnx, and Y.adv.onnx where there are two branches
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/graph/pass.h"
+#include "core/base/file.h"
+#include "pipeline/listener.h"
+#include "pipeline/outputs.h"
+#include "pipeline/recipe.h"
+#include "pipeline/report.h"
+#include "pipeline/stage.h"
+#include "pipeline/tasks.h"
+#include "trainer/train/bn.h"
+
+#define PATH_BYTES 4096
+#define TRAIN_STEPS 7 /* PGD steps where --adversarial does not say */
+
+struct train_settings {
+    struct open_options open;
+    const char *out, *adversarial, *augment;
+    int64_t epochs, batch, train_limit, val_limit, val_attack_images;
+    double lr, momentum, weight_decay, warmup;
+    int32_t schedule, select;
+    bool dual_bn, nesterov, no_crop, aligned, resume;
+};
+#define FIELD(f) offsetof(struct train_settings, f)
+static const struct option_row rows[] = {
+    DATA_ROW(DATA_HELP),
+    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "Y.onnx",
+           "trained model; its state goes to Y.safetensors", 0, 0),
+    NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
+    OPTION("adversarial", 0, OPTION_TEXT, FIELD(adversarial), "SPEC",
+           "adversarial domain: pgd:eps=8/255,alpha=2/255,steps=7", 0, 0),
+    OPTION("augment", 0, OPTION_TEXT, FIELD(augment), "augmix|corruptions[:T,..]|none",
+           "augmented domain (default none)", 0, 0),
+    OPTION("dual-bn", 0, OPTION_FLAG, FIELD(dual_bn), NULL,
+           "own batch norm for adversarial pictures", 0, 0),
+    OPTION("epochs", 0, OPTION_INT, FIELD(epochs), "N", "default 30", 1, 1e6),
+    OPTION("lr", 0, OPTION_REAL, FIELD(lr), "X", "learning rate (default 0.05)", 1e-9, 100),
+    OPTION("schedule", 0, OPTION_CHOICE, FIELD(schedule), "step|cosine|constant",
+           "step: x 0.1 at 62.5, 75, 87.5 % (default cosine)", 0, 0),
+    OPTION("warmup", 0, OPTION_REAL, FIELD(warmup), "N",
+           "epochs in which the rate rises (default 0)", 0, 1e6),
+    OPTION("batch", 0, OPTION_INT, FIELD(batch), "N", "images an iteration (default 128)", 1,
+           65536),
+    OPTION("momentum", 0, OPTION_REAL, FIELD(momentum), "X", "default 0.9", 0, 1),
+    OPTION("nesterov", 0, OPTION_FLAG, FIELD(nesterov), NULL, "Nesterov's form of the momentum", 0,
+           0),
+    OPTION("weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "X", "default 5e-4", 0, 1),
+    OPTION("no-crop", 0, OPTION_FLAG, FIELD(no_crop), NULL, "no random crop and flip", 0, 0),
+    OPTION("aligned", 0, OPTION_FLAG, FIELD(aligned), NULL,
+           "clean and augmented picture share the crop", 0, 0),
+    OPTION("select", 0, OPTION_CHOICE, FIELD(select), "last|clean|pgd|mean",
+           "which epoch is kept, by validation (default last)", 0, 0),
+    OPTION("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
+           "train on the first N images only", 1, 1e9),
+    OPTION("val-limit", 0, OPTION_INT, FIELD(val_limit), "N", "validate on the first N images only",
+           1, 1e9),
+    OPTION("val-attack-images", 0, OPTION_INT, FIELD(val_attack_images), "N",
+           "validation images that are attacked (default 500 with --adversarial)", 0, 1e9),
+    OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
+           "continue an interrupted run of the same command", 0, 0),
+    OPEN_ROWS,
+    OPTION_END};
+static const struct train_settings defaults = {.augment = "none",
+                                               .epochs = 30,
+                                               .batch = 128,
+                                               .lr = 0.05,
+                                               .momentum = 0.9,
+                                               .weight_decay = 5e-4,
+                                               .schedule = 1,
+                                               .val_attack_images = -1};
+
+static int check(const struct linnet_options *o)
+{
+    const struct train_settings *s = options_values(o);
+
+    return s->open.data && s->out ? 0 : fail(ERR_ARG, "give --data SRC and -o Y.onnx");
+}
+const struct task train_task = {"train", rows, &defaults, sizeof defaults, check, true};
+
+struct job {
+    const struct train_settings *o;
+    struct run run;
+    struct stage stage;
+    char stem[PATH_BYTES], checkpoint[PATH_BYTES]; /* Y, Y.safetensors */
+    char *config;                                  /* JSON for the checkpoint; of jansson */
+};
+
+/* ---- settings ------------------------------------------------------------------------------ */
+
+static int parse_adversarial(const char *text, struct train_config *cfg)
+{
+    if (text == NULL)
+        return 0;
+    cfg->adversarial = true;
+    TRY(pgd_parse(text, &cfg->attack));
+    if (strstr(text, "steps=") == NULL)
+        cfg->attack.steps = TRAIN_STEPS;
+    if (cfg->attack.restarts != 1)
+        return fail(ERR_ARG, "--adversarial %s: restarts are for evaluation", text);
+    return 0;
+}
+
+static int make_config(struct job *j)
+{
+    static const enum optim_schedule schedule[] = {OPTIM_STEP, OPTIM_COSINE, OPTIM_CONSTANT};
+    const struct train_settings *o = j->o;
+    struct train_config *c = &j->stage.cfg;
+
+    *c = train_defaults();
+    c->seed = j->run.seed;
+    c->epochs = (int32_t)o->epochs;
+    c->batch = (int32_t)o->batch;
+    c->lr = o->lr;
+    c->momentum = o->momentum;
+    c->weight_decay = o->weight_decay;
+    c->nesterov = o->nesterov;
+    c->schedule = schedule[o->schedule];
+    c->warmup_epochs = o->warmup;
+    c->crop = !o->no_crop;
+    c->aligned = o->aligned;
+    c->select = (enum train_select)o->select;
+    c->val_limit = o->val_limit;
+    TRY(recipe_augment(o->augment, &c->augment, &c->corruptions));
+    TRY(parse_adversarial(o->adversarial, c));
+    if (o->dual_bn && !c->adversarial)
+        return fail(ERR_ARG, "--dual-bn: needs --adversarial, which trains the second branch");
+    c->val_attack_limit = o->val_attack_images >= 0 ? o->val_attack_images
+                          : c->adversarial          ? 500
+                                                    : 0;
+    c->checkpoint = j->checkpoint;
+    c->checkpoint_seconds = 120;
+    return 0;
+}
+
+static int make_paths(struct job *j, const char *input)
+{
+    const char *out = j->o->out;
+    const size_t n = strlen(out), tail = strlen(".onnx");
+    char adv[PATH_BYTES + 16];
+
+    if (n <= tail || strcmp(out + n - tail, ".onnx") != 0)
+        return fail(ERR_ARG, "-o %s: the output is a file NAME.onnx", out);
+    if (n + 16 > PATH_BYTES)
+        return fail(ERR_LIMIT, "-o: the path is longer than %d bytes", PATH_BYTES - 16);
+    snprintf(j->stem, sizeof j->stem, "%.*s", (int)(n - tail), out);
+    snprintf(j->checkpoint, sizeof j->checkpoint, "%.*s.safetensors", (int)(n - tail), out);
+    TRY(file_is_new(out, (const char *[]){input}, 1));
+    TRY(file_is_new(j->checkpoint, (const char *[]){input}, 1));
+    snprintf(adv, sizeof adv, "%s.adv.onnx", j->stem);
+    TRY(file_is_new(adv, (const char *[]){input}, 1));
+    return output_writable(out);
+}
+
+/* ---- the network ---------------------------------------------------------------------------- */
+
+static int prepare_structure(struct job *j)
+{
+    struct model *m = &j->run.m;
+
+    TRY(run_insert_batchnorm(&j->run, BN_CALIBRATION));
+    if (j->o->dual_bn) {
+        TRY(pass_dual_bank(m->g));
+        if (graph_banks(m->g) < 2)
+            return fail(ERR_UNSUPPORTED, "--dual-bn: the model has no place for batch norm");
+    }
+    m->form.banks = graph_banks(m->g);
+    return 0;
+}
+
+/* What eval and export need to open the checkpoint, and the options for people. */
+static int make_config_text(struct job *j)
+{
+    const struct train_settings *o = j->o;
+    json_t *root = json_pack("{s:o,s:I,s:s,s:s,s:s,s:b,s:I,s:f}", "network",
+                             model_form_json(&j->run.m.form, j->run.m.g), "seed",
+                             (json_int_t)j->run.seed, "data", j->run.train->source, "adversarial",
+                             o->adversarial ? o->adversarial : "none", "augment", o->augment,
+                             "dual-bn", o->dual_bn, "epochs", (json_int_t)o->epochs, "lr", o->lr);
+
+    j->config = root ? json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (j->config == NULL)
+        return fail(ERR_NOMEM, "no memory for the configuration");
+    j->stage.cfg.config_json = j->config;
+    j->stage.cfg.structure = j->run.m.file;
+    j->stage.cfg.structure_len = j->run.m.file_len;
+    return 0;
+}
+
+/* ---- results ------------------------------------------------------------------------------- */
+
+/* The attack of the validation goes through the adversarial branch, where there is one. */
+static struct output_facts facts_of(const struct job *j, int banks)
+{
+    const struct train_validation *v = &j->stage.result.val;
+    struct output_facts f = {.seed = (int64_t)j->run.seed,
+                             .data = j->run.train,
+                             .eps = j->stage.cfg.adversarial ? j->stage.cfg.attack.eps : 0,
+                             .split = "val"};
+
+    if (v->n > 0)
+        f.accuracy[0] = (struct output_accuracy){.clean = v->clean, .n = v->n};
+    if (v->n > 0 && v->clean_adv >= 0)
+        f.accuracy[1] = (struct output_accuracy){.clean = v->clean_adv, .n = v->n};
+    if (v->n_attack > 0 && v->pgd >= 0) {
+        f.accuracy[banks - 1].attacked = v->pgd;
+        f.accuracy[banks - 1].n_attack = v->n_attack;
+    }
+    return f;
+}
+
+static json_t *percent_or_null(double share)
+{
+    return share >= 0 ? json_real(100 * share) : json_null();
+}
+
+static json_t *result_json(const struct job *j)
+{
+    const struct train_result *r = &j->stage.result;
+    const struct train_validation *v = &r->val;
+
+    return json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
+                     "linnet.train/1", "model", j->o->out, "config", json_loads(j->config, 0, NULL),
+                     "epochs", (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1,
+                     "steps", (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds,
+                     "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
+                     percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
+                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack",
+                     (json_int_t)v->n_attack, "pgd",
+                     percent_or_null(v->n_attack > 0 ? v->pgd : -1));
+}
+
+static void print(FILE *out, const void *facts)
+{
+    const struct job *j = facts;
+    const struct train_result *r = &j->stage.result;
+
+    fprintf(out, "%s: epoch %d of %d kept, last loss %.4f", j->o->out, r->best_epoch + 1, r->epochs,
+            r->loss);
+    if (r->val.n > 0)
+        fprintf(out, ", validation clean %.2f %% (%lld images)", 100 * r->val.clean,
+                (long long)r->val.n);
+    if (r->val.n_attack > 0)
+        fprintf(out, ", PGD-%d %.2f %% (%lld images)", (int)j->stage.cfg.val_attack.steps,
+                100 * r->val.pgd, (long long)r->val.n_attack);
+    fprintf(out, "\n");
+}
+
+static int train(struct job *j, const char *path, struct linnet_report **out)
+{
+    struct run *r = &j->run;
+
+    TRY(make_paths(j, path));
+    TRY(make_config(j));
+    TRY(model_open(r->l, path, &j->o->open, r->seed, &r->m));
+    if (r->m.is_checkpoint)
+        return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
+                    path);
+    TRY(run_open_data(r, j->o->open.data, j->o->train_limit, false));
+    TRY(prepare_structure(j));
+    TRY(make_config_text(j));
+    if (r->resume && access(j->checkpoint, F_OK) < 0)
+        listener_note(r->l, "no state in '%s': training starts from the beginning", j->checkpoint);
+    TRY(stage_run(r, &j->stage, r->m.g, NULL));
+    const struct output_facts facts = facts_of(j, graph_banks(r->m.g) == 2 ? 2 : 1);
+    TRY(output_branches(&r->m, r->m.g, &facts, j->stem));
+    return report_new(print, j, result_json(j), out);
+}
+
+int linnet_train(const char *path, const struct linnet_options *o, const struct linnet_listener *l,
+                 struct linnet_report **out)
+{
+    struct job j = {.run = {.l = l}};
+    int rc;
+
+    if (out != NULL)
+        *out = NULL;
+    TRY(options_read(o, &train_task, (const void **)&j.o));
+    j.run.seed = options_seed(o);
+    j.run.resume = j.o->resume;
+    rc = train(&j, path, out);
+    free(j.config);
+    run_release(&j.run);
+    return rc;
+}

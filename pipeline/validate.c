@@ -1,0 +1,159 @@
+/*
+ * Task "validate": the private-inference package in a folder against the float ONNX beside it, on the
+ * same images. One verdict: labels that agree, accuracy of both, largest logit difference.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "pipeline/model.h"
+#include "pipeline/outputs.h"
+#include "pipeline/package_check.h"
+#include "pipeline/report.h"
+#include "pipeline/source.h"
+#include "pipeline/tasks.h"
+#include "trainer/eval/stats.h"
+
+struct validate_settings {
+    struct open_options open;
+    const char *split;
+    int32_t mode;
+    int64_t limit;
+    double min_agreement, max_loss;
+};
+#define FIELD(f) offsetof(struct validate_settings, f)
+static const struct option_row rows[] = {
+    DATA_ROW("images with labels"),
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train", "which of them (default test)",
+           0, 0),
+    OPTION("mode", 0, OPTION_CHOICE, FIELD(mode), "fixed|sim2pc",
+           "what runs: Z_2^64, or two parties' shares (default fixed)", 0, 0),
+    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
+    NORMALIZE_ROW("of model.onnx (default: what the file says)"),
+    OPTION("min-agreement", 0, OPTION_REAL, FIELD(min_agreement), "P",
+           "per cent of equal labels (default 99.5)", 0, 100),
+    OPTION("max-accuracy-change", 0, OPTION_REAL, FIELD(max_loss), "P",
+           "points of accuracy (default 0.3)", 0, 100),
+    OPTION_END};
+static const struct validate_settings defaults = {
+    .split = "test", .min_agreement = 99.5, .max_loss = 0.3};
+
+static int check(const struct linnet_options *o)
+{
+    const struct validate_settings *s = options_values(o);
+
+    return s->open.data == NULL ? fail(ERR_ARG, "give --data SRC") : 0;
+}
+const struct task validate_task = {"validate", rows, &defaults, sizeof defaults, check, true};
+
+/* What came out, in per cent where not said otherwise. */
+struct verdict {
+    const char *folder, *split;
+    const struct validate_settings *s;
+    struct package_check t;
+    double agreement, real, fixed;
+    bool passed;
+};
+
+/* ---- the report ---------------------------------------------------------------------------- */
+
+static json_t *branch_json(const char *name, int64_t correct, int64_t n)
+{
+    double lo, hi;
+
+    stats_wilson(correct, n, &lo, &hi);
+    return json_pack("{s:s,s:b,s:{s:f,s:[f,f],s:I},s:[]}", "name", name, "deployed", 1, "clean",
+                     "accuracy", 100.0 * (double)correct / (double)n, "ci95", 100 * lo, 100 * hi,
+                     "n", (json_int_t)n, "attacks");
+}
+
+static json_t *to_json(const struct verdict *v)
+{
+    return json_pack("{s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1",
+                     "model", v->folder, "n", (json_int_t)v->t.n, "split", v->split, "branches",
+                     branch_json("clean", v->t.fixed_correct, v->t.n), "agreement", v->agreement,
+                     "max_abs_diff", v->t.max_abs_diff, "float_accuracy", v->real, "passed",
+                     v->passed, "mode", v->s->mode == 1 ? "sim2pc" : "fixed");
+}
+
+static void print(FILE *out, const void *facts)
+{
+    const struct verdict *v = facts;
+
+    fprintf(out, "%s on %lld %s images\n", v->folder, (long long)v->t.n, v->split);
+    fprintf(out, "  float accuracy          %6.2f %%\n", v->real);
+    fprintf(out, "  %-22s  %6.2f %%\n",
+            v->s->mode == 1 ? "two-party accuracy" : "fixed-point accuracy", v->fixed);
+    fprintf(out, "  equal labels            %6.2f %%   (at least %g)\n", v->agreement,
+            v->s->min_agreement);
+    fprintf(out, "  largest difference      %.4g of logits up to %.4g\n", v->t.max_abs_diff,
+            v->t.max_abs_logit);
+    fprintf(out, "%s\n", v->passed ? "PASSED" : "FAILED");
+}
+
+static int judge(struct verdict *v, struct linnet_report **out)
+{
+    const double n = (double)v->t.n;
+
+    v->agreement = 100 * (double)v->t.agree / n;
+    v->real = 100 * (double)v->t.float_correct / n;
+    v->fixed = 100 * (double)v->t.fixed_correct / n;
+    v->passed = v->agreement >= v->s->min_agreement && fabs(v->real - v->fixed) <= v->s->max_loss;
+    TRY(report_new(print, v, to_json(v), out));
+    if (!v->passed)
+        return fail(
+            ERR_VERIFY,
+            "%.2f %% equal labels (at least %g), accuracy %.2f against %.2f %% (at most %g apart)",
+            v->agreement, v->s->min_agreement, v->fixed, v->real, v->s->max_loss);
+    return 0;
+}
+
+/* ---- the comparison ------------------------------------------------------------------------ */
+
+struct pair { /* what is compared, on what */
+    struct model m;
+    struct pi_model *pi;
+    struct dataset *d;
+};
+
+static int open_pair(const struct verdict *v, uint64_t seed, const struct linnet_listener *l,
+                     struct pair *p)
+{
+    const struct open_options how = {.normalize = v->s->open.normalize};
+    char onnx[4096], plan[4096], weights[4096];
+    enum data_split split;
+
+    TRY(output_path(v->folder, "model.onnx", onnx, sizeof onnx));
+    TRY(output_path(v->folder, "model.pi", plan, sizeof plan));
+    TRY(output_path(v->folder, "model.pi.weights", weights, sizeof weights));
+    TRY(data_split_parse(v->s->split, &split));
+    TRY(pi_open(plan, weights, v->s->mode == 1 ? PI_SIM2PC : PI_FIXED, &p->pi));
+    TRY(model_open(l, onnx, &how, seed, &p->m));
+    const int64_t k = p->m.g->value[p->m.g->output].shape.dim[1];
+    if (pi_classes(p->pi) != k)
+        return fail(ERR_FORMAT, "'%s' has %lld outputs, '%s' has %lld", plan,
+                    (long long)pi_classes(p->pi), onnx, (long long)k);
+    TRY(source_open(v->s->open.data, split, seed, p->m.g, &p->d));
+    data_limit(p->d, v->s->limit);
+    return 0;
+}
+
+int linnet_validate(const char *folder, const struct linnet_options *o,
+                    const struct linnet_listener *l, struct linnet_report **out)
+{
+    struct verdict v = {.folder = folder};
+    struct pair p = {0};
+    int rc;
+
+    if (out != NULL)
+        *out = NULL;
+    TRY(options_read(o, &validate_task, (const void **)&v.s));
+    if ((rc = open_pair(&v, options_seed(o), l, &p)) == 0 &&
+        (rc = package_check_run(l, p.m.g, p.pi, p.d, p.d->n, &v.t)) == 0) {
+        v.split = p.d->split;
+        rc = judge(&v, out);
+    }
+    data_close(p.d);
+    pi_close(p.pi);
+    model_close(&p.m);
+    return rc;
+}
