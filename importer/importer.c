@@ -271,8 +271,6 @@ static int run_node(struct import *im, bool bad)
         return canon_unsupported(im);
     if (bad || c->out == NULL)
         return 0;
-    if (fold_can(c) && (strcmp(c->type, "MaxPool") == 0 || strcmp(c->type, "Dropout") == 0))
-        return fold_node(im); /* with all their outputs */
     TRY(check_outputs(im));
     if (fold_can(c))
         return fold_node(im);

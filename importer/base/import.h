@@ -46,6 +46,7 @@ struct constant {
     float *f;       /* floating types */
     int64_t *i;     /* integer types; bool as 0 and 1 */
     uint8_t *batch; /* NULL, or a flag per element of i: it is the size of the batch */
+    bool images;    /* dim 0, which is 1 here, is the number of images: all of them are this one */
     const Onnx__TensorProto *unread; /* its numbers are still there; NULL once f or i are set */
 };
 

@@ -78,6 +78,8 @@ int canon_value(struct import *im, struct constant *c, enum value_kind kind, val
 {
     const float *f;
 
+    if (c->images && kind != VALUE_CONST) /* those broadcast */
+        return report_pins_batch(im);
     if (!constant_is_float(c))
         return report_problem(im, "E1302", "", "'%s' holds integers, should be float %s", c->name,
                               im->at);

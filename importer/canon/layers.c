@@ -187,6 +187,8 @@ static int linear_weight(struct import *im, struct constant *b, bool transposed,
 
     if (!constant_is_float(b))
         TRY(constant_read(im, b)); /* what is wrong inside comes first */
+    if (b->images)
+        return report_pins_batch(im);
     if (b->shape.rank != 2 || !constant_is_float(b))
         return report_problem(im, "E1301", "", "weight '%s' should be a float matrix %s", b->name,
                               im->at);

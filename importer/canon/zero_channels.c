@@ -1,10 +1,11 @@
 /*
  * Channels of zeros beside those of a value, as shortcuts without parameters make them:
  *
- *     Concat(x, Mul(x, 0)) and Concat(zeros, x, zeros) on the channels   ->  Pad(x)
+ *     Concat(x, zeros), Concat(zeros, x, zeros) on the channels   ->  Pad(x)
  *
- * Zeros are constants or what a Mul with a zero made; the Mul stays behind without readers and is
- * pruned at the end. Constants fit a file of one fixed image only, since a Concat does not broadcast.
+ * Zeros are what zeros_like, new_zeros, zeros, full and expand become, a constant that stands for all
+ * images (constant.images); a constant of the file's own fixed batch; or what x * 0 and x - x made, also
+ * after a Slice or a Pad. Those nodes stay behind without readers and are pruned at the end.
  */
 #include "onnx.pb-c.h"
 
@@ -18,78 +19,111 @@ static bool all_zero(const float *f, int64_t n)
     return n > 0;
 }
 
-static bool is_zero_product(const struct graph *g, value_id v)
+static bool is_zero_value(const struct graph *g, value_id v)
 {
-    const struct node *n = g->value[v].producer >= 0 ? &g->node[g->value[v].producer] : NULL;
+    for (;;) {
+        const struct node *n = g->value[v].producer >= 0 ? &g->node[g->value[v].producer] : NULL;
 
-    for (int i = 0; n != NULL && n->op == &op_mul && i < 2; i++) {
-        const struct value *c = op_in(g, n, i);
-
-        if (!value_is_activation(c) && all_zero(c->data, shape_elems(&c->shape)))
+        if (n == NULL)
+            return false;
+        if (n->op == &op_sub && n->in[0] == n->in[1])
             return true;
+        for (int i = 0; n->op == &op_mul && i < 2; i++) {
+            const struct value *c = op_in(g, n, i);
+
+            if (!value_is_activation(c) && all_zero(c->data, shape_elems(&c->shape)))
+                return true;
+        }
+        if (n->op != &op_slice && !(n->op == &op_pad && n->p.pad.value == 0))
+            return false;
+        v = n->in[0];
     }
-    return false;
 }
 
 struct part {
-    struct shape shape; /* [N,C,H,W] */
+    struct shape shape; /* in the file's order, the first dim aside */
     bool is_zero;
 };
 
-/* Input k of the Concat. *fits false: it is something else. */
-static int read_part(struct import *im, int32_t k, struct part *p, bool *fits)
+/* Input k of the Concat, `order` is that of its activations. *fits false: it is something else. */
+static int read_part(struct import *im, int32_t k, enum entry_order order, struct part *p,
+                     bool *fits)
 {
     const struct entry *e = operand_has(im->call, k) ? im->call->in[k] : NULL;
     struct constant *c;
 
     *fits = false;
-    if (e == NULL || (e->kind != ENTRY_CONSTANT && e->kind != ENTRY_ACT) || e->order != ORDER_SAME)
+    if (e == NULL || (e->kind != ENTRY_CONSTANT && e->kind != ENTRY_ACT))
         return 0;
     if (e->kind == ENTRY_ACT) {
-        p->shape = im->g->value[e->act].shape;
-        p->is_zero = is_zero_product(im->g, e->act);
-    } else {
-        TRY(operand_constant(im, k, &c));
-        p->shape = c->shape;
-        p->is_zero = c->f != NULL && all_zero(c->f, c->count);
-        if (!p->is_zero || im->batch != 1 || c->shape.dim[0] != 1)
+        const struct shape *s = &im->g->value[e->act].shape;
+
+        if (e->order != order || s->rank != 4)
             return 0;
+        p->shape =
+            order == ORDER_LAST ? shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]) : *s;
+        p->is_zero = is_zero_value(im->g, e->act);
+        *fits = true;
+        return 0;
     }
-    *fits = p->shape.rank == 4;
+    TRY(operand_constant(im, k, &c));
+    p->shape = c->shape;
+    p->is_zero = c->f != NULL && all_zero(c->f, c->count);
+    *fits = p->is_zero && c->shape.rank == 4 &&
+            (c->images || (im->batch > 0 && c->shape.dim[0] == im->batch));
     return 0;
 }
 
-static bool same_map(const struct shape *a, const struct shape *b)
+/* The order of the first activation. False if it is none of an image. */
+static bool find_order(const struct call *c, enum entry_order *order)
 {
-    return a->dim[2] == b->dim[2] && a->dim[3] == b->dim[3];
+    for (int32_t k = 0; k < c->n_in; k++)
+        if (operand_has(c, k) && c->in[k]->kind == ENTRY_ACT) {
+            *order = c->in[k]->order;
+            return *order != ORDER_FLAT_LAST;
+        }
+    return false;
+}
+
+static bool same_map(const struct shape *a, const struct shape *b, int32_t channels)
+{
+    for (int32_t d = 1; d < 4; d++)
+        if (d != channels && a->dim[d] != b->dim[d])
+            return false;
+    return true;
 }
 
 int zero_concat(struct import *im, bool *found)
 {
     union op_params p = {.pad = {.value = 0}};
     int32_t axis, x = -1; /* the input that is not zero */
+    enum entry_order order = ORDER_SAME;
     struct part part;
     struct shape map = {0};
     int64_t a;
     bool fits;
 
     *found = false;
+    if (!find_order(im->call, &order))
+        return 0;
+    const int32_t channels = order == ORDER_LAST ? 3 : 1;
     TRY(attrs_int(im, "axis", 0, &a));
     for (int32_t k = 0; k < im->call->n_in; k++) {
-        TRY(read_part(im, k, &part, &fits));
-        if (!fits || (k > 0 && !same_map(&part.shape, &map)) || (!part.is_zero && x >= 0))
+        TRY(read_part(im, k, order, &part, &fits));
+        if (!fits || (k > 0 && !same_map(&part.shape, &map, channels)) || (!part.is_zero && x >= 0))
             return 0;
         map = part.shape;
         if (!part.is_zero)
             x = k;
         else
-            *(x < 0 ? &p.pad.begin[1] : &p.pad.end[1]) += part.shape.dim[1];
+            *(x < 0 ? &p.pad.begin[1] : &p.pad.end[1]) += part.shape.dim[channels];
     }
     if (x < 0)
         return 0;
-    TRY(axis_resolve(im, a, map.rank, &axis));
-    if (axis != 1)
+    TRY(axis_resolve(im, a, 4, &axis));
+    if (axis != channels)
         return 0;
     *found = true;
+    canon_set_order(im, order);
     return canon_emit(im, &op_pad, &im->call->in[x]->act, 1, &p);
 }

@@ -6,11 +6,13 @@
  * holds it and may be moved, multiplied by 1, added to 0 and compared with numbers below 1;
  * anything else is an error that names the node which pins the batch.
  *
+ * A tensor may hold one image that stands for all of them, as zeros_like makes it: constant.images. Its
+ * dim 0 is 1 here. Operators that leave dim 0 alone take it, others refuse.
+ *
  * This file has what all of them share and the table; one file a kind:
  *
- *     source.c  from attributes and shapes       arith.c  element by element
- *     move.c    elements in another place        math.c   sums over axes, products
- *     pool.c    windows
+ *     source.c    from attributes and shapes        elements.c  element by element
+ *     move.c      elements in another place         reduce.c    sums over axes, products
  *
  * Every result has its own memory; sizes are bounded by constant_room.
  */
@@ -56,26 +58,6 @@ int fold_finish(struct import *im, struct constant *c)
     return 0;
 }
 
-void fold_finish_output(struct import *im, size_t k, struct constant *c)
-{
-    struct entry *e = names_find(im, im->call->proto->output[k]);
-
-    if (e == NULL || e->kind != ENTRY_NONE)
-        return;
-    c->name = e->name;
-    e->kind = ENTRY_CONSTANT;
-    e->constant = c;
-}
-
-int fold_work(struct import *im, int64_t a, int64_t b, int64_t c)
-{
-    int64_t n;
-
-    if (__builtin_mul_overflow(a, b, &n) || __builtin_mul_overflow(n, c, &n))
-        n = INT64_MAX;
-    return constant_room(im, n / 8);
-}
-
 int fold_floats(struct import *im, int32_t i, struct constant **out)
 {
     TRY(operand_constant(im, i, out));
@@ -93,109 +75,121 @@ int64_t fold_inner_size(const struct shape *s, int32_t k)
     return n;
 }
 
-int fold_read_dims(struct import *im, int32_t i, struct shape *s)
+int fold_read_dims(struct import *im, int32_t i, struct shape *s, bool *images)
 {
+    uint8_t batch[SHAPE_MAX_RANK];
     int32_t n;
 
-    TRY(operand_ints(im, i, s->dim, NULL, SHAPE_MAX_RANK, &n));
+    TRY(operand_ints(im, i, s->dim, batch, SHAPE_MAX_RANK, &n));
     s->rank = n;
-    for (int32_t k = 0; k < n; k++)
+    *images = n > 0 && batch[0];
+    for (int32_t k = 0; k < n; k++) {
+        if (batch[k] && k > 0)
+            return report_pins_batch(im);
+        s->dim[k] = batch[k] ? 1 : s->dim[k];
         if (s->dim[k] < 0)
             return report_wrong(im, "a dimension is negative");
+    }
     return 0;
 }
 
 /* ---- table ---------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *type;
-    int32_t n_in; /* at least so many inputs must be there */
-    fold_fn *fn;
-} fold_table[] = {
-    {"Add", 2, fold_arith},
-    {"And", 2, fold_arith},
-    {"AveragePool", 1, fold_pool},
-    {"Cast", 1, fold_cast},
-    {"CastLike", 2, fold_cast_like},
-    {"Ceil", 1, fold_unary},
-    {"Clip", 1, fold_clip},
-    {"Concat", 1, fold_concat},
-    {"Constant", 0, fold_constant},
-    {"ConstantOfShape", 1, fold_constant_of_shape},
-    {"Div", 2, fold_arith},
-    {"Dropout", 1, fold_dropout},
-    {"Equal", 2, fold_arith},
-    {"Expand", 2, fold_expand},
-    {"Flatten", 1, fold_flatten},
-    {"Floor", 1, fold_unary},
-    {"Gather", 2, fold_gather},
-    {"Gemm", 2, fold_gemm},
-    {"GlobalAveragePool", 1, fold_pool},
-    {"GlobalMaxPool", 1, fold_pool},
-    {"Greater", 2, fold_arith},
-    {"GreaterOrEqual", 2, fold_arith},
-    {"Identity", 1, fold_identity},
-    {"Less", 2, fold_arith},
-    {"LessOrEqual", 2, fold_arith},
-    {"LogSoftmax", 1, fold_softmax},
-    {"MatMul", 2, fold_matmul},
-    {"MaxPool", 1, fold_pool},
-    {"Mul", 2, fold_arith},
-    {"Neg", 1, fold_unary},
-    {"Not", 1, fold_unary},
-    {"Or", 2, fold_arith},
-    {"PRelu", 2, fold_prelu},
-    {"Pad", 1, fold_pad},
-    {"Range", 3, fold_range},
-    {"ReduceMean", 1, fold_reduce_mean},
-    {"Reshape", 2, fold_reshape},
-    {"Shape", 1, fold_shape},
-    {"Size", 1, fold_size},
-    {"Slice", 1, fold_slice},
-    {"Softmax", 1, fold_softmax},
-    {"Sqrt", 1, fold_unary},
-    {"Squeeze", 1, fold_squeeze},
-    {"Sub", 2, fold_arith},
-    {"Transpose", 1, fold_transpose},
-    {"Unsqueeze", 1, fold_unsqueeze},
-    {"Where", 3, fold_where},
+static const struct fold_rule rules[] = {
+    {"BatchNormalization", 5, false, fold_batchnorm},
+    {"Cast", 1, true, fold_cast},
+    {"CastLike", 2, true, fold_cast_like},
+    {"Clip", 1, true, fold_clip},
+    {"Concat", 1, true, fold_concat},
+    {"Constant", 0, false, fold_constant},
+    {"ConstantOfShape", 1, false, fold_constant_of_shape},
+    {"Expand", 2, true, fold_expand},
+    {"Flatten", 1, false, fold_flatten},
+    {"Gather", 2, false, fold_gather},
+    {"Identity", 1, true, fold_identity},
+    {"MatMul", 2, false, fold_matmul},
+    {"Pad", 1, false, fold_pad},
+    {"Range", 3, false, fold_range},
+    {"Reshape", 2, false, fold_reshape},
+    {"Shape", 1, true, fold_shape},
+    {"Size", 1, false, fold_size},
+    {"Slice", 1, true, fold_slice},
+    {"Squeeze", 1, false, fold_squeeze},
+    {"Transpose", 1, false, fold_transpose},
+    {"Unsqueeze", 1, false, fold_unsqueeze},
+    {"Where", 3, true, fold_where},
 };
 
-static int32_t fold_row(const char *type)
+static const struct fold_rule *find_rule(const char *type)
 {
-    for (size_t k = 0; k < sizeof fold_table / sizeof *fold_table; k++)
-        if (strcmp(fold_table[k].type, type) == 0)
-            return (int32_t)k;
-    return -1;
+    const struct fold_rule *r = fold_element_rule(type);
+
+    for (size_t k = 0; k < sizeof rules / sizeof *rules && r == NULL; k++)
+        if (strcmp(rules[k].type, type) == 0)
+            r = &rules[k];
+    return r != NULL ? r : fold_reduce_rule(type);
 }
 
 bool fold_knows(const char *type)
 {
-    return fold_row(type) >= 0;
+    return find_rule(type) != NULL;
 }
 
 bool fold_can(const struct call *c)
 {
-    const int32_t row = fold_row(c->type);
+    const struct fold_rule *r = find_rule(c->type);
 
-    if (row < 0)
+    if (r == NULL)
         return false;
-    if (fold_table[row].fn == fold_shape)
+    if (r->fn == fold_shape)
         return operand_has(c, 0);
-    if (fold_table[row].fn == fold_cast_like) /* the other input gives its type only */
+    if (r->fn == fold_cast_like) /* the other input gives its type only */
         return operand_has(c, 0) && c->in[0]->kind == ENTRY_CONSTANT;
     for (int32_t k = 0; k < c->n_in; k++)
         if (c->in[k] != NULL && c->in[k]->kind != ENTRY_CONSTANT)
             return false;
-    return c->n_in > 0 || fold_table[row].n_in == 0;
+    return c->n_in > 0 || r->n_in == 0;
+}
+
+/* An input stands for all images. *rank: the largest of those. */
+static bool has_images(const struct call *c, int32_t *rank)
+{
+    bool any = false;
+
+    *rank = 0;
+    for (int32_t k = 0; k < c->n_in; k++) {
+        const struct entry *e = c->in[k];
+
+        if (e == NULL || e->kind != ENTRY_CONSTANT || !e->constant->images)
+            continue;
+        any = true;
+        *rank = e->constant->shape.rank > *rank ? e->constant->shape.rank : *rank;
+    }
+    return any;
+}
+
+/* The result stands for all images as its inputs did: dim 0 is still theirs. */
+static int keep_images(struct import *im, int32_t rank)
+{
+    struct constant *c = im->call->out->constant;
+
+    if (c->shape.rank != rank || c->shape.dim[0] != 1)
+        return report_pins_batch(im);
+    c->images = true;
+    return 0;
 }
 
 int fold_node(struct import *im)
 {
-    const int32_t row = fold_row(im->call->type);
+    const struct fold_rule *r = find_rule(im->call->type);
+    int32_t rank;
 
-    for (int32_t k = 0; k < fold_table[row].n_in; k++)
+    for (int32_t k = 0; k < r->n_in; k++)
         if (!operand_has(im->call, k))
-            return report_problem(im, "E1209", "", "input %d is missing %s", k, im->at);
-    return fold_table[row].fn(im);
+            return operand_missing(im, k);
+    const bool images = has_images(im->call, &rank);
+    if (images && !r->images)
+        return report_pins_batch(im);
+    TRY(r->fn(im));
+    return images && r->fn != fold_shape ? keep_images(im, rank) : 0;
 }

@@ -211,7 +211,10 @@ int fold_slice(struct import *im)
     struct slicing z;
 
     TRY(operand_constant(im, 0, &x));
-    TRY(slicing_read(im, &x->shape, &z));
+    struct shape s = x->shape;
+    s.dim[0] = x->images ? SHAPE_BATCH : s.dim[0];
+    TRY(slicing_read(im, &s, &z));
+    z.to.dim[0] = x->images ? 1 : z.to.dim[0];
     TRY(constant_new(im, x->type, &z.to, &c));
     TRY(pick(im, c, x, &z));
     return fold_finish(im, c);
@@ -260,26 +263,10 @@ int fold_identity(struct import *im)
 
 /* ---- Pad ------------------------------------------------------------------------------------ */
 
-enum pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT };
 struct padding { /* element k of axis d lies k - begin[d] in the input */
     int64_t begin[SHAPE_MAX_RANK];
-    enum pad_mode mode;
     struct shape to;
 };
-
-static int read_pad_mode(struct import *im, struct padding *p)
-{
-    static const char *const modes[] = {"constant", "edge", "reflect"};
-    const char *mode;
-
-    TRY(attrs_text(im, "mode", "constant", &mode));
-    for (size_t k = 0; k < sizeof modes / sizeof *modes; k++)
-        if (strcmp(mode, modes[k]) == 0) {
-            p->mode = (enum pad_mode)k;
-            return 0;
-        }
-    return report_problem(im, "E1206", "", "Pad with mode '%s' %s", mode, im->at);
-}
 
 /* Amounts from the attribute or the inputs; negative ones cut. */
 static int pad_amounts(struct import *im, const struct shape *s, struct padding *p)
@@ -308,24 +295,17 @@ static int pad_amounts(struct import *im, const struct shape *s, struct padding 
     return 0;
 }
 
-/* Where element k comes from in shape s; -1: the padding's value; -2: nowhere. */
+/* Where element k comes from in shape s; -1: it is the padding's value. */
 static int64_t pad_source(const struct padding *p, const struct shape *s, int64_t k)
 {
     int64_t at = 0, stride = 1;
 
     for (int32_t d = s->rank - 1; d >= 0; d--) {
-        const int64_t n = s->dim[d];
-        int64_t i = k % p->to.dim[d] - p->begin[d];
+        const int64_t n = s->dim[d], i = k % p->to.dim[d] - p->begin[d];
 
         k /= p->to.dim[d];
-        if (p->mode == PAD_CONSTANT && (i < 0 || i >= n))
-            return -1;
-        if (p->mode == PAD_EDGE)
-            i = i < 0 ? 0 : i >= n ? n - 1 : i;
-        else if (p->mode == PAD_REFLECT)
-            i = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
         if (i < 0 || i >= n)
-            return -2;
+            return -1;
         at += i * stride;
         stride *= n;
     }
@@ -349,17 +329,18 @@ int fold_pad(struct import *im)
 {
     struct padding p = {.begin = {0}};
     struct constant *x, *value, *c;
+    const char *mode;
 
     TRY(operand_constant(im, 0, &x));
-    TRY(read_pad_mode(im, &p));
+    TRY(attrs_text(im, "mode", "constant", &mode));
+    if (strcmp(mode, "constant") != 0)
+        return report_problem(im, "E1206", "", "Pad with mode '%s' %s", mode, im->at);
     TRY(pad_amounts(im, &x->shape, &p));
     TRY(pad_value(im, x, &value));
     TRY(constant_new(im, x->type, &p.to, &c));
     for (int64_t k = 0; k < c->count; k++) {
         const int64_t from = pad_source(&p, &x->shape, k);
 
-        if (from < -1)
-            return report_wrong(im, "a pad is larger than what it mirrors");
         TRY(from < 0 ? fold_copy_element(im, c, k, value, 0)
                      : fold_copy_element(im, c, k, x, from));
     }

@@ -53,8 +53,9 @@ int fold_constant_of_shape(struct import *im)
     const Onnx__AttributeProto *a = attrs_find(im->call, "value");
     struct shape s = {0};
     struct constant *v = NULL, *c;
+    bool images;
 
-    TRY(fold_read_dims(im, 0, &s));
+    TRY(fold_read_dims(im, 0, &s, &images));
     if (a != NULL && a->t != NULL) {
         TRY(constant_of_proto(im, a->t, "value", &v));
         TRY(constant_read(im, v));
@@ -64,6 +65,7 @@ int fold_constant_of_shape(struct import *im)
     TRY(constant_new(im, v != NULL ? v->type : T(FLOAT), &s, &c));
     for (int64_t k = 0; v != NULL && k < c->count; k++)
         TRY(fold_copy_element(im, c, k, v, 0));
+    c->images = images;
     return fold_finish(im, c);
 }
 
@@ -78,6 +80,7 @@ int fold_shape(struct import *im)
 
     if (e->kind == ENTRY_CONSTANT) {
         s = e->constant->shape;
+        s.dim[0] = e->constant->images ? SHAPE_BATCH : s.dim[0];
     } else {
         enum entry_order order;
 
@@ -104,6 +107,7 @@ int fold_shape(struct import *im)
     return fold_finish(im, c);
 }
 
+/* Of constants; PyTorch 2.5 asks it of paddings. */
 int fold_size(struct import *im)
 {
     struct constant *c;

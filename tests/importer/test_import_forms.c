@@ -302,6 +302,58 @@ static void test_input_shape_fills_what_the_file_leaves_open(void **state)
 #define STRIDED "float w [8,4,3,3]\nc = Conv(x, w) strides=[2,2] pads=[1,1,1,1]\n"
 #define SUMMED "\na = Add(c, s)\nr = Relu(a)\ny = Flatten(r)\noutput y"
 
+/* Made for as many images as there are, by what exporters write for zeros_like, new_zeros, zeros, full and
+ * expand, and by arithmetic. q is [N,4,3,4]; z gets its zeros. */
+static void test_zeros_of_any_batch(void)
+{
+#define SIZES                                                                                      \
+    "sh = Shape(q)\nzero = Constant() value={=0}\nb = Gather(sh, zero) axis=0\n"                   \
+    "ax = Constant() value={0}\nb1 = Unsqueeze(b, ax)\n"
+    static const char *const zeros[] = {
+        /* zeros_like; of another type; dynamo's, with Expand */
+        "sh = Shape(q)\nz = ConstantOfShape(sh)",
+        "sh = Shape(q)\nv = ConstantOfShape(sh) value={0}\nz = Cast(v) to=1",
+        "sh = Shape(q) start=0\nv = Constant() value={=0}\nt = CastLike(v, q)\nz = Expand(t, sh)",
+        /* new_zeros(N, 4, 3, 4), its other sizes from the value too */
+        SIZES "k = Constant() value={4,3,4}\nsz = Concat(b1, k) axis=0\nz = ConstantOfShape(sz)",
+        SIZES "one = Constant() value={=1}\nc0 = Gather(sh, one)\nc1 = Unsqueeze(c0, ax)\n"
+              "hw = Slice(sh) starts=[2] ends=[4]\nsz = Concat(b1, c1, hw) axis=0\n"
+              "v = ConstantOfShape(sz)\nz = Identity(v)",
+        "b1 = Shape(q) start=0 end=1\nhw = Shape(q) start=1 end=4\nsz = Concat(b1, hw) axis=0\n"
+        "float v [] 0\nz = Expand(v, sz)",
+        /* zeros(1, 4, 3, 4).expand(N, -1, -1, -1) */
+        SIZES
+        "k = Constant() value={-1,-1,-1}\nsz = Concat(b1, k) axis=0\nrk = Constant() value={4}\n"
+        "ones = ConstantOfShape(rk) value={1}\nn1 = Constant() value={=-1}\n"
+        "m1 = Mul(ones, n1)\neq = Equal(sz, m1)\nw1 = Where(eq, ones, sz)\n"
+        "float v [1,4,3,4] 0\nz = Expand(v, w1)",
+        /* x - x; ones less ones; a part of x * 0 */
+        "z = Sub(q, q)",
+        "sh = Shape(q)\no = ConstantOfShape(sh) value=f{1}\nz = Sub(o, o)",
+        "o = Constant() value_float=0\nf0 = Mul(x, o)\nz = Slice(f0, f, l, i, d)",
+    };
+    char text[2048];
+
+    for (size_t k = 0; k < sizeof zeros / sizeof *zeros; k++)
+        for (int front = 0; front < 2; front++) {
+            const char *const head = "input x [N,4,6,7]\nfloat w [8,4,3,3]\n"
+                                     "c = Conv(x, w) strides=[2,2] pads=[1,1,1,1]\n"
+                                     "int f [2] 0\nint l [2] 6 7\nint i [2] 2 3\nint d [2] 2\n"
+                                     "q = Slice(x, f, l, i, d)\n";
+            snprintf(text, sizeof text, "%sint p [8] 0 %d 0 0 0 %d 0 0\ns = Pad(q, p)" SUMMED, head,
+                     front ? 4 : 0, front ? 0 : 4);
+            struct graph *plain = import_text(17, text);
+            snprintf(text, sizeof text, "%s%s\ns = Concat(%s) axis=%d" SUMMED, head, zeros[k],
+                     front ? "z, q" : "q, z", front ? 1 : -3);
+            struct graph *g = import_text(17, text);
+            assert_int_equal(count(g, "Pad"), 1);
+            assert_int_equal(g->n_node, plain->n_node);
+            assert_same_function(g, plain, 0);
+            graph_free(g);
+            graph_free(plain);
+        }
+}
+
 static void test_shortcuts_with_zeros_are_one_form(void **state)
 {
     static const char *const forms[] = {
@@ -330,6 +382,7 @@ static void test_shortcuts_with_zeros_are_one_form(void **state)
         graph_free(g);
     }
     graph_free(plain);
+    test_zeros_of_any_batch();
     g = import_text(13, "input x [1,4,6,7]\nfloat z [1,2,6,7] 0\nc = Concat(z, x, z) axis=1\n"
                         "y = Flatten(c)\noutput y");
     assert_int_equal(g->node[0].p.pad.begin[1], 2);

@@ -445,6 +445,23 @@ static void test_constants_are_folded(void **state)
         {"int a [2] 4 -2\nc = Neg(a)", "[2]", {-4, 2}},
         {"float a [2] 1.5 -1.5\nc = Floor(a)", "[2]", {1, -2}},
         {"float a [2] 1.5 -1.5\nc = Ceil(a)", "[2]", {2, -1}},
+        {"float a [2] 1.5 -1.5\nfloat b [2] 2 -2\nd = Max(a, b)\nc = Sum(d, a, b)",
+         "[2]",
+         {5.5f, -5}},
+        {"float a [2,2] 1 2 3 4\nb = ReduceSum(a)\nd = ReduceMax(a) axes=[1]\nc = Mul(b, d)",
+         "[2,1]",
+         {20, 40}},
+        {"int a [2] 3 4\nb = ReduceProd(a) keepdims=0\ne = Constant() value={2}\nc = Pow(b, e)",
+         "[1]",
+         {144}},
+        {"float a [1,2,2] 1 3 2 2\nfloat s [2] 1 2\nfloat o [2] 0 5\nfloat m [2] 1 0\n"
+         "float q [2] 3 0\nc = BatchNormalization(a, s, o, m, q) epsilon=1.0",
+         "[1,2,2]",
+         {0, 1, 9, 9}},
+        {"float a [1,2,2] 1 3 2 2\nfloat s [2] 1 2\nfloat o [2] 0 5\nfloat m [2] 9 9\n"
+         "float q [2] 9 9\nc = BatchNormalization(a, s, o, m, q) epsilon=3.0 training_mode=1",
+         "[1,2,2]",
+         {-.5f, .5f, 5, 5}},
     };
     char text[1024];
 
@@ -496,6 +513,10 @@ static void test_bad_arithmetic_is_refused(void **state)
         {"int a [1] 1\nfloat b [1] 0\nint d [1] 0\nc = Range(a, b, d)", "E1306", "one type"},
         {"int a [1] 1\nint b [1] 9\nint d [1] 0\nc = Range(a, b, d)", "E1306", "too many"},
         {"int a [1] 1\nc = Sqrt(a)", "E1306", "not defined"},
+        {"float a [1] 1\nc = Not(a)", "E1306", "not defined"},
+        {"float a [1] 1\nc = Exp(a) alpha=2.0", "E1205", "unknown attribute"},
+        {"float a [2,2]\nfloat s [1]\nc = BatchNormalization(a, s, s, s, s)", "E1306",
+         "one number for each channel"},
         {"c = Constant()", "E1306", "exactly one"},
         {"c = Constant() value_string='s'", "E1306", "dense"},
         {"int s [1] -4\nc = ConstantOfShape(s)", "E1306", "negative"},
@@ -507,8 +528,16 @@ static void test_bad_arithmetic_is_refused(void **state)
         {"sh = Shape(x)\nc = Neg(sh)", "E1304", "number of images"},
         {"sh = Shape(x)\nc = Add(sh, sh)", "E1304", "number of images"},
         {"sh = Shape(x)\nc = Cast(sh) to=1", "E1304", "number of images"},
-        {"sh = Shape(x)\nc = ConstantOfShape(sh)", "E1304", "number of images"},
-        {"float a [1]\nsh = Shape(x)\nc = Expand(a, sh)", "E1304", "number of images"},
+        {"sh = Shape(x)\nc = ReduceSum(sh)", "E1304", "number of images"},
+        {"sh = Shape(x)\nb = ConstantOfShape(sh)\nc = ReduceSum(b)", "E1304", "number of images"},
+        {"sh = Shape(x)\nb = ConstantOfShape(sh)\nc = Concat(b, b) axis=0", "E1304", "of images"},
+        {"sh = Shape(x)\nb = ConstantOfShape(sh)\nc = Slice(b) starts=[0] ends=[1]", "E1304",
+         "number of images"},
+        {"float a [1]\nsh = Shape(x)\nb = Expand(a, sh)\ns = Constant() value={6,1}\n"
+         "c = Reshape(b, s)",
+         "E1304", "number of images"},
+        {"float a [1]\nsh = Shape(x)\nb = Expand(a, sh)\nc = Gemm(x, b) transB=1", "E1304",
+         "number of images"},
     };
     char text[1024];
 
