@@ -12,6 +12,7 @@
 #include "runtime/input.h"
 #include "runtime/model.h"
 #include "runtime/party/sim2pc.h"
+#include "runtime/party/sim_linear.h"
 
 /* ---- the step loop ------------------------------------------------------------------------ */
 
@@ -197,7 +198,7 @@ static int run_range(const struct pi_model *m, enum pi_input kind, const void *i
 static int run_all(const struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
                    const struct sink *to)
 {
-    int threads = cpu_threads();
+    int threads = m->rlwe != NULL ? 1 : cpu_threads(); /* its errors depend on the order */
     size_t words = worker_words(m);
     int64_t bad = -1;
     uint64_t *memory;
@@ -221,9 +222,25 @@ static int run_all(const struct pi_model *m, enum pi_input kind, const void *ima
     return rc;
 }
 
+static int open_rlwe(struct pi_model *m)
+{
+    struct share_rng shares;
+    int rc;
+
+    if (m->mode != PI_SIM2PC || m->linear != PI_LINEAR_RLWE || m->rlwe != NULL)
+        return 0;
+    if ((rc = share_rng_init(&shares, (int64_t)m->test_seed)) == 0)
+        rc = sim_linear_open(m->plan, m->weights, &shares, &m->rlwe);
+    wipe(&shares, sizeof shares);
+    return rc;
+}
+
 int pi_run(struct pi_model *m, enum pi_input kind, const void *images, int64_t n, float *logits)
 {
-    int rc = run_all(m, kind, images, n, &(struct sink){logits, NULL});
+    int rc = open_rlwe(m);
+
+    if (rc == 0)
+        rc = run_all(m, kind, images, n, &(struct sink){logits, NULL});
 
     m->images += n;
     return rc;
@@ -236,7 +253,8 @@ int pi_run_fixed(struct pi_model *m, enum pi_input kind, const void *images, int
 
     if (m->mode == PI_FLOAT)
         return fail(ERR_ARG, "float mode has no integers");
-    rc = run_all(m, kind, images, n, &(struct sink){NULL, logits});
+    if ((rc = open_rlwe(m)) == 0)
+        rc = run_all(m, kind, images, n, &(struct sink){NULL, logits});
     m->images += n;
     return rc;
 }

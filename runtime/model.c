@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/party/sim_linear.h"
+
 /* ---- slots -------------------------------------------------------------------------------- */
 
 /* Last step that reads each tensor; the output lives to the end. */
@@ -206,6 +208,7 @@ void pi_close(struct pi_model *m)
     v = m->numbers;
     for (size_t i = 0; v != NULL && i < m->n_numbers; i++)
         v[i] = 0;
+    sim_linear_close(m->rlwe);
     schedule_free(m->schedule);
     plan_weights_free(m->own_weights);
     plan_free(m->own_plan);
@@ -226,8 +229,18 @@ int64_t pi_classes(const struct pi_model *m)
     return m->plan->tensor[m->plan->step[m->plan->n_step - 1].out].count;
 }
 
-void pi_simulate(struct pi_model *m, uint64_t test_seed, bool dealer)
+void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear)
 {
+    sim_linear_close(m->rlwe);
+    m->rlwe = NULL;
     m->test_seed = test_seed;
-    m->dealer = dealer;
+    m->linear = linear;
+}
+
+void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma)
+{
+    struct sim_error e = sim_linear_error(m->rlwe);
+
+    *largest = e.largest;
+    *sigma = e.n > 0 ? sqrt(e.squares / (double)e.n) : 0;
 }

@@ -26,8 +26,9 @@ struct pi_model {
     /* PI_SIM2PC */
     struct schedule *schedule;
     uint64_t test_seed;
-    bool dealer;
-    int64_t images; /* run so far: the next one's number */
+    enum pi_linear linear;
+    struct sim_linear *rlwe; /* PI_LINEAR_RLWE: opened by the first image */
+    int64_t images;          /* run so far: the next one's number */
 };
 
 /* w may be NULL. Borrows both until pi_close. */

@@ -13,7 +13,7 @@
  * Modes: PI_FLOAT runs the program on real numbers (weights divided by their scale, nothing
  * truncated); PI_FIXED runs it in Z_2^64, bit for bit the same on every machine and for any number
  * of threads; PI_SIM2PC runs it on two parties' shares, with their truncation, and gives what a
- * two-party run with the same test seed gives. Images are independent; threads take blocks of them (cpu_threads()).
+ * two-party run with the same test seed gives (pi_simulate). Images are independent; threads take blocks of them (cpu_threads()).
  */
 #include "runtime/plan/plan.h"
 
@@ -40,9 +40,15 @@ int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode 
 void pi_close(struct pi_model *m); /* wipes what depends on weights; NULL is fine */
 const struct plan *pi_plan(const struct pi_model *m);
 int64_t pi_classes(const struct pi_model *m);
-/* PI_SIM2PC: which run to predict. dealer: one whose linear steps come from a dealer. Images are
- * numbered from 0 in the order they are run, as those of one connection. */
-void pi_simulate(struct pi_model *m, uint64_t test_seed, bool dealer);
+/* PI_SIM2PC: which run to predict, by its linear backend. "rlwe" adds a small error to every linear
+ * step: PI_LINEAR_RLWE runs that backend itself, both sides, and is then equal bit for bit;
+ * PI_LINEAR_EXACT, what a model has before this call, leaves it out. Images are numbered from 0 in the
+ * order they are run, as those of one connection. */
+enum pi_linear { PI_LINEAR_EXACT, PI_LINEAR_DEALER, PI_LINEAR_RLWE };
+void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear);
+/* PI_LINEAR_RLWE: the errors of linear steps so far, in units of the results before truncation: the
+ * largest magnitude and the root of the mean square; 0 without any. */
+void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma);
 
 /* logits [n, classes]. ERR_DATA for a number that is not finite or outside the stated input range
  * (2^max_log2 of tensor 0). */

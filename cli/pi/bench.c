@@ -1,5 +1,5 @@
 /*
- * linnet-pi bench: both parties as two processes over loopback, one thread each.
+ * linnet-pi bench: both parties as two processes over loopback.
  *
  * The parent is the client and counts; the child is the server and reports its local arithmetic and its
  * peak memory through a pipe. Shares come from a test seed, so that the logits must be those of
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +76,9 @@ struct trial {
     struct told told;
     long peak_kb;
     int64_t *logits; /* [queries][results] */
+    pid_t server;    /* its process; 0: none */
+    int to_server;   /* a socket: one byte makes it listen, what it tells comes back */
+    struct tcp_address at;
     bool equal, checked;
 };
 struct bench {
@@ -107,6 +111,14 @@ static int read_all(int fd, void *out, size_t n)
 }
 
 /* ---- the server's process ----------------------------------------------------------------- */
+
+/* It is made before there are threads, and waits until its client starts. */
+static int wait_for_go(int parent)
+{
+    char go;
+
+    return read_all(parent, &go, 1);
+}
 
 static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
                  struct told *told)
@@ -148,7 +160,8 @@ static void server_process(const struct trial *t, const struct bench *b, struct 
 {
     struct told told = {0};
 
-    told.rc = serve(t, b, l, &told);
+    if ((told.rc = wait_for_go(to_parent)) == 0)
+        told.rc = serve(t, b, l, &told);
     told.peak_kb = peak_kb();
     snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
     if (write(to_parent, &told, sizeof told) != (ssize_t)sizeof told)
@@ -272,7 +285,7 @@ static int check_logits(struct trial *t, const struct bench *b)
     n = (size_t)(pi_classes(m) * b->o->queries);
     if ((expected = mem_array(n, sizeof *expected)) == NULL)
         rc = ERR_NOMEM;
-    pi_simulate(m, (uint64_t)b->c->seed, b->o->provider == 1);
+    pi_simulate(m, (uint64_t)b->c->seed, b->o->provider == 1 ? PI_LINEAR_DEALER : PI_LINEAR_RLWE);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
         t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
         t->checked = true;
@@ -282,33 +295,28 @@ static int check_logits(struct trial *t, const struct bench *b)
     return rc;
 }
 
-static int run_both(struct trial *t, const struct bench *b)
+static int start_server(struct trial *t, const struct bench *b)
 {
-    struct tcp_address a;
     struct tcp_listener *l = NULL;
-    int fds[2], status, rc, told;
-    pid_t child;
+    int fds[2];
 
-    TRY(tcp_address_parse("127.0.0.1:0", &a));
-    TRY(tcp_listen(&a, &l));
-    snprintf(a.port, sizeof a.port, "%d", tcp_listener_port(l));
+    TRY(tcp_address_parse("127.0.0.1:0", &t->at));
+    TRY(tcp_listen(&t->at, &l));
+    snprintf(t->at.port, sizeof t->at.port, "%d", tcp_listener_port(l));
     fflush(NULL);
-    if (pipe(fds) < 0 || (child = fork()) < 0) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 || (t->server = fork()) < 0) {
         tcp_listener_close(l);
         return fail(ERR_IO, "fork: %s", strerror(errno));
     }
-    if (child == 0)
+    if (t->server == 0)
         server_process(t, b, l, fds[1]);
     tcp_listener_close(l);
     close(fds[1]);
-    rc = client(t, b, &a, t->logits);
-    told = read_told(fds[0], &t->told);
-    close(fds[0]);
-    waitpid(child, &status, 0);
-    return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
+    t->to_server = fds[0];
+    return 0;
 }
 
-static int measure(struct trial *t, const struct bench *b)
+static int prepare(struct trial *t, const struct bench *b)
 {
     size_t n;
 
@@ -316,7 +324,19 @@ static int measure(struct trial *t, const struct bench *b)
     n = (size_t)(b->o->queries * t->plan->tensor[t->plan->step[t->plan->n_step - 1].out].count);
     if ((t->logits = mem_array(n, sizeof *t->logits)) == NULL)
         return ERR_NOMEM;
-    TRY(run_both(t, b));
+    return start_server(t, b);
+}
+
+static int measure(struct trial *t, const struct bench *b)
+{
+    int rc, told;
+
+    if (write(t->to_server, "", 1) != 1)
+        return fail(ERR_IO, "the server's process: %s", strerror(errno));
+    rc = client(t, b, &t->at, t->logits);
+    told = read_told(t->to_server, &t->told);
+    if (rc < 0 || told < 0)
+        return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
     pi_report_predict(&t->report, b->has_link ? &b->link : cost_loopback(), &b->machine);
     return 0;
 }
@@ -573,6 +593,9 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
     plan_free(p);
     TRY(rc);
     /* All processes are made before this one has parallel regions, whose threads a fork would lose. */
+    TRY(prepare(a, b));
+    if (z->path != NULL)
+        TRY(prepare(z, b));
     TRY(measure(a, b));
     if (z->path != NULL)
         TRY(measure(z, b));
@@ -586,6 +609,10 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
 
 static void trial_release(struct trial *t)
 {
+    if (t->server > 0) {
+        close(t->to_server); /* one that still waits ends */
+        waitpid(t->server, NULL, 0);
+    }
     if (t->party.dealer != NULL)
         remove_dealt(t);
     pi_report_release(&t->report);

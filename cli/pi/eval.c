@@ -29,7 +29,8 @@ static const struct cli_option options[] = {
     {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "numbers to run on", 0, 0},
     {"test-seed", 0, CLI_INT, AT(test_seed), "N",
      "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
-    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|dealer", "sim2pc: provider of that run", 0, 0},
+    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|exact|dealer",
+     "sim2pc: linear backend of that run; exact: without the small errors of rlwe", 0, 0},
     {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images", 0, 0},
     {"labels", 'l', CLI_TEXT, AT(labels), "Y.npy", "their classes", 0, 0},
     {"output", 'o', CLI_TEXT, AT(output), "Z.npy", "where logits go", 0, 0},
@@ -134,7 +135,8 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
 {
     static const char *const modes[] = {"float", "fixed", "sim2pc"};
     json_t *branch = json_pack("{s:s, s:b, s:[]}", "name", "clean", "deployed", 1, "attacks"), *o;
-    double lo, hi;
+    double lo, hi, sigma;
+    int64_t largest;
 
     if (branch != NULL && r->o->labels != NULL) {
         interval(r->right, r->n, &lo, &hi);
@@ -145,6 +147,11 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
     o = json_pack("{s:s, s:s, s:s, s:I, s:s, s:[o], s:s}", "format", "linnet.eval/1", "model",
                   c->arg[0], "mode", modes[r->o->mode], "n", (json_int_t)r->n, "split", "npy",
                   "branches", branch, "logits_sha256", r->sha256);
+    pi_linear_error(r->model, &largest, &sigma);
+    if (o != NULL && largest > 0)
+        json_object_set_new(
+            o, "linear_error",
+            json_pack("{s:f, s:I}", "sigma", sigma, "largest", (json_int_t)largest));
     if (o != NULL && r->o->expect != NULL)
         json_object_set_new(o, "max_abs_diff", cli_json_real(r->max_abs_diff));
     return o;
@@ -152,11 +159,18 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
 
 static void print_result(FILE *f, const struct run *r)
 {
+    int64_t largest;
+    double sigma;
+
     fprintf(f, "%lld images\n", (long long)r->n);
     if (r->o->labels != NULL)
         fprintf(f, "accuracy        %.2f %%\n", 100.0 * (double)r->right / (double)r->n);
     if (r->o->expect != NULL)
         fprintf(f, "max difference  %g (allowed %g)\n", r->max_abs_diff, r->o->atol);
+    pi_linear_error(r->model, &largest, &sigma);
+    if (largest > 0)
+        fprintf(f, "linear error    sigma %.1f, largest %lld, in units before truncation\n", sigma,
+                (long long)largest);
     fprintf(f, "logits SHA-256  %s\n", r->sha256);
 }
 
@@ -166,9 +180,10 @@ static int run_model(struct run *r, const char *path)
 {
     enum pi_input kind = PI_U8_NCHW;
     static const enum pi_mode modes[] = {PI_FLOAT, PI_FIXED, PI_SIM2PC};
+    static const enum pi_linear linear[] = {PI_LINEAR_RLWE, PI_LINEAR_EXACT, PI_LINEAR_DEALER};
 
     TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
-    pi_simulate(r->model, (uint64_t)r->o->test_seed, r->o->linear == 1);
+    pi_simulate(r->model, (uint64_t)r->o->test_seed, linear[r->o->linear]);
     TRY(pi_images_open(r->o->input, pi_plan(r->model), &r->input, &kind));
     r->n = r->input.dim[0];
     r->classes = pi_classes(r->model);

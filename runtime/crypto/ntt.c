@@ -9,8 +9,8 @@
  *
  *     y * w - floor(y * w' / 2^64) * q   lies in [0, 2q) for every y < 2^64.
  *
- * With q < 2^40 nothing needs reducing on the way: a forward level adds at most 2q to a value (27 q
- * after 13 levels), an inverse level doubles it (2^13 q < 2^53).
+ * With q < 2^40 nothing needs reducing on the way: a forward level adds at most 2q to a value (25 q
+ * after 12 levels), an inverse level doubles it (2^12 q < 2^52).
  */
 #include "runtime/crypto/ntt.h"
 

@@ -1,10 +1,10 @@
 #ifndef RUNTIME_CRYPTO_NTT_H
 #define RUNTIME_CRYPTO_NTT_H
 /*
- * Negacyclic number-theoretic transform: products in Z_q[X] / (X^8192 + 1), q prime below 2^40.
+ * Negacyclic number-theoretic transform: products in Z_q[X] / (X^4096 + 1), q prime below 2^40.
  *
  * A transformed polynomial holds, at index i, its value at psi^(2 * bitreverse(i) + 1), psi a fixed
- * primitive 16384th root of unity: products become elementwise. Results are residues in [0, q) and
+ * primitive 8192nd root of unity: products become elementwise. Results are residues in [0, q) and
  * the same bits on every path (plain C, AVX2, AVX-512 IFMA). No secret-dependent branch or index.
  */
 #include <stddef.h>
@@ -12,8 +12,8 @@
 
 #include "core/base/err.h"
 
-#define NTT_LOG 13
-#define NTT_N 8192
+#define NTT_LOG 12
+#define NTT_N 4096
 #define NTT_MAX_TERMS 4096 /* of one ntt_sum */
 
 enum ntt_path { NTT_PLAIN, NTT_AVX2, NTT_IFMA };
@@ -21,7 +21,7 @@ enum ntt_path { NTT_PLAIN, NTT_AVX2, NTT_IFMA };
 enum ntt_path ntt_best_path(void);
 
 struct ntt; /* tables of one prime */
-/* ERR_ARG unless q is a prime below 2^40 with q = 1 mod 16384 and the CPU has the path. */
+/* ERR_ARG unless q is a prime below 2^40 with q = 1 mod 8192 and the CPU has the path. */
 int ntt_new(uint64_t q, enum ntt_path path, struct ntt **out) MUST_CHECK;
 void ntt_free(struct ntt *t); /* NULL is fine */
 uint64_t ntt_prime(const struct ntt *t);

@@ -2,10 +2,9 @@
  * The transform with AVX-512 IFMA: eight residues a register, products of 52-bit numbers.
  *
  * The factors' quotients are those of 2^52; a product by a factor lies in [0, 2q) for every y below
- * 2^52. Forward values stay below 27 q < 2^45. An inverse level doubles, so one level in the middle
- * also reduces: 2^7 q before it, 2^7 q at the end. Levels with distance 8, 4, 2, 1 are done
- * together on blocks of 16 numbers in two registers, the levels before in pairs (one level alone
- * first, 13 being odd).
+ * 2^52. Forward values stay below 25 q < 2^45. An inverse level doubles: 2^12 q < 2^52 after the last
+ * one. Levels with distance 8, 4, 2, 1 are done together on blocks of 16 numbers in two registers, the
+ * eight levels before in pairs.
  */
 #include "runtime/crypto/ntt_path.h"
 
@@ -250,29 +249,11 @@ TARGET static void inverse_pair(const struct ntt *t, uint64_t *x, uint64_t level
     }
 }
 
-TARGET static void reduce(const struct ntt *t, uint64_t *x, struct ntt_factor by, bool fully)
-{
-    struct modulus m = modulus_of(t);
-    struct factor8 f = all(by.w, by.quotient);
-
-    for (int i = 0; i < NTT_N; i += LANES) {
-        __m512i y = times(load(x + i), f, &m);
-        store(x + i, fully ? once(y, &m) : y);
-    }
-}
-
 TARGET void ntt_forward_ifma(const struct ntt *t, uint64_t *x)
 {
     struct modulus m = modulus_of(t);
-    struct factor8 f = all(t->w[1], t->w_quotient[1]);
 
-    for (int j = 0; j < NTT_N / 2; j += LANES) {
-        __m512i a = load(x + j), b = load(x + NTT_N / 2 + j);
-        forward2(&a, &b, f, &m);
-        store(x + j, a);
-        store(x + NTT_N / 2 + j, b);
-    }
-    for (uint64_t level = 2; level < NTT_N / 16; level *= 4)
+    for (uint64_t level = 1; level < NTT_N / 16; level *= 4)
         forward_pair(t, x, level, NTT_N / 4 / level, &m);
     forward_blocks(t, x, &m);
 }
@@ -280,25 +261,14 @@ TARGET void ntt_forward_ifma(const struct ntt *t, uint64_t *x)
 TARGET void ntt_inverse_ifma(const struct ntt *t, uint64_t *x)
 {
     struct modulus m = modulus_of(t);
-    struct factor8 f = all(t->v[1], t->v_quotient[1]);
+    struct factor8 scale = all(t->scale.w, t->scale.quotient);
     unsigned shift = 4;
 
     inverse_blocks(t, x, &m);
-    for (uint64_t level = NTT_N / 64; level > 1; level /= 4, shift += 2) {
-        if (shift == 8) { /* 2^12 q would be too much at the last level */
-            reduce(t, x, t->one, false);
-            shift = 1;
-        }
+    for (uint64_t level = NTT_N / 64; level > 0; level /= 4, shift += 2)
         inverse_pair(t, x, level, NTT_N / 4 / level, shift, &m);
-    }
-    __m512i bound = _mm512_slli_epi64(m.q, shift);
-    for (int j = 0; j < NTT_N / 2; j += LANES) {
-        __m512i a = load(x + j), b = load(x + NTT_N / 2 + j);
-        inverse2(&a, &b, f, bound, &m);
-        store(x + j, a);
-        store(x + NTT_N / 2 + j, b);
-    }
-    reduce(t, x, t->scale, true);
+    for (int i = 0; i < NTT_N; i += LANES)
+        store(x + i, once(times(load(x + i), scale, &m), &m));
 }
 
 /* ---- sums --------------------------------------------------------------------------------- */

@@ -1,42 +1,44 @@
 /*
  * Ring-LWE encryption with plaintext modulus 2^64 (rlwe.h): BFV with secret-key uploads, products by
- * plain polynomials only, and answers that hide the polynomials. R = Z[X]/(X^8192 + 1).
+ * plain polynomials only, and answers that hide the polynomials. R = Z[X]/(X^4096 + 1).
  *
  *     secret   s ternary, uniform;  errors e: centred binomial of 42 bits, sigma 3.24, |e| <= 21
- *     modulus  Q = q1 q2 q3 q4, the four largest primes below 2^40 that are 1 mod 16384: 160 bits
+ *     modulus  Q = q1 q2, the two largest primes below 2^40 that are 1 mod 16384: 80 bits
  *     upload   (c, a), a uniform from a public seed, c = -a s + e + round(Q m / 2^64)
  *     product  (sum c_t w_t, sum a_t w_t), w_t integer polynomials
  *     answer   + (pc v, pa v + e1): (pc, pa) the public key, an upload of 0; v ternary, e1 as e;
- *              both halves switched to the modulus 2^96; the first + eps - mask * 2^32 at every
- *              place that is sent, eps uniform in [-2^31, 2^31), mask uniform mod 2^64
- *     opening  round((first + second * s mod 2^96) / 2^32)
+ *              both halves switched to the modulus 2^64; the first - mask at every place that is
+ *              sent, mask uniform mod 2^64
+ *     opening  first + second * s mod 2^64
  *
  * The message is scaled by Q/2^64 itself, rounded (an error below 1/2), not by its floor: then
  * Q/2^64 * (multiple of 2^64) vanishes mod Q and m may wrap in the product. Rounded in residues:
  * with k = Q m mod 2^64, centred, round(Q m / 2^64) = (Q m - k) / 2^64 = -k * 2^-64 mod q_i.
  *
- * Security of the client: RLWE with n = 8192, ternary secret. "Homomorphic Encryption Security
- * Standard" (Albrecht et al., HomomorphicEncryption.org, 2018), table 1: 128 bits (classical) for
- * log2 Q <= 218; the newer "Security Guidelines for Implementing Homomorphic Encryption" (Bossuat
- * et al., 2024) give 214 classical, 161 quantum. We have 160.
+ * Security of the client: RLWE with n = 4096, ternary secret, log2 Q = 80. "Homomorphic Encryption
+ * Security Standard" (Albrecht et al., HomomorphicEncryption.org, 2018), table 1: 128 bits (classical)
+ * for log2 Q <= 109. Our own estimate: tests/long/lattice.py, its output in tests/long/lattice.txt.
  *
  * Security of the server: without re-randomising, a_t w_t would show w_t. pa v + e1 makes the second
- * half look uniform (RLWE with secret v, same table), whatever pc is. In the first half every bit is
- * masked: eps - mask * 2^32 takes each residue mod 2^96 exactly once over all (mask, eps), so what is
- * sent is uniform and independent of everything else, of the upload too. An upload therefore need not
- * be an encryption: a client that sends -a s + e + 2^77 m' instead learns nothing. (Masks that end at
- * bit 32 with a flood below bit 11 between them and the noise left bits 11 to 31 of W m' open:
- * tests/runtime/test_rlwe_evil.c recovers all weights from that.)
+ * half look uniform (RLWE with secret v, same table), whatever pc is. The first half is a number mod
+ * 2^64 minus a uniform one: exactly uniform and independent of everything else, of the upload too. An
+ * upload therefore need not be an encryption: a client that sends -a s + e + 2^k m' instead learns
+ * nothing. (Where an answer has bits that no mask covers, it learns all weights:
+ * tests/runtime/test_rlwe_evil.c.)
  *
- * Noise, for windows of K int16 weights (L1 norm of a row <= K 2^15), in units of 2^-32 of a result:
+ * Error of a result, in units of the result (2^-12 of the smallest step of an activation, "ulp", after
+ * a truncation by 12 bits), for weights w of a sum; there is no failure, only this error:
  *
- *     product        B = 2^-64 (K 2^15 (21 + 1/2) + 2 * 8192 * 21)  (v times the key's error, e1
- *                    times s): K = 4608: 2^-32.4
- *     switched       rounding: 1/2 + (sum of 8192 halves times s): at most 4097, sigma 21.3
- *     eps            31 bits. The rounding of the opening is off by one where noise and eps together
- *                    leave [-2^31, 2^31): with a chance of |noise| / 2^32, 2^-28 a number on average
- *                    and 2^-20 at most. It is never off by two. One unit is 2^-12 of the smallest
- *                    step of a truncated activation.
+ *     product   (e + rounding of m) times w: at most 21.5 L1(w) / 2^16. As a sum of independent errors
+ *               it exceeds 10 sqrt(10.5 + 1/12) L2(w) / 2^16 with a chance below 2^-71. w_rms 2^9:
+ *               sigma 0.6 for K = 576 weights, 1.7 for 4,608
+ *     key       v times the key's error, e1 times s: at most 2 * 4096 * 21 / 2^16 = 2.6, sigma 0.004
+ *     switch    1/2 + (sum of 4096 halves times s): at most 2,049, sigma 15.1, below 186 by the tail
+ *
+ * So an output and its truncated value are off by at most one ulp. A step whose products could add more
+ * than RLWE_ERROR_LIMIT is refused (linear/rlwe_party.c): any 3,946 int16 weights pass, whatever they
+ * are, and far more of usual size. A third prime for such a step would make 120 bits, more than the
+ * table's 109 for n = 4096; it would need n = 8192, for layers that no known network has.
  */
 #include "runtime/crypto/rlwe.h"
 
@@ -44,16 +46,16 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 
 #define ERROR_BOUND 21
-#define ANSWER_SHIFT 32 /* log2 of 2^96 / 2^64 */
-#define OPEN_PRIMES 3   /* their product exceeds 2 * 2^96 * 8192 */
 #define SECURITY_BITS 128
+#define TAIL 10 /* 2 exp(-TAIL^2 / 2) < 2^-71 */
 
 typedef unsigned __int128 u128;
 
-static const uint64_t primes[RLWE_PRIMES] = {1099511480321, 1099510890497, 1099510824961,
-                                             1099510054913};
+static const uint64_t primes[RLWE_PRIMES] = {1099511480321, 1099510890497};
+static const char stream_name[] = "linnet rlwe stream";
 
 struct shoup {
     uint64_t w, quotient;
@@ -61,17 +63,16 @@ struct shoup {
 struct prime {
     struct ntt *ntt;
     uint64_t q;
-    struct shoup one, wrap;    /* 1, 2^64 */
-    struct shoup unwrap;       /* 2^-64 */
-    struct shoup unhat;        /* (Q/q)^-1 */
-    struct shoup open_unhat;   /* (D/q)^-1, D the product of the first OPEN_PRIMES */
-    u128 reciprocal, open_hat; /* floor(2^128 / q), D/q */
-    uint64_t reciprocal_rest;  /* floor(2^64 * (2^128 / q - reciprocal)) */
+    struct shoup one;    /* 1 */
+    struct shoup unwrap; /* 2^-64 */
+    struct shoup unhat;  /* (Q/q)^-1 */
+    uint64_t hat;        /* Q/q mod 2^64 */
+    u128 reciprocal;     /* floor(2^128 / q) */
+    uint64_t turn;       /* floor(2^64 / q) */
 };
 struct rlwe {
     struct prime p[RLWE_PRIMES];
     uint64_t modulus_low; /* Q mod 2^64 */
-    u128 open_modulus;    /* D */
 };
 struct rlwe_secret {
     uint64_t s[RLWE_PRIMES][RLWE_N]; /* transformed */
@@ -87,11 +88,7 @@ struct rlwe_work {
 
 struct rlwe_parameters rlwe_parameters(void)
 {
-    return (struct rlwe_parameters){.n = RLWE_N,
-                                    .modulus_bits = 160,
-                                    .error_bound = ERROR_BOUND,
-                                    .answer_bits = 8 * RLWE_ANSWER_BYTES,
-                                    .margin_bits = 20};
+    return (struct rlwe_parameters){.n = RLWE_N, .modulus_bits = 80, .error_bound = ERROR_BOUND};
 }
 
 /* Largest log2 Q of the standard's table for ternary secrets at 128 bits; 0 outside the table. */
@@ -106,29 +103,28 @@ static int32_t secure_bits(int32_t n)
     return 0;
 }
 
-double rlwe_product_noise_bits(const struct rlwe_parameters *p, int64_t window)
+int rlwe_parameters_check(const struct rlwe_parameters *p)
 {
-    return log2((double)window * 0x1p15 * (p->error_bound + 0.5) + 2.0 * p->n * p->error_bound);
-}
-
-int rlwe_parameters_check(const struct rlwe_parameters *p, int64_t window)
-{
-    int32_t answer_limit = p->answer_bits - 65;
-    double rounding = 6 * sqrt(p->n / 18.0); /* 6 sigma: 2/3 n terms of variance 1/12 */
-    double product = rlwe_product_noise_bits(p, window);
-    double switched = log2(exp2(product + p->answer_bits - p->modulus_bits) + rounding);
-
     if (p->modulus_bits > secure_bits(p->n) || p->error_bound < ERROR_BOUND)
         return fail(
             ERR_UNSUPPORTED,
             "encryption with ring degree %d, modulus of %d bits and errors up to %d has less than %d bits of security: at most %d bits, errors up to %d at least",
             p->n, p->modulus_bits, p->error_bound, SECURITY_BITS, secure_bits(p->n), ERROR_BOUND);
-    if (switched > answer_limit - p->margin_bits)
-        return fail(
-            ERR_UNSUPPORTED,
-            "a sum of %lld weights makes noise of %.1f bits in an answer of %d bits, and less than %d bits are left to the limit %d: split the layer",
-            (long long)window, switched, p->answer_bits, p->margin_bits, answer_limit);
     return 0;
+}
+
+double rlwe_product_error(double l1, double l2)
+{
+    double worst = (ERROR_BOUND + 0.5) * l1, tail = TAIL * sqrt(ERROR_BOUND / 2.0 + 1 / 12.0) * l2;
+
+    return fmin(worst, tail) * 0x1p-16;
+}
+
+double rlwe_error(double l1, double l2)
+{
+    double key = 2.0 * RLWE_N * ERROR_BOUND * 0x1p-16, rounding = TAIL * sqrt(RLWE_N / 12.0);
+
+    return rlwe_product_error(l1, l2) + key + 0.5 + rounding;
 }
 
 /* ---- residues: secret operands, so no division and no branch ------------------------------- */
@@ -175,25 +171,19 @@ static u128 times_wide(uint64_t y, u128 w) /* mod 2^128 */
 static void fill_prime(struct rlwe *r, int i)
 {
     struct prime *p = &r->p[i];
-    uint64_t q = p->q = primes[i], hat = 1, open_hat = 1;
+    uint64_t q = p->q = primes[i], hat = 1;
 
-    p->open_hat = 1;
-    for (int k = 0; k < RLWE_PRIMES; k++) {
-        if (k == i)
-            continue;
-        hat = ntt_mul(hat, primes[k] % q, q);
-        if (k < OPEN_PRIMES && i < OPEN_PRIMES) {
-            open_hat = ntt_mul(open_hat, primes[k] % q, q);
-            p->open_hat *= primes[k];
+    p->hat = 1;
+    for (int k = 0; k < RLWE_PRIMES; k++)
+        if (k != i) {
+            hat = ntt_mul(hat, primes[k] % q, q);
+            p->hat *= primes[k];
         }
-    }
     p->one = shoup_of(1, q);
-    p->wrap = shoup_of(ntt_pow(2, 64, q), q);
-    p->unwrap = shoup_of(ntt_pow(p->wrap.w, q - 2, q), q);
+    p->unwrap = shoup_of(ntt_pow(ntt_pow(2, 64, q), q - 2, q), q);
     p->unhat = shoup_of(ntt_pow(hat, q - 2, q), q);
-    p->open_unhat = shoup_of(ntt_pow(open_hat, q - 2, q), q);
     p->reciprocal = ~(u128)0 / q;
-    p->reciprocal_rest = shoup_of((uint64_t)(~(u128)0 % q) + 1, q).quotient;
+    p->turn = UINT64_MAX / q;
 }
 
 int rlwe_new(enum ntt_path path, struct rlwe **out)
@@ -204,7 +194,6 @@ int rlwe_new(enum ntt_path path, struct rlwe **out)
     if (r == NULL)
         return ERR_NOMEM;
     r->modulus_low = 1;
-    r->open_modulus = 1;
     for (int i = 0; i < RLWE_PRIMES; i++) {
         if ((rc = ntt_new(primes[i], path, &r->p[i].ntt)) < 0) {
             rlwe_free(r);
@@ -212,7 +201,6 @@ int rlwe_new(enum ntt_path path, struct rlwe **out)
         }
         fill_prime(r, i);
         r->modulus_low *= primes[i];
-        r->open_modulus *= i < OPEN_PRIMES ? primes[i] : 1;
     }
     *out = r;
     return 0;
@@ -259,10 +247,31 @@ static void random_residues(struct prg *stream, uint64_t q, uint64_t *a)
     }
 }
 
-void rlwe_random(const struct rlwe *r, struct prg *stream, uint64_t *a)
+static void put(uint8_t *to, uint64_t v, int bytes)
 {
-    for (int i = 0; i < RLWE_PRIMES; i++)
+    for (int k = 0; k < bytes; k++)
+        to[k] = (uint8_t)(v >> 8 * k);
+}
+
+int rlwe_random(const struct rlwe *r, const uint8_t seed[RLWE_SEED], uint64_t call, uint32_t poly,
+                uint64_t *a)
+{
+    enum { NAME = sizeof stream_name - 1 };
+    uint8_t text[NAME + RLWE_SEED + 8 + 4 + 4], key[SHA256_SIZE];
+
+    memcpy(text, stream_name, NAME);
+    memcpy(text + NAME, seed, RLWE_SEED);
+    put(text + NAME + RLWE_SEED, call, 8);
+    put(text + NAME + RLWE_SEED + 8, poly, 4);
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        struct prg *stream = NULL;
+        put(text + NAME + RLWE_SEED + 12, (uint64_t)i, 4);
+        TRY(sha256_bytes(text, sizeof text, key));
+        TRY(prg_new(key, &stream));
         random_residues(stream, r->p[i].q, a + (size_t)i * RLWE_N);
+        prg_free(stream);
+    }
+    return 0;
 }
 
 /* Uniform in -1, 0, 1: bytes below 255 modulo 3. */
@@ -328,18 +337,11 @@ int rlwe_unpack(const struct rlwe *r, uint64_t *c, const uint8_t *from)
     return rlwe_unpack_part(r, 0, RLWE_POLY_WORDS, c, from);
 }
 
-static void put96(uint8_t *to, u128 v)
+static uint64_t word_at(const uint8_t *from)
 {
-    for (int k = 0; k < RLWE_ANSWER_BYTES; k++)
-        to[k] = (uint8_t)(v >> 8 * k);
-}
+    uint64_t v;
 
-static u128 get96(const uint8_t *from)
-{
-    u128 v = 0;
-
-    for (int k = RLWE_ANSWER_BYTES - 1; k >= 0; k--)
-        v = v << 8 | from[k];
+    memcpy(&v, from, sizeof v);
     return v;
 }
 
@@ -374,7 +376,7 @@ void rlwe_secret_free(struct rlwe_secret *s)
 struct client_scratch {
     struct ntt_sum sum;
     uint64_t product[RLWE_N];
-    uint64_t z[OPEN_PRIMES][RLWE_N];
+    uint64_t z[RLWE_PRIMES][RLWE_N];
     int8_t e[RLWE_N];
 };
 
@@ -408,18 +410,14 @@ int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64
     return 0;
 }
 
-/* z := half * s modulo each of the first primes. */
+/* z := half * s modulo each prime. */
 static void open_half(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
                       struct client_scratch *k)
 {
-    for (int i = 0; i < OPEN_PRIMES; i++) {
+    for (int i = 0; i < RLWE_PRIMES; i++) {
         const struct prime *p = &r->p[i];
-        for (int j = 0; j < RLWE_N; j++) {
-            u128 v = get96(half + (size_t)j * RLWE_ANSWER_BYTES);
-            uint64_t low = times((uint64_t)v, p->one, p->q);
-            low += times((uint64_t)(v >> 64), p->wrap, p->q);
-            k->z[i][j] = once(times(low, p->one, p->q), p->q);
-        }
+        for (size_t j = 0; j < RLWE_N; j++)
+            k->z[i][j] = once(times(word_at(half + j * RLWE_ANSWER_BYTES), p->one, p->q), p->q);
         ntt_forward(p->ntt, k->z[i]);
         multiply(k, p->ntt, k->z[i], s->s[i]);
         memcpy(k->z[i], k->product, sizeof k->product);
@@ -427,36 +425,32 @@ static void open_half(const struct rlwe *r, const struct rlwe_secret *s, const u
     }
 }
 
-/* The integer with these residues, |.| far below D/2, mod 2^128. */
-static u128 combine(const struct rlwe *r, const struct client_scratch *k, int32_t j)
+/* The integer with these residues mod 2^64; its magnitude is below 4096 * 2^64 = 2^76, a sixteenth of
+ * Q, so the sum of y_i / q_i lies next to the whole number of Qs that is too much. */
+static uint64_t combine(const struct rlwe *r, const struct client_scratch *k, int32_t j)
 {
-    double turns = 0.5;
-    u128 sum = 0;
+    u128 turns = (u128)1 << 63;
+    uint64_t sum = 0;
 
-    for (int i = 0; i < OPEN_PRIMES; i++) {
+    for (int i = 0; i < RLWE_PRIMES; i++) {
         const struct prime *p = &r->p[i];
-        uint64_t y = once(times(k->z[i][j], p->open_unhat, p->q), p->q);
-        sum += times_wide(y, p->open_hat);
-        turns += (double)y / (double)p->q;
+        uint64_t y = once(times(k->z[i][j], p->unhat, p->q), p->q);
+        sum += y * p->hat;
+        turns += (u128)y * p->turn;
     }
-    return sum - times_wide((uint64_t)turns, r->open_modulus);
+    return sum - (uint64_t)(turns >> 64) * r->modulus_low;
 }
 
 int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
-              const uint8_t *values, const int32_t *place, int64_t n, uint64_t *u, int64_t *noise)
+              const uint8_t *values, const int32_t *place, int64_t n, uint64_t *u)
 {
     struct client_scratch *k = secret_array(1, sizeof *k);
-    u128 half_step = (u128)1 << (ANSWER_SHIFT - 1);
 
     if (k == NULL)
         return ERR_NOMEM;
     open_half(r, s, half, k);
-    for (int64_t i = 0; i < n; i++) {
-        u128 phase = get96(values + i * RLWE_ANSWER_BYTES) + combine(r, k, place[i]);
-        u[i] = (uint64_t)((phase + half_step) >> ANSWER_SHIFT);
-        if (noise != NULL)
-            noise[i] = (int32_t)(uint32_t)phase;
-    }
+    for (int64_t i = 0; i < n; i++)
+        u[i] = word_at(values + i * RLWE_ANSWER_BYTES) + combine(r, k, place[i]);
     secret_free(k);
     return 0;
 }
@@ -519,37 +513,35 @@ void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uin
     memset(&k->a, 0, sizeof k->a);
 }
 
-/* round(x * 2^96 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
- * behind the point (off by less than 2^-124). */
-static u128 switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
+/* round(x * 2^64 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
+ * behind the point (off by less than 2^-86). */
+static uint64_t switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
 {
-    u128 sum = (u128)1 << 31;
+    u128 sum = (u128)1 << 63;
 
     for (int i = 0; i < RLWE_PRIMES; i++) {
         const struct prime *p = &r->p[i];
-        uint64_t y = once(times(x[i], p->unhat, p->q), p->q);
-        sum += times_wide(y, p->reciprocal) + (uint64_t)((u128)y * p->reciprocal_rest >> 64);
+        sum += times_wide(once(times(x[i], p->unhat, p->q), p->q), p->reciprocal);
     }
-    return sum >> 32;
+    return (uint64_t)(sum >> 64);
 }
 
-void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
+void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, const int32_t *place,
                  const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values)
 {
-    int32_t *eps = (int32_t *)k->scratch; /* n <= RLWE_N of them fit */
-    uint64_t x[RLWE_PRIMES];
+    uint64_t x[RLWE_PRIMES], v;
 
-    for (int j = 0; j < RLWE_N; j++) {
+    for (size_t j = 0; j < RLWE_N; j++) {
         for (int i = 0; i < RLWE_PRIMES; i++)
             x[i] = k->second[i][j];
-        put96(half + (size_t)j * RLWE_ANSWER_BYTES, switched(r, x));
+        v = switched(r, x);
+        memcpy(half + j * RLWE_ANSWER_BYTES, &v, sizeof v);
     }
-    prg_bytes(rng, eps, (size_t)n * sizeof *eps);
     for (int64_t at = 0; at < n; at++) {
         for (int i = 0; i < RLWE_PRIMES; i++)
             x[i] = k->first[i][place[at]];
-        u128 hidden = (u128)eps[at] - ((u128)mask[at] << ANSWER_SHIFT);
-        put96(values + at * RLWE_ANSWER_BYTES, switched(r, x) + hidden);
+        v = switched(r, x) - mask[at];
+        memcpy(values + at * RLWE_ANSWER_BYTES, &v, sizeof v);
     }
     wipe(x, sizeof x);
 }

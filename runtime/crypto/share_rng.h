@@ -3,14 +3,17 @@
 /*
  * Named streams of randomness: which of them decide a result, and which do not.
  *
- * A result of a two-party run depends, in its last bits, on the client's shares and on nothing else
- * (truncation is local). They follow from these streams alone, never from OTs, garbling or keys:
+ * A result of a two-party run depends, in its last bits, on the client's shares (truncation is local)
+ * and, with ring-LWE, on the small errors of its linear steps. Both follow from these streams alone,
+ * never from OTs or garbling:
  *
  *     SHARE_CLIENT, number, 0        the client's share of the input          8 bytes an element
  *     SHARE_CLIENT, number, 1 + e    its result shares r' of select event e   [payloads][n]
  *     SHARE_SERVER, number, e        the server's offset s of linear event e  8 bytes an output
  *     DEAL_RHO,     number, e        rho of the dealer                        8 bytes an input
  *     DEAL_OFFSET,  number, e        its s, in place of SHARE_SERVER
+ *     SHARE_LINEAR, 0, client?       all that the server (0) or client (1) of the rlwe linear backend
+ *                                    draws: keys, errors, what hides answers
  *
  * number counts the images of a connection, e the events of the schedule. A stream is AES-128-CTR
  * under the first 16 bytes of SHA-256("linnet share" key kind number index), integers little-endian,
@@ -29,7 +32,8 @@ enum share_kind {
     SHARE_PROTOCOL,
     DEAL_MODEL,
     DEAL_RHO,
-    DEAL_OFFSET
+    DEAL_OFFSET,
+    SHARE_LINEAR
 };
 
 struct share_rng {

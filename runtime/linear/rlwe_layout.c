@@ -18,8 +18,8 @@
  *     place of (output m, plane p, tap) = m * in_blocks * block + first - p * block - distance(tap)
  *
  * so the product holds output (m, i, j) at m * in_blocks * block + first + i * pitch_x + j. Planes of
- * other m are at least one polynomial's support away, and what wraps around X^8192 + 1 falls below
- * the places that are read as long as out_blocks * in_blocks * block + overhang <= 8192, overhang
+ * other m are at least one polynomial's support away, and what wraps around X^4096 + 1 falls below
+ * the places that are read as long as out_blocks * in_blocks * block + overhang <= 4096, overhang
  * being what the last windows read behind their block. The same holds for planes of other groups:
  * their weights are zero.
  *
@@ -152,6 +152,8 @@ static int64_t try_blocks(struct rlwe_layout *l, int64_t in_blocks)
     l->out_blocks = least(l->outputs, room / (in_blocks * l->block));
     l->in_polys = ceil_div(l->planes, in_blocks);
     l->out_polys = ceil_div(l->outputs, l->out_blocks);
+    if (l->in_polys > RLWE_MOST_TERMS)
+        return -1;
     l->first = (in_blocks - 1) * l->block + tap_distance(y, y->kernel - 1) * x->pitch +
                tap_distance(x, x->kernel - 1);
     return rlwe_layout_bands(l) *
@@ -166,11 +168,9 @@ static int64_t choose_blocks(struct rlwe_layout *l)
     if (l->axis[0].pitch > RLWE_N || l->axis[1].pitch > RLWE_N)
         return -1;
     l->block = l->axis[0].pitch * l->axis[1].pitch;
-    for (int64_t n = 1; n <= l->planes; n++) {
+    for (int64_t n = 1; n <= l->planes && n <= RLWE_N / l->block; n++) {
         int64_t bytes = try_blocks(l, n);
-        if (bytes < 0)
-            break;
-        if (best < 0 || bytes < best) {
+        if (bytes >= 0 && (best < 0 || bytes < best)) {
             best = bytes;
             blocks = n;
         }
@@ -311,18 +311,38 @@ int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in
     return any;
 }
 
+/* First row and column of a band's outputs, and how many there are. */
+static void extent(const struct rlwe_layout *l, int64_t band, int64_t start[2], int64_t length[2])
+{
+    int64_t at[2] = {band / l->axis[1].bands, band % l->axis[1].bands};
+
+    for (int i = 0; i < 2; i++) {
+        start[i] = at[i] * l->axis[i].band;
+        length[i] = least(l->axis[i].band, l->axis[i].out - start[i]);
+    }
+}
+
+int64_t rlwe_layout_count(const struct rlwe_layout *l, int64_t band, int64_t out)
+{
+    int64_t start[2], length[2];
+
+    extent(l, band, start, length);
+    return least(l->out_blocks, l->outputs - out * l->out_blocks) * length[0] * length[1];
+}
+
 int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,
                             int64_t *element)
 {
     const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
-    int64_t row = band / x->bands * y->band, column = band % x->bands * x->band, n = 0;
-    int64_t rows = least(y->band, y->out - row), columns = least(x->band, x->out - column);
+    int64_t start[2], length[2], n = 0;
 
+    extent(l, band, start, length);
     for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < columns; j++, n++) {
+        for (int64_t i = 0; i < length[0]; i++)
+            for (int64_t j = 0; j < length[1]; j++, n++) {
                 place[n] = (int32_t)(m * l->in_blocks * l->block + l->first + i * x->pitch + j);
-                element[n] = ((out * l->out_blocks + m) * y->out + row + i) * x->out + column + j;
+                element[n] =
+                    ((out * l->out_blocks + m) * y->out + start[0] + i) * x->out + start[1] + j;
             }
     return n;
 }

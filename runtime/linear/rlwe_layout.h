@@ -42,4 +42,6 @@ int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in
  * RLWE_N; returns how many. */
 int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,
                             int64_t *element);
+/* How many that is. */
+int64_t rlwe_layout_count(const struct rlwe_layout *l, int64_t band, int64_t out);
 #endif

@@ -2,33 +2,37 @@
  * Both sides of the rlwe linear provider (linear_rlwe.h).
  *
  *     open    server -> client   nonce (16)
- *             client -> server   seed (16), public key: one polynomial (163,840)
- *     step    client -> server   u32 step, u32 count; count polynomials (163,840 each)
- *             server -> client   u32 step, u32 count; count times: random half (98,304), then
- *                                12 bytes for each output the answer holds
+ *             client -> server   seed (16), public key: one polynomial (40,960)
+ *     step    client -> server   u32 step, u32 count; count polynomials (40,960 each)
+ *             server -> client   u32 step, u32 count; count times: random half (32,768), then
+ *                                8 bytes for each output the answer holds
  *
  * Integers are little-endian; counts follow from the layout (rlwe_layout.h) and are sent only so that
- * parties that disagree find out. The random halves of key and uploads are one stream, read in the order
- * in which polynomials are sent. Its key is a hash of seed and nonce: the second half of an answer is
- * hidden by the random half of the public key, so the client must not be able to choose that. The
- * client's key lives as long as the provider.
+ * parties that disagree find out. The random halves of key and uploads are streams of seed and nonce, one
+ * a polynomial and prime (rlwe_random): the key is polynomial 0 of call 0, a step is a call of its own.
+ * The nonce is in them because the second half of an answer is hidden by the random half of the public
+ * key, so the client must not be able to choose that. The client's key lives as long as the provider.
  *
- * The server reads a whole step before it answers, so that both never send at once; a step's
- * ciphertexts take 512 KiB a polynomial. Answers of a band are computed by cpu_threads() threads, each
- * answer with randomness of its own, so their number changes no bit.
+ * The server sends nothing before it has read a whole step, so that both never wait for each other's
+ * sending; but it computes the answers of a band as soon as that band is there, while the client
+ * encrypts the next one, and it keeps the ciphertexts of one band only (128 KiB a polynomial).
+ * Polynomials travel in groups: one thread moves bytes, then all threads encrypt, unpack, multiply or
+ * open the group. What is random about a polynomial or an answer is drawn before the threads start,
+ * so their number changes no bit.
  */
 #include "runtime/linear/rlwe_party.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
-#include "core/base/sha256.h"
 #include "runtime/crypto/rlwe.h"
 #include "runtime/linear/rlwe_layout.h"
 
 #define HEADER_BYTES 8
+#define GROUP 32 /* polynomials or answers that are moved, then worked on, at a time */
 #define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
 struct weight_cache {
@@ -38,7 +42,9 @@ struct weight_cache {
 struct party {
     const struct plan *plan;
     struct transport *t;
-    struct prg *rng, *stream; /* secrets; random halves, public */
+    struct prg *rng;           /* secrets */
+    uint8_t stream[RLWE_SEED]; /* of the random halves: the client's seed, the server's nonce */
+    uint64_t call;             /* linear steps done on this connection */
     struct rlwe *rlwe;
     struct rlwe_layout *layout; /* one a step, zeros where it is not linear */
     /* client */
@@ -62,14 +68,10 @@ int linear_rlwe_check(const struct plan *p)
     struct rlwe_parameters parameters = rlwe_parameters();
     struct rlwe_layout l;
 
-    for (int32_t i = 0; i < p->n_step; i++) {
-        int rc;
-        if (!is_linear(&p->step[i]))
-            continue;
-        TRY(rlwe_layout_of(p, &p->step[i], &l));
-        if ((rc = rlwe_parameters_check(&parameters, l.columns)) < 0)
-            return fail_context(rc, "step '%s'", p->step[i].name);
-    }
+    TRY(rlwe_parameters_check(&parameters));
+    for (int32_t i = 0; i < p->n_step; i++)
+        if (is_linear(&p->step[i]))
+            TRY(rlwe_layout_of(p, &p->step[i], &l));
     return 0;
 }
 
@@ -144,23 +146,9 @@ static void close_party(void *ctx)
     mem_free(y->key);
     mem_free(y->key_a);
     rlwe_secret_free(y->secret);
-    prg_free(y->stream);
     rlwe_free(y->rlwe);
     mem_free(y->layout);
     mem_free(y);
-}
-
-/* The random halves' stream: SHA-256("linnet rlwe stream", the client's seed, the server's nonce). */
-static int open_stream(struct party *y, const uint8_t seed[PRG_SEED], const uint8_t nonce[PRG_SEED])
-{
-    static const char name[] = "linnet rlwe stream";
-    uint8_t text[sizeof name - 1 + 2 * PRG_SEED], digest[SHA256_SIZE];
-
-    memcpy(text, name, sizeof name - 1);
-    memcpy(text + sizeof name - 1, seed, PRG_SEED);
-    memcpy(text + sizeof name - 1 + PRG_SEED, nonce, PRG_SEED);
-    TRY(sha256_bytes(text, sizeof text, digest));
-    return prg_new(digest, &y->stream);
 }
 
 static int open_party(const struct plan *p, struct transport *t, struct prg *rng,
@@ -189,97 +177,204 @@ out:
     return rc;
 }
 
-/* ---- client ------------------------------------------------------------------------------- */
+/* Work on `n` of something by several threads; messages of failures are a thread's own, so the first
+ * item that failed is done again on this thread. */
+struct crew {
+    int (*work)(void *ctx, int64_t item, int thread);
+    void *ctx;
+    int threads;
+};
+
+static int crew_run(const struct crew *c, int64_t n)
+{
+    int64_t failed = n;
+
+#pragma omp parallel for schedule(static) num_threads(c->threads) reduction(min : failed)
+    for (int64_t i = 0; i < n; i++)
+        if (c->work(c->ctx, i, cpu_thread_index()) < 0)
+            failed = i < failed ? i : failed;
+    return failed < n ? c->work(c->ctx, failed, 0) : 0;
+}
+
+static int crew_size(int64_t items)
+{
+    return (int64_t)cpu_threads() < items ? cpu_threads() : (int)items;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- client: uploads ---------------------------------------------------------------------- */
 
 struct upload {
     uint64_t m[RLWE_N]; /* secret */
     uint64_t a[RLWE_PRIMES][RLWE_N], c[RLWE_PRIMES][RLWE_N];
-    uint8_t bytes[RLWE_POLY_BYTES];
 };
 
-/* Encrypts m, or 0, and sends it. */
-static int send_polynomial(struct party *y, struct upload *u, const uint64_t *m)
+/* to := bytes of an encryption of m, or of 0, as polynomial `poly` of call `call`. */
+static int encrypt(const struct party *y, struct upload *u, uint64_t call, uint32_t poly,
+                   const uint64_t *m, const uint8_t seed[PRG_SEED], uint8_t *to)
 {
-    rlwe_random(y->rlwe, y->stream, u->a[0]);
-    TRY(rlwe_encrypt(y->rlwe, y->secret, u->a[0], m, y->rng, u->c[0]));
-    rlwe_pack(u->bytes, u->c[0]);
-    return transport_send(y->t, u->bytes, sizeof u->bytes);
+    struct prg *rng = NULL;
+    int rc;
+
+    TRY(prg_new(seed, &rng));
+    if ((rc = rlwe_random(y->rlwe, y->stream, call, poly, u->a[0])) == 0 &&
+        (rc = rlwe_encrypt(y->rlwe, y->secret, u->a[0], m, rng, u->c[0])) == 0)
+        rlwe_pack(to, u->c[0]);
+    prg_free(rng);
+    return rc;
+}
+
+struct uploads { /* a group of a step's polynomials */
+    const struct party *y;
+    const struct rlwe_layout *layout;
+    const uint64_t *r;
+    int64_t first;
+    struct upload *scratch; /* one a thread */
+    uint8_t (*seed)[PRG_SEED];
+    uint8_t (*bytes)[RLWE_POLY_BYTES];
+};
+
+static int encrypt_item(void *ctx, int64_t item, int thread)
+{
+    const struct uploads *g = ctx;
+    struct upload *u = &g->scratch[thread];
+    int64_t poly = g->first + item, per_band = g->layout->in_polys;
+
+    rlwe_layout_input(g->layout, poly / per_band, poly % per_band, g->r, u->m);
+    return encrypt(g->y, u, g->y->call, (uint32_t)poly, u->m, g->seed[item], g->bytes[item]);
+}
+
+static int send_group(struct party *y, struct uploads *g, const struct crew *c, int64_t n)
+{
+    prg_bytes(y->rng, g->seed, (size_t)n * sizeof *g->seed);
+    TRY(crew_run(c, n));
+    for (int64_t i = 0; i < n; i++)
+        TRY(transport_send(y->t, g->bytes[i], sizeof g->bytes[i]));
+    return 0;
 }
 
 static int send_operand(struct party *y, int32_t step, const uint64_t *r)
 {
     const struct rlwe_layout *l = &y->layout[step];
-    int64_t bands = rlwe_layout_bands(l);
-    struct upload *u = secret_array(1, sizeof *u);
-    int rc;
+    int64_t polys = rlwe_layout_bands(l) * l->in_polys, room = least(polys, GROUP);
+    struct uploads g = {.y = y, .layout = l, .r = r};
+    struct crew c = {encrypt_item, &g, crew_size(room)};
+    int rc = ERR_NOMEM;
 
-    if (u == NULL)
-        return ERR_NOMEM;
-    rc = send_header(y, step, bands * l->in_polys);
-    for (int64_t i = 0; rc == 0 && i < bands * l->in_polys; i++) {
-        rlwe_layout_input(l, i / l->in_polys, i % l->in_polys, r, u->m);
-        rc = send_polynomial(y, u, u->m);
-    }
-    secret_free(u);
+    g.scratch = secret_array((size_t)c.threads, sizeof *g.scratch);
+    g.seed = secret_array((size_t)room, sizeof *g.seed);
+    g.bytes = mem_array((size_t)room, sizeof *g.bytes);
+    if (g.scratch != NULL && g.seed != NULL && g.bytes != NULL)
+        rc = send_header(y, step, polys);
+    for (; rc == 0 && g.first < polys; g.first += room)
+        rc = send_group(y, &g, &c, least(room, polys - g.first));
+    secret_free(g.scratch);
+    secret_free(g.seed);
+    mem_free(g.bytes);
     return rc;
 }
+
+/* ---- client: answers ---------------------------------------------------------------------- */
 
 struct download { /* an answer and where its numbers go */
     int32_t place[RLWE_N];
     int64_t element[RLWE_N];
     uint64_t u[RLWE_N];
-    uint8_t bytes[ANSWER_ROOM];
+};
+struct downloads { /* a group of a step's answers */
+    const struct party *y;
+    const struct rlwe_layout *layout;
+    uint64_t *u;
+    int64_t first;
+    struct download *scratch; /* one a thread */
+    uint8_t (*bytes)[ANSWER_ROOM];
 };
 
-static int receive_answer(struct party *y, int32_t step, int64_t band, int64_t out,
-                          struct download *d, uint64_t *u)
+static int open_item(void *ctx, int64_t item, int thread)
 {
-    int64_t n = rlwe_layout_outputs(&y->layout[step], band, out, d->place, d->element);
+    const struct downloads *g = ctx;
+    struct download *d = &g->scratch[thread];
+    const uint8_t *bytes = g->bytes[item];
+    int64_t answer = g->first + item, per_band = g->layout->out_polys;
+    int64_t n =
+        rlwe_layout_outputs(g->layout, answer / per_band, answer % per_band, d->place, d->element);
 
-    TRY(transport_recv(y->t, d->bytes, RLWE_HALF_BYTES + (size_t)n * RLWE_ANSWER_BYTES));
-    TRY(rlwe_open(y->rlwe, y->secret, d->bytes, d->bytes + RLWE_HALF_BYTES, d->place, n, d->u,
-                  NULL));
+    TRY(rlwe_open(g->y->rlwe, g->y->secret, bytes, bytes + RLWE_HALF_BYTES, d->place, n, d->u));
     for (int64_t k = 0; k < n; k++)
-        u[d->element[k]] = d->u[k];
+        g->u[d->element[k]] = d->u[k];
     return 0;
+}
+
+static int receive_group(struct party *y, struct downloads *g, const struct crew *c, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int64_t answer = g->first + i, per_band = g->layout->out_polys;
+        int64_t outputs = rlwe_layout_count(g->layout, answer / per_band, answer % per_band);
+        TRY(transport_recv(y->t, g->bytes[i],
+                           RLWE_HALF_BYTES + (size_t)outputs * RLWE_ANSWER_BYTES));
+    }
+    return crew_run(c, n);
+}
+
+static int receive_result(struct party *y, int32_t step, uint64_t *u)
+{
+    const struct rlwe_layout *l = &y->layout[step];
+    int64_t answers = rlwe_layout_bands(l) * l->out_polys, room = least(answers, GROUP);
+    struct downloads g = {.y = y, .layout = l, .u = u};
+    struct crew c = {open_item, &g, crew_size(room)};
+    int rc = ERR_NOMEM;
+
+    g.scratch = secret_array((size_t)c.threads, sizeof *g.scratch);
+    g.bytes = mem_array((size_t)room, sizeof *g.bytes);
+    if (g.scratch != NULL && g.bytes != NULL)
+        rc = receive_header(y, step, answers);
+    for (; rc == 0 && g.first < answers; g.first += room)
+        rc = receive_group(y, &g, &c, least(room, answers - g.first));
+    secret_free(g.scratch);
+    mem_free(g.bytes);
+    return rc;
 }
 
 static int client_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
 {
     struct party *y = ctx;
-    const struct rlwe_layout *l = &y->layout[step];
-    int64_t answers = rlwe_layout_bands(l) * l->out_polys;
-    struct download *d;
-    int rc;
 
+    y->call++;
     TRY(send_operand(y, step, r));
-    if ((d = secret_array(1, sizeof *d)) == NULL)
-        return ERR_NOMEM;
-    rc = receive_header(y, step, answers);
-    for (int64_t i = 0; rc == 0 && i < answers; i++)
-        rc = receive_answer(y, step, i / l->out_polys, i % l->out_polys, d, u);
-    secret_free(d);
-    return rc;
+    return receive_result(y, step, u);
+}
+
+/* ---- client: opening ---------------------------------------------------------------------- */
+
+/* Seed, nonce, and a new secret. */
+static int start_client(struct party *y)
+{
+    prg_bytes(y->rng, y->stream, PRG_SEED);
+    TRY(transport_recv(y->t, y->stream + PRG_SEED, PRG_SEED));
+    TRY(rlwe_secret_new(y->rlwe, y->rng, &y->secret));
+    return transport_send(y->t, y->stream, PRG_SEED);
 }
 
 static int send_key(struct party *y)
 {
-    uint8_t seed[PRG_SEED], nonce[PRG_SEED];
     struct upload *u = secret_array(1, sizeof *u);
-    int rc;
+    uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1), seed[PRG_SEED];
+    int rc = ERR_NOMEM;
 
-    if (u == NULL)
-        return ERR_NOMEM;
-    prg_bytes(y->rng, seed, sizeof seed);
-    if ((rc = transport_recv(y->t, nonce, sizeof nonce)) < 0 ||
-        (rc = open_stream(y, seed, nonce)) < 0 ||
-        (rc = rlwe_secret_new(y->rlwe, y->rng, &y->secret)) < 0 ||
-        (rc = transport_send(y->t, seed, sizeof seed)) < 0)
+    if (u == NULL || bytes == NULL || (rc = start_client(y)) < 0)
         goto out;
-    if ((rc = send_polynomial(y, u, NULL)) == 0)
+    prg_bytes(y->rng, seed, sizeof seed);
+    if ((rc = encrypt(y, u, 0, 0, NULL, seed, bytes)) == 0 &&
+        (rc = transport_send(y->t, bytes, RLWE_POLY_BYTES)) == 0)
         rc = transport_flush(y->t);
+    wipe(seed, sizeof seed);
 out:
     secret_free(u);
+    mem_free(bytes);
     return rc;
 }
 
@@ -328,20 +423,24 @@ struct scratch { /* of one thread */
 
 struct job {
     struct party *y;
+    const struct rlwe_layout *layout;
     int32_t step;
-    uint64_t *c, *a;   /* [bands * in_polys][RLWE_PRIMES][RLWE_N] */
+    int64_t band;      /* at work */
+    int64_t first;     /* polynomial of the band, or answer of it, that is first in a group */
+    uint64_t *c, *a;   /* of one band: [in_polys][RLWE_PRIMES][RLWE_N] */
     const uint64_t *s; /* masks, by output of the step */
     int threads;
-    struct rlwe_work **work; /* one a thread */
-    struct scratch *scratch; /* one a thread */
-    struct prg **rng;        /* one an answer of a band */
-    uint8_t *answers;        /* [out_polys][ANSWER_ROOM] */
+    struct rlwe_work **work;           /* one a thread */
+    struct scratch *scratch;           /* one a thread */
+    uint8_t (*seed)[PRG_SEED];         /* one an answer of a group */
+    uint8_t (*bytes)[RLWE_POLY_BYTES]; /* of a group */
+    uint8_t (*answer)[ANSWER_ROOM];    /* of all bands */
 };
 
 /* Transforms the weights of a step once, if they fit into what is left of the limit. */
 static void fill_cache(struct job *j)
 {
-    const struct rlwe_layout *l = &j->y->layout[j->step];
+    const struct rlwe_layout *l = j->layout;
     const int16_t *weight = j->y->weights->matrix[j->step].weight;
     struct weight_cache *cache = &j->y->cache[j->step];
     size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
@@ -369,75 +468,90 @@ static void free_job(struct job *j)
 {
     for (int k = 0; j->work != NULL && k < j->threads; k++)
         rlwe_work_free(j->work[k]);
-    for (int64_t k = 0; j->rng != NULL && k < j->y->layout[j->step].out_polys; k++)
-        prg_free(j->rng[k]);
     mem_free(j->work);
-    mem_free(j->rng);
     secret_free(j->scratch);
-    mem_free(j->answers);
+    secret_free(j->seed);
+    mem_free(j->bytes);
+    mem_free(j->answer);
     mem_free(j->c);
     mem_free(j->a);
 }
 
 static int new_job(struct job *j)
 {
-    const struct rlwe_layout *l = &j->y->layout[j->step];
-    size_t polys = (size_t)(rlwe_layout_bands(l) * l->in_polys), answers = (size_t)l->out_polys;
+    const struct rlwe_layout *l = j->layout;
+    size_t answers = (size_t)(rlwe_layout_bands(l) * l->out_polys);
 
-    j->threads = (int64_t)cpu_threads() < l->out_polys ? cpu_threads() : (int)l->out_polys;
+    j->threads = crew_size(l->in_polys > l->out_polys ? l->in_polys : l->out_polys);
     j->work = mem_array((size_t)j->threads, sizeof(struct rlwe_work *));
-    j->rng = mem_array(answers, sizeof(struct prg *));
     j->scratch = secret_array((size_t)j->threads, sizeof *j->scratch);
-    j->answers = mem_aligned(answers, ANSWER_ROOM);
-    j->c = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->c);
-    j->a = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->a);
-    if (j->work == NULL || j->rng == NULL || j->scratch == NULL || j->answers == NULL ||
-        j->c == NULL || j->a == NULL)
+    j->seed = secret_array(GROUP, sizeof *j->seed);
+    j->bytes = mem_array((size_t)least(l->in_polys, GROUP), sizeof *j->bytes);
+    j->answer = mem_array(answers, sizeof *j->answer);
+    j->c = mem_aligned((size_t)l->in_polys, RLWE_POLY_WORDS * sizeof *j->c);
+    j->a = mem_aligned((size_t)l->in_polys, RLWE_POLY_WORDS * sizeof *j->a);
+    if (j->work == NULL || j->scratch == NULL || j->seed == NULL || j->bytes == NULL ||
+        j->answer == NULL || j->c == NULL || j->a == NULL)
         return ERR_NOMEM;
     for (int k = 0; k < j->threads; k++)
         TRY(rlwe_work_new(&j->work[k]));
     return 0;
 }
 
-static int receive_polynomial(struct party *y, uint8_t *bytes, uint64_t *c, uint64_t *a)
+/* ---- server: uploads ---------------------------------------------------------------------- */
+
+static int unpack_item(void *ctx, int64_t item, int thread)
 {
-    TRY(transport_recv(y->t, bytes, RLWE_POLY_BYTES));
-    rlwe_random(y->rlwe, y->stream, a);
-    return rlwe_unpack(y->rlwe, c, bytes);
+    const struct job *j = ctx;
+    int64_t poly = j->first + item;
+    size_t at = (size_t)poly * RLWE_POLY_WORDS;
+    uint32_t number = (uint32_t)(j->band * j->layout->in_polys + poly);
+
+    (void)thread;
+    TRY(rlwe_random(j->y->rlwe, j->y->stream, j->y->call, number, j->a + at));
+    return rlwe_unpack(j->y->rlwe, j->c + at, j->bytes[item]);
 }
 
-static int receive_operand(struct job *j)
+static int receive_band(struct job *j)
 {
-    const struct rlwe_layout *l = &j->y->layout[j->step];
-    int64_t polys = rlwe_layout_bands(l) * l->in_polys;
-    uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1);
-    int rc;
+    const struct crew c = {unpack_item, j, j->threads};
+    int64_t polys = j->layout->in_polys;
 
-    if (bytes == NULL)
-        return ERR_NOMEM;
-    rc = receive_header(j->y, j->step, polys);
-    for (int64_t i = 0; rc == 0 && i < polys; i++)
-        rc = receive_polynomial(j->y, bytes, j->c + (size_t)i * RLWE_POLY_WORDS,
-                                j->a + (size_t)i * RLWE_POLY_WORDS);
-    mem_free(bytes);
-    return rc < 0 ? fail_context(rc, "linear step '%s'", j->y->plan->step[j->step].name) : 0;
+    for (j->first = 0; j->first < polys; j->first += GROUP) {
+        int64_t n = least(GROUP, polys - j->first);
+        for (int64_t i = 0; i < n; i++)
+            TRY(transport_recv(j->y->t, j->bytes[i], sizeof j->bytes[i]));
+        TRY(crew_run(&c, n));
+    }
+    return 0;
 }
 
-/* One answer of a band, into its place among the band's answers. */
-static void compute_answer(const struct job *j, int64_t band, int64_t out, int thread)
+/* ---- server: answers ---------------------------------------------------------------------- */
+
+static int64_t answer_bytes(const struct job *j, int64_t band, int64_t out)
 {
-    struct party *y = j->y;
-    const struct rlwe_layout *l = &y->layout[j->step];
+    return (int64_t)RLWE_HALF_BYTES + rlwe_layout_count(j->layout, band, out) * RLWE_ANSWER_BYTES;
+}
+
+static int answer_item(void *ctx, int64_t item, int thread)
+{
+    const struct job *j = ctx;
+    const struct party *y = j->y;
+    const struct rlwe_layout *l = j->layout;
     struct scratch *k = &j->scratch[thread];
     struct rlwe_work *work = j->work[thread];
-    uint8_t *to = j->answers + (size_t)out * ANSWER_ROOM;
-    int64_t n = rlwe_layout_outputs(l, band, out, k->place, k->element);
+    int64_t out = j->first + item;
+    uint8_t *to = j->answer[j->band * l->out_polys + out];
+    int64_t n = rlwe_layout_outputs(l, j->band, out, k->place, k->element);
+    struct prg *rng = NULL;
 
-    rlwe_work_start(work, j->rng[out]);
+    TRY(prg_new(j->seed[item], &rng));
+    rlwe_work_start(work, rng);
+    prg_free(rng);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         size_t prime = (size_t)i * RLWE_N;
         for (int64_t in = 0; in < l->in_polys; in++) {
-            size_t at = (size_t)(band * l->in_polys + in) * RLWE_POLY_WORDS + prime;
+            size_t at = (size_t)in * RLWE_POLY_WORDS + prime;
             const uint64_t *w = weights_of(y, j->step, in, out, i, k->coefficient, k->w);
             if (w != NULL)
                 rlwe_work_add(work, y->rlwe, i, j->c + at, j->a + at, w);
@@ -446,81 +560,125 @@ static void compute_answer(const struct job *j, int64_t band, int64_t out, int t
     }
     for (int64_t e = 0; e < n; e++)
         k->mask[e] = j->s[k->element[e]];
-    rlwe_answer(work, y->rlwe, j->rng[out], k->place, k->mask, n, to, to + RLWE_HALF_BYTES);
+    rlwe_answer(work, y->rlwe, k->place, k->mask, n, to, to + RLWE_HALF_BYTES);
+    return 0;
 }
 
-/* Fresh randomness for every answer of a band: drawn in order, before the threads start. */
-static int fork_answers(struct job *j)
+static int send_answers(struct job *j, int64_t band, int64_t first, int64_t n)
 {
-    for (int64_t k = 0; k < j->y->layout[j->step].out_polys; k++) {
-        prg_free(j->rng[k]);
-        j->rng[k] = NULL;
-        TRY(prg_fork(j->y->rng, &j->rng[k]));
+    for (int64_t out = first; out < first + n; out++)
+        TRY(transport_send(j->y->t, j->answer[band * j->layout->out_polys + out],
+                           (size_t)answer_bytes(j, band, out)));
+    return 0;
+}
+
+/* Answers of the band that is there. Those of the last one are sent as they come, after all others. */
+static int answer_band(struct job *j)
+{
+    const struct crew c = {answer_item, j, j->threads};
+    int64_t answers = j->layout->out_polys, bands = rlwe_layout_bands(j->layout);
+    bool last = j->band == bands - 1;
+
+    if (last)
+        TRY(send_header(j->y, j->step, bands * answers));
+    for (int64_t band = 0; last && band < j->band; band++)
+        TRY(send_answers(j, band, 0, answers));
+    for (j->first = 0; j->first < answers; j->first += GROUP) {
+        int64_t n = least(GROUP, answers - j->first);
+        prg_bytes(j->y->rng, j->seed, (size_t)n * sizeof *j->seed);
+        TRY(crew_run(&c, n));
+        if (last)
+            TRY(send_answers(j, j->band, j->first, n));
     }
     return 0;
 }
 
-static int answer_band(struct job *j, int64_t band)
+static int run_bands(struct job *j)
 {
-    const struct rlwe_layout *l = &j->y->layout[j->step];
-    int64_t answers = l->out_polys;
+    int64_t bands = rlwe_layout_bands(j->layout);
+    int rc = receive_header(j->y, j->step, bands * j->layout->in_polys);
 
-    TRY(fork_answers(j));
-#pragma omp parallel for schedule(static) num_threads(j->threads)
-    for (int64_t out = 0; out < answers; out++)
-        compute_answer(j, band, out, cpu_thread_index());
-    for (int64_t out = 0; out < answers; out++) {
-        int64_t n = rlwe_layout_outputs(l, band, out, j->scratch->place, j->scratch->element);
-        TRY(transport_send(j->y->t, j->answers + (size_t)out * ANSWER_ROOM,
-                           RLWE_HALF_BYTES + (size_t)n * RLWE_ANSWER_BYTES));
-    }
-    return 0;
+    for (j->band = 0; rc == 0 && j->band < bands; j->band++)
+        if ((rc = receive_band(j)) == 0)
+            rc = answer_band(j);
+    if (rc == 0)
+        rc = transport_flush(j->y->t);
+    return rc < 0 ? fail_context(rc, "linear step '%s'", j->y->plan->step[j->step].name) : 0;
 }
 
 static int server_step(void *ctx, int32_t step, uint64_t *s)
 {
     struct party *y = ctx;
-    const struct rlwe_layout *l = &y->layout[step];
-    int64_t bands = rlwe_layout_bands(l);
-    struct job j = {.y = y, .step = step, .s = s};
+    struct job j = {.y = y, .layout = &y->layout[step], .step = step, .s = s};
     int rc;
 
-    if ((rc = new_job(&j)) < 0 || (rc = receive_operand(&j)) < 0)
-        goto out;
-    fill_cache(&j);
-    rc = send_header(y, step, bands * l->out_polys);
-    for (int64_t band = 0; rc == 0 && band < bands; band++)
-        rc = answer_band(&j, band);
-    if (rc == 0)
-        rc = transport_flush(y->t);
-out:
+    y->call++;
+    if ((rc = new_job(&j)) == 0) {
+        fill_cache(&j);
+        rc = run_bands(&j);
+    }
     free_job(&j);
     return rc;
 }
 
+/* ---- server: opening ---------------------------------------------------------------------- */
+
+static int read_key(struct party *y, uint8_t *bytes)
+{
+    uint8_t *nonce = y->stream + PRG_SEED;
+
+    prg_bytes(y->rng, nonce, PRG_SEED);
+    TRY(transport_send(y->t, nonce, PRG_SEED));
+    TRY(transport_recv(y->t, y->stream, PRG_SEED));
+    TRY(transport_recv(y->t, bytes, RLWE_POLY_BYTES));
+    TRY(rlwe_random(y->rlwe, y->stream, 0, 0, y->key_a));
+    return rlwe_unpack(y->rlwe, y->key, bytes);
+}
+
 static int receive_key(struct party *y)
 {
-    uint8_t seed[PRG_SEED], nonce[PRG_SEED], *bytes = mem_array(RLWE_POLY_BYTES, 1);
+    uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1);
     size_t size = sizeof *y->key;
-    int rc;
+    int rc = ERR_NOMEM;
 
     y->key = mem_aligned(RLWE_POLY_WORDS, size);
     y->key_a = mem_aligned(RLWE_POLY_WORDS, size);
     y->cache = mem_array((size_t)y->plan->n_step, sizeof *y->cache);
-    if (bytes == NULL || y->key == NULL || y->key_a == NULL || y->cache == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    prg_bytes(y->rng, nonce, sizeof nonce);
-    if ((rc = transport_send(y->t, nonce, sizeof nonce)) < 0 ||
-        (rc = transport_recv(y->t, seed, sizeof seed)) < 0 ||
-        (rc = open_stream(y, seed, nonce)) < 0)
-        goto out;
-    if ((rc = receive_polynomial(y, bytes, y->key, y->key_a)) < 0)
+    if (bytes != NULL && y->key != NULL && y->key_a != NULL && y->cache != NULL &&
+        (rc = read_key(y, bytes)) < 0)
         rc = fail_context(rc, "public key");
-out:
     mem_free(bytes);
     return rc;
+}
+
+/* The largest error that products with these rows could add. */
+static double largest_error(const struct plan_matrix *m)
+{
+    double largest = 0;
+
+    for (int64_t i = 0; i < m->rows; i++) {
+        double l1 = 0, squares = 0;
+        for (int64_t k = 0; k < m->columns; k++) {
+            double w = m->weight[i * m->columns + k];
+            l1 += fabs(w);
+            squares += w * w;
+        }
+        largest = fmax(largest, rlwe_product_error(l1, sqrt(squares)));
+    }
+    return largest;
+}
+
+static int check_weights(const struct plan *p, const struct plan_weights *w)
+{
+    for (int32_t i = 0; i < p->n_step; i++) {
+        double error = is_linear(&p->step[i]) ? largest_error(&w->matrix[i]) : 0;
+        if (error > RLWE_ERROR_LIMIT)
+            return fail(
+                ERR_UNSUPPORTED,
+                "step '%s': encryption could change its sums by up to %.0f units, more than %d: its weights are too large for their number; give --dealer",
+                p->step[i].name, error, RLWE_ERROR_LIMIT);
+    }
+    return 0;
 }
 
 int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struct transport *t,
@@ -529,6 +687,7 @@ int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struc
     struct party *y = NULL;
     int rc;
 
+    TRY(check_weights(p, w));
     TRY(open_party(p, t, rng, &y));
     y->weights = w;
     y->cache_left = cache;

@@ -167,7 +167,8 @@ static int open_provider(struct party *p)
     if (o->open_rlwe == NULL)
         return fail(ERR_UNSUPPORTED,
                     "linear steps without a dealer: not in this version; give --dealer");
-    return o->open_rlwe(o, p->t, p->rng, &p->linear);
+    TRY(share_rng_open(&p->shares, SHARE_LINEAR, 0, o->client, &p->linear_rng));
+    return o->open_rlwe(o, p->t, p->linear_rng, &p->linear);
 }
 
 /* What only an offline phase needs: opened by the first request that has one. */
@@ -230,6 +231,7 @@ void party_close(struct party *p)
     if (p->relu != NULL)
         p->backend->close(p->relu);
     bundle_free(p->bundle);
+    prg_free(p->linear_rng);
     prg_free(p->rng);
     secret_free(p->words);
     wipe(&p->shares, sizeof p->shares);

@@ -17,7 +17,7 @@
 #include "runtime/linear/linear.h"
 #include "runtime/model.h"
 
-#define PARTY_VERSION 1
+#define PARTY_VERSION 2
 #define PARTY_BACKENDS 3 /* codes on the wire: 0 none, 1 gc, 2 ot */
 
 struct party_options {

@@ -12,6 +12,7 @@ struct party {
     bool label, dead;
     struct schedule *schedule;
     struct share_rng shares; /* decide results */
+    struct prg *linear_rng;  /* of the linear backend, whose errors decide last bits too */
     struct prg *rng;         /* everything else */
     struct relu_party *relu; /* opened by the first offline phase */
     struct linear_party linear;

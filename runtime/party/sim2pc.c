@@ -2,12 +2,15 @@
  * The client's walk, then the server's (sim2pc.h). The client leaves its share of every operand and
  * result of an event; the server's walk opens the operand, computes, and subtracts the client's
  * result share: exactly what the protocols arrange, because the two results add up to the plain one.
+ * With rlwe they do not quite: the client's share of a linear step comes from that backend itself, run
+ * on both sides (sim_linear.h), and the server's from its own formula.
  */
 #include "runtime/party/sim2pc.h"
 
 #include <string.h>
 
 #include "runtime/crypto/share_rng.h"
+#include "runtime/party/sim_linear.h"
 #include "runtime/party/steps.h"
 
 struct sim {
@@ -15,7 +18,7 @@ struct sim {
     const struct share_rng *rng;
     uint64_t number;
     uint64_t *at;   /* next record of an event: operand, then result */
-    uint64_t *open; /* an operand in the clear; rho of the dealer */
+    uint64_t *open; /* an operand in the clear; rho of the dealer; an exact product */
     double *scratch;
 };
 
@@ -34,8 +37,8 @@ static void sizes(const struct schedule *s, int64_t *records, int64_t *largest)
 {
     *records = *largest = 0;
     for (int32_t i = 0; i < s->n; i++) {
-        int64_t n = words_in(&s->event[i]);
-        *records += n + words_out(&s->event[i]);
+        int64_t in = words_in(&s->event[i]), out = words_out(&s->event[i]), n = in > out ? in : out;
+        *records += in + out;
         *largest = n > *largest ? n : *largest;
     }
 }
@@ -48,20 +51,28 @@ static void record(struct sim *s, const uint64_t *v, int64_t n)
 
 /* ---- client ------------------------------------------------------------------------------- */
 
-/* u = W r - s; with a dealer u = W rho - s, whatever r is (dealer.h). */
+/* u = W r - s, with rlwe and an error; with a dealer u = W rho - s, whatever r is (dealer.h). What is
+ * recorded is all that the server's walk needs: u, with rlwe s. */
 static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct sim *s = ctx;
     const struct event *e = &s->m->schedule->event[event];
-    enum share_kind kind = s->m->dealer ? DEAL_OFFSET : SHARE_SERVER;
+    bool dealer = s->m->linear == PI_LINEAR_DEALER;
 
     record(s, x, e->inputs);
-    if (s->m->dealer) {
+    if (dealer) {
         TRY(share_rng_words(s->rng, DEAL_RHO, s->number, (uint32_t)event, s->open, e->inputs));
         x = s->open;
     }
     pi_model_product(s->m, e->step, y, x, s->scratch);
-    TRY(share_rng_words(s->rng, kind, s->number, (uint32_t)event, s->at, e->outputs));
+    TRY(share_rng_words(s->rng, dealer ? DEAL_OFFSET : SHARE_SERVER, s->number, (uint32_t)event,
+                        s->at, e->outputs));
+    if (s->m->linear == PI_LINEAR_RLWE) {
+        memcpy(s->open, y, (size_t)e->outputs * sizeof *y);
+        TRY(sim_linear_step(s->m->rlwe, e->step, s->at, x, s->open, y));
+        s->at += e->outputs;
+        return 0;
+    }
     for (int64_t i = 0; i < e->outputs; i++)
         y[i] -= s->at[i];
     record(s, y, e->outputs);
@@ -100,6 +111,14 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     struct sim *s = ctx;
     const struct event *e = &s->m->schedule->event[event];
 
+    if (s->m->linear == PI_LINEAR_RLWE) { /* y = W E + b + s, as the server itself has it */
+        s->at += e->inputs;
+        ring_conv(y, x, &s->m->conv[e->step], s->scratch);
+        for (int64_t i = 0; i < e->outputs; i++)
+            y[i] += s->at[i];
+        s->at += e->outputs;
+        return 0;
+    }
     open_operand(s, x, e->inputs);
     ring_conv(y, s->open, &s->m->conv[e->step], s->scratch);
     share_result(s, y, e->outputs);

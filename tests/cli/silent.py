@@ -9,7 +9,7 @@ import time
 
 host, port = sys.argv[1].split(":")
 model = hashlib.sha256(open(sys.argv[2], "rb").read()).digest()
-hello = b"linnetPI" + bytes([1, 0, 0, 64, 2, 0, 0, 0]) + model
+hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 0]) + model
 hello += bytes(80 - len(hello))
 lines = [socket.create_connection((host, int(port))) for _ in range(22)]
 lines[20].sendall(hello[:40])

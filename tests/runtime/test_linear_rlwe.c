@@ -1,9 +1,12 @@
-/* runtime/linear_rlwe: both parties in two threads; u + s equals the plain product mod 2^64. */
+/* runtime/linear_rlwe: both parties in two threads; u + s is the plain product mod 2^64 and an error
+ * within its bound. */
 #include "runtime/linear/rlwe_party.h"
 
 #include <pthread.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -211,6 +214,24 @@ static void run_both(struct run *r)
                          (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 0));
 }
 
+/* For the largest of the rows. */
+static double error_bound(const struct network *n)
+{
+    const struct plan_matrix *m = n->matrix;
+    double bound = 0;
+
+    for (int64_t i = 0; i < m->rows; i++) {
+        double l1 = 0, squares = 0;
+        for (int64_t k = 0; k < m->columns; k++) {
+            double w = m->weight[i * m->columns + k];
+            l1 += fabs(w);
+            squares += w * w;
+        }
+        bound = fmax(bound, rlwe_error(l1, sqrt(squares)));
+    }
+    return bound;
+}
+
 static void check_shape(const struct shape *k, int extreme, size_t cache, int images)
 {
     struct network *n = network_new(k, extreme);
@@ -219,8 +240,10 @@ static void check_shape(const struct shape *k, int extreme, size_t cache, int im
     run_both(&r);
     assert_int_equal(r.rc[0], 0);
     assert_int_equal(r.rc[1], 0);
-    for (int64_t i = 0; i < n->tensor[1].count; i++)
-        assert_int_equal(n->u[i] + n->s[i], n->want[i]);
+    for (int64_t i = 0; i < n->tensor[1].count; i++) {
+        int64_t error = (int64_t)(n->u[i] + n->s[i] - n->want[i]);
+        assert_true((double)llabs(error) <= error_bound(n));
+    }
     network_free(n);
     assert_int_equal(secret_alive(), 0);
 }
@@ -264,6 +287,43 @@ static void test_cache_and_several_images(void **state)
     (void)state;
     check_shape(&shapes[1], 0, (size_t)1 << 28, 3);
     check_shape(&shapes[1], 0, 1000, 2); /* too small: as none */
+}
+
+/* Polynomials are worked on in groups, by several threads: their number changes no bit. */
+static void test_threads_change_no_bit(void **state)
+{
+    static const struct shape wide = {{130, 30, 30}, 40, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1};
+    struct network *a = network_new(&wide, 0), *b = network_new(&wide, 0);
+    struct run one = {.n = a, .images = 1}, four = {.n = b, .images = 1};
+
+    (void)state;
+    cpu_set_threads(1);
+    run_both(&one);
+    cpu_set_threads(4);
+    run_both(&four);
+    cpu_set_threads(0);
+    assert_int_equal(one.rc[0] | one.rc[1] | four.rc[0] | four.rc[1], 0);
+    assert_memory_equal(a->u, b->u, (size_t)a->tensor[1].count * 8);
+    for (int64_t i = 0; i < a->tensor[1].count; i++)
+        assert_true((double)llabs((int64_t)(a->u[i] + a->s[i] - a->want[i])) <= error_bound(a));
+    network_free(a);
+    network_free(b);
+}
+
+/* Weights whose products could add more than a quarter of an ulp are the server's to refuse. */
+static void test_weights_too_large_for_their_number_are_refused(void **state)
+{
+    static const struct shape all = {{3946, 1, 1}, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1};
+    static const struct shape more = {{4000, 1, 1}, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1};
+    struct linear_party y = {0};
+    struct network *n = network_new(&more, 1);
+
+    (void)state;
+    assert_int_equal(linear_rlwe_server(&n->plan, &n->weights, NULL, NULL, 0, &y), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err_message(), "by up to 103"));
+    network_free(n);
+    check_shape(&all, 1, 0, 1);
+    check_shape(&more, 0, 0, 1);
 }
 
 /* ---- what a peer may do ------------------------------------------------------------------- */
@@ -510,6 +570,8 @@ int main(void)
         cmocka_unit_test(test_shares_add_up_to_the_product),
         cmocka_unit_test(test_extreme_numbers),
         cmocka_unit_test(test_cache_and_several_images),
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_weights_too_large_for_their_number_are_refused),
         cmocka_unit_test(test_lying_clients_are_refused),
         cmocka_unit_test(test_lying_servers_are_refused),
         cmocka_unit_test(test_the_client_does_not_choose_the_random_halves),

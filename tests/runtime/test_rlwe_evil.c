@@ -3,10 +3,10 @@
  * answers; it leaves before the online phase.
  *
  * The upload is -a s + e + 2^k m' with small m' where an honest one has round(Q m / 2^64); ring-LWE
- * makes the two indistinguishable. For k = 77 the answer's low 32 bits, before they are hidden, are
- * 2^13 (W m' + an error below 0.15): bits 11 to 31 of a number whose mask began at bit 32, with a
- * flood below bit 11, showed W m' (revision 290443b, kept here as old_answer). m' is one impulse per
- * step: the products are weights.
+ * makes the two indistinguishable. For k = 29 the answer, before it is hidden, is 2^13 (W m' + an error
+ * below 0.15). A masking that leaves bits open shows W m' in them. Up to revision 290443b answers had 96
+ * bits, the mask began at bit 32, a flood ended below bit 11: bits 11 to 31 were open. old_answer is
+ * that masking on today's 64 bits. m' is one impulse per step: the products are weights.
  *
  * The test defines all of runtime/crypto/rlwe.c itself, so that one switch turns the masking of the whole
  * server from the product's to the old one: against that the attack must succeed, or the test could
@@ -24,7 +24,6 @@
 
 #include <cmocka.h>
 
-#include "core/base/sha256.h"
 #include "core/graph/rng.h"
 #include "tests/plain_relu.h"
 #include "tests/plan_sample.h"
@@ -35,41 +34,31 @@
 
 #define SEED 20261128
 #define CHI2_255 385.0 /* 255 degrees of freedom: p = 1e-6 is 374 */
-#define GAP_SHIFT 77   /* of the upload; the answer shows it 64 bits lower */
+#define GAP_SHIFT 29   /* of the upload; the answer shows it 16 bits lower */
 
 /* ---- two maskings ------------------------------------------------------------------------- */
 
 static bool old_masking;
 
-/* Up to revision 290443b: a flood in [-2^74, 2^74) before the switch, mask * 2^32 after it. */
-static void old_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng,
-                       const int32_t *place, const uint64_t *mask, int64_t n, uint8_t *half,
-                       uint8_t *values)
+/* A flood in [-2^10, 2^10), mask * 2^32. */
+static void old_answer(struct rlwe_work *k, const struct rlwe *r, const int32_t *place,
+                       const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values)
 {
-    uint64_t x[RLWE_PRIMES], draw[2];
+    uint64_t *open = mem_array((size_t)n, sizeof *open);
 
-    for (int j = 0; j < RLWE_N; j++) {
-        for (int i = 0; i < RLWE_PRIMES; i++)
-            x[i] = k->second[i][j];
-        put96(half + (size_t)j * RLWE_ANSWER_BYTES, switched(r, x));
-    }
-    for (int64_t at = 0; at < n; at++) {
-        prg_bytes(rng, draw, sizeof draw);
-        u128 flood = (u128)(draw[1] & 2047) << 64 | draw[0];
-        for (int i = 0; i < RLWE_PRIMES; i++) {
-            uint64_t q = r->p[i].q, minus = q - ntt_pow(2, 74, q);
-            x[i] = (k->first[i][place[at]] + (uint64_t)(flood % q) + minus) % q;
-        }
-        put96(values + at * RLWE_ANSWER_BYTES, switched(r, x) - ((u128)mask[at] << ANSWER_SHIFT));
-    }
+    assert_non_null(open);
+    for (int64_t at = 0; at < n; at++)
+        open[at] = (mask[at] << 32) - (mask[at] >> 53) + 1024;
+    product_answer(k, r, place, open, n, half, values);
+    mem_free(open);
 }
 
-void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
+void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, const int32_t *place,
                  const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values);
-void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, struct prg *rng, const int32_t *place,
+void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, const int32_t *place,
                  const uint64_t *mask, int64_t n, uint8_t *half, uint8_t *values)
 {
-    (old_masking ? old_answer : product_answer)(k, r, rng, place, mask, n, half, values);
+    (old_masking ? old_answer : product_answer)(k, r, place, mask, n, half, values);
 }
 
 /* ---- the attacker ------------------------------------------------------------------------- */
@@ -105,12 +94,12 @@ static int evil_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const
     return 0;
 }
 
-/* W m' from the low 32 bits of an opened phase. */
-static int64_t read_gap(int64_t noise)
+/* W m' from the low 32 bits of an opened value. */
+static int64_t read_gap(uint64_t opened)
 {
-    int64_t step = (int64_t)1 << (GAP_SHIFT - 64);
+    int64_t step = (int64_t)1 << (GAP_SHIFT - 16), low = (int32_t)(uint32_t)opened;
 
-    return (noise + (noise < 0 ? -step / 2 : step / 2)) / step;
+    return (low + (low < 0 ? -step / 2 : step / 2)) / step;
 }
 
 /* ---- one ciphertext ----------------------------------------------------------------------- */
@@ -121,7 +110,6 @@ struct lab {
     struct rlwe_work *work;
     struct prg *client, *server;
     uint64_t *key, *key_a, *a, *c, *m, *w, *mask, *u;
-    int64_t *noise;
     int16_t *weight;
     int32_t *place;
     uint8_t *half, *values;
@@ -133,6 +121,14 @@ static void *words(size_t n)
 
     assert_non_null(p);
     return p;
+}
+
+static void random_polynomial(const struct rlwe *r, struct prg *rng, uint64_t *a)
+{
+    uint8_t seed[RLWE_SEED];
+
+    prg_bytes(rng, seed, sizeof seed);
+    assert_int_equal(rlwe_random(r, seed, 0, 0, a), 0);
 }
 
 static struct lab lab_new(void)
@@ -150,24 +146,23 @@ static struct lab lab_new(void)
     l.w = words(RLWE_N);
     l.mask = words(RLWE_N);
     l.u = words(RLWE_N);
-    l.noise = words(RLWE_N);
     l.weight = words(RLWE_N);
     l.place = words(RLWE_N);
-    l.half = words(2 * RLWE_N);
-    l.values = words(2 * RLWE_N);
+    l.half = words(RLWE_N);
+    l.values = words(RLWE_N);
     for (int32_t i = 0; i < RLWE_N; i++) {
         l.place[i] = i;
         l.weight[i] = (int16_t)rng_u32(&g);
     }
-    rlwe_random(l.r, l.client, l.key_a);
+    random_polynomial(l.r, l.client, l.key_a);
     assert_int_equal(rlwe_encrypt(l.r, l.secret, l.key_a, NULL, l.client, l.key), 0);
     return l;
 }
 
 static void lab_free(struct lab *l)
 {
-    void *all[] = {l->key, l->key_a, l->a,      l->c,     l->m,    l->w,     l->mask,
-                   l->u,   l->noise, l->weight, l->place, l->half, l->values};
+    void *all[] = {l->key,  l->key_a, l->a,      l->c,     l->m,    l->w,
+                   l->mask, l->u,     l->weight, l->place, l->half, l->values};
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         mem_free(all[i]);
@@ -190,16 +185,15 @@ static void exchange(struct lab *l)
         rlwe_work_add(l->work, l->r, i, l->c + at, l->a + at, l->w);
         rlwe_work_close(l->work, l->r, i, l->key + at, l->key_a + at);
     }
-    rlwe_answer(l->work, l->r, l->server, l->place, l->mask, RLWE_N, l->half, l->values);
-    assert_int_equal(
-        rlwe_open(l->r, l->secret, l->half, l->values, l->place, RLWE_N, l->u, l->noise), 0);
+    rlwe_answer(l->work, l->r, l->place, l->mask, RLWE_N, l->half, l->values);
+    assert_int_equal(rlwe_open(l->r, l->secret, l->half, l->values, l->place, RLWE_N, l->u), 0);
 }
 
 static void evil_exchange(struct lab *l, int shift)
 {
     memset(l->m, 0, RLWE_N * 8);
     l->m[0] = 1;
-    rlwe_random(l->r, l->client, l->a);
+    random_polynomial(l->r, l->client, l->a);
     assert_int_equal(evil_encrypt(l->r, l->secret, l->a, l->m, shift, l->client, l->c), 0);
     exchange(l);
 }
@@ -209,7 +203,7 @@ static int recovered(const struct lab *l)
     int hits = 0;
 
     for (int i = 0; i < RLWE_N; i++)
-        hits += read_gap(l->noise[i]) == l->weight[i];
+        hits += read_gap(l->u[i]) == l->weight[i];
     return hits;
 }
 
@@ -231,7 +225,7 @@ static void test_the_product_shows_none(void **state)
 
     (void)state;
     evil_exchange(&l, GAP_SHIFT);
-    assert_true(recovered(&l) <= 2); /* by chance 8192 * 2^-19 */
+    assert_true(recovered(&l) <= 2); /* by chance 4096 * 2^-19 */
     lab_free(&l);
 }
 
@@ -247,16 +241,14 @@ static double chi2(const uint8_t *bytes, size_t n, size_t stride)
     return sum;
 }
 
-/* Bytes of opened phases: what the client sees after it has taken its own second half away. 96 bits:
- * u and the low 32. Returns the largest chi-square of the twelve. */
+/* Bytes of opened values: what the client sees after it has taken its own second half away. Returns the
+ * largest chi-square of the eight. */
 static double worst_byte(const struct lab *l)
 {
     double worst = 0;
 
     for (size_t at = 0; at < 8; at++)
         worst = fmax(worst, chi2((const uint8_t *)l->u + at, RLWE_N, 8));
-    for (size_t at = 0; at < 4; at++)
-        worst = fmax(worst, chi2((const uint8_t *)l->noise + at, RLWE_N, 8));
     return worst;
 }
 
@@ -270,13 +262,13 @@ static void test_answers_to_any_upload_are_uniform(void **state)
     evil_exchange(&l, GAP_SHIFT);
     assert_true(worst_byte(&l) > 1000); /* the measure sees the old masking */
     old_masking = false;
-    for (int j = 0; j < 96; j++) {
-        evil_exchange(&l, 64 + j);
+    for (int j = 0; j < 80; j++) {
+        evil_exchange(&l, j);
         assert_true(worst_byte(&l) < CHI2_255);
     }
     for (int i = 0; i < 4; i++) { /* random residues; then under a public key of zeros */
-        rlwe_random(l.r, l.client, l.c);
-        rlwe_random(l.r, l.client, l.a);
+        random_polynomial(l.r, l.client, l.c);
+        random_polynomial(l.r, l.client, l.a);
         if (i == 2)
             memset(l.key, 0, RLWE_POLY_WORDS * 8);
         exchange(&l);
@@ -288,7 +280,7 @@ static void test_answers_to_any_upload_are_uniform(void **state)
     lab_free(&l);
 }
 
-/* 2^16 opened phases in 256 cells: the bits between the old flood and the old mask. */
+/* 2^15 opened values in 256 cells: the bits between the old flood and the old mask. */
 static void test_the_gap_is_uniform(void **state)
 {
     struct lab l = lab_new();
@@ -298,7 +290,7 @@ static void test_the_gap_is_uniform(void **state)
     for (int round = 0; round < 8; round++) {
         evil_exchange(&l, GAP_SHIFT);
         for (int i = 0; i < RLWE_N; i++)
-            cell[round * RLWE_N + i] = (uint8_t)((uint32_t)l.noise[i] >> 13);
+            cell[round * RLWE_N + i] = (uint8_t)((uint32_t)l.u[i] >> 13);
     }
     assert_true(chi2(cell, 8 * RLWE_N, 1) < CHI2_255);
     mem_free(cell);
@@ -309,7 +301,9 @@ static void test_the_gap_is_uniform(void **state)
 
 struct evil {
     struct transport *t;
-    struct prg *rng, *stream;
+    struct prg *rng;
+    uint8_t stream[RLWE_SEED];
+    uint64_t call;
     struct rlwe *r;
     struct rlwe_secret *secret;
     struct spy *spy;
@@ -323,13 +317,13 @@ struct spy { /* what all connections have seen */
     int64_t stride;
 };
 
-static int evil_send(struct evil *e, const uint64_t *m)
+static int evil_send(struct evil *e, const uint64_t *m, uint32_t poly)
 {
     uint64_t *a = words(RLWE_POLY_WORDS), *c = words(RLWE_POLY_WORDS);
     uint8_t *bytes = words(RLWE_POLY_WORDS);
     int rc;
 
-    rlwe_random(e->r, e->stream, a);
+    TRY(rlwe_random(e->r, e->stream, e->call, poly, a));
     rc = evil_encrypt(e->r, e->secret, a, m, GAP_SHIFT, e->rng, c);
     rlwe_pack(bytes, c);
     if (rc == 0)
@@ -371,9 +365,9 @@ static int evil_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
     const struct plan_step *s = &p->step[step];
     int64_t inputs = p->tensor[s->in[0]].count;
     uint64_t *m = words(RLWE_N), *x = words((size_t)inputs), *got = words(RLWE_N);
-    int64_t *noise = words(RLWE_N), *element = words(RLWE_N);
+    int64_t *element = words(RLWE_N);
     int32_t *place = words(RLWE_N);
-    uint8_t *bytes = words(3 * RLWE_N);
+    uint8_t *bytes = words(2 * RLWE_N);
     struct rlwe_layout l;
     uint32_t header[2] = {(uint32_t)step, 0};
 
@@ -382,22 +376,23 @@ static int evil_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
     memset(x, 0, (size_t)inputs * 8);
     if (e->spy->impulse < inputs)
         x[e->spy->impulse] = 1;
+    e->call++;
     TRY(rlwe_layout_of(p, s, &l));
     header[1] = (uint32_t)(rlwe_layout_bands(&l) * l.in_polys);
     TRY(transport_send(e->t, header, sizeof header));
     for (int64_t i = 0; i < header[1]; i++) {
         rlwe_layout_input(&l, i / l.in_polys, i % l.in_polys, x, m);
-        TRY(evil_send(e, m));
+        TRY(evil_send(e, m, (uint32_t)i));
     }
     TRY(transport_recv(e->t, header, sizeof header));
     for (int64_t i = 0; i < header[1]; i++) {
         int64_t n = rlwe_layout_outputs(&l, i / l.out_polys, i % l.out_polys, place, element);
         TRY(transport_recv(e->t, bytes, RLWE_HALF_BYTES + (size_t)n * RLWE_ANSWER_BYTES));
-        TRY(rlwe_open(e->r, e->secret, bytes, bytes + RLWE_HALF_BYTES, place, n, got, noise));
+        TRY(rlwe_open(e->r, e->secret, bytes, bytes + RLWE_HALF_BYTES, place, n, got));
         for (int64_t k = 0; k < n && e->spy->impulse < inputs; k++)
-            note(e->spy, step, element[k], read_gap(noise[k]));
+            note(e->spy, step, element[k], read_gap(got[k]));
     }
-    void *all[] = {m, x, got, noise, element, place, bytes};
+    void *all[] = {m, x, got, element, place, bytes};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         mem_free(all[i]);
     /* the last linear step was the last thing it wanted */
@@ -409,7 +404,6 @@ static void evil_close(void *ctx)
     struct evil *e = ctx;
 
     rlwe_secret_free(e->secret);
-    prg_free(e->stream);
     rlwe_free(e->r);
     mem_free(e);
 }
@@ -420,8 +414,6 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
                      struct linear_party *out)
 {
     struct evil *e = mem_array(1, sizeof *e);
-    static const char name[] = "linnet rlwe stream";
-    uint8_t text[sizeof name - 1 + 2 * PRG_SEED] = {0}, key[SHA256_SIZE];
     uint64_t *zero = words(RLWE_N);
 
     assert_non_null(e);
@@ -434,13 +426,11 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
     }
     assert_int_equal(rlwe_new(ntt_best_path(), &e->r), 0);
     assert_int_equal(rlwe_secret_new(e->r, rng, &e->secret), 0);
-    memcpy(text, name, sizeof name - 1); /* then its seed, zeros, and the server's nonce */
-    TRY(transport_recv(t, text + sizeof text - PRG_SEED, PRG_SEED));
-    assert_int_equal(sha256_bytes(text, sizeof text, key), 0);
-    assert_int_equal(prg_new(key, &e->stream), 0);
-    TRY(transport_send(t, text + sizeof name - 1, PRG_SEED));
+    TRY(transport_recv(t, e->stream + PRG_SEED,
+                       PRG_SEED)); /* the server's nonce; its own seed: zeros */
+    TRY(transport_send(t, e->stream, PRG_SEED));
     memset(zero, 0, RLWE_N * 8);
-    TRY(evil_send(e, zero)); /* the public key: an encryption of 0 */
+    TRY(evil_send(e, zero, 0)); /* the public key: an encryption of 0 */
     mem_free(zero);
     *out =
         (struct linear_party){.name = "evil", .ctx = e, .client = evil_step, .close = evil_close};
