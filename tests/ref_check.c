@@ -228,6 +228,8 @@ static void check_directions(struct check *c, bool training)
         const float *dm = d + g->n_params, *dx = dm + g->n_masks;
         double have = dot(c->dpixels, dx, c->n_pixels);
         double size = sqrt(dot(c->dpixels, c->dpixels, c->n_pixels));
+        if (size == 0)
+            fail_msg("the gradient of the pixels is 0: this graph checks no gradient");
         if (training) {
             have += dot(c->dparams, d, g->n_params) + dot(c->dmasks, dm, g->n_masks);
             size = sqrt(size * size + dot(c->dparams, c->dparams, g->n_params) +

@@ -558,7 +558,7 @@ static void run_node(struct ref *r, const struct node *node, bool backward)
             return;
         }
     }
-    fprintf(stderr, "ref_double: no rule for '%s'\n", node->op->type);
+    fprintf(stderr, "'%s' has no rule in tests/ref_double.c\n", node->op->type);
     abort();
 }
 
