@@ -2,7 +2,7 @@
 #define IMPORTER_IMPORTER_H
 /*
  * ONNX file -> verified graph. All differences between exporters and opsets end here: the graph has
- * one form of every operator (core/op/ops.def), float32 values, shapes, a symbolic batch.
+ * one form of every operator (core/graph/ops.def), float32 values, shapes, a symbolic batch.
  *
  * Every problem of a file is collected before anything is refused; the first one becomes the error
  * message, all of them are in the report (onnx.md section 8).

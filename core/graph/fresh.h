@@ -1,7 +1,8 @@
 #ifndef CORE_GRAPH_FRESH_H
 #define CORE_GRAPH_FRESH_H
 /*
- * Random weights for a graph that is there already, as method.md section 6 says:
+ * Random weights for a graph that is there already, drawn as PyTorch's ResNets and the published code
+ * of RLNet draw them:
  *
  *     Conv   weights normal with standard deviation sqrt(2 / (k_h k_w C_out)), bias 0
  *     Gemm   weights and bias uniform in +-1/sqrt(inputs)

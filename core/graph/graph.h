@@ -16,7 +16,7 @@
  * executor stores activations differently (exec.h).
  *
  * Two batch-norm banks: a BatchNormalization node has inputs X, then (gamma, beta, mean, var) once
- * or twice. Bank 0 is clean, bank 1 adversarial (method.md section 4).
+ * or twice. Bank 0 is clean, bank 1 adversarial: the BN branches of trainer/METHOD.md.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,8 @@
  *
  * Folding (bank b):  s = gamma / sqrt(var + eps),  w' = w * s per output channel,
  *                    b' = beta + (b - mean) * s
- * computed in double. Re-insertion is its inverse on measured statistics (onnx.md section 7).
+ * computed in double. Re-insertion is its inverse on measured statistics: gamma = sqrt(var + eps),
+ * beta = mean, so the network computes what it did before.
  */
 #include "core/graph/pass.h"
 

@@ -9,7 +9,7 @@
  *
  * Cook-Toom with the points 0, +-a, +-b, infinity, a = 5/8, b = 3/2 (all coefficients are exact in
  * binary): relative error 5e-7 to 8e-7 of a layer, half of that of the usual points 0, +-1, +-2
- * (bench.md). With q = a^2 + b^2 = 169/64 and r = a^2 b^2 = 225/256:
+ * (tests/bench.md, section 1). With q = a^2 + b^2 = 169/64 and r = a^2 b^2 = 225/256:
  *
  *     Bt d   r d0 - q d2 + d4,   s +- a t with s = d4 - b^2 d2, t = d3 - b^2 d1,
  *            u +- b v with u = d4 - a^2 d2, v = d3 - a^2 d1,   r d1 - q d3 + d5

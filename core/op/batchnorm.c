@@ -10,7 +10,7 @@
  *   stats       partial = { sum x [C], sum x^2 [C] } in double, one set a block
  *   stats_done  stats   = { mean [C], 1/sqrt(var + eps) [C], M }, var = population variance;
  *               running = momentum * running + (1 - momentum) * batch, where the batch variance is
- *               the sample variance, divided by M - 1 (method.md section 4)
+ *               the sample variance, divided by M - 1 as in PyTorch
  *   gradient    xh = (x - mean) inv;  dgamma = sum dy xh;  dbeta = sum dy
  *               dx = gamma inv (dy - dbeta/M - xh dgamma/M), sums over the whole batch
  *

@@ -1,6 +1,6 @@
 /*
  * MaskedRelu(x, m): a Relu at the positions of the mask that are kept, the identity elsewhere. The
- * mask, [C,H,W] or [K], is shared by all images (method.md section 2).
+ * mask, [C,H,W] or [K], is shared by all images (trainer/METHOD.md).
  *
  *   hard, m in {0,1}    y = m ? max(x,0) : x      dx = dy * (m ? [x > 0] : 1)
  *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x   dx = dy * (x > 0 ? 1 : 1-m)

@@ -44,7 +44,7 @@ static void check_wrn22_8_order(const int64_t *per_site)
         assert_int_equal(per_site[i], i < 7 ? 131072 : i < 13 ? 65536 : 32768);
 }
 
-/* method.md section 10 and, for resnet8, 20 and 32, the totals of published files; parameters as
+/* The papers' counts and, for resnet8, 20 and 32, the totals of published files; parameters as
  * PyTorch counts them. */
 static void test_structure_matches_published_counts(void **state)
 {

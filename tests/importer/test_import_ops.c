@@ -1,5 +1,5 @@
 /*
- * Every operator of core/op/ops.def comes out of a file. A case is the image x [N,2,4,4] going through
+ * Every operator of core/graph/ops.def comes out of a file. A case is the image x [N,2,4,4] going through
  * one node of that operator to t; the node must be in the graph with the shape that its attributes ask
  * for. An operator without a case fails here.
  */
