@@ -1,18 +1,18 @@
 /*
  * Speed of the Conv operator on one thread: GFLOP/s of forward, input gradient and parameter
- * gradient for the layers of the networks we train, and of gemm_f32 beside them. Best of several
+ * gradient for the layers of the networks we train, and of OpenBLAS's sgemm beside them. Best of several
  * runs, in processor time of the thread, so that other work on the machine matters little.
  *
  *     bench_conv [images]        LINNET_CPU=generic|avx2|avx512 picks the path
  *
  * as in an executor of that batch.
  */
+#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "core/base/cpu.h"
-#include "core/base/gemm.h"
 #include "core/graph/graph.h"
 #include "core/op/op.h"
 
@@ -57,7 +57,8 @@ static void run_once(const struct work *w)
     else if (w->hook == GRAD_PARAMS)
         op_conv.hooks->grad_params(&w->call);
     else
-        gemm_f32(false, false, n, n, n, 1, w->a, n, w->b, n, 0, w->c, n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)n, (int)n, 1, w->a,
+                    (int)n, w->b, (int)n, 0, w->c, (int)n);
 }
 
 static double now(void)
@@ -180,11 +181,12 @@ static int bench_gemm(void)
     struct work w = {.hook = GEMM, .gemm_n = 768};
     int64_t n = w.gemm_n, count = n * n;
 
+    openblas_set_num_threads(1);
     w.a = new_floats(count);
     w.b = new_floats(count);
     w.c = new_floats(count);
     if (w.a && w.b && w.c)
-        printf("%-20s%12.1f\n", "gemm_f32 768^3", 2e-9 * (double)(count * n) / best_time(&w));
+        printf("%-20s%12.1f\n", "sgemm 768^3", 2e-9 * (double)(count * n) / best_time(&w));
     mem_free(w.a);
     mem_free(w.b);
     mem_free(w.c);
@@ -197,7 +199,7 @@ int main(int argc, char **argv)
     int rc = n < 1 ? fail(ERR_ARG, "images: a number from 1 on") : bench_gemm();
 
     printf("%lld images, %s, %s\n%-20s%12s%12s%12s   GFLOP/s\n", (long long)n,
-           cpu_path_name(cpu_best_path()), gemm_library(), "layer", "forward", "grad_input",
+           cpu_path_name(cpu_best_path()), openblas_get_config(), "layer", "forward", "grad_input",
            "grad_params");
     for (size_t i = 0; rc >= 0 && i < sizeof layers / sizeof layers[0]; i++)
         rc = bench_layer(&layers[i], n);

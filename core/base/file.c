@@ -233,15 +233,6 @@ static int check_length(const char *relative)
     return fail(ERR_IO, "a file name of %zu bytes is too long", strlen(relative));
 }
 
-int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd)
-{
-    TRY(check_length(relative));
-    const int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (at < 0)
-        return fail_io("open folder", folder);
-    return open_beneath(at, relative, flags, fd);
-}
-
 int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd)
 {
     TRY(check_length(relative));

@@ -28,10 +28,9 @@ int file_map_fd(int fd, const char *name, struct file_map *out) MUST_CHECK;
 void file_map_close(struct file_map *m); /* a zeroed or closed map is fine */
 
 #define FILE_SINGLE_LINK 1u /* refuse a file with further hard links */
-/* Opens the regular file folder/relative for reading. No component may be "..", absolute or a
- * symbolic link, whoever wins a race; `folder` itself is trusted. The caller closes *fd. */
-int file_open_beneath(const char *folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
-/* The same from a folder's descriptor, which stays the caller's. */
+/* Opens the regular file `relative` in a folder, given by its descriptor (which stays the caller's),
+ * for reading. No component may be "..", absolute or a symbolic link, whoever wins a race; the folder
+ * itself is trusted. The caller closes *fd. */
 int file_open_beneath_fd(int folder, const char *relative, unsigned flags, int *fd) MUST_CHECK;
 
 enum file_access {

@@ -1,7 +1,7 @@
 /*
  * Matrix product on OpenBLAS.
  *
- * What gemm_f32 and gemm_f64 compute, as the plain loop:
+ * What gemm_f64 computes, as the plain loop:
  *
  *     for (i = 0; i < m; i++)
  *         for (j = 0; j < n; j++) {
@@ -41,23 +41,10 @@ static CBLAS_TRANSPOSE blas_transpose(bool t)
     return t ? CblasTrans : CblasNoTrans;
 }
 
-void gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-              int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
-{
-    pthread_once(&single_thread_once, set_single_thread);
-    cblas_sgemm(CblasRowMajor, blas_transpose(ta), blas_transpose(tb), blas_size(m), blas_size(n),
-                blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c, blas_size(ldc));
-}
-
 void gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
               int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc)
 {
     pthread_once(&single_thread_once, set_single_thread);
     cblas_dgemm(CblasRowMajor, blas_transpose(ta), blas_transpose(tb), blas_size(m), blas_size(n),
                 blas_size(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c, blas_size(ldc));
-}
-
-const char *gemm_library(void)
-{
-    return openblas_get_config();
 }

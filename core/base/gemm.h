@@ -4,10 +4,6 @@
  * loops. Row-major: C[m,n] = alpha * op(A)[m,k] * op(B)[k,n] + beta * C. lda, ldb, ldc: row strides. */
 #include <stdbool.h>
 #include <stdint.h>
-void gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-              int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 void gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
               int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
-/* "OpenBLAS 0.3.21 ... SkylakeX", for logs. */
-const char *gemm_library(void);
 #endif

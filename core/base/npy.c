@@ -39,11 +39,6 @@ static const struct {
 };
 #define N_TYPES (sizeof types / sizeof types[0])
 
-size_t npy_type_size(enum npy_type t)
-{
-    return types[t].size;
-}
-
 const char *npy_type_name(enum npy_type t)
 {
     return types[t].name;

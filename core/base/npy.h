@@ -18,7 +18,6 @@
 #define NPY_MAX_RANK 8
 
 enum npy_type { NPY_U8, NPY_I32, NPY_I64, NPY_F32, NPY_F64 };
-size_t npy_type_size(enum npy_type t);
 const char *npy_type_name(enum npy_type t); /* numpy's: "|u1" "<i4" "<i8" "<f4" "<f8" */
 
 struct npy {

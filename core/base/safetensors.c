@@ -44,11 +44,6 @@ struct pair {
     const char *key, *value;
 };
 
-size_t st_dtype_size(enum st_dtype t)
-{
-    return dtypes[t].size;
-}
-
 const char *st_dtype_name(enum st_dtype t)
 {
     return dtypes[t].name;

@@ -47,7 +47,6 @@ enum st_dtype {
 #undef X
         ST_DTYPE_COUNT
 };
-size_t st_dtype_size(enum st_dtype t);
 const char *st_dtype_name(enum st_dtype t); /* "F32" */
 
 struct st_tensor {

@@ -309,11 +309,6 @@ const void *wire_root(const struct wire_message *m)
     return m->root;
 }
 
-size_t wire_used(const struct wire_message *m)
-{
-    return arena_used(m->arena);
-}
-
 void wire_free(struct wire_message *m)
 {
     if (m == NULL)

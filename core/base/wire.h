@@ -39,6 +39,5 @@ int wire_unpack(const struct ProtobufCMessageDescriptor *root, const uint8_t *da
                 const char *what, struct wire_message **out) MUST_CHECK;
 /* The generated struct of `root`; strings are never NULL in proto3. Lives as long as m. */
 const void *wire_root(const struct wire_message *m);
-size_t wire_used(const struct wire_message *m); /* bytes of memory it takes */
-void wire_free(struct wire_message *m);         /* NULL is fine */
+void wire_free(struct wire_message *m); /* NULL is fine */
 #endif

@@ -51,16 +51,6 @@ void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n
         }
 }
 
-void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to)
-{
-    const struct image_dims d = image_dims(g, v);
-
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < d.c; c++)
-            for (int64_t p = 0; p < d.hw; p++)
-                to[(i * d.c + c) * d.hw + p] = from[(i * d.hw + p) * d.c + c];
-}
-
 const float *exec_tap(const struct exec *e, value_id v)
 {
     if (e->tap_memory[v])

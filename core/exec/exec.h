@@ -63,11 +63,9 @@ const float *exec_tap(const struct exec *e, value_id v);
 /* Gradient to be added to a tap's own in the next exec_train_backward, same storage, zeroed by
  * every exec_train_forward. After the backward pass it is the tap's whole gradient. */
 float *exec_tap_grad(struct exec *e, value_id v);
-/* [n][h][w][c] -> [n,c,h,w] for a value of rank 4, a copy otherwise. */
-void exec_to_nchw(const struct graph *g, value_id v, int64_t n, const float *from, float *to);
-/* Seconds and calls per node since exec_new; rows as many as nodes. For --profile. */
+
+/* What an executor measures of each node, in thread seconds; profile.h reads it. */
 struct exec_profile {
     double forward_s, grad_input_s, grad_params_s;
 };
-const struct exec_profile *exec_profile(const struct exec *e);
 #endif

@@ -295,8 +295,7 @@ static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
 
     e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
     e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
-    e->profile = mem_array((size_t)g->n_node + 1, sizeof *e->profile);
-    if (!e->tap || !e->profile)
+    if (!e->tap)
         return ERR_NOMEM;
     for (int32_t i = 0; i < n_taps; i++) {
         assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
@@ -379,7 +378,6 @@ void exec_free(struct exec *e)
     mem_free(e->prepared);
     mem_free(e->late);
     mem_free(e->worker);
-    mem_free(e->profile);
     mem_free(e->trainable);
     mem_free(e->stats);
     mem_free(e->stat_partial);

@@ -3,20 +3,6 @@
 
 #include "core/exec/run.h"
 
-const struct exec_profile *exec_profile(const struct exec *e)
-{
-    for (int32_t n = 0; n < e->g->n_node; n++)
-        for (int i = 0; i < e->n_worker; i++) {
-            struct exec_profile *p = &e->worker[i].profile[n];
-
-            e->profile[n].forward_s += p->forward_s;
-            e->profile[n].grad_input_s += p->grad_input_s;
-            e->profile[n].grad_params_s += p->grad_params_s;
-            *p = (struct exec_profile){0};
-        }
-    return e->profile;
-}
-
 int profile_begin(struct profile *p, const struct graph *g)
 {
     *p = (struct profile){.g = g, .node = mem_array((size_t)g->n_node + 1, sizeof *p->node)};
@@ -31,14 +17,16 @@ void profile_end(struct profile *p)
 
 void profile_add(struct profile *p, const struct exec *e, int64_t images)
 {
-    const struct exec_profile *had = exec_profile(e);
-
     p->images += images;
-    for (int32_t n = 0; n < p->g->n_node; n++) {
-        p->node[n].forward_s += had[n].forward_s;
-        p->node[n].grad_input_s += had[n].grad_input_s;
-        p->node[n].grad_params_s += had[n].grad_params_s;
-    }
+    for (int i = 0; i < e->n_worker; i++)
+        for (int32_t n = 0; n < p->g->n_node; n++) {
+            struct exec_profile *had = &e->worker[i].profile[n];
+
+            p->node[n].forward_s += had->forward_s;
+            p->node[n].grad_input_s += had->grad_input_s;
+            p->node[n].grad_params_s += had->grad_params_s;
+            *had = (struct exec_profile){0};
+        }
 }
 
 double profile_seconds(const struct profile *p)

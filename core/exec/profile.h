@@ -22,7 +22,7 @@ struct profile {
 /* g is borrowed. ERR_NOMEM. */
 int profile_begin(struct profile *p, const struct graph *g) MUST_CHECK;
 void profile_end(struct profile *p);
-/* Adds all that e has measured since exec_new, for `images` images in all. */
+/* Adds what e has measured since exec_new or the last call, for `images` images. */
 void profile_add(struct profile *p, const struct exec *e, int64_t images);
 /* Thread seconds of all nodes, in all directions. */
 double profile_seconds(const struct profile *p);

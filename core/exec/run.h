@@ -49,7 +49,6 @@ struct exec {
     size_t scratch_floats;
     size_t bytes;
     bool only_size; /* nothing but `bytes` is wanted: exec_size */
-    struct exec_profile *profile;
     /* training */
     bool *trainable;       /* per value: parameters lie upstream, so its gradient is wanted */
     float **stats;         /* per node */

@@ -60,11 +60,6 @@ struct builder {
     int rc;
 };
 
-const char *arch_name(int32_t index)
-{
-    return index >= 0 && index < N_ARCHS ? archs[index].name : NULL;
-}
-
 static ERR_PRINTF(2, 3) const char *name_of(char buf[ARCH_NAME_LENGTH], const char *fmt, ...)
 {
     va_list ap;

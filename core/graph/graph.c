@@ -420,64 +420,6 @@ int graph_compact(struct graph *g)
     return ok ? 0 : ERR_NOMEM;
 }
 
-/* ---- order and shapes -------------------------------------------------------------------- */
-
-static bool node_ready(const struct graph *g, const struct node *n, const bool *done)
-{
-    for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] != NO_VALUE && g->value[n->in[i]].producer >= 0 && !done[n->in[i]])
-            return false;
-    return true;
-}
-
-int graph_sort(struct graph *g)
-{
-    bool *done = mem_array((size_t)g->n_value + 1, sizeof *done);
-    struct node *sorted = mem_array((size_t)g->n_node + 1, sizeof *sorted);
-    bool *placed = mem_array((size_t)g->n_node + 1, sizeof *placed);
-    int32_t n_sorted = 0, before = -1;
-    int rc = ERR_NOMEM;
-
-    if (!done || !sorted || !placed)
-        goto out;
-    while (n_sorted < g->n_node && n_sorted != before) {
-        before = n_sorted;
-        for (int32_t n = 0; n < g->n_node; n++) {
-            if (placed[n] || !node_ready(g, &g->node[n], done))
-                continue;
-            placed[n] = done[g->node[n].out[0]] = true;
-            sorted[n_sorted++] = g->node[n];
-        }
-    }
-    for (int32_t n = 0; n < g->n_node; n++)
-        if (!placed[n]) {
-            rc = fail(ERR_FORMAT, "node '%s' (%s): lies on a cycle", g->node[n].name,
-                      g->node[n].op->type);
-            goto out;
-        }
-    if (n_sorted > 0)
-        memcpy(g->node, sorted, (size_t)n_sorted * sizeof *sorted);
-    for (int32_t n = 0; n < g->n_node; n++)
-        g->value[g->node[n].out[0]].producer = n;
-    rc = 0;
-out:
-    mem_free(done);
-    mem_free(sorted);
-    mem_free(placed);
-    return rc;
-}
-
-int graph_infer(struct graph *g)
-{
-    for (int32_t n = 0; n < g->n_node; n++) {
-        struct shape s;
-
-        TRY(g->node[n].op->shape(g, &g->node[n], &s));
-        g->value[g->node[n].out[0]].shape = s;
-    }
-    return 0;
-}
-
 /* ---- verification ------------------------------------------------------------------------ */
 
 static int verify_value(const struct graph *g, value_id v)

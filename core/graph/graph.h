@@ -158,10 +158,6 @@ void graph_remove_node(struct graph *g, int32_t node);
 /* Drops values nobody refers to and compacts the blocks in place; ids CHANGE. 0, or ERR_NOMEM and g as
  * it was. */
 int graph_compact(struct graph *g) MUST_CHECK;
-/* Puts the nodes in topological order. ERR_FORMAT names a node on a cycle. */
-int graph_sort(struct graph *g) MUST_CHECK;
-/* Recomputes all shapes in order. */
-int graph_infer(struct graph *g) MUST_CHECK;
 /* Checks every invariant; a violation is ERR_FORMAT that names node or value. */
 int graph_verify(const struct graph *g) MUST_CHECK;
 value_id graph_find_value(const struct graph *g, const char *name); /* NO_VALUE if none */

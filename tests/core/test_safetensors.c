@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,11 @@ static struct buf_writer file_of(const char *header, const void *data, size_t le
     return w;
 }
 
+static bool is_aligned(const struct st_tensor *t)
+{
+    return t->count == 0 || (uintptr_t)t->data % (t->bytes / t->count) == 0;
+}
+
 /* Opens an exact copy, so that the sanitizer sees a read behind it. */
 static int open_exact(const void *bytes, size_t len)
 {
@@ -38,7 +44,7 @@ static int open_exact(const void *bytes, size_t len)
     int rc = st_reader_bytes(exact, len, "test", &r);
     for (size_t i = 0; rc == 0 && i < st_count(r); i++) { /* every byte can be read */
         const struct st_tensor *t = st_at(r, i);
-        assert_int_equal((uintptr_t)t->data % st_dtype_size(t->dtype), 0);
+        assert_true(is_aligned(t));
         for (size_t k = 0; k < t->bytes; k++)
             sum += ((const uint8_t *)t->data)[k];
         assert_ptr_equal(st_find(r, t->name), t);
@@ -103,8 +109,6 @@ static void test_need_names_the_difference(void **state)
 static void test_dtypes(void **state)
 {
     (void)state;
-    assert_int_equal(st_dtype_size(ST_F64), 8);
-    assert_int_equal(st_dtype_size(ST_BOOL), 1);
     assert_string_equal(st_dtype_name(ST_I16), "I16");
 }
 
@@ -183,7 +187,7 @@ static void test_round_trip_in_any_order(void **state)
     assert_int_equal(st_reader_open(path, &r), 0);
     expect_content(r);
     for (size_t i = 0; i < st_count(r); i++) /* in place, without a copy: largest elements first */
-        assert_int_equal((uintptr_t)st_at(r, i)->data % st_dtype_size(st_at(r, i)->dtype), 0);
+        assert_true(is_aligned(st_at(r, i)));
     st_reader_close(r);
     assert_int_equal(file_map_open(path, &m), 0);
     assert_true(scratch_holds(second, m.data, m.len)); /* the same bytes */
