@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 
 struct eval_call {
     const float *pixels;
@@ -77,13 +78,13 @@ static void eval_block(struct exec *e, const struct eval_call *call, int64_t fir
 static void eval_blocks(struct exec *e, const struct eval_call *call)
 {
     const int64_t threads = exec_threads(e), each = (call->n + threads - 1) / threads;
-    const int64_t block = each < e->cap ? each : e->cap, blocks = (call->n + block - 1) / block;
+    const int64_t block = min_i64(each, e->cap), blocks = (call->n + block - 1) / block;
 
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (int64_t b = 0; b < blocks; b++) {
         const int64_t first = b * block;
 
-        eval_block(e, call, first, call->n - first < block ? call->n - first : block);
+        eval_block(e, call, first, min_i64(call->n - first, block));
     }
 }
 
@@ -144,7 +145,7 @@ static int evaluate(struct exec *e, const struct eval_call *call)
         return 0;
     }
     for (int64_t first = 0; first < call->n; first += e->cap)
-        eval_wide(e, call, first, call->n - first < e->cap ? call->n - first : e->cap);
+        eval_wide(e, call, first, min_i64(call->n - first, e->cap));
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* Fusion of nodes into steps (fuse.h): one walk over the nodes in order. */
-#include "core/exec/fuse.h"
+/* Fusion of nodes into steps (plan.h): one walk over the nodes in order. */
+#include "core/exec/plan.h"
 
 #include "core/op/op.h"
 

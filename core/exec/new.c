@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 
 #define BLOCK_FLOATS (1 << 18) /* 1 MiB: stays in an L2 cache together with its neighbours */
 #define BLOCK_MAX 16
@@ -42,10 +43,9 @@ static int64_t block_images(const struct graph *g)
     int64_t largest = 1;
 
     for (value_id v = 0; v < g->n_value; v++)
-        if (value_is_activation(&g->value[v]) && shape_elems(&g->value[v].shape) > largest)
-            largest = shape_elems(&g->value[v].shape);
-    const int64_t n = BLOCK_FLOATS / largest;
-    return n < 1 ? 1 : n > BLOCK_MAX ? BLOCK_MAX : n;
+        if (value_is_activation(&g->value[v]))
+            largest = max_i64(largest, shape_elems(&g->value[v].shape));
+    return max_i64(1, min_i64(BLOCK_FLOATS / largest, BLOCK_MAX));
 }
 
 int64_t exec_node_params(const struct graph *g, const struct node *n)
@@ -110,7 +110,7 @@ static int new_late(struct exec *e)
         const struct node *x = &e->g->node[e->plan.step[i / 2].node];
         const size_t size = exec_is_late(e, x) ? prepare_size(e, x, i % 2) : 0;
 
-        most = size > most ? size : most;
+        most = max_size(most, size);
     }
     return most > 0 && (e->late = floats(e, most)) == NULL ? ERR_NOMEM : 0;
 }
@@ -148,7 +148,7 @@ static int64_t images_held(const struct exec *e)
         return block_images(e->g);
     const int64_t fit = e->plan.floats > 0 ? WIDE_FLOATS / e->plan.floats : e->batch;
 
-    return fit < 1 ? 1 : fit < e->batch ? fit : e->batch;
+    return max_i64(1, min_i64(fit, e->batch));
 }
 
 static int new_workers(struct exec *e)
@@ -160,7 +160,7 @@ static int new_workers(struct exec *e)
         const size_t s =
             x->op->hooks->scratch_size ? x->op->hooks->scratch_size(e->g, x, e->cap) : 0;
 
-        e->scratch_floats = s > e->scratch_floats ? s : e->scratch_floats;
+        e->scratch_floats = max_size(e->scratch_floats, s);
     }
     e->n_worker = cpu_threads();
     if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
@@ -275,7 +275,7 @@ static int new_training(struct exec *e)
         const struct node *x = &e->g->node[n];
         const int64_t size = exec_node_params(e->g, x);
 
-        sum = size > sum ? size : sum;
+        sum = max_i64(sum, size);
         if (!exec_splits(e, s, e->batch) && size > partial)
             partial = size;
         if (x->op->flags & OP_BATCH_STATS)

@@ -172,7 +172,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
 {
     const struct conv_pass *p = r->p;
     int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups, panels = conv_panels(dst_c);
-    int64_t t1 = conv_min(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
+    int64_t t1 = min_i64(q->t1, y->rows), dst_row = p->x.dst * p->dst_c;
     int64_t panel = y->count * x->count * src_c * CONV_LANES;
     bool dense = x->step * q->pixel_step == src_c; /* neighbouring taps are one run of channels */
     float bias[2 * CONV_LANES];
@@ -198,7 +198,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
 
     for (int64_t gp = r->span.first, step; gp < r->span.end; gp += step) {
         int64_t g = gp / panels, in = gp % panels, d = g * dst_c + in * CONV_LANES;
-        const struct conv_tiles *k = conv_tiles_for(r->k, conv_min(r->span.end - gp, panels - in));
+        const struct conv_tiles *k = conv_tiles_for(r->k, min_i64(r->span.end - gp, panels - in));
 
         step = k->panels;
         t.w = w + gp * panel;

@@ -9,6 +9,8 @@
  */
 #include "core/kernel/conv_geom.h"
 
+#include "core/base/minmax.h"
+
 static int64_t gcd(int64_t a, int64_t b)
 {
     while (b != 0) {
@@ -61,7 +63,7 @@ void conv_axis_grad(struct conv_axis *a, int64_t in, int64_t out, int64_t kernel
                             .src = out,
                             .dst = in,
                             .stride = 1,
-                            .phases = stride < in ? stride : in,
+                            .phases = min_i64(stride, in),
                             .step = stride,
                             .kernel = kernel,
                             .dilation = dilation,
@@ -74,7 +76,7 @@ void conv_axis_grad(struct conv_axis *a, int64_t in, int64_t out, int64_t kernel
         if (t.count == 0)
             continue;
         low = high == low || t.first < low ? t.first : low;
-        high = end > high ? end : high;
+        high = max_i64(high, end);
     }
     a->lead = -low;
     a->extent = high > low ? high - low : rows;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 
 #define CONV_LANES 16     /* output channels of a panel, floats of a vector group (lanes.h) */
 #define CONV_MAX_GROUPS 4 /* runs of neighbouring pixels in a tile */
@@ -65,10 +66,6 @@ struct conv_span {
     int64_t first, end;
 };
 
-static inline int64_t conv_min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 /* The tiles for what is left of some panels. */
 static inline const struct conv_tiles *conv_tiles_for(const struct conv_kernels *k, int64_t panels)
 {
@@ -81,7 +78,7 @@ static inline int64_t conv_panels(int64_t channels)
 /* Channels of a panel, CONV_LANES but for the last. */
 static inline int64_t conv_panel_lanes(int64_t channels, int64_t panel)
 {
-    return conv_min(channels - panel * CONV_LANES, CONV_LANES);
+    return min_i64(channels - panel * CONV_LANES, CONV_LANES);
 }
 /* Pixels a multiple of 1 KiB apart meet in a few sets of the level-1 cache. */
 static inline bool conv_is_crowded(int64_t channels)

@@ -32,10 +32,10 @@ struct conv_cut conv_cut_make(const struct conv_pass *p, int64_t n, int64_t chan
                          .direct = axis_is_direct(&p->y) && axis_is_direct(&p->x)};
 
     if (p->y.extent * row <= PIECE_FLOATS) {
-        c.images = conv_min(n, PIECE_FLOATS / (p->y.extent * row));
+        c.images = min_i64(n, PIECE_FLOATS / (p->y.extent * row));
     } else {
         c.rows = (PIECE_FLOATS / row - span) / p->y.stride + 1;
-        c.rows = c.rows < 1 ? 1 : conv_min(c.rows, rows);
+        c.rows = c.rows < 1 ? 1 : min_i64(c.rows, rows);
     }
     c.copy_rows = (c.rows - 1) * p->y.stride + span;
     c.whole = c.images == n && c.rows == rows;
@@ -51,11 +51,11 @@ bool conv_piece_next(const struct conv_cut *c, struct conv_piece *q)
 {
     if (q->images == 0 || q->t1 == c->all_rows) {
         q->image += q->images;
-        q->images = conv_min(c->images, c->n - q->image);
+        q->images = min_i64(c->images, c->n - q->image);
         q->t1 = 0;
     }
     q->t0 = q->t1;
-    q->t1 = conv_min(q->t0 + c->rows, c->all_rows);
+    q->t1 = min_i64(q->t0 + c->rows, c->all_rows);
     return q->images > 0;
 }
 
@@ -63,8 +63,8 @@ bool conv_piece_next(const struct conv_cut *c, struct conv_piece *q)
 static void pad_row(const struct conv_cut *c, const float *from, float *to)
 {
     const struct conv_axis *x = &c->p->x;
-    int64_t begin = x->lead > 0 ? conv_min(x->lead, x->extent) : 0;
-    int64_t end = conv_min(x->src + x->lead, x->extent), all = c->p->src_c, pixel = c->pixel_step;
+    int64_t begin = x->lead > 0 ? min_i64(x->lead, x->extent) : 0;
+    int64_t end = min_i64(x->src + x->lead, x->extent), all = c->p->src_c, pixel = c->pixel_step;
 
     if (from == NULL || end <= begin) {
         memset(to, 0, (size_t)c->row_step * sizeof *to);

@@ -56,7 +56,7 @@ static void add_taps(const struct conv_pass *p, const struct conv_kernels *k,
 static void add_panel(const float *sum, int64_t taps, int64_t channels, int64_t lanes, float *dw)
 {
     for (int64_t c0 = 0; c0 < channels; c0 += CONV_LANES) {
-        int64_t c1 = conv_min(c0 + CONV_LANES, channels);
+        int64_t c1 = min_i64(c0 + CONV_LANES, channels);
 
         for (int64_t l = 0; l < lanes; l++)
             for (int64_t c = c0; c < c1; c++)
@@ -82,8 +82,7 @@ static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n)
                              .panels = conv_panels(p->dst_c / p->groups),
                              .sum_floats = p->y.kernel * p->x.kernel * src_c * CONV_LANES};
 
-    plan.bundle = conv_min(plan.panels, SUM_FLOATS / plan.sum_floats);
-    plan.bundle = plan.bundle < 1 ? 1 : plan.bundle;
+    plan.bundle = max_i64(1, min_i64(plan.panels, SUM_FLOATS / plan.sum_floats));
     if (packs_dy(p))
         plan.dy_floats = plan.cut.images * plan.cut.rows * p->x.dst * CONV_LANES;
     return plan;
@@ -140,11 +139,11 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
     r.dy_part = r.sum + plan->bundle * plan->sum_floats;
     r.padded = r.dy_part + plan->dy_floats;
     for (int64_t g = 0; g < p->groups; g++) {
-        int64_t first = span.first - g * plan->panels, begin = first < 0 ? 0 : first;
-        int64_t end = conv_min(span.end - g * plan->panels, plan->panels);
+        int64_t begin = max_i64(0, span.first - g * plan->panels);
+        int64_t end = min_i64(span.end - g * plan->panels, plan->panels);
 
         for (int64_t b0 = begin; b0 < end; b0 += plan->bundle) {
-            int64_t b1 = conv_min(b0 + plan->bundle, end);
+            int64_t b1 = min_i64(b0 + plan->bundle, end);
             struct conv_piece q = {0};
 
             memset(r.sum, 0, (size_t)((b1 - b0) * plan->sum_floats) * sizeof *r.sum);

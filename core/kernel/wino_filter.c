@@ -1,9 +1,9 @@
 /*
- * Transformed filters, and the weight gradient out of transformed sums (wino_filter.h).
+ * Transformed filters, and the weight gradient out of transformed sums (wino_layout.h).
  *
  * Letters: s source channel, d destination channel, l lane. All steps are in floats.
  */
-#include "core/kernel/wino_filter.h"
+#include "core/kernel/wino_layout.h"
 
 int64_t wino_matrix_step(const struct conv_pass *p)
 {
@@ -56,7 +56,7 @@ static void gather_taps(const struct conv_pass *p, const int64_t at[9], const fl
 {
     int64_t count = wino_form_of(p).taps * wino_form_of(p).taps;
 
-    for (int64_t l = 0; l < conv_min(CONV_LANES, p->dst_c - d); l++) {
+    for (int64_t l = 0; l < min_i64(CONV_LANES, p->dst_c - d); l++) {
         const float *from = w + 9 * (p->y.grad ? s * p->dst_c + d + l : (d + l) * p->src_c + s);
         const float factor = scale == NULL ? 1 : scale[p->y.grad ? s : d + l];
 

@@ -1,9 +1,7 @@
 /*
- * Which convolutions are done by Winograd, and as what (wino_form.h, conv_wino.h).
+ * Which convolutions are done by Winograd, and as what (wino_layout.h).
  */
-#include "core/kernel/wino_form.h"
-
-#include "core/kernel/conv_wino.h"
+#include "core/kernel/wino_layout.h"
 
 #define FEW_FILTERS (1024 * 1024)  /* floats of transformed filters, which ... */
 #define FEW_TILES 2                /* ... so few tiles are not worth, */

@@ -61,7 +61,7 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
  * every one of them is looked at when the network is read. */
 static int check_phases(const struct node *node, int i, int64_t in, int64_t kernel)
 {
-    const int64_t stride = node->p.conv.stride[i], phases = stride < in ? stride : in;
+    const int64_t stride = node->p.conv.stride[i], phases = min_i64(stride, in);
 
     if (phases <= MAX_PHASE_TAPS / kernel)
         return 0;
@@ -186,14 +186,9 @@ static void pack(const struct conv_pass *p, const struct op_use *use, const floa
         conv_pack(p, part.span, w, scale, packed);
 }
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t run_scratch(const struct conv_pass *p, int64_t n)
 {
-    return larger(conv_run_scratch(p, n), wino_fits(p, 0) ? wino_run_scratch(p, n) : 0);
+    return max_size(conv_run_scratch(p, n), wino_fits(p, 0) ? wino_run_scratch(p, n) : 0);
 }
 
 /* The tail of direct convolution, a pass of its own: over whole images, or pixel by pixel over the
@@ -252,7 +247,7 @@ static void run_grad(const struct op_call *c, const struct conv_pass *p, const f
 
 static size_t grad_scratch(const struct conv_pass *p, int64_t n)
 {
-    return larger(conv_grad_scratch(p, n), wino_fits(p, 0) ? wino_grad_scratch(p, n) : 0);
+    return max_size(conv_grad_scratch(p, n), wino_fits(p, 0) ? wino_grad_scratch(p, n) : 0);
 }
 
 static void grad_weights(const struct op_call *c, const struct conv_pass *p)
@@ -325,9 +320,9 @@ static size_t bias_scratch(const struct node *node, int64_t channels)
 static size_t conv_scratch_size(const struct graph *g, const struct node *node, int64_t n)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    size_t run = larger(run_scratch(&forward, n), run_scratch(&grad, n));
+    size_t run = max_size(run_scratch(&forward, n), run_scratch(&grad, n));
 
-    return larger(run, larger(grad_scratch(&forward, n), bias_scratch(node, forward.dst_c)));
+    return max_size(run, max_size(grad_scratch(&forward, n), bias_scratch(node, forward.dst_c)));
 }
 
 static void conv_forward(const struct op_call *c)

@@ -87,11 +87,9 @@ static void gemm_prepare(const struct graph *g, const struct node *node, int ban
 static size_t gemm_scratch(const struct graph *g, const struct node *node, int64_t n)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
-    size_t a = conv_run_scratch(&forward, n), b = conv_run_scratch(&grad, n);
-    size_t c = conv_grad_scratch(&forward, n);
 
-    a = b > a ? b : a;
-    return c > a ? c : a;
+    return max_size(conv_grad_scratch(&forward, n),
+                    max_size(conv_run_scratch(&forward, n), conv_run_scratch(&grad, n)));
 }
 
 static void gemm_forward(const struct op_call *k)

@@ -6,9 +6,10 @@
  * all of them does not fall into one set of the level-1 cache.
  */
 #include "core/kernel/conv_wino.h"
-#include "core/kernel/wino_filter.h"
 
 #include <string.h>
+
+#include "core/kernel/wino_layout.h"
 
 #define CHUNK_FLOATS (192 * 1024) /* 768 KiB of V and M */
 #define CHUNK_MIN 32              /* tiles: what a pass over the filters must be worth */
@@ -58,8 +59,7 @@ static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t d
         least = LARGE_MIN;
     l.tiles = l.rows * l.cols;
     l.total = n * l.tiles;
-    fit = fit > CHUNK_MAX ? CHUNK_MAX : fit;
-    l.chunk = conv_min(l.total, fit < least ? least : fit);
+    l.chunk = min_i64(l.total, max_i64(least, min_i64(fit, CHUNK_MAX)));
     l.v_pos = l.chunk * l.v_tile + WINO_LINE;
     l.m_pos = l.chunk * l.m_tile + WINO_LINE;
     return l;
@@ -76,15 +76,10 @@ static struct place tile_place(const struct layout *l, int64_t tile)
     return (struct place){tile / l->tiles, at / l->cols * WINO_OUT, at % l->cols * WINO_OUT};
 }
 
-static int64_t limit(int64_t v, int64_t lo, int64_t hi)
-{
-    return v < lo ? lo : v > hi ? hi : v;
-}
-
 /* How many of the rows 0, step, 2 step, ... lie below `extent`, at most `most`. */
 static int64_t rows_below(int64_t extent, int64_t step, int64_t most)
 {
-    return limit((extent + step - 1) / step, 0, most);
+    return max_i64(0, min_i64((extent + step - 1) / step, most));
 }
 
 /* The source of a tile's row 0: of row t of a phase of the destination, phase `phase` of itself. */
@@ -139,7 +134,7 @@ static struct wino_tile result_tile(const struct wino *w, const struct layout *l
         .pixel = x->step * w->p->dst_c,
         .i1 = rows_below(y->dst - row, y->step, WINO_OUT),
         .j1 = rows_below(x->dst - col, x->step, WINO_OUT),
-        .channels = conv_min(wino_span_channels(w), w->p->dst_c - wino_first_channel(w)),
+        .channels = min_i64(wino_span_channels(w), w->p->dst_c - wino_first_channel(w)),
         .pos = l->m_pos};
 }
 
@@ -177,7 +172,7 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
         for (; i < count; i += q) {
             t.x[0] = v + i * l->v_tile;
             t.y[0] = m + i * l->m_tile + d;
-            k->one[conv_min(q, count - i)](&t);
+            k->one[min_i64(q, count - i)](&t);
         }
         d += k->panels * CONV_LANES;
         u += k->panels * wino_panel_step(w->p);
@@ -201,9 +196,9 @@ static struct rows_tail tile_tail(const struct wino *w, const struct rows_tail *
 static int64_t chunk_scratch(const struct layout *l)
 {
     int64_t tile = l->v_tile + l->m_tile, products = l->f.products;
-    int64_t most = conv_min(l->total * tile, CHUNK_FLOATS / products), used = l->chunk * tile;
+    int64_t most = min_i64(l->total * tile, CHUNK_FLOATS / products), used = l->chunk * tile;
 
-    return products * ((used > most ? used : most) + 2 * WINO_LINE);
+    return products * (max_i64(used, most) + 2 * WINO_LINE);
 }
 
 size_t wino_run_scratch(const struct conv_pass *p, int64_t n)
@@ -258,7 +253,7 @@ void wino_run(const struct wino *w, int64_t n, const float *src, const float *pa
     int64_t end = w->parts > 1 ? l->total * (w->part + 1) / w->parts : l->total;
 
     for (; first < end; first += l->chunk) {
-        int64_t count = conv_min(l->chunk, end - first);
+        int64_t count = min_i64(l->chunk, end - first);
 
         transform_source(w, l, src, first, count, v);
         for (int64_t i = 0; i < l->f.products; i++)
@@ -283,7 +278,7 @@ static int64_t bundle_panels(const struct conv_pass *p)
 {
     int64_t fit = BUNDLE_FLOATS / wino_panel_step(p);
 
-    return limit(fit, 1, p->dst_c / CONV_LANES);
+    return max_i64(1, min_i64(fit, p->dst_c / CONV_LANES));
 }
 
 /* sum[panel][c][lane] += V[tile][c] Z[tile][panel, lane] over the tiles; sum: that of panel 0 for
@@ -321,7 +316,7 @@ static void grad_bundle(const struct wino *w, int64_t n, const float *x, const f
 
     memset(sum, 0, (size_t)size * sizeof *sum);
     for (int64_t first = 0; first < l.total; first += l.chunk) {
-        int64_t count = conv_min(l.chunk, l.total - first), offset;
+        int64_t count = min_i64(l.chunk, l.total - first), offset;
 
         transform_source(w, &l, x, first, count, v);
         for (int64_t i = 0; i < count; i++) {

@@ -1,0 +1,19 @@
+#ifndef CORE_BASE_MINMAX_H
+#define CORE_BASE_MINMAX_H
+/* The smaller and the larger of two sizes, each argument evaluated once. */
+#include <stddef.h>
+#include <stdint.h>
+
+static inline int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+#endif
