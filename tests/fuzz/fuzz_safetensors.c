@@ -18,11 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const uint8_t *p = t->data;
         const void *found;
 
-        const size_t size = t->count > 0 ? t->bytes / t->count : 1;
+        const size_t one = t->count > 0 ? t->bytes / t->count : 1;
 
-        fuzz_must(size >= 1 && size <= 8 && t->bytes == t->count * size,
+        fuzz_must(one >= 1 && one <= 8 && t->bytes == t->count * one,
                   "bytes and elements disagree");
-        fuzz_must((uintptr_t)p % size == 0, "numbers are not aligned");
+        fuzz_must((uintptr_t)p % one == 0, "numbers are not aligned");
         fuzz_touch(p, t->bytes);
         fuzz_must(st_find(r, t->name) == t, "a tensor is not found by its name");
         fuzz_must(st_need(r, t->name, t->dtype, t->rank, t->dim, &found) == 0, "st_need");
