@@ -81,8 +81,11 @@ static void bench_garble(struct hasher *h, int m)
     struct block *scratch = need(secret_array(garble_scratch(n), 16)), d = {1, 2};
     double start = cpu_seconds(), middle;
 
-    for (int i = 0; i < LOOPS; i++)
+    for (int i = 0; i < LOOPS; i++) {
+        if (hasher_key(h, (const uint8_t[HASH_SID]){1}, (uint64_t)i, 0) < 0)
+            die("hash");
         garble_sign(h, n, m, d, 1, 0, a, b, tables, out, scratch);
+    }
     middle = cpu_seconds();
     for (int i = 0; i < LOOPS; i++)
         for (size_t g = 0; g + 1 < (size_t)m; g++)
@@ -225,7 +228,7 @@ static int batch_side(struct transport *t, void *arg)
     int rc;
 
     if ((rc = prg_new_random(&rng)) == 0 &&
-        (rc = s->backend->open(s->is_client, t, rng, &party)) == 0)
+        (rc = s->backend->open(s->is_client, (const uint8_t[HASH_SID]){1}, t, rng, &party)) == 0)
         rc = batch_phases(t, s, party, state);
     s->backend->close(party);
     prg_free(rng);
@@ -272,7 +275,7 @@ int main(int argc, char **argv)
     int m = argc > 2 ? atoi(argv[2]) : 25;
     struct hasher *h = NULL;
 
-    if (hasher_new(&h) < 0)
+    if (hasher_new(&h) < 0 || hasher_key(h, (const uint8_t[HASH_SID]){1}, 0, 0) < 0)
         die("hash");
     bench_hash(h);
     bench_transpose();

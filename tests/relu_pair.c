@@ -39,13 +39,14 @@ static int run_offline(struct transport *t, void *arg)
     struct relu_pair_party *me = arg;
     const struct relu_backend *k = me->pair->backend;
     uint8_t seed[PRG_SEED] = {me->pair->seed, (uint8_t)me->is_client, 77};
+    uint8_t sid[HASH_SID] = {me->pair->seed};
     struct relu_party *party = NULL;
     struct prg *rng = NULL;
     int rc;
 
     drop_states(me);
     me->seconds[0] = cpu_seconds();
-    if ((rc = prg_new(seed, &rng)) < 0 || (rc = k->open(me->is_client, t, rng, &party)) < 0)
+    if ((rc = prg_new(seed, &rng)) < 0 || (rc = k->open(me->is_client, sid, t, rng, &party)) < 0)
         goto out;
     me->setup = t->count;
     me->seconds[1] = cpu_seconds();

@@ -37,6 +37,10 @@ struct pi_net_options {
          CLI_INT,     PI_NET_AT(test_seed),                                                          \
          "N",         "shares that eval --mode sim2pc predicts; insecure, this machine only",        \
          0,           1e15},                                                                         \
+        {"link",   0,                                                                                \
+         CLI_TEXT, PI_NET_AT(link),                                                                  \
+         "L",      "emulated link: lan, wan, mobile or RATE,RTT; both sides, this machine only",     \
+         0,        0},                                                                               \
     {                                                                                                \
         "timeout", 0, CLI_REAL, PI_NET_AT(timeout), "S",                                             \
             "longest silence of the other side (default 60)", 0.1, 86400                             \
@@ -50,17 +54,9 @@ struct pi_net_options {
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), "auto|gc|ot", "comparisons", 0, 0},               \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
-        {"max-bundles",                                                                            \
-         0,                                                                                        \
-         CLI_INT,                                                                                  \
-         PI_NET_AT(max_bundles),                                                                   \
-         "N",                                                                                      \
-         "refuse to prepare more while --bundles holds N (default 100)",                           \
-         0,                                                                                        \
-         1e9},                                                                                     \
     {                                                                                              \
-        "link", 0, CLI_TEXT, PI_NET_AT(link), "L",                                                 \
-            "emulated line: lan, wan, mobile or RATE,RTT; this machine only", 0, 0                 \
+        "max-bundles", 0, CLI_INT, PI_NET_AT(max_bundles), "N",                                    \
+            "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9                 \
     }
 #define PI_NET_CLIENT                                                                              \
     {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                 \

@@ -12,6 +12,7 @@
 #include "cli/pi/report.h"
 #include "core/base/sha256.h"
 #include "runtime/linear/dealer.h"
+#include "runtime/net/link.h"
 #include "runtime/input.h"
 #include "runtime/crypto/store.h"
 
@@ -34,6 +35,7 @@ struct client {
     const struct pi_net_options *o;
     struct tcp_address address;
     struct party_options party;
+    struct cost_link link;
     struct plan *plan;
     struct pi_model *model;
     struct npy images;
@@ -77,6 +79,10 @@ static int prepare_model(struct client *q)
     TRY(pi_model_new(q->plan, NULL, PI_FIXED, &q->model));
     TRY(pi_net_party(q->o, q->c->arg[0], q->model, &q->party));
     q->party.client = true;
+    if (q->o->link != NULL) {
+        TRY(link_parse(q->o->link, &q->link));
+        q->party.link = &q->link;
+    }
     if (q->o->bundles != NULL) {
         TRY(store_folder(q->o->bundles));
         TRY(store_sweep(q->o->bundles));

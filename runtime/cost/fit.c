@@ -163,9 +163,10 @@ static int fit_backend(struct side *s, const struct relu_backend *k, struct cost
 
 static int fit_comparisons(struct side *s)
 {
+    static const uint8_t sid[HASH_SID] = "both sides are this process";
     struct cost_machine own, *m = s->client ? s->fit->out : &own;
 
-    TRY(relu_party_open(s->client, &s->t, s->rng, &s->party));
+    TRY(relu_party_open(s->client, sid, &s->t, s->rng, &s->party));
     TRY(fit_backend(s, &relu_gc, &m->comparison[COST_GC]));
     return fit_backend(s, &relu_ot, &m->comparison[COST_OT]);
 }

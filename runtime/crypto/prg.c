@@ -2,9 +2,13 @@
  * Random streams, the fixed-key hash, and secret memory, over OpenSSL's AES (prg.h).
  *
  *     stream   AES-128-CTR of zeros, key = seed, counter from 0 (big-endian, NIST SP 800-38A)
- *     hash     H(x,i) = p(p(x) ^ i) ^ p(x), p = AES-128 under a fixed public key: tweakable circular
+ *     hash     H(x,i) = p(p(x) ^ i) ^ p(x), p = AES-128 under a public key: tweakable circular
  *              correlation robust if p is an ideal permutation (Guo, Katz, Wang, Yu, "Efficient and
  *              Secure Multiparty Computation from Fixed-Key Block Ciphers", S&P 2020, section 7.4)
+ *     its key  SHA-256("linnet hash 2", sid, batch, part), 8 bytes little-endian each, first 16 bytes.
+ *              A secret difference that C hashes under one key hide is found with work 2^128 / C, for
+ *              all users of that key together (Guo, Katz, Wang, Weng, Yu, "Better Concrete Security for
+ *              Half-Gates Garbling", CRYPTO 2020): so no key serves more than 2^20 of them
  *
  * OpenSSL uses the AES instructions of the CPU; calls are fast on long buffers only, so short
  * requests are served from a buffer. After set-up its ciphers cannot fail; if one ever did, going on
@@ -13,12 +17,14 @@
 #include "runtime/crypto/prg.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 
 #define STREAM_BUFFER 512
 #define EVP_MOST ((size_t)1 << 30) /* bytes of one call: its length is an int */
@@ -220,19 +226,19 @@ int prg_fork(struct prg *p, struct prg **out)
 
 struct hasher {
     EVP_CIPHER_CTX *cipher;
+    uint8_t place[HASH_SID + 16]; /* of the key in use: sid, batch, part */
+    bool keyed;
     struct block once[HASH_PIECE], twice[HASH_PIECE];
 };
 
 int hasher_new(struct hasher **out)
 {
-    static const uint8_t key[] = "linnet half-gate"; /* public; any constant would do */
-    _Static_assert(sizeof key == 16 + 1, "a key of AES-128");
     struct hasher *h = secret_array(1, sizeof *h);
     int rc;
 
     if (h == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(EVP_aes_128_ecb(), key, &h->cipher)) < 0) {
+    if ((rc = cipher_new(EVP_aes_128_ecb(), h->place, &h->cipher)) < 0) {
         hasher_free(h);
         return rc;
     }
@@ -246,6 +252,32 @@ void hasher_free(struct hasher *h)
         return;
     EVP_CIPHER_CTX_free(h->cipher);
     secret_free(h);
+}
+
+static void put_u64(uint8_t *to, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = (uint8_t)(v >> 8 * i);
+}
+
+int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch, uint64_t part)
+{
+    static const char name[] = "linnet hash 2";
+    uint8_t text[sizeof name - 1 + sizeof h->place], *place = text + sizeof name - 1;
+    uint8_t digest[SHA256_SIZE];
+
+    memcpy(text, name, sizeof name - 1);
+    memcpy(place, sid, HASH_SID);
+    put_u64(place + HASH_SID, batch);
+    put_u64(place + HASH_SID + 8, part);
+    if (h->keyed && memcmp(h->place, place, sizeof h->place) == 0)
+        return 0;
+    TRY(sha256_bytes(text, sizeof text, digest));
+    if (EVP_EncryptInit_ex(h->cipher, NULL, NULL, digest, NULL) != 1)
+        __builtin_trap();
+    memcpy(h->place, place, sizeof h->place);
+    h->keyed = true;
+    return 0;
 }
 
 typedef uint64_t lanes __attribute__((vector_size(16))); /* a block as the CPU likes it */
@@ -271,6 +303,8 @@ static void hash_piece(struct hasher *h, struct block *out, const struct block *
 void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
                  struct block tweak)
 {
+    if (!h->keyed)
+        __builtin_trap(); /* a key that all the world shares */
     for (size_t at = 0; at < n; at += HASH_PIECE) {
         size_t piece = n - at < HASH_PIECE ? n - at : HASH_PIECE;
 

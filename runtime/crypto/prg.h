@@ -37,11 +37,15 @@ struct block {
 };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
 
-/* Hash of blocks under one-time tweaks; H(x,i) = p(p(x) ^ i) ^ p(x) for AES-128 under a public key.
- * Holds no secret of its own between calls. */
+/* Hash of blocks under one-time tweaks; H(x,i) = p(p(x) ^ i) ^ p(x) for AES-128 under a public key that
+ * belongs to a session and a part of its work. Holds no secret of its own between calls. */
+#define HASH_SID 32
 struct hasher;
 int hasher_new(struct hasher **out) MUST_CHECK;
 void hasher_free(struct hasher *h); /* wipes; NULL is fine */
+/* The key of a part of a batch of session sid; before the first hash, and whenever one of them changes. */
+int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch,
+               uint64_t part) MUST_CHECK;
 /* out[k] = H(in[k], {tweak.lo + k, tweak.hi}), k < n; out may be in. */
 void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
                  struct block tweak);

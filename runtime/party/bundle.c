@@ -127,7 +127,7 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
 {
     memset(head, 0, HEAD);
     memcpy(head, magic, sizeof magic);
-    head[8] = 1;
+    head[8] = 2;
     head[10] = !b->client;
     head[11] = b->schedule->label;
     head[44] = k->test_seed;
@@ -177,6 +177,11 @@ static int check_head(const struct bundle *b, const struct bundle_key *k, const 
     memcpy(mine + 80, head + 80, 24);
     if (memcmp(mine, head, HEAD) == 0)
         return 0;
+    if (memcmp(mine, head, 8) == 0 && memcmp(mine + 8, head + 8, 2) != 0)
+        return fail(
+            ERR_FORMAT,
+            "'%s': made by version %d of this program's bundles, now %d; make new ones with linnet-pi preprocess",
+            name, head[8] | head[9] << 8, mine[8]);
     return fail(ERR_FORMAT, "'%s': %s", name,
                 memcmp(mine + 48, head + 48, 32) == 0
                     ? "made for another backend, provider, kind of answer or with --test-seed"

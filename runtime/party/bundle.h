@@ -9,7 +9,7 @@
  * One block of memory, laid out by the schedule; the same bytes are the file. Both parties' bundles
  * of an image carry the same 16-byte id, by which they find each other again.
  *
- * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 1, u8
+ * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 2, u8
  * role (0 client), u8 label, u8 provider name length and name (15 bytes), u8 backend name length and
  * name (15 bytes), u8 1 if made with a test seed, zeros to 48, SHA-256 of model.pi (32), id (16), u64 number, u64 block size, zeros.
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".

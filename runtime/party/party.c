@@ -4,9 +4,10 @@
  * Hello, 80 bytes each way, client first, integers little-endian:
  *     0 "linnetPI"  8 u16 version  10 u8 role (0 client, 1 server)  11 u8 ring bits
  *    12 u8 provider (1 dealer, 2 rlwe)  13 u8 backend (1 gc, 2 ot; client: 0)  14 u8 answer (1 logits,
- *    2 label; client: 0)  15 u8 flags (1: test seed)  16 SHA-256 of model.pi (32)
+ *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link)  16 SHA-256 of model.pi (32)
  *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
- *    64 u64 emulated link, bits per second (0: none)  72 u64 its round trip in ns (server)
+ *    64 nonce (16)
+ * The session's id, which keys all hashes, is SHA-256("linnet sid", client's hello, server's hello).
  * Request, 32 bytes: 0 u8 kind, 1 zeros (7), 8 u64 number, 16 id of the bundle (16). Answer, 8 bytes:
  * 0 u8 status (0: go on), zeros.
  */
@@ -14,11 +15,14 @@
 
 #include <string.h>
 
+#include "core/base/sha256.h"
 #include "runtime/linear/dealer.h"
 #include "runtime/net/link.h"
 #include "runtime/party/phases.h"
 
 #define HELLO 80
+#define STATUS 48
+#define NONCE 64
 #define REQUEST 32
 #define ANSWER 8
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I'};
@@ -35,6 +39,7 @@ enum refusal {
     REFUSED_BUNDLE,
     REFUSED_KIND,
     REFUSED_ROOM,
+    REFUSED_LINK,
     REFUSALS
 };
 static const char *const refusals[REFUSALS] = {
@@ -48,6 +53,7 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_HELLO] = "a malformed greeting",
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
     [REFUSED_KIND] = "a kind of request it does not serve",
+    [REFUSED_LINK] = "another setting of --link (one side emulates a link, one does not)",
     [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
 };
 
@@ -68,41 +74,77 @@ static void put_u64(uint8_t *to, uint64_t v)
 
 /* ---- hello -------------------------------------------------------------------------------- */
 
-static void make_hello(const struct party_options *o, uint8_t hello[HELLO])
+enum { FLAG_SEED = 1, FLAG_LINK = 2 };
+
+static void make_hello(const struct party *p, uint8_t hello[HELLO])
 {
+    const struct party_options *o = p->o;
+
     memset(hello, 0, HELLO);
     memcpy(hello, magic, sizeof magic);
     hello[8] = PARTY_VERSION;
     hello[10] = !o->client;
     hello[11] = PLAN_RING_BITS;
     hello[12] = o->dealer != NULL ? 1 : 2;
-    hello[15] = o->test_seed >= 0;
+    hello[15] = (uint8_t)((o->test_seed >= 0 ? FLAG_SEED : 0) | (o->link != NULL ? FLAG_LINK : 0));
     memcpy(hello + 16, o->hash, 32);
+    prg_bytes(p->rng, hello + NONCE, HELLO - NONCE);
     if (o->client)
         return;
     for (int i = 1; i < PARTY_BACKENDS; i++)
         hello[13] = (uint8_t)(o->known[i] == o->backend ? i : hello[13]);
     hello[14] = o->label ? 2 : 1;
-    if (o->link != NULL) {
-        put_u64(hello + 64, (uint64_t)o->link->bits_per_second);
-        put_u64(hello + 72, (uint64_t)(o->link->rtt * 1e9));
-    }
 }
 
 /* What both must agree on. */
 static enum refusal compare_hello(const uint8_t mine[HELLO], const uint8_t theirs[HELLO])
 {
+    static const uint8_t zeros[NONCE - STATUS - 1];
+
     if (memcmp(theirs, magic, sizeof magic) != 0 || theirs[10] == mine[10])
         return REFUSED_HELLO;
     if (memcmp(mine + 8, theirs + 8, 2) != 0)
         return REFUSED_VERSION;
+    if (memcmp(theirs + STATUS + 1, zeros, sizeof zeros) != 0)
+        return REFUSED_HELLO;
     if (memcmp(mine + 16, theirs + 16, 32) != 0)
         return REFUSED_MODEL;
     if (mine[11] != theirs[11])
         return REFUSED_RING;
     if (mine[12] != theirs[12])
         return REFUSED_PROVIDER;
-    return mine[15] != theirs[15] ? REFUSED_SEED : REFUSED_NOT;
+    if ((mine[15] ^ theirs[15]) & FLAG_SEED)
+        return REFUSED_SEED;
+    if ((mine[15] ^ theirs[15]) & FLAG_LINK)
+        return REFUSED_LINK;
+    return mine[15] != theirs[15] ? REFUSED_HELLO : REFUSED_NOT;
+}
+
+static int refused(const char *who, enum refusal why, const uint8_t theirs[HELLO])
+{
+    if (why != REFUSED_VERSION)
+        return fail(ERR_PEER, "the %s has %s", who, refusals[why]);
+    return fail(ERR_PEER,
+                "the %s has version %d of the protocol, this program %d; both sides need the same",
+                who, theirs[8] | theirs[9] << 8, PARTY_VERSION);
+}
+
+static int make_sid(struct party *p, const uint8_t client[HELLO], const uint8_t server[HELLO])
+{
+    static const char name[] = "linnet sid";
+    uint8_t text[sizeof name - 1 + 2 * HELLO];
+
+    memcpy(text, name, sizeof name - 1);
+    memcpy(text + sizeof name - 1, client, HELLO);
+    memcpy(text + sizeof name - 1 + HELLO, server, HELLO);
+    return sha256_bytes(text, sizeof text, p->sid);
+}
+
+static int wrap_link(struct party *p)
+{
+    const struct cost_link *l = p->o->link;
+
+    return l != NULL ? link_wrap(p->t, l->bits_per_second, l->rtt) : 0;
 }
 
 static int server_hello(struct party *p)
@@ -110,50 +152,43 @@ static int server_hello(struct party *p)
     uint8_t mine[HELLO], theirs[HELLO];
     enum refusal why;
 
-    make_hello(p->o, mine);
+    make_hello(p, mine);
     TRY(transport_recv(p->t, theirs, HELLO));
     why = compare_hello(mine, theirs);
-    mine[48] = (uint8_t)why;
+    mine[STATUS] = (uint8_t)why;
     TRY(transport_send(p->t, mine, HELLO));
     TRY(transport_flush(p->t));
     if (why != REFUSED_NOT)
-        return fail(ERR_PEER, "the client has %s", refusals[why]);
+        return refused("client", why, theirs);
     p->backend = p->o->backend;
     p->label = p->o->label;
-    if (p->o->link != NULL)
-        return link_wrap(p->t, p->o->link->bits_per_second, p->o->link->rtt);
-    return 0;
+    TRY(make_sid(p, theirs, mine));
+    return wrap_link(p);
 }
 
 static int client_hello(struct party *p)
 {
     uint8_t mine[HELLO], theirs[HELLO];
     enum refusal why;
-    double rate, rtt;
     int rc;
 
-    make_hello(p->o, mine);
+    make_hello(p, mine);
     TRY(transport_send(p->t, mine, HELLO));
     if ((rc = transport_recv(p->t, theirs, HELLO)) < 0)
         return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
     why = compare_hello(mine, theirs);
-    if (why == REFUSED_NOT && theirs[48] > 0 && theirs[48] < REFUSALS)
-        why = (enum refusal)theirs[48];
+    if (why == REFUSED_NOT && theirs[STATUS] > 0 && theirs[STATUS] < REFUSALS)
+        why = (enum refusal)theirs[STATUS];
     if (why != REFUSED_NOT)
-        return fail(ERR_PEER, "the server has %s", refusals[why]);
+        return refused("server", why, theirs);
     if (theirs[13] < 1 || theirs[13] >= PARTY_BACKENDS || theirs[14] < 1 || theirs[14] > 2 ||
-        theirs[48] != 0)
+        theirs[STATUS] != 0)
         return fail(ERR_PEER, "the server has a malformed greeting");
     if ((p->backend = p->o->known[theirs[13]]) == NULL)
         return fail(ERR_PEER, "the server wants a comparison backend that this version has not");
     p->label = theirs[14] == 2;
-    rate = (double)get_u64(theirs + 64);
-    rtt = (double)get_u64(theirs + 72) * 1e-9;
-    if (rate == 0)
-        return 0;
-    if (rate < 1000 || rtt > 60)
-        return fail(ERR_PEER, "the server asks for an impossible emulated link");
-    return link_wrap(p->t, rate, rtt);
+    TRY(make_sid(p, mine, theirs));
+    return wrap_link(p);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -179,7 +214,7 @@ static int open_offline(struct party *p)
     if (p->relu != NULL)
         return 0;
     account_begin(&p->account);
-    if ((rc = p->backend->open(p->o->client, p->t, p->rng, &p->relu)) == 0)
+    if ((rc = p->backend->open(p->o->client, p->sid, p->t, p->rng, &p->relu)) == 0)
         rc = open_provider(p);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return rc;
@@ -187,10 +222,10 @@ static int open_offline(struct party *p)
 
 static int open_all(struct party *p)
 {
-    TRY(p->o->client ? client_hello(p) : server_hello(p));
-    TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
     TRY(share_rng_init(&p->shares, p->o->test_seed));
     TRY(share_rng_open(&p->shares, SHARE_PROTOCOL, 0, p->o->client, &p->rng));
+    TRY(p->o->client ? client_hello(p) : server_hello(p));
+    TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
     p->words = secret_array(steps_words(p->o->model), sizeof *p->words);
     if (p->words == NULL)
         return ERR_NOMEM;

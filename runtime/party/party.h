@@ -36,11 +36,10 @@ struct party_options {
     /* server decides: */
     const struct relu_backend *backend;
     bool label;
-    const struct cost_link *link; /* to emulate on both sides; NULL: none */
+    const struct cost_link *link; /* to emulate; both sides or neither. NULL: none */
 };
 struct party;
-/* Handshake and set-up (base OTs, provider). Borrows o, its texts and t. A link, where the server asks
- * for one, wraps *t. */
+/* Handshake and set-up (base OTs, provider). Borrows o, its texts and t. A link to emulate wraps *t. */
 int party_open(const struct party_options *o, struct transport *t, struct party **out) MUST_CHECK;
 void party_close(struct party *p); /* client: says goodbye. NULL is fine */
 const struct account *party_account(const struct party *p);

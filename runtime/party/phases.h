@@ -14,6 +14,7 @@ struct party {
     struct share_rng shares; /* decide results */
     struct prg *linear_rng;  /* of the linear backend, whose errors decide last bits too */
     struct prg *rng;         /* everything else */
+    uint8_t sid[HASH_SID];   /* of the session: both greetings */
     struct relu_party *relu; /* opened by the first offline phase */
     struct linear_party linear;
     struct bundle *bundle; /* of the request being worked on */

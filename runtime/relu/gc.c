@@ -23,7 +23,7 @@
  *
  * States. Server: delta, seed of its labels and rho (per block: labels [m][c], rho [p][c]), then
  * words pads [2][p][n], us [p][n], then bits mm. Client: labels [m][c] of all blocks, tables of all
- * blocks, then words u, uc, r, each [p][n].
+ * blocks, then words u, uc, r, each [p][n], then the session's id, which keys the hash online.
  */
 #include <string.h>
 
@@ -75,7 +75,7 @@ static size_t gc_state_size(const struct relu_batch *b, int is_client)
     struct size s = size_of(b);
 
     if (is_client)
-        return s.n * BLOCK * (s.m + 2 * (s.m - 1)) + 3 * WORD * s.words;
+        return s.n * BLOCK * (s.m + 2 * (s.m - 1)) + 3 * WORD * s.words + HASH_SID;
     return SERVER_HEAD + 3 * WORD * s.words + WORD * bits_words(s.n);
 }
 
@@ -198,6 +198,7 @@ static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, c
     memcpy(v.u, u, s.words * WORD);
     memcpy(v.r, r, s.words * WORD);
     memcpy(tables + table_bytes, words, 3 * s.words * WORD);
+    memcpy(tables + table_bytes + 3 * s.words * WORD, p->sid, HASH_SID);
 out:
     secret_free(words);
     secret_free(w.memory);
@@ -242,6 +243,7 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
         choices += choice_bytes(&s, c);
         TRY(otext_verify_message(p->sender, choices - OTEXT_CHECK));
         prg_bytes(labels, w->a, s.m * c * BLOCK);
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
         garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
                     w->tables, w->out, w->scratch);
         TRY(transport_send(p->t, w->tables, 2 * (s.m - 1) * c * BLOCK));
@@ -425,6 +427,7 @@ static int evaluate_block(struct transport *t, const struct relu_batch *b, struc
     const uint8_t *own = state + first * s.m * BLOCK;
     const uint8_t *table = state + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
 
+    TRY(relu_hash_key(h, state + gc_state_size(b, 1) - HASH_SID, b, first));
     memset(w->out, 0, c * BLOCK);
     for (size_t i = 0; i < s.m; i++, own += c * BLOCK, table += 2 * c * BLOCK) {
         TRY(transport_recv(t, w->a, c * BLOCK));
@@ -469,7 +472,7 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, uin
         rc = ERR_NOMEM;
         goto out;
     }
-    memcpy(words, state + gc_state_size(b, 1) - 3 * s.words * WORD, 3 * s.words * WORD);
+    memcpy(words, state + gc_state_size(b, 1) - HASH_SID - 3 * s.words * WORD, 3 * s.words * WORD);
     reply = words + 3 * s.words;
     struct client_words v = client_words_in(&s, words);
     if ((rc = evaluate_blocks(t, b, h, state, &w, &v, reply)) < 0 ||

@@ -105,6 +105,7 @@ static int make_leaves_server(struct relu_party *p, const struct relu_batch *b,
     for (size_t first = 0, c; first < s->n; first += c) {
         c = BLOCK_AT(s, first);
         TRY(otext_send(p->sender, p->t, uses * c, 1, w->row));
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
         relu_keys(p->hash, uses * c, otext_delta(p->sender),
                   garble_tweak(b->tweak, RELU_SLOT_LEAF, first * uses), w->row, w->key1);
         server_leaves(s, v, w, first, c);
@@ -138,6 +139,7 @@ static int make_leaves_client(struct relu_party *p, const struct relu_batch *b,
         c = BLOCK_AT(s, first);
         bits_of_words(w->bits, v->u + first, c, 0, uses);
         TRY(otext_receive_chosen(p->receiver, p->t, uses * c, w->bits, w->row));
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
         hash_blocks(p->hash, w->row, w->row, uses * c,
                     garble_tweak(b->tweak, RELU_SLOT_LEAF, first * uses));
         client_leaves(s, v, w, first, c);
@@ -174,6 +176,7 @@ static int sender_half(struct relu_party *p, const struct relu_batch *b, const s
         c = BLOCK_AT(s, first);
         TRY(otext_send(p->sender, p->t, s->transfers * c, 0, w->row));
         memcpy(w->mux + first, w->row + s->ands * c, c * sizeof *w->mux);
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
         relu_keys(p->hash, s->ands * c, otext_delta(p->sender),
                   garble_tweak(b->tweak, slot, first * s->ands), w->row, w->key1);
         sender_triples(s, w, first, c, triple);
@@ -207,6 +210,7 @@ static int receiver_half(struct relu_party *p, const struct relu_batch *b, const
         TRY(otext_receive_random(p->receiver, p->t, s->transfers * c, w->bits, w->row));
         memcpy(w->mux + first, w->row + s->ands * c, c * sizeof *w->mux);
         bits_copy(choice + first / 64, w->bits, s->ands * c, c);
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
         hash_blocks(p->hash, w->row, w->row, s->ands * c,
                     garble_tweak(b->tweak, slot, first * s->ands));
         receiver_triples(s, w, first, c, triple);
@@ -266,7 +270,7 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
     TRY(make_leaves_client(p, b, s, v, w));
     TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple, v->c));
     TRY(otext_prove(p->receiver, p->t));
-    relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key);
+    TRY(relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key));
     TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple));
     TRY(otext_verify(p->sender, p->t));
     own_products(s, v->triple);

@@ -21,16 +21,24 @@ struct relu_party {
     int is_client;
     struct transport *t;
     struct prg *rng;
+    uint8_t sid[HASH_SID];
     struct hasher *hash;
     struct otext_sender *sender;     /* the server's labels and keys go to the client, and back */
     struct otext_receiver *receiver; /* the other direction */
 };
 uint64_t relu_party_open_bytes(int from_client);
-int relu_party_open(int is_client, struct transport *t, struct prg *rng,
-                    struct relu_party **out) MUST_CHECK;
+int relu_party_open(int is_client, const uint8_t sid[HASH_SID], struct transport *t,
+                    struct prg *rng, struct relu_party **out) MUST_CHECK;
 void relu_party_close(struct relu_party *);
 /* ERR_ARG unless the batch is one that the backends can do. */
 int relu_check_batch(const struct relu_batch *b) MUST_CHECK;
+
+/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 4 in gc, 8 q + 4
+ * ANDs + 4 in ot, both below 2^8 for all widths, which keeps a key below 2^20 hashes. */
+#define RELU_PART ((size_t)4096)
+/* The key for comparisons from number `first` on to the end of its part. */
+int relu_hash_key(struct hasher *h, const uint8_t sid[HASH_SID], const struct relu_batch *b,
+                  size_t first) MUST_CHECK;
 
 /* Keys of transfers from their rows: key1[k] = H(q[k] ^ delta), then q[k] = H(q[k]). */
 void relu_keys(struct hasher *h, size_t n, struct block delta, struct block tweak, struct block *q,
@@ -49,8 +57,8 @@ void relu_keys(struct hasher *h, size_t n, struct block delta, struct block twea
 int relu_select_keys(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      struct block *q, uint64_t *diff, uint64_t *minus) MUST_CHECK;
 /* k_s from the rows t [n] of the owner of s, overwritten. */
-void relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
-                     struct block *t, uint64_t *key);
+int relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                    struct block *t, uint64_t *key) MUST_CHECK;
 /* Both steps with the message between them. The owner of v: sends f; minus is its share. */
 int relu_select_give(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      struct block *q, const uint64_t *v, uint64_t *minus) MUST_CHECK;

@@ -41,7 +41,8 @@ uint64_t relu_party_open_bytes(int from_client)
     return otext_setup_bytes(0) + otext_setup_bytes(1);
 }
 
-int relu_party_open(int is_client, struct transport *t, struct prg *rng, struct relu_party **out)
+int relu_party_open(int is_client, const uint8_t sid[HASH_SID], struct transport *t,
+                    struct prg *rng, struct relu_party **out)
 {
     struct relu_party *p = secret_array(1, sizeof *p);
     int rc;
@@ -51,6 +52,7 @@ int relu_party_open(int is_client, struct transport *t, struct prg *rng, struct 
     p->is_client = is_client;
     p->t = t;
     p->rng = rng;
+    memcpy(p->sid, sid, sizeof p->sid);
     if ((rc = hasher_new(&p->hash)) < 0)
         goto out;
     if (is_client)
@@ -89,37 +91,63 @@ void relu_keys(struct hasher *h, size_t n, struct block delta, struct block twea
     hash_blocks(h, key1, key1, n, tweak);
 }
 
+int relu_hash_key(struct hasher *h, const uint8_t sid[HASH_SID], const struct relu_batch *b,
+                  size_t first)
+{
+    return hasher_key(h, sid, b->tweak, first / RELU_PART);
+}
+
+static size_t part_at(size_t n, size_t first)
+{
+    return n - first < RELU_PART ? n - first : RELU_PART;
+}
+
+/* Both keys of one part, from comparison `first`. */
+static int keys_of_part(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                        size_t first, struct block *q, struct block *key1)
+{
+    TRY(relu_hash_key(p->hash, p->sid, b, first));
+    relu_keys(p->hash, part_at((size_t)b->n, first), otext_delta(p->sender),
+              garble_tweak(b->tweak, slot, first), q, key1);
+    return 0;
+}
+
 int relu_select_keys(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      struct block *q, uint64_t *diff, uint64_t *minus)
 {
     size_t n = (size_t)b->n;
     struct block *key1 = secret_array(n, sizeof *key1);
+    int rc = key1 == NULL ? ERR_NOMEM : 0;
 
-    if (key1 == NULL)
-        return ERR_NOMEM;
-    relu_keys(p->hash, n, otext_delta(p->sender), garble_tweak(b->tweak, slot, 0), q, key1);
-    for (size_t k = 0; k < n; k++) {
+    for (size_t first = 0; rc == 0 && first < n; first += RELU_PART)
+        rc = keys_of_part(p, b, slot, first, q + first, key1 + first);
+    for (size_t k = 0; rc == 0 && k < n; k++) {
         diff[k] = q[k].lo - key1[k].lo;
         minus[k] = 0 - q[k].lo;
     }
-    for (size_t k = 0; b->payloads > 1 && k < n; k++) {
+    for (size_t k = 0; rc == 0 && b->payloads > 1 && k < n; k++) {
         diff[n + k] = q[k].hi - key1[k].hi;
         minus[n + k] = 0 - q[k].hi;
     }
     secret_free(key1);
-    return 0;
+    return rc;
 }
 
-void relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
-                     struct block *t, uint64_t *key)
+int relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
+                    struct block *t, uint64_t *key)
 {
     size_t n = (size_t)b->n;
 
-    hash_blocks(p->hash, t, t, n, garble_tweak(b->tweak, slot, 0));
+    for (size_t first = 0; first < n; first += RELU_PART) {
+        TRY(relu_hash_key(p->hash, p->sid, b, first));
+        hash_blocks(p->hash, t + first, t + first, part_at(n, first),
+                    garble_tweak(b->tweak, slot, first));
+    }
     for (size_t k = 0; k < n; k++)
         key[k] = t[k].lo;
     for (size_t k = 0; b->payloads > 1 && k < n; k++)
         key[n + k] = t[k].hi;
+    return 0;
 }
 
 static size_t words_of(const struct relu_batch *b)
@@ -153,8 +181,8 @@ int relu_select_take(struct relu_party *p, const struct relu_batch *b, enum relu
 
     if (f == NULL)
         return ERR_NOMEM;
-    relu_select_key(p, b, slot, t, share);
-    rc = transport_recv(p->t, f, words_of(b) * sizeof *f);
+    if ((rc = relu_select_key(p, b, slot, t, share)) == 0)
+        rc = transport_recv(p->t, f, words_of(b) * sizeof *f);
     for (size_t j = 0; j < (size_t)b->payloads && rc == 0; j++)
         for (size_t k = 0; k < n; k++)
             share[j * n + k] += f[j * n + k] & bits_mask(bits, k);

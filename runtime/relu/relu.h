@@ -39,8 +39,10 @@ struct relu_backend {
     uint64_t (*online_bytes)(const struct relu_batch *, int from_client);
     /* What one party sends in open, exactly. */
     uint64_t (*open_bytes)(int from_client);
-    /* Runs the set-up with the other party (base OTs). Borrows t and rng until close. */
-    int (*open)(int is_client, struct transport *t, struct prg *rng, struct relu_party **out);
+    /* Runs the set-up with the other party (base OTs). sid: of the session, the same for both, never
+     * used again. Borrows t and rng until close. */
+    int (*open)(int is_client, const uint8_t sid[HASH_SID], struct transport *t, struct prg *rng,
+                struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */
     /* Offline, called by both parties for the same batch. u [p][n]: the client's operands; r [p][n]:
      * the client's result shares, chosen by the caller. state: state_size bytes at

@@ -54,10 +54,11 @@ int otext_verify(struct otext_sender *s, struct transport *t)
 static int open_party(struct transport *t, void *arg)
 {
     int is_client = *(int *)arg;
+    static const uint8_t sid[HASH_SID] = {6};
     uint8_t seed[PRG_SEED] = {6, (uint8_t)is_client};
 
     TRY(prg_new(seed, &fixture.rng[is_client]));
-    return relu_party_open(is_client, t, fixture.rng[is_client], &fixture.party[is_client]);
+    return relu_party_open(is_client, sid, t, fixture.rng[is_client], &fixture.party[is_client]);
 }
 
 static void prepare(void)

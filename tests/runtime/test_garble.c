@@ -8,10 +8,12 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 #include "tests/ref_aes.h"
 
 static const uint8_t seed[16] = "garble";
 static const uint64_t batch = 0x1122334455667788;
+static const uint8_t session[HASH_SID] = {1};
 
 static struct block plus(struct block a, struct block b)
 {
@@ -55,6 +57,7 @@ static void garbled_open(struct garbled *g, size_t n, int m, uint64_t first)
     g->held_out = blocks(n);
     g->scratch = blocks(garble_scratch(n));
     assert_int_equal(hasher_new(&g->h), 0);
+    assert_int_equal(hasher_key(g->h, session, batch, 0), 0);
     assert_int_equal(prg_new(seed, &p), 0);
     prg_bytes(p, &g->delta, sizeof g->delta);
     g->delta.lo |= 1;
@@ -162,16 +165,20 @@ static void test_wide_comparisons(void **state)
 
 static struct block naive_hash(struct block x, uint64_t slot, uint64_t k)
 {
-    uint8_t once[16], twice[16], tweak[16];
+    uint8_t once[16], twice[16], tweak[16], text[13 + HASH_SID + 16] = "linnet hash 2",
+                                                                 key[SHA256_SIZE];
     uint64_t lo = slot * ((uint64_t)1 << 48) + k;
     struct block out;
 
     memcpy(tweak, &lo, 8);
     memcpy(tweak + 8, &batch, 8);
-    ref_aes128((const uint8_t *)"linnet half-gate", (const uint8_t *)&x, once);
+    memcpy(text + 13, session, HASH_SID);
+    memcpy(text + 13 + HASH_SID, &batch, 8); /* part 0 */
+    assert_int_equal(sha256_bytes(text, sizeof text, key), 0);
+    ref_aes128(key, (const uint8_t *)&x, once);
     for (int i = 0; i < 16; i++)
         tweak[i] ^= once[i];
-    ref_aes128((const uint8_t *)"linnet half-gate", tweak, twice);
+    ref_aes128(key, tweak, twice);
     for (int i = 0; i < 16; i++)
         once[i] ^= twice[i];
     memcpy(&out, once, 16);

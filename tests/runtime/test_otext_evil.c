@@ -101,6 +101,7 @@ static void lab_open(struct lab *l, uint32_t seed, void (*spoil)(struct trees *)
     l->s->work = work_new();
     l->r->work = work_new();
     assert_int_equal(hasher_new(&l->hash), 0);
+    assert_int_equal(hasher_key(l->hash, (const uint8_t[HASH_SID]){1}, 0, 0), 0);
     assert_int_equal(transport_pair(&l->to, &l->from), 0);
     draw_delta(l->s, l->rng, l->theirs->choice);
     prg_bytes(l->rng, l->mine->both, sizeof l->mine->both);

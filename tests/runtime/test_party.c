@@ -319,12 +319,88 @@ static void test_a_seeded_bundle_needs_a_seed(void **state)
     parties_close(&b);
 }
 
+static void change_link(struct session *s)
+{
+    static const struct cost_link lan = {.name = "lan", .bits_per_second = 1e9};
+
+    s->server.o.link = &lan;
+}
+
+/* What a server answers to these 80 bytes: 48 is its status. */
+static void answer_to(const uint8_t hello[80], uint8_t reply[80], char *message, size_t size)
+{
+    struct parties b;
+    struct session s;
+
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    session_start(&s);
+    assert_int_equal(transport_send(&s.t, hello, 80), 0);
+    assert_int_equal(transport_recv(&s.t, reply, 80), 0);
+    session_end(&s);
+    assert_int_equal(s.server.rc, ERR_PEER);
+    snprintf(message, size, "%s", s.server.message);
+    parties_close(&b);
+}
+
+/* Also to a client of version 1, whose greeting has the same length, and zeros, or a link, for the nonce. */
+static void test_hostile_greetings_are_answered(void **state)
+{
+    uint8_t hello[80] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I', 2, 0, 0, 64, 2, 0, 0, 1},
+            reply[80];
+    char message[256];
+
+    (void)state;
+    memset(hello + 16, 0x5a, 32);
+    hello[8] = 1;
+    answer_to(hello, reply, message, sizeof message);
+    assert_int_equal(reply[48], 1);
+    assert_int_equal(reply[8], 2);
+    assert_non_null(strstr(message, "the client has version 1 of the protocol, this program 2"));
+    hello[8] = 2;
+    for (int at = 49; at < 64; at++) { /* what is not used is zero */
+        hello[at] = 1;
+        answer_to(hello, reply, message, sizeof message);
+        assert_int_equal(reply[48], 6);
+        hello[at] = 0;
+    }
+    hello[15] = 128 | 1;
+    answer_to(hello, reply, message, sizeof message);
+    assert_int_equal(reply[48], 6);
+    hello[15] = 2 | 1; /* a link that the server was not told to emulate */
+    answer_to(hello, reply, message, sizeof message);
+    assert_int_equal(reply[48], 10);
+}
+
+/* The same for a server's: nothing in it makes a client wait or emulate anything. */
+static void test_a_client_refuses_a_server_of_version_1(void **state)
+{
+    uint8_t hello[80] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I', 1, 0, 1, 64, 2, 1, 1, 1};
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+
+    (void)state;
+    memset(hello + 16, 0x5a, 32);
+    hello[64] = 1; /* one bit a second */
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    assert_int_equal(transport_pair(&s.t, &s.server.t), 0);
+    assert_int_equal(transport_send(&s.server.t, hello, sizeof hello), 0);
+    assert_int_equal(party_open(&s.o, &s.t, &p), ERR_PEER);
+    assert_non_null(strstr(err_message(), "the server has version 1 of the protocol"));
+    transport_close(&s.t);
+    transport_close(&s.server.t);
+    parties_close(&b);
+}
+
 static void test_disagreement_is_named_on_both_sides(void **state)
 {
     (void)state;
     check_refused("another model.pi", change_hash);
     check_refused("another provider", change_provider);
     check_refused("another setting of --test-seed", change_seed);
+    check_refused("another setting of --link", change_link);
 }
 
 int main(void)
@@ -338,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_a_replayed_bundle_is_refused),
         cmocka_unit_test(test_a_seeded_bundle_needs_a_seed),
         cmocka_unit_test(test_disagreement_is_named_on_both_sides),
+        cmocka_unit_test(test_hostile_greetings_are_answered),
+        cmocka_unit_test(test_a_client_refuses_a_server_of_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

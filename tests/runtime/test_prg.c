@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 #include "tests/ref_aes.h"
 
 static const uint8_t zero_key[16];
@@ -102,15 +103,30 @@ static void test_generators_differ(void **state)
     prg_free(c);
 }
 
+static const uint8_t sid[HASH_SID] = {1, 2, 3};
+
+/* The key of batch 0x0102030405060708, part 5. */
+static void naive_key(uint8_t key[SHA256_SIZE])
+{
+    static const uint8_t numbers[16] = {8, 7, 6, 5, 4, 3, 2, 1, 5};
+    uint8_t text[13 + HASH_SID + 16];
+
+    memcpy(text, "linnet hash 2", 13);
+    memcpy(text + 13, sid, HASH_SID);
+    memcpy(text + 13 + HASH_SID, numbers, 16);
+    assert_int_equal(sha256_bytes(text, sizeof text, key), 0);
+}
+
 static void naive_hash(const uint8_t in[16], struct block tweak, uint8_t out[16])
 {
-    uint8_t once[16], mixed[16], t[16];
+    uint8_t once[16], mixed[16], t[16], key[SHA256_SIZE];
 
+    naive_key(key);
     memcpy(t, &tweak, 16);
-    ref_aes128((const uint8_t *)"linnet half-gate", in, once);
+    ref_aes128(key, in, once);
     for (int i = 0; i < 16; i++)
         mixed[i] = once[i] ^ t[i];
-    ref_aes128((const uint8_t *)"linnet half-gate", mixed, out);
+    ref_aes128(key, mixed, out);
     for (int i = 0; i < 16; i++)
         out[i] ^= once[i];
 }
@@ -127,6 +143,7 @@ static void test_hash_equals_naive(void **state)
 
     assert_int_equal(prg_new(zero_key, &p), 0);
     assert_int_equal(hasher_new(&h), 0);
+    assert_int_equal(hasher_key(h, sid, 0x0102030405060708, 5), 0);
     prg_bytes(p, in, sizeof in);
     hash_blocks(h, out, in, N, tweak);
     for (size_t k = 0; k<N; k += k % 512> 3 && k % 512 < 500 ? 62 : 1) {
@@ -142,6 +159,35 @@ static void test_hash_equals_naive(void **state)
     hash_blocks(h, out, in, 0, tweak);
     hasher_free(h);
     prg_free(p);
+}
+
+/* Another session, batch or part: another hash; back again: the same. */
+static void test_hash_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t sid[HASH_SID];
+        uint64_t batch, part;
+    } at[] = {{{0}, 0, 0},
+              {{1}, 0, 0},
+              {{[31] = 1}, 0, 0},
+              {{0}, 1, 0},
+              {{0}, 0, 1},
+              {{0}, (uint64_t)1 << 63, 0},
+              {{0}, 0, (uint64_t)1 << 63},
+              {{0}, 0, 0}};
+    enum { KEYS = sizeof at / sizeof *at };
+    struct block in = {3, 4}, out[KEYS];
+    struct hasher *h = NULL;
+
+    assert_int_equal(hasher_new(&h), 0);
+    for (int i = 0; i < KEYS; i++) {
+        assert_int_equal(hasher_key(h, at[i].sid, at[i].batch, at[i].part), 0);
+        hash_blocks(h, &out[i], &in, 1, (struct block){1, 1});
+        for (int k = 0; k < i; k++)
+            assert_int_equal(memcmp(&out[i], &out[k], 16) == 0, i == KEYS - 1 && k == 0);
+    }
+    hasher_free(h);
 }
 
 static void test_secret_memory(void **state)
@@ -210,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_stream_pieces_do_not_matter),
         cmocka_unit_test(test_generators_differ),
         cmocka_unit_test(test_hash_equals_naive),
+        cmocka_unit_test(test_hash_keys),
         cmocka_unit_test(test_secret_memory),
         cmocka_unit_test(test_allocation_failures),
     };
