@@ -1,6 +1,6 @@
 /*
  * Evaluation modes. Images are independent, so there are two ways through the network, with equal
- * bits:
+ * bits (run.h says why):
  *
  *   in blocks   every thread takes blocks of images through all steps in memory of its own, which
  *               stays in its level-2 cache: small networks

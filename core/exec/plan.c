@@ -4,11 +4,19 @@
  * Time runs 0 ... N-1 through the forward pass and N ... 2N-1 back; step i computes at time i and
  * takes its gradient at 2N-1-i. An activation lives from its producer to its last reader, and a
  * reader in the backward pass counts only if the operator's flags say that it needs the tensor. The
- * gradient of v lives from v's last consumer (the first to write it) to v's producer.
+ * gradient of v lives from v's last consumer (the first to write it) to v's producer. Both ends are
+ * inclusive, so what a step reads and what it writes never share memory, unless on purpose:
  *
- * An elementwise node writes over its first input where nobody reads that input later: the two
- * values form one item. Placement is greedy, largest item first, lowest free offset: within a few
- * per cent of the lower bound on residual networks, O(items^2).
+ *     steps        0: a = Conv(x)   1: b = Relu(a)   2: y = Gemm(b)          N = 3
+ *     inference    x [0,0]   a [0,1]   b [1,2]   y [2,3]                      b takes the place of a
+ *     input grad.  x [0,0]   a [0,1]   b [1,4]: ReLU's gradient reads it
+ *                  gradients of y [2,3]   b [3,4]   a [4,5]   x [5,6]
+ *     training     x [0,5]: Conv's weight gradient reads it
+ *
+ * (as if the three were not fused, and Relu a step of its own.) An elementwise node writes over its
+ * first input where nobody reads that input later: the two values form one item. Placement is greedy,
+ * largest item first, lowest free offset: within a few per cent of the lower bound on residual
+ * networks, O(items^2).
  */
 #include "core/exec/plan.h"
 

@@ -3,6 +3,21 @@
 /*
  * What the executor's files share; nobody else includes this.
  *
+ * WINDOWS. Memory is laid out for `cap` images: value v has cap * elems floats from plan.act[v] * cap
+ * on, image after image, and its gradient from plan.grad[v] * cap on. Offsets are multiples of 16
+ * floats, so every value begins on a cache line. A window says which images of that memory a step works
+ * on: [first, first + n). Hooks get pointers to the first of them, so a step over some images and one
+ * over all are the same code.
+ *
+ * BITS do not depend on the number of threads, because
+ *   - results and input gradients of an image are computed from that image alone, each number by one
+ *     chain in fixed order, however images, channels or tiles are divided;
+ *   - sums over images (parameter gradients, batch statistics) are cut into EXEC_BLOCKS blocks by image
+ *     index. A block is summed by one thread, whichever is free; the blocks' sums are kept apart and
+ *     added in index order;
+ *   - or, where the weights are large, such a sum is one chain over all images, and the channels are
+ *     divided instead. Which of the two is a rule of shapes and n (exec_splits), never of threads.
+ *
  *   fuse.c     which nodes make one step          plan.c   where their values live
  *   new.c      construction and release           border.c pixels, their gradient, taps
  *   prepare.c  packed weights

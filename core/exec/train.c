@@ -8,7 +8,9 @@
  *              before it
  *
  * Parameter gradients are sums over images: of EXEC_BLOCKS blocks, added in order, or, where a step
- * is cut by channels, one sum a channel over all images.
+ * is cut by channels, one sum a channel over all images (run.h says why the bits do not depend on
+ * threads). A step's sums are complete in param_sum before its input gradient runs, because that of a
+ * BatchNormalization reads them; the convolution that goes back in the same loop has next_sum.
  */
 #include "core/exec/run.h"
 

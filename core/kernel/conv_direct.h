@@ -4,9 +4,19 @@
  * Direct convolution of channels-last images [n][h][w][c]: no im2col matrix, only a zero-padded
  * copy of a cache-sized piece of the source (none where nothing is padded).
  *
- * Loops, outermost first: piece (images, or a band of rows of one image) - phase (gradient of a
- * strided convolution) - group - panel of 16 destination channels - tile of pixels - taps and
- * source channels (conv_kernel.h). The weights of a panel stay in cache over the piece.
+ * Loops, outermost first, with what each level keeps where:
+ *
+ *     piece      images, or a band of rows of one image: 512 KiB of padded source, level-2 cache
+ *     phase      1, or the stride^2 phases of the gradient of a strided convolution (conv_geom.h)
+ *     panel      16 or 32 destination channels: their weights are read from memory once a piece
+ *     tile       up to 16 pixels: sums in registers (conv_kernel.inc)
+ *     tap, channel
+ *
+ * Edges. The copy of a piece has `lead` zero rows and columns before the image and as many behind it
+ * as the last tap reaches (conv_axis.extent), so no tap asks where it is. Rows whose pixels follow
+ * each other without a gap in source and destination are joined into one, as in 1x1 convolutions:
+ * then only one tile of a piece is short, not one a row. Channels a multiple of 256 apart would meet
+ * in a few sets of the level-1 cache; their copy has a cache line between pixels.
  *
  * Grouped convolution works the same way a group at a time; with few channels a group (depthwise)
  * most lanes are idle.

@@ -4,9 +4,13 @@
  * The inner loops of convolution, one set a code path (conv_kernel.inc), without any idea of
  * padding, phases or groups: conv_direct.c and conv_weights.c cut the work into these pieces.
  *
- * Output channels go in panels of CONV_LANES, the weights of a panel lie as [tap][channel][lane].
- * Every output element is one chain of multiply-adds over (row of taps, tap, channel) in that
- * order, whatever the tile, so results do not depend on how pixels are cut into tiles.
+ * Output channels go in panels of CONV_LANES, the weights of a panel lie as [tap][channel][lane], so
+ * a tile reads them from front to back. A panel at the end has zero weights in the lanes that it
+ * lacks and writes only those that it has (`lanes`).
+ *
+ * Every output element is one chain of multiply-adds, from the bias on over (row of taps, tap,
+ * channel) in that order, whatever the tile. So neither the cut of pixels into tiles, nor that of
+ * panels among threads, nor the number of images changes a bit.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,6 +2,10 @@
  * Weight gradient of direct convolution (conv_direct.h): sums of outer products of 16 destination
  * channels and up to 16 neighbouring (tap, channel) elements of the source, kept in registers over
  * all pixels of a piece.
+ *
+ * One element of dw is one chain over (piece, image, row, column). The cut into pieces depends on
+ * shapes and n only, so the bits do not depend on threads. Sums lie as packed weights do,
+ * [panel][tap][channel][lane], and are added to dw[O][I][KH][KW] once at the end.
  */
 #include "core/kernel/conv_direct.h"
 #include "core/kernel/conv_piece.h"

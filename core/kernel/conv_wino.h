@@ -10,15 +10,25 @@
  * four phases of the source (forward) or of the destination (input gradient), each with 2 x 2 taps
  * and stride 1. A phase is only a way to step through memory.
  *
- * Tiles of all images are numbered through and worked on in chunks whose transformed source V and
- * products M stay in the level-2 cache; with 36 or 25 products:
+ * A tile is 4 x 4 pixels of the destination (of a phase). It reads 6 x 6 (5 x 5) pixels of the source,
+ * which overlap those of its neighbours by two rows (one). Tiles at the right and lower edge hang over:
+ * pixels outside the source are read as zero, which is the padding too, and pixels outside the
+ * destination are not written. wino_fits refuses maps of which less than half would be real.
+ *
+ * Tiles of all images are numbered through, image by image, and worked on in chunks whose transformed
+ * source V and products M stay in the level-2 cache; with 36 or 25 products:
  *
  *     V[product][tile][src phase][src_c]      wino_kernel.h, source
  *     M[product][tile][dst phase][dst_c] = V U    matrix products by the tile kernels (conv_kernel.h)
  *     dst                                     result
  *
- * with U[dst phase][panel][product][src phase][src_c][lane] made once by wino_pack. In the weight
- * gradient the products are V^T Z, Z = the transformed dY, summed over all chunks.
+ * with U[dst phase][panel][product][src phase][src_c][lane] made once by wino_pack: 4 times the
+ * weights for stride 1, 11 times for stride 2. In the weight gradient the products are V^T Z, Z = the
+ * transformed dY, summed over all chunks.
+ *
+ * BITS. A tile is computed alone: one chain over source channels a product, then the fixed sums of the
+ * transforms. Where it lies in a chunk, and which thread has it, changes nothing. The weight gradient
+ * is one chain over tiles in order, carried from chunk to chunk in memory.
  *
  * Which convolutions take this way is wino_fits, a rule of shapes.
  */

@@ -11,6 +11,11 @@
 
 #include "core/kernel/wino_layout.h"
 
+/*
+ * How long a chunk is. Short ones keep V and M in the level-2 cache; but a chunk reads all filters of
+ * its panels once (in the weight gradient: reads and writes all sums), so it must not be too short for
+ * what that costs.
+ */
 #define CHUNK_FLOATS (192 * 1024) /* 768 KiB of V and M */
 #define CHUNK_MIN 32              /* tiles: what a pass over the filters must be worth */
 #define CHUNK_MAX 64
