@@ -5,8 +5,15 @@
  * integer next to y * (w/q); h - n * q is a small multiple of h's last bit, so the FMA gives it
  * exactly, and adding l gives y * w - n * q. |y| stays below 2^52 and |w| <= q/2, so n is off by at
  * most two and the result lies within 3q; at |y| < 2^45 within q. A forward level adds at most q
- * to a value, an inverse level doubles it: 2^13 * q/2 <= 2^52. (The idea of transforms in doubles
+ * to a value, an inverse level doubles it: 2^12 * q/2 <= 2^52. (The idea of transforms in doubles
  * is that of FLINT's fft_small.)
+ *
+ * Secrets pass through here, so times must not depend on them. What makes floating point slow for some
+ * operands is denormal numbers, overflow, not-a-numbers, division and roots. None occurs: every operand
+ * and result is an integer below 2^53 or a product of one by w/q, that is 0 or at least 1/q > 2^-41 in
+ * magnitude, and there is no division. test_ntt.c checks that no operation raises the processor's flags
+ * for any of these. Additions, products, FMA, rounding and comparison of such numbers have one latency
+ * on the processors that have AVX2.
  */
 #include "runtime/crypto/ntt_path.h"
 

@@ -274,21 +274,18 @@ int rlwe_random(const struct rlwe *r, const uint8_t seed[RLWE_SEED], uint64_t ca
     return 0;
 }
 
-/* Uniform in -1, 0, 1: bytes below 255 modulo 3. */
+/* Uniform in -1, 0, 1 but for 2^-62: the upper half of 3 times 64 bits, minus 1. No rejection, whose
+ * place would depend on secret bytes. */
 static void draw_ternary(struct prg *rng, int8_t *v)
 {
-    uint8_t bytes[256];
-    size_t got = 0;
+    uint64_t words[256];
 
-    while (got < RLWE_N) {
-        size_t n = RLWE_N - got < sizeof bytes ? RLWE_N - got : sizeof bytes;
-        prg_bytes(rng, bytes, n);
-        for (size_t k = 0; k < n; k++) {
-            v[got] = (int8_t)(bytes[k] % 3 - 1);
-            got += bytes[k] < 255;
-        }
+    for (size_t at = 0; at < RLWE_N; at += 256) {
+        prg_bytes(rng, words, sizeof words);
+        for (size_t k = 0; k < 256; k++)
+            v[at + k] = (int8_t)((int)((u128)words[k] * 3 >> 64) - 1);
     }
-    wipe(bytes, sizeof bytes);
+    wipe(words, sizeof words);
 }
 
 /* Ones among the low 21 bits of each half of 64: no table, whose index would be secret. */

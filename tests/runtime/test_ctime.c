@@ -1,5 +1,6 @@
 /*
- * Secrets decide no branch and no address in OT extension, garbling and both comparison backends.
+ * Secrets decide no branch and no address in OT extension, garbling, both comparison backends and ring-LWE
+ * encryption.
  *
  * How: under valgrind's memcheck all secrets are marked as undefined memory (the idea of ctgrind, A.
  * Langley 2010): a conditional jump or an address that depends on one is then reported. Messages
@@ -27,6 +28,7 @@ int product_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_C
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "runtime/crypto/rlwe.h"
 #include "runtime/relu/relu.h"
 #include "runtime/relu/party.h"
 #include "tests/pair.h"
@@ -317,6 +319,76 @@ static void test_backends(void **state)
     }
 }
 
+/* ---- ring-LWE ----------------------------------------------------------------------------------- */
+
+struct ring {
+    struct rlwe *r;
+    struct rlwe_secret *secret;
+    struct rlwe_work *work;
+    struct prg *rng; /* what it gives is secret */
+    uint64_t key[RLWE_POLY_WORDS], a[RLWE_POLY_WORDS], c[RLWE_POLY_WORDS];
+    uint64_t m[RLWE_N], w[RLWE_N], u[RLWE_N];
+    int16_t weight[RLWE_N];
+    int32_t place[RLWE_N];
+    uint8_t half[RLWE_HALF_BYTES], values[RLWE_HALF_BYTES], bytes[RLWE_POLY_BYTES];
+};
+
+/* Keys, an encryption of secret numbers, and their bytes; then what is sent is public. */
+static void client_encrypts(struct ring *k)
+{
+    static const uint8_t seed[RLWE_SEED] = {3};
+
+    assert_int_equal(rlwe_secret_new(k->r, k->rng, &k->secret), 0);
+    assert_int_equal(rlwe_random(k->r, seed, 0, 0, k->a), 0);
+    assert_int_equal(rlwe_encrypt(k->r, k->secret, k->a, NULL, k->rng, k->key), 0);
+    hide(k->m, sizeof k->m);
+    assert_int_equal(rlwe_encrypt(k->r, k->secret, k->a, k->m, k->rng, k->c), 0);
+    rlwe_pack(k->bytes, k->c);
+    VALGRIND_MAKE_MEM_DEFINED(k->key, sizeof k->key);
+    VALGRIND_MAKE_MEM_DEFINED(k->c, sizeof k->c);
+}
+
+/* Weights, mask and randomness of the answer are secret. */
+static void server_answers(struct ring *k)
+{
+    hide(k->weight, sizeof k->weight);
+    hide(k->m, sizeof k->m);
+    rlwe_work_start(k->work, k->rng);
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        size_t at = (size_t)i * RLWE_N;
+        rlwe_weight(k->r, i, k->weight, k->w);
+        rlwe_work_add(k->work, k->r, i, k->c + at, k->a + at, k->w);
+        rlwe_work_close(k->work, k->r, i, k->key + at, k->a + at);
+    }
+    rlwe_answer(k->work, k->r, k->place, k->m, RLWE_N, k->half, k->values);
+    VALGRIND_MAKE_MEM_DEFINED(k->half, sizeof k->half);
+    VALGRIND_MAKE_MEM_DEFINED(k->values, sizeof k->values);
+}
+
+static void test_ring_lwe(void **state)
+{
+    (void)state;
+    for (int path = NTT_PLAIN; path <= (int)ntt_best_path(); path++) {
+        struct ring *k = mem_aligned(1, sizeof *k);
+
+        assert_non_null(k);
+        for (int32_t i = 0; i < RLWE_N; i++)
+            k->place[i] = i;
+        assert_int_equal(hide_stream(&k->rng), 0);
+        assert_int_equal(rlwe_new((enum ntt_path)path, &k->r), 0);
+        assert_int_equal(rlwe_work_new(&k->work), 0);
+        client_encrypts(k);
+        server_answers(k);
+        assert_int_equal(rlwe_open(k->r, k->secret, k->half, k->values, k->place, RLWE_N, k->u), 0);
+        rlwe_work_free(k->work);
+        rlwe_secret_free(k->secret);
+        rlwe_free(k->r);
+        prg_free(k->rng);
+        mem_free(k);
+        check_clean();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_punctured_trees),
         cmocka_unit_test(test_consistency_checks),
         cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_ring_lwe),
     };
 
     return cmocka_run_group_tests_name("ctime", tests, NULL, NULL);

@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#if defined __x86_64__
+#include <xmmintrin.h>
+#endif
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
@@ -144,6 +147,33 @@ static void test_paths_give_equal_bits(void **state)
     }
 }
 
+#if defined __x86_64__
+/* The flags of a denormal operand, of overflow, underflow and invalid operations, in MXCSR. */
+#define SLOW_FLAGS 0x1bU
+
+/* Transforms in doubles see no number whose arithmetic takes longer than that of others (ntt_avx2.c). */
+static void test_doubles_raise_no_flag(void **state)
+{
+    uint64_t *x[3];
+    volatile double tiny = 0x1p-1040;
+
+    (void)state;
+    _mm_setcsr(_mm_getcsr() & ~0x3fU);
+    tiny *= 0.5;
+    assert_true((_mm_getcsr() & SLOW_FLAGS) != 0); /* the flags work */
+    for (int k = 0; k < 3; k++)
+        x[k] = mem_aligned(NTT_N, 8);
+    for (size_t i = 0; i < sizeof primes / sizeof primes[0] && ntt_best_path() >= NTT_AVX2; i++)
+        for (int extreme = 0; extreme < 2; extreme++) {
+            _mm_setcsr(_mm_getcsr() & ~0x3fU);
+            path_bits(NTT_AVX2, primes[i], extreme, x[0], x[1], x[2]);
+            assert_int_equal(_mm_getcsr() & SLOW_FLAGS, 0);
+        }
+    for (int k = 0; k < 3; k++)
+        mem_free(x[k]);
+}
+#endif
+
 static void test_bad_moduli_are_refused(void **state)
 {
     static const uint64_t bad[] = {0,
@@ -172,6 +202,9 @@ int main(void)
         cmocka_unit_test(test_product_equals_schoolbook),
         cmocka_unit_test(test_points_are_odd_powers),
         cmocka_unit_test(test_paths_give_equal_bits),
+#if defined __x86_64__
+        cmocka_unit_test(test_doubles_raise_no_flag),
+#endif
         cmocka_unit_test(test_bad_moduli_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
