@@ -100,8 +100,8 @@ static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint6
     pi_input_fixed(q->plan, real, x);
     TRY(party_query(q->p, x, y));
     for (int64_t k = 0; k < q->width; k++)
-        if (q->label)
-            q->labels[i] = (int64_t)y[k];
+        if (q->label) /* what is no class: -1, and no word of it before the goodbye */
+            q->labels[i] = y[k] < (uint64_t)pi_classes(q->model) ? (int64_t)y[k] : -1;
         else
             q->logits[i * q->width + k] = (float)ldexp((double)(int64_t)y[k], -q->plan->scale);
     if (!q->label)
@@ -189,8 +189,9 @@ static void print_labels(const struct client *q)
 {
     for (int64_t i = 0; i < q->done; i++) {
         int64_t k = q->labels[i];
+        bool named = k >= 0 && k < q->plan->n_label;
         fprintf(cli_out(q->c), "image %lld: class %lld%s%s\n", (long long)i, (long long)k,
-                k < q->plan->n_label ? ", " : "", k < q->plan->n_label ? q->plan->label[k] : "");
+                named ? ", " : "", named ? q->plan->label[k] : "");
     }
 }
 
@@ -274,6 +275,21 @@ static int check_options(const struct pi_net_options *o, bool prepare_only)
     return !prepare_only && o->input == NULL ? fail(ERR_ARG, "give --input X.npy") : 0;
 }
 
+/* After the goodbye: the server must not see that its answer was no class. */
+static int check_labels(const struct client *q)
+{
+    int64_t wrong = 0;
+
+    for (int64_t i = 0; q->labels != NULL && i < q->done; i++)
+        wrong += q->labels[i] < 0;
+    return wrong == 0
+               ? 0
+               : fail(
+                     ERR_PEER,
+                     "%lld of %lld answers name a class that does not exist (-1): the server deviates, or the connection changed bytes",
+                     (long long)wrong, (long long)q->done);
+}
+
 int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
 {
     struct client q = {.c = c, .o = o};
@@ -283,6 +299,8 @@ int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, boo
         rc = run(&q, prepare_only);
     party_close(q.p);
     transport_close(&q.t);
+    if (rc == 0)
+        rc = check_labels(&q);
     tls_context_free(q.tls);
     npy_release(&q.images);
     pi_close(q.model);

@@ -48,7 +48,9 @@ const struct relu_backend *party_backend(const struct party *p);
 const char *party_provider(const struct party *p); /* "dealer", "rlwe" */
 
 /* Client. x: the image in fixed point (pi_input_fixed); y [schedule->results]: logits (signed, scale
- * f) or the label. Takes a bundle from the folder where one is given, else runs both phases. */
+ * f) or the label, which is what the peers' shares add up to: a class that does not exist comes from a
+ * peer that deviates, and must not change what the client sends, or when: it would tell the server a bit
+ * about the label. Takes a bundle from the folder where one is given, else runs both phases. */
 int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
 /* Client: the offline phase of one image, saved by both sides in their folders. */
 int party_prepare(struct party *p) MUST_CHECK;

@@ -57,6 +57,53 @@ static void ask_all(struct party *p, int first, int64_t expected[PARTIES_IMAGES]
     }
 }
 
+/* ---- a line that keeps what the client sends and changes one word that it receives ---------- */
+
+struct tap {
+    struct transport inner;
+    uint8_t sent[1 << 16];
+    size_t n;
+    int received, change; /* messages so far; the one to change, -1 for none */
+    uint64_t by;
+};
+
+static int tap_send(void *ctx, const void *bytes, size_t n)
+{
+    struct tap *t = ctx;
+
+    assert_true(t->n + n <= sizeof t->sent);
+    memcpy(t->sent + t->n, bytes, n);
+    if (n == 32) /* a request: the id is always random */
+        memset(t->sent + t->n + 16, 0, 16);
+    t->n += n;
+    return transport_send(&t->inner, bytes, n);
+}
+
+static int tap_recv(void *ctx, void *bytes, size_t n)
+{
+    struct tap *t = ctx;
+    uint64_t word;
+
+    TRY(transport_recv(&t->inner, bytes, n));
+    if (t->received++ == t->change) {
+        assert_int_equal(n, sizeof word);
+        memcpy(&word, bytes, sizeof word);
+        word += t->by;
+        memcpy(bytes, &word, sizeof word);
+    }
+    return 0;
+}
+
+static int tap_flush(void *ctx)
+{
+    return transport_flush(&((struct tap *)ctx)->inner);
+}
+
+static void tap_close(void *ctx)
+{
+    transport_close(&((struct tap *)ctx)->inner);
+}
+
 /* ---- tests -------------------------------------------------------------------------------- */
 
 static void check_run(int kept, bool label, int deals)
@@ -90,6 +137,51 @@ static void test_label_is_the_argmax(void **state)
 {
     (void)state;
     check_run(16, true, 0);
+}
+
+/* Two queries for labels and the goodbye; the answer of the first one is moved by d. Returns the number of
+ * the message that it is. */
+static int two_labels(struct tap *t, int change, uint64_t d, uint64_t *label)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {1, 2, 3}, y[PARTIES_CLASSES];
+    int last;
+
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    s.server.o.label = true;
+    session_start(&s);
+    *t = (struct tap){.inner = s.t, .change = change, .by = d};
+    s.t = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_query(p, x, y), 0);
+    *label = y[0];
+    last = t->received - 1;
+    assert_int_equal(party_query(p, x, y), 0);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+    parties_close(&b);
+    return last;
+}
+
+/* A server that moves its answer by d learns from a client that complains whether label + d is a class. */
+static void test_no_label_changes_what_the_server_sees(void **state)
+{
+    static struct tap honest, evil;
+    uint64_t label, moved;
+    int last = two_labels(&honest, -1, 0, &label);
+
+    (void)state;
+    assert_true(label < PARTIES_CLASSES);
+    for (uint64_t d = 1; d < 3; d++) {
+        (void)two_labels(&evil, last, d << 40, &moved);
+        assert_true(moved == label + (d << 40));
+        assert_int_equal(evil.n, honest.n);
+        assert_memory_equal(evil.sent, honest.sent, honest.n);
+    }
 }
 
 static void test_counters_follow_from_the_plan(void **state)
@@ -408,6 +500,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_network_run_equals_simulation),
         cmocka_unit_test(test_label_is_the_argmax),
+        cmocka_unit_test(test_no_label_changes_what_the_server_sees),
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_bundles_have_a_limit),
