@@ -299,6 +299,14 @@ out:
 
 /* ---- help --------------------------------------------------------------------------------- */
 
+/* The version, and what of the CPU is used: two machines may differ in speed and in bits. */
+static int print_version(const char *name)
+{
+    char text[CPU_TEXT];
+
+    return printf("%s %s\nCPU: %s\n", name, LINNET_VERSION, cpu_describe(text)) < 0 ? ERR_IO : 0;
+}
+
 /* Prints what --help, --usage or --version ask for and leaves; otherwise does nothing. */
 static int answer_and_leave(const struct cli_spec *spec, const struct cli_common *c,
                             const char *name)
@@ -308,7 +316,7 @@ static int answer_and_leave(const struct cli_spec *spec, const struct cli_common
     if (!c->help && !c->usage && !c->version)
         return 0;
     if (c->version)
-        rc = printf("%s %s\n", name, LINNET_VERSION) < 0 ? ERR_IO : 0;
+        rc = print_version(name);
     else
         rc = cli_help(spec, common_option, c->arena, name, c->usage);
     if (rc == 0)
@@ -397,7 +405,7 @@ static void print_program_help(const struct cli_program *p, FILE *f)
 static bool answer_program_option(const struct cli_program *p, const char *word)
 {
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
-        printf("%s %s\n", p->name, LINNET_VERSION);
+        print_version(p->name);
     else if (strcmp(word, "--usage") == 0)
         printf("Usage: %s COMMAND [OPTION...]\n", p->name);
     else if (strcmp(word, "--help") == 0 || strcmp(word, "-?") == 0)
@@ -451,6 +459,10 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
 {
     if (argc < 2) {
         print_program_help(program, stderr);
+        return cli_exit_code(ERR_ARG);
+    }
+    if (cpu_check() < 0) {
+        fprintf(stderr, "%s: %s\n", program->name, err_message());
         return cli_exit_code(ERR_ARG);
     }
     if (answer_program_option(program, argv[1]))

@@ -1,5 +1,5 @@
 /*
- * What this process may use of the machine: instruction sets, threads, the clock.
+ * Threads and the clock (cpu_path.c: instruction sets).
  *
  * The thread count lives in OpenMP's own setting, so that a plain `omp parallel for` and
  * cpu_threads() always agree. libgomp starts from OMP_NUM_THREADS or the affinity mask; a
@@ -15,39 +15,6 @@
 #include <time.h>
 
 #define PATH_TEXT 1024
-
-static const char *const names[] = {
-    [CPU_GENERIC] = "generic", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512"};
-
-static enum cpu_path cpu_supports(void)
-{
-#if defined(__x86_64__)
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return CPU_GENERIC;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return CPU_AVX512;
-    return CPU_AVX2;
-#else
-    return CPU_GENERIC;
-#endif
-}
-
-enum cpu_path cpu_best_path(void)
-{
-    enum cpu_path best = cpu_supports();
-    const char *asked = getenv("LINNET_CPU");
-
-    for (enum cpu_path p = CPU_GENERIC; asked != NULL && p < best; p++)
-        if (strcmp(asked, names[p]) == 0)
-            return p;
-    return best;
-}
-
-const char *cpu_path_name(enum cpu_path p)
-{
-    return names[p];
-}
 
 /* Whole cores that a cpu.max file grants, at least 1; 0 if it sets no limit. */
 static int quota_of(const char *folder)
@@ -128,24 +95,6 @@ void cpu_set_threads(int n)
 int cpu_thread_index(void)
 {
     return omp_get_thread_num();
-}
-
-int cpu_has_ifma(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512ifma") != 0;
-#else
-    return 0;
-#endif
-}
-
-int cpu_has_clmul(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("pclmul") != 0;
-#else
-    return 0;
-#endif
 }
 
 double cpu_seconds(void)

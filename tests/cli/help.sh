@@ -25,6 +25,11 @@ for program in "$LINNET" "$LINNET_PI"; do
     say "$name: $(tr '\n' ' ' <have)explain themselves; later: $(tr '\n' ' ' <later)"
     expect_exit 0 "$program" --version
     expect_text out "^$name [0-9]+\.[0-9]+"
+    expect_text out '^CPU: (generic|avx2|avx512|avx512bf16|amx)($|;)'
+    expect_exit 0 env LINNET_CPU=generic "$program" --version
+    expect_text out '^CPU: generic'
+    expect_exit 2 env LINNET_CPU=quantum "$program" --version
+    expect_text err "^$name: LINNET_CPU=quantum: must be generic, avx2, avx512, avx512bf16 or amx"
     expect_exit 2 "$program"
     expect_exit 2 "$program" no-such-command
     expect_text err "unknown command 'no-such-command'"

@@ -1,10 +1,17 @@
-/* core/cpu: environment, thread counts, clock. */
+/* core/base/cpu: instruction sets, environment, thread counts, clock. */
+#define _DEFAULT_SOURCE /* sigaltstack */
 #include "core/base/cpu.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,14 +19,96 @@ static void test_path_follows_the_environment(void **state)
 {
     (void)state;
     unsetenv("LINNET_CPU");
-    enum cpu_path best = cpu_best_path();
-    for (enum cpu_path p = CPU_GENERIC; p <= CPU_AVX512; p++) {
+    enum cpu_path best = cpu_best_path(), level = cpu_level();
+    assert_true(best <= CPU_AVX512 && best <= level);
+    assert_int_equal(cpu_check(), 0);
+    for (enum cpu_path p = CPU_GENERIC; p <= CPU_AMX; p++) {
         setenv("LINNET_CPU", cpu_path_name(p), 1);
+        assert_int_equal(cpu_check(), 0);
         assert_int_equal(cpu_best_path(), p < best ? p : best); /* never above the CPU */
+        assert_int_equal(cpu_level(), p < level ? p : level);
     }
-    setenv("LINNET_CPU", "quantum", 1);
-    assert_int_equal(cpu_best_path(), best);
     unsetenv("LINNET_CPU");
+}
+
+static void test_other_words_are_refused(void **state)
+{
+    static const char *const words[] = {"quantum", "", "AMX", "avx512 ", "amx,avx2"};
+    char message[100];
+
+    (void)state;
+    enum cpu_path best = cpu_best_path();
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        setenv("LINNET_CPU", words[i], 1);
+        assert_int_equal(cpu_check(), ERR_ARG);
+        snprintf(message, sizeof message,
+                 "LINNET_CPU=%s: must be generic, avx2, avx512, avx512bf16 or amx", words[i]);
+        assert_string_equal(err_message(), message);
+        assert_int_equal(cpu_best_path(), best);
+    }
+    unsetenv("LINNET_CPU");
+}
+
+static void missing(struct cpu_amx a, const char *part)
+{
+    char text[CPU_TEXT];
+    const char *why = cpu_amx_missing(a, text);
+
+    if (part == NULL ? why != NULL : why == NULL || strstr(why, part) == NULL)
+        fail_msg("'%s' instead of '%s'", why ? why : "usable", part ? part : "usable");
+}
+
+static void test_why_there_is_no_amx(void **state)
+{
+    (void)state;
+    missing((struct cpu_amx){true, true, 0}, NULL);
+    missing((struct cpu_amx){false, false, 0}, "the CPU does not have it");
+    missing((struct cpu_amx){true, false, 0}, "does not save tile registers");
+    missing((struct cpu_amx){true, true, ENOSPC}, "signal stack (sigaltstack) that is too small");
+    missing((struct cpu_amx){true, true, EINVAL}, "older than 5.16");
+    missing((struct cpu_amx){true, true, EPERM}, "no permission: Operation not permitted");
+}
+
+/* A signal stack of the old size, set before anybody asked, takes AMX away and nothing else. In a
+ * child, because the answer is kept for the life of a process; the first test, for the same reason. */
+static void test_a_small_signal_stack_takes_amx_away(void **state)
+{
+    enum { REFUSED, GRANTED, NO_AMX };
+    pid_t child = fork();
+    int status;
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0) {
+        static char small[8192];
+        const stack_t old = {.ss_sp = small, .ss_size = sizeof small};
+        char text[CPU_TEXT];
+
+        if (sigaltstack(&old, NULL) != 0 || cpu_level() == CPU_AMX)
+            _exit(GRANTED);
+        const bool refused = strstr(cpu_describe(text), "sigaltstack") != NULL;
+        _exit(refused && cpu_level() == CPU_AVX512BF16 ? REFUSED : NO_AMX);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) != GRANTED);
+    if (WEXITSTATUS(status) == NO_AMX)
+        print_message("skipped: this machine has no AMX\n");
+}
+
+static void test_the_level_is_described(void **state)
+{
+    char text[CPU_TEXT], all[CPU_TEXT];
+
+    (void)state;
+    cpu_describe(all);
+    assert_ptr_equal(strstr(all, cpu_path_name(cpu_level())), all);
+    assert_true((cpu_level() == CPU_AMX) == (strstr(all, "; no amx: ") == NULL));
+    setenv("LINNET_CPU", "generic", 1);
+    cpu_describe(text);
+    unsetenv("LINNET_CPU");
+    assert_ptr_equal(strstr(text, "generic"), text);
+    if (cpu_level() > CPU_GENERIC)
+        assert_non_null(strstr(text, "as LINNET_CPU asks; this machine has"));
 }
 
 static void test_path_names(void **state)
@@ -28,6 +117,8 @@ static void test_path_names(void **state)
     assert_string_equal(cpu_path_name(CPU_GENERIC), "generic");
     assert_string_equal(cpu_path_name(CPU_AVX2), "avx2");
     assert_string_equal(cpu_path_name(CPU_AVX512), "avx512");
+    assert_string_equal(cpu_path_name(CPU_AVX512BF16), "avx512bf16");
+    assert_string_equal(cpu_path_name(CPU_AMX), "amx");
 }
 
 static void test_threads_can_be_set(void **state)
@@ -79,7 +170,11 @@ static void test_clock_moves_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_small_signal_stack_takes_amx_away), /* first */
         cmocka_unit_test(test_path_follows_the_environment),
+        cmocka_unit_test(test_other_words_are_refused),
+        cmocka_unit_test(test_why_there_is_no_amx),
+        cmocka_unit_test(test_the_level_is_described),
         cmocka_unit_test(test_path_names),
         cmocka_unit_test(test_threads_can_be_set),
         cmocka_unit_test(test_regions_use_what_was_set),
