@@ -29,6 +29,37 @@ static bool is_safetensors(const uint8_t *bytes, size_t len)
     return len >= 4 + sizeof head && memcmp(bytes + 4, head, sizeof head) == 0;
 }
 
+/* What people give by mistake, by the bytes at an offset; offset -1: behind white space. */
+static const struct {
+    int offset;
+    const char *magic, *code, *what, *hint;
+} other_files[] = {
+    {0, "version https://git-lfs", "E1002", "a Git LFS pointer, not the model",
+     "run 'git lfs pull' in the repository it came from"},
+    {-1, "<!DOCTYPE", "E1003", "a web page, not a model",
+     "open the address in a browser and download the file itself"},
+    {-1, "<!doctype", "E1003", "a web page, not a model",
+     "open the address in a browser and download the file itself"},
+    {-1, "<html", "E1003", "a web page, not a model",
+     "open the address in a browser and download the file itself"},
+    {-1, "<HTML", "E1003", "a web page, not a model",
+     "open the address in a browser and download the file itself"},
+    {0, "PK\003\004", "E1004", "a zip archive, not an ONNX model",
+     "unpack it; a .pt, .pth or .keras file must be exported: torch.onnx.export, tf2onnx"},
+    {0, "\x80\002", "E1001", "a Python pickle (an old .pth or .pt?), not an ONNX model",
+     "load it in PyTorch and call torch.onnx.export"},
+    {0, "\x89HDF\r\n", "E1001", "an HDF5 file (Keras .h5?), not an ONNX model",
+     "load it in Keras and convert it with tf2onnx"},
+    {4, "TFL3", "E1001", "a TensorFlow Lite model, not an ONNX model",
+     "tf2onnx converts it: python -m tf2onnx.convert --tflite FILE"},
+    {4, "ORTM", "E1005", "in ONNX Runtime's own .ort format",
+     "give the .onnx file it was made from"},
+    {0, "\n\tlinnet.pi", "E1001", "the plan of a private inference (model.pi), not an ONNX model",
+     "linnet-pi reads it; give linnet the ONNX file that was written beside it"},
+    {0, "\x93NUMPY", "E1001", "a NumPy array, not a model", "give arrays by --data or --input"},
+    {0, "\x1f\x8b", "E1001", "compressed by gzip", "unpack it with gunzip"},
+};
+
 int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
 {
     size_t at = 0;
@@ -41,21 +72,11 @@ int header_sniff(struct import *im, const uint8_t *bytes, size_t len)
         return report_problem(im, "E1006", "store the weights as external data",
                               "the file has %zu bytes, at most %zu can be read", len,
                               IMPORT_MAX_FILE);
-    if (begins_with(bytes, len, 0, "version https://git-lfs"))
-        return report_problem(im, "E1002", "run 'git lfs pull' in the repository it came from",
-                              "the file is a Git LFS pointer, not the model");
-    if (begins_with(bytes, len, at, "<!DOCTYPE") || begins_with(bytes, len, at, "<!doctype") ||
-        begins_with(bytes, len, at, "<html") || begins_with(bytes, len, at, "<HTML"))
-        return report_problem(im, "E1003",
-                              "open the address in a browser and download the file itself",
-                              "the file is a web page, not a model");
-    if (begins_with(bytes, len, 0, "PK\003\004"))
-        return report_problem(
-            im, "E1004", "unpack it, or export to ONNX (.pt and .pth files are zip archives too)",
-            "the file is a zip archive, not an ONNX model");
-    if (begins_with(bytes, len, 4, "ORTM"))
-        return report_problem(im, "E1005", "give the .onnx file it was made from",
-                              "the file is in ONNX Runtime's own .ort format");
+    for (size_t k = 0; k < sizeof other_files / sizeof *other_files; k++)
+        if (begins_with(bytes, len, other_files[k].offset < 0 ? at : (size_t)other_files[k].offset,
+                        other_files[k].magic))
+            return report_problem(im, other_files[k].code, other_files[k].hint, "the file is %s",
+                                  other_files[k].what);
     if (is_safetensors(bytes, len))
         return report_problem(im, "E1001",
                               "of a checkpoint of linnet, 'linnet export' makes an ONNX model",

@@ -10,7 +10,6 @@
  */
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "onnx.pb-c.h"
@@ -26,6 +25,7 @@
 #include "importer/steps.h"
 
 #define PARALLEL_FROM ((size_t)4 << 20) /* bytes of a file that two threads share */
+#define MAX_ATTRIBUTES 64               /* of a node; real ones have ten */
 #define RESERVE_MAX ((int64_t)1 << 29)  /* floats; beyond, the block grows as it needs */
 
 /* ---- the node at hand ----------------------------------------------------------------------- */
@@ -58,7 +58,7 @@ static void end_node(struct import *im)
     im->at = "";
 }
 
-/* Enters the outputs of a node and checks that its inputs come before it. */
+/* Enters the outputs of a node. */
 static int enter_node(struct import *im, size_t index)
 {
     const Onnx__NodeProto *p = im->file->node[index];
@@ -85,9 +85,28 @@ static void check_node_inputs(struct import *im, size_t index)
             (void)report_problem(im, "E1401", "", "input '%.*s' is not defined anywhere %s",
                                  IMPORT_MAX_NAME, p->input[k], im->at);
         else if (e->producer >= (int32_t)index)
-            (void)report_problem(im, "E1402", "the nodes must be in topological order",
-                                 "input '%s' is computed only later %s", e->name, im->at);
+            (void)report_problem(im, "E1402", "", "input '%s' depends on the node that reads it %s",
+                                 e->name, im->at);
     }
+}
+
+/* An attribute given twice means what the reader makes of it. */
+static void check_attributes(struct import *im, size_t index)
+{
+    const Onnx__NodeProto *p = im->file->node[index];
+
+    if (p->n_attribute > MAX_ATTRIBUTES) {
+        (void)report_problem(im, "E1205", "", "%zu attributes, at most %d %s", p->n_attribute,
+                             MAX_ATTRIBUTES, im->at);
+        return;
+    }
+    for (size_t k = 1; k < p->n_attribute; k++)
+        for (size_t i = 0; i < k; i++)
+            if (strcmp(p->attribute[i]->name, p->attribute[k]->name) == 0) {
+                (void)report_problem(im, "E1205", "", "attribute '%.*s' is given twice %s",
+                                     IMPORT_MAX_NAME, p->attribute[k]->name, im->at);
+                return;
+            }
 }
 
 static int enter_nodes(struct import *im)
@@ -97,8 +116,10 @@ static int enter_nodes(struct import *im)
     for (size_t k = 0; k < im->file->n_node; k++) {
         TRY(begin_node(im, &c, k));
         TRY(enter_node(im, k));
+        check_attributes(im, k);
         end_node(im);
     }
+    TRY(sort_nodes(im));
     for (size_t k = 0; k < im->file->n_node; k++) {
         TRY(begin_node(im, &c, k));
         check_node_inputs(im, k);
@@ -129,22 +150,62 @@ static int enter_initializers(struct import *im)
     return 0;
 }
 
-/* The first input that is no initializer is the image; there may be only one. */
-static int enter_inputs(struct import *im)
+static int enter_input_names(struct import *im)
 {
+    for (size_t k = 0; k < im->file->n_input; k++) {
+        struct entry *e = names_find(im, im->file->input[k]->name);
+
+        if (e != NULL && e->is_initializer)
+            continue;
+        TRY(names_enter(im, im->file->input[k]->name, -1, &e));
+        if (e != NULL)
+            e->kind = ENTRY_BAD;
+    }
+    return 0;
+}
+
+/* Input k as an entry, NULL if it is an initializer or its name was refused. */
+static struct entry *input_at(const struct import *im, size_t k)
+{
+    struct entry *e = names_find(im, im->file->input[k]->name);
+
+    return e != NULL && !e->is_initializer ? e : NULL;
+}
+
+/* How many inputs some node reads. */
+static int32_t mark_read(struct import *im)
+{
+    int32_t n = 0;
+
+    for (size_t k = 0; k < im->file->n_node; k++)
+        for (size_t i = 0; i < im->file->node[k]->n_input; i++) {
+            struct entry *e = names_find(im, im->file->node[k]->input[i]);
+
+            if (e != NULL)
+                e->is_read = true;
+        }
+    for (size_t k = 0; k < im->file->n_input; k++)
+        n += input_at(im, k) != NULL && input_at(im, k)->is_read;
+    return n;
+}
+
+/* The input that is no initializer is the image; there may be only one that nodes read. */
+static int choose_input(struct import *im)
+{
+    const bool any_read = mark_read(im) > 0;
     bool found = false;
 
     for (size_t k = 0; k < im->file->n_input; k++) {
         const Onnx__ValueInfoProto *v = im->file->input[k];
-        struct entry *e = names_find(im, v->name);
+        struct entry *e = input_at(im, k);
         int rc = 0;
 
-        if (e != NULL && e->is_initializer)
-            continue;
-        TRY(names_enter(im, v->name, -1, &e));
         if (e == NULL)
             continue;
-        e->kind = ENTRY_BAD;
+        if (any_read && !e->is_read) {
+            TRY(report_warning(im, "no node reads the input '%s'; it is left out", v->name));
+            continue;
+        }
         if (found)
             rc = report_problem(im, "E1501", "make it a constant (an initializer) and export again",
                                 "second input '%s'; linnet takes one image input", v->name);
@@ -165,16 +226,47 @@ static int enter_inputs(struct import *im)
 
 static const char *output_names(struct import *im)
 {
+    const struct import_report *r = im->report;
     const char *list = "";
+    char text[SHAPE_TEXT];
 
-    for (size_t k = 0; k < im->file->n_output && k < 8; k++)
-        list = report_text(im, "%s%s'%s'", list, k > 0 ? ", " : "", im->file->output[k]->name);
+    for (int32_t k = 0; k < r->n_outputs && k < 8; k++) {
+        const struct import_io *io = &r->io[r->n_inputs + k];
+
+        list = report_text(im, "%s%s'%s' %s", list, k > 0 ? ", " : "", io->name,
+                           io->known ? shape_text(&io->shape, text) : "of unknown shape");
+    }
     return list;
+}
+
+/* By what the file declares: [N,K], or [N,K,1,1]. */
+static bool is_logits(const struct import_io *io)
+{
+    const struct shape *s = &io->shape;
+
+    return io->known && (s->rank == 2 || (s->rank == 4 && s->dim[2] == 1 && s->dim[3] == 1));
+}
+
+/* The only output that looks like logits, of several; -1 if there is none or more than one, or one that
+ * the file says nothing of. */
+static int32_t only_logits(const struct import_report *r)
+{
+    int32_t at = -1;
+
+    for (int32_t k = 0; k < r->n_outputs; k++) {
+        const struct import_io *io = &r->io[r->n_inputs + k];
+
+        if (!io->known || (is_logits(io) && at >= 0))
+            return -1;
+        at = is_logits(io) ? k : at;
+    }
+    return at;
 }
 
 static int choose_output(struct import *im)
 {
     const char *name = im->opt != NULL ? im->opt->output : NULL;
+    int32_t k = 0;
 
     if (name != NULL) {
         if ((im->output = names_find(im, name)) == NULL)
@@ -185,12 +277,19 @@ static int choose_output(struct import *im)
     }
     if (im->file->n_output == 0)
         return report_problem(im, "E1503", "", "the graph has no output");
-    if ((im->output = names_find(im, im->file->output[0]->name)) == NULL)
+    if (im->file->n_output > 1) {
+        if ((k = only_logits(im->report)) < 0)
+            (void)report_problem(im, "E1503", "choose one with --output-name NAME",
+                                 "the graph has %zu outputs: %s", im->file->n_output,
+                                 output_names(im));
+        else
+            TRY(report_warning(im, "the graph has %zu outputs: %s; taken is '%s', the only [N,K]",
+                               im->file->n_output, output_names(im), im->file->output[k]->name));
+        k = k < 0 ? 0 : k;
+    }
+    if ((im->output = names_find(im, im->file->output[k]->name)) == NULL)
         return report_problem(im, "E1401", "", "output '%s' is not defined anywhere",
-                              im->file->output[0]->name);
-    if (im->file->n_output > 1)
-        (void)report_problem(im, "E1503", "choose one with --output-name NAME",
-                             "the graph has %zu outputs: %s", im->file->n_output, output_names(im));
+                              im->file->output[k]->name);
     return 0;
 }
 
@@ -242,15 +341,23 @@ static int check_domain(struct import *im)
 
     if (header_is_standard(p->domain))
         return 0;
+    if ((strncmp(p->domain, "com.microsoft", 13) == 0 || strncmp(p->domain, "com.ms.", 7) == 0) &&
+        p->op_type[0] != 'Q' && strstr(p->op_type, "Quantize") == NULL)
+        return report_problem(
+            im, "E1201",
+            "the file is the optimised form that onnxruntime saves; give the model from before, or save it at the level ORT_ENABLE_BASIC",
+            "operator '%s' of domain '%s' %s", p->op_type, p->domain, im->at);
     return report_problem(im, "E1201", "only standard ONNX operators are supported",
                           "operator '%s' of domain '%s' %s", p->op_type, p->domain, im->at);
 }
 
-/* Every operator here has one result; others of the file must be unused. */
+/* Every operator but Split has one result here; others of the file must be unused. */
 static int check_outputs(struct import *im)
 {
     const Onnx__NodeProto *p = im->call->proto;
 
+    if (strcmp(p->op_type, "Split") == 0)
+        return 0;
     for (size_t k = 1; k < p->n_output; k++) {
         const struct entry *e = p->output[k][0] != '\0' ? names_find(im, p->output[k]) : NULL;
 
@@ -314,21 +421,27 @@ static int walk_node(struct import *im, size_t index)
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+static int rename_value(struct graph *g, value_id v, const char *name)
+{
+    const char *copy = arena_strdup(g->arena, name);
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    nameset_remove(&g->value_names, g->value[v].name);
+    g->value[v].name = copy;
+    return nameset_add(&g->value_names, copy);
+}
+
 /* The output keeps its name where it is the same value as something before it. */
 static int name_output(struct import *im)
 {
     struct graph *g = im->g;
-    struct value *v = &g->value[g->output];
+    const struct value *v = &g->value[g->output];
 
     if (strcmp(v->name, im->output->name) == 0 || v->kind != VALUE_TEMP ||
         nameset_has(&g->value_names, im->output->name))
         return 0;
-    const char *name = arena_strdup(g->arena, im->output->name);
-    if (name == NULL)
-        return ERR_NOMEM;
-    nameset_remove(&g->value_names, v->name);
-    v->name = name;
-    return nameset_add(&g->value_names, name);
+    return rename_value(g, g->output, im->output->name);
 }
 
 /* A last Softmax is taken off the graph: training, attacks and comparisons work on the logits. */
@@ -347,6 +460,23 @@ static int detach_softmax(struct import *im)
     return g->tail_node == NULL || g->tail_output == NULL ? ERR_NOMEM : 0;
 }
 
+/* [N,K,1,1], as a network without a last Gemm has it, is [N,K]. The output's name is for the latter. */
+static int flatten_output(struct import *im)
+{
+    struct graph *g = im->g;
+    const struct shape s = g->value[g->output].shape;
+    const char *name = report_text(im, "%s_image", im->output->name);
+
+    if (s.rank < 3 || shape_elems(&s) != s.dim[1])
+        return 0;
+    if (strcmp(g->value[g->output].name, im->output->name) == 0 &&
+        !nameset_has(&g->value_names, name))
+        TRY(rename_value(g, g->output, name));
+    return graph_add_node(g, &op_flatten, report_text(im, "%s/Flatten", im->output->name),
+                          &g->output, 1, NULL, report_text(im, "%s/Flatten_out", im->output->name),
+                          &g->output);
+}
+
 static int set_output(struct import *im)
 {
     struct graph *g = im->g;
@@ -358,13 +488,14 @@ static int set_output(struct import *im)
         return report_problem(im, "E1502", "", "output '%s' is a constant", im->output->name);
     TRY(entry_act(im, im->output, &g->output));
     TRY(detach_softmax(im));
+    if (g->output == g->input)
+        return report_problem(im, "E1502", "", "the output is the input");
+    TRY(flatten_output(im));
     const struct shape *s = &g->value[g->output].shape;
     if (s->rank != 2)
         return report_problem(
             im, "E1502", "linnet works on classifiers with one row of logits per image",
             "output '%s' has shape %s, should be [N,K]", im->output->name, shape_text(s, text));
-    if (g->output == g->input)
-        return report_problem(im, "E1502", "", "the output is the input");
     g->file_output = *s;
     if (im->batch > 0)
         g->file_output.dim[0] = im->batch;
@@ -451,9 +582,10 @@ static int import_model(struct import *im)
     TRY(inline_functions(im));
     TRY(names_init(im));
     TRY(enter_initializers(im));
-    TRY(enter_inputs(im));
+    TRY(enter_input_names(im));
     TRY(report_facts(im));
     TRY(enter_nodes(im));
+    TRY(choose_input(im));
     TRY(choose_output(im));
     mark_live(im);
     TRY(reserve_weights(im));
@@ -503,34 +635,23 @@ static int hash_and_unpack(struct import *im, const uint8_t *bytes, size_t len,
     return rc[0] < 0 ? rc[0] : rc[1];
 }
 
-struct source { /* bytes of a file; mapped where it is a regular one, else read */
+struct source { /* bytes of a file, mapped; or the caller's */
     const uint8_t *bytes;
     size_t len;
-    uint8_t *owned;
     struct file_map map;
 };
 
 static int open_source(const char *path, struct source *s)
 {
-    struct stat st;
-    int rc;
-
-    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-        if ((rc = file_map_open(path, &s->map)) == 0) {
-            s->bytes = s->map.data;
-            s->len = s->map.len;
-        }
-        return rc;
-    }
-    rc = file_read(path, IMPORT_MAX_FILE, &s->owned, &s->len);
-    s->bytes = s->owned;
-    return rc;
+    TRY(file_map_open(path, &s->map));
+    s->bytes = s->map.data;
+    s->len = s->map.len;
+    return 0;
 }
 
 static void close_source(struct source *s)
 {
     file_map_close(&s->map);
-    mem_free(s->owned);
     memset(s, 0, sizeof *s);
 }
 
@@ -554,7 +675,7 @@ static int import_source(struct source *s, int dir_fd, const struct import_optio
     if ((rc = import_model(&im)) == 0 && im.no_memory)
         rc = ERR_NOMEM;
 out:
-    if (rc != ERR_NOMEM && im.n_found > 0)
+    if (rc != ERR_NOMEM && im.n_found > 0 && (rc = report_close(&im)) == 0)
         rc = report_fail(im.report, im.n_found);
     if (rc == 0) {
         *out = im.g;

@@ -14,6 +14,14 @@
 
 #define MAX_FOLLOWED 16 /* values behind the input that are searched for a Transpose */
 
+/* A uint8 input takes pixels as they are stored, 0 to 255. The file says so where nothing else was said:
+ * its input is float32 when it is written again. */
+static int take_bytes(struct import *im, const char *name)
+{
+    TRY(report_warning(im, "input '%s' is uint8: it takes 0 to 255, normalisation '255'", name));
+    return graph_set_meta(im->g, "linnet.normalize", "255");
+}
+
 static int check_type(struct import *im, const Onnx__ValueInfoProto *v)
 {
     const Onnx__TypeProto *t = v->type;
@@ -26,8 +34,9 @@ static int check_type(struct import *im, const Onnx__ValueInfoProto *v)
     case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
     case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
     case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
-    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
         return report_warning(im, "input '%s' becomes float32", v->name);
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
+        return take_bytes(im, v->name);
     default:
         return report_problem(im, "E1302", "float32, float16, bfloat16, double and uint8 are taken",
                               "input '%s' has element type %d, should be float", v->name,

@@ -13,6 +13,10 @@ bool header_is_standard(const char *domain); /* of ONNX itself */
  * replaced. */
 int inline_functions(struct import *im) MUST_CHECK;
 
+/* sort.c: the nodes of im->file in topological order, as far as there is one; a warning if they were not.
+ * All names must have been entered. */
+int sort_nodes(struct import *im) MUST_CHECK;
+
 /* input.c: the image input v becomes the graph's, and e its entry. */
 int input_enter(struct import *im, const Onnx__ValueInfoProto *v, struct entry *e) MUST_CHECK;
 #endif

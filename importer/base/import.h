@@ -12,6 +12,8 @@
  *     ACT        a value of the graph
  *     SELECTION  columns of a [N,K] value, some through a Relu (gather form of a masked ReLU)
  *     PRODUCT    a MatMul that waits for the Add of its bias
+ *     TEST       a comparison of a value with 0
+ *     CHANNELS   channels of the input, in an order of their own
  *     BAD        something that was reported; nodes that read it are passed over in silence
  *
  * so constants are folded, aliases (Identity, Dropout, no-op Reshape) resolved and forms recognised
@@ -25,7 +27,7 @@
 
 #define IMPORT_MAX_NODES 20000             /* a ResNet-1202 with its constants has about 15 000 */
 #define IMPORT_MAX_NAME 1024               /* bytes of a name */
-#define IMPORT_MAX_PROBLEMS 200            /* kept in a report */
+#define IMPORT_MAX_PROBLEMS 200            /* kinds of them that a report keeps */
 #define IMPORT_CONSTANTS ((size_t)6 << 30) /* bytes of constants: a file of 2 GiB of float16 */
 /* Bytes of numbers that nodes may make or look at (constant_room): so many for any file, and for each
  * of its bytes; the second factor up to a bound, for files whose weights are all computed. An import
@@ -70,6 +72,8 @@ enum entry_kind {
     ENTRY_ACT,
     ENTRY_SELECTION,
     ENTRY_PRODUCT,
+    ENTRY_TEST,
+    ENTRY_CHANNELS,
     ENTRY_BAD,
 };
 enum entry_order { /* how the file's value lies relative to the graph's, which is [N,C,H,W] */
@@ -83,12 +87,16 @@ struct entry {
     int32_t producer; /* node of the file, -1 for initializers and inputs */
     int32_t uses;     /* by live nodes, and by the output */
     bool is_initializer;
+    bool is_read; /* by any node; known of inputs */
     struct constant *constant;
-    value_id act;
-    enum entry_order order; /* of an ACT */
+    value_id act;           /* of an ACT; what a TEST compares; whose CHANNELS they are */
+    enum entry_order order; /* of that */
+    bool positive;          /* a TEST is true of positive numbers, else of negative ones */
     struct selection *selection;
     struct product *product;
-    /* Makes an ACT of a SELECTION or a PRODUCT; whoever makes one of those sets it. NULL otherwise. */
+    const struct channels *channels;
+    /* Makes an ACT of a SELECTION, PRODUCT, TEST or CHANNELS, or refuses it; whoever makes one of those sets
+     * it. NULL otherwise. */
     int (*settle)(struct import *im, struct entry *e);
 };
 
@@ -111,7 +119,7 @@ struct import {
     const int64_t *node_opset;    /* per node; NULL: im->opset for all */
     const struct import_options *opt;
     struct import_report *report;
-    int32_t n_found; /* problems found, also those beyond IMPORT_MAX_PROBLEMS */
+    int32_t n_found; /* problems found, also those that have no row */
     bool reported;   /* a problem of the node at hand was recorded, now or at another node */
     int dir_fd;
     struct arena *arena; /* constants and tables; ends with the import */
@@ -162,6 +170,8 @@ int report_facts(struct import *im) MUST_CHECK;
 int report_wrong(struct import *im, const char *what) MUST_CHECK;
 /* E1304: the node at hand needs the batch as a number. */
 int report_pins_batch(struct import *im) MUST_CHECK;
+/* When all problems are in: messages say how many they stand for. */
+int report_close(struct import *im) MUST_CHECK;
 /* Fails with the first problem as the message. Call only where there is one. */
 int report_fail(const struct import_report *r, int32_t n_found);
 
@@ -210,6 +220,7 @@ int attrs_only(struct import *im, const char *known) MUST_CHECK;
 /* ---- operand.c: inputs of the node at hand -------------------------------------------------- */
 
 bool operand_has(const struct call *c, int32_t i); /* input i is there */
+bool operand_is(const struct call *c, int32_t i, enum entry_kind kind);
 int operand_missing(struct import *im, int32_t i); /* reports that it is not */
 /* Input i as a graph value; pending selections and products become nodes. A problem if the file has it
  * in another order than the graph. */

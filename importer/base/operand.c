@@ -8,6 +8,11 @@ bool operand_has(const struct call *c, int32_t i)
     return i < c->n_in && c->in[i] != NULL;
 }
 
+bool operand_is(const struct call *c, int32_t i, enum entry_kind kind)
+{
+    return operand_has(c, i) && c->in[i]->kind == kind;
+}
+
 int operand_missing(struct import *im, int32_t i)
 {
     return report_problem(im, "E1209", "", "input %d is missing %s", i, im->at);
@@ -113,9 +118,11 @@ int result_alias(struct import *im, const struct entry *e)
     out->kind = e->kind;
     out->constant = e->constant;
     out->act = e->act;
+    out->positive = e->positive;
     out->order = e->order;
     out->selection = e->selection;
     out->product = e->product;
+    out->channels = e->channels;
     out->settle = e->settle;
     return 0;
 }

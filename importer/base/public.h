@@ -9,6 +9,8 @@ struct import_problem {
     const char *op;
     const char *message; /* sentence without code and hint */
     const char *hint;    /* "" if none */
+    int32_t more;        /* others of its kind, which have no row; the message counts them */
+    uint64_t kind;
 };
 struct import_op_count {
     const char *type;
@@ -16,7 +18,8 @@ struct import_op_count {
 };
 struct import_io {
     const char *name;
-    struct shape shape;
+    struct shape shape; /* dims that are not fixed: SHAPE_BATCH as the first, else 0 */
+    bool known;         /* the file says the shape */
     const char *dim0;
 };
 struct import_report { /* owned by the caller, import_report_release() */

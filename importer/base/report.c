@@ -19,6 +19,7 @@
 #include "importer/base/import.h"
 
 #define TEXT_MAX 2048
+#define MAX_LOOKED_AT 20000 /* problems; the others are counted */
 
 int report_init(struct import_report *r)
 {
@@ -137,6 +138,51 @@ static int grow(struct arena *a, void **rows, int32_t n, int32_t *cap, size_t si
     return 0;
 }
 
+/* What a problem is one of: its code, operator and message but for quoted names and numbers. */
+static uint64_t kind_of(const struct import_problem *p)
+{
+    const char *const part[] = {p->code, p->op, p->message};
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    bool quoted = false;
+
+    for (int k = 0; k < 3; k++)
+        for (const char *c = part[k]; *c != '\0'; c++) {
+            quoted = k == 2 && *c == '\'' ? !quoted : quoted;
+            if (k < 2 || (!quoted && !(*c >= '0' && *c <= '9')))
+                h = (h ^ (unsigned char)*c) * 1099511628211u;
+        }
+    return h;
+}
+
+/* One row stands for many of its kind. */
+static int keep_problem(struct import_report *r, struct import_problem *p)
+{
+    p->kind = kind_of(p);
+    for (int32_t k = 0; k < r->n_problem; k++)
+        if (r->problem[k].kind == p->kind) {
+            r->problem[k].more++;
+            return 0;
+        }
+    if (r->n_problem == IMPORT_MAX_PROBLEMS)
+        return 0;
+    TRY(grow(r->arena, (void **)&r->problem, r->n_problem, &r->cap_problem, sizeof *p));
+    r->problem[r->n_problem++] = *p;
+    return 0;
+}
+
+int report_close(struct import *im)
+{
+    struct import_report *r = im->report;
+
+    for (int32_t k = 0; k < r->n_problem; k++) {
+        struct import_problem *p = &r->problem[k];
+
+        if (p->more > 0)
+            p->message = report_text(im, "%s, and %d more of this kind", p->message, p->more);
+    }
+    return im->no_memory ? ERR_NOMEM : 0;
+}
+
 int report_problem(struct import *im, const char *code, const char *hint, const char *fmt, ...)
 {
     struct import_report *r = im->report;
@@ -144,7 +190,7 @@ int report_problem(struct import *im, const char *code, const char *hint, const 
     va_list ap;
 
     im->reported = true;
-    if (im->n_found++ >= IMPORT_MAX_PROBLEMS)
+    if (im->n_found++ >= MAX_LOOKED_AT)
         return code_error(code);
     va_start(ap, fmt);
     p.message = clean_vprintf(r->arena, fmt, ap);
@@ -157,10 +203,7 @@ int report_problem(struct import *im, const char *code, const char *hint, const 
     }
     if (!p.message || !p.hint || !p.node || !p.op)
         return ERR_NOMEM;
-    if (grow(r->arena, (void **)&r->problem, r->n_problem, &r->cap_problem, sizeof p) < 0)
-        return ERR_NOMEM;
-    r->problem[r->n_problem++] = p;
-    return code_error(code);
+    return keep_problem(r, &p) < 0 ? ERR_NOMEM : code_error(code);
 }
 
 int report_warning(struct import *im, const char *fmt, ...)
@@ -255,6 +298,7 @@ static int describe(struct import *im, const Onnx__ValueInfoProto *v, int32_t ro
     const Onnx__TensorShapeProto *s = t->tensor_type->shape;
     int32_t rank = s->n_dim < SHAPE_MAX_RANK ? (int32_t)s->n_dim : SHAPE_MAX_RANK;
     r->io[row].shape.rank = rank;
+    r->io[row].known = s->n_dim <= SHAPE_MAX_RANK;
     for (int32_t i = 0; i < rank; i++) {
         const Onnx__TensorShapeProto__Dimension *d = s->dim[i];
         bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;

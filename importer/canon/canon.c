@@ -129,12 +129,13 @@ bool canon_at_input(const struct import *im, value_id x)
 }
 
 /* The same as input 0, which becomes an activation if it is pending. */
-static int pass_through(struct import *im)
+int canon_pass(struct import *im)
 {
     enum entry_order order;
     value_id x;
 
-    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_CONSTANT)
+    if (operand_is(im->call, 0, ENTRY_CONSTANT) || operand_is(im->call, 0, ENTRY_TEST) ||
+        operand_is(im->call, 0, ENTRY_CHANNELS))
         return result_alias(im, im->call->in[0]);
     TRY(operand_act_any(im, 0, &x, &order));
     return result_alias(im, im->call->in[0]);
@@ -145,7 +146,7 @@ static int pass_through(struct import *im)
 static int canon_identity(struct import *im)
 {
     TRY(attrs_only(im, ""));
-    return pass_through(im);
+    return canon_pass(im);
 }
 
 static int canon_dropout(struct import *im)
@@ -158,7 +159,7 @@ static int canon_dropout(struct import *im)
         if (training->i != NULL && training->count == 1 && training->i[0] != 0)
             TRY(report_warning(im, "Dropout in training mode was removed %s", im->at));
     }
-    return pass_through(im);
+    return canon_pass(im);
 }
 
 static bool is_float_type(int64_t t)
@@ -181,13 +182,7 @@ static int canon_cast(struct import *im)
             "an activation is cast to element type %lld, only floating types are supported %s",
             (long long)to, im->at);
     im->n_cast += to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
-    return pass_through(im);
-}
-
-static int emit_relu(struct import *im, value_id x, enum entry_order order)
-{
-    canon_set_order(im, order);
-    return canon_emit(im, &op_relu, &x, 1, NULL);
+    return canon_pass(im);
 }
 
 static int canon_cast_like(struct import *im)
@@ -198,62 +193,7 @@ static int canon_cast_like(struct import *im)
         return report_problem(
             im, "E1302", "",
             "an activation is cast to integers, only floating types are supported %s", im->at);
-    return pass_through(im);
-}
-
-static int canon_relu(struct import *im)
-{
-    enum entry_order order;
-    value_id x;
-
-    TRY(attrs_only(im, ""));
-    if (operand_has(im->call, 0) && im->call->in[0]->kind == ENTRY_SELECTION)
-        return mask_relu(im);
-    TRY(operand_act_any(im, 0, &x, &order));
-    return emit_relu(im, x, order);
-}
-
-/* A bound of Clip: attribute before opset 11, else an optional scalar input. */
-static int clip_bound(struct import *im, const char *name, int32_t i, float dflt, float *out)
-{
-    struct constant *c;
-
-    TRY(attrs_float(im, name, dflt, out));
-    if (!operand_has(im->call, i))
-        return 0;
-    TRY(operand_constant(im, i, &c));
-    if (c->f == NULL || c->count != 1)
-        return report_problem(im, "E1207", "", "input %d, '%s', must be one number %s", i,
-                              im->call->in[i]->name, im->at);
-    *out = c->f[0];
-    return 0;
-}
-
-static int canon_clip(struct import *im)
-{
-    const float huge = 3e38f; /* exporters write FLT_MAX for infinity */
-    enum entry_order order;
-    float low, high;
-    value_id x;
-
-    TRY(attrs_only(im, "min,max"));
-    TRY(clip_bound(im, "min", 1, -INFINITY, &low));
-    TRY(clip_bound(im, "max", 2, INFINITY, &high));
-    TRY(operand_act_any(im, 0, &x, &order));
-    if (low == 0 && high >= huge)
-        return emit_relu(im, x, order);
-    if (low <= -huge && high >= huge)
-        return pass_through(im);
-    const int32_t producer = im->g->value[x].producer;
-    const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
-    const bool relu6 = high == 6 && (low == 0 || after_relu);
-
-    TRY(result_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
-    return report_problem(
-        im, "E1203",
-        report_text(im, "%sgive a model with Relu instead, or drop node '%s' and train again",
-                    relu6 ? "this is ReLU6; " : "", im->call->name),
-        "Clip to [%g, %g] %s: only Relu can be masked", (double)low, (double)high, im->at);
+    return canon_pass(im);
 }
 
 /* LogSoftmax is taken as the last node only, where it is none of the graph (graph.tail). */
@@ -341,11 +281,6 @@ static int binary_operand(struct import *im, int32_t i, enum entry_order order, 
     return canon_value(im, c, VALUE_CONST, out);
 }
 
-static bool is_kind(const struct call *c, int32_t i, enum entry_kind kind)
-{
-    return operand_has(c, i) && c->in[i]->kind == kind;
-}
-
 static int emit_binary(struct import *im, const struct op *op, value_id a, value_id b)
 {
     value_id in[2] = {a, b};
@@ -372,11 +307,17 @@ static int canon_binary(struct import *im)
     for (int32_t i = 0; op == &op_add && i < 2 && !found; i++) {
         struct constant *bias;
 
-        if (!is_kind(c, i, ENTRY_PRODUCT) || !is_kind(c, 1 - i, ENTRY_CONSTANT))
+        if (!operand_is(c, i, ENTRY_PRODUCT) || !operand_is(c, 1 - i, ENTRY_CONSTANT))
             continue;
         TRY(operand_constant(im, 1 - i, &bias));
         TRY(canon_product_bias(im, c->in[i], bias, &found));
     }
+    if (found)
+        return 0;
+    if (op == &op_mul) /* x * (x > 0) */
+        TRY(relu_product(im, &found));
+    if (!found)
+        TRY(input_channels_binary(im, op, &found));
     if (found)
         return 0;
     TRY(common_order(im, &order));
@@ -397,7 +338,7 @@ static int canon_sum(struct import *im)
 
     TRY(attrs_only(im, ""));
     if (im->call->n_in == 1)
-        return pass_through(im);
+        return canon_pass(im);
     TRY(common_order(im, &order));
     TRY(binary_operand(im, 0, order, &in[0]));
     for (int32_t i = 1; i < im->call->n_in - 1; i++) {
@@ -516,18 +457,18 @@ static int canon_same(struct import *im)
 
 static const struct canon_row canon_elements[] = {
     {"Add", canon_binary},         {"Cast", canon_cast},
-    {"CastLike", canon_cast_like}, {"Clip", canon_clip},
-    {"Div", canon_binary},         {"Dropout", canon_dropout},
-    {"Identity", canon_identity},  {"LogSoftmax", canon_softmax},
-    {"Mul", canon_binary},         {"PRelu", mask_prelu},
-    {"Relu", canon_relu},          {"Softmax", canon_softmax},
+    {"CastLike", canon_cast_like}, {"Div", canon_binary},
+    {"Dropout", canon_dropout},    {"Identity", canon_identity},
+    {"LogSoftmax", canon_softmax}, {"Mul", canon_binary},
+    {"PRelu", mask_prelu},         {"Softmax", canon_softmax},
     {"Sub", canon_binary},         {"Sum", canon_sum},
     {"Where", mask_where},         {NULL, NULL},
 };
 
 canon_fn *canon_find(const char *type)
 {
-    const struct canon_row *const tables[] = {canon_elements, canon_layers, canon_shapes};
+    const struct canon_row *const tables[] = {canon_elements, canon_layers, canon_shapes,
+                                              canon_relus};
 
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const struct canon_row *r = tables[t]; r->type != NULL; r++)

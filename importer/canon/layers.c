@@ -105,11 +105,14 @@ static int canon_conv(struct import *im)
     value_id in[3] = {NO_VALUE, NO_VALUE, NO_VALUE};
     struct constant *w, *b = NULL;
     union op_params p;
+    bool found;
 
     TRY(attrs_fill(im, &op_conv, "auto_pad,kernel_shape", &p));
-    TRY(operand_act(im, 0, &in[0]));
-    TRY(need_image(im, in[0]));
     TRY(conv_weight(im, &w));
+    TRY(input_channels_conv(im, p.conv.group, &w, &in[0], &found));
+    if (!found)
+        TRY(operand_act(im, 0, &in[0]));
+    TRY(need_image(im, in[0]));
     if (operand_has(im->call, 2))
         TRY(conv_bias(im, w, &b));
     TRY(resolve_auto_pad(im, in[0], &w->shape.dim[2], p.conv.stride, p.conv.dilation, p.conv.pad));
@@ -147,23 +150,48 @@ static int check_variance(struct import *im, const struct constant *v)
     return 0;
 }
 
+/* spatial=0 before opset 9 means statistics for each position. MXNet wrote it beside statistics of
+ * channels, which onnxruntime takes for what they are. */
+static int check_spatial(struct import *im, value_id x, struct constant *const c[5])
+{
+    int64_t spatial;
+
+    TRY(attrs_int(im, "spatial", 1, &spatial));
+    if (spatial != 0)
+        return 0;
+    for (int32_t i = 1; i < 5; i++)
+        if (c[i]->shape.rank != 1 || c[i]->count != im->g->value[x].shape.dim[1])
+            return report_problem(im, "E1206", "use statistics for each channel and train again",
+                                  "spatial=0, statistics for each position, is not supported %s",
+                                  im->at);
+    return report_warning(im, "spatial=0 was ignored: the statistics are those of channels %s",
+                          im->at);
+}
+
+static int need_statistics(struct import *im)
+{
+    if (operand_has(im->call, 3) && operand_has(im->call, 4))
+        return 0;
+    return report_problem(
+        im, "E1209",
+        "keep running statistics (track_running_stats=True), train a little and export again",
+        "batch normalization without running statistics (track_running_stats=False): input %d is missing %s",
+        operand_has(im->call, 3) ? 4 : 3, im->at);
+}
+
 static int canon_batchnorm(struct import *im)
 {
     struct constant *c[5];
     union op_params p;
-    int64_t spatial;
     value_id in[5];
 
     TRY(attrs_fill(im, &op_batchnorm, "spatial,training_mode,is_test,consumed_inputs", &p));
-    TRY(attrs_int(im, "spatial", 1, &spatial));
-    if (spatial == 0)
-        return report_problem(im, "E1206", "use statistics for each channel and train again",
-                              "spatial=0, statistics for each position, is not supported %s",
-                              im->at);
+    TRY(need_statistics(im));
     TRY(warn_training(im));
     TRY(operand_act(im, 0, &in[0]));
     for (int32_t i = 1; i < 5; i++)
         TRY(operand_constant(im, i, &c[i]));
+    TRY(check_spatial(im, in[0], c));
     TRY(check_variance(im, c[4]));
     const bool frozen = canon_at_input(im, in[0]);
     for (int32_t i = 1; i < 5; i++) {

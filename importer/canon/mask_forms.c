@@ -116,9 +116,14 @@ int mask_where(struct import *im)
     value_id a, b;
     int64_t n;
     float *mask;
+    bool found = false;
 
     TRY(attrs_only(im, ""));
-    if (!operand_has(im->call, 0) || im->call->in[0]->kind != ENTRY_CONSTANT)
+    if (operand_is(im->call, 0, ENTRY_TEST))
+        TRY(relu_where(im, &found));
+    if (found)
+        return 0;
+    if (!operand_is(im->call, 0, ENTRY_CONSTANT))
         return canon_unsupported(im);
     TRY(operand_constant(im, 0, &m));
     TRY(operand_act(im, 1, &a));
@@ -147,8 +152,10 @@ int mask_prelu(struct import *im)
     float *mask;
 
     TRY(attrs_only(im, ""));
-    TRY(operand_act(im, 0, &x));
     TRY(operand_constant(im, 1, &slope));
+    if (canon_is_all(slope, 0))
+        return canon_relu_of(im, 0);
+    TRY(operand_act(im, 0, &x));
     for (int64_t k = 0; slope->f != NULL && k < slope->count; k++)
         if (slope->f[k] != 0 && slope->f[k] != 1) {
             TRY(result_alias(im, im->call->in[0]));
@@ -327,9 +334,8 @@ int mask_gather(struct import *im)
     return finish(im, s);
 }
 
-int mask_relu(struct import *im)
+int mask_relu(struct import *im, const struct selection *from)
 {
-    const struct selection *from = im->call->in[0]->selection;
     struct selection *s;
 
     TRY(new_selection(im, from->base, from->n, &s));

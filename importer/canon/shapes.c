@@ -265,8 +265,13 @@ static int canon_transpose(struct import *im)
     int32_t n;
     value_id x;
 
+    const bool channels = operand_is(im->call, 0, ENTRY_CHANNELS);
+
     TRY(attrs_only(im, "perm"));
-    TRY(operand_act_any(im, 0, &x, &order));
+    if (channels)
+        order = im->call->in[0]->order, x = im->call->in[0]->act;
+    else
+        TRY(operand_act_any(im, 0, &x, &order));
     TRY(attrs_ints(im, "perm", perm, SHAPE_MAX_RANK, &n));
     if (is_perm(perm, n, 4, 0, 2, 3, 1) && order == ORDER_SAME && shape_of(im, x)->rank == 4)
         order = ORDER_LAST;
@@ -276,8 +281,10 @@ static int canon_transpose(struct import *im)
         return report_problem(im, "E1206",
                               "only Transposes between [N,H,W,C] and [N,C,H,W] are supported",
                               "Transpose of an activation %s", im->at);
+    if (channels)
+        TRY(result_alias(im, im->call->in[0]));
     canon_set_order(im, order);
-    return same_as_input(im, x);
+    return channels ? 0 : same_as_input(im, x);
 }
 
 /* ---- Pad and Slice -------------------------------------------------------------------------- */
@@ -330,12 +337,16 @@ static int canon_pad(struct import *im)
     union op_params p = {.pad = {.value = 0}};
     enum entry_order order;
     const char *mode;
+    const struct entry *channels = operand_is(im->call, 0, ENTRY_CHANNELS) ? im->call->in[0] : NULL;
     bool any = false;
     value_id x;
 
     TRY(attrs_only(im, "mode,pads,value"));
     TRY(attrs_text(im, "mode", "constant", &mode));
-    TRY(operand_act_any(im, 0, &x, &order));
+    if (channels != NULL)
+        order = channels->order, x = channels->act;
+    else
+        TRY(operand_act_any(im, 0, &x, &order));
     const int32_t rank = shape_of(im, x)->rank;
     if (order == ORDER_FLAT_LAST)
         TRY(operand_act(im, 0, &x)); /* reports it */
@@ -347,20 +358,29 @@ static int canon_pad(struct import *im)
     for (int32_t k = 0; k < rank; k++)
         any = any || p.pad.begin[k] != 0 || p.pad.end[k] != 0;
     if (!any)
-        return same_as_input(im, x);
+        return channels != NULL ? result_alias(im, channels) : same_as_input(im, x);
     if (strcmp(mode, "constant") != 0)
         return report_problem(im, "E1206", "pad with zeros (padding_mode='zeros') and train again",
                               "Pad with mode '%s', only constant is supported %s", mode, im->at);
-    return canon_emit(im, &op_pad, &x, 1, &p);
+    if (channels != NULL && (p.pad.begin[1] != 0 || p.pad.end[1] != 0))
+        return canon_unsupported(im);
+    TRY(canon_emit(im, &op_pad, &x, 1, &p));
+    if (channels != NULL)
+        input_channels_keep(im, channels);
+    return 0;
 }
 
 static int canon_slice(struct import *im)
 {
     union op_params p = {.slice = {.start = {0}}};
     struct slicing z;
+    bool found;
     value_id x;
 
     TRY(attrs_only(im, "starts,ends,axes"));
+    TRY(input_channels_slice(im, &found));
+    if (found)
+        return 0;
     TRY(operand_act(im, 0, &x));
     const struct shape s = *shape_of(im, x);
     TRY(slicing_read(im, &s, &z));
@@ -397,6 +417,9 @@ static int canon_concat(struct import *im)
     for (int32_t k = 0; k < im->call->n_in; k++)
         if (operand_has(im->call, k) && im->call->in[k]->kind == ENTRY_SELECTION)
             return mask_concat(im);
+    TRY(input_channels_concat(im, &found));
+    if (found)
+        return 0;
     if (im->call->n_in != 1) {
         TRY(channel_concat(im, &found));
         if (!found)
@@ -412,83 +435,122 @@ static int canon_concat(struct import *im)
     return same_as_input(im, x);
 }
 
-/* Whether the axes are exactly H and W of an image. */
-static int is_spatial(struct import *im, const int64_t *axes, int32_t n, int32_t rank,
-                      enum entry_order order, bool *out)
+static int canon_gather(struct import *im)
 {
-    bool h = false, w = false;
-    int32_t axis;
+    bool found;
 
+    TRY(input_channels_gather(im, &found));
+    return found ? 0 : mask_gather(im);
+}
+
+/* ---- means ---------------------------------------------------------------------------------- */
+
+/* *over: which axes of the graph's value the node averages. */
+static int read_mean(struct import *im, int32_t rank, enum entry_order order, bool over[4])
+{
+    int64_t axes[SHAPE_MAX_RANK], noop;
+    int32_t n, axis;
+
+    TRY(axes_read(im, 1, axes, &n));
+    TRY(attrs_int(im, "noop_with_empty_axes", 0, &noop));
+    for (int32_t k = 0; k < rank && k < 4; k++)
+        over[k] = n <= 0 && noop == 0;
     for (int32_t k = 0; k < n; k++) {
         TRY(axis_resolve(im, axes[k], rank, &axis));
-        axis = graph_axis(order, axis);
-        h = h || axis == 2;
-        w = w || axis == 3;
+        if (axis > 3)
+            return report_problem(im, "E1301", "", "ReduceMean of rank %d %s", rank, im->at);
+        over[graph_axis(order, axis)] = true;
     }
-    *out = rank == 4 && n == 2 && h && w;
     return 0;
 }
 
-/* *image = [N,C,H,W] where x is its Reshape to [N,C,H*W] and the mean goes over the last axis. */
-static int find_viewed(struct import *im, value_id x, const int64_t *axes, int32_t n,
-                       value_id *image)
+/* x is the mean of each row or of each column of the image that n reads. */
+static bool is_mean_of_lines(const struct node *n, const struct shape *image)
 {
-    const struct shape *s = shape_of(im, x);
-    const int32_t producer = im->g->value[x].producer;
-    int32_t axis;
+    static const int64_t none[4] = {0};
+    const struct pool_params *p = &n->p.pool;
 
-    *image = NO_VALUE;
-    if (s->rank != 3 || n != 1 || producer < 0 || im->g->node[producer].op != &op_reshape)
-        return 0;
-    const value_id from = im->g->node[producer].in[0];
-    TRY(axis_resolve(im, axes[0], 3, &axis));
-    if (axis == 2 && shape_of(im, from)->rank == 4 && shape_of(im, from)->dim[1] == s->dim[1])
-        *image = from;
-    return 0;
+    return n->op == &op_average_pool && p->stride[0] == 1 && p->stride[1] == 1 &&
+           memcmp(p->pad, none, sizeof none) == 0 &&
+           ((p->kernel[0] == image->dim[2] && p->kernel[1] == 1) ||
+            (p->kernel[0] == 1 && p->kernel[1] == image->dim[3]));
+}
+
+/* The image whose mean over all positions is the mean of x over what x has left of them: x itself, what x
+ * is a view [N,C,H*W] of, what x is the mean of over the width or the height. */
+static value_id whole_image(const struct import *im, value_id x)
+{
+    for (;;) {
+        const int32_t producer = im->g->value[x].producer;
+        const struct node *n = producer >= 0 ? &im->g->node[producer] : NULL;
+        const struct shape *s = shape_of(im, x), *from = n != NULL ? shape_of(im, n->in[0]) : NULL;
+
+        if (n == NULL || from->rank != 4 || from->dim[1] != s->dim[1] ||
+            !((n->op == &op_reshape && s->rank == 3) || is_mean_of_lines(n, from)))
+            return x;
+        x = n->in[0];
+    }
+}
+
+/* The mean with the axes kept, as a node of its own where more follows. */
+static int emit_mean(struct import *im, value_id x, const bool over[4], bool last, value_id *out)
+{
+    const struct shape s = *shape_of(im, x);
+    const bool whole = s.rank == 3 || ((over[2] || s.dim[2] == 1) && (over[3] || s.dim[3] == 1));
+    union op_params p = {.pool = {.kernel = {over[2] ? s.dim[2] : 1, over[3] ? s.dim[3] : 1},
+                                  .stride = {1, 1},
+                                  .dilation = {1, 1}}};
+    const struct op *op = whole ? &op_global_average_pool : &op_average_pool;
+    const value_id from = whole ? whole_image(im, x) : x;
+
+    if (last)
+        return canon_emit(im, op, &from, 1, whole ? NULL : &p);
+    return graph_add_node(im->g, op, report_text(im, "%s/Pool", im->call->name), &from, 1,
+                          whole ? NULL : &p, report_text(im, "%s/Pool_out", im->call->out->name),
+                          out);
 }
 
 static int canon_reduce_mean(struct import *im)
 {
-    int64_t axes[SHAPE_MAX_RANK], keep;
+    bool over[4] = {false};
+    struct shape to = {.rank = 0};
     enum entry_order order;
-    bool spatial;
-    int32_t n;
-    value_id x, pooled, viewed;
+    int64_t keep;
+    value_id x, pooled = NO_VALUE;
 
     TRY(attrs_only(im, "axes,keepdims,noop_with_empty_axes"));
     TRY(attrs_int(im, "keepdims", 1, &keep));
     TRY(operand_act_any(im, 0, &x, &order));
     if (order == ORDER_FLAT_LAST)
         TRY(operand_act(im, 0, &x)); /* reports it */
-    TRY(axes_read(im, 1, axes, &n));
-    TRY(is_spatial(im, axes, n, shape_of(im, x)->rank, order, &spatial));
-    TRY(find_viewed(im, x, axes, n, &viewed));
-    if (!spatial && viewed == NO_VALUE)
+    const struct shape s = *shape_of(im, x);
+    TRY(read_mean(im, s.rank, order, over));
+    if (s.rank < 3 || s.rank > 4 || over[0] || over[1] || !(over[2] || over[3]) ||
+        shape_of(im, whole_image(im, x))->rank != 4 ||
+        (order == ORDER_LAST && keep == 0 && !(over[2] && over[3])))
         return report_problem(im, "E1206",
                               "export it as one mean over height and width, axes 2 and 3",
                               "ReduceMean over other axes than height and width %s", im->at);
-    if (keep != 0 && spatial) {
+    if (s.rank == 4 && keep != 0) {
         canon_set_order(im, order);
-        return canon_emit(im, &op_global_average_pool, &x, 1, NULL);
+        return emit_mean(im, x, over, true, &pooled);
     }
-    TRY(graph_add_node(im->g, &op_global_average_pool, report_text(im, "%s/Pool", im->call->name),
-                       spatial ? &x : &viewed, 1, NULL,
-                       report_text(im, "%s/Pool_out", im->call->out->name), &pooled));
-    if (keep == 0)
-        return canon_emit(im, &op_flatten, &pooled, 1, NULL);
-    const struct shape to =
-        shape_make(3, (int64_t)SHAPE_BATCH, shape_of(im, pooled)->dim[1], (int64_t)1);
-    return emit_reshape(im, pooled, &to);
+    TRY(emit_mean(im, x, over, false, &pooled));
+    for (int32_t k = 0; k < s.rank; k++)
+        if (!over[k] || keep != 0)
+            to.dim[to.rank++] = over[k] ? 1 : s.dim[k];
+    return emit_flat_or_reshape(im, pooled, &to);
 }
 
 const struct canon_row canon_shapes[] = {
     {"Concat", canon_concat},
     {"Flatten", canon_flatten},
-    {"Gather", mask_gather},
+    {"Gather", canon_gather},
     {"Pad", canon_pad},
     {"ReduceMean", canon_reduce_mean},
     {"Reshape", canon_reshape},
     {"Slice", canon_slice},
+    {"Split", input_channels_split},
     {"Squeeze", canon_squeeze},
     {"Transpose", canon_transpose},
     {"Unsqueeze", canon_unsqueeze},

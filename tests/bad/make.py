@@ -231,8 +231,9 @@ FILES = {
     "pool_huge_pads.onnx": model([node("MaxPool", ["x"], ["c"], "mp", kernel_shape=[1 << 20] * 2,
                                        pads=[(1 << 20) - 1] * 4), *CONV[1:]]),
     # not the kind of model
-    "two_inputs.onnx": model(CONV, [W, B], info(11, "x", ["N", 3, 4, 4]) + info(11, "z", ["N", 3, 4, 4])),
-    "two_outputs.onnx": model(CONV, [W, B], outputs=info(12, "y", ["N", 2]) + info(12, "r", ["N", 2, 4, 4])),
+    "two_inputs.onnx": model([node("Add", ["x", "z"], ["a"], "add"), node("Conv", ["a", "w", "b"], ["c"], "conv"), *CONV[1:]], [W, B],
+                             info(11, "x", ["N", 3, 4, 4]) + info(11, "z", ["N", 3, 4, 4])),
+    "two_outputs.onnx": model(CONV, [W, B], outputs=info(12, "y", ["N", 2]) + info(12, "p", ["N", 2, 1, 1])),
     "no_classifier.onnx": model(CONV[:2], [W, B], outputs=info(12, "r", ["N", 2, 4, 4])),
     "constant_output.onnx": model([node("ConstantOfShape", ["s"], ["y"])], [tensor("s", [2], ints(1, 2), INT64)]),
     # external data
