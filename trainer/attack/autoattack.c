@@ -38,6 +38,7 @@ static void work_release(struct work *w)
     mem_free(w->broken);
 }
 
+/* work_release in every case. */
 static int work_init(struct work *w, const struct attack_model *m)
 {
     const size_t n = (size_t)m->batch, floats = n * (size_t)m->elems;
@@ -51,7 +52,6 @@ static int work_init(struct work *w, const struct attack_model *m)
                        .broken = mem_array(n, 1)};
     if (w->pixels && w->adv && w->grad && w->z && w->label && w->sample && w->broken)
         return 0;
-    work_release(w);
     return ERR_NOMEM;
 }
 
@@ -141,9 +141,8 @@ static int64_t count_robust(const struct attack_progress *p)
 int autoattack_run(const struct attack_job *job, struct attack_progress *p)
 {
     struct work w;
-    int rc = 0;
+    int rc = work_init(&w, job->m);
 
-    TRY(work_init(&w, job->m));
     while (rc == 0 && p->stage < job->spec->n_stage) {
         const int64_t left = p->n - p->next;
         const int64_t count = left < job->m->batch ? left : job->m->batch;
