@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <jpeglib.h>
+#include <jerror.h>
 
 #include "core/base/mem.h"
 #include "trainer/data/picture.h"
@@ -30,9 +31,15 @@ static void on_error(j_common_ptr info)
     longjmp(j->back, 1);
 }
 
-static void on_message(j_common_ptr info)
+/* A file that ends too early is refused, as Pillow does. Other warnings are about odd bytes: the
+ * picture is taken as far as it goes. */
+static void on_message(j_common_ptr info, int level)
 {
-    (void)info; /* warnings about odd files: the picture is taken as far as it goes */
+    if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) {
+        struct jump *j = (struct jump *)(void *)info->err;
+        snprintf(j->text, sizeof j->text, "the file is truncated");
+        longjmp(j->back, 1);
+    }
 }
 
 static struct jpeg_error_mgr *errors(struct jump *j)
@@ -40,7 +47,7 @@ static struct jpeg_error_mgr *errors(struct jump *j)
     struct jpeg_error_mgr *e = jpeg_std_error(&j->base);
 
     e->error_exit = on_error;
-    e->output_message = on_message;
+    e->emit_message = on_message;
     return e;
 }
 
@@ -48,8 +55,25 @@ struct reading { /* lives across the jump */
     struct jpeg_decompress_struct info;
     struct jump jump;
     uint8_t *rgb;
+    uint8_t *ink; /* a row of cyan, magenta, yellow, black; NULL for other files */
     bool no_memory;
 };
+
+/* a b / 255 to the nearest, as Pillow has it */
+static int times(int a, int b)
+{
+    const int t = a * b + 128;
+    return ((t >> 8) + t) >> 8;
+}
+
+/* Files of four inks are taken as Adobe writes them: inverted, so 255 is no ink. */
+static void ink_to_rgb(const uint8_t *ink, size_t width, uint8_t *rgb)
+{
+    for (size_t i = 0; i < width; i++)
+        for (int c = 0; c < 3; c++)
+            rgb[3 * i + (size_t)c] =
+                (uint8_t)(ink[4 * i + 3] - times(255 - ink[4 * i + (size_t)c], ink[4 * i + 3]));
+}
 
 /* Under the jump point: anything may leave by it. */
 static void decode(struct reading *r, const uint8_t *data, size_t len)
@@ -62,16 +86,22 @@ static void decode(struct reading *r, const uint8_t *data, size_t len)
                  r->info.image_width, r->info.image_height);
         longjmp(r->jump.back, 1);
     }
-    r->info.out_color_space = JCS_RGB;
+    const bool inks = r->info.num_components == 4;
+    r->info.out_color_space = inks ? JCS_CMYK : JCS_RGB;
     r->info.dct_method = JDCT_ISLOW;
     jpeg_start_decompress(&r->info);
-    r->rgb = mem_array((size_t)r->info.output_width * r->info.output_height, 3);
-    r->no_memory = r->rgb == NULL;
-    while (r->rgb != NULL && r->info.output_scanline < r->info.output_height) {
-        JSAMPROW row = r->rgb + (size_t)r->info.output_scanline * r->info.output_width * 3;
+    const size_t width = r->info.output_width;
+    r->rgb = mem_array(width * r->info.output_height, 3);
+    r->ink = inks ? mem_array(width, 4) : NULL;
+    r->no_memory = r->rgb == NULL || (inks && r->ink == NULL);
+    while (!r->no_memory && r->info.output_scanline < r->info.output_height) {
+        uint8_t *rgb = r->rgb + (size_t)r->info.output_scanline * width * 3;
+        JSAMPROW row = inks ? r->ink : rgb;
         jpeg_read_scanlines(&r->info, &row, 1);
+        if (inks)
+            ink_to_rgb(r->ink, width, rgb);
     }
-    if (r->rgb != NULL)
+    if (!r->no_memory)
         jpeg_finish_decompress(&r->info);
 }
 
@@ -94,6 +124,7 @@ int picture_read_jpeg(const uint8_t *data, size_t len, const char *what, struct 
             (struct picture){(int32_t)r->info.output_height, (int32_t)r->info.output_width, r->rgb};
     else
         mem_free(r->rgb);
+    mem_free(r->ink);
     jpeg_destroy_decompress(&r->info);
     mem_free(r);
     return rc;
