@@ -36,9 +36,11 @@ static int fail_io(const char *verb, const char *path)
     return fail(ERR_IO, "cannot %s %s: %s", verb, path, strerror(errno));
 }
 
-static int open_read(const char *path, int *fd)
+/* flags: O_NONBLOCK where the caller looks at the kind of file before it reads: then opening a FIFO
+ * that nobody writes to does not block. */
+static int open_read(const char *path, int flags, int *fd)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     return *fd < 0 ? fail_io("open", path) : 0;
 }
 
@@ -107,7 +109,7 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
 {
     int fd;
 
-    TRY(open_read(path, &fd));
+    TRY(open_read(path, 0, &fd));
     int rc = read_all(fd, path, limit, data, len);
     close(fd);
     return rc;
@@ -146,7 +148,7 @@ int file_map_open(const char *path, struct file_map *out)
 {
     int fd;
 
-    TRY(open_read(path, &fd));
+    TRY(open_read(path, O_NONBLOCK, &fd));
     int rc = file_map_fd(fd, path, out);
     close(fd);
     return rc;

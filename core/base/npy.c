@@ -37,7 +37,26 @@ static const struct {
     [NPY_U8] = {"|u1", 1},  [NPY_I32] = {"<i4", 4}, [NPY_I64] = {"<i8", 8},
     [NPY_F32] = {"<f4", 4}, [NPY_F64] = {"<f8", 8},
 };
-#define N_TYPES (sizeof types / sizeof types[0])
+
+/* Types of files: kind and size as in numpy's descr, and what they are read as. */
+static const struct {
+    char kind; /* 'b' truth value, 'i' and 'u' integers, 'f' floats */
+    size_t size;
+    enum npy_type as;
+} stored[] = {
+    {'b', 1, NPY_U8},  {'u', 1, NPY_U8},  {'i', 1, NPY_I32}, {'i', 2, NPY_I32},
+    {'u', 2, NPY_I32}, {'i', 4, NPY_I32}, {'u', 4, NPY_I64}, {'i', 8, NPY_I64},
+    {'u', 8, NPY_I64}, {'f', 2, NPY_F32}, {'f', 4, NPY_F32}, {'f', 8, NPY_F64},
+};
+#define N_STORED (sizeof stored / sizeof stored[0])
+
+struct layout { /* of the elements in the file */
+    char descr[8];
+    char kind;
+    size_t size;
+    bool swapped; /* big-endian */
+    bool fortran; /* the first index runs fastest */
+};
 
 const char *npy_type_name(enum npy_type t)
 {
@@ -98,7 +117,8 @@ static int read_string(struct text *t, char *out, size_t size)
     return t->at < t->end && *t->at++ == quote ? 0 : fail_header(t, "a text is too long");
 }
 
-static int read_type(struct text *t, enum npy_type *out)
+/* "<f4", ">i8", "|u1", "=f8". */
+static int read_type(struct text *t, enum npy_type *out, struct layout *l)
 {
     char descr[32];
 
@@ -106,13 +126,22 @@ static int read_type(struct text *t, enum npy_type *out)
     if (t->at < t->end && *t->at == '[')
         return fail(ERR_UNSUPPORTED, "%s: structured .npy arrays are not supported", t->what);
     TRY(read_string(t, descr, sizeof descr));
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (strcmp(descr, types[i].name) == 0) {
-            *out = (enum npy_type)i;
-            return 0;
-        }
-    return fail(ERR_UNSUPPORTED, "%s: .npy type %s, supported are |u1 <i4 <i8 <f4 <f8", t->what,
-                descr);
+    for (size_t i = 0; i < N_STORED; i++) {
+        const char size[] = {(char)('0' + stored[i].size), '\0'};
+        if (descr[0] == '\0' || strchr("<>|=", descr[0]) == NULL || descr[1] != stored[i].kind ||
+            strcmp(descr + 2, size) != 0)
+            continue;
+        *out = stored[i].as;
+        strcpy(l->descr, descr);
+        l->kind = stored[i].kind;
+        l->size = stored[i].size;
+        l->swapped = descr[0] == '>';
+        return 0;
+    }
+    return fail(
+        ERR_UNSUPPORTED,
+        "%s: .npy type %s is not supported; integers, truth values and floats of at most 64 bits are",
+        t->what, descr);
 }
 
 /* A decimal number that fits int64. */
@@ -157,7 +186,7 @@ static int read_order(struct text *t, bool *fortran)
 }
 
 /* One key and its value; `seen` has a bit per key. */
-static int read_item(struct text *t, struct npy *a, bool *fortran, unsigned *seen)
+static int read_item(struct text *t, struct npy *a, struct layout *l, unsigned *seen)
 {
     static const char *const keys[] = {"descr", "fortran_order", "shape"};
     char key[16];
@@ -173,10 +202,12 @@ static int read_item(struct text *t, struct npy *a, bool *fortran, unsigned *see
     *seen |= 1u << k;
     if (!take(t, ':'))
         return fail_header(t, "a colon is missing");
-    return k == 0 ? read_type(t, &a->type) : k == 1 ? read_order(t, fortran) : read_shape(t, a);
+    if (k == 0)
+        return read_type(t, &a->type, l);
+    return k == 1 ? read_order(t, &l->fortran) : read_shape(t, a);
 }
 
-static int read_dict(struct text *t, struct npy *a, bool *fortran)
+static int read_dict(struct text *t, struct npy *a, struct layout *l)
 {
     unsigned seen = 0;
     bool comma = true;
@@ -186,7 +217,7 @@ static int read_dict(struct text *t, struct npy *a, bool *fortran)
     while (!take(t, '}')) {
         if (!comma)
             return fail_header(t, "a comma is missing");
-        TRY(read_item(t, a, fortran, &seen));
+        TRY(read_item(t, a, l, &seen));
         comma = take(t, ',');
     }
     skip_spaces(t);
@@ -225,7 +256,7 @@ static int read_prefix(struct buf_reader *r, struct text *t)
 }
 
 /* Fills count; the product must be exactly what is left. */
-static int check_size(const struct buf_reader *r, struct npy *a)
+static int check_size(const struct buf_reader *r, const struct layout *l, struct npy *a)
 {
     int64_t n = 1;
     size_t bytes;
@@ -234,28 +265,118 @@ static int check_size(const struct buf_reader *r, struct npy *a)
         if (__builtin_mul_overflow(n, a->dim[i], &n))
             return fail(ERR_LIMIT, "%s: .npy shape has too many elements", r->what);
     a->count = (size_t)n;
-    if (__builtin_mul_overflow(a->count, types[a->type].size, &bytes) || bytes != buf_left(r))
+    if (__builtin_mul_overflow(a->count, l->size, &bytes) || bytes != buf_left(r))
         return fail(ERR_FORMAT, "%s: %zu elements of %s, but %zu bytes of data", r->what, a->count,
-                    types[a->type].name, buf_left(r));
+                    l->descr, buf_left(r));
+    return 0;
+}
+
+/* ---- elements that need work ----------------------------------------------------------------- */
+
+/* IEEE half precision. */
+static float half_to_float(uint64_t bits)
+{
+    const int exponent = (int)(bits >> 10 & 31), fraction = (int)(bits & 1023);
+    float v = exponent == 0 ? ldexpf((float)fraction, -24)
+                            : ldexpf((float)(fraction + 1024), exponent - 25);
+
+    if (exponent == 31)
+        v = fraction == 0 ? INFINITY : NAN;
+    return bits >> 15 != 0 ? -v : v;
+}
+
+/* One element of the file, its bits with the lowest byte first. */
+static uint64_t element_bits(const uint8_t *p, const struct layout *l)
+{
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < l->size; i++)
+        bits |= (uint64_t)p[l->swapped ? l->size - 1 - i : i] << (8 * i);
+    return bits;
+}
+
+static int64_t signed_value(uint64_t bits, const struct layout *l)
+{
+    const unsigned unused = 64 - 8 * (unsigned)l->size;
+
+    if (l->kind != 'i')
+        return (int64_t)bits;
+    return (int64_t)(bits << unused) >> unused;
+}
+
+static int put_element(const struct layout *l, const uint8_t *from, enum npy_type type, void *to,
+                       size_t i, const char *what)
+{
+    const uint64_t bits = element_bits(from, l);
+    const uint32_t low = (uint32_t)bits;
+
+    if (l->kind == 'u' && bits > INT64_MAX)
+        return fail(ERR_LIMIT, "%s: the value %" PRIu64 " is beyond int64", what, bits);
+    if (type == NPY_U8)
+        ((uint8_t *)to)[i] = (uint8_t)bits;
+    else if (type == NPY_I32)
+        ((int32_t *)to)[i] = (int32_t)signed_value(bits, l);
+    else if (type == NPY_I64)
+        ((int64_t *)to)[i] = signed_value(bits, l);
+    else if (l->size == 2)
+        ((float *)to)[i] = half_to_float(bits);
+    else if (type == NPY_F32)
+        memcpy((float *)to + i, &low, sizeof low);
+    else
+        memcpy((double *)to + i, &bits, sizeof bits);
+    return 0;
+}
+
+/* Where element i of C order stands in the file. */
+static size_t place_of(const struct npy *a, const struct layout *l, size_t i)
+{
+    size_t at = 0, step = a->count;
+
+    if (!l->fortran)
+        return i;
+    for (int32_t d = a->rank - 1; d >= 0; d--) { /* the last index of C order is the slowest here */
+        const size_t n = (size_t)a->dim[d];
+        step /= n;
+        at += i % n * step;
+        i /= n;
+    }
+    return at;
+}
+
+static int convert(const uint8_t *data, const struct layout *l, const char *what, struct npy *a)
+{
+    if ((a->copy = mem_aligned(a->count, types[a->type].size)) == NULL)
+        return ERR_NOMEM;
+    a->data = a->copy;
+    for (size_t i = 0; i < a->count; i++) {
+        const int rc =
+            put_element(l, data + place_of(a, l, i) * l->size, a->type, a->copy, i, what);
+        if (rc < 0) {
+            mem_free(a->copy);
+            return rc;
+        }
+    }
     return 0;
 }
 
 int npy_from_bytes(const void *bytes, size_t len, const char *what, struct npy *out)
 {
     struct buf_reader r = buf_reader_on(bytes, len, what);
+    struct layout l = {0};
     struct npy a = {0};
     struct text t = {0};
-    bool fortran = false;
 
     TRY(read_prefix(&r, &t));
-    TRY(read_dict(&t, &a, &fortran));
-    if (fortran && a.rank > 1)
-        return fail(ERR_UNSUPPORTED,
-                    "%s: Fortran order is not supported; save numpy.ascontiguousarray(x)", what);
-    TRY(check_size(&r, &a));
+    TRY(read_dict(&t, &a, &l));
+    TRY(check_size(&r, &l, &a));
+    l.fortran = l.fortran && a.rank > 1;
     a.data = r.data + r.at;
-    if ((uintptr_t)a.data % types[a.type].size != 0) {
-        if ((a.copy = mem_aligned(a.count, types[a.type].size)) == NULL)
+    const bool as_it_is = !l.fortran && (!l.swapped || l.size == 1) &&
+                          l.size == types[a.type].size && !(l.kind == 'u' && l.size == 8);
+    if (!as_it_is)
+        TRY(convert(r.data + r.at, &l, what, &a));
+    else if ((uintptr_t)a.data % l.size != 0) {
+        if ((a.copy = mem_aligned(a.count, l.size)) == NULL)
             return ERR_NOMEM;
         a.data = memcpy(a.copy, a.data, buf_left(&r));
     }

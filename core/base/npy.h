@@ -1,8 +1,10 @@
 #ifndef CORE_BASE_NPY_H
 #define CORE_BASE_NPY_H
 /*
- * numpy's .npy files, versions 1 to 3: little-endian numbers in C order. Object arrays, Fortran
- * order (from rank 2 on), big-endian and other types are refused by name.
+ * numpy's .npy files, versions 1 to 3. What Python writes is read: every integer, truth value and
+ * float up to 64 bits, either byte order, C or Fortran order. What the types below cannot hold as it
+ * is comes as a copy that can: float16 as NPY_F32, small integers as NPY_I32, large ones as NPY_I64,
+ * truth values as NPY_U8. Complex numbers, texts, objects and records are refused by name.
  *
  *     struct npy x;
  *     TRY(npy_open("x.npy", &x));         // x.type NPY_U8, x.rank 4, x.dim {100, 3, 32, 32}
@@ -25,7 +27,7 @@ struct npy {
     int32_t rank; /* 0 ... NPY_MAX_RANK */
     int64_t dim[NPY_MAX_RANK];
     size_t count;        /* elements: 1 for rank 0, 0 if a dim is 0 */
-    const void *data;    /* count elements, aligned to the element size */
+    const void *data;    /* count elements in C order, aligned to the element size */
     struct file_map map; /* private: what npy_release gives back */
     void *copy;
 };
