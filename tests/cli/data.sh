@@ -54,6 +54,20 @@ with open("evil", "wb") as f:
 np.savez("one.npz", images=x, labels=y)
 np.savez_compressed("two.npz", x_train=x[:10], y_train=y[:10], x_test=x.transpose(0, 2, 3, 1), y_test=y)
 order = np.argsort(y, kind="stable")
+np.savez("med.npz", train_images=x[:10], train_labels=y[:10, None], val_images=x[10:30],
+         val_labels=y[10:30, None], test_images=x.transpose(0, 2, 3, 1), test_labels=y[:, None])
+f = (x / np.float32(255)).astype(np.float32)
+os.mkdir("forms")
+np.save("forms/fortran.npy", np.asfortranarray(x))
+np.save("forms/hwc.npy", x.transpose(0, 2, 3, 1))
+np.save("forms/int64.npy", x.astype(np.int64))
+np.save("forms/big.npy", f.astype(">f4"))
+np.save("forms/double.npy", f.astype(np.float64))
+np.save("forms/float_hwc.npy", f.transpose(0, 2, 3, 1))
+np.save("forms/above.npy", (f * np.float32(1.0000001)).astype(np.float32))
+np.save("half.npy", f.astype(np.float16))
+np.save("labels_onehot.npy", np.eye(10)[y])
+np.save("labels_column.npy", y[:, None].astype(np.int16))
 np.save("xs.npy", x[order])
 np.save("ys.npy", y[order])
 pictures = [Image.fromarray(p.transpose(1, 2, 0)) for p in x]
@@ -74,23 +88,61 @@ with open("tiny/val/val_annotations.txt", "w") as f:
 for c in range(10):
     os.makedirs("tiny/train/%s/images" % ids[c])
 grey = Image.fromarray(x[0, 0])
-grey.save("tiny/train/%s/images/a.JPEG" % ids[3], "JPEG")
+for c in range(10):
+    grey.save("tiny/train/%s/images/a.JPEG" % ids[c], "JPEG")
 with zipfile.ZipFile("py2.zip", "w") as z:
     for name in os.listdir("py2"):
         z.write("py2/" + name)
 grey.save("grey.jpg")
-np.save("grey.npy", np.asarray(Image.open("grey.jpg").convert("RGB")).transpose(2, 0, 1)[None])
+np.save("grey.npy", np.asarray(Image.open("grey.jpg").convert("RGB")).transpose(2, 0, 1)[None].repeat(10, 0))
 END
     for source in py2 py4 cifar10:py2 py2.zip cifar100:hundred one.npz two.npz tiny; do
         same_data "$source"
     done
     expect_text out 'Tiny-ImageNet folder'
+    for file in forms/*.npy; do # 8 bits either way: floats come back to the same steps
+        for labels in y.npy labels_onehot.npy labels_column.npy; do
+            expect_exit 0 "$LINNET" data "npy:$file,$labels" -o got.npy --labels labels.npy
+            expect_same labels.npy y.npy
+            "$PYTHON" -c 'import sys, numpy as n
+a, b = n.load("got.npy"), n.load("x.npy")
+a = a if a.dtype == n.uint8 else n.rint(a * 255)
+sys.exit(not (a == b).all())' || die "$file reads otherwise"
+        done
+    done
+    expect_exit 0 "$LINNET" data npy:half.npy,y.npy
+    expect_text out 'all: 40 images|all: 200 images'
+    same_data med.npz
+    expect_exit 0 "$LINNET" data med.npz --split val
+    expect_text out 'val: 20 images'
+    mkdir unpacked unpacked100
+    cp -r py2 unpacked/cifar-10-batches-py
+    cp -r hundred unpacked100/cifar-100-python
+    same_data unpacked
+    same_data unpacked100
     cp xs.npy x.npy
     cp ys.npy y.npy
     same_data tree
     same_data imagefolder:tree/val
+    tar -cf tree.tar tree
+    tar -czf tree.tar.gz -C tree train val
+    tar -cJf tree.tar.xz ./tree
+    tar -czf flat.tgz -C tree val
+    "$PYTHON" -m zipfile -c tree.zip tree
+    "$PYTHON" -m zipfile -c tiny.zip tiny
+    for source in tree.tar tree.tar.gz tree.tar.xz tree.zip imagefolder:tree.zip flat.tgz; do
+        same_data "$source"
+        expect_text out "image archive"
+    done
+    head -c 20000 tree.tar.gz >cut.tgz
+    expect_error 4 'cut.tgz.*archive' "$LINNET" data cut.tgz -q
+    mkfifo fifo.tar
+    expect_error 4 'regular file' "$LINNET" data fifo.tar -q
     expect_exit 0 "$LINNET" data tiny --split train+val -o got.npy --labels labels.npy
     expect_same got.npy grey.npy
+    expect_exit 0 "$LINNET" data tiny.zip --split train+val -o got.npy --labels labels.npy
+    expect_same got.npy grey.npy
+    expect_text out 'Tiny-ImageNet archive'
     cp evil py2/test_batch
     expect_error 4 "posix.system' is not allowed" "$LINNET" data py2 -q
     cp grey.jpg tree/val/class0/0.png

@@ -254,7 +254,7 @@ static void test_other_layouts_are_named(void **state)
     refused(dir, DATA_TEST, "pickle", "opcode 0x78");
     assert_int_equal(remove(path), 0);
     scratch_write(scratch_path(dir, "wnids.txt", path), "n1", 2);
-    refused(dir, DATA_TEST, "Tiny-ImageNet", "val_annotations.txt");
+    refused(dir, DATA_TEST, "n1", "no picture");
     assert_int_equal(remove(path), 0);
     scratch_write(scratch_path(dir, "labels.npy", path), "x", 1);
     refused(dir, DATA_TEST, "corrupted", "eval --corruptions");
@@ -299,7 +299,8 @@ static void test_arrays_of_both_orders_agree(void **state)
 {
     const int64_t labels[2] = {4, 1};
     uint8_t first[2 * 3 * 4 * 5], last[2 * 3 * 4 * 5], bytes[60];
-    float floats[2 * 3 * 4 * 5], chw[60];
+    float floats[2 * 3 * 4 * 5], floats_last[2 * 3 * 4 * 5], chw[60];
+    int64_t wide[2 * 3 * 4 * 5];
     struct arrays a;
     struct dataset *d;
 
@@ -310,20 +311,27 @@ static void test_arrays_of_both_orders_agree(void **state)
         first[i] = (uint8_t)(2 * i);
         last[((n * 4 + y) * 5 + x) * 3 + c] = (uint8_t)(2 * i);
         floats[i] = (float)(2 * i) / 255.0f;
+        floats_last[((n * 4 + y) * 5 + x) * 3 + c] = floats[i];
+        wide[i] = 2 * i;
     }
     write_array(a.y, NPY_I64, 1, 2, 0, 0, 0, labels);
-    for (int form = 0; form < 3; form++) {
+    for (int form = 0; form < 5; form++) {
         if (form == 0)
             write_array(a.x, NPY_U8, 4, 2, 3, 4, 5, first);
         else if (form == 1)
             write_array(a.x, NPY_U8, 4, 2, 4, 5, 3, last);
-        else
+        else if (form == 2)
+            write_array(a.x, NPY_I64, 4, 2, 3, 4, 5, wide);
+        else if (form == 3)
             write_array(a.x, NPY_F32, 4, 2, 3, 4, 5, floats);
-        d = opened(a.spec, form == 0 ? DATA_VAL : DATA_TEST, 1);
+        else
+            write_array(a.x, NPY_F32, 4, 2, 4, 5, 3, floats_last);
+        d = opened(a.spec, DATA_EVAL, 1);
+        assert_string_equal(d->split, "all");
         assert_int_equal(d->n, 2);
         assert_true(d->channels == 3 && d->height == 4 && d->width == 5 && d->classes == 5);
         assert_true(d->labels[0] == 4 && d->labels[1] == 1);
-        assert_true((d->floats != NULL) == (form == 2) && (d->pixels != NULL) == (form != 2));
+        assert_true((d->floats != NULL) == (form >= 3) && (d->pixels != NULL) == (form < 3));
         data_image(d, 1, chw);
         assert_memory_equal(chw, floats + 60, sizeof chw);
         data_image_u8(d, 1, bytes);
@@ -336,6 +344,198 @@ static void test_arrays_of_both_orders_agree(void **state)
     scratch_close(a.dir);
 }
 
+/* One label a row, as a column, as floats, as one-hot rows: the same labels. */
+static void test_forms_of_labels(void **state)
+{
+    const int64_t column[3] = {2, 0, 1};
+    const double real[3] = {2, 0, 1};
+    const uint8_t hot[3 * 4] = {0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0};
+    const float hot_real[3 * 4] = {0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0};
+    const uint8_t grey[3 * 4] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    uint8_t bad[3 * 4];
+    struct arrays a;
+
+    (void)state;
+    arrays_open(&a);
+    write_array(a.x, NPY_U8, 3, 3, 2, 2, 0, grey);
+    for (int form = 0; form < 4; form++) {
+        if (form == 0)
+            write_array(a.y, NPY_I64, 2, 3, 1, 0, 0, column);
+        else if (form == 1)
+            write_array(a.y, NPY_F64, 1, 3, 0, 0, 0, real);
+        else if (form == 2)
+            write_array(a.y, NPY_U8, 2, 3, 4, 0, 0, hot);
+        else
+            write_array(a.y, NPY_F32, 2, 3, 4, 0, 0, hot_real);
+        struct dataset *d = opened(a.spec, DATA_ALL, 1);
+        assert_true(d->n == 3 && d->channels == 1 && d->height == 2 && d->width == 2);
+        assert_true(d->labels[0] == 2 && d->labels[1] == 0 && d->labels[2] == 1);
+        assert_int_equal(d->classes, form < 2 ? 3 : 4);
+        assert_int_equal(data_check(d, 1, 2, 2, 5), form < 2 ? 0 : ERR_DATA); /* K is known */
+        assert_memory_equal(d->pixels, grey, sizeof grey);
+        data_close(d);
+    }
+    for (int i = 0; i < 3; i++) { /* two ones, no one, another number */
+        memcpy(bad, hot, sizeof bad);
+        bad[4 + i] = (const uint8_t[]){0, 1, 2}[i];
+        write_array(a.y, NPY_U8, 2, 3, 4, 0, 0, bad);
+        refused(a.spec, DATA_ALL, "row 1", "one-hot");
+    }
+    write_array(a.y, NPY_F64, 1, 3, 0, 0, 0, (const double[]){0, 0.5, 1});
+    refused(a.spec, DATA_ALL, "y.npy", "0.5");
+    write_array(a.y, NPY_I64, 3, 3, 1, 1, 0, column);
+    refused(a.spec, DATA_ALL, "y.npy", "rank 3");
+    scratch_close(a.dir);
+}
+
+static void test_floats_that_miss_by_rounding(void **state)
+{
+    const float x[4] = {1.0000001f, -1e-7f, 0.5f, 1};
+    const int64_t y = 0;
+    struct arrays a;
+    struct dataset *d;
+
+    (void)state;
+    arrays_open(&a);
+    write_array(a.x, NPY_F32, 4, 1, 1, 2, 2, x);
+    write_array(a.y, NPY_I64, 1, 1, 0, 0, 0, &y);
+    d = opened(a.spec, DATA_ALL, 1);
+    assert_true(d->floats[0] == 1 && d->floats[1] == 0 && d->floats[2] == 0.5f);
+    data_close(d);
+    scratch_close(a.dir);
+}
+
+/* ---- one set without parts ------------------------------------------------------------------- */
+
+#define SET 200
+
+/* SET images of four pixels, image i of value i, label i % 4. */
+static void write_set(const struct arrays *a, bool floats)
+{
+    int64_t y[SET];
+    uint8_t x[4 * SET];
+    float f[4 * SET];
+
+    for (int i = 0; i < 4 * SET; i++) {
+        y[i / 4] = i / 4 % 4;
+        x[i] = (uint8_t)(i / 4);
+        f[i] = (float)x[i] / 255;
+    }
+    if (floats)
+        write_array(a->x, NPY_F32, 4, SET, 1, 2, 2, f);
+    else
+        write_array(a->x, NPY_U8, 4, SET, 1, 2, 2, x);
+    write_array(a->y, NPY_I64, 1, SET, 0, 0, 0, y);
+}
+
+static int number_of(const struct dataset *d, int64_t i)
+{
+    uint8_t v[4];
+
+    data_image_u8(d, i, v);
+    return v[0];
+}
+
+/* train, val and test are disjoint, whole, stratified; an image trained on is never in test. */
+static void test_one_set_is_cut(void **state)
+{
+    struct arrays a;
+
+    (void)state;
+    arrays_open(&a);
+    for (int floats = 0; floats < 2; floats++) {
+        int times[SET] = {0}, label[3][4] = {{0}};
+        write_set(&a, floats);
+        for (int s = DATA_TRAIN; s <= DATA_TEST; s++) {
+            struct dataset *d = opened(a.spec, (enum data_split)s, 5);
+            assert_non_null(strstr(d->source, "one set, cut by class with seed 5"));
+            for (int64_t i = 0; i < d->n; i++) {
+                times[number_of(d, i)]++;
+                assert_int_equal(d->labels[i], number_of(d, i) % 4);
+                label[s][d->labels[i]]++;
+            }
+            data_close(d);
+        }
+        for (int i = 0; i < SET; i++)
+            assert_int_equal(times[i], 1);
+        for (int c = 0; c < 4; c++) { /* of 50: (50 + 5) / 10 test, (45 + 5) / 10 val */
+            assert_int_equal(label[DATA_TEST][c], 5);
+            assert_int_equal(label[DATA_VAL][c], 5);
+            assert_int_equal(label[DATA_TRAIN][c], 40);
+        }
+        struct dataset *d = opened(a.spec, DATA_TRAIN_ALL, 5), *e = opened(a.spec, DATA_EVAL, 5);
+        assert_int_equal(d->n, 180);
+        assert_int_equal(e->n, SET);
+        assert_string_equal(e->split, "all");
+        data_close(d);
+        data_close(e);
+    }
+    scratch_close(a.dir);
+}
+
+/* Sources beside the main one take the place of its parts. */
+static void test_own_test_and_val_sources(void **state)
+{
+    struct arrays a, b;
+    const struct data_options test = {.test = b.spec}, both = {.test = b.spec, .val = b.spec};
+    struct dataset *d, *t;
+    int64_t n;
+
+    (void)state;
+    arrays_open(&a);
+    arrays_open(&b);
+    write_set(&a, false);
+    write_set(&b, false);
+    assert_int_equal(data_open_with(a.spec, &test, DATA_TEST, 5, &t), 0);
+    assert_int_equal(t->n, SET);
+    assert_string_equal(t->split, "test");
+    assert_int_equal(data_open_with(a.spec, &test, DATA_TRAIN, 5, &d), 0);
+    assert_int_equal(d->n, 180); /* only val is cut off */
+    assert_int_equal(data_common(d, t, &n), 0);
+    assert_int_equal(n, 180); /* b holds the images of a: that is found */
+    data_close(d);
+    data_close(t);
+    assert_int_equal(data_open_with(a.spec, &test, DATA_EVAL, 5, &d), 0);
+    assert_string_equal(d->split, "test");
+    data_close(d);
+    assert_int_equal(data_open_with(a.spec, &both, DATA_TRAIN, 5, &d), 0);
+    assert_int_equal(d->n, SET);
+    data_close(d);
+    assert_int_equal(data_open_with(a.spec, &both, DATA_VAL, 5, &d), 0);
+    assert_int_equal(d->n, SET);
+    assert_string_equal(d->split, "val");
+    data_close(d);
+    const struct data_options parts = {.val = "synth:100"};
+    assert_int_equal(data_open_with(a.spec, &parts, DATA_VAL, 5, &d), ERR_DATA);
+    assert_non_null(strstr(err_message(), "no validation images"));
+    const struct data_options scaled = {.resize = 8};
+    assert_int_equal(data_open_with(a.spec, &scaled, DATA_TRAIN, 5, &d), ERR_DATA);
+    refused("synth:100", DATA_ALL, "synth:100", "'all'");
+    scratch_close(a.dir);
+    scratch_close(b.dir);
+}
+
+static void test_sizes_are_parsed(void **state)
+{
+    static const char *const bad_resize[] = {"", "0", "-5", "x", "32,nearest", "99999", "32x32"};
+    static const char *const bad_crop[] = {"", "32", "32x", "x32", "32x0", "32x32x3", "0x5"};
+    struct data_options o = {0};
+
+    (void)state;
+    assert_int_equal(data_resize_parse("256", &o), 0);
+    assert_true(o.resize == 256 && !o.bicubic);
+    assert_int_equal(data_resize_parse("40,bicubic", &o), 0);
+    assert_true(o.resize == 40 && o.bicubic);
+    assert_int_equal(data_resize_parse("41,bilinear", &o), 0);
+    assert_true(o.resize == 41 && !o.bicubic);
+    assert_int_equal(data_crop_parse("224x192", &o), 0);
+    assert_true(o.crop_height == 224 && o.crop_width == 192);
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(data_resize_parse(bad_resize[i], &o), ERR_ARG);
+        assert_int_equal(data_crop_parse(bad_crop[i], &o), ERR_ARG);
+    }
+}
+
 static void test_bad_arrays_are_refused(void **state)
 {
     uint8_t x[4 * 3 * 4 * 3] = {0};
@@ -345,31 +545,31 @@ static void test_bad_arrays_are_refused(void **state)
 
     (void)state;
     arrays_open(&a);
-    refused(a.spec, DATA_TEST, "x.npy", "");
+    refused(a.spec, DATA_ALL, "x.npy", "");
     write_array(a.x, NPY_U8, 4, 2, 3, 4, 4, x);
-    refused(a.spec, DATA_TEST, "y.npy", "");
+    refused(a.spec, DATA_ALL, "y.npy", "");
     write_array(a.y, NPY_I64, 1, 3, 0, 0, 0, y);
-    refused(a.spec, DATA_TEST, "y.npy", "2 images");
+    refused(a.spec, DATA_ALL, "y.npy", "2 images");
     write_array(a.x, NPY_U8, 4, 3, 3, 4, 4, x);
-    refused(a.spec, DATA_TEST, "y.npy", "label -1");
+    refused(a.spec, DATA_ALL, "y.npy", "label -1");
     y[2] = 1;
     write_array(a.y, NPY_I64, 1, 3, 0, 0, 0, y);
     write_array(a.x, NPY_U8, 4, 3, 3, 4, 3, x);
-    refused(a.spec, DATA_TEST, "x.npy", "[3,3,4,3]");
+    refused(a.spec, DATA_ALL, "x.npy", "[3,3,4,3]");
     write_array(a.x, NPY_U8, 4, 3, 2, 4, 2, x);
-    refused(a.spec, DATA_TEST, "x.npy", "[3,2,4,2]");
-    write_array(a.x, NPY_U8, 3, 3, 4, 4, 0, x);
-    refused(a.spec, DATA_TEST, "x.npy", "rank 3");
-    write_array(a.x, NPY_I64, 4, 1, 1, 2, 2, x);
-    refused(a.spec, DATA_TEST, "x.npy", "<i8");
-    write_array(a.x, NPY_F32, 4, 1, 4, 4, 3, f);
-    refused(a.spec, DATA_TEST, "x.npy", "[N,C,H,W]");
+    refused(a.spec, DATA_ALL, "x.npy", "[3,2,4,2]");
+    write_array(a.x, NPY_U8, 2, 3, 4, 0, 0, x);
+    refused(a.spec, DATA_ALL, "x.npy", "rank 2");
+    write_array(a.x, NPY_I64, 4, 1, 1, 2, 2, (const int64_t[]){0, 255, 256, 3});
+    refused(a.spec, DATA_ALL, "x.npy", "256 at index 2");
+    write_array(a.x, NPY_I64, 4, 1, 1, 2, 2, (const int64_t[]){0, 255, -1, 3});
+    refused(a.spec, DATA_ALL, "x.npy", "-1 at index 2");
     f[5] = 1.5f;
     write_array(a.x, NPY_F32, 4, 1, 3, 4, 4, f);
-    refused(a.spec, DATA_TEST, "x.npy", "1.5 at index 5");
-    refused("npy:x.npy", DATA_TEST, "x.npy", "LABELS");
-    refused("npy:,y.npy", DATA_TEST, "y.npy", "IMAGES");
-    refused("npy:a,b,c", DATA_TEST, "a,b,c", "IMAGES");
+    refused(a.spec, DATA_ALL, "x.npy", "1.5 at index 5");
+    refused("npy:x.npy", DATA_ALL, "x.npy", "LABELS");
+    refused("npy:,y.npy", DATA_ALL, "y.npy", "IMAGES");
+    refused("npy:a,b,c", DATA_ALL, "a,b,c", "IMAGES");
     scratch_close(a.dir);
 }
 
@@ -422,10 +622,12 @@ static void test_split_names(void **state)
     enum data_split s;
 
     (void)state;
-    for (int i = DATA_TRAIN; i <= DATA_TRAIN_ALL; i++) {
+    for (int i = DATA_TRAIN; i <= DATA_ALL; i++) {
         assert_int_equal(data_split_parse(data_split_name((enum data_split)i), &s), 0);
         assert_int_equal(s, i);
     }
+    assert_int_equal(data_split_parse(NULL, &s), 0);
+    assert_int_equal(s, DATA_EVAL);
     assert_int_equal(data_split_parse("eval", &s), ERR_ARG);
 }
 
@@ -441,6 +643,11 @@ int main(void)
         cmocka_unit_test(test_malformed_cifar100_is_refused),
         cmocka_unit_test(test_other_layouts_are_named),
         cmocka_unit_test(test_arrays_of_both_orders_agree),
+        cmocka_unit_test(test_forms_of_labels),
+        cmocka_unit_test(test_floats_that_miss_by_rounding),
+        cmocka_unit_test(test_one_set_is_cut),
+        cmocka_unit_test(test_own_test_and_val_sources),
+        cmocka_unit_test(test_sizes_are_parsed),
         cmocka_unit_test(test_bad_arrays_are_refused),
         cmocka_unit_test(test_synth_has_train_and_test_parts),
         cmocka_unit_test(test_every_failed_allocation_is_reported),

@@ -1,4 +1,4 @@
-/* Members of archives; see data_archive.h. Paths inside are never used as paths: nothing is written. */
+/* Members of archives; see archive.h. Nothing is written to disk. */
 #include "trainer/data/archive.h"
 
 #include <string.h>
@@ -22,10 +22,28 @@ void archive_files_free(struct archive_files *f)
     mem_free(f);
 }
 
-const struct archive_file *archive_files_find(const struct archive_files *f, const char *name)
+bool archive_is_name(const char *path)
+{
+    static const char *const end[] = {".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip"};
+    const size_t n = strlen(path);
+
+    for (size_t i = 0; i < sizeof end / sizeof end[0]; i++)
+        if (n > strlen(end[i]) && strcmp(path + n - strlen(end[i]), end[i]) == 0)
+            return true;
+    return false;
+}
+
+const char *archive_base(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+
+    return slash != NULL ? slash + 1 : name;
+}
+
+const struct archive_file *archive_files_find(const struct archive_files *f, const char *base)
 {
     for (int32_t i = 0; i < f->n; i++)
-        if (strcmp(f->v[i].name, name) == 0)
+        if (strcmp(archive_base(f->v[i].name), base) == 0)
             return &f->v[i];
     return NULL;
 }
@@ -79,31 +97,44 @@ static int read_member(const char *path, struct archive *a, struct archive_file 
     }
 }
 
-static int read_members(const char *path, struct archive *a, bool (*want)(const char *),
+/* The name as it is used here; NULL for what is neither a regular file nor a folder. */
+static const char *name_of(struct archive_entry *e)
+{
+    const char *name = archive_entry_pathname(e);
+
+    if (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != AE_IFDIR)
+        return NULL;
+    while (name != NULL && name[0] == '.' && name[1] == '/')
+        name += 2;
+    return name != NULL && *name != '\0' ? name : NULL;
+}
+
+/* want NULL: names alone. */
+static int read_members(const char *path, struct archive *a, archive_want_fn *want, const void *ctx,
                         struct archive_files *f)
 {
     size_t budget = ARCHIVE_MOST_BYTES;
     struct archive_file *m = NULL;
     struct archive_entry *e;
-    int status, rc;
+    int status;
 
     for (int32_t seen = 0; (status = archive_read_next_header(a, &e)) == ARCHIVE_OK; seen++) {
-        const char *full = archive_entry_pathname(e), *slash = full ? strrchr(full, '/') : NULL;
-        const char *name = slash != NULL ? slash + 1 : full;
+        const char *name = name_of(e);
+        const bool is_file = archive_entry_filetype(e) == AE_IFREG;
         if (seen >= ARCHIVE_MOST_MEMBERS)
             return fail(ERR_DATA, "'%s': archive: more than %d members", path,
                         ARCHIVE_MOST_MEMBERS);
-        if (name == NULL || archive_entry_filetype(e) != AE_IFREG || !want(name))
+        if (name == NULL || (want != NULL && (!is_file || !want(ctx, name))))
             continue;
-        if (archive_files_find(f, name) != NULL)
-            return fail(ERR_DATA, "'%s': archive: holds '%s' twice", path, name);
-        if ((rc = add_file(f, name, &m)) < 0 || (rc = read_member(path, a, m, &budget)) < 0)
-            return rc;
+        TRY(add_file(f, name, &m));
+        if (want != NULL)
+            TRY(read_member(path, a, m, &budget));
     }
     return status == ARCHIVE_EOF ? 0 : reading_failed(path, a);
 }
 
-int archive_files_read(const char *path, bool (*want)(const char *), struct archive_files **out)
+static int read_archive(const char *path, archive_want_fn *want, const void *ctx,
+                        struct archive_files **out)
 {
     struct archive_files *f = mem_array(1, sizeof *f);
     struct archive *a = archive_read_new();
@@ -114,7 +145,7 @@ int archive_files_read(const char *path, bool (*want)(const char *), struct arch
         archive_read_support_format_tar(a);
         archive_read_support_format_zip(a);
         rc = archive_read_open_filename(a, path, BLOCK) == ARCHIVE_OK
-                 ? read_members(path, a, want, f)
+                 ? read_members(path, a, want, ctx, f)
                  : reading_failed(path, a);
     }
     if (a != NULL)
@@ -124,4 +155,15 @@ int archive_files_read(const char *path, bool (*want)(const char *), struct arch
     else
         *out = f;
     return rc;
+}
+
+int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
+                       struct archive_files **out)
+{
+    return read_archive(path, want, ctx, out);
+}
+
+int archive_files_list(const char *path, struct archive_files **out)
+{
+    return read_archive(path, NULL, NULL, out);
 }

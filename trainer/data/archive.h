@@ -1,10 +1,12 @@
 #ifndef TRAINER_DATA_ARCHIVE_H
 #define TRAINER_DATA_ARCHIVE_H
 /*
- * Members of a tar, tar.gz, tar.xz or zip file (libarchive), read into memory by name.
+ * Members of a tar, tar.gz, tar.xz or zip file (libarchive), read into memory by name. Names are
+ * those of the archive ("a/b/c.png", a leading "./" dropped); they are never used as paths of this
+ * machine. Only regular files and folders count.
  *
  *     struct archive_files *f = NULL;
- *     TRY(archive_files_read("cifar-10-binary.tar.gz", want, ctx, &f));
+ *     TRY(archive_files_read("cifar-10-binary.tar.gz", want, NULL, &f));
  *     const struct archive_file *m = archive_files_find(f, "test_batch.bin");   // NULL: not there
  *     archive_files_free(f);
  */
@@ -15,10 +17,10 @@
 #include "core/base/err.h"
 
 #define ARCHIVE_MOST_BYTES ((size_t)1 << 32) /* of all members that are wanted */
-#define ARCHIVE_MOST_MEMBERS 1000000
+#define ARCHIVE_MOST_MEMBERS 5000000
 
 struct archive_file {
-    char *name; /* behind the last slash */
+    char *name; /* whole; a folder's ends with a slash */
     uint8_t *data;
     size_t len;
 };
@@ -26,9 +28,17 @@ struct archive_files {
     struct archive_file *v;
     int32_t n, cap;
 };
-/* want says by the name behind the last slash which members are read; regular files only. ERR_DATA. */
-int archive_files_read(const char *path, bool (*want)(const char *name),
+/* Does the file name end so that an archive is meant? (.tar, .tar.gz, .tgz, .tar.xz, .zip) */
+bool archive_is_name(const char *path);
+/* The part of a name behind its last slash. */
+const char *archive_base(const char *name);
+/* want says of a regular file's whole name whether it is read. ERR_DATA. */
+typedef bool archive_want_fn(const void *ctx, const char *name);
+int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
                        struct archive_files **out) MUST_CHECK;
-const struct archive_file *archive_files_find(const struct archive_files *f, const char *name);
+/* Names alone, of files and folders; data is NULL. */
+int archive_files_list(const char *path, struct archive_files **out) MUST_CHECK;
+/* By the part behind the last slash; the first one. */
+const struct archive_file *archive_files_find(const struct archive_files *f, const char *base);
 void archive_files_free(struct archive_files *f); /* NULL is fine */
 #endif

@@ -276,8 +276,9 @@ static int folder_note(const struct cifar_layout *l, const char *folder, char no
     return 0;
 }
 
-int data_cifar_load(const char *folder, int k, bool is_test, struct dataset *d)
+int data_cifar_load(const char *folder, int k, enum data_part part, struct dataset *d)
 {
+    const bool is_test = part == DATA_PART_TEST;
     struct cifar_layout l = layout_of(k, false, is_test);
     const struct place p = {folder, NULL};
     char note[PUBLISHED_NOTE];
@@ -295,34 +296,52 @@ static bool is_of_part(const char *name, bool is_test)
         for (int python = 0; python < 2; python++) {
             const struct cifar_layout l = layout_of(k, python, is_test);
             for (int i = 0; i < l.n_file; i++)
-                if (strcmp(name, l.file[i]) == 0)
+                if (strcmp(archive_base(name), l.file[i]) == 0)
                     return true;
         }
     return false;
 }
 
-static bool is_of_test(const char *name)
+static bool is_wanted(const void *ctx, const char *name)
 {
-    return is_of_part(name, true);
+    return is_of_part(name, *(const bool *)ctx);
 }
 
-static bool is_of_train(const char *name)
+int data_cifar_in_archive(const char *path, bool *found)
 {
-    return is_of_part(name, false);
+    struct archive_files *files = NULL;
+
+    *found = false;
+    TRY(archive_files_list(path, &files));
+    for (int32_t i = 0; i < files->n; i++)
+        *found |= is_of_part(files->v[i].name, true) || is_of_part(files->v[i].name, false);
+    archive_files_free(files);
+    return 0;
 }
 
-int data_cifar_archive(const char *path, int k, bool is_test, struct dataset *d)
+static const char *twice(const struct archive_files *f)
 {
+    for (int32_t i = 0; i < f->n; i++)
+        if (archive_files_find(f, archive_base(f->v[i].name)) != &f->v[i])
+            return f->v[i].name;
+    return NULL;
+}
+
+int data_cifar_archive(const char *path, int k, enum data_part part, struct dataset *d)
+{
+    const bool is_test = part == DATA_PART_TEST;
     struct archive_files *files = NULL;
     enum published verdict;
     struct cifar_layout l;
     char note[PUBLISHED_NOTE];
     int rc;
 
-    TRY(archive_files_read(path, is_test ? is_of_test : is_of_train, &files));
+    TRY(archive_files_read(path, is_wanted, &is_test, &files));
     const struct place p = {path, files};
     const bool ten = k != 100 && find_layout(&p, 10, is_test, &l);
-    if (!ten && (k == 10 || !find_layout(&p, 100, is_test, &l)))
+    if (twice(files) != NULL)
+        rc = fail(ERR_DATA, "'%s': archive: holds '%s' twice", path, twice(files));
+    else if (!ten && (k == 10 || !find_layout(&p, 100, is_test, &l)))
         rc = fail(
             ERR_DATA,
             "'%s': archive: holds neither CIFAR-10 (data_batch_1.bin or data_batch_1) nor CIFAR-100 (train.bin or train) for this split",

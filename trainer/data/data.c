@@ -1,10 +1,12 @@
 /*
- * Data sources: recognising them, and the one place where the training images are split.
+ * Data sources: recognising them, and the one place where images are split.
  *
- * The split: for each class c with n_c training images, a random permutation of
- * their positions, drawn from (seed, RNG_SPLIT, epoch c), gives the (n_c + 5) / 10 validation
- * images; the rest is for training. The pictures of a split are moved to the front of the loaded
- * block in file order, so no second copy is held.
+ *     validation   for each class c with n_c training images, a random permutation of their positions,
+ *                  drawn from (seed, RNG_SPLIT, c, 0), gives the (n_c + 5) / 10 validation images
+ *     test         of one set without parts: the same from (seed, RNG_SPLIT, c, 1), before that
+ *
+ * The pictures of a split are moved to the front of the loaded block in file order, so no second
+ * copy is held.
  *
  * Limits: everything is in memory.
  */
@@ -19,32 +21,36 @@
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
+#include "trainer/data/archive.h"
 #include "trainer/data/owner.h"
 
 #define SYNTH_DEFAULT 10000
 #define SYNTH_MOST 10000000
+#define MOST_SIDE 16384
 
 static const char *const split_name[] = {
-    [DATA_TRAIN] = "train",
-    [DATA_VAL] = "val",
-    [DATA_TEST] = "test",
-    [DATA_TRAIN_ALL] = "train+val",
+    [DATA_TRAIN] = "train",         [DATA_VAL] = "val", [DATA_TEST] = "test",
+    [DATA_TRAIN_ALL] = "train+val", [DATA_ALL] = "all",
 };
 #define N_SPLIT ((int)(sizeof split_name / sizeof split_name[0]))
 
 const char *data_split_name(enum data_split split)
 {
-    return split_name[split];
+    return split_name[split == DATA_EVAL ? DATA_TEST : split];
 }
 
 int data_split_parse(const char *text, enum data_split *out)
 {
+    if (text == NULL) {
+        *out = DATA_EVAL;
+        return 0;
+    }
     for (int i = 0; i < N_SPLIT; i++)
         if (strcmp(text, split_name[i]) == 0) {
             *out = (enum data_split)i;
             return 0;
         }
-    return fail(ERR_ARG, "split '%s' is not one of train, val, test, train+val", text);
+    return fail(ERR_ARG, "split '%s' is not one of train, val, test, train+val, all", text);
 }
 
 /* ---- blocks ------------------------------------------------------------------ */
@@ -88,22 +94,47 @@ void data_owner_publish(struct dataset *d, const char *split)
     d->pixels = d->owner->pixels;
     d->floats = d->owner->floats;
     d->labels = d->owner->labels;
+    d->class_name = (const char *const *)d->owner->class_name;
     d->source = d->owner->source;
     d->split = split;
 }
 
 int data_owner_source(struct dataset *d, const char *fmt, ...)
 {
-    char text[512];
+    const char *before = d->owner->source != NULL ? d->owner->source : "";
+    char text[1024];
+    char *whole;
     va_list ap;
 
-    if (d->owner->source != NULL)
-        return 0;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    d->owner->source = mem_strdup(text);
-    return d->owner->source == NULL ? ERR_NOMEM : 0;
+    if ((whole = mem_array(strlen(before) + strlen(text) + 1, 1)) == NULL)
+        return ERR_NOMEM;
+    strcpy(whole, before);
+    strcat(whole, text);
+    mem_free(d->owner->source);
+    d->owner->source = whole;
+    return 0;
+}
+
+int data_owner_names(struct dataset *d, const char *const *name)
+{
+    struct data_owner *own = d->owner;
+
+    if ((own->class_name = mem_array((size_t)d->classes, sizeof *own->class_name)) == NULL)
+        return ERR_NOMEM;
+    for (; own->n_class_name < d->classes; own->n_class_name++)
+        if ((own->class_name[own->n_class_name] = mem_strdup(name[own->n_class_name])) == NULL)
+            return ERR_NOMEM;
+    return 0;
+}
+
+static void free_names(char **name, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        mem_free(name[i]);
+    mem_free(name);
 }
 
 void data_close(struct dataset *d)
@@ -115,6 +146,7 @@ void data_close(struct dataset *d)
         mem_free(d->owner->floats);
         mem_free(d->owner->labels);
         mem_free(d->owner->source);
+        free_names(d->owner->class_name, d->owner->n_class_name);
         mem_free(d->owner);
     }
     mem_free(d);
@@ -122,19 +154,22 @@ void data_close(struct dataset *d)
 
 /* ---- the split --------------------------------------------------------------- */
 
-/* Marks the validation images of one class: is_val[position[p]] for the first tenth of a random
- * permutation p. position and order hold n entries. */
+enum role { ROLE_TRAIN, ROLE_VAL, ROLE_TEST };
+
+/* Gives `role` to the first tenth of a random permutation of the positions of one class. order holds
+ * n entries. */
 static void mark_class(struct rng r, const uint32_t *position, uint32_t n, uint32_t *order,
-                       uint8_t *is_val)
+                       enum role role, uint8_t *roles)
 {
     rng_permutation(&r, order, n);
     for (uint32_t i = 0; i < (n + 5) / 10; i++)
-        is_val[position[order[i]]] = 1;
+        roles[position[order[i]]] = (uint8_t)role;
 }
 
-/* is_val[i] = 1 for the validation images among the n training images. */
-static int mark_validation(const struct dataset *d, uint64_t seed, uint8_t *is_val)
+/* A tenth of the images of each class that still have ROLE_TRAIN. */
+static int mark_tenth(const struct dataset *d, uint64_t seed, enum role role, uint8_t *roles)
 {
+    const uint64_t draw = role == ROLE_TEST ? 1 : 0;
     uint32_t *position, *order;
     int rc = 0;
 
@@ -145,9 +180,9 @@ static int mark_validation(const struct dataset *d, uint64_t seed, uint8_t *is_v
     for (int32_t c = 0; rc == 0 && c < d->classes; c++) {
         uint32_t n = 0;
         for (int64_t i = 0; i < d->n; i++)
-            if (d->owner->labels[i] == c)
+            if (d->owner->labels[i] == c && roles[i] == ROLE_TRAIN)
                 position[n++] = (uint32_t)i;
-        mark_class(rng_at(seed, RNG_SPLIT, (uint32_t)c, 0), position, n, order, is_val);
+        mark_class(rng_at(seed, RNG_SPLIT, (uint32_t)c, draw), position, n, order, role, roles);
     }
     mem_free(position);
     mem_free(order);
@@ -156,32 +191,57 @@ static int mark_validation(const struct dataset *d, uint64_t seed, uint8_t *is_v
 
 static void move_image(struct dataset *d, int64_t to, int64_t from)
 {
-    size_t size = image_size(d);
+    const size_t size = image_size(d), at = (size_t)to * size, of = (size_t)from * size;
     struct data_owner *own = d->owner;
 
     own->labels[to] = own->labels[from];
-    memmove(own->pixels + (size_t)to * size, own->pixels + (size_t)from * size, size);
+    if (own->pixels != NULL)
+        memmove(own->pixels + at, own->pixels + of, size);
+    else
+        memmove(own->floats + at, own->floats + of, size * sizeof *own->floats);
 }
 
-/* Keeps the images of `split`, in file order. Only sources of 8 bits have a split. */
-static int keep_split(struct dataset *d, enum data_split split, uint64_t seed)
+static bool is_kept(uint8_t role, enum data_split split)
 {
-    uint8_t *is_val;
+    switch (split) {
+    case DATA_TRAIN:
+        return role == ROLE_TRAIN;
+    case DATA_VAL:
+        return role == ROLE_VAL;
+    case DATA_TEST:
+        return role == ROLE_TEST;
+    default:
+        return role != ROLE_TEST;
+    }
+}
+
+/* Which tenths are cut off what was loaded. */
+struct cut {
+    bool test, val;
+};
+
+/* Keeps the images of `split`, in file order. */
+static int keep_split(struct dataset *d, struct cut cut, enum data_split split, uint64_t seed)
+{
+    uint8_t *roles;
     int64_t kept = 0;
-    int rc;
+    int rc = 0;
 
     if (d->n > UINT32_MAX)
         return fail(ERR_LIMIT, "%s: %" PRId64 " images, at most %" PRIu32, d->owner->source, d->n,
                     UINT32_MAX);
-    if ((is_val = mem_array((size_t)d->n, 1)) == NULL)
+    if ((roles = mem_array((size_t)d->n, 1)) == NULL)
         return ERR_NOMEM;
-    if ((rc = mark_validation(d, seed, is_val)) == 0) {
-        for (int64_t i = 0; i < d->n; i++)
-            if (is_val[i] == (split == DATA_VAL))
-                move_image(d, kept++, i);
+    if (cut.test)
+        rc = mark_tenth(d, seed, ROLE_TEST, roles);
+    if (rc == 0 && cut.val)
+        rc = mark_tenth(d, seed, ROLE_VAL, roles);
+    for (int64_t i = 0; rc == 0 && i < d->n; i++)
+        if (is_kept(roles[i], split))
+            move_image(d, kept++, i);
+    if (rc == 0)
         d->n = kept;
-    }
-    mem_free(is_val);
+    mem_free(roles);
     return rc;
 }
 
@@ -197,21 +257,50 @@ static bool exists(const char *folder, const char *file, bool is_folder)
     return stat(path, &st) == 0 && (is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode));
 }
 
-static int detect_folder(const char *path, bool is_test, struct dataset *d)
+/* The folder of a publisher's archive that was unpacked here. */
+static int open_inner_cifar(const char *path, enum data_part part, struct dataset *d, bool *found)
 {
+    static const struct {
+        const char *name;
+        int k;
+    } inner[] = {{"cifar-10-batches-py", 10},
+                 {"cifar-10-batches-bin", 10},
+                 {"cifar-100-python", 100},
+                 {"cifar-100-binary", 100}};
+    char folder[4096];
+
+    for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) {
+        *found = exists(path, inner[i].name, true);
+        if (!*found)
+            continue;
+        if (snprintf(folder, sizeof folder, "%s/%s", path, inner[i].name) >= (int)sizeof folder)
+            return fail(ERR_DATA, "path '%.60s...' is too long", path);
+        return data_cifar_load(folder, inner[i].k, part, d);
+    }
+    return 0;
+}
+
+static int detect_folder(const char *path, enum data_part part, const struct data_options *o,
+                         struct dataset *d)
+{
+    bool found = false;
+
     if (data_cifar_is(path, 10))
-        return data_cifar_load(path, 10, is_test, d);
+        return data_cifar_load(path, 10, part, d);
     if (exists(path, "wnids.txt", false))
-        return data_tiny_load(path, is_test, d);
+        return data_imagefolder_load(path, part, o, d);
     if (exists(path, "labels.npy", false))
         return fail(
             ERR_DATA,
             "'%s' is a folder of corrupted images (labels.npy): `eval --corruptions %s` reads it, and npy:%s/TYPE.npy,%s/labels.npy one type",
             path, path, path, path);
     if (exists(path, "train", true))
-        return data_imagefolder_load(path, is_test, d);
+        return data_imagefolder_load(path, part, o, d);
     if (data_cifar_is(path, 100))
-        return data_cifar_load(path, 100, is_test, d);
+        return data_cifar_load(path, 100, part, d);
+    TRY(open_inner_cifar(path, part, d, &found));
+    if (found)
+        return 0;
     return fail(
         ERR_DATA,
         "'%s' holds no layout that is known: data_batch_1..5 and test_batch (CIFAR-10, .bin or python), train and test (CIFAR-100, .bin or python), wnids.txt (Tiny-ImageNet), train/CLASS/ with pictures; imagefolder:%s takes CLASS/ alone",
@@ -224,40 +313,48 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static int open_file(const char *path, bool is_test, struct dataset *d)
+static int open_file(const char *path, enum data_part part, const struct data_options *o,
+                     struct dataset *d)
 {
-    static const char *const archive[] = {".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip"};
+    bool is_cifar = false;
 
-    for (size_t i = 0; i < sizeof archive / sizeof archive[0]; i++)
-        if (ends_with(path, archive[i]))
-            return data_cifar_archive(path, 0, is_test, d);
+    if (archive_is_name(path)) {
+        TRY(data_cifar_in_archive(path, &is_cifar));
+        return is_cifar ? data_cifar_archive(path, 0, part, d)
+                        : data_imagefolder_load(path, part, o, d);
+    }
     if (ends_with(path, ".npz"))
-        return data_npz_load(path, is_test, d);
+        return data_npz_load(path, part, d);
     if (ends_with(path, ".npy"))
         return fail(ERR_DATA, "'%s': arrays are given in pairs, as npy:%s,LABELS.npy", path, path);
     return fail(
         ERR_DATA,
-        "'%s' is a file; a data source is a folder, an archive (.tar, .tar.gz, .zip, .npz) or KIND:PATH",
+        "'%s' is a file; a data source is a folder, an archive (.tar, .tar.gz, .tar.xz, .zip, .npz) or KIND:PATH",
         path);
 }
 
 /* cifar10:PATH and cifar100:PATH: a folder or an archive. */
-static int open_cifar(const char *path, int k, bool is_test, struct dataset *d)
+static int open_cifar(const char *path, int k, enum data_part part, struct dataset *d)
 {
     struct stat st;
 
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-        return data_cifar_archive(path, k, is_test, d);
-    return data_cifar_load(path, k, is_test, d);
+        return data_cifar_archive(path, k, part, d);
+    return data_cifar_load(path, k, part, d);
 }
 
-static int open_path(const char *path, bool is_test, struct dataset *d)
+static int open_path(const char *path, enum data_part part, const struct data_options *o,
+                     struct dataset *d)
 {
     struct stat st;
 
     if (stat(path, &st) != 0)
         return fail(ERR_DATA, "'%s': there is no such folder or file", path);
-    return S_ISDIR(st.st_mode) ? detect_folder(path, is_test, d) : open_file(path, is_test, d);
+    if (S_ISDIR(st.st_mode))
+        return detect_folder(path, part, o, d);
+    if (!S_ISREG(st.st_mode))
+        return fail(ERR_DATA, "'%s' is neither a folder nor a regular file", path);
+    return open_file(path, part, o, d);
 }
 
 static int open_npy(const char *text, struct dataset *d)
@@ -297,14 +394,16 @@ static const char *after_kind(const char *spec, const char *kind)
     return strncmp(spec, kind, n) == 0 && spec[n] == ':' ? spec + n + 1 : NULL;
 }
 
-static int open_spec(const char *spec, bool is_test, uint64_t seed, struct dataset *d)
+static int load_spec(const char *spec, enum data_part part, const struct data_options *o,
+                     uint64_t seed, struct dataset *d)
 {
+    const bool is_test = part == DATA_PART_TEST;
     const char *rest;
 
     if ((rest = after_kind(spec, "cifar10")) != NULL)
-        return open_cifar(rest, 10, is_test, d);
+        return open_cifar(rest, 10, part, d);
     if ((rest = after_kind(spec, "cifar100")) != NULL)
-        return open_cifar(rest, 100, is_test, d);
+        return open_cifar(rest, 100, part, d);
     if ((rest = after_kind(spec, "npy")) != NULL)
         return open_npy(rest, d);
     if ((rest = after_kind(spec, "synth")) != NULL)
@@ -312,34 +411,153 @@ static int open_spec(const char *spec, bool is_test, uint64_t seed, struct datas
     if (strcmp(spec, "synth") == 0)
         return open_synth("", is_test, seed, d);
     if ((rest = after_kind(spec, "imagefolder")) != NULL)
-        return data_imagefolder_load(rest, is_test, d);
-    return open_path(spec, is_test, d);
+        return data_imagefolder_load(rest, part, o, d);
+    return open_path(spec, part, o, d);
+}
+
+static int open_spec(const char *spec, enum data_part part, const struct data_options *o,
+                     uint64_t seed, struct dataset *d)
+{
+    TRY(load_spec(spec, part, o, seed, d));
+    if ((o->resize > 0 || o->crop_height > 0) && !d->owner->pictures)
+        return fail(ERR_DATA, "%s: --resize and --crop are for image folders", d->owner->source);
+    return 0;
+}
+
+/* ---- a source beside the main one ---------------------------------------------------------- */
+
+/* The path of a source of class folders; NULL for other sources. */
+static const char *tree_path(const char *spec)
+{
+    const char *rest = after_kind(spec, "imagefolder");
+    struct stat st;
+
+    if (rest != NULL)
+        return rest;
+    if (stat(spec, &st) != 0 || !S_ISDIR(st.st_mode))
+        return archive_is_name(spec) ? spec : NULL;
+    return exists(spec, "wnids.txt", false) ||
+                   (exists(spec, "train", true) && !data_cifar_is(spec, 10))
+               ? spec
+               : NULL;
+}
+
+/* Numbers the classes of d as the main source does, by name. */
+static int renumber(struct dataset *d, char *const *name, int32_t n)
+{
+    struct data_owner *own = d->owner;
+    int32_t *to = mem_array((size_t)d->classes, sizeof *to);
+    int rc = to != NULL ? 0 : ERR_NOMEM;
+
+    for (int32_t c = 0; rc == 0 && c < d->classes; c++) {
+        for (to[c] = 0; to[c] < n && strcmp(name[to[c]], own->class_name[c]) != 0;)
+            to[c]++;
+        if (to[c] == n)
+            rc = fail(ERR_DATA, "%s: '%s' is no class of the training images", own->source,
+                      own->class_name[c]);
+    }
+    if (rc == 0 && d->classes != n)
+        rc = fail(ERR_DATA, "%s: %d classes, the training images have %d", own->source, d->classes,
+                  n);
+    for (int64_t i = 0; rc == 0 && i < d->n; i++)
+        own->labels[i] = to[own->labels[i]];
+    mem_free(to);
+    return rc;
+}
+
+static int match_classes(const char *spec, struct dataset *d)
+{
+    const char *path = tree_path(spec);
+    char **name = NULL;
+    int32_t n = 0;
+    int rc = 0;
+
+    if (path == NULL || d->owner->class_name == NULL)
+        return 0;
+    if ((rc = data_imagefolder_classes(path, &name, &n)) == 0 && n > 0)
+        rc = renumber(d, name, n);
+    if (rc == 0 && n > 0) {
+        free_names(d->owner->class_name, d->owner->n_class_name);
+        d->owner->class_name = name;
+        d->owner->n_class_name = n;
+    } else
+        free_names(name, n);
+    return rc;
+}
+
+/* --val-data or --test-data: one set, or that part of a source with parts. */
+static int open_beside(const char *spec, const char *beside, enum data_part part,
+                       const struct data_options *o, uint64_t seed, struct dataset *d)
+{
+    TRY(open_spec(beside, part, o, seed, d));
+    if (part == DATA_PART_VAL && !d->owner->one_set && !d->owner->own_val)
+        return fail(
+            ERR_DATA,
+            "%s: has training and test images, no validation images: name one set (npy:X,Y or a folder of class folders)",
+            d->owner->source);
+    return match_classes(spec, d);
 }
 
 /* ---- public ------------------------------------------------------------------ */
 
-int data_open(const char *spec, enum data_split split, uint64_t seed, struct dataset **out)
+/* Loads the images of a split from the main source and cuts off what is not of it. */
+static int open_main(const char *spec, const struct data_options *o, enum data_split *split,
+                     uint64_t seed, struct dataset *d)
 {
+    const enum data_part part = *split == DATA_TEST || *split == DATA_EVAL ? DATA_PART_TEST
+                                : *split == DATA_VAL                       ? DATA_PART_VAL
+                                                                           : DATA_PART_TRAIN;
+    TRY(open_spec(spec, part, o, seed, d));
+    const bool one_set = d->owner->one_set;
+    if (*split == DATA_ALL && !one_set)
+        return fail(ERR_DATA, "%s: has parts; 'all' is for one set without them", d->owner->source);
+    if (*split == DATA_EVAL)
+        *split = one_set ? DATA_ALL : DATA_TEST;
+    if (*split == DATA_ALL)
+        return data_owner_source(d, "; one set, all of it");
+    if (!one_set && *split == DATA_TEST)
+        return 0;
+    if (!one_set && d->owner->own_val)
+        return 0;
+    const struct cut cut = {one_set && o->test == NULL, o->val == NULL};
+    if (one_set)
+        TRY(data_owner_source(d, "; one set, cut by class with seed %" PRIu64 ": %s%s", seed,
+                              cut.test ? "a tenth for testing" : "no test images",
+                              cut.val ? ", a tenth of the rest for validation" : ""));
+    return keep_split(d, cut, *split, seed);
+}
+
+int data_open_with(const char *spec, const struct data_options *options, enum data_split split,
+                   uint64_t seed, struct dataset **out)
+{
+    const struct data_options none = {0}, *o = options != NULL ? options : &none;
     struct dataset *d = NULL;
     int rc;
 
     TRY(data_owner_new(&d));
-    if ((rc = open_spec(spec, split == DATA_TEST, seed, d)) < 0)
-        goto out;
-    if (!d->owner->one_split && (split == DATA_TRAIN || split == DATA_VAL) &&
-        (rc = keep_split(d, split, seed)) < 0)
-        goto out;
-    if (d->n == 0) {
+    if ((split == DATA_TEST || split == DATA_EVAL) && o->test != NULL) {
+        split = DATA_TEST;
+        rc = open_beside(spec, o->test, DATA_PART_TEST, o, seed, d);
+    } else if (split == DATA_VAL && o->val != NULL) {
+        rc = open_beside(spec, o->val, DATA_PART_VAL, o, seed, d);
+    } else {
+        rc = open_main(spec, o, &split, seed, d);
+    }
+    if (rc == 0 && d->n == 0)
         rc = fail(ERR_DATA, "%s: split '%s' holds no image", d->owner->source,
                   data_split_name(split));
-        goto out;
+    if (rc == 0) {
+        data_owner_publish(d, data_split_name(split));
+        *out = d;
+        d = NULL;
     }
-    data_owner_publish(d, data_split_name(split));
-    *out = d;
-    d = NULL;
-out:
     data_close(d);
     return rc;
+}
+
+int data_open(const char *spec, enum data_split split, uint64_t seed, struct dataset **out)
+{
+    return data_open_with(spec, NULL, split, seed, out);
 }
 
 void data_image(const struct dataset *d, int64_t i, float *chw)
@@ -385,4 +603,82 @@ int data_check(const struct dataset *d, int64_t channels, int64_t height, int64_
         return fail(ERR_DATA, "%s: %s%d classes, the model has %" PRId64 " outputs", d->source,
                     known ? "" : "labels of at least ", d->classes, classes);
     return 0;
+}
+
+/* ---- images in common -------------------------------------------------------- */
+
+/* FNV-1a over the bytes of image i. */
+static uint64_t hash_image(const struct dataset *d, int64_t i)
+{
+    const size_t size = image_size(d) * (d->pixels != NULL ? 1 : sizeof *d->floats);
+    const uint8_t *p = d->pixels != NULL ? d->pixels + (size_t)i * size
+                                         : (const uint8_t *)d->floats + (size_t)i * size;
+    uint64_t h = 0xcbf29ce484222325;
+
+    for (size_t j = 0; j < size; j++)
+        h = (h ^ p[j]) * 0x100000001b3;
+    return h;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
+{
+    uint64_t *hash;
+
+    *n = 0;
+    if ((a->pixels != NULL) != (b->pixels != NULL) || image_size(a) != image_size(b))
+        return 0;
+    if ((hash = mem_array((size_t)a->n, sizeof *hash)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < a->n; i++)
+        hash[i] = hash_image(a, i);
+    qsort(hash, (size_t)a->n, sizeof *hash, by_value);
+    for (int64_t i = 0; i < b->n; i++) {
+        const uint64_t key = hash_image(b, i);
+        *n += bsearch(&key, hash, (size_t)a->n, sizeof *hash, by_value) != NULL;
+    }
+    mem_free(hash);
+    return 0;
+}
+
+/* ---- sizes of pictures ------------------------------------------------------- */
+
+/* Digits of a number from 1 to MOST_SIDE; what stands behind them in *end. */
+static int parse_side(const char *text, const char **end, int32_t *out)
+{
+    char *after;
+    const long v = strtol(text, &after, 10);
+
+    *end = after;
+    *out = (int32_t)v;
+    return *text >= '1' && *text <= '9' && v <= MOST_SIDE ? 0 : ERR_ARG;
+}
+
+int data_resize_parse(const char *text, struct data_options *o)
+{
+    const char *end;
+
+    if (parse_side(text, &end, &o->resize) == 0) {
+        o->bicubic = strcmp(end, ",bicubic") == 0;
+        if (*end == '\0' || o->bicubic || strcmp(end, ",bilinear") == 0)
+            return 0;
+    }
+    return fail(ERR_ARG,
+                "'%s' is not a side in pixels, 1 to %d, with ,bilinear or ,bicubic behind it", text,
+                MOST_SIDE);
+}
+
+int data_crop_parse(const char *text, struct data_options *o)
+{
+    const char *end;
+
+    if (parse_side(text, &end, &o->crop_height) == 0 && *end == 'x' &&
+        parse_side(end + 1, &end, &o->crop_width) == 0 && *end == '\0')
+        return 0;
+    return fail(ERR_ARG, "'%s' is not HEIGHTxWIDTH in pixels, such as 224x224", text);
 }

@@ -1,119 +1,212 @@
 /*
- * Pictures in folders: ImageFolder and Tiny-ImageNet-200.
+ * Pictures in class folders, on disk or in an archive: image folders and Tiny-ImageNet-200.
  *
- *     ROOT/train/CLASS    with .jpg, .jpeg or .png; ROOT/test or ROOT/val of the same form
- *     ROOT/CLASS          one part only
- *     ROOT/wnids.txt      train/ID/images, val/images and val/val_annotations.txt: Tiny-ImageNet
+ *     train/CLASS/NAME   .jpg, .jpeg or .png; test/CLASS/NAME and val/CLASS/NAME of the same form
+ *     CLASS/NAME         one set without parts
+ *     wnids.txt          Tiny-ImageNet: train/ID/images/NAME; val/images/NAME with the classes in
+ *                        val/val_annotations.txt, or val sorted into ID/NAME or ID/images/NAME
  *
- * The class is the place of the folder's name in sorted order (bytes), also for Tiny-ImageNet, whose
- * wnids.txt has another order. All pictures must have one size: nothing is resized here.
+ * The class is the place of the folder's name among the sorted names (bytes) of the training part, in
+ * every part, also for Tiny-ImageNet, whose wnids.txt has another order. A class without pictures, one
+ * that another part lacks and one that the training part lacks are refused: labels would shift.
+ *
+ * Pictures of several sizes must be made one by data_options (resize, crop).
  */
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
-#include "core/base/file.h"
 #include "core/base/mem.h"
 #include "trainer/data/owner.h"
 #include "trainer/data/picture.h"
+#include "trainer/data/resize.h"
+#include "trainer/data/tree.h"
 
-#define PATH_SIZE 4096
 #define MOST_CLASSES 100000
-#define MOST_PICTURES 50000000
-#define MOST_TEXT ((size_t)1 << 26)
+#define MOST_KINDS 8 /* of skipped files that are told apart */
+#define KIND 24
+#define PATH_SIZE 4096
 
-/* ---- lists of names -------------------------------------------------------------------------- */
-
-struct names {
-    char **v;
-    int32_t *label; /* of files */
+struct listed {
+    char *name; /* in the tree */
+    int32_t label;
+};
+struct listing { /* what is to be read */
+    const struct tree *tree;
+    struct name_list classes; /* of the training part, sorted */
+    struct listed *file;
     size_t n, cap;
+    int64_t nested, stray; /* pictures below or beside the class folders */
+    struct {
+        char end[KIND];
+        int64_t n;
+    } skipped[MOST_KINDS]; /* other files by their ending */
 };
 
-static void names_release(struct names *s)
+static void listing_release(struct listing *l)
 {
-    for (size_t i = 0; i < s->n; i++)
-        mem_free(s->v[i]);
-    mem_free(s->v);
-    mem_free(s->label);
-    *s = (struct names){0};
+    for (size_t i = 0; i < l->n; i++)
+        mem_free(l->file[i].name);
+    mem_free(l->file);
+    name_list_release(&l->classes);
 }
 
-static int names_add(struct names *s, const char *text, int32_t label)
+static int add_file(struct listing *l, const char *name, int32_t label)
 {
-    if (s->n == s->cap) {
-        const size_t cap = s->cap > 0 ? 2 * s->cap : 64;
-        char **v = mem_resize(s->v, cap, sizeof *v);
+    if (l->n == l->cap) {
+        const size_t cap = l->cap > 0 ? 2 * l->cap : 256;
+        struct listed *v = mem_resize(l->file, cap, sizeof *v);
         if (v == NULL)
             return ERR_NOMEM;
-        s->v = v;
-        int32_t *l = mem_resize(s->label, cap, sizeof *l);
-        if (l == NULL)
-            return ERR_NOMEM;
-        s->label = l;
-        s->cap = cap;
+        l->file = v;
+        l->cap = cap;
     }
-    if (s->n >= MOST_PICTURES)
-        return fail(ERR_DATA, "more than %d pictures", MOST_PICTURES);
-    if ((s->v[s->n] = mem_strdup(text)) == NULL)
-        return ERR_NOMEM;
-    s->label[s->n++] = label;
+    l->file[l->n] = (struct listed){mem_strdup(name), label};
+    return l->file[l->n].name != NULL ? (l->n++, 0) : ERR_NOMEM;
+}
+
+/* ---- what is skipped ------------------------------------------------------------------------- */
+
+static void count_skipped(struct listing *l, const char *name)
+{
+    const char *base = archive_base(name), *dot = strrchr(base, '.');
+    char end[KIND];
+    int k = 0;
+
+    snprintf(end, sizeof end, "%s", dot != NULL ? dot : "without an ending");
+    while (k < MOST_KINDS - 1 && l->skipped[k].n > 0 && strcasecmp(end, l->skipped[k].end) != 0)
+        k++;
+    if (l->skipped[k].n == 0)
+        snprintf(l->skipped[k].end, KIND, "%s", k < MOST_KINDS - 1 ? end : "others");
+    l->skipped[k].n++;
+}
+
+/* "; skipped: 3 .bmp, 1 .webp, 2 pictures in nested folders" or nothing. */
+static int tell_skipped(const struct listing *l, struct dataset *d)
+{
+    const char *before = "; skipped:";
+
+    for (int k = 0; k < MOST_KINDS && l->skipped[k].n > 0; k++, before = ",")
+        TRY(data_owner_source(d, "%s %" PRId64 " %s", before, l->skipped[k].n, l->skipped[k].end));
+    if (l->nested > 0) {
+        TRY(data_owner_source(d, "%s %" PRId64 " pictures in nested folders", before, l->nested));
+        before = ",";
+    }
+    if (l->stray > 0)
+        TRY(data_owner_source(d, "%s %" PRId64 " pictures beside the class folders", before,
+                              l->stray));
     return 0;
 }
 
-static int by_name(const void *a, const void *b)
+/* ---- names to labels ------------------------------------------------------------------------- */
+
+/* What stands behind `under`, NULL for names that do not begin with it. */
+static const char *below(const char *name, const char *under)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    const size_t n = strlen(under);
+
+    return strncmp(name, under, n) == 0 && name[n] != '\0' ? name + n : NULL;
 }
 
-static int join(char path[PATH_SIZE], const char *folder, const char *name)
+/* Folders directly below `under`, sorted. */
+static int list_classes(const struct tree *t, const char *under, struct name_list *out)
 {
-    if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
-        return fail(ERR_DATA, "path '%.60s...' is longer than %d bytes", folder, PATH_SIZE);
-    return 0;
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-static bool is_picture(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-
-    return dot != NULL && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 ||
-                           strcasecmp(dot, ".png") == 0);
-}
-
-/* Sorted names in a folder that are folders, or pictures. */
-static int list_folder(const char *folder, bool folders, struct names *out)
-{
-    DIR *dir = opendir(folder);
-    char path[PATH_SIZE];
-    int rc = 0;
-
-    if (dir == NULL)
-        return fail(ERR_DATA, "'%s': there is no such folder", folder);
-    for (struct dirent *e; rc == 0 && (e = readdir(dir)) != NULL;) {
-        if (e->d_name[0] == '.' || (rc = join(path, folder, e->d_name)) < 0)
+    for (size_t i = 0; i < t->name.n; i++) {
+        const char *rest = below(t->name.v[i], under), *slash = rest ? strchr(rest, '/') : NULL;
+        const size_t n = slash != NULL ? (size_t)(slash - rest) : 0;
+        if (slash == NULL || (out->n > 0 && strlen(out->v[out->n - 1]) == n &&
+                              strncmp(out->v[out->n - 1], rest, n) == 0))
             continue;
-        if (folders ? is_folder(path) : is_picture(e->d_name))
-            rc = names_add(out, e->d_name, 0);
+        TRY(name_list_add(out, rest, n));
     }
-    closedir(dir);
-    if (rc == 0 && out->n > 0)
-        qsort(out->v, out->n, sizeof *out->v, by_name);
-    return rc;
+    name_list_sort(out);
+    return out->n <= MOST_CLASSES
+               ? 0
+               : fail(ERR_DATA, "'%s': %zu classes, at most %d", t->root, out->n, MOST_CLASSES);
+}
+
+/* rest: CLASS/... of one name below `under`. inside: a folder between class and pictures, or "". */
+static int list_one(struct listing *l, const char *under, const char *inside, const char *name,
+                    const char *rest)
+{
+    const char *slash = strchr(rest, '/');
+    char class[PATH_SIZE];
+    int64_t label;
+
+    if (slash == NULL) {
+        l->stray += tree_is_picture(rest);
+        return 0;
+    }
+    snprintf(class, sizeof class, "%.*s", (int)(slash - rest), rest);
+    if ((label = name_list_find(&l->classes, class)) < 0)
+        return fail(ERR_DATA, "'%s': '%s%s' is no class of the training images", l->tree->root,
+                    under, class);
+    if ((rest = *inside != '\0' ? below(slash + 1, inside) : slash + 1) == NULL || *rest == '\0')
+        return 0;
+    if (strchr(rest, '/') != NULL) {
+        l->nested += tree_is_picture(rest);
+        return 0;
+    }
+    if (tree_is_picture(rest))
+        return add_file(l, name, (int32_t)label);
+    count_skipped(l, rest);
+    return 0;
+}
+
+static int by_label(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+
+    return x->label != y->label ? (x->label < y->label ? -1 : 1) : strcmp(x->name, y->name);
+}
+
+/* Every class must have a picture. */
+static int check_classes(struct listing *l, const char *under)
+{
+    int64_t next = 0;
+
+    for (size_t i = 0; i <= l->n; i++) {
+        const int64_t label = i < l->n ? l->file[i].label : (int64_t)l->classes.n;
+        if (label > next)
+            return fail(ERR_DATA, "'%s': class '%s' has no picture (.jpg, .jpeg, .png) in '%s%s/'",
+                        l->tree->root, l->classes.v[next], under, l->classes.v[next]);
+        next = label + 1;
+    }
+    return 0;
+}
+
+static int list_files(struct listing *l, const char *under, const char *inside)
+{
+    for (size_t i = 0; i < l->tree->name.n; i++) {
+        const char *name = l->tree->name.v[i], *rest = below(name, under);
+        if (rest != NULL)
+            TRY(list_one(l, under, inside, name, rest));
+    }
+    if (l->n > 0)
+        qsort(l->file, l->n, sizeof *l->file, by_label);
+    return check_classes(l, under);
 }
 
 /* ---- decoding -------------------------------------------------------------------------------- */
+
+static int read_picture(const struct tree *t, const char *name, const struct data_options *o,
+                        struct picture *p)
+{
+    uint8_t *data = NULL;
+    size_t len = 0;
+    int rc = tree_read(t, name, &data, &len);
+
+    if (rc == 0)
+        rc = picture_read_bytes(data, len, name, p);
+    mem_free(data);
+    if (rc == 0 && o->resize > 0)
+        rc = picture_shorter_side(p, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR);
+    if (rc == 0 && o->crop_height > 0)
+        rc = picture_crop(p, o->crop_height, o->crop_width);
+    return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s': '%s'", t->root, name) : rc;
+}
 
 static void to_planes(const struct picture *p, uint8_t *chw)
 {
@@ -123,30 +216,32 @@ static void to_planes(const struct picture *p, uint8_t *chw)
         chw[i] = p->rgb[i % n * 3 + i / n];
 }
 
-static int load_one(const struct dataset *d, const char *path, uint8_t *chw)
+static int load_one(const struct listing *l, size_t i, const struct data_options *o,
+                    const struct dataset *d, uint8_t *chw)
 {
     struct picture p = {0};
-    int rc = picture_read(path, &p);
+    int rc = read_picture(l->tree, l->file[i].name, o, &p);
 
     if (rc == 0 && (p.height != d->height || p.width != d->width))
-        rc = fail(ERR_DATA,
-                  "'%s' has %dx%d pixels, the first picture %dx%d: scale them to one size first",
-                  path, p.width, p.height, d->width, d->height);
+        rc = fail(
+            ERR_DATA,
+            "'%s/%s' has %dx%d pixels, the first picture %dx%d: bring them to one size, with --resize N --crop HxW",
+            l->tree->root, l->file[i].name, p.width, p.height, d->width, d->height);
     if (rc == 0)
         to_planes(&p, chw);
     picture_release(&p);
-    return rc == 0 || rc == ERR_NOMEM ? rc : ERR_DATA;
+    return rc;
 }
 
 /* Reads all files; the first one, by index, that fails gives the message. */
-static int load_files(const struct names *files, struct dataset *d)
+static int load_files(const struct listing *l, const struct data_options *o, struct dataset *d)
 {
-    const int64_t n = (int64_t)files->n;
-    size_t size;
+    const int64_t n = (int64_t)l->n;
     struct picture first = {0};
     int64_t bad = n;
+    size_t size;
 
-    TRY(picture_read(files->v[0], &first));
+    TRY(read_picture(l->tree, l->file[0].name, o, &first));
     d->n = n;
     d->channels = 3;
     d->height = first.height;
@@ -156,178 +251,208 @@ static int load_files(const struct names *files, struct dataset *d)
     size = 3 * (size_t)d->height * (size_t)d->width;
 #pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
     for (int64_t i = 0; i < n; i++)
-        if (load_one(d, files->v[i], d->owner->pixels + (size_t)i * size) < 0)
+        if (load_one(l, (size_t)i, o, d, d->owner->pixels + (size_t)i * size) < 0)
             bad = i < bad ? i : bad;
-    memcpy(d->owner->labels, files->label, (size_t)n * sizeof *files->label);
+    for (int64_t i = 0; i < n; i++)
+        d->owner->labels[i] = l->file[i].label;
     if (bad < n) /* once more, for its message on this thread */
-        return load_one(d, files->v[bad], d->owner->pixels);
+        return load_one(l, (size_t)bad, o, d, d->owner->pixels);
     return 0;
 }
 
-/* ---- class folders --------------------------------------------------------------------------- */
-
-static int add_pictures(const char *folder, int32_t label, struct names *files)
+/* The files of a finished listing, which lie below `under`. */
+static int load_listing(struct listing *l, struct tree *t, const char *under,
+                        const struct data_options *o, struct dataset *d)
 {
-    struct names found = {0};
-    char path[PATH_SIZE];
-    int rc = list_folder(folder, false, &found);
+    static const struct data_options none;
 
-    for (size_t i = 0; rc == 0 && i < found.n; i++)
-        if ((rc = join(path, folder, found.v[i])) == 0)
-            rc = names_add(files, path, label);
-    names_release(&found);
-    return rc;
+    if (l->n == 0)
+        return fail(ERR_DATA, "'%s': no .jpg, .jpeg or .png in class folders", t->root);
+    TRY(tree_load(t, under));
+    d->classes = (int32_t)l->classes.n;
+    d->owner->classes_known = d->owner->pictures = true;
+    TRY(data_owner_names(d, (const char *const *)l->classes.v));
+    return load_files(l, o != NULL ? o : &none, d);
 }
 
-/* Pictures of root/CLASS/inside ("" for none between). */
-static int add_classes(const char *root, const char *inside, const struct names *classes,
-                       struct names *files)
-{
-    char folder[PATH_SIZE], path[PATH_SIZE];
+/* ---- image folders --------------------------------------------------------------------------- */
 
-    for (size_t c = 0; c < classes->n; c++) {
-        TRY(join(folder, root, classes->v[c]));
-        TRY(join(path, folder, inside));
-        TRY(add_pictures(*inside != '\0' ? path : folder, (int32_t)c, files));
+/* The folder of a part, "" for a set without parts. */
+static int find_part(const struct tree *t, enum data_part part, struct dataset *d,
+                     const char **under)
+{
+    static const char *const val[] = {"val/", "valid/", "validation/"};
+    const bool test = tree_has(t, "test/");
+    const char *other = NULL;
+
+    *under = "";
+    d->owner->one_set = !tree_has(t, "train/");
+    if (d->owner->one_set)
+        return 0;
+    for (int i = 2; i >= 0; i--)
+        if (tree_has(t, val[i]))
+            other = val[i];
+    d->owner->own_val = test && other != NULL;
+    *under = "train/";
+    if (part == DATA_PART_VAL && d->owner->own_val)
+        *under = other;
+    if (part == DATA_PART_TEST) {
+        if (!test && other == NULL)
+            return fail(ERR_DATA, "'%s': has neither a folder test nor val", t->root);
+        *under = test ? "test/" : other;
     }
     return 0;
 }
 
-static int finish(const char *root, const struct names *classes, const struct names *files,
-                  struct dataset *d)
+static int load_classes(struct tree *t, enum data_part part, const struct data_options *o,
+                        struct dataset *d)
 {
-    if (classes->n > MOST_CLASSES)
-        return fail(ERR_DATA, "'%s': %zu classes, at most %d", root, classes->n, MOST_CLASSES);
-    if (files->n == 0)
-        return fail(ERR_DATA, "'%s': no .jpg, .jpeg or .png in its class folders", root);
-    d->classes = (int32_t)classes->n;
-    d->owner->classes_known = true;
-    return load_files(files, d);
-}
+    struct listing l = {.tree = t};
+    const char *under;
+    int rc = find_part(t, part, d, &under);
 
-int data_folder_load(const char *root, struct dataset *d)
-{
-    struct names classes = {0}, files = {0};
-    int rc;
-
-    if ((rc = list_folder(root, true, &classes)) == 0 &&
-        (rc = add_classes(root, "", &classes, &files)) == 0 &&
-        (rc = finish(root, &classes, &files, d)) == 0)
-        rc = data_owner_source(d, "image folder '%s' (%zu classes)", root, classes.n);
-    d->owner->one_split = true;
-    names_release(&classes);
-    names_release(&files);
+    if (rc == 0 && (rc = list_classes(t, d->owner->one_set ? "" : "train/", &l.classes)) == 0 &&
+        (rc = list_files(&l, under, "")) == 0 && (rc = load_listing(&l, t, under, o, d)) == 0 &&
+        (rc = data_owner_source(
+             d, "image %s '%s%s%.*s' (%zu classes", t->is_archive ? "archive" : "folder", t->root,
+             *under != '\0' ? "/" : "", (int)strcspn(under, "/"), under, l.classes.n)) == 0 &&
+        (rc = tell_skipped(&l, d)) == 0)
+        rc = data_owner_source(d, ")");
+    listing_release(&l);
     return rc;
-}
-
-int data_imagefolder_load(const char *root, bool is_test, struct dataset *d)
-{
-    char path[PATH_SIZE];
-
-    TRY(join(path, root, "train"));
-    if (!is_folder(path))
-        return data_folder_load(root, d);
-    if (is_test) {
-        TRY(join(path, root, "test"));
-        if (!is_folder(path))
-            TRY(join(path, root, "val"));
-        if (!is_folder(path))
-            return fail(ERR_DATA, "'%s': has neither a folder test nor val", root);
-    }
-    TRY(data_folder_load(path, d));
-    d->owner->one_split = false;
-    return 0;
 }
 
 /* ---- Tiny-ImageNet --------------------------------------------------------------------------- */
 
-static int32_t find_class(const struct names *classes, const char *id)
-{
-    size_t lo = 0, hi = classes->n;
-
-    while (lo < hi) {
-        const size_t mid = (lo + hi) / 2;
-        const int order = strcmp(id, classes->v[mid]);
-        if (order == 0)
-            return (int32_t)mid;
-        *(order < 0 ? &hi : &lo) = order < 0 ? mid : mid + 1;
-    }
-    return -1;
-}
-
-static int read_text(const char *root, const char *name, char **text)
-{
-    char path[PATH_SIZE];
-    size_t len;
-    uint8_t *data = NULL;
-
-    TRY(join(path, root, name));
-    if (file_read(path, MOST_TEXT, &data, &len) < 0)
-        return fail_context(ERR_DATA, "Tiny-ImageNet");
-    *text = (char *)data;
-    return 0;
-}
-
-static int read_ids(const char *root, struct names *classes)
+static int read_ids(const struct tree *t, struct name_list *classes)
 {
     char *text = NULL, *save = NULL;
+    size_t len;
     int rc;
 
-    TRY(read_text(root, "wnids.txt", &text));
+    TRY(tree_read(t, "wnids.txt", (uint8_t **)(void *)&text, &len));
     rc = 0;
     for (char *id = strtok_r(text, " \r\n", &save); rc == 0 && id != NULL;
          id = strtok_r(NULL, " \r\n", &save))
-        rc = strchr(id, '/') != NULL ? fail(ERR_DATA, "'%s/wnids.txt': '%.40s' is no id", root, id)
-                                     : names_add(classes, id, 0);
+        rc = strchr(id, '/') != NULL
+                 ? fail(ERR_DATA, "'%s': wnids.txt: '%.40s' is no id", t->root, id)
+                 : name_list_add(classes, id, strlen(id));
     mem_free(text);
-    if (rc == 0 && classes->n > 0)
-        qsort(classes->v, classes->n, sizeof *classes->v, by_name);
+    name_list_sort(classes);
     return rc;
 }
 
 /* "file TAB id TAB box" a line */
-static int add_annotation(const char *root, char *line, const struct names *classes,
-                          struct names *files)
+static int add_annotation(struct listing *l, char *line)
 {
     char path[PATH_SIZE], *save = NULL, *file = strtok_r(line, "\t", &save);
     const char *id = strtok_r(NULL, "\t\r", &save);
-    const int32_t label = id != NULL ? find_class(classes, id) : -1;
+    const int64_t label = id != NULL ? name_list_find(&l->classes, id) : -1;
 
     if (label < 0 || strchr(file, '/') != NULL)
-        return fail(ERR_DATA, "'%s/val/val_annotations.txt': '%.40s' has no id of wnids.txt", root,
-                    file);
-    if (snprintf(path, sizeof path, "%s/val/images/%s", root, file) >= (int)sizeof path)
-        return fail(ERR_DATA, "path '%.60s...' is longer than %d bytes", root, PATH_SIZE);
-    return names_add(files, path, label);
+        return fail(ERR_DATA, "'%s': val/val_annotations.txt: '%.40s' has no id of wnids.txt",
+                    l->tree->root, file);
+    if (snprintf(path, sizeof path, "val/images/%s", file) >= (int)sizeof path)
+        return fail(ERR_DATA, "path '%.60s...' is longer than %d bytes", file, PATH_SIZE);
+    return add_file(l, path, (int32_t)label);
 }
 
-static int add_annotated(const char *root, const struct names *classes, struct names *files)
+static int list_annotated(struct listing *l)
 {
     char *text = NULL, *save = NULL;
+    size_t len;
     int rc = 0;
 
-    TRY(read_text(root, "val/val_annotations.txt", &text));
+    TRY(tree_read(l->tree, "val/val_annotations.txt", (uint8_t **)(void *)&text, &len));
     for (char *line = strtok_r(text, "\n", &save); rc == 0 && line != NULL;
          line = strtok_r(NULL, "\n", &save))
         if (*line != '\r')
-            rc = add_annotation(root, line, classes, files);
+            rc = add_annotation(l, line);
     mem_free(text);
     return rc;
 }
 
-int data_tiny_load(const char *root, bool is_test, struct dataset *d)
+/* Between the class and its pictures: "images/" as published, or nothing. */
+static const char *inside_of(const struct tree *t, const char *part, const char *id)
 {
-    struct names classes = {0}, files = {0};
-    char path[PATH_SIZE];
+    char name[PATH_SIZE];
+
+    snprintf(name, sizeof name, "%s%s/images/", part, id);
+    return tree_has(t, name) ? "images/" : "";
+}
+
+static int list_tiny(struct listing *l, bool is_test)
+{
+    const char *part = is_test ? "val/" : "train/";
+
+    if (l->classes.n == 0)
+        return fail(ERR_DATA, "'%s': wnids.txt names no class", l->tree->root);
+    if (is_test && tree_has(l->tree, "val/val_annotations.txt") && tree_has(l->tree, "val/images/"))
+        return list_annotated(l);
+    return list_files(l, part, inside_of(l->tree, part, l->classes.v[0]));
+}
+
+static int load_tiny(struct tree *t, enum data_part part, const struct data_options *o,
+                     struct dataset *d)
+{
+    const bool is_test = part == DATA_PART_TEST;
+    struct listing l = {.tree = t};
     int rc;
 
-    if ((rc = read_ids(root, &classes)) == 0 && (rc = join(path, root, "train")) == 0 &&
-        (rc = is_test ? add_annotated(root, &classes, &files)
-                      : add_classes(path, "images", &classes, &files)) == 0 &&
-        (rc = finish(root, &classes, &files, d)) == 0)
-        rc = data_owner_source(d, "Tiny-ImageNet folder '%s' (%zu classes%s)", root, classes.n,
-                               is_test ? ", its val part" : "");
-    names_release(&classes);
-    names_release(&files);
+    if ((rc = tree_load(t, "wnids.txt")) == 0 && (rc = read_ids(t, &l.classes)) == 0 &&
+        (rc = tree_load(t, "val/val_annotations.txt")) == 0 && (rc = list_tiny(&l, is_test)) == 0 &&
+        (rc = load_listing(&l, t, is_test ? "val/" : "train/", o, d)) == 0 &&
+        (rc = data_owner_source(d, "Tiny-ImageNet %s '%s' (%zu classes%s",
+                                t->is_archive ? "archive" : "folder", t->root, l.classes.n,
+                                is_test ? ", its val part" : "")) == 0 &&
+        (rc = tell_skipped(&l, d)) == 0)
+        rc = data_owner_source(d, ")");
+    listing_release(&l);
     return rc;
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+int data_imagefolder_load(const char *path, enum data_part part, const struct data_options *o,
+                          struct dataset *d)
+{
+    struct tree t;
+    int rc;
+
+    TRY(tree_open(path, &t));
+    rc = tree_has(&t, "wnids.txt") ? load_tiny(&t, part, o, d) : load_classes(&t, part, o, d);
+    tree_release(&t);
+    return rc;
+}
+
+int data_folder_load(const char *root, struct dataset *d)
+{
+    struct tree t;
+    int rc;
+
+    TRY(tree_open(root, &t));
+    rc = load_classes(&t, DATA_PART_TRAIN, NULL, d);
+    tree_release(&t);
+    return rc;
+}
+
+int data_imagefolder_classes(const char *path, char ***name, int32_t *n)
+{
+    struct name_list classes = {0};
+    struct tree t;
+    int rc;
+
+    TRY(tree_open(path, &t));
+    if (!tree_has(&t, "wnids.txt"))
+        rc = list_classes(&t, tree_has(&t, "train/") ? "train/" : "", &classes);
+    else if ((rc = tree_load(&t, "wnids.txt")) == 0)
+        rc = read_ids(&t, &classes);
+    tree_release(&t);
+    if (rc < 0) {
+        name_list_release(&classes);
+        return rc;
+    }
+    *name = classes.v;
+    *n = (int32_t)classes.n;
+    return 0;
 }

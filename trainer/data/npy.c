@@ -1,14 +1,21 @@
 /*
  * Pictures and labels from two .npy files, or from one .npz.
  *
- *     images   uint8 [N,H,W,C] or [N,C,H,W], or float32 [N,C,H,W] with values in [0,1]
- *     labels   [N], integers of any type that npy.h reads
+ *     images   [N,H,W,C], [N,C,H,W] or [N,H,W]; integers 0 ... 255, or floats in [0,1]
+ *     labels   [N], [N,1] or one-hot [N,K]; whole numbers of any type
  *
  * The side of the channels is found by its size: a picture has 1 or 3 of them. Where both sides
- * could be meant ([N,3,H,3]) the file is refused. The number of classes is not in the files: the
+ * could be meant ([N,3,H,3]) the file is refused. Floats may miss [0,1] by rounding and are put back
+ * to its border. The number of classes is in the files only with one-hot labels; otherwise the
  * largest label + 1 is what is known.
+ *
+ * An .npz tells its parts apart by the words train, val (or valid) and test in the names of its
+ * arrays: x_train, y_train, x_test, y_test of Keras, train_images, train_labels, val_images ... of
+ * MedMNIST. Arrays of rank 3 and more are images, others labels; names do not matter where there is
+ * one of each.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
@@ -18,73 +25,88 @@
 
 #define NPY_MOST_SIDE 16384 /* pixels of a side; keeps every product far inside int64 */
 #define NPY_MOST_CLASSES 1000000
+#define ROUNDING 1e-5 /* what a float may miss [0,1] by */
+
+/* ---- images ---------------------------------------------------------------------------------- */
 
 static bool may_be_channels(int64_t dim)
 {
     return dim == 1 || dim == 3;
 }
 
+static bool is_float(const struct npy *a)
+{
+    return a->type == NPY_F32 || a->type == NPY_F64;
+}
+
 /* Sets n, channels, height, width of d and whether the file holds [N,H,W,C]. */
 static int find_layout(const struct npy *a, const char *path, struct dataset *d,
                        bool *channels_last)
 {
+    const bool flat = a->rank == 3; /* [N,H,W]: one channel */
     bool first, last;
     int64_t h, w;
 
-    if (a->rank != 4 || (a->type != NPY_U8 && a->type != NPY_F32))
-        return fail(ERR_DATA, "'%s': %s of rank %d; images are |u1 or <f4 of rank 4", path,
-                    npy_type_name(a->type), a->rank);
-    first = may_be_channels(a->dim[1]);
-    last = may_be_channels(a->dim[3]);
-    if (first == last || (a->type == NPY_F32 && last))
+    if (a->rank != 4 && !flat)
+        return fail(ERR_DATA, "'%s': rank %d; images are [N,H,W,C], [N,C,H,W] or [N,H,W]", path,
+                    a->rank);
+    first = flat || may_be_channels(a->dim[1]);
+    last = !flat && may_be_channels(a->dim[3]);
+    if (first == last)
         return fail(ERR_DATA,
                     "'%s': shape [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
-                    "] is not %s with 1 or 3 channels",
-                    path, a->dim[0], a->dim[1], a->dim[2], a->dim[3],
-                    a->type == NPY_F32 ? "[N,C,H,W]" : "clearly [N,C,H,W] or [N,H,W,C]");
-    h = a->dim[last ? 1 : 2];
-    w = a->dim[last ? 2 : 3];
+                    "] is not clearly [N,C,H,W] or [N,H,W,C] with 1 or 3 channels",
+                    path, a->dim[0], a->dim[1], a->dim[2], a->dim[3]);
+    h = a->dim[last || flat ? 1 : 2];
+    w = a->dim[last || flat ? 2 : 3];
     if (a->dim[0] < 1 || h < 1 || w < 1 || h > NPY_MOST_SIDE || w > NPY_MOST_SIDE)
         return fail(ERR_DATA, "'%s': %" PRId64 " images of %" PRId64 "x%" PRId64 " pixels", path,
                     a->dim[0], h, w);
     d->n = a->dim[0];
-    d->channels = (int32_t)a->dim[last ? 3 : 1];
+    d->channels = flat ? 1 : (int32_t)a->dim[last ? 3 : 1];
     d->height = (int32_t)h;
     d->width = (int32_t)w;
     *channels_last = last;
     return 0;
 }
 
-/* [H*W][C] -> [C][H*W] */
-static void planes(uint8_t *out, const uint8_t *in, size_t hw, size_t channels)
+/* Element i of [N,H,W,C] as a place in [N,C,H,W]. */
+static size_t place_of(const struct dataset *d, bool channels_last, size_t i)
 {
-    for (size_t i = 0; i < hw; i++)
-        for (size_t c = 0; c < channels; c++)
-            out[c * hw + i] = in[i * channels + c];
+    const size_t c = (size_t)d->channels, hw = (size_t)d->height * (size_t)d->width;
+
+    return channels_last ? i / (c * hw) * c * hw + i % c * hw + i / c % hw : i;
 }
 
-static void copy_pixels(const struct npy *a, bool channels_last, struct dataset *d)
+static int copy_pixels(const struct npy *a, const char *path, bool channels_last, struct dataset *d)
 {
-    size_t hw = (size_t)d->height * (size_t)d->width, c = (size_t)d->channels;
-    const uint8_t *in = a->data;
+    const uint8_t *bytes = a->type == NPY_U8 ? a->data : NULL;
+    int64_t v = 0;
 
-    if (!channels_last) {
-        memcpy(d->owner->pixels, in, a->count);
-        return;
+    for (size_t i = 0; i < a->count; i++) {
+        if (bytes != NULL)
+            v = bytes[i];
+        else
+            TRY(npy_int(a, i, &v));
+        if (v < 0 || v > 255)
+            return fail(ERR_DATA, "'%s': value %" PRId64 " at index %zu; pixels are 0 ... 255",
+                        path, v, i);
+        d->owner->pixels[place_of(d, channels_last, i)] = (uint8_t)v;
     }
-    for (size_t i = 0; i < (size_t)d->n; i++)
-        planes(d->owner->pixels + i * c * hw, in + i * c * hw, hw, c);
+    return 0;
 }
 
-static int copy_floats(const struct npy *a, const char *path, struct dataset *d)
+static int copy_floats(const struct npy *a, const char *path, bool channels_last, struct dataset *d)
 {
-    const float *in = a->data;
-
-    for (size_t i = 0; i < a->count; i++)
-        if (!(in[i] >= 0 && in[i] <= 1))
-            return fail(ERR_DATA, "'%s': value %g at index %zu; floats must lie in [0,1]", path,
-                        (double)in[i], i);
-    memcpy(d->owner->floats, in, a->count * sizeof *in);
+    for (size_t i = 0; i < a->count; i++) {
+        const double v = npy_double(a, i);
+        if (!(v >= -ROUNDING && v <= 1 + ROUNDING))
+            return fail(
+                ERR_DATA,
+                "'%s': value %g at index %zu; floats must lie in [0,1]: divide pixels by 255, or save them as uint8",
+                path, v, i);
+        d->owner->floats[place_of(d, channels_last, i)] = (float)fmin(fmax(v, 0), 1);
+    }
     return 0;
 }
 
@@ -93,22 +115,26 @@ static int copy_images(const struct npy *a, const char *path, struct dataset *d)
     bool channels_last = false;
 
     TRY(find_layout(a, path, d, &channels_last));
-    TRY(data_owner_alloc(d, d->n, a->type == NPY_F32));
-    if (a->type == NPY_F32)
-        return copy_floats(a, path, d);
-    copy_pixels(a, channels_last, d);
-    return 0;
+    TRY(data_owner_alloc(d, d->n, is_float(a)));
+    return is_float(a) ? copy_floats(a, path, channels_last, d)
+                       : copy_pixels(a, path, channels_last, d);
 }
 
-static int copy_labels(const struct npy *a, const char *path, struct dataset *d)
+/* ---- labels ---------------------------------------------------------------------------------- */
+
+static int refuse_labels(const struct npy *a, const char *path, const struct dataset *d)
+{
+    return fail(ERR_DATA,
+                "'%s': rank %d with %" PRId64
+                " rows; labels are [N], [N,1] or one-hot [N,K], a row for each of %" PRId64
+                " images",
+                path, a->rank, a->rank > 0 ? a->dim[0] : 1, d->n);
+}
+
+static int copy_numbers(const struct npy *a, const char *path, struct dataset *d)
 {
     int64_t v, most = 0;
 
-    if (a->rank != 1 || a->dim[0] != d->n)
-        return fail(ERR_DATA,
-                    "'%s': rank %d with %" PRId64
-                    " entries; labels are [N], one for each of %" PRId64 " images",
-                    path, a->rank, a->rank > 0 ? a->dim[0] : 1, d->n);
     for (size_t i = 0; i < a->count; i++) {
         if (npy_int(a, i, &v) < 0)
             return fail_context(ERR_DATA, "'%s'", path);
@@ -122,6 +148,45 @@ static int copy_labels(const struct npy *a, const char *path, struct dataset *d)
     return 0;
 }
 
+/* Rows with a single 1 among zeros. */
+static int copy_one_hot(const struct npy *a, const char *path, struct dataset *d)
+{
+    const size_t k = (size_t)a->dim[1];
+
+    for (size_t i = 0; i < (size_t)d->n; i++) {
+        int32_t label = -1;
+        bool ok = true;
+        for (size_t c = 0; c < k; c++) {
+            const double v = npy_double(a, i * k + c);
+            ok = ok && (v == 0 || (v == 1 && label < 0));
+            if (v == 1)
+                label = (int32_t)c;
+        }
+        if (!ok || label < 0)
+            return fail(ERR_DATA,
+                        "'%s': row %zu of [%" PRId64
+                        ",%zu] is not one-hot: a 1 for the class, 0 elsewhere",
+                        path, i, d->n, k);
+        d->owner->labels[i] = label;
+    }
+    d->classes = (int32_t)k;
+    d->owner->classes_known = true;
+    return 0;
+}
+
+static int copy_labels(const struct npy *a, const char *path, struct dataset *d)
+{
+    if (a->rank < 1 || a->rank > 2 || a->dim[0] != d->n)
+        return refuse_labels(a, path, d);
+    if (a->rank == 1 || a->dim[1] == 1)
+        return copy_numbers(a, path, d);
+    if (a->dim[1] < 1 || a->dim[1] > NPY_MOST_CLASSES)
+        return refuse_labels(a, path, d);
+    return copy_one_hot(a, path, d);
+}
+
+/* ---- two files ------------------------------------------------------------------------------- */
+
 /* Opens a file; what is wrong with it is a matter of the data. */
 static int open_array(const char *path, struct npy *out)
 {
@@ -134,10 +199,7 @@ static int take_arrays(const struct npy *x, const char *images, const struct npy
                        const char *labels, struct dataset *d)
 {
     TRY(copy_images(x, images, d));
-    TRY(copy_labels(y, labels, d));
-    d->owner->one_split = true;
-    return data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x->type),
-                             d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
+    return copy_labels(y, labels, d);
 }
 
 int data_npy_load(const char *images, const char *labels, struct dataset *d)
@@ -145,8 +207,11 @@ int data_npy_load(const char *images, const char *labels, struct dataset *d)
     struct npy x = {0}, y = {0};
     int rc;
 
-    if ((rc = open_array(images, &x)) == 0 && (rc = open_array(labels, &y)) == 0)
-        rc = take_arrays(&x, images, &y, labels, d);
+    if ((rc = open_array(images, &x)) == 0 && (rc = open_array(labels, &y)) == 0 &&
+        (rc = take_arrays(&x, images, &y, labels, d)) == 0)
+        rc = data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
+                               d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
+    d->owner->one_set = true;
     npy_release(&x);
     npy_release(&y);
     return rc;
@@ -154,62 +219,96 @@ int data_npy_load(const char *images, const char *labels, struct dataset *d)
 
 /* ---- npz ------------------------------------------------------------------------------------- */
 
-static bool is_array(const char *name)
+static bool is_array(const void *ctx, const char *name)
 {
     const size_t n = strlen(name);
 
+    (void)ctx;
     return n > 4 && strcmp(name + n - 4, ".npy") == 0;
 }
 
-/* Does the name speak of the other part? */
-static bool is_other_part(const char *name, bool is_test)
+#define NO_PART (-1)
+
+/* The part that a name speaks of. */
+static int part_of(const char *name)
 {
-    return strstr(name, is_test ? "train" : "test") != NULL;
+    return strstr(name, "train") != NULL  ? DATA_PART_TRAIN
+           : strstr(name, "test") != NULL ? DATA_PART_TEST
+           : strstr(name, "val") != NULL  ? DATA_PART_VAL
+                                          : NO_PART;
 }
 
-/* The only array of that rank, by preference one that does not speak of the other part. */
-static int choose_array(const char *path, const struct archive_files *f, int32_t rank, bool is_test,
-                        const struct archive_file **out, struct npy *a)
-{
-    int found = 0, only = 0;
+struct members {
+    const struct archive_files *files;
+    const char *path;
+};
 
-    for (int32_t i = 0; i < f->n; i++) {
-        struct npy one = {0};
-        TRY(npy_from_bytes(f->v[i].data, f->v[i].len, f->v[i].name, &one));
-        const bool fits = one.rank == rank;
-        npy_release(&one);
-        if (!fits || (is_other_part(f->v[i].name, is_test) && found > 0))
+static int rank_of(const struct archive_file *f, int32_t *rank)
+{
+    struct npy a = {0};
+
+    TRY(npy_from_bytes(f->data, f->len, f->name, &a));
+    *rank = a.rank;
+    npy_release(&a);
+    return 0;
+}
+
+/* The only array of images, or of labels, that belongs to `part` (NO_PART: that names none). */
+static int choose(const struct members *m, int part, bool images, const struct archive_file **out)
+{
+    int32_t found = 0, rank;
+
+    for (int32_t i = 0; i < m->files->n; i++) {
+        const struct archive_file *f = &m->files->v[i];
+        if (part_of(f->name) != part)
             continue;
-        only = *out != NULL && !is_other_part((*out)->name, is_test) ? only + 1 : 1;
+        TRY(rank_of(f, &rank));
+        if ((rank >= 3) != images || rank == 0)
+            continue;
+        *out = f;
         found++;
-        *out = &f->v[i];
     }
-    if (only != 1)
-        return fail(
-            ERR_DATA,
-            "'%s': holds %s array of rank %d for this split; an .npz has one of images (rank 4) and one of labels (rank 1), or x_train, y_train, x_test, y_test",
-            path, found == 0 ? "no" : "more than one", (int)rank);
-    return npy_from_bytes((*out)->data, (*out)->len, (*out)->name, a);
+    if (found == 1)
+        return 0;
+    return fail(
+        ERR_DATA,
+        "'%s': holds %s array of %s for this split; an .npz has one of each, or x_train, y_train, x_test, y_test, or train_images, train_labels, val_images ...",
+        m->path, found == 0 ? "no" : "more than one", images ? "images" : "labels");
 }
 
-int data_npz_load(const char *path, bool is_test, struct dataset *d)
+static int load_members(const struct members *m, int part, struct dataset *d)
 {
     const struct archive_file *images = NULL, *labels = NULL;
-    struct archive_files *f = NULL;
     struct npy x = {0}, y = {0};
     int rc;
 
-    TRY(archive_files_read(path, is_array, &f));
-    if ((rc = choose_array(path, f, 4, is_test, &images, &x)) == 0 &&
-        (rc = choose_array(path, f, 1, is_test, &labels, &y)) == 0 &&
-        (rc = data_owner_source(d, "'%s' with arrays %s and %s", path, images->name,
-                                labels->name)) == 0)
-        rc = take_arrays(&x, images->name, &y, labels->name, d);
-    if (rc == 0) /* with both parts inside, train and val are cut from the training one */
-        d->owner->one_split = d->owner->pixels == NULL || (strstr(images->name, "train") == NULL &&
-                                                           strstr(images->name, "test") == NULL);
+    if ((rc = choose(m, part, true, &images)) == 0 && (rc = choose(m, part, false, &labels)) == 0 &&
+        (rc = npy_from_bytes(images->data, images->len, images->name, &x)) == 0 &&
+        (rc = npy_from_bytes(labels->data, labels->len, labels->name, &y)) == 0 &&
+        (rc = take_arrays(&x, images->name, &y, labels->name, d)) == 0)
+        rc =
+            data_owner_source(d, "'%s' with arrays %s and %s", m->path, images->name, labels->name);
     npy_release(&x);
     npy_release(&y);
+    return rc;
+}
+
+int data_npz_load(const char *path, enum data_part part, struct dataset *d)
+{
+    struct archive_files *f = NULL;
+    int32_t n[3] = {0};
+    int rc;
+
+    TRY(archive_files_read(path, is_array, NULL, &f));
+    for (int32_t i = 0; i < f->n; i++)
+        if (part_of(f->v[i].name) != NO_PART)
+            n[part_of(f->v[i].name)]++;
+    d->owner->one_set = n[0] + n[1] + n[2] == 0;
+    d->owner->own_val = n[DATA_PART_VAL] > 0;
+    if (part == DATA_PART_VAL && n[DATA_PART_VAL] == 0)
+        part = DATA_PART_TRAIN;
+    const struct members m = {f, path};
+    rc = load_members(&m, d->owner->one_set ? NO_PART : (int)part, d);
     archive_files_free(f);
     return rc < 0 && rc != ERR_NOMEM ? ERR_DATA : rc;
 }

@@ -1,0 +1,215 @@
+/*
+ * Pillow's resampling (libImaging/Resample.c): a pass over the columns, then one over the rows; the
+ * other way round where rows get fewer and columns more.
+ *
+ * The filter is stretched by the scale where the picture shrinks, so every pixel of the source has its
+ * share (antialiasing). Output pixel x has its centre at (x + 1/2) scale; taps reach support * scale
+ * to both sides, cut at the border and normalised to sum 1. Weights are integers with 22 fractional
+ * bits, and the picture between the passes is rounded to 8 bits: both as Pillow has it.
+ */
+#include "trainer/data/resize.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+#define FRACTION_BITS 22 /* 32 less 8 of a pixel less 2 for overshoot */
+
+static double bilinear(double x)
+{
+    x = fabs(x);
+    return x < 1 ? 1 - x : 0;
+}
+
+static double bicubic(double x)
+{
+    const double a = -0.5;
+
+    x = fabs(x);
+    if (x < 1)
+        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+static const struct {
+    double (*weight)(double x);
+    double support;
+} filters[] = {[RESIZE_BILINEAR] = {bilinear, 1}, [RESIZE_BICUBIC] = {bicubic, 2}};
+
+struct taps {               /* of one axis */
+    int32_t most;           /* taps of a pixel at most */
+    int32_t *first, *count; /* [out] */
+    int32_t *weight;        /* [out][most] */
+};
+
+static void taps_release(struct taps *t)
+{
+    mem_free(t->first);
+    mem_free(t->count);
+    mem_free(t->weight);
+}
+
+/* Weights of output pixel i; w: scratch for t->most of them. */
+static void fill_taps(struct taps *t, int32_t i, int32_t in, double scale,
+                      enum resize_filter filter, double *w)
+{
+    const double stretch = scale > 1 ? scale : 1, support = filters[filter].support * stretch;
+    const double centre = ((double)i + 0.5) * scale;
+    const int32_t lo = (int32_t)(centre - support + 0.5), hi = (int32_t)(centre + support + 0.5);
+    const int32_t first = lo > 0 ? lo : 0, n = (hi < in ? hi : in) - first;
+    double sum = 0;
+
+    for (int32_t k = 0; k < n; k++) {
+        w[k] = filters[filter].weight(((double)(k + first) - centre + 0.5) * (1 / stretch));
+        sum += w[k];
+    }
+    t->first[i] = first;
+    t->count[i] = n;
+    for (int32_t k = 0; k < n; k++) {
+        const double v = (sum != 0 ? w[k] / sum : w[k]) * (1 << FRACTION_BITS);
+        t->weight[(size_t)i * (size_t)t->most + (size_t)k] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
+    }
+}
+
+static int taps_init(struct taps *t, int32_t in, int32_t out, enum resize_filter filter)
+{
+    const double scale = (double)in / out, stretch = scale > 1 ? scale : 1;
+    double *w;
+
+    *t = (struct taps){.most = (int32_t)ceil(filters[filter].support * stretch) * 2 + 1};
+    w = mem_array((size_t)t->most, sizeof *w);
+    t->first = mem_array((size_t)out, sizeof *t->first);
+    t->count = mem_array((size_t)out, sizeof *t->count);
+    t->weight = mem_array((size_t)out * (size_t)t->most, sizeof *t->weight);
+    if (w == NULL || t->first == NULL || t->count == NULL || t->weight == NULL) {
+        mem_free(w);
+        taps_release(t);
+        return ERR_NOMEM;
+    }
+    for (int32_t i = 0; i < out; i++)
+        fill_taps(t, i, in, scale, filter, w);
+    mem_free(w);
+    return 0;
+}
+
+/* Sum of the taps of output pixel i over samples that lie `step` apart. */
+static uint8_t blend(const struct taps *t, int32_t i, const uint8_t *from, size_t step)
+{
+    const int32_t *w = t->weight + (size_t)i * (size_t)t->most;
+    int64_t sum = (int64_t)1 << (FRACTION_BITS - 1);
+
+    from += (size_t)t->first[i] * step;
+    for (int32_t k = 0; k < t->count[i]; k++)
+        sum += (int64_t)w[k] * from[(size_t)k * step];
+    sum >>= FRACTION_BITS;
+    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+static int scale_width(const struct picture *p, int32_t width, enum resize_filter filter,
+                       uint8_t *out)
+{
+    struct taps t;
+
+    TRY(taps_init(&t, p->width, width, filter));
+    for (int32_t y = 0; y < p->height; y++)
+        for (int32_t x = 0; x < width; x++)
+            for (size_t c = 0; c < 3; c++)
+                out[((size_t)y * (size_t)width + (size_t)x) * 3 + c] =
+                    blend(&t, x, p->rgb + (size_t)y * (size_t)p->width * 3 + c, 3);
+    taps_release(&t);
+    return 0;
+}
+
+static int scale_height(const struct picture *p, int32_t height, enum resize_filter filter,
+                        uint8_t *out)
+{
+    const size_t row = (size_t)p->width * 3;
+    struct taps t;
+
+    TRY(taps_init(&t, p->height, height, filter));
+    for (int32_t y = 0; y < height; y++)
+        for (size_t x = 0; x < row; x++)
+            out[(size_t)y * row + x] = blend(&t, y, p->rgb + x, row);
+    taps_release(&t);
+    return 0;
+}
+
+/* One pass: either side may change. A pass that changes nothing copies. */
+static int pass(const struct picture *p, int32_t height, int32_t width, enum resize_filter filter,
+                struct picture *out)
+{
+    const size_t n = (size_t)height * (size_t)width;
+    int rc = 0;
+
+    *out = (struct picture){height, width, mem_array(n, 3)};
+    if (out->rgb == NULL)
+        return ERR_NOMEM;
+    if (p->width != width)
+        rc = scale_width(p, width, filter, out->rgb);
+    else if (p->height != height)
+        rc = scale_height(p, height, filter, out->rgb);
+    else
+        memcpy(out->rgb, p->rgb, 3 * n);
+    if (rc < 0)
+        picture_release(out);
+    return rc;
+}
+
+int picture_resize(const struct picture *p, int32_t height, int32_t width,
+                   enum resize_filter filter, struct picture *out)
+{
+    const bool rows_first = height < p->height && width > p->width;
+    const int32_t h = rows_first ? height : p->height, w = rows_first ? p->width : width;
+    struct picture between = {0};
+    int rc;
+
+    if (height < 1 || width < 1 || !picture_fits((size_t)width, (size_t)height) ||
+        !picture_fits((size_t)w, (size_t)h))
+        return fail(ERR_DATA, "a picture of %dx%d pixels cannot be scaled to %dx%d", p->width,
+                    p->height, width, height);
+    TRY(pass(p, h, w, filter, &between));
+    rc = pass(&between, height, width, filter, out);
+    picture_release(&between);
+    return rc;
+}
+
+int picture_shorter_side(struct picture *p, int32_t side, enum resize_filter filter)
+{
+    const bool wide = p->width > p->height;
+    const int64_t shorter = wide ? p->height : p->width, longer = wide ? p->width : p->height;
+    const int64_t other = longer * side / shorter;
+    struct picture scaled = {0};
+
+    if (shorter == side)
+        return 0;
+    if (other > INT32_MAX)
+        return fail(ERR_DATA, "a picture of %dx%d pixels cannot be scaled", p->width, p->height);
+    TRY(picture_resize(p, wide ? side : (int32_t)other, wide ? (int32_t)other : side, filter,
+                       &scaled));
+    picture_release(p);
+    *p = scaled;
+    return 0;
+}
+
+/* Half of the margin; halves to the even number, as Python's round. */
+static int32_t half(int32_t margin)
+{
+    return margin % 2 == 0 ? margin / 2 : margin / 2 + (margin / 2) % 2;
+}
+
+int picture_crop(struct picture *p, int32_t height, int32_t width)
+{
+    const int32_t top = half(p->height - height), left = half(p->width - width);
+
+    if (p->height < height || p->width < width)
+        return fail(ERR_DATA, "%dx%d pixels are less than the crop of %dx%d", p->width, p->height,
+                    width, height);
+    for (int32_t y = 0; y < height; y++)
+        memmove(p->rgb + (size_t)y * (size_t)width * 3,
+                p->rgb + ((size_t)(y + top) * (size_t)p->width + (size_t)left) * 3,
+                (size_t)width * 3);
+    p->height = height;
+    p->width = width;
+    return 0;
+}

@@ -1,0 +1,23 @@
+#ifndef TRAINER_DATA_RESIZE_H
+#define TRAINER_DATA_RESIZE_H
+/*
+ * Scaling pictures as Pillow's Image.resize does it, bit for bit: antialiased bilinear and bicubic.
+ *
+ *     struct picture small = {0};
+ *     TRY(picture_resize(&p, 32, 48, RESIZE_BILINEAR, &small));
+ *     picture_release(&small);
+ */
+#include "trainer/data/picture.h"
+
+enum resize_filter { RESIZE_BILINEAR, RESIZE_BICUBIC };
+
+/* out: height x width. ERR_DATA where that is empty or too large. */
+int picture_resize(const struct picture *p, int32_t height, int32_t width,
+                   enum resize_filter filter, struct picture *out) MUST_CHECK;
+/* Scales the shorter side to `side` (the other to floor(long side / short)), as torchvision's
+ * Resize(side): in place. */
+int picture_shorter_side(struct picture *p, int32_t side, enum resize_filter filter) MUST_CHECK;
+/* The middle height x width pixels, in place; the remainder of an odd margin as torchvision's
+ * CenterCrop. ERR_DATA where the picture is smaller. */
+int picture_crop(struct picture *p, int32_t height, int32_t width) MUST_CHECK;
+#endif
