@@ -21,6 +21,13 @@ expect_same b.json c.json
 
 expect_exit 0 "$LINNET" corrupt --data synth:500 -o part --limit 20 --types fog,snow --severity 2,4
 expect_exit 0 "$LINNET" eval "$model" --data synth:500 --limit 20 --corruptions part --severities 4
+expect_exit 0 "$LINNET" eval "$model" --data synth:500 --limit 20 --corruptions part --json c.json
+[ "$(grep -c '"fog"' c.json)" -ge 1 ] || die "no fog in c.json"
+expect_text out 'fog, severity 2'
+expect_text out 'fog, severity 4'
+rm part/severities.txt
+expect_error 4 'severities.txt.*which severities' "$LINNET" eval "$model" -q --data synth:500 --corruptions part
+echo "2 4" >part/severities.txt
 expect_error 4 'holds no severity 3' "$LINNET" eval "$model" -q --data synth:500 --corruptions part --severities 3
 expect_error 4 'holds no corruption' "$LINNET" eval "$model" -q --data synth:500 --corruptions part --types contrast
 expect_error 2 'frost.*--frost-dir' "$LINNET" corrupt -q --data synth:500 -o x --types frost

@@ -74,7 +74,7 @@ static void test_python2_file(void **state)
     assert_true(dim[0] == ROWS && dim[1] == COLUMNS);
     for (int i = 0; i < ROWS * COLUMNS; i++)
         assert_int_equal(v[i], (uint8_t)(i * 17));
-    assert_true(pickle_has(p, "labels") && !pickle_has(p, "fine_labels"));
+    assert_int_equal(pickle_integers(p, "fine_labels", &label, &n), ERR_DATA);
     assert_int_equal(pickle_integers(p, "data", &label, &n), ERR_DATA);
     assert_non_null(strstr(err_message(), "an array"));
     assert_int_equal(pickle_bytes(p, "absent", &v, dim), ERR_DATA);

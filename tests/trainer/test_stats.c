@@ -55,23 +55,12 @@ static void test_wilson_contains_the_share(void **state)
         }
 }
 
-static void test_mean_and_sd(void **state)
-{
-    const double v[] = {2, 4, 4, 4, 5, 5, 7, 9};
-
-    (void)state;
-    assert_near(stats_mean(v, 8), 5, 1e-15);
-    assert_near(stats_sd(v, 8), sqrt(32.0 / 7), 1e-14);
-    assert_true(stats_sd(v, 1) == 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wilson_half_widths_at_one_half),
         cmocka_unit_test(test_wilson_known_values),
         cmocka_unit_test(test_wilson_contains_the_share),
-        cmocka_unit_test(test_mean_and_sd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

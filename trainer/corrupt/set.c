@@ -1,4 +1,4 @@
-/* Data sets under a corruption; see corrupt_set.h for the folders. */
+/* Data sets under a corruption; see set.h for the folders. */
 #include "trainer/corrupt/set.h"
 
 #include <inttypes.h>
@@ -179,6 +179,17 @@ static int count_bits(int32_t mask)
     return n;
 }
 
+/* Do the labels consist of `parts` equal blocks? One set of labels is written for each severity. */
+static bool repeats(const struct dataset *d, int parts)
+{
+    const int64_t n = d->n / parts;
+
+    for (int64_t i = n; i < n * parts; i++)
+        if (d->owner->labels[i] != d->owner->labels[i - n])
+            return false;
+    return d->n % parts == 0;
+}
+
 /* The part of the loaded arrays that belongs to one severity moves to the front. */
 static int keep_severity(struct dataset *d, const char *folder, int severity)
 {
@@ -189,13 +200,34 @@ static int keep_severity(struct dataset *d, const char *folder, int severity)
     if (!(mask >> (severity - 1) & 1))
         return fail(ERR_DATA, "'%s': holds no severity %d", folder, severity);
     const int parts = count_bits(mask), before = count_bits(mask & ((1 << (severity - 1)) - 1));
-    if (d->n % parts != 0 || d->owner->pixels == NULL)
-        return fail(ERR_DATA, "'%s': %" PRId64 " images of 8 bits do not make %d severities",
-                    folder, d->n, parts);
+    if (d->owner->pixels == NULL)
+        return fail(ERR_DATA, "'%s': holds floats, not images of 8 bits", folder);
+    if (!repeats(d, parts))
+        return fail(
+            ERR_DATA,
+            "'%s': the %" PRId64
+            " labels are not those of one set %d times: a file severities.txt, such as \"1 3\", must say which severities the arrays hold",
+            folder, d->n, parts);
     const int64_t n = d->n / parts;
     memmove(d->owner->pixels, d->owner->pixels + (size_t)(before * n) * size, (size_t)n * size);
     memmove(d->owner->labels, d->owner->labels + before * n, (size_t)n * sizeof(int32_t));
     d->n = n;
+    return 0;
+}
+
+int corrupt_folder_severities(const char *folder, enum corrupt_type type, int32_t *mask)
+{
+    char path[PATH_SIZE], number[16];
+
+    TRY(path_in(path, folder, corrupt_name(type), ".npy"));
+    if (is_there(path, false))
+        return read_severities(folder, mask);
+    *mask = 0;
+    for (int s = 1; s <= CORRUPT_SEVERITIES; s++) {
+        snprintf(number, sizeof number, "/%d", s);
+        TRY(path_in(path, folder, corrupt_name(type), number));
+        *mask |= is_there(path, true) << (s - 1);
+    }
     return 0;
 }
 

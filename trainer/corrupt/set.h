@@ -4,8 +4,9 @@
  * A data set under one corruption: drawn by us, or read from a folder of corrupted images.
  *
  * Folders, either of
- *     CIFAR-10-C style   NAME.npy, uint8 [5 n,H,W,3], severity-major, and labels.npy [5 n]; a file
- *                        severities.txt ("1 3") where it holds other than all five
+ *     CIFAR-10-C style   NAME.npy, uint8 [5 n,H,W,3], severity-major, and labels.npy [5 n]: the labels
+ *                        of the n images five times; a file severities.txt ("1 3") where it holds
+ *                        other than all five
  *     image files        NAME/SEVERITY/CLASS with pictures in it
  *
  * Image i of type t at severity s draws from (seed, RNG_CORRUPT, 8 t + s, i), whoever asks: so an
@@ -35,6 +36,9 @@ int corrupt_severities(const char *text, int32_t *mask) MUST_CHECK;
 
 /* Does the folder hold that type? */
 bool corrupt_folder_has(const char *folder, enum corrupt_type type);
+/* Which severities of that type it holds: bit s-1 for severity s. */
+int corrupt_folder_severities(const char *folder, enum corrupt_type type,
+                              int32_t *mask) MUST_CHECK;
 /* The images of one type and severity as a data set; close with data_close. ERR_DATA. */
 int corrupt_folder_open(const char *folder, enum corrupt_type type, int severity,
                         struct dataset **out) MUST_CHECK;

@@ -631,11 +631,6 @@ static struct object *find(const struct pickle *p, const char *key)
     return NULL;
 }
 
-bool pickle_has(const struct pickle *p, const char *key)
-{
-    return find(p, key) != NULL;
-}
-
 static int missing(const struct pickle *p, const char *key, const struct object *o,
                    const char *want)
 {

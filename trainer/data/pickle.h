@@ -24,9 +24,8 @@
 
 struct pickle;
 int pickle_read(const uint8_t *data, size_t len, const char *what, struct pickle **out) MUST_CHECK;
-void pickle_free(struct pickle *p); /* NULL is fine */
-bool pickle_has(const struct pickle *p, const char *key);
-/* The list of integers under a key; ERR_DATA names what is there instead. */
+void pickle_free(
+    struct pickle *p); /* The list of integers under a key; ERR_DATA names what is there instead. */
 int pickle_integers(const struct pickle *p, const char *key, const int64_t **v,
                     int64_t *n) MUST_CHECK;
 /* The array of rank 2, uint8, under a key: dim[0] x dim[1] bytes in C order. */

@@ -375,6 +375,10 @@ int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d)
     d->height = d->width = SYNTH_SIDE;
     d->classes = SYNTH_CLASSES;
     d->owner->classes_known = true;
+    const char *name[SYNTH_CLASSES];
+    for (int32_t c = 0; c < SYNTH_CLASSES; c++)
+        name[c] = synth_class_name(c);
+    TRY(data_owner_names(d, name));
     TRY(data_owner_alloc(d, d->n, false));
     synth_images(seed, is_test ? SYNTH_TEST : SYNTH_TRAIN, d->n, d->owner->pixels,
                  d->owner->labels);

@@ -33,19 +33,14 @@ struct evaluator {
     uint8_t *robust;  /* [n] under the attack in work */
     struct attack_model *model;
     enum corrupt_type types[CORRUPT_N];
-    int32_t n_types, severities; /* bit s-1: severity s */
-    uint8_t *bytes;              /* [batch][2][elems] */
-    int *codes;                  /* [batch] what corrupt_apply returned */
+    int32_t n_types, severities[CORRUPT_N]; /* of a type, bit s-1: severity s */
+    uint8_t *bytes;                         /* [batch][2][elems] */
+    int *codes;                             /* [batch] what corrupt_apply returned */
 };
 
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
-}
-
-int64_t eval_count_correct(const float *logits, const int32_t *labels, int64_t n, int64_t classes)
-{
-    return loss_correct(logits, labels, n, classes);
 }
 
 static int fits(const struct graph *g, const struct dataset *d)
@@ -113,8 +108,9 @@ static int64_t total_cost(const struct evaluator *v)
 
     for (int32_t a = 0; a < count_attacks(opt); a++)
         cost += attack_cost(v, a);
-    for (int s = 0; s < CORRUPT_SEVERITIES; s++)
-        cost += (v->severities >> s & 1) * v->n_types;
+    for (int32_t t = 0; t < v->n_types; t++)
+        for (int s = 0; s < CORRUPT_SEVERITIES; s++)
+            cost += v->severities[t] >> s & 1;
     return cost * v->n * (opt->bank[0] + opt->bank[1]);
 }
 
@@ -157,6 +153,19 @@ static int choose_types(struct evaluator *v)
                         opt->folder);
 }
 
+/* What was asked for, else all five, or those that the folder holds. */
+static int choose_severities(struct evaluator *v)
+{
+    const struct eval_options *opt = v->opt;
+
+    for (int32_t t = 0; t < v->n_types; t++) {
+        v->severities[t] = opt->severities != 0 ? opt->severities : (1 << CORRUPT_SEVERITIES) - 1;
+        if (opt->severities == 0 && opt->folder != NULL)
+            TRY(corrupt_folder_severities(opt->folder, v->types[t], &v->severities[t]));
+    }
+    return 0;
+}
+
 static int evaluator_init(struct evaluator *v, struct graph *g, const struct dataset *d,
                           const struct eval_options *opt)
 {
@@ -168,7 +177,7 @@ static int evaluator_init(struct evaluator *v, struct graph *g, const struct dat
     v->k = shape_elems(&g->value[g->output].shape);
     if (opt->corruptions != NULL) {
         TRY(choose_types(v));
-        v->severities = opt->severities != 0 ? opt->severities : (1 << CORRUPT_SEVERITIES) - 1;
+        TRY(choose_severities(v));
     }
     if (v->n_types > 0 && d->channels != 3)
         return fail(ERR_ARG, "corruptions work on 3 channels, %s has %d", d->source, d->channels);
@@ -404,7 +413,7 @@ static int run_corruptions(struct evaluator *v, struct eval_result *r)
         for (int32_t b = 0; b < r->n_branch; b++)
             r->branch[b].corruption[r->branch[b].n_corruption++].type = corrupt_name(v->types[c]);
         for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
-            if (v->severities >> (s - 1) & 1)
+            if (v->severities[c] >> (s - 1) & 1)
                 TRY(v->opt->folder != NULL ? run_files(v, r, c, s) : run_drawn(v, r, c, s));
     }
     for (int32_t b = 0; b < r->n_branch; b++)

@@ -55,7 +55,7 @@ struct eval_options {
     int32_t n_specs;         /* n_attack + n_specs at most EVAL_MAX_ATTACKS */
     bool flags;              /* fill attack_flags */
     const char *corruptions; /* comma-separated types or "all" drawn by us; NULL: none */
-    int32_t severities;      /* bit s-1: severity s; 0: all five */
+    int32_t severities;      /* bit s-1: severity s; 0: all five, or those of the folder */
     const char *folder;      /* corruptions are read from this CIFAR-10-C style folder instead */
     const struct corrupt_photos *photos; /* for frost; NULL: without frost */
     /* NULL: no profile. Time by layer of inference and of the attacks' gradients, added to. */
@@ -74,9 +74,6 @@ int eval_run(struct graph *g, const struct dataset *d, const struct eval_options
 /* Logits [n][K] of the first n images. */
 int eval_logits(struct graph *g, const struct dataset *d, int64_t n, int bank,
                 float *logits) MUST_CHECK;
-/* Correct predictions (first largest logit == label). */
-int64_t eval_count_correct(const float *logits, const int32_t *labels, int64_t n, int64_t classes);
-
 /* Walks over the first `limit` images (0: all) of d in order, un-augmented, in EXEC_INFER batches of
  * at most `batch`, with taps: fn reads them by exec_tap. For initial scores and statistics. */
 typedef int eval_walk_fn(void *ctx, const struct exec *e, int64_t first, int64_t n,

@@ -1,5 +1,5 @@
 /*
- * Wilson's score interval (E. B. Wilson 1927), mean and deviation.
+ * Wilson's score interval (E. B. Wilson 1927).
  */
 #include "trainer/eval/stats.h"
 
@@ -20,22 +20,4 @@ void stats_wilson_share(double p, int64_t n, double *lo, double *hi)
 void stats_wilson(int64_t hits, int64_t n, double *lo, double *hi)
 {
     stats_wilson_share((double)hits / (double)n, n, lo, hi);
-}
-
-double stats_mean(const double *v, int64_t n)
-{
-    double sum = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        sum += v[i];
-    return sum / (double)n;
-}
-
-double stats_sd(const double *v, int64_t n)
-{
-    double mean = stats_mean(v, n), sum = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        sum += (v[i] - mean) * (v[i] - mean);
-    return n > 1 ? sqrt(sum / (double)(n - 1)) : 0;
 }
