@@ -23,7 +23,8 @@ struct corrupt_settings {
 static const struct option_row rows[] = {
     OPTION("data", 'd', OPTION_TEXT, FIELD(data), "SRC",
            "what to corrupt; see `linnet data --help`", 0, 0),
-    OPTION("split", 0, OPTION_TEXT, FIELD(split), "S", "test (default), val, train or train+val", 0,
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
+           "test, val, train, train+val or all (default: test, of one set without parts all)", 0,
            0),
     OPTION("output", 'o', OPTION_TEXT, FIELD(output), "DIR", "the folder to write", 0, 0),
     OPTION(
@@ -36,7 +37,7 @@ static const struct option_row rows[] = {
            0, 0),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
     OPTION_END};
-static const struct corrupt_settings defaults = {.split = "test"};
+static const struct corrupt_settings defaults = {0};
 
 static int check(const struct linnet_options *o)
 {

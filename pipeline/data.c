@@ -13,11 +13,12 @@ struct data_settings {
 };
 #define FIELD(f) offsetof(struct data_settings, f)
 static const struct option_row rows[] = {
-    OPTION("split", 0, OPTION_TEXT, FIELD(split), "S", "train, val, test (default) or train+val", 0,
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
+           "train, val, test, train+val or all (default: test, of one set without parts all)", 0,
            0),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "only the first N images", 1, 1e9),
     OPTION_END};
-static const struct data_settings defaults = {.split = "test"};
+static const struct data_settings defaults = {0};
 const struct task data_task = {"data", rows, &defaults, sizeof defaults, NULL, false};
 
 struct linnet_data {

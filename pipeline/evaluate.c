@@ -27,8 +27,8 @@ struct eval_settings {
 #define FIELD(f) offsetof(struct eval_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
-    OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train", "which images (default test)",
-           0, 0),
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
+           "which images (default test; of one set without parts all)", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv|both",
            "batch-norm branches (default both)", 0, 0),
@@ -45,7 +45,8 @@ static const struct option_row rows[] = {
     OPTION("types", 0, OPTION_TEXT, FIELD(types), "T,T,...",
            "corruption types (default: the standard ones that are there):" CORRUPT_WORDS, 0, 0),
     OPTION("severities", 0, OPTION_TEXT, FIELD(severities), "1,2,...",
-           "corruption severities, as in 1-5 or 1,3 (default: all five)", 0, 0),
+           "corruption severities, as in 1-5 or 1,3 (default: all five, or those of the folder)", 0,
+           0),
     OPTION("frost-dir", 0, OPTION_TEXT, FIELD(frost), "DIR",
            "frost1.png ... frost5.jpg: corruptions drawn here then include frost", 0, 0),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
@@ -64,7 +65,7 @@ static const struct option_row rows[] = {
            0),
     OPEN_ROWS,
     OPTION_END};
-static const struct eval_settings defaults = {.split = "test", .branch = "both"};
+static const struct eval_settings defaults = {.branch = "both"};
 
 static int check(const struct linnet_options *o)
 {
@@ -155,7 +156,7 @@ static int translate(struct job *j, struct eval_options *e)
         return fail(ERR_ARG, "--attack: at most %d", EVAL_MAX_ATTACKS);
     for (int32_t i = 0; i < o->attack.n; i++)
         TRY(attack_spec_parse(o->attack.v[i], &j->specs[i]));
-    return corrupt_severities(o->severities, &e->severities);
+    return o->severities != NULL ? corrupt_severities(o->severities, &e->severities) : 0;
 }
 
 /* What the flags of a state file belong to. */

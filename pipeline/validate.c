@@ -23,8 +23,8 @@ struct validate_settings {
 #define FIELD(f) offsetof(struct validate_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW("images with labels"),
-    OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train", "which of them (default test)",
-           0, 0),
+    OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
+           "which of them (default test; of one set without parts all)", 0, 0),
     OPTION("mode", 0, OPTION_CHOICE, FIELD(mode), "fixed|sim2pc",
            "what runs: Z_2^64, or two parties' shares (default fixed)", 0, 0),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
@@ -34,8 +34,7 @@ static const struct option_row rows[] = {
     OPTION("max-accuracy-change", 0, OPTION_REAL, FIELD(max_loss), "P",
            "points of accuracy (default 0.3)", 0, 100),
     OPTION_END};
-static const struct validate_settings defaults = {
-    .split = "test", .min_agreement = 99.5, .max_loss = 0.3};
+static const struct validate_settings defaults = {.min_agreement = 99.5, .max_loss = 0.3};
 
 static int check(const struct linnet_options *o)
 {
