@@ -26,27 +26,29 @@ static int64_t count_of(const struct plain *p, int32_t tensor)
     return p->m->plan->tensor[tensor].count;
 }
 
-static int plain_server(void *ctx, int32_t step, uint64_t *s)
+static int plain_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     struct plain *p = ctx;
     const struct plan_step *st = &p->m->plan->step[step];
     int64_t n = count_of(p, st->out);
 
-    TRY(transport_recv(p->t, p->x, (size_t)count_of(p, st->in[0]) * sizeof *p->x));
-    pi_model_product(p->m, step, p->y, p->x, p->scratch);
-    for (int64_t i = 0; i < n; i++)
-        p->y[i] -= s[i];
-    TRY(transport_send(p->t, p->y, (size_t)n * sizeof *p->y));
+    for (int64_t k = 0; k < images; k++, s += n) {
+        TRY(transport_recv(p->t, p->x, (size_t)count_of(p, st->in[0]) * sizeof *p->x));
+        pi_model_product(p->m, step, p->y, p->x, p->scratch);
+        for (int64_t i = 0; i < n; i++)
+            p->y[i] -= s[i];
+        TRY(transport_send(p->t, p->y, (size_t)n * sizeof *p->y));
+    }
     return transport_flush(p->t);
 }
 
-static int plain_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+static int plain_client(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
     struct plain *p = ctx;
     const struct plan_step *st = &p->m->plan->step[step];
 
-    TRY(transport_send(p->t, r, (size_t)count_of(p, st->in[0]) * sizeof *r));
-    return transport_recv(p->t, u, (size_t)count_of(p, st->out) * sizeof *u);
+    TRY(transport_send(p->t, r, (size_t)(images * count_of(p, st->in[0])) * sizeof *r));
+    return transport_recv(p->t, u, (size_t)(images * count_of(p, st->out)) * sizeof *u);
 }
 
 static void plain_close(void *ctx)

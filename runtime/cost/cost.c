@@ -179,7 +179,7 @@ static bool add_rlwe(struct plan_cost *c, const struct cost_case *k, const struc
     double images = (double)k->images, transforms, fresh = 0;
     uint64_t bytes, kept;
 
-    if (linear_rlwe_count(p, step, &n) < 0)
+    if (linear_rlwe_count(p, step, 1, &n) < 0)
         return false;
     bytes = linear_rlwe_bytes(p, step, 1) + linear_rlwe_bytes(p, step, 0);
     kept = (uint64_t)n.weights * LINEAR_RLWE_WEIGHT_BYTES;

@@ -211,8 +211,8 @@ static int run_step(struct side *s, const struct linear_party *l, int32_t step, 
 
     TRY(meet(s));
     start = cpu_seconds();
-    TRY(s->client ? l->client(l->ctx, step, s->words, s->words)
-                  : l->server(l->ctx, step, s->words));
+    TRY(s->client ? l->client(l->ctx, step, 1, s->words, s->words)
+                  : l->server(l->ctx, step, 1, s->words));
     *seconds = cpu_seconds() - start;
     return 0;
 }
@@ -276,7 +276,7 @@ static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
 
     for (int i = 0; i < STEPS; i++) {
         struct linear_rlwe_count n;
-        TRY(linear_rlwe_count(&f->plan, i, &n));
+        TRY(linear_rlwe_count(&f->plan, i, 1, &n));
         counts[i][0] = (double)n.uploads;
         counts[i][1] = (double)n.answers;
         counts[i][2] = (double)n.products;

@@ -358,13 +358,19 @@ static int begin_image(struct dealer *d, int32_t step)
     return d->file != NULL ? 0 : fail(ERR_ARG, "linear steps are out of order");
 }
 
-static int dealer_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+static int only_one(int64_t images)
+{
+    return images == 1 ? 0 : fail(ERR_ARG, "a dealer's correlations are for one image at a time");
+}
+
+static int dealer_client(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
     struct dealer *d = ctx;
     struct place at = {0};
     const struct event *e;
     const uint8_t *c;
 
+    TRY(only_one(images));
     TRY(find(d, step, &at));
     TRY(begin_image(d, step));
     e = &d->h.s->event[at.event];
@@ -381,12 +387,13 @@ static int dealer_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u
     return 0;
 }
 
-static int dealer_server(void *ctx, int32_t step, uint64_t *s)
+static int dealer_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     struct dealer *d = ctx;
     struct place at = {0};
     const struct event *e;
 
+    TRY(only_one(images));
     TRY(find(d, step, &at));
     TRY(begin_image(d, step));
     e = &d->h.s->event[at.event];

@@ -17,12 +17,14 @@
 struct linear_party {
     const char *name; /* "dealer", "rlwe" */
     void *ctx;
-    /* s [outputs of the step]. On entry random words drawn by the caller: a provider that can choose s
+    /* A lot of `images` images takes a step together: s, r and u are [images][elements of one].
+     *
+     * s [outputs of the step]. On entry random words drawn by the caller: a provider that can choose s
      * keeps them (rlwe), so that a run is predictable from its share seeds; one that cannot, replaces
      * them (dealer). */
-    int (*server)(void *ctx, int32_t step, uint64_t *s);
+    int (*server)(void *ctx, int32_t step, int64_t images, uint64_t *s);
     /* r [inputs of the step]; u [outputs of the step], written. */
-    int (*client)(void *ctx, int32_t step, const uint64_t *r, uint64_t *u);
+    int (*client)(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u);
     void (*close)(void *ctx); /* wipes */
 };
 #endif

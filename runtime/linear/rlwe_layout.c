@@ -23,6 +23,12 @@
  * being what the last windows read behind their block. The same holds for planes of other groups:
  * their weights are zero.
  *
+ * Several images: with the weights of output m at m * images * in_blocks * block and image g behind g *
+ * in_blocks blocks, everything above holds with (m * images + g) in place of m: an output of one image
+ * gets nothing from planes of another one, which are at least in_blocks blocks off. So the room of a
+ * polynomial is shared between planes, outputs and images, and where an image's plane and output take
+ * one block each, no coefficient is left over on either way.
+ *
  * Sums over input polynomials are taken on ciphertexts, so a band costs in_polys uploads and out_polys
  * answers. Images that do not fit are cut into bands of rows (and columns), which then carry
  * their own halo instead of padding. All cuts are tried; fewest bytes win.
@@ -139,17 +145,18 @@ static int64_t window_end(const struct rlwe_axis *x) /* last position read, in a
     return x->band - 1 + tap_distance(x, x->kernel - 1);
 }
 
-/* Bytes of a step's polynomials, -1 where a block does not fit. Fills what depends on in_blocks. */
-static int64_t try_blocks(struct rlwe_layout *l, int64_t in_blocks)
+/* Bytes of a step's polynomials, -1 where a block does not fit. Fills what depends on the two. */
+static int64_t try_blocks(struct rlwe_layout *l, int64_t images, int64_t in_blocks)
 {
     const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
     int64_t overhang = most(0, window_end(y) * x->pitch + window_end(x) + 1 - l->block);
     int64_t room = RLWE_N - overhang;
 
-    if (in_blocks > room / l->block)
+    if (images * in_blocks > room / l->block)
         return -1;
+    l->images = images;
     l->in_blocks = in_blocks;
-    l->out_blocks = least(l->outputs, room / (in_blocks * l->block));
+    l->out_blocks = least(l->outputs, room / (images * in_blocks * l->block));
     l->in_polys = ceil_div(l->planes, in_blocks);
     l->out_polys = ceil_div(l->outputs, l->out_blocks);
     if (l->in_polys > RLWE_MOST_TERMS)
@@ -160,22 +167,24 @@ static int64_t try_blocks(struct rlwe_layout *l, int64_t in_blocks)
            (l->in_polys * (int64_t)RLWE_POLY_BYTES + l->out_polys * (int64_t)RLWE_HALF_BYTES);
 }
 
-/* Best number of blocks for the axes as they are cut; bytes or -1. */
+/* Best numbers of images and blocks for the axes as they are cut; bytes or -1. */
 static int64_t choose_blocks(struct rlwe_layout *l)
 {
-    int64_t best = -1, blocks = 0;
+    int64_t best = -1, blocks = 0, images = 0;
 
     if (l->axis[0].pitch > RLWE_N || l->axis[1].pitch > RLWE_N)
         return -1;
     l->block = l->axis[0].pitch * l->axis[1].pitch;
-    for (int64_t n = 1; n <= l->planes && n <= RLWE_N / l->block; n++) {
-        int64_t bytes = try_blocks(l, n);
-        if (bytes >= 0 && (best < 0 || bytes < best)) {
-            best = bytes;
-            blocks = n;
+    for (int64_t g = 1; g <= l->lot && g <= RLWE_N / l->block; g++)
+        for (int64_t n = 1; n <= l->planes && n <= RLWE_N / (g * l->block); n++) {
+            int64_t bytes = try_blocks(l, g, n);
+            if (bytes >= 0 && (best < 0 || bytes < best)) {
+                best = bytes;
+                blocks = n;
+                images = g;
+            }
         }
-    }
-    return best < 0 ? -1 : try_blocks(l, blocks);
+    return best < 0 ? -1 : try_blocks(l, images, blocks);
 }
 
 /* All cuts into bands of rows for one cut of the columns. */
@@ -200,13 +209,15 @@ static int64_t choose_rows(struct rlwe_layout *l)
     return bytes;
 }
 
-int rlwe_layout_of(const struct plan *p, const struct plan_step *s, struct rlwe_layout *out)
+int rlwe_layout_of(const struct plan *p, const struct plan_step *s, int64_t lot,
+                   struct rlwe_layout *out)
 {
     static const struct plan_linear no_window = {
         .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .group = 1};
     const struct plan_linear *linear = s->kind == PLAN_GEMM ? &no_window : &s->u.linear;
     const struct plan_tensor *in = &p->tensor[s->in[0]], *to = &p->tensor[s->out];
-    struct rlwe_layout l = {.channels = in->dim[0], .outputs = to->dim[0], .group = linear->group};
+    struct rlwe_layout l = {
+        .channels = in->dim[0], .outputs = to->dim[0], .group = linear->group, .lot = lot};
     int64_t rows;
 
     plan_matrix_size(p, s, &rows, &l.columns);
@@ -225,9 +236,29 @@ int rlwe_layout_of(const struct plan *p, const struct plan_step *s, struct rlwe_
                 (long long)l.axis[0].kernel, (long long)l.axis[1].kernel, RLWE_N);
 }
 
-int64_t rlwe_layout_bands(const struct rlwe_layout *l)
+static int64_t area_bands(const struct rlwe_layout *l) /* of one group of images */
 {
     return l->axis[0].bands * l->axis[1].bands;
+}
+
+/* A band of a group of images. */
+struct band {
+    int64_t first, images; /* of the lot */
+    int64_t at[2];         /* of the rows, of the columns */
+};
+
+static struct band band_of(const struct rlwe_layout *l, int64_t band)
+{
+    int64_t first = band / area_bands(l) * l->images, place = band % area_bands(l);
+
+    return (struct band){first,
+                         least(l->images, l->lot - first),
+                         {place / l->axis[1].bands, place % l->axis[1].bands}};
+}
+
+int64_t rlwe_layout_bands(const struct rlwe_layout *l)
+{
+    return ceil_div(l->lot, l->images) * area_bands(l);
 }
 
 /* ---- contents ----------------------------------------------------------------------------- */
@@ -271,11 +302,14 @@ static void fill_block(const struct rlwe_layout *l, const int64_t band[2], struc
 void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, const uint64_t *r,
                        uint64_t *m)
 {
-    int64_t at[2] = {band / l->axis[1].bands, band % l->axis[1].bands};
+    struct band at = band_of(l, band);
+    int64_t inputs = l->channels * l->axis[0].in * l->axis[1].in;
 
     memset(m, 0, RLWE_N * sizeof *m);
-    for (int64_t b = 0; b < l->in_blocks && poly * l->in_blocks + b < l->planes; b++)
-        fill_block(l, at, plane_of(l, poly * l->in_blocks + b), r, m + b * l->block);
+    for (int64_t g = 0; g < at.images; g++)
+        for (int64_t b = 0; b < l->in_blocks && poly * l->in_blocks + b < l->planes; b++)
+            fill_block(l, at.at, plane_of(l, poly * l->in_blocks + b), r + (at.first + g) * inputs,
+                       m + (g * l->in_blocks + b) * l->block);
 }
 
 /* Taps of one output and one plane. */
@@ -288,61 +322,76 @@ static void fill_taps(const struct rlwe_layout *l, struct plane p, const int16_t
             *(last - tap_distance(y, a) * x->pitch - tap_distance(x, b)) = w[a * x->kernel + b];
 }
 
+int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out)
+{
+    int64_t per_channel = l->axis[0].phases * l->axis[1].phases;
+    int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
+    int64_t end = least((in + 1) * l->in_blocks, l->planes);
+    int64_t last = least((out + 1) * l->out_blocks, l->outputs) - 1;
+    int64_t low = in * l->in_blocks / per_channel / per_group;
+    int64_t high = (end - 1) / per_channel / per_group;
+
+    return low <= last / outs && out * l->out_blocks / outs <= high;
+}
+
 int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
                        int16_t *coefficient)
 {
     int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
     int64_t window = l->axis[0].kernel * l->axis[1].kernel;
-    int any = 0;
 
     memset(coefficient, 0, RLWE_N * sizeof *coefficient);
     for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++) {
         int64_t o = out * l->out_blocks + m;
-        int16_t *last = coefficient + m * l->in_blocks * l->block + l->first;
+        int16_t *last = coefficient + m * l->images * l->in_blocks * l->block + l->first;
         for (int64_t b = 0; b < l->in_blocks && in * l->in_blocks + b < l->planes; b++) {
             struct plane p = plane_of(l, in * l->in_blocks + b);
             if (p.channel / per_group != o / outs)
                 continue;
-            any = 1;
             fill_taps(l, p, w + o * l->columns + p.channel % per_group * window,
                       last - b * l->block);
         }
     }
-    return any;
+    return rlwe_layout_reads(l, in, out);
 }
 
 /* First row and column of a band's outputs, and how many there are. */
-static void extent(const struct rlwe_layout *l, int64_t band, int64_t start[2], int64_t length[2])
+static void extent(const struct rlwe_layout *l, const struct band *b, int64_t start[2],
+                   int64_t length[2])
 {
-    int64_t at[2] = {band / l->axis[1].bands, band % l->axis[1].bands};
-
     for (int i = 0; i < 2; i++) {
-        start[i] = at[i] * l->axis[i].band;
+        start[i] = b->at[i] * l->axis[i].band;
         length[i] = least(l->axis[i].band, l->axis[i].out - start[i]);
     }
 }
 
 int64_t rlwe_layout_count(const struct rlwe_layout *l, int64_t band, int64_t out)
 {
+    struct band b = band_of(l, band);
     int64_t start[2], length[2];
 
-    extent(l, band, start, length);
-    return least(l->out_blocks, l->outputs - out * l->out_blocks) * length[0] * length[1];
+    extent(l, &b, start, length);
+    return b.images * least(l->out_blocks, l->outputs - out * l->out_blocks) * length[0] *
+           length[1];
 }
 
 int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,
                             int64_t *element)
 {
     const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
-    int64_t start[2], length[2], n = 0;
+    struct band b = band_of(l, band);
+    int64_t start[2], length[2], n = 0, first = out * l->out_blocks;
 
-    extent(l, band, start, length);
-    for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++)
-        for (int64_t i = 0; i < length[0]; i++)
-            for (int64_t j = 0; j < length[1]; j++, n++) {
-                place[n] = (int32_t)(m * l->in_blocks * l->block + l->first + i * x->pitch + j);
-                element[n] =
-                    ((out * l->out_blocks + m) * y->out + start[0] + i) * x->out + start[1] + j;
-            }
+    extent(l, &b, start, length);
+    for (int64_t g = 0; g < b.images; g++)
+        for (int64_t m = 0; m < l->out_blocks && first + m < l->outputs; m++) {
+            int64_t block = (m * l->images + g) * l->in_blocks * l->block + l->first;
+            int64_t channel = (b.first + g) * l->outputs + first + m;
+            for (int64_t i = 0; i < length[0]; i++)
+                for (int64_t j = 0; j < length[1]; j++, n++) {
+                    place[n] = (int32_t)(block + i * x->pitch + j);
+                    element[n] = (channel * y->out + start[0] + i) * x->out + start[1] + j;
+                }
+        }
     return n;
 }

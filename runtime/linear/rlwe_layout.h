@@ -2,7 +2,10 @@
 #define RUNTIME_LINEAR_RLWE_LAYOUT_H
 /*
  * Where the numbers of a linear step lie in polynomials, so that coefficients of products are the
- * step's outputs (rlwe_layout.c). Follows from the public plan alone.
+ * step's outputs (rlwe_layout.c). Follows from the public plan and the number of images alone.
+ *
+ * A lot is some images that take a step together: several of them may share a polynomial. Operands and
+ * results are [images][elements of one].
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -20,15 +23,20 @@ struct rlwe_axis { /* rows or columns */
 struct rlwe_layout {
     struct rlwe_axis axis[2];
     int64_t channels, outputs, group, columns;
-    int64_t planes;                /* channels * phases: the blocks of a band of the input */
-    int64_t block;                 /* coefficients of a block */
-    int64_t in_blocks, out_blocks; /* blocks of an input polynomial, outputs of an answer */
-    int64_t in_polys, out_polys;   /* of one band */
-    int64_t first;                 /* place of the first output */
+    int64_t planes;      /* channels * phases: the blocks of a band of the input */
+    int64_t block;       /* coefficients of a block */
+    int64_t lot, images; /* of the whole, in one polynomial */
+    int64_t in_blocks,
+        out_blocks; /* blocks of an image in an input polynomial, its outputs in an answer */
+    int64_t in_polys, out_polys; /* of one band */
+    int64_t first;               /* place of the first output */
 };
-/* The layout that moves the fewest bytes. ERR_UNSUPPORTED where one window does not fit. */
-int rlwe_layout_of(const struct plan *p, const struct plan_step *s,
+/* The layout that moves the fewest bytes for a lot of so many images. ERR_UNSUPPORTED where one window
+ * does not fit. */
+int rlwe_layout_of(const struct plan *p, const struct plan_step *s, int64_t lot,
                    struct rlwe_layout *out) MUST_CHECK;
+/* Bands of all groups of images that share polynomials: those of the first group first. What follows
+ * counts them in this order; weights are the same for all. */
 int64_t rlwe_layout_bands(const struct rlwe_layout *l);
 
 /* m [RLWE_N] := polynomial `poly` of band `band` of the operand r. */
@@ -38,6 +46,8 @@ void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, 
  * where that is always zero (other groups). */
 int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
                        int16_t *coefficient);
+/* 0 where input polynomial `in` has no part in answer `out`, as above. */
+int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out);
 /* Outputs of the step that answer `out` of band `band` holds, their places in it. Both arrays take
  * RLWE_N; returns how many. */
 int64_t rlwe_layout_outputs(const struct rlwe_layout *l, int64_t band, int64_t out, int32_t *place,

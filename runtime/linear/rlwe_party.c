@@ -14,8 +14,10 @@
  * key, so the client must not be able to choose that. The client's key lives as long as the provider.
  *
  * The server sends nothing before it has read a whole step, so that both never wait for each other's
- * sending; but it computes the answers of a band as soon as that band is there, while the client
- * encrypts the next one, and it keeps the ciphertexts of one band only (128 KiB a polynomial).
+ * sending; but it computes the answers of a few bands (a tile, which shares transforms of weights) as
+ * soon as they are there, while the client encrypts the next ones, and it keeps the ciphertexts of one
+ * tile only (128 KiB a polynomial). So uploads come band by band, answers one output polynomial after
+ * the other, of all bands each.
  * Polynomials travel in groups: one thread moves bytes, then all threads encrypt, unpack, multiply or
  * open the group. What is random about a polynomial or an answer is drawn before the threads start,
  * so their number changes no bit.
@@ -32,12 +34,14 @@
 #include "runtime/linear/rlwe_layout.h"
 
 #define HEADER_BYTES 8
-#define GROUP 32 /* polynomials or answers that are moved, then worked on, at a time */
+#define GROUP 32        /* polynomials or answers that are moved, then worked on, at a time */
+#define TILE 4          /* bands that share a transform of weights at the server */
+#define TILE_POLYS 1024 /* uploads that it keeps for that at most: 128 MiB */
 #define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
 struct weight_cache {
-    uint64_t *w; /* [in][out][RLWE_PRIMES][RLWE_N], NULL where it did not fit or is not made yet */
-    bool refused;
+    uint64_t *w;  /* [in][out][RLWE_PRIMES][RLWE_N], NULL where it did not fit or is not made yet */
+    int64_t uses; /* of the step, since the layouts were made */
 };
 struct party {
     const struct plan *plan;
@@ -47,13 +51,14 @@ struct party {
     uint64_t call;             /* linear steps done on this connection */
     struct rlwe *rlwe;
     struct rlwe_layout *layout; /* one a step, zeros where it is not linear */
+    int64_t lot;                /* images that they are for */
     /* client */
     struct rlwe_secret *secret;
     /* server */
     const struct plan_weights *weights;
     uint64_t *key, *key_a;
     struct weight_cache *cache; /* one a step */
-    size_t cache_left;
+    size_t cache_limit, cache_left;
 };
 
 static bool is_linear(const struct plan_step *s)
@@ -71,33 +76,39 @@ int linear_rlwe_check(const struct plan *p)
     TRY(rlwe_parameters_check(&parameters));
     for (int32_t i = 0; i < p->n_step; i++)
         if (is_linear(&p->step[i]))
-            TRY(rlwe_layout_of(p, &p->step[i], &l));
+            TRY(rlwe_layout_of(p, &p->step[i], 1, &l));
     return 0;
 }
 
-int linear_rlwe_count(const struct plan *p, int32_t step, struct linear_rlwe_count *out)
+int linear_rlwe_count(const struct plan *p, int32_t step, int64_t lot,
+                      struct linear_rlwe_count *out)
 {
     struct rlwe_layout l;
 
-    TRY(rlwe_layout_of(p, &p->step[step], &l));
+    TRY(rlwe_layout_of(p, &p->step[step], lot, &l));
     int64_t bands = rlwe_layout_bands(&l);
     *out = (struct linear_rlwe_count){bands * l.in_polys, bands * l.out_polys,
                                       bands * l.in_polys * l.out_polys, l.in_polys * l.out_polys};
     return 0;
 }
 
-uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
+uint64_t linear_rlwe_lot_bytes(const struct plan *p, int32_t step, int64_t lot, int from_client)
 {
     struct linear_rlwe_count n;
 
     if (step < 0)
         return from_client ? PRG_SEED + RLWE_POLY_BYTES : PRG_SEED;
-    if (!is_linear(&p->step[step]) || linear_rlwe_count(p, step, &n) < 0)
+    if (!is_linear(&p->step[step]) || linear_rlwe_count(p, step, lot, &n) < 0)
         return 0;
     if (from_client)
         return HEADER_BYTES + (uint64_t)n.uploads * RLWE_POLY_BYTES;
     return HEADER_BYTES + (uint64_t)n.answers * RLWE_HALF_BYTES +
-           (uint64_t)p->tensor[p->step[step].out].count * RLWE_ANSWER_BYTES;
+           (uint64_t)(lot * p->tensor[p->step[step].out].count) * RLWE_ANSWER_BYTES;
+}
+
+uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
+{
+    return linear_rlwe_lot_bytes(p, step, 1, from_client);
 }
 
 /* ---- headers ------------------------------------------------------------------------------ */
@@ -134,14 +145,22 @@ static int receive_header(struct party *y, int32_t step, int64_t count)
 
 /* ---- both --------------------------------------------------------------------------------- */
 
+static void drop_cache(struct party *y)
+{
+    for (int32_t i = 0; y->cache != NULL && i < y->plan->n_step; i++) {
+        secret_free(y->cache[i].w);
+        y->cache[i] = (struct weight_cache){0};
+    }
+    y->cache_left = y->cache_limit;
+}
+
 static void close_party(void *ctx)
 {
     struct party *y = ctx;
 
     if (y == NULL)
         return;
-    for (int32_t i = 0; y->cache != NULL && i < y->plan->n_step; i++)
-        secret_free(y->cache[i].w);
+    drop_cache(y);
     mem_free(y->cache);
     mem_free(y->key);
     mem_free(y->key_a);
@@ -149,6 +168,20 @@ static void close_party(void *ctx)
     rlwe_free(y->rlwe);
     mem_free(y->layout);
     mem_free(y);
+}
+
+/* Layouts of a lot; those of another one, and weights transformed for them, go. */
+static int use_lot(struct party *y, int64_t lot)
+{
+    if (y->lot == lot)
+        return 0;
+    drop_cache(y);
+    y->lot = 0;
+    for (int32_t i = 0; i < y->plan->n_step; i++)
+        if (is_linear(&y->plan->step[i]))
+            TRY(rlwe_layout_of(y->plan, &y->plan->step[i], lot, &y->layout[i]));
+    y->lot = lot;
+    return 0;
 }
 
 static int open_party(const struct plan *p, struct transport *t, struct prg *rng,
@@ -167,9 +200,6 @@ static int open_party(const struct plan *p, struct transport *t, struct prg *rng
         rc = ERR_NOMEM;
         goto out;
     }
-    for (int32_t i = 0; i < p->n_step; i++)
-        if (is_linear(&p->step[i]) && (rc = rlwe_layout_of(p, &p->step[i], &y->layout[i])) < 0)
-            goto out;
     *out = y;
     y = NULL;
 out:
@@ -299,9 +329,9 @@ static int open_item(void *ctx, int64_t item, int thread)
     const struct downloads *g = ctx;
     struct download *d = &g->scratch[thread];
     const uint8_t *bytes = g->bytes[item];
-    int64_t answer = g->first + item, per_band = g->layout->out_polys;
+    int64_t answer = g->first + item, bands = rlwe_layout_bands(g->layout);
     int64_t n =
-        rlwe_layout_outputs(g->layout, answer / per_band, answer % per_band, d->place, d->element);
+        rlwe_layout_outputs(g->layout, answer % bands, answer / bands, d->place, d->element);
 
     TRY(rlwe_open(g->y->rlwe, g->y->secret, bytes, bytes + RLWE_HALF_BYTES, d->place, n, d->u));
     for (int64_t k = 0; k < n; k++)
@@ -312,8 +342,8 @@ static int open_item(void *ctx, int64_t item, int thread)
 static int receive_group(struct party *y, struct downloads *g, const struct crew *c, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        int64_t answer = g->first + i, per_band = g->layout->out_polys;
-        int64_t outputs = rlwe_layout_count(g->layout, answer / per_band, answer % per_band);
+        int64_t answer = g->first + i, bands = rlwe_layout_bands(g->layout);
+        int64_t outputs = rlwe_layout_count(g->layout, answer % bands, answer / bands);
         TRY(transport_recv(y->t, g->bytes[i],
                            RLWE_HALF_BYTES + (size_t)outputs * RLWE_ANSWER_BYTES));
     }
@@ -339,10 +369,11 @@ static int receive_result(struct party *y, int32_t step, uint64_t *u)
     return rc;
 }
 
-static int client_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+static int client_step(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
     struct party *y = ctx;
 
+    TRY(use_lot(y, images));
     y->call++;
     TRY(send_operand(y, step, r));
     return receive_result(y, step, u);
@@ -402,11 +433,12 @@ static const uint64_t *weights_of(const struct party *y, int32_t step, int64_t i
 {
     const struct rlwe_layout *l = &y->layout[step];
 
-    if (!rlwe_layout_weight(l, y->weights->matrix[step].weight, in, out, coefficient))
+    if (!rlwe_layout_reads(l, in, out))
         return NULL;
     if (y->cache[step].w != NULL)
         return y->cache[step].w +
                ((size_t)(in * l->out_polys + out) * RLWE_PRIMES + (size_t)i) * RLWE_N;
+    (void)rlwe_layout_weight(l, y->weights->matrix[step].weight, in, out, coefficient);
     rlwe_weight(y->rlwe, i, coefficient, w);
     return w;
 }
@@ -425,19 +457,21 @@ struct job {
     struct party *y;
     const struct rlwe_layout *layout;
     int32_t step;
-    int64_t band;      /* at work */
-    int64_t first;     /* polynomial of the band, or answer of it, that is first in a group */
-    uint64_t *c, *a;   /* of one band: [in_polys][RLWE_PRIMES][RLWE_N] */
-    const uint64_t *s; /* masks, by output of the step */
+    int64_t most;        /* bands in a tile */
+    int64_t band, bands; /* first one of the tile at work, how many it has */
+    int64_t first;       /* polynomial of the tile, or answer of it, that is first in a group */
+    uint64_t *c, *a;     /* of one tile: [most][in_polys][RLWE_PRIMES][RLWE_N] */
+    const uint64_t *s;   /* masks, by output of the step */
     int threads;
-    struct rlwe_work **work;           /* one a thread */
+    struct rlwe_work **work;           /* one a thread and band of a tile */
     struct scratch *scratch;           /* one a thread */
-    uint8_t (*seed)[PRG_SEED];         /* one an answer of a group */
+    uint8_t (*seed)[PRG_SEED];         /* [GROUP][most] of a group of answers */
     uint8_t (*bytes)[RLWE_POLY_BYTES]; /* of a group */
     uint8_t (*answer)[ANSWER_ROOM];    /* of all bands */
 };
 
-/* Transforms the weights of a step once, if they fit into what is left of the limit. */
+/* Transforms the weights of a step for good, if they fit into what is left of the limit, when it comes
+ * for the second time: whoever asks once does not pay for memory that is touched once. */
 static void fill_cache(struct job *j)
 {
     const struct rlwe_layout *l = j->layout;
@@ -445,10 +479,8 @@ static void fill_cache(struct job *j)
     struct weight_cache *cache = &j->y->cache[j->step];
     size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
 
-    if (cache->w != NULL || cache->refused)
-        return;
-    cache->refused = pairs > j->y->cache_left / size;
-    if (cache->refused || (cache->w = secret_array(pairs, size)) == NULL)
+    if (++cache->uses != 2 || pairs > j->y->cache_left / size ||
+        (cache->w = secret_array(pairs, size)) == NULL)
         return; /* a cache that cannot be had is none */
     j->y->cache_left -= pairs * size;
 #pragma omp parallel for schedule(static) num_threads(j->threads)
@@ -466,7 +498,7 @@ static void fill_cache(struct job *j)
 
 static void free_job(struct job *j)
 {
-    for (int k = 0; j->work != NULL && k < j->threads; k++)
+    for (int64_t k = 0; j->work != NULL && k < j->threads * j->most; k++)
         rlwe_work_free(j->work[k]);
     mem_free(j->work);
     secret_free(j->scratch);
@@ -480,20 +512,23 @@ static void free_job(struct job *j)
 static int new_job(struct job *j)
 {
     const struct rlwe_layout *l = j->layout;
-    size_t answers = (size_t)(rlwe_layout_bands(l) * l->out_polys);
+    int64_t bands = rlwe_layout_bands(l), fit = TILE_POLYS / l->in_polys;
+    size_t answers = (size_t)(bands * l->out_polys), polys;
 
+    j->most = least(bands, least(TILE, fit > 1 ? fit : 1));
+    polys = (size_t)(j->most * l->in_polys);
     j->threads = crew_size(l->in_polys > l->out_polys ? l->in_polys : l->out_polys);
-    j->work = mem_array((size_t)j->threads, sizeof(struct rlwe_work *));
+    j->work = mem_array((size_t)(j->threads * j->most), sizeof(struct rlwe_work *));
     j->scratch = secret_array((size_t)j->threads, sizeof *j->scratch);
-    j->seed = secret_array(GROUP, sizeof *j->seed);
-    j->bytes = mem_array((size_t)least(l->in_polys, GROUP), sizeof *j->bytes);
+    j->seed = secret_array((size_t)(GROUP * j->most), sizeof *j->seed);
+    j->bytes = mem_array((size_t)least((int64_t)polys, GROUP), sizeof *j->bytes);
     j->answer = mem_array(answers, sizeof *j->answer);
-    j->c = mem_aligned((size_t)l->in_polys, RLWE_POLY_WORDS * sizeof *j->c);
-    j->a = mem_aligned((size_t)l->in_polys, RLWE_POLY_WORDS * sizeof *j->a);
+    j->c = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->c);
+    j->a = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->a);
     if (j->work == NULL || j->scratch == NULL || j->seed == NULL || j->bytes == NULL ||
         j->answer == NULL || j->c == NULL || j->a == NULL)
         return ERR_NOMEM;
-    for (int k = 0; k < j->threads; k++)
+    for (int64_t k = 0; k < j->threads * j->most; k++)
         TRY(rlwe_work_new(&j->work[k]));
     return 0;
 }
@@ -512,10 +547,10 @@ static int unpack_item(void *ctx, int64_t item, int thread)
     return rlwe_unpack(j->y->rlwe, j->c + at, j->bytes[item]);
 }
 
-static int receive_band(struct job *j)
+static int receive_tile(struct job *j)
 {
     const struct crew c = {unpack_item, j, j->threads};
-    int64_t polys = j->layout->in_polys;
+    int64_t polys = j->bands * j->layout->in_polys;
 
     for (j->first = 0; j->first < polys; j->first += GROUP) {
         int64_t n = least(GROUP, polys - j->first);
@@ -528,94 +563,120 @@ static int receive_band(struct job *j)
 
 /* ---- server: answers ---------------------------------------------------------------------- */
 
-static int64_t answer_bytes(const struct job *j, int64_t band, int64_t out)
+static uint8_t *answer_at(const struct job *j, int64_t band, int64_t out)
 {
-    return (int64_t)RLWE_HALF_BYTES + rlwe_layout_count(j->layout, band, out) * RLWE_ANSWER_BYTES;
+    return j->answer[out * rlwe_layout_bands(j->layout) + band];
+}
+
+/* Answer `out` of every band of the tile modulo prime i. */
+static void add_products(const struct job *j, int64_t out, int i, struct rlwe_work **work,
+                         struct scratch *k)
+{
+    const struct party *y = j->y;
+    int64_t polys = j->layout->in_polys;
+    size_t prime = (size_t)i * RLWE_N;
+
+    for (int64_t in = 0; in < polys; in++) {
+        const uint64_t *w = weights_of(y, j->step, in, out, i, k->coefficient, k->w);
+        for (int64_t b = 0; w != NULL && b < j->bands; b++) {
+            size_t at = (size_t)(b * polys + in) * RLWE_POLY_WORDS + prime;
+            rlwe_work_add(work[b], y->rlwe, i, j->c + at, j->a + at, w);
+        }
+    }
+    for (int64_t b = 0; b < j->bands; b++)
+        rlwe_work_close(work[b], y->rlwe, i, y->key + prime, y->key_a + prime);
+}
+
+/* Hides it and writes it down. */
+static void write_answer(const struct job *j, int64_t band, int64_t out, struct rlwe_work *work,
+                         struct scratch *k)
+{
+    int64_t n = rlwe_layout_outputs(j->layout, band, out, k->place, k->element);
+    uint8_t *to = answer_at(j, band, out);
+
+    for (int64_t e = 0; e < n; e++)
+        k->mask[e] = j->s[k->element[e]];
+    rlwe_answer(work, j->y->rlwe, k->place, k->mask, n, to, to + RLWE_HALF_BYTES);
 }
 
 static int answer_item(void *ctx, int64_t item, int thread)
 {
     const struct job *j = ctx;
-    const struct party *y = j->y;
-    const struct rlwe_layout *l = j->layout;
-    struct scratch *k = &j->scratch[thread];
-    struct rlwe_work *work = j->work[thread];
+    struct rlwe_work **work = j->work + thread * j->most;
     int64_t out = j->first + item;
-    uint8_t *to = j->answer[j->band * l->out_polys + out];
-    int64_t n = rlwe_layout_outputs(l, j->band, out, k->place, k->element);
-    struct prg *rng = NULL;
 
-    TRY(prg_new(j->seed[item], &rng));
-    rlwe_work_start(work, rng);
-    prg_free(rng);
-    for (int i = 0; i < RLWE_PRIMES; i++) {
-        size_t prime = (size_t)i * RLWE_N;
-        for (int64_t in = 0; in < l->in_polys; in++) {
-            size_t at = (size_t)in * RLWE_POLY_WORDS + prime;
-            const uint64_t *w = weights_of(y, j->step, in, out, i, k->coefficient, k->w);
-            if (w != NULL)
-                rlwe_work_add(work, y->rlwe, i, j->c + at, j->a + at, w);
-        }
-        rlwe_work_close(work, y->rlwe, i, y->key + prime, y->key_a + prime);
+    for (int64_t b = 0; b < j->bands; b++) {
+        struct prg *rng = NULL;
+        TRY(prg_new(j->seed[item * j->bands + b], &rng));
+        rlwe_work_start(work[b], rng);
+        prg_free(rng);
     }
-    for (int64_t e = 0; e < n; e++)
-        k->mask[e] = j->s[k->element[e]];
-    rlwe_answer(work, y->rlwe, k->place, k->mask, n, to, to + RLWE_HALF_BYTES);
+    for (int i = 0; i < RLWE_PRIMES; i++)
+        add_products(j, out, i, work, &j->scratch[thread]);
+    for (int64_t b = 0; b < j->bands; b++)
+        write_answer(j, j->band + b, out, work[b], &j->scratch[thread]);
     return 0;
 }
 
-static int send_answers(struct job *j, int64_t band, int64_t first, int64_t n)
+/* Answers first ... first + n - 1 of all bands. */
+static int send_answers(struct job *j, int64_t n)
 {
-    for (int64_t out = first; out < first + n; out++)
-        TRY(transport_send(j->y->t, j->answer[band * j->layout->out_polys + out],
-                           (size_t)answer_bytes(j, band, out)));
+    int64_t bands = rlwe_layout_bands(j->layout);
+
+    for (int64_t out = j->first; out < j->first + n; out++)
+        for (int64_t band = 0; band < bands; band++) {
+            int64_t outputs = rlwe_layout_count(j->layout, band, out);
+            TRY(transport_send(j->y->t, answer_at(j, band, out),
+                               RLWE_HALF_BYTES + (size_t)outputs * RLWE_ANSWER_BYTES));
+        }
     return 0;
 }
 
-/* Answers of the band that is there. Those of the last one are sent as they come, after all others. */
-static int answer_band(struct job *j)
+/* Answers of the tile that is there. With the last one they are sent, as they become complete. */
+static int answer_tile(struct job *j)
 {
     const struct crew c = {answer_item, j, j->threads};
     int64_t answers = j->layout->out_polys, bands = rlwe_layout_bands(j->layout);
-    bool last = j->band == bands - 1;
+    bool last = j->band + j->bands == bands;
 
     if (last)
         TRY(send_header(j->y, j->step, bands * answers));
-    for (int64_t band = 0; last && band < j->band; band++)
-        TRY(send_answers(j, band, 0, answers));
     for (j->first = 0; j->first < answers; j->first += GROUP) {
         int64_t n = least(GROUP, answers - j->first);
-        prg_bytes(j->y->rng, j->seed, (size_t)n * sizeof *j->seed);
+        prg_bytes(j->y->rng, j->seed, (size_t)(n * j->bands) * sizeof *j->seed);
         TRY(crew_run(&c, n));
         if (last)
-            TRY(send_answers(j, j->band, j->first, n));
+            TRY(send_answers(j, n));
     }
     return 0;
 }
 
-static int run_bands(struct job *j)
+static int run_tiles(struct job *j)
 {
     int64_t bands = rlwe_layout_bands(j->layout);
     int rc = receive_header(j->y, j->step, bands * j->layout->in_polys);
 
-    for (j->band = 0; rc == 0 && j->band < bands; j->band++)
-        if ((rc = receive_band(j)) == 0)
-            rc = answer_band(j);
+    for (j->band = 0; rc == 0 && j->band < bands; j->band += j->bands) {
+        j->bands = least(j->most, bands - j->band);
+        if ((rc = receive_tile(j)) == 0)
+            rc = answer_tile(j);
+    }
     if (rc == 0)
         rc = transport_flush(j->y->t);
     return rc < 0 ? fail_context(rc, "linear step '%s'", j->y->plan->step[j->step].name) : 0;
 }
 
-static int server_step(void *ctx, int32_t step, uint64_t *s)
+static int server_step(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     struct party *y = ctx;
     struct job j = {.y = y, .layout = &y->layout[step], .step = step, .s = s};
     int rc;
 
+    TRY(use_lot(y, images));
     y->call++;
     if ((rc = new_job(&j)) == 0) {
         fill_cache(&j);
-        rc = run_bands(&j);
+        rc = run_tiles(&j);
     }
     free_job(&j);
     return rc;
@@ -690,7 +751,7 @@ int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struc
     TRY(check_weights(p, w));
     TRY(open_party(p, t, rng, &y));
     y->weights = w;
-    y->cache_left = cache;
+    y->cache_limit = y->cache_left = cache;
     if ((rc = receive_key(y)) < 0) {
         close_party(y);
         return rc;

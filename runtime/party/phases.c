@@ -21,7 +21,7 @@ static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 {
     struct party *p = ctx;
 
-    TRY(p->linear.client(p->linear.ctx, p->schedule->event[event].step, x, y));
+    TRY(p->linear.client(p->linear.ctx, p->schedule->event[event].step, 1, x, y));
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
     return 0;
 }
@@ -60,7 +60,7 @@ static int prepare_linear(struct party *p, int32_t event)
 
     TRY(share_rng_words(&p->shares, SHARE_SERVER, p->bundle->number, (uint32_t)event, s,
                         e->outputs));
-    TRY(p->linear.server(p->linear.ctx, e->step, s));
+    TRY(p->linear.server(p->linear.ctx, e->step, 1, s));
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
     return 0;
 }

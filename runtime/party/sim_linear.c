@@ -34,7 +34,7 @@ static int run_server(struct sim_linear *l)
     struct half *h = &l->server;
 
     if (l->step >= 0)
-        return h->linear.server(h->linear.ctx, l->step, l->s);
+        return h->linear.server(h->linear.ctx, l->step, 1, l->s);
     return linear_rlwe_server(l->plan, l->weights, &h->t, h->rng, LINEAR_RLWE_CACHE, &h->linear);
 }
 
@@ -54,7 +54,7 @@ static int run_client(struct sim_linear *l, const uint64_t *r, uint64_t *u)
     struct half *h = &l->client;
 
     if (l->step >= 0)
-        return h->linear.client(h->linear.ctx, l->step, r, u);
+        return h->linear.client(h->linear.ctx, l->step, 1, r, u);
     return linear_rlwe_client(l->plan, &h->t, h->rng, &h->linear);
 }
 

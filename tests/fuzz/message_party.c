@@ -36,21 +36,22 @@ static int64_t elements(int32_t step, bool out)
     return plan->tensor[out ? s->out : s->in[0]].count;
 }
 
-static int open_server(void *ctx, int32_t step, uint64_t *s)
+static int open_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     const size_t in = (size_t)elements(step, false) * 8, out = (size_t)elements(step, true) * 8;
     uint64_t r[4096];
 
     fuzz_must(in <= sizeof r, "the sample is small");
-    TRY(transport_recv(ctx, r, in));
-    TRY(transport_send(ctx, s, out));
+    for (int64_t i = 0; i < images; i++)
+        TRY(transport_recv(ctx, r, in));
+    TRY(transport_send(ctx, s, (size_t)images * out));
     return transport_flush(ctx);
 }
 
-static int open_client(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+static int open_client(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
-    TRY(transport_send(ctx, r, (size_t)elements(step, false) * 8));
-    return transport_recv(ctx, u, (size_t)elements(step, true) * 8);
+    TRY(transport_send(ctx, r, (size_t)(images * elements(step, false)) * 8));
+    return transport_recv(ctx, u, (size_t)(images * elements(step, true)) * 8);
 }
 
 static void open_close(void *ctx)

@@ -102,7 +102,7 @@ static void test_ciphertexts(void **state)
     for (int32_t i = 0; i < p->n_step; i++) {
         if (p->step[i].kind != PLAN_CONV && p->step[i].kind != PLAN_GEMM)
             continue;
-        assert_int_equal(linear_rlwe_count(p, i, &n), 0);
+        assert_int_equal(linear_rlwe_count(p, i, 1, &n), 0);
         all.uploads += n.uploads;
         all.answers += n.answers;
         all.products += n.products;

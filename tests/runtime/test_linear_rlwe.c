@@ -30,7 +30,8 @@ struct network {
     struct plan_step step[1];
     struct plan_weights weights;
     struct plan_matrix matrix[1];
-    uint64_t *r, *s, *u, *want;
+    int64_t lot;                /* images */
+    uint64_t *r, *s, *u, *want; /* of all of them */
 };
 
 static int64_t outputs_of(const struct shape *k, int i)
@@ -54,8 +55,8 @@ static uint64_t draw(struct rng *g, int extreme)
     return extreme ? edge[v % (sizeof edge / sizeof edge[0])] : v;
 }
 
-/* The definition. */
-static uint64_t plain(const struct network *n, int64_t o, int64_t i, int64_t j)
+/* The definition. r: of one image. */
+static uint64_t plain(const struct network *n, const uint64_t *r, int64_t o, int64_t i, int64_t j)
 {
     const struct plan_linear *l = &n->step[0].u.linear;
     const int64_t *in = n->tensor[0].dim;
@@ -69,7 +70,7 @@ static uint64_t plain(const struct network *n, int64_t o, int64_t i, int64_t j)
                 int64_t y = i * l->stride[0] - l->pad[0] + a * l->dilation[0];
                 int64_t x = j * l->stride[1] - l->pad[1] + b * l->dilation[1];
                 if (y >= 0 && x >= 0 && y < in[1] && x < in[2])
-                    sum += (uint64_t)(int64_t)*w * n->r[((g * per + c) * in[1] + y) * in[2] + x];
+                    sum += (uint64_t)(int64_t)*w * r[((g * per + c) * in[1] + y) * in[2] + x];
             }
     return sum;
 }
@@ -78,10 +79,11 @@ static void fill_want(struct network *n)
 {
     const int64_t *d = n->tensor[1].dim;
 
-    for (int64_t o = 0; o < d[0]; o++)
+    for (int64_t k = 0; k < n->lot * d[0]; k++)
         for (int64_t i = 0; i < d[1]; i++)
             for (int64_t j = 0; j < d[2]; j++)
-                n->want[(o * d[1] + i) * d[2] + j] = plain(n, o, i, j);
+                n->want[(k * d[1] + i) * d[2] + j] =
+                    plain(n, n->r + k / d[0] * n->tensor[0].count, k % d[0], i, j);
 }
 
 static void fill_numbers(struct network *n, int extreme)
@@ -92,14 +94,14 @@ static void fill_numbers(struct network *n, int extreme)
     for (int64_t i = 0; i < m->rows * m->columns; i++)
         m->weight[i] = extreme ? (int16_t)(rng_u32(&g) & 1 ? INT16_MIN : INT16_MAX)
                                : (int16_t)((int)rng_below(&g, 4001) - 2000);
-    for (int64_t i = 0; i < n->tensor[0].count; i++)
+    for (int64_t i = 0; i < n->lot * n->tensor[0].count; i++)
         n->r[i] = draw(&g, extreme);
-    for (int64_t i = 0; i < n->tensor[1].count; i++)
+    for (int64_t i = 0; i < n->lot * n->tensor[1].count; i++)
         n->s[i] = draw(&g, 0);
     fill_want(n);
 }
 
-static struct network *network_new(const struct shape *k, int extreme)
+static struct network *network_lot(const struct shape *k, int extreme, int64_t lot)
 {
     struct network *n = mem_array(1, sizeof *n);
     struct plan_linear *l = &n->step[0].u.linear;
@@ -116,12 +118,18 @@ static struct network *network_new(const struct shape *k, int extreme)
     n->weights = (struct plan_weights){.matrix = n->matrix, .n_matrix = 1};
     plan_matrix_size(&n->plan, &n->step[0], &n->matrix[0].rows, &n->matrix[0].columns);
     n->matrix[0].weight = mem_array((size_t)(n->matrix[0].rows * n->matrix[0].columns), 2);
-    n->r = mem_array((size_t)n->tensor[0].count, 8);
-    n->s = mem_array((size_t)n->tensor[1].count, 8);
-    n->u = mem_array((size_t)n->tensor[1].count, 8);
-    n->want = mem_array((size_t)n->tensor[1].count, 8);
+    n->lot = lot;
+    n->r = mem_array((size_t)(lot * n->tensor[0].count), 8);
+    n->s = mem_array((size_t)(lot * n->tensor[1].count), 8);
+    n->u = mem_array((size_t)(lot * n->tensor[1].count), 8);
+    n->want = mem_array((size_t)(lot * n->tensor[1].count), 8);
     fill_numbers(n, extreme);
     return n;
+}
+
+static struct network *network_new(const struct shape *k, int extreme)
+{
+    return network_lot(k, extreme, 1);
 }
 
 static void network_free(struct network *n)
@@ -159,7 +167,7 @@ static int serve(struct run *r, struct prg *rng)
     int rc = linear_rlwe_server(&r->n->plan, &r->n->weights, &r->t[0], rng, r->cache, &y);
 
     for (int i = 0; rc == 0 && i < r->images; i++)
-        rc = y.server(y.ctx, 0, r->n->s);
+        rc = y.server(y.ctx, 0, r->n->lot, r->n->s);
     if (y.close != NULL)
         y.close(y.ctx);
     return rc;
@@ -185,8 +193,8 @@ static int ask(struct run *r, struct prg *rng)
     int rc = linear_rlwe_client(&r->n->plan, &r->t[1], rng, &y);
 
     for (int i = 0; rc == 0 && i < r->images; i++) {
-        memset(r->n->u, 0, (size_t)r->n->tensor[1].count * 8);
-        rc = y.client(y.ctx, 0, r->n->r, r->n->u);
+        memset(r->n->u, 0, (size_t)(r->n->lot * r->n->tensor[1].count) * 8);
+        rc = y.client(y.ctx, 0, r->n->lot, r->n->r, r->n->u);
     }
     if (y.close != NULL)
         y.close(y.ctx);
@@ -207,11 +215,12 @@ static void run_both(struct run *r)
     prg_free(rng);
     if (r->rc[0] < 0 || r->rc[1] < 0)
         return;
-    assert_int_equal(count.sent, linear_rlwe_bytes(&r->n->plan, -1, 1) +
-                                     (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 1));
+    assert_int_equal(count.sent,
+                     linear_rlwe_bytes(&r->n->plan, -1, 1) +
+                         (uint64_t)r->images * linear_rlwe_lot_bytes(&r->n->plan, 0, r->n->lot, 1));
     assert_int_equal(count.received,
                      linear_rlwe_bytes(&r->n->plan, -1, 0) +
-                         (uint64_t)r->images * linear_rlwe_bytes(&r->n->plan, 0, 0));
+                         (uint64_t)r->images * linear_rlwe_lot_bytes(&r->n->plan, 0, r->n->lot, 0));
 }
 
 /* For the largest of the rows. */
@@ -232,20 +241,25 @@ static double error_bound(const struct network *n)
     return bound;
 }
 
-static void check_shape(const struct shape *k, int extreme, size_t cache, int images)
+static void check_lot(const struct shape *k, int64_t lot, int extreme, size_t cache, int images)
 {
-    struct network *n = network_new(k, extreme);
+    struct network *n = network_lot(k, extreme, lot);
     struct run r = {.n = n, .cache = cache, .images = images};
 
     run_both(&r);
     assert_int_equal(r.rc[0], 0);
     assert_int_equal(r.rc[1], 0);
-    for (int64_t i = 0; i < n->tensor[1].count; i++) {
+    for (int64_t i = 0; i < lot * n->tensor[1].count; i++) {
         int64_t error = (int64_t)(n->u[i] + n->s[i] - n->want[i]);
         assert_true((double)llabs(error) <= error_bound(n));
     }
     network_free(n);
     assert_int_equal(secret_alive(), 0);
+}
+
+static void check_shape(const struct shape *k, int extreme, size_t cache, int images)
+{
+    check_lot(k, 1, extreme, cache, images);
 }
 
 static const struct shape shapes[] = {
@@ -272,6 +286,29 @@ static void test_shares_add_up_to_the_product(void **state)
     (void)state;
     for (size_t i = 0; i < N_SHAPES; i++)
         check_shape(&shapes[i], 0, 0, 1);
+}
+
+/* Images of a lot share polynomials: whole groups of them and rests. */
+static void test_lots_are_the_product_of_every_image(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SHAPES; i++)
+        check_lot(&shapes[i], shapes[i].in[0] > 1000 ? 9 : 5, 0, i % 2 ? (size_t)1 << 28 : 0, 2);
+    check_lot(&shapes[0], 16, 1, 0, 1);
+}
+
+/* The smallest layout of a lot moves at most as much as its images one by one. */
+static void test_lots_move_fewer_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SHAPES; i++) {
+        struct network *n = network_new(&shapes[i], 0);
+        uint64_t one = linear_rlwe_bytes(&n->plan, 0, 0) + linear_rlwe_bytes(&n->plan, 0, 1);
+        assert_true(linear_rlwe_lot_bytes(&n->plan, 0, 7, 0) +
+                        linear_rlwe_lot_bytes(&n->plan, 0, 7, 1) <=
+                    7 * one);
+        network_free(n);
+    }
 }
 
 /* Largest weights, shares at the edges of the ring. */
@@ -568,6 +605,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shares_add_up_to_the_product),
+        cmocka_unit_test(test_lots_are_the_product_of_every_image),
+        cmocka_unit_test(test_lots_move_fewer_bytes),
         cmocka_unit_test(test_extreme_numbers),
         cmocka_unit_test(test_cache_and_several_images),
         cmocka_unit_test(test_threads_change_no_bit),

@@ -358,7 +358,7 @@ static void note(struct spy *y, int32_t step, int64_t output, int64_t value)
     y->seen[step * y->stride + row * w->columns + column] |= right;
 }
 
-static int evil_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
+static int evil_step(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
     struct evil *e = ctx;
     const struct plan *p = e->spy->plan;
@@ -377,7 +377,7 @@ static int evil_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
     if (e->spy->impulse < inputs)
         x[e->spy->impulse] = 1;
     e->call++;
-    TRY(rlwe_layout_of(p, s, &l));
+    TRY(rlwe_layout_of(p, s, images, &l));
     header[1] = (uint32_t)(rlwe_layout_bands(&l) * l.in_polys);
     TRY(transport_send(e->t, header, sizeof header));
     for (int64_t i = 0; i < header[1]; i++) {
@@ -386,7 +386,8 @@ static int evil_step(void *ctx, int32_t step, const uint64_t *r, uint64_t *u)
     }
     TRY(transport_recv(e->t, header, sizeof header));
     for (int64_t i = 0; i < header[1]; i++) {
-        int64_t n = rlwe_layout_outputs(&l, i / l.out_polys, i % l.out_polys, place, element);
+        int64_t bands = rlwe_layout_bands(&l);
+        int64_t n = rlwe_layout_outputs(&l, i % bands, i / bands, place, element);
         TRY(transport_recv(e->t, bytes, RLWE_HALF_BYTES + (size_t)n * RLWE_ANSWER_BYTES));
         TRY(rlwe_open(e->r, e->secret, bytes, bytes + RLWE_HALF_BYTES, place, n, got));
         for (int64_t k = 0; k < n && e->spy->impulse < inputs; k++)
