@@ -45,6 +45,7 @@ struct inspection { /* of one file; the graph and what follows are missing if it
     int64_t relus_total, relus_kept;
     size_t infer_bytes, train_bytes; /* 0 where unknown */
     struct plan costs;               /* only what cost_estimate reads */
+    struct cost_machine machine;
 };
 
 /* ---- figures ------------------------------------------------------------------------------- */
@@ -133,18 +134,21 @@ static int make_costs(struct inspection *in)
     return 0;
 }
 
-static void print_costs(FILE *f, const struct plan *p)
+static void print_costs(FILE *f, const struct plan *p, const struct cost_machine *m)
 {
-    fprintf(f, "\nprivate inference of one image, estimated with comparisons of %d bits\n",
-            COMPARISON_BITS);
-    fprintf(f, "  %-10s %-5s %12s %10s %14s %10s\n", "ReLU", "link", "online MB", "online s",
+    fprintf(
+        f,
+        "\nprivate inference of one image, predicted for ReLU evaluations of %d bits with the constants of %s\n",
+        COMPARISON_BITS, m->name);
+    fprintf(f, "  %-10s %-6s %12s %10s %14s %10s\n", "ReLU", "link", "online MB", "online s",
             "offline MB", "offline s");
-    for (const struct cost_link *l = cost_links(); l->name != NULL; l++)
-        for (int b = 0; b < COST_BACKENDS; b++) {
-            struct plan_cost c;
+    for (const struct link *l = link_list(); l->name != NULL; l++)
+        for (const struct relu_backend *const *r = relu_backends(); *r != NULL; r++) {
+            struct cost c;
 
-            cost_estimate(p, &(struct cost_case){.backend = (enum cost_backend)b, .link = l}, &c);
-            fprintf(f, "  %-10s %-5s %12.3f %10.3f %14.3f %10.3f\n", c.backend, c.link,
+            if (cost_estimate(p, &(struct cost_case){.relu = *r, .link = l, .machine = m}, &c) < 0)
+                continue;
+            fprintf(f, "  %-10s %-6s %12.3f %10.3f %14.3f %10.3f\n", c.relu->name, l->name,
                     (double)c.online_bytes / 1e6, c.online_seconds,
                     (double)(c.offline_relu_bytes + c.offline_linear_bytes) / 1e6,
                     c.offline_relu_seconds + c.offline_linear_seconds);
@@ -160,6 +164,7 @@ static int measure(struct inspection *in)
     }
     in->infer_bytes = exec_bytes(in->g, EXEC_INFER, INFER_BATCH);
     in->train_bytes = exec_bytes(in->g, EXEC_TRAIN, TRAIN_BATCH);
+    TRY(cost_machine_find(&in->machine));
     return make_costs(in);
 }
 
@@ -290,7 +295,7 @@ static void print(FILE *f, const void *facts)
     if (in->g != NULL) {
         print_relus(f, in);
         print_figures(f, in);
-        print_costs(f, &in->costs);
+        print_costs(f, &in->costs, &in->machine);
     }
     print_problems(f, &in->report);
 }

@@ -3,7 +3,7 @@
 /* The float network and its private-inference program on the same images. */
 #include "core/graph/graph.h"
 #include "pipeline/linnet.h"
-#include "runtime/pi.h"
+#include "runtime/model.h"
 #include "trainer/data/data.h"
 
 struct package_check {

@@ -14,7 +14,7 @@
 #include "exporter/lower/lower.h"
 #include "linearizer/linearizer.h"
 #include "runtime/cost/cost.h"
-#include "runtime/pi.h"
+#include "runtime/model.h"
 
 #define CORRUPTIONS "gaussian_noise,defocus_blur,brightness,contrast"
 #define SEVERITY 3
@@ -99,7 +99,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
 static int measure_private(const struct summary_job *j, const struct graph *g, struct summary *out)
 {
     struct lower_options o = {.n_pixels = j->n_calib};
-    struct plan_cost cost;
+    struct cost cost;
     struct graph *branch = NULL;
     struct plan *plan = NULL;
     struct plan_weights *w = NULL;
@@ -114,8 +114,8 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     o.pixels = x;
     if ((rc = lower(branch, &o, &plan, &w)) < 0)
         goto out;
-    cost_estimate(plan, &(struct cost_case){.backend = COST_GC, .link = cost_links()}, &cost);
-    if ((rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
+    if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
+        (rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
         (rc = package_check_run(j->l, branch, pi, j->test, FIXED_IMAGES, &check)) < 0)
         goto out;
     out->online_s = cost.online_seconds;

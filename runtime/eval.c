@@ -1,5 +1,5 @@
 /*
- * Runs a plan in one process: on real numbers, in Z_2^64, or on the shares of two parties (pi.h).
+ * Runs a plan in one process: on real numbers, in Z_2^64, or on the shares of two parties (model.h).
  *
  * A worker owns a set of tensor slots and a scratch; an image goes through the whole program before
  * the next one starts, so that its activations stay in cache. Work is cut by image, and images do not
@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
-#include "runtime/input.h"
 #include "runtime/model.h"
 #include "runtime/party/sim2pc.h"
 #include "runtime/party/sim_linear.h"
@@ -28,10 +27,11 @@ static struct operands operands_of(const struct pi_model *m, const struct plan_s
 {
     const struct plan *p = m->plan;
 
-    return (struct operands){&p->tensor[s->in[0]],
-                             &p->tensor[s->out],
-                             {words + m->slot[s->in[0]], words + m->slot[s->in[s->n_in - 1]]},
-                             words + m->slot[s->out]};
+    return (struct operands){
+        &p->tensor[s->in[0]],
+        &p->tensor[s->out],
+        {words + m->prepared->slot[s->in[0]], words + m->prepared->slot[s->in[s->n_in - 1]]},
+        words + m->prepared->slot[s->out]};
 }
 
 /* Steps that only move 8-byte words. */
@@ -108,22 +108,25 @@ static void real_step(const struct plan_step *s, const struct ring_conv *c,
 /* Words of a worker: slots and scratch; for shares an image and a result before them. */
 static size_t worker_words(const struct pi_model *m)
 {
-    size_t n = m->slots + m->scratch;
+    size_t n = m->prepared->slots + m->prepared->scratch;
 
     if (m->mode == PI_SIM2PC)
-        n = sim2pc_words(m) + (size_t)(m->plan->tensor[0].count + pi_classes(m));
+        n = sim2pc_words(m->prepared, m->schedule) +
+            (size_t)(m->plan->tensor[0].count + pi_classes(m));
     return (n + 7) / 8 * 8;
 }
 
 /* The output lands in its slot, as in the other modes. */
 static int run_shares(const struct pi_model *m, const double *x, int64_t number, uint64_t *words)
 {
-    size_t n = sim2pc_words(m), classes = (size_t)pi_classes(m);
+    size_t n = sim2pc_words(m->prepared, m->schedule), classes = (size_t)pi_classes(m);
     uint64_t *image = words + n, *y = image + m->plan->tensor[0].count;
+    const struct sim2pc s = {m->prepared, m->schedule, m->test_seed, m->linear, m->rlwe};
 
     pi_input_fixed(m->plan, x, image);
-    TRY(sim2pc_image(m, (uint64_t)number, image, words, y));
-    memcpy(words + m->slot[m->plan->step[m->plan->n_step - 1].out], y, classes * sizeof *y);
+    TRY(sim2pc_image(&s, (uint64_t)number, image, words, y));
+    memcpy(words + m->prepared->slot[m->plan->step[m->plan->n_step - 1].out], y,
+           classes * sizeof *y);
     return 0;
 }
 
@@ -132,7 +135,7 @@ static int run_image(const struct pi_model *m, enum pi_input kind, const void *i
                      int64_t number, uint64_t *words)
 {
     const struct plan *p = m->plan;
-    double *scratch = (double *)(void *)(words + m->slots);
+    double *scratch = (double *)(void *)(words + m->prepared->slots);
 
     if (m->mode == PI_SIM2PC) {
         TRY(pi_input_real(p, kind, image, scratch));
@@ -147,9 +150,9 @@ static int run_image(const struct pi_model *m, enum pi_input kind, const void *i
     for (int32_t i = 0; i < p->n_step; i++) {
         struct operands o = operands_of(m, &p->step[i], words);
         if (m->mode == PI_FLOAT)
-            real_step(&p->step[i], &m->conv[i], &o, scratch);
+            real_step(&p->step[i], &m->prepared->conv[i], &o, scratch);
         else
-            fixed_step(&p->step[i], &m->conv[i], &o, scratch);
+            fixed_step(&p->step[i], &m->prepared->conv[i], &o, scratch);
     }
     return 0;
 }
@@ -167,7 +170,7 @@ static void store(const struct pi_model *m, const uint64_t *words, int64_t image
 {
     int32_t out = m->plan->step[m->plan->n_step - 1].out;
     int64_t n = m->plan->tensor[out].count;
-    const void *y = words + m->slot[out];
+    const void *y = words + m->prepared->slot[out];
 
     for (int64_t k = 0; k < n; k++) {
         if (m->mode == PI_FLOAT)
@@ -230,7 +233,7 @@ static int open_rlwe(struct pi_model *m)
     if (m->mode != PI_SIM2PC || m->linear != PI_LINEAR_RLWE || m->rlwe != NULL)
         return 0;
     if ((rc = share_rng_init(&shares, (int64_t)m->test_seed)) == 0)
-        rc = sim_linear_open(m->plan, m->weights, &shares, &m->rlwe);
+        rc = sim_linear_open(m->plan, m->prepared->weights, &shares, &m->rlwe);
     wipe(&shares, sizeof shares);
     return rc;
 }

@@ -3,7 +3,7 @@
  * that no compiler can fuse two of them (a division stands between subtraction and scaling; scaling
  * by a power of two is exact).
  */
-#include "runtime/input.h"
+#include "runtime/model.h"
 
 #include <math.h>
 

@@ -98,6 +98,16 @@ static int online_client(struct transport *t, const struct relu_batch *b, uint8_
     return rc;
 }
 
-const struct relu_backend plain_relu = {
-    "plain",     state_size,     offline_bytes,  online_bytes,  open_bytes,   open_party,
-    close_party, offline_server, offline_client, online_server, online_client};
+/* Code 1: a client that is told to take no other backend takes it from a server that offers it. */
+const struct relu_backend plain_relu = {.code = 1,
+                                        .name = "plain",
+                                        .state_size = state_size,
+                                        .offline_bytes = offline_bytes,
+                                        .online_bytes = online_bytes,
+                                        .open_bytes = open_bytes,
+                                        .open = open_party,
+                                        .close = close_party,
+                                        .offline_server = offline_server,
+                                        .offline_client = offline_client,
+                                        .online_server = online_server,
+                                        .online_client = online_client};

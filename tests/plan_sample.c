@@ -81,7 +81,7 @@ struct plan *plan_sample(int kept)
     p->input.normalize = "half";
     p->model_id = "0123456789abcdef";
     p->producer = "test";
-    assert_int_equal(plan_complete(p), 0);
+    plan_complete(p);
     return p;
 }
 

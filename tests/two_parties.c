@@ -15,7 +15,7 @@
 /* ---- linear steps in the open: the client sends r, the server answers W r - s -------------- */
 
 struct plain {
-    const struct pi_model *m;
+    const struct prepared *m;
     struct transport *t;
     uint64_t *x, *y;
     double *scratch;
@@ -34,7 +34,7 @@ static int plain_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
 
     for (int64_t k = 0; k < images; k++, s += n) {
         TRY(transport_recv(p->t, p->x, (size_t)count_of(p, st->in[0]) * sizeof *p->x));
-        pi_model_product(p->m, step, p->y, p->x, p->scratch);
+        prepared_product(p->m, step, p->y, p->x, p->scratch);
         for (int64_t i = 0; i < n; i++)
             p->y[i] -= s[i];
         TRY(transport_send(p->t, p->y, (size_t)n * sizeof *p->y));
@@ -61,20 +61,20 @@ static void plain_close(void *ctx)
     mem_free(p);
 }
 
-static int plain_open(const struct party_options *o, struct transport *t, struct prg *rng,
-                      struct linear_party *out)
+static int plain_open(const struct linear_setup *o, struct linear_party *out)
 {
     struct plain *p = mem_array(1, sizeof *p);
-    size_t n = o->model->slots;
+    size_t n = o->prepared->slots;
 
-    (void)rng;
     assert_non_null(p);
-    *p = (struct plain){o->model, t, mem_array(n, 8), mem_array(n, 8),
-                        mem_aligned(o->model->scratch, sizeof(double))};
+    *p = (struct plain){o->prepared, o->t, mem_array(n, 8), mem_array(n, 8),
+                        mem_aligned(o->prepared->scratch, sizeof(double))};
     assert_true(p->x && p->y && p->scratch);
-    *out = (struct linear_party){"plain", p, plain_server, plain_client, plain_close};
+    *out = (struct linear_party){p, plain_server, plain_client, plain_close};
     return 0;
 }
+
+static const struct linear_backend plain_linear = {.code = 2, .name = "plain", .open = plain_open};
 
 /* ---- both parties ------------------------------------------------------------------------- */
 
@@ -83,8 +83,8 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     b->plan = plan_sample(kept);
     b->weights = plan_sample_weights(b->plan, weights_seed);
     assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
-    assert_int_equal(pi_model_new(b->plan, b->weights, PI_FIXED, &b->server), 0);
-    assert_int_equal(pi_model_new(b->plan, NULL, PI_FIXED, &b->client), 0);
+    assert_int_equal(prepared_new(b->plan, b->weights, false, &b->server), 0);
+    assert_int_equal(prepared_new(b->plan, NULL, false, &b->client), 0);
     b->dealer = false;
     pi_simulate(b->sim, PARTIES_SEED, deals > 0 ? PI_LINEAR_DEALER : PI_LINEAR_EXACT);
     memset(b->hash, 0x5a, sizeof b->hash);
@@ -113,8 +113,8 @@ void parties_close(struct parties *b)
                                    b->bundles_server};
 
     pi_close(b->sim);
-    pi_close(b->server);
-    pi_close(b->client);
+    prepared_free(b->server);
+    prepared_free(b->client);
     plan_weights_free(b->weights);
     plan_free(b->plan);
     for (int i = b->dealer ? 0 : 2; i < 4; i++)
@@ -128,11 +128,10 @@ struct party_options parties_options(const struct parties *b, const struct relu_
 {
     struct party_options o = {.model = client ? b->client : b->server,
                               .client = client,
-                              .known = {NULL, relu, NULL},
-                              .open_rlwe = plain_open,
+                              .linear = b->dealer ? &linear_dealer : &plain_linear,
                               .test_seed = PARTIES_SEED,
                               .max_bundles = PARTIES_IMAGES,
-                              .backend = relu};
+                              .relu = relu};
 
     if (b->dealer)
         o.dealer = client ? b->dealt_client : b->dealt_server;

@@ -3,6 +3,7 @@
 /* A sample program, a dealer's files, and a server in a thread at the other end of a transport. */
 #include <pthread.h>
 
+#include "runtime/model.h"
 #include "runtime/party/party.h"
 #include "tests/scratch.h"
 
@@ -14,13 +15,14 @@
 struct parties {
     struct plan *plan;
     struct plan_weights *weights;
-    struct pi_model *sim, *server, *client;
+    struct pi_model *sim;
+    struct prepared *server, *client;
     uint8_t hash[32];
     bool dealer;
     char dir[SCRATCH_TEXT], dealt_client[SCRATCH_TEXT], dealt_server[SCRATCH_TEXT];
     char bundles_client[SCRATCH_TEXT], bundles_server[SCRATCH_TEXT];
 };
-/* kept: ReLUs of 64. deals: correlations of a dealer; 0: linear steps by a provider without secrecy. */
+/* kept: ReLUs of 64. deals: correlations of a dealer; 0: linear steps by a backend without secrecy. */
 void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed);
 /* Correlations of a dealer with its own seed, for parties that were opened without one. */
 void parties_deal(struct parties *b, int deals, int64_t seed);

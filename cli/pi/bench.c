@@ -24,12 +24,12 @@
 #include "runtime/cost/fit.h"
 #include "runtime/linear/dealer.h"
 #include "runtime/net/link.h"
-#include "runtime/input.h"
+#include "runtime/model.h"
 #include "runtime/crypto/store.h"
 
 struct options {
     const char *weights, *compare, *compare_weights, *link, *input;
-    int32_t relu, reveal, provider;
+    int32_t relu, reveal, linear;
     int64_t queries;
     double timeout;
 };
@@ -42,7 +42,7 @@ static const struct cli_option options[] = {
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
     {"relu", 0, CLI_CHOICE, AT(relu), "auto|gc|ot", "comparisons", 0, 0},
     {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
-    {"linear", 0, CLI_CHOICE, AT(provider), "rlwe|dealer", "linear layers offline", 0, 0},
+    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|dealer", "linear layers offline", 0, 0},
     {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
     {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
      1e6},
@@ -84,7 +84,7 @@ struct trial {
 struct bench {
     const struct cli_common *c;
     const struct options *o;
-    struct cost_link link;
+    struct link link;
     bool has_link;
     struct cost_machine machine; /* fitted */
     uint8_t *images;
@@ -123,14 +123,14 @@ static int wait_for_go(int parent)
 static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
                  struct told *told)
 {
-    struct pi_model *model = NULL;
+    struct prepared *model = NULL;
     struct party_options o = t->party;
     struct party *p = NULL;
     struct tcp *tcp = NULL;
     struct transport line = {0};
     int rc;
 
-    if ((rc = pi_open(t->path, t->weights, PI_FIXED, &model)) < 0 ||
+    if ((rc = prepared_new(t->plan, t->w, false, &model)) < 0 ||
         (rc = tcp_accept(l, b->o->timeout, NULL, NULL, &tcp)) < 0)
         goto out;
     tcp_transport(tcp, &line);
@@ -144,7 +144,7 @@ static int serve(const struct trial *t, const struct bench *b, struct tcp_listen
 out:
     party_close(p);
     transport_close(&line);
-    pi_close(model);
+    prepared_free(model);
     return rc;
 }
 
@@ -200,7 +200,7 @@ static int client(struct trial *t, const struct bench *b, const struct tcp_addre
                   int64_t *logits)
 {
     struct party_options o = t->party;
-    struct pi_model *model = NULL;
+    struct prepared *model = NULL;
     struct party *p = NULL;
     struct tcp *tcp = NULL;
     struct transport line = {0};
@@ -208,7 +208,7 @@ static int client(struct trial *t, const struct bench *b, const struct tcp_addre
 
     o.client = true;
     o.dealer = o.dealer != NULL ? t->dealt[0] : NULL;
-    if ((rc = pi_model_new(t->plan, NULL, PI_FIXED, &model)) < 0 ||
+    if ((rc = prepared_new(t->plan, NULL, false, &model)) < 0 ||
         (rc = tcp_connect(a, b->o->timeout, &tcp)) < 0)
         goto out;
     tcp_transport(tcp, &line);
@@ -218,7 +218,7 @@ static int client(struct trial *t, const struct bench *b, const struct tcp_addre
 out:
     party_close(p);
     transport_close(&line);
-    pi_close(model);
+    prepared_free(model);
     t->peak_kb = peak_kb();
     return rc;
 }
@@ -261,16 +261,17 @@ static void remove_dealt(struct trial *t)
 
 static int prepare_trial(struct trial *t, const struct bench *b)
 {
-    struct pi_net_options net = {.test_seed = b->c->seed};
 
     TRY(plan_read(t->path, &t->plan));
     TRY(plan_weights_read(t->plan, t->weights, &t->w));
-    TRY(pi_net_party(&net, t->path, NULL, &t->party));
+    t->party =
+        (struct party_options){.linear = linear_backends()[b->o->linear], .test_seed = b->c->seed};
+    memcpy(t->party.hash, t->plan->identity, sizeof t->party.hash);
     t->party.link = b->has_link ? &b->link : NULL;
     t->party.label = b->o->reveal == 1;
-    TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : cost_loopback(), &b->machine,
-                       &t->party.backend));
-    return b->o->provider == 1 ? deal_for(t, b) : 0;
+    TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : link_loopback(), &b->machine,
+                       &t->party.relu));
+    return t->party.linear->third_party ? deal_for(t, b) : 0;
 }
 
 static int check_logits(struct trial *t, const struct bench *b)
@@ -285,7 +286,8 @@ static int check_logits(struct trial *t, const struct bench *b)
     n = (size_t)(pi_classes(m) * b->o->queries);
     if ((expected = mem_array(n, sizeof *expected)) == NULL)
         rc = ERR_NOMEM;
-    pi_simulate(m, (uint64_t)b->c->seed, b->o->provider == 1 ? PI_LINEAR_DEALER : PI_LINEAR_RLWE);
+    pi_simulate(m, (uint64_t)b->c->seed,
+                t->party.linear->third_party ? PI_LINEAR_DEALER : PI_LINEAR_RLWE);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
         t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
         t->checked = true;
@@ -337,51 +339,33 @@ static int measure(struct trial *t, const struct bench *b)
     told = read_told(t->to_server, &t->told);
     if (rc < 0 || told < 0)
         return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
-    pi_report_predict(&t->report, b->has_link ? &b->link : cost_loopback(), &b->machine);
-    return 0;
+    return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), &b->machine);
 }
 
 /* ---- results ------------------------------------------------------------------------------ */
 
-static void print_machine(const struct bench *b)
+static void print_constant(void *ctx, const char *key, double *seconds)
 {
-    const struct cost_machine *m = &b->machine;
-    FILE *f = cli_out(b->c);
-
-    for (int i = COST_GC; i <= COST_OT; i++)
-        fprintf(
-            f,
-            "%s: a batch %.0f us online, %.0f us offline; a comparison of %d bits %.3f us, %.3f us\n",
-            cost_backend_name((enum cost_backend)i), 1e6 * m->comparison[i].online_batch,
-            1e6 * m->comparison[i].offline_batch, COST_WIDTH, 1e6 * m->comparison[i].online,
-            1e6 * m->comparison[i].offline);
-    fprintf(
-        f,
-        "rlwe: upload %.3f ms, answer %.3f ms, product %.4f ms, its weights %.4f ms; sockets %.3f ns a byte; fresh memory %.3f ns a byte\n",
-        1e3 * m->upload, 1e3 * m->answer, 1e3 * m->product, 1e3 * m->transform, 1e9 * m->byte,
-        1e9 * m->fresh);
-    fprintf(
-        f,
-        "arithmetic: MAC %.3f ns, window entry %.3f ns, element %.3f ns; dealer: MAC %.3f ns, file %.1f ms, %.3f ns a byte\n",
-        1e9 * m->mac, 1e9 * m->cell, 1e9 * m->element, 1e9 * m->word_mac, 1e3 * m->claim,
-        1e9 * m->file_byte);
+    fprintf(ctx, "  %-20s %12.6g us\n", key, 1e6 * *seconds);
 }
 
-static json_t *machine_json(const struct cost_machine *m)
+static void print_machine(struct bench *b)
 {
-    json_t *o = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-                          "rlwe_upload", m->upload, "rlwe_answer", m->answer, "rlwe_product",
-                          m->product, "rlwe_weights", m->transform, "byte", m->byte, "fresh_byte",
-                          m->fresh, "mac", m->mac, "window_entry", m->cell, "element", m->element,
-                          "word_mac", m->word_mac, "claim", m->claim, "file_byte", m->file_byte);
+    fprintf(cli_out(b->c), "constants of the cost model, fitted on this machine\n");
+    cost_machine_each(&b->machine, print_constant, cli_out(b->c));
+}
 
-    for (int i = COST_GC; i <= COST_OT && o != NULL; i++) {
-        const struct cost_comparison *c = &m->comparison[i];
-        json_object_set_new(o, cost_backend_name((enum cost_backend)i),
-                            json_pack("{s:f, s:f, s:f, s:f}", "online_batch", c->online_batch,
-                                      "online", c->online, "offline_batch", c->offline_batch,
-                                      "offline", c->offline));
-    }
+static void constant_json(void *ctx, const char *key, double *seconds)
+{
+    json_object_set_new(ctx, key, json_real(*seconds));
+}
+
+static json_t *machine_json(struct bench *b)
+{
+    json_t *o = json_object();
+
+    if (o != NULL)
+        cost_machine_each(&b->machine, constant_json, o);
     return o;
 }
 
@@ -392,8 +376,8 @@ static void print_trial(const struct trial *t, const struct bench *b)
     fprintf(
         f,
         "%s: %lld of %lld ReLUs, comparisons %s, linear layers %s%s, link %s, per image of %lld\n",
-        t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.backend->name,
-        t->report.provider, b->o->provider == 1 ? " (third party)" : "",
+        t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.relu->name,
+        t->report.linear->name, t->party.linear->third_party ? " (third party)" : "",
         b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
     pi_report_phases(f, &t->report);
     fprintf(f,
@@ -448,9 +432,9 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
 {
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
-        "linnet.pibench/1", "model", t->path, "relu_backend", t->report.backend->name,
-        "linear_backend", t->report.provider, "link", b->has_link ? b->link.name : "loopback",
-        "dealer", b->o->provider == 1, "images", (json_int_t)b->o->queries, "relus_kept",
+        "linnet.pibench/1", "model", t->path, "relu_backend", t->report.relu->name,
+        "linear_backend", t->report.linear->name, "link", b->has_link ? b->link.name : "loopback",
+        "dealer", t->party.linear->third_party, "images", (json_int_t)b->o->queries, "relus_kept",
         (json_int_t)t->plan->relus_kept, "relus_total", (json_int_t)t->plan->relus, "phases",
         pi_report_phases_json(&t->report), "layers", pi_report_layers_json(&t->report),
         "online_linear_seconds", t->told.linear_seconds, "peak_rss_client_kb",
@@ -476,7 +460,7 @@ static json_t *ratio_json(const struct trial *a, const struct trial *z)
         ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));
 }
 
-static int report(const struct bench *b, const struct trial *a, const struct trial *z)
+static int report(struct bench *b, const struct trial *a, const struct trial *z)
 {
     json_t *root;
 
@@ -494,7 +478,7 @@ static int report(const struct bench *b, const struct trial *a, const struct tri
     if (b->c->json != NULL) {
         root = trial_json(a, b);
         if (root != NULL)
-            json_object_set_new(root, "machine", machine_json(&b->machine));
+            json_object_set_new(root, "machine", machine_json(b));
         if (root != NULL && z->path != NULL) {
             json_object_set_new(root, "compare", trial_json(z, b));
             json_object_set_new(root, "ratio", ratio_json(a, z));

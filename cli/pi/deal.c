@@ -4,7 +4,6 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "core/base/sha256.h"
 #include "runtime/linear/dealer.h"
 
 struct options {
@@ -43,13 +42,13 @@ static int deal(const struct cli_common *c, const struct options *o)
 {
     struct bar b = {.count = o->count};
     struct plan *p = NULL;
-    uint8_t hash[SHA256_SIZE];
     int rc;
 
-    if ((rc = plan_read(c->arg[0], &p)) < 0 || (rc = sha256_file(c->arg[0], hash)) < 0)
+    if ((rc = plan_read(c->arg[0], &p)) < 0)
         goto out;
     cli_progress_begin(&b.p, c, "deal");
-    rc = dealer_deal(p, hash, o->count, o->test_seed, o->client_out, o->server_out, show, &b);
+    rc =
+        dealer_deal(p, p->identity, o->count, o->test_seed, o->client_out, o->server_out, show, &b);
     cli_progress_end(&b.p);
     if (rc == 0)
         fprintf(

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "core/base/sha256.h"
-#include "runtime/plan/plan.h"
+#include "runtime/cost/cost.h"
 
 static const struct cli_spec spec = {
     "MODEL.pi",
@@ -33,6 +33,9 @@ static void print_head(FILE *f, const struct plan *p)
     const struct plan_tensor *out = &p->tensor[p->step[p->n_step - 1].out];
 
     fprintf(f, "model      %s (%s)\n", p->model_id, p->producer);
+    fprintf(f, "identity   SHA-256 %s\n", sha256_hex(p->identity, hex));
+    if (*p->branch != '\0')
+        fprintf(f, "BN branch  %s\n", p->branch);
     fprintf(f, "weights    SHA-256 %s\n", sha256_hex(p->commitment, hex));
     fprintf(f, "input      '%s' ", p->input.name);
     print_dims(f, &p->tensor[0]);
@@ -52,18 +55,34 @@ static void print_head(FILE *f, const struct plan *p)
         fprintf(f, "note       %s\n", p->note[i]);
 }
 
-static void print_costs(FILE *f, const struct plan *p)
+/* What a person may ask a server for: every ReLU backend over every link of the list. */
+typedef void cost_fn(void *ctx, const struct cost *c);
+static int each_cost(const struct plan *p, const struct cost_machine *m, cost_fn *visit, void *ctx)
 {
-    fprintf(f, "\nestimate for one image (delphi-gc: with published constants)\n");
-    fprintf(f, "%-10s %-4s %12s %7s %9s %14s %9s %14s %9s\n", "backend", "link", "online B",
-            "flips", "online s", "off. ReLU B", "s", "off. linear B", "s");
-    for (int32_t i = 0; i < p->n_cost; i++) {
-        const struct plan_cost *c = &p->cost[i];
-        fprintf(f, "%-10s %-4s %12llu %7u %9.3f %14llu %9.3f %14llu %9.3f\n", c->backend, c->link,
-                (unsigned long long)c->online_bytes, c->online_flips, c->online_seconds,
-                (unsigned long long)c->offline_relu_bytes, c->offline_relu_seconds,
-                (unsigned long long)c->offline_linear_bytes, c->offline_linear_seconds);
-    }
+    for (const struct relu_backend *const *r = relu_backends(); *r != NULL; r++)
+        for (const struct link *l = link_list(); l->name != NULL; l++) {
+            struct cost c;
+            TRY(cost_estimate(p, &(struct cost_case){.relu = *r, .link = l, .machine = m}, &c));
+            visit(ctx, &c);
+        }
+    return 0;
+}
+
+static void print_cost(void *ctx, const struct cost *c)
+{
+    fprintf(ctx, "%-10s %-6s %12llu %8d %9.3f %14llu %9.3f %14llu %9.3f\n", c->relu->name,
+            c->link->name, (unsigned long long)c->online_bytes, c->online_messages,
+            c->online_seconds, (unsigned long long)c->offline_relu_bytes, c->offline_relu_seconds,
+            (unsigned long long)c->offline_linear_bytes, c->offline_linear_seconds);
+}
+
+static int print_costs(FILE *f, const struct plan *p, const struct cost_machine *m)
+{
+    fprintf(f, "\npredicted for one image, with constants of %s (%s%s%s)\n", m->name, m->cpu,
+            *m->date != '\0' ? ", " : "", m->date);
+    fprintf(f, "%-10s %-6s %12s %8s %9s %14s %9s %14s %9s\n", "ReLUs", "link", "online B",
+            "messages", "online s", "off. ReLU B", "s", "off. linear B", "s");
+    return each_cost(p, m, print_cost, f);
 }
 
 static void print_steps(FILE *f, const struct plan *p)
@@ -179,22 +198,36 @@ static json_t *relus_json(const struct plan *p)
     return a;
 }
 
-static json_t *costs_json(const struct plan *p)
+static void cost_json(void *ctx, const struct cost *c)
+{
+    json_t **a = ctx;
+
+    *a = with_item(*a, json_pack("{s:s, s:s, s:s, s:I, s:i, s:f, s:I, s:f, s:I, s:f}", "backend",
+                                 c->relu->name, "linear_backend", c->linear->name, "link",
+                                 c->link->name, "online_bytes", (json_int_t)c->online_bytes,
+                                 "online_flips", c->online_messages, "online_seconds",
+                                 c->online_seconds, "offline_relu_bytes",
+                                 (json_int_t)c->offline_relu_bytes, "offline_relu_seconds",
+                                 c->offline_relu_seconds, "offline_linear_bytes",
+                                 (json_int_t)c->offline_linear_bytes, "offline_linear_seconds",
+                                 c->offline_linear_seconds));
+}
+
+static json_t *costs_json(const struct plan *p, const struct cost_machine *m)
 {
     json_t *a = json_array();
 
-    for (int32_t i = 0; i < p->n_cost; i++) {
-        const struct plan_cost *c = &p->cost[i];
-        a = with_item(a, json_pack("{s:s, s:s, s:I, s:i, s:f, s:I, s:f, s:I, s:f}", "backend",
-                                   c->backend, "link", c->link, "online_bytes",
-                                   (json_int_t)c->online_bytes, "online_flips",
-                                   (int)c->online_flips, "online_seconds", c->online_seconds,
-                                   "offline_relu_bytes", (json_int_t)c->offline_relu_bytes,
-                                   "offline_relu_seconds", c->offline_relu_seconds,
-                                   "offline_linear_bytes", (json_int_t)c->offline_linear_bytes,
-                                   "offline_linear_seconds", c->offline_linear_seconds));
+    if (each_cost(p, m, cost_json, &a) < 0) {
+        json_decref(a);
+        return NULL;
     }
     return a;
+}
+
+static json_t *machine_json(const struct cost_machine *m)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "name", m->name, "date", m->date, "cpu", m->cpu,
+                     "revision", m->revision);
 }
 
 static json_t *claims_json(const struct plan *p)
@@ -208,11 +241,13 @@ static json_t *claims_json(const struct plan *p)
     return a;
 }
 
-static json_t *info_json(const struct plan *p)
+static json_t *info_json(const struct plan *p, const struct cost_machine *m)
 {
-    char hex[SHA256_HEX];
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "format", "linnet.piinfo/1",
-                          "model_id", p->model_id, "producer", p->producer, "commitment",
+    char hex[SHA256_HEX], identity[SHA256_HEX];
+    json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "format",
+                          "linnet.piinfo/1", "version", PLAN_VERSION, "identity",
+                          sha256_hex(p->identity, identity), "model_id", p->model_id, "branch",
+                          p->branch, "producer", p->producer, "commitment",
                           sha256_hex(p->commitment, hex), "ring_bits", PLAN_RING_BITS, "scale",
                           p->scale, "failure_log2", p->failure_log2, "truncation", "local");
 
@@ -226,23 +261,26 @@ static json_t *info_json(const struct plan *p)
     o = with(o, "relus_kept", json_integer(p->relus_kept));
     o = with(o, "relu_layers", relus_json(p));
     o = with(o, "steps", steps_json(p));
-    o = with(o, "costs", costs_json(p));
+    o = with(with(o, "machine", machine_json(m)), "costs", costs_json(p, m));
     return with(o, "claims", claims_json(p));
 }
 
 int pi_cmd_info(int argc, char **argv)
 {
     struct cli_common c;
+    struct cost_machine m;
     struct plan *p = NULL;
     int rc;
 
-    if ((rc = cli_parse(&spec, argc, argv, &c, NULL)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0)
+    if ((rc = cli_parse(&spec, argc, argv, &c, NULL)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0 ||
+        (rc = cost_machine_find(&m)) < 0)
         goto out;
     print_head(cli_out(&c), p);
-    print_costs(cli_out(&c), p);
+    if ((rc = print_costs(cli_out(&c), p, &m)) < 0)
+        goto out;
     if (c.verbose > 0)
         print_steps(cli_out(&c), p);
-    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p));
+    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p, &m));
 out:
     plan_free(p);
     cli_release(&c);

@@ -3,6 +3,7 @@
 /* What serve, query, preprocess and bench share: options, rules about addresses, connections. */
 #include "cli/cli.h"
 #include "runtime/party/party.h"
+#include "runtime/cost/machine.h"
 #include "runtime/net/tls.h"
 
 struct pi_net_options {
@@ -69,10 +70,10 @@ struct pi_net_options {
 int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
                  struct tcp_address *out) MUST_CHECK;
 /* Fills in what every party needs; the rest is the caller's. */
-int pi_net_party(const struct pi_net_options *o, const char *plan_path,
-                 const struct pi_model *model, struct party_options *out) MUST_CHECK;
-/* --relu for a program and a link (NULL: lan); machine as in struct cost_case. */
-int pi_net_backend(int32_t relu, const struct plan *p, const struct cost_link *link,
+void pi_net_party(const struct pi_net_options *o, const struct prepared *model,
+                  struct party_options *out);
+/* --relu for a plan and a link (NULL: lan); machine as in struct cost_case. */
+int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
                    const struct cost_machine *machine, const struct relu_backend **out) MUST_CHECK;
 
 /* preprocess is one of these two. */

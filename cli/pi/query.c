@@ -10,10 +10,8 @@
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
-#include "core/base/sha256.h"
 #include "runtime/linear/dealer.h"
-#include "runtime/net/link.h"
-#include "runtime/input.h"
+#include "runtime/model.h"
 #include "runtime/crypto/store.h"
 
 static const struct cli_option options[] = {
@@ -35,9 +33,9 @@ struct client {
     const struct pi_net_options *o;
     struct tcp_address address;
     struct party_options party;
-    struct cost_link link;
+    struct link link;
     struct plan *plan;
-    struct pi_model *model;
+    struct prepared *model;
     struct npy images;
     enum pi_input kind;
     struct tls_context *tls;
@@ -76,8 +74,8 @@ static int connect_server(struct client *q)
 static int prepare_model(struct client *q)
 {
     TRY(plan_read(q->c->arg[0], &q->plan));
-    TRY(pi_model_new(q->plan, NULL, PI_FIXED, &q->model));
-    TRY(pi_net_party(q->o, q->c->arg[0], q->model, &q->party));
+    TRY(prepared_new(q->plan, NULL, false, &q->model));
+    pi_net_party(q->o, q->model, &q->party);
     q->party.client = true;
     if (q->o->link != NULL) {
         TRY(link_parse(q->o->link, &q->link));
@@ -178,9 +176,9 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
         json_array_append_new(labels, json_integer(q->labels[i]));
     return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
                      "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->done, "asked",
-                     (json_int_t)q->n, "relu_backend", r->backend->name, "linear_backend",
-                     r->provider, "dealer", q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
-                     q->label ? "label" : "logits", "labels", labels, "phases",
+                     (json_int_t)q->n, "relu_backend", r->relu->name, "linear_backend",
+                     r->linear->name, "dealer", q->o->dealer != NULL, "tls", q->tls != NULL,
+                     "reveal", q->label ? "label" : "logits", "labels", labels, "phases",
                      pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",
                      pi_report_layers_json(r));
 }
@@ -203,8 +201,8 @@ static int report(struct client *q)
     TRY(pi_report_init(&r, q->p, q->plan));
     if (q->o->input != NULL && (q->n <= 20 || q->c->verbose > 0))
         print_labels(q);
-    fprintf(cli_out(q->c), "per image, comparisons by %s, linear layers by %s%s\n", r.backend->name,
-            r.provider,
+    fprintf(cli_out(q->c), "per image, comparisons by %s, linear layers by %s%s\n", r.relu->name,
+            r.linear->name,
             q->o->dealer != NULL ? " (a third party that must collude with neither side)" : "");
     pi_report_phases(cli_out(q->c), &r);
     if (q->c->verbose > 0)
@@ -303,7 +301,7 @@ int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, boo
         rc = check_labels(&q);
     tls_context_free(q.tls);
     npy_release(&q.images);
-    pi_close(q.model);
+    prepared_free(q.model);
     plan_free(q.plan);
     mem_free(q.logits);
     mem_free(q.labels);

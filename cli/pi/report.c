@@ -1,8 +1,6 @@
 /* Accounts for people and machines (pi_report.h). */
 #include "cli/pi/report.h"
 
-#include <string.h>
-
 /* ---- copying ------------------------------------------------------------------------------ */
 
 static struct cost_count share_of(struct cost_count c, int64_t images)
@@ -19,8 +17,8 @@ int pi_report_init(struct pi_report *r, const struct party *p, const struct plan
     size_t n = (size_t)a->events + 2;
 
     *r = (struct pi_report){.plan = plan,
-                            .backend = party_backend(p),
-                            .provider = party_provider(p),
+                            .relu = party_relu(p),
+                            .linear = party_linear(p),
                             .images = images < 1 ? 1 : images};
     r->online = mem_array(n, sizeof *r->online);
     r->offline = mem_array(n, sizeof *r->offline);
@@ -47,18 +45,18 @@ void pi_report_release(struct pi_report *r)
     *r = (struct pi_report){0};
 }
 
-void pi_report_predict(struct pi_report *r, const struct cost_link *link,
-                       const struct cost_machine *machine)
+int pi_report_predict(struct pi_report *r, const struct link *link,
+                      const struct cost_machine *machine)
 {
-    const struct cost_case k = {.backend = strcmp(r->backend->name, "ot") == 0 ? COST_OT : COST_GC,
-                                .provider =
-                                    strcmp(r->provider, "dealer") == 0 ? COST_DEALER : COST_RLWE,
+    const struct cost_case k = {.relu = r->relu,
+                                .linear = r->linear,
                                 .link = link,
                                 .machine = machine,
                                 .images = r->images};
 
-    cost_estimate(r->plan, &k, &r->predicted);
+    TRY(cost_estimate(r->plan, &k, &r->predicted));
     r->has_prediction = true;
+    return 0;
 }
 
 static double predicted(const struct pi_report *r, enum phase p)

@@ -16,7 +16,7 @@
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
 #include "core/base/cpu.h"
-#include "runtime/net/link.h"
+#include "runtime/model.h"
 #include "runtime/serve/lobby.h"
 #include "runtime/crypto/store.h"
 
@@ -43,7 +43,7 @@ struct server {
     struct tcp_listener *listener;
     struct lobby *lobby;
     struct tls_context *tls;
-    struct cost_link link;
+    struct link link;
     struct cost_count phase[PHASES]; /* of all connections */
     double start;
     int64_t queries, prepared, clients, failed;
@@ -188,12 +188,12 @@ static int start(struct server *s, const struct pi_model *model)
     struct tcp_address address;
 
     TRY(pi_net_check(o, o->listen, o->tls_cert != NULL, &address));
-    TRY(pi_net_party(o, s->c->arg[0], model, &s->party));
+    pi_net_party(o, model->prepared, &s->party);
     if (o->link != NULL) {
         TRY(link_parse(o->link, &s->link));
         s->party.link = &s->link;
     }
-    TRY(pi_net_backend(o->relu, pi_plan(model), s->party.link, NULL, &s->party.backend));
+    TRY(pi_net_backend(o->relu, model->plan, s->party.link, NULL, &s->party.relu));
     s->party.label = o->reveal == 1;
     if (o->bundles != NULL) {
         TRY(store_folder(o->bundles));
@@ -207,7 +207,7 @@ static int start(struct server *s, const struct pi_model *model)
     TRY(lobby_open(s->listener, o->timeout, &s->lobby));
     fprintf(cli_out(s->c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
             address.host, tcp_listener_port(s->listener), s->tls != NULL ? "TLS 1.3" : "plain",
-            s->party.backend->name, o->dealer != NULL ? "dealer" : "rlwe");
+            s->party.relu->name, s->party.linear->name);
     fflush(cli_out(s->c));
     return 0;
 }
@@ -223,14 +223,14 @@ static int check_options(const struct pi_net_options *o)
 
 static json_t *report_json(const struct server *s)
 {
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
-        "linnet.serve/1", "model", s->c->arg[0], "relu_backend", s->party.backend->name,
-        "linear_backend", s->o->dealer != NULL ? "dealer" : "rlwe", "tls", s->tls != NULL, "reveal",
-        s->party.label ? "label" : "logits", "clients", (json_int_t)s->clients, "clients_failed",
-        (json_int_t)s->failed, "clients_silent", (json_int_t)lobby_sent_away(s->lobby), "queries",
-        (json_int_t)s->queries, "prepared", (json_int_t)s->prepared, "seconds",
-        cpu_seconds() - s->start, "phases", pi_report_totals_json(s->phase));
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
+                     "linnet.serve/1", "model", s->c->arg[0], "relu_backend", s->party.relu->name,
+                     "linear_backend", s->party.linear->name, "tls", s->tls != NULL, "reveal",
+                     s->party.label ? "label" : "logits", "clients", (json_int_t)s->clients,
+                     "clients_failed", (json_int_t)s->failed, "clients_silent",
+                     (json_int_t)lobby_sent_away(s->lobby), "queries", (json_int_t)s->queries,
+                     "prepared", (json_int_t)s->prepared, "seconds", cpu_seconds() - s->start,
+                     "phases", pi_report_totals_json(s->phase));
 }
 
 int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)

@@ -1,5 +1,5 @@
 /*
- * Checked, zeroed memory and arenas.
+ * Checked, zeroed memory, secret memory and arenas.
  *
  * An arena is a list of chunks; requests are cut from the newest one in address order:
  *
@@ -16,6 +16,7 @@
 #include "core/base/mem.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +185,58 @@ void mem_free(void *p)
 {
     free(p);
 }
+
+/* ---- secret memory ------------------------------------------------------------------------ */
+
+#define SECRET_HEAD 64 /* the size, in front of the array; keeps the alignment */
+
+static atomic_long alive; /* for tests */
+
+void wipe(void *p, size_t n)
+{
+    if (n == 0)
+        return;
+    memset(p, 0, n);
+    __asm__ __volatile__("" : : "r"(p) : "memory"); /* somebody may read it: the stores stay */
+}
+
+void *secret_array(size_t n, size_t size)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(n, size, &bytes) ||
+        __builtin_add_overflow(bytes, SECRET_HEAD, &bytes)) {
+        fail(ERR_LIMIT, "%zu secrets of %zu bytes exceed the address space", n, size);
+        return NULL;
+    }
+    char *p = mem_aligned(bytes, 1);
+    if (p == NULL)
+        return NULL;
+    memcpy(p, &bytes, sizeof bytes);
+    atomic_fetch_add(&alive, 1);
+    return p + SECRET_HEAD;
+}
+
+void secret_free(void *p)
+{
+    char *start = p;
+    size_t bytes;
+
+    if (p == NULL)
+        return;
+    start -= SECRET_HEAD;
+    memcpy(&bytes, start, sizeof bytes);
+    wipe(start, bytes);
+    mem_free(start);
+    atomic_fetch_sub(&alive, 1);
+}
+
+long secret_alive(void)
+{
+    return atomic_load(&alive);
+}
+
+/* ---- arenas ------------------------------------------------------------------------------- */
 
 int arena_new(size_t limit, struct arena **out)
 {

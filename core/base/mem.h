@@ -26,6 +26,14 @@ int mem_aligned_grow(void **p, size_t used, size_t n, size_t size) MUST_CHECK;
 char *mem_strdup(const char *s);
 void mem_free(void *p);
 
+/* Secret memory: keys, shares, weights. Zeroed, 64-byte aligned; secret_free wipes it. */
+void *secret_array(size_t n, size_t size);
+void secret_free(void *p); /* NULL is fine */
+/* Test hook: secret arrays that are alive, of all threads. */
+long secret_alive(void);
+/* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
+void wipe(void *p, size_t n);
+
 /* An arena: things that die together. Freed by one call. */
 struct arena;
 /* limit: most bytes the arena may hand out, 0 for no limit (ERR_LIMIT beyond). */

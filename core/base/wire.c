@@ -39,6 +39,7 @@ struct walk {
     const uint8_t *data;
     const char *what;
     size_t at;
+    bool known; /* unknown fields are refused */
     uint32_t fields;
     int depth; /* open frames, at least 1 */
     struct frame frame[WIRE_MAX_DEPTH];
@@ -217,6 +218,8 @@ static int next_field(struct walk *w)
     struct field f;
 
     TRY(read_tag(w, &f));
+    if (w->known && f.desc == NULL)
+        return fail_at(w, &f, ERR_UNSUPPORTED, "a field that this version does not know");
     if (!type_matches(&f))
         return fail_at(w, &f, ERR_FORMAT, "wrong wire type");
     switch (f.wire_type) {
@@ -231,10 +234,10 @@ static int next_field(struct walk *w)
     }
 }
 
-int wire_check(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
-               const char *what)
+static int check(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
+                 const char *what, bool known)
 {
-    struct walk w = {.data = data, .what = what, .depth = 1};
+    struct walk w = {.data = data, .what = what, .known = known, .depth = 1};
 
     if (len > WIRE_MAX_BYTES)
         return fail(ERR_LIMIT, "%s: %zu bytes, at most %zu", what, len, WIRE_MAX_BYTES);
@@ -246,6 +249,14 @@ int wire_check(const ProtobufCMessageDescriptor *root, const uint8_t *data, size
             TRY(next_field(&w));
     return 0;
 }
+
+int wire_check(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
+               const char *what)
+{
+    return check(root, data, len, what, false);
+}
+
+/* ---- unpacking ---------------------------------------------------------------------------- */
 
 struct wire_message {
     struct arena *arena;
@@ -275,13 +286,13 @@ static void budget_free(void *data, void *pointer)
     (void)pointer;
 }
 
-int wire_unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
-                const char *what, struct wire_message **out)
+static int unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
+                  const char *what, bool known, struct wire_message **out)
 {
     struct wire_message *m = NULL;
     int rc;
 
-    if ((rc = wire_check(root, data, len, what)) < 0)
+    if ((rc = check(root, data, len, what, known)) < 0)
         goto out;
     if ((m = mem_array(1, sizeof *m)) == NULL) {
         rc = ERR_NOMEM;
@@ -302,6 +313,18 @@ int wire_unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, siz
 out:
     wire_free(m);
     return rc;
+}
+
+int wire_unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
+                const char *what, struct wire_message **out)
+{
+    return unpack(root, data, len, what, false, out);
+}
+
+int wire_unpack_known(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
+                      const char *what, struct wire_message **out)
+{
+    return unpack(root, data, len, what, true, out);
 }
 
 const void *wire_root(const struct wire_message *m)

@@ -37,6 +37,10 @@ struct wire_message;
 /* wire_check, then protobuf-c within WIRE_BUDGET(len), all memory zeroed. */
 int wire_unpack(const struct ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
                 const char *what, struct wire_message **out) MUST_CHECK;
+/* The same for what must be understood as a whole: ERR_UNSUPPORTED names a field that root, or a message
+ * inside it, does not know. */
+int wire_unpack_known(const struct ProtobufCMessageDescriptor *root, const uint8_t *data,
+                      size_t len, const char *what, struct wire_message **out) MUST_CHECK;
 /* The generated struct of `root`; strings are never NULL in proto3. Lives as long as m. */
 const void *wire_root(const struct wire_message *m);
 void wire_free(struct wire_message *m); /* NULL is fine */

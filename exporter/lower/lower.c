@@ -116,9 +116,9 @@ static int build(struct lowering *s, bool softmax, struct plan_weights **w)
     int rc;
 
     TRY(prepare_tables(s));
-    TRY(lower_texts(s->p, s->o, softmax));
+    TRY(lower_texts(s->p, s->o, graph_get_meta(s->g, "linnet.branch"), softmax));
     TRY(lower_program(s));
-    TRY(plan_complete(s->p));
+    plan_complete(s->p);
     TRY(lower_weights(s, w));
     if ((rc = plan_name_model(s->p, (*w)->salt)) < 0 || (rc = plan_check(s->p)) < 0 ||
         (rc = plan_weights_check(s->p, *w)) < 0) {

@@ -31,7 +31,7 @@ struct lower_options {
     int32_t n_claim;
 };
 
-/* g: one batch-norm bank, hard masks. The caller owns *plan (plan_free) and *weights
+/* g: one batch-norm bank, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
  * (plan_weights_free). ERR_UNSUPPORTED: a node that cannot run privately, by name, with a hint.
  * ERR_ARG: options out of range, two banks, a soft mask. */
 int lower(const struct graph *g, const struct lower_options *o, struct plan **plan,

@@ -67,6 +67,7 @@ lower_node_fn lower_pad, lower_reshape, lower_slice;
 /* input.c */
 int lower_input(struct lowering *s) MUST_CHECK;
 /* package.c */
-int lower_texts(struct plan *p, const struct lower_options *o, bool softmax) MUST_CHECK;
+int lower_texts(struct plan *p, const struct lower_options *o, const char *branch,
+                bool softmax) MUST_CHECK;
 int lower_weights(struct lowering *s, struct plan_weights **out) MUST_CHECK;
 #endif

@@ -21,11 +21,12 @@ static int set_text(struct plan *p, const char *from, const char **to)
     return *to == NULL ? ERR_NOMEM : 0;
 }
 
-int lower_texts(struct plan *p, const struct lower_options *o, bool softmax)
+int lower_texts(struct plan *p, const struct lower_options *o, const char *branch, bool softmax)
 {
     p->producer = "linnet " LINNET_VERSION;
     TRY(set_text(p, o->normalize, &p->input.normalize));
     TRY(set_text(p, o->preparation, &p->input.preparation));
+    TRY(set_text(p, branch, &p->branch));
     p->label = arena_array(p->arena, (size_t)o->n_label, sizeof *p->label);
     p->claim = arena_array(p->arena, (size_t)o->n_claim, sizeof *p->claim);
     p->note = arena_array(p->arena, 1, sizeof *p->note);

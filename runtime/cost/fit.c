@@ -1,5 +1,5 @@
 /*
- * Measuring the constants of the cost model (cost_fit.h).
+ * Measuring the constants of the cost model (fit.h).
  *
  * Comparisons: batches of two sizes, several in a row, so that a batch costs a + n b. Linear steps:
  * convolutions with different shares of uploads, answers and products, with and without a cache of
@@ -16,7 +16,7 @@
 
 #include "core/base/cpu.h"
 #include "runtime/linear/rlwe_party.h"
-#include "runtime/relu/party.h"
+#include "runtime/relu/relu.h"
 #include "runtime/ring/ring.h"
 #include "runtime/crypto/store.h"
 #include "runtime/net/tcp.h"
@@ -117,7 +117,7 @@ struct phases {
 /* Adds seconds of a batch, IN_A_ROW of them one behind the other. */
 static int time_batches(struct side *s, const struct relu_backend *k, int64_t n, struct phases *x)
 {
-    struct relu_batch b = {.n = n, .width = COST_WIDTH, .payloads = 1};
+    struct relu_batch b = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};
     size_t size = k->state_size(&b, s->client);
     uint8_t *state = secret_array(IN_A_ROW, size);
     double at[3];
@@ -148,27 +148,30 @@ static void line_through(const struct sample *small, const struct sample *large,
     *batch = fmax(median(small) - SMALL * *each, 0);
 }
 
-static int fit_backend(struct side *s, const struct relu_backend *k, struct cost_comparison *out)
+static int fit_backend(struct side *s, const struct relu_backend *k, struct relu_seconds *out)
 {
+    static const uint8_t sid[HASH_SID] = "both sides are this process";
     struct phases small = {0}, large = {0};
+    int rc = k->open(s->client, sid, &s->t, s->rng, &s->party);
 
-    for (int i = 0; i < TIMES; i++) {
-        TRY(time_batches(s, k, SMALL, &small));
-        TRY(time_batches(s, k, LARGE, &large));
-    }
+    for (int i = 0; i < TIMES && rc == 0; i++)
+        if ((rc = time_batches(s, k, SMALL, &small)) == 0)
+            rc = time_batches(s, k, LARGE, &large);
+    k->close(s->party);
+    s->party = NULL;
+    TRY(rc);
     line_through(&small.off, &large.off, &out->offline_batch, &out->offline);
     line_through(&small.on, &large.on, &out->online_batch, &out->online);
     return 0;
 }
 
-static int fit_comparisons(struct side *s)
+static int fit_relus(struct side *s)
 {
-    static const uint8_t sid[HASH_SID] = "both sides are this process";
     struct cost_machine own, *m = s->client ? s->fit->out : &own;
 
-    TRY(relu_party_open(s->client, sid, &s->t, s->rng, &s->party));
-    TRY(fit_backend(s, &relu_gc, &m->comparison[COST_GC]));
-    return fit_backend(s, &relu_ot, &m->comparison[COST_OT]);
+    for (int i = 0; relu_backends()[i] != NULL; i++)
+        TRY(fit_backend(s, relu_backends()[i], &m->relu[i]));
+    return 0;
 }
 
 /* ---- linear steps ------------------------------------------------------------------------- */
@@ -272,7 +275,7 @@ static void least_squares(double counts[STEPS][3], const struct sample *seconds,
 static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
                       const struct sample cached[STEPS], struct cost_machine *m)
 {
-    double counts[STEPS][3], x[3], saved = 0, products = 0;
+    double counts[STEPS][3], x[3], saved = 0, products = 0, transform;
 
     for (int i = 0; i < STEPS; i++) {
         struct linear_rlwe_count n;
@@ -284,10 +287,11 @@ static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
         products += (double)n.products;
     }
     least_squares(counts, fresh, x);
-    m->upload = x[0];
-    m->answer = x[1];
-    m->transform = fmax(fmin(saved / products, x[2]), 0);
-    m->product = x[2] - m->transform;
+    transform = fmax(fmin(saved / products, x[2]), 0);
+    *cost_machine_constant(m, "rlwe.upload") = x[0];
+    *cost_machine_constant(m, "rlwe.answer") = x[1];
+    *cost_machine_constant(m, "rlwe.transform") = transform;
+    *cost_machine_constant(m, "rlwe.product") = x[2] - transform;
     return 0;
 }
 
@@ -319,7 +323,7 @@ static int fit_memory(struct cost_machine *m)
     }
     for (int i = 0; i < TIMES; i++)
         mem_free(piece[i]);
-    m->fresh = median(&touched) / FRESH;
+    *cost_machine_constant(m, "rlwe.fresh_byte") = median(&touched) / FRESH;
     return rc;
 }
 
@@ -401,8 +405,8 @@ static int fit_arithmetic(const struct fit *f, uint64_t *x, struct cost_machine 
     TRY(time_conv(f, NARROW, x, &narrow));
     TRY(time_conv(f, WIDE, x, &wide));
     solve_pair((double[]){narrow.macs, wide.macs}, (double[]){narrow.cells, wide.cells},
-               (double[]){median(&narrow.ring), median(&wide.ring)}, &m->mac, &m->cell);
-    m->word_mac = median(&wide.word) / wide.macs;
+               (double[]){median(&narrow.ring), median(&wide.ring)}, &m->mac, &m->window_entry);
+    *cost_machine_constant(m, "dealer.word_mac") = median(&wide.word) / wide.macs;
     for (int i = 0; i < TIMES; i++) {
         double start = cpu_seconds();
         ring_truncate(x, WORDS / 2, 12);
@@ -445,8 +449,9 @@ static int fit_files(const char *dir, const uint64_t *words, struct cost_machine
         TRY(time_claim(dir, words, 1, &small));
         TRY(time_claim(dir, words, WORDS, &large));
     }
-    m->claim = median(&small);
-    m->file_byte = fmax(median(&large) - median(&small), 0) / (WORDS * sizeof *words);
+    *cost_machine_constant(m, "dealer.claim") = median(&small);
+    *cost_machine_constant(m, "dealer.file_byte") =
+        fmax(median(&large) - median(&small), 0) / (WORDS * sizeof *words);
     return 0;
 }
 
@@ -455,7 +460,7 @@ static int fit_files(const char *dir, const uint64_t *words, struct cost_machine
 static int run_side(struct side *s)
 {
     TRY(fit_sockets(s));
-    TRY(fit_comparisons(s));
+    TRY(fit_relus(s));
     return fit_linear(s);
 }
 
@@ -520,7 +525,6 @@ static int open_side(struct fit *f, int who)
 static void release(struct fit *f)
 {
     for (int who = 0; who < 2; who++) {
-        relu_party_close(f->side[who].party);
         prg_free(f->side[who].rng);
         mem_free(f->side[who].words);
     }
@@ -534,7 +538,7 @@ int cost_fit(const char *folder, struct cost_machine *out)
     struct fit f = {.out = out};
     int rc;
 
-    *out = *cost_machine_default();
+    *out = cost_machine_default();
     if ((rc = open_side(&f, 0)) == 0 && (rc = open_side(&f, 1)) == 0 &&
         (rc = make_plan(&f, f.side[0].rng)) == 0 &&
         (rc = fit_files(folder, f.side[1].words, out)) == 0 &&

@@ -1,5 +1,5 @@
 /*
- * Random streams, the fixed-key hash, and secret memory, over OpenSSL's AES (prg.h).
+ * Random streams and the fixed-key hash, over OpenSSL's AES (prg.h).
  *
  *     stream   AES-128-CTR of zeros, key = seed, counter from 0 (big-endian, NIST SP 800-38A)
  *     hash     H(x,i) = p(p(x) ^ i) ^ p(x), p = AES-128 under a public key: tweakable circular
@@ -16,7 +16,6 @@
  */
 #include "runtime/crypto/prg.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -29,56 +28,6 @@
 #define STREAM_BUFFER 512
 #define EVP_MOST ((size_t)1 << 30) /* bytes of one call: its length is an int */
 #define HASH_PIECE 512             /* blocks in flight: two buffers of 8 KiB */
-
-/* ---- secret memory -------------------------------------------------------------------------- */
-
-#define SECRET_HEAD 64 /* the size, in front of the array; keeps the alignment */
-
-static atomic_long alive; /* for tests */
-
-void wipe(void *p, size_t n)
-{
-    if (n == 0)
-        return;
-    memset(p, 0, n);
-    __asm__ __volatile__("" : : "r"(p) : "memory"); /* somebody may read it: the stores stay */
-}
-
-void *secret_array(size_t n, size_t size)
-{
-    size_t bytes;
-
-    if (__builtin_mul_overflow(n, size, &bytes) ||
-        __builtin_add_overflow(bytes, SECRET_HEAD, &bytes)) {
-        fail(ERR_LIMIT, "%zu secrets of %zu bytes exceed the address space", n, size);
-        return NULL;
-    }
-    char *p = mem_aligned(bytes, 1);
-    if (p == NULL)
-        return NULL;
-    memcpy(p, &bytes, sizeof bytes);
-    atomic_fetch_add(&alive, 1);
-    return p + SECRET_HEAD;
-}
-
-void secret_free(void *p)
-{
-    char *start = p;
-    size_t bytes;
-
-    if (p == NULL)
-        return;
-    start -= SECRET_HEAD;
-    memcpy(&bytes, start, sizeof bytes);
-    wipe(start, bytes);
-    mem_free(start);
-    atomic_fetch_sub(&alive, 1);
-}
-
-long secret_alive(void)
-{
-    return atomic_load(&alive);
-}
 
 /* ---- ciphers -------------------------------------------------------------------------------- */
 

@@ -1,8 +1,7 @@
 #ifndef RUNTIME_CRYPTO_PRG_H
 #define RUNTIME_CRYPTO_PRG_H
 /*
- * Randomness of the protocols, and wiping: AES-128-CTR streams from 16-byte seeds, fixed-key AES
- * hash of blocks. The only place where the runtime draws randomness from the system.
+ * Randomness of the protocols: AES-128-CTR streams from 16-byte seeds, fixed-key AES hash of blocks. The only place where the runtime draws randomness from the system.
  *
  *     struct prg *p = NULL;
  *     if ((rc = prg_new_random(&p)) < 0)          or prg_new(seed, &p) for reproducible shares
@@ -14,7 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
+#include "runtime/ring/bits.h"
 
 #define PRG_SEED 16
 
@@ -30,12 +30,6 @@ void prg_restart(struct prg *p, const uint8_t seed[PRG_SEED]);
 void prg_seek(struct prg *p, uint64_t block);
 /* A generator keyed by the next 16 bytes of p, for a part of the protocol of its own. */
 int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
-
-/* 128 bits; on the wire 16 bytes, lo first, each little-endian. */
-struct block {
-    uint64_t lo, hi;
-};
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
 
 /* Hash of blocks under one-time tweaks; H(x,i) = p(p(x) ^ i) ^ p(x) for AES-128 under a public key that
  * belongs to a session and a part of its work. Holds no secret of its own between calls. */
@@ -58,11 +52,4 @@ void permutation_free(struct permutation *p); /* NULL is fine */
 void permutation_key(struct permutation *p, const uint8_t key[16]);
 /* out [n]; out may be in. */
 void permutation_run(struct permutation *p, struct block *out, const struct block *in, size_t n);
-
-/* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
-void wipe(void *p, size_t n);
-/* Zeroed memory, 64-byte aligned; secret_free wipes it. A test hook counts what is alive. */
-void *secret_array(size_t n, size_t size);
-void secret_free(void *p); /* NULL is fine */
-long secret_alive(void);
 #endif

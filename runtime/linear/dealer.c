@@ -1,4 +1,4 @@
-/* The dealer and the provider that uses its files (dealer.h). */
+/* The dealer and the backend that uses its files (dealer.h). */
 #include "runtime/linear/dealer.h"
 
 #include <inttypes.h>
@@ -17,7 +17,7 @@ static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'D', 'C'};
 
 /* What both sides and the dealer know about a program. */
 struct shape {
-    const struct pi_model *m;
+    const struct prepared *m;
     const struct schedule *s;
     int32_t events;  /* linear ones */
     int32_t first;   /* step of the first */
@@ -33,7 +33,7 @@ static int64_t weights_of(const struct ring_conv *c)
     return c->out[0] * c->columns;
 }
 
-static struct shape shape_of(const struct pi_model *m, const struct schedule *s)
+static struct shape shape_of(const struct prepared *m, const struct schedule *s)
 {
     struct shape h = {.m = m, .s = s, .first = -1};
 
@@ -223,12 +223,12 @@ int dealer_deal(const struct plan *p, const uint8_t model[32], int64_t count, in
                 void *ctx)
 {
     struct deal d = {.model = model, .client_dir = client_dir, .server_dir = server_dir};
-    struct pi_model *m = NULL;
+    struct prepared *m = NULL;
     struct schedule *s = NULL;
     struct prg *rng = NULL;
     int rc;
 
-    if ((rc = pi_model_new(p, NULL, PI_FIXED, &m)) < 0 || (rc = schedule_new(p, false, &s)) < 0 ||
+    if ((rc = prepared_new(p, NULL, false, &m)) < 0 || (rc = schedule_new(p, false, &s)) < 0 ||
         (rc = share_rng_init(&d.rng, test_seed)) < 0 || (rc = prg_new_random(&rng)) < 0 ||
         (rc = store_folder(client_dir)) < 0 || (rc = store_folder(server_dir)) < 0)
         goto out;
@@ -239,11 +239,11 @@ out:
     wipe(&d.rng, sizeof d.rng);
     prg_free(rng);
     schedule_free(s);
-    pi_close(m);
+    prepared_free(m);
     return rc;
 }
 
-/* ---- provider ----------------------------------------------------------------------------- */
+/* ---- a party ------------------------------------------------------------------------------- */
 
 struct dealer {
     struct shape h;
@@ -398,7 +398,7 @@ static int dealer_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
     TRY(begin_image(d, step));
     e = &d->h.s->event[at.event];
     TRY(transport_recv(d->t, d->a, (size_t)e->inputs * sizeof *d->a));
-    pi_model_product(d->h.m, step, s, d->a, d->products);
+    prepared_product(d->h.m, step, s, d->a, d->products);
     TRY(expand(d->file, at.ordinal, d->b, e->outputs));
     for (int64_t i = 0; i < e->outputs; i++)
         s[i] += d->b[i];
@@ -520,30 +520,29 @@ static int open_client(struct dealer *d)
     return keep_masked(d);
 }
 
-int dealer_open(const struct pi_model *m, const struct schedule *s, const uint8_t model[32],
-                const char *dir, bool client, struct transport *t, struct linear_party *out)
+static int dealer_open(const struct linear_setup *o, struct linear_party *out)
 {
     struct dealer *d = mem_array(1, sizeof *d);
     int rc = ERR_NOMEM;
 
     if (d == NULL)
         return ERR_NOMEM;
-    d->h = shape_of(m, s);
-    memcpy(d->model, model, sizeof d->model);
-    d->dir = dir;
-    d->client = client;
-    d->t = t;
+    d->h = shape_of(o->prepared, o->schedule);
+    memcpy(d->model, o->model, sizeof d->model);
+    d->dir = o->dealer;
+    d->client = o->client;
+    d->t = o->t;
     d->a = secret_array((size_t)d->h.largest, sizeof *d->a);
     d->b = secret_array((size_t)d->h.largest, sizeof *d->b);
-    d->scratch = secret_array(client ? d->h.scratch : 0, sizeof *d->scratch);
-    d->products = secret_array(client ? 0 : m->scratch, sizeof *d->products);
+    d->scratch = secret_array(o->client ? d->h.scratch : 0, sizeof *d->scratch);
+    d->products = secret_array(o->client ? 0 : o->prepared->scratch, sizeof *d->products);
     if (d->a != NULL && d->b != NULL && d->scratch != NULL && d->products != NULL)
-        rc = client ? open_client(d) : open_server(d);
+        rc = o->client ? open_client(d) : open_server(d);
     if (rc < 0) {
         dealer_close(d);
         return rc;
     }
-    *out = (struct linear_party){"dealer", d, dealer_server, dealer_client, dealer_close};
+    *out = (struct linear_party){d, dealer_server, dealer_client, dealer_close};
     return 0;
 }
 
@@ -552,7 +551,65 @@ int dealer_count(const char *dir, int64_t *n)
     return store_count(dir, PREFIX, ".client", n);
 }
 
-uint64_t dealer_bytes(const struct event *e)
+/* ---- what others ask ---------------------------------------------------------------------- */
+
+static bool is_linear(const struct plan_step *s)
 {
-    return (uint64_t)e->inputs * sizeof(uint64_t);
+    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
 }
+
+/* No step is too large. */
+static int dealer_check(const struct plan *p)
+{
+    (void)p;
+    return 0;
+}
+
+/* delta. The number of the correlation and F belong to an image and to a model, not to a step. */
+static uint64_t dealer_bytes(const struct plan *p, int32_t step, int from_client)
+{
+    if (step < 0 || !from_client || !is_linear(&p->step[step]))
+        return 0;
+    return (uint64_t)p->tensor[p->step[step].in[0]].count * sizeof(uint64_t);
+}
+
+enum { WORD_MAC, CLAIM, FILE_BYTE };
+static const struct linear_constant constants[] = {
+    [WORD_MAC] = {"word_mac", 0.086e-9}, /* product of two 64-bit words: F rho */
+    [CLAIM] = {"claim", 4e-3},           /* taking a file for good, both parties one */
+    [FILE_BYTE] = {"file_byte", 1.9e-9}, /* read from the client's file: c */
+    {0}};
+
+/* The client's product and the server's W delta share one machine. */
+static int dealer_work(const struct plan *p, int64_t images, struct linear_work *out)
+{
+    (void)images;
+    *out = (struct linear_work){.round_trips = 1, .own = {[CLAIM] = 2}};
+    for (int32_t i = 0; i < p->n_step; i++) {
+        const struct plan_step *s = &p->step[i];
+        int64_t rows, columns;
+        if (!is_linear(s))
+            continue;
+        plan_matrix_size(p, s, &rows, &columns);
+        double outputs = (double)p->tensor[s->out].count, macs = (double)columns * outputs;
+        out->bytes += (double)dealer_bytes(p, i, 1);
+        out->products += macs;
+        out->window_entries += (double)(columns * s->u.linear.group) * outputs / (double)rows;
+        out->own[WORD_MAC] += macs;
+        out->own[FILE_BYTE] += sizeof(uint64_t) * outputs;
+    }
+    out->moved = out->bytes;
+    return 0;
+}
+
+const struct linear_backend linear_dealer = {
+    .code = 1,
+    .name = "dealer",
+    .text = "correlations of a third party that must collude with neither side",
+    .third_party = true,
+    .constant = constants,
+    .check = dealer_check,
+    .bytes = dealer_bytes,
+    .work = dealer_work,
+    .open = dealer_open,
+};

@@ -1,5 +1,5 @@
 /*
- * Both sides of the rlwe linear provider (linear_rlwe.h).
+ * Both sides of the linear backend "rlwe" (rlwe_party.h).
  *
  *     open    server -> client   nonce (16)
  *             client -> server   seed (16), public key: one polynomial (40,960)
@@ -11,7 +11,7 @@
  * parties that disagree find out. The random halves of key and uploads are streams of seed and nonce, one
  * a polynomial and prime (rlwe_random): the key is polynomial 0 of call 0, a step is a call of its own.
  * The nonce is in them because the second half of an answer is hidden by the random half of the public
- * key, so the client must not be able to choose that. The client's key lives as long as the provider.
+ * key, so the client must not be able to choose that. The client's key lives as long as the connection.
  *
  * The server sends nothing before it has read a whole step, so that both never wait for each other's
  * sending; but it computes the answers of a few bands (a tile, which shares transforms of weights) as
@@ -420,8 +420,7 @@ int linear_rlwe_client(const struct plan *p, struct transport *t, struct prg *rn
         close_party(y);
         return rc;
     }
-    *out = (struct linear_party){
-        .name = "rlwe", .ctx = y, .client = client_step, .close = close_party};
+    *out = (struct linear_party){.ctx = y, .client = client_step, .close = close_party};
     return 0;
 }
 
@@ -756,7 +755,67 @@ int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struc
         close_party(y);
         return rc;
     }
-    *out = (struct linear_party){
-        .name = "rlwe", .ctx = y, .server = server_step, .close = close_party};
+    *out = (struct linear_party){.ctx = y, .server = server_step, .close = close_party};
     return 0;
 }
+
+/* ---- what others ask ---------------------------------------------------------------------- */
+
+static int rlwe_party_open(const struct linear_setup *o, struct linear_party *out)
+{
+    const struct prepared *m = o->prepared;
+
+    if (o->client)
+        return linear_rlwe_client(m->plan, o->t, o->rng, out);
+    return linear_rlwe_server(m->plan, m->weights, o->t, o->rng, LINEAR_RLWE_CACHE, out);
+}
+
+enum { UPLOAD, ANSWER, PRODUCT, TRANSFORM, FRESH_BYTE };
+static const struct linear_constant constants[] = {
+    [UPLOAD] = {"upload", 0.53e-3},        /* a polynomial: encrypted, read */
+    [ANSWER] = {"answer", 0.7e-3},         /* made, opened */
+    [PRODUCT] = {"product", 0.04e-3},      /* of an upload and transformed weights */
+    [TRANSFORM] = {"transform", 0.04e-3},  /* of the weights of a product */
+    [FRESH_BYTE] = {"fresh_byte", 0.4e-9}, /* of memory touched for the first time */
+    {0}};
+
+/* Steps follow one another, so each waits for its answer. Weights that fit into the cache are
+ * transformed once for all images of a connection. */
+static int rlwe_work(const struct plan *p, int64_t images, struct linear_work *out)
+{
+    size_t left = LINEAR_RLWE_CACHE, weight = RLWE_POLY_WORDS * sizeof(uint64_t);
+
+    *out = (struct linear_work){0};
+    TRY(linear_rlwe_check(p));
+    for (int32_t i = 0; i < p->n_step; i++) {
+        struct linear_rlwe_count n;
+        double transforms;
+        if (!is_linear(&p->step[i]))
+            continue;
+        TRY(linear_rlwe_count(p, i, 1, &n));
+        transforms = (double)n.products;
+        if ((size_t)n.weights <= left / weight) {
+            left -= (size_t)n.weights * weight;
+            transforms = (double)n.weights / (double)images;
+            out->own[FRESH_BYTE] += transforms * (double)weight;
+        }
+        out->round_trips++;
+        out->bytes += (double)(linear_rlwe_bytes(p, i, 1) + linear_rlwe_bytes(p, i, 0));
+        out->own[UPLOAD] += (double)n.uploads;
+        out->own[ANSWER] += (double)n.answers;
+        out->own[PRODUCT] += (double)n.products;
+        out->own[TRANSFORM] += transforms;
+    }
+    return 0;
+}
+
+const struct linear_backend linear_rlwe = {
+    .code = 2,
+    .name = "rlwe",
+    .text = "ring-LWE, no third party",
+    .constant = constants,
+    .check = linear_rlwe_check,
+    .bytes = linear_rlwe_bytes,
+    .work = rlwe_work,
+    .open = rlwe_party_open,
+};

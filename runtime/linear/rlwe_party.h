@@ -1,7 +1,7 @@
 #ifndef RUNTIME_LINEAR_RLWE_PARTY_H
 #define RUNTIME_LINEAR_RLWE_PARTY_H
 /*
- * Linear provider "rlwe": the offline part of linear steps from lattice encryption, no third party.
+ * Linear backend "rlwe": the offline part of linear steps from lattice encryption, no third party.
  *
  *     struct linear_party linear = {0};
  *     if ((rc = linear_rlwe_server(plan, weights, t, rng, LINEAR_RLWE_CACHE, &linear)) < 0 ||
@@ -38,10 +38,9 @@ int linear_rlwe_check(const struct plan *p) MUST_CHECK;
 struct linear_rlwe_count {
     int64_t uploads, answers, products, weights;
 };
-#define LINEAR_RLWE_WEIGHT_BYTES 65536 /* of transformed weights of one product */
 int linear_rlwe_count(const struct plan *p, int32_t step, int64_t lot,
                       struct linear_rlwe_count *out) MUST_CHECK;
-/* Bytes that one party sends for a linear step, exactly; step -1: the key, once per connection. */
+/* Bytes that one party sends for a linear step, exactly; step -1: the key, once a connection. */
 uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client);
 /* For a lot of so many images together. */
 uint64_t linear_rlwe_lot_bytes(const struct plan *p, int32_t step, int64_t lot, int from_client);

@@ -1,6 +1,7 @@
 /* Line emulation (link.h). */
 #include "runtime/net/link.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -12,7 +13,7 @@
 #define HEAD 12
 #define SECOND 1000000000u
 
-struct link {
+struct line {
     struct transport inner;
     double ns_per_byte;
     uint64_t delay, free_at;     /* ns; free_at: when the line has sent what it was given */
@@ -46,21 +47,31 @@ static bool quantity(const char *text, const struct unit *u, double *value, cons
     return false;
 }
 
-int link_parse(const char *text, struct cost_link *out)
+const struct link *link_list(void)
+{
+    static const struct link links[] = {
+        {"lan", 3e9, 0.3e-3}, {"wan", 400e6, 40e-3}, {"mobile", 50e6, 50e-3}, {NULL, 0, 0}};
+
+    return links;
+}
+
+const struct link *link_loopback(void)
+{
+    static const struct link loopback = {"loopback", 1e15, 0};
+
+    return &loopback;
+}
+
+int link_parse(const char *text, struct link *out)
 {
     const char *at;
 
-    for (const struct cost_link *l = cost_links(); l->name != NULL; l++)
+    for (const struct link *l = link_list(); l->name != NULL; l++)
         if (strcmp(l->name, text) == 0) {
             *out = *l;
             return 0;
         }
     out->name = text;
-    if (strcmp(text, "mobile") == 0) {
-        out->bits_per_second = 50e6;
-        out->rtt = 50e-3;
-        return 0;
-    }
     if (quantity(text, rates, &out->bits_per_second, &at) && *at == ',' &&
         quantity(at + 1, times, &out->rtt, &at) && *at == '\0' && out->bits_per_second >= 1000 &&
         out->rtt <= 60)
@@ -89,7 +100,7 @@ static void sleep_until(uint64_t ns)
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-static int send_piece(struct link *l)
+static int send_piece(struct line *l)
 {
     uint64_t now = now_ns(), due;
     uint32_t n = (uint32_t)l->used;
@@ -106,7 +117,7 @@ static int send_piece(struct link *l)
 
 static int link_send(void *ctx, const void *bytes, size_t n)
 {
-    struct link *l = ctx;
+    struct line *l = ctx;
     const uint8_t *from = bytes;
 
     while (n > 0) {
@@ -123,13 +134,13 @@ static int link_send(void *ctx, const void *bytes, size_t n)
 
 static int link_flush(void *ctx)
 {
-    struct link *l = ctx;
+    struct line *l = ctx;
 
     TRY(send_piece(l));
     return transport_flush(&l->inner);
 }
 
-static int next_piece(struct link *l)
+static int next_piece(struct line *l)
 {
     uint8_t head[HEAD];
     uint32_t n;
@@ -146,7 +157,7 @@ static int next_piece(struct link *l)
 
 static int link_recv(void *ctx, void *bytes, size_t n)
 {
-    struct link *l = ctx;
+    struct line *l = ctx;
     uint8_t *to = bytes;
 
     while (n > 0) {
@@ -164,7 +175,7 @@ static int link_recv(void *ctx, void *bytes, size_t n)
 
 static void link_close(void *ctx)
 {
-    struct link *l = ctx;
+    struct line *l = ctx;
 
     transport_close(&l->inner);
     mem_free(l);
@@ -172,7 +183,7 @@ static void link_close(void *ctx)
 
 int link_wrap(struct transport *t, double bits_per_second, double rtt)
 {
-    struct link *l = mem_array(1, sizeof *l);
+    struct line *l = mem_array(1, sizeof *l);
 
     if (l == NULL)
         return ERR_NOMEM;

@@ -7,7 +7,7 @@
  * belongs to the piece that ends. A flip is a message in the other direction than the one before;
  * rounds are flips / 2: one round = there and back.
  */
-#include "runtime/party/schedule.h"
+#include "runtime/plan/schedule.h"
 #include "runtime/net/transport.h"
 
 enum phase { PHASE_SETUP, PHASE_OFFLINE_LINEAR, PHASE_OFFLINE_RELU, PHASE_ONLINE, PHASES };

@@ -131,7 +131,7 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     head[10] = !b->client;
     head[11] = b->schedule->label;
     head[44] = k->test_seed;
-    put_name(head + 12, k->provider);
+    put_name(head + 12, k->linear);
     put_name(head + 28, b->backend->name);
     memcpy(head + 48, k->model, 32);
     memcpy(head + 80, b->id, BUNDLE_ID);
@@ -184,7 +184,7 @@ static int check_head(const struct bundle *b, const struct bundle_key *k, const 
             name, head[8] | head[9] << 8, mine[8]);
     return fail(ERR_FORMAT, "'%s': %s", name,
                 memcmp(mine + 48, head + 48, 32) == 0
-                    ? "made for another backend, provider, kind of answer or with --test-seed"
+                    ? "made for another ReLU or linear backend, kind of answer or with --test-seed"
                     : "made for another model.pi");
 }
 

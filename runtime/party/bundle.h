@@ -10,12 +10,12 @@
  * of an image carry the same 16-byte id, by which they find each other again.
  *
  * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 2, u8
- * role (0 client), u8 label, u8 provider name length and name (15 bytes), u8 backend name length and
- * name (15 bytes), u8 1 if made with a test seed, zeros to 48, SHA-256 of model.pi (32), id (16), u64 number, u64 block size, zeros.
+ * role (0 client), u8 label, u8 linear backend name length and name (15 bytes), u8 ReLU backend name length and
+ * name (15 bytes), u8 1 if made with a test seed, zeros to 48, identity of the package (32), id (16), u64 number, u64 block size, zeros.
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".
  */
 #include "runtime/relu/relu.h"
-#include "runtime/party/schedule.h"
+#include "runtime/plan/schedule.h"
 
 #define BUNDLE_ID 16
 #define BUNDLE_PREFIX "bundle-"
@@ -35,7 +35,7 @@ struct bundle {
 };
 struct bundle_key { /* what a file must agree with */
     uint8_t model[32];
-    const char *provider;
+    const char *linear; /* name of the backend */
     bool test_seed; /* known shares: of no use to a run without a seed, which may be off loopback */
 };
 

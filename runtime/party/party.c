@@ -1,10 +1,10 @@
 /*
- * Handshake and requests of a connection (party.h); the phases are in party_phases.c.
+ * Handshake and requests of a connection (party.h); the phases are in phases.c.
  *
  * Hello, 80 bytes each way, client first, integers little-endian:
  *     0 "linnetPI"  8 u16 version  10 u8 role (0 client, 1 server)  11 u8 ring bits
- *    12 u8 provider (1 dealer, 2 rlwe)  13 u8 backend (1 gc, 2 ot; client: 0)  14 u8 answer (1 logits,
- *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link)  16 SHA-256 of model.pi (32)
+ *    12 u8 code of the linear backend  13 u8 code of the ReLU backend (client: 0)  14 u8 answer (1 logits,
+ *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link)  16 identity of the package (32)
  *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
  *    64 nonce (16)
  * The session's id, which keys all hashes, is SHA-256("linnet sid", client's hello, server's hello).
@@ -16,8 +16,6 @@
 #include <string.h>
 
 #include "core/base/sha256.h"
-#include "runtime/linear/dealer.h"
-#include "runtime/net/link.h"
 #include "runtime/party/phases.h"
 
 #define HELLO 80
@@ -33,7 +31,7 @@ enum refusal {
     REFUSED_VERSION,
     REFUSED_MODEL,
     REFUSED_RING,
-    REFUSED_PROVIDER,
+    REFUSED_LINEAR,
     REFUSED_SEED,
     REFUSED_HELLO,
     REFUSED_BUNDLE,
@@ -47,8 +45,7 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_VERSION] = "another version of the protocol",
     [REFUSED_MODEL] = "another model.pi",
     [REFUSED_RING] = "another ring",
-    [REFUSED_PROVIDER] =
-        "another provider of linear steps (one side runs with --dealer, one without)",
+    [REFUSED_LINEAR] = "another linear backend (one side runs with --dealer, one without)",
     [REFUSED_SEED] = "another setting of --test-seed (one side has a seed, one has none)",
     [REFUSED_HELLO] = "a malformed greeting",
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
@@ -85,14 +82,13 @@ static void make_hello(const struct party *p, uint8_t hello[HELLO])
     hello[8] = PARTY_VERSION;
     hello[10] = !o->client;
     hello[11] = PLAN_RING_BITS;
-    hello[12] = o->dealer != NULL ? 1 : 2;
+    hello[12] = o->linear->code;
     hello[15] = (uint8_t)((o->test_seed >= 0 ? FLAG_SEED : 0) | (o->link != NULL ? FLAG_LINK : 0));
     memcpy(hello + 16, o->hash, 32);
     prg_bytes(p->rng, hello + NONCE, HELLO - NONCE);
     if (o->client)
         return;
-    for (int i = 1; i < PARTY_BACKENDS; i++)
-        hello[13] = (uint8_t)(o->known[i] == o->backend ? i : hello[13]);
+    hello[13] = o->relu->code;
     hello[14] = o->label ? 2 : 1;
 }
 
@@ -112,7 +108,7 @@ static enum refusal compare_hello(const uint8_t mine[HELLO], const uint8_t their
     if (mine[11] != theirs[11])
         return REFUSED_RING;
     if (mine[12] != theirs[12])
-        return REFUSED_PROVIDER;
+        return REFUSED_LINEAR;
     if ((mine[15] ^ theirs[15]) & FLAG_SEED)
         return REFUSED_SEED;
     if ((mine[15] ^ theirs[15]) & FLAG_LINK)
@@ -142,7 +138,7 @@ static int make_sid(struct party *p, const uint8_t client[HELLO], const uint8_t 
 
 static int wrap_link(struct party *p)
 {
-    const struct cost_link *l = p->o->link;
+    const struct link *l = p->o->link;
 
     return l != NULL ? link_wrap(p->t, l->bits_per_second, l->rtt) : 0;
 }
@@ -160,7 +156,7 @@ static int server_hello(struct party *p)
     TRY(transport_flush(p->t));
     if (why != REFUSED_NOT)
         return refused("client", why, theirs);
-    p->backend = p->o->backend;
+    p->backend = p->o->relu;
     p->label = p->o->label;
     TRY(make_sid(p, theirs, mine));
     return wrap_link(p);
@@ -181,11 +177,14 @@ static int client_hello(struct party *p)
         why = (enum refusal)theirs[STATUS];
     if (why != REFUSED_NOT)
         return refused("server", why, theirs);
-    if (theirs[13] < 1 || theirs[13] >= PARTY_BACKENDS || theirs[14] < 1 || theirs[14] > 2 ||
-        theirs[STATUS] != 0)
+    if (theirs[13] < 1 || theirs[14] < 1 || theirs[14] > 2 || theirs[STATUS] != 0)
         return fail(ERR_PEER, "the server has a malformed greeting");
-    if ((p->backend = p->o->known[theirs[13]]) == NULL)
-        return fail(ERR_PEER, "the server wants a comparison backend that this version has not");
+    p->backend = relu_backend_coded(theirs[13]);
+    if (p->o->relu != NULL)
+        p->backend = p->o->relu->code == theirs[13] ? p->o->relu : NULL;
+    if (p->backend == NULL)
+        return fail(ERR_PEER, "the server wants a ReLU backend that %s",
+                    p->o->relu != NULL ? "this side refuses" : "this version does not have");
     p->label = theirs[14] == 2;
     TRY(make_sid(p, mine, theirs));
     return wrap_link(p);
@@ -193,17 +192,19 @@ static int client_hello(struct party *p)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-static int open_provider(struct party *p)
+static int open_linear(struct party *p)
 {
     const struct party_options *o = p->o;
+    struct linear_setup setup = {.prepared = o->model,
+                                 .schedule = p->schedule,
+                                 .model = o->hash,
+                                 .dealer = o->dealer,
+                                 .client = o->client,
+                                 .t = p->t};
 
-    if (o->dealer != NULL)
-        return dealer_open(o->model, p->schedule, o->hash, o->dealer, o->client, p->t, &p->linear);
-    if (o->open_rlwe == NULL)
-        return fail(ERR_UNSUPPORTED,
-                    "linear steps without a dealer: not in this version; give --dealer");
     TRY(share_rng_open(&p->shares, SHARE_LINEAR, 0, o->client, &p->linear_rng));
-    return o->open_rlwe(o, p->t, p->linear_rng, &p->linear);
+    setup.rng = p->linear_rng;
+    return o->linear->open(&setup, &p->linear);
 }
 
 /* What only an offline phase needs: opened by the first request that has one. */
@@ -215,7 +216,7 @@ static int open_offline(struct party *p)
         return 0;
     account_begin(&p->account);
     if ((rc = p->backend->open(p->o->client, p->sid, p->t, p->rng, &p->relu)) == 0)
-        rc = open_provider(p);
+        rc = open_linear(p);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return rc;
 }
@@ -285,21 +286,21 @@ const struct schedule *party_schedule(const struct party *p)
     return p->schedule;
 }
 
-const struct relu_backend *party_backend(const struct party *p)
+const struct relu_backend *party_relu(const struct party *p)
 {
     return p->backend;
 }
 
-const char *party_provider(const struct party *p)
+const struct linear_backend *party_linear(const struct party *p)
 {
-    return p->o->dealer != NULL ? "dealer" : "rlwe";
+    return p->o->linear;
 }
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
 static struct bundle_key key_of(const struct party *p)
 {
-    struct bundle_key k = {.provider = party_provider(p), .test_seed = p->o->test_seed >= 0};
+    struct bundle_key k = {.linear = p->o->linear->name, .test_seed = p->o->test_seed >= 0};
 
     memcpy(k.model, p->o->hash, sizeof k.model);
     return k;

@@ -13,39 +13,37 @@
  */
 #include "runtime/party/account.h"
 #include "runtime/party/bundle.h"
-#include "runtime/cost/cost.h"
 #include "runtime/linear/linear.h"
-#include "runtime/model.h"
+#include "runtime/net/link.h"
 
 #define PARTY_VERSION 2
-#define PARTY_BACKENDS 3 /* codes on the wire: 0 none, 1 gc, 2 ot */
 
 struct party_options {
-    const struct pi_model *model; /* server: prepared with weights, PI_FIXED */
-    uint8_t hash[32];             /* SHA-256 of model.pi */
+    const struct prepared *model; /* server: with weights */
+    uint8_t hash[32];             /* identity of the package */
     bool client;
-    const struct relu_backend *known[PARTY_BACKENDS]; /* by code */
-    /* Opens the provider that needs no third party; NULL: there is none. */
-    int (*open_rlwe)(const struct party_options *o, struct transport *t, struct prg *rng,
-                     struct linear_party *out);
-    const char *dealer;  /* folder of correlations; NULL: no dealer */
+    const struct linear_backend *linear; /* both sides the same */
+    const char *dealer;  /* folder of correlations, where the backend has a third party */
     const char *bundles; /* folder of prepared material; NULL: none */
     bool prepare_only;   /* server: refuses queries */
     int64_t max_bundles; /* server: prepares no more while its folder holds so many */
     int64_t test_seed;   /* below 0: random */
+    /* The server decides. A client takes what the registry has for the server's code, or, where relu
+     * is given, that one and no other. */
+    const struct relu_backend *relu;
     /* server decides: */
-    const struct relu_backend *backend;
     bool label;
-    const struct cost_link *link; /* to emulate; both sides or neither. NULL: none */
+    const struct link *link; /* to emulate; both sides or neither. NULL: none */
 };
 struct party;
-/* Handshake and set-up (base OTs, provider). Borrows o, its texts and t. A link to emulate wraps *t. */
+/* Handshake and set-up (base OTs, linear backend). Borrows o, its texts and t. A link to emulate wraps
+ * *t. */
 int party_open(const struct party_options *o, struct transport *t, struct party **out) MUST_CHECK;
 void party_close(struct party *p); /* client: says goodbye. NULL is fine */
 const struct account *party_account(const struct party *p);
 const struct schedule *party_schedule(const struct party *p);
-const struct relu_backend *party_backend(const struct party *p);
-const char *party_provider(const struct party *p); /* "dealer", "rlwe" */
+const struct relu_backend *party_relu(const struct party *p);
+const struct linear_backend *party_linear(const struct party *p);
 
 /* Client. x: the image in fixed point (pi_input_fixed); y [schedule->results]: logits (signed, scale
  * f) or the label, which is what the peers' shares add up to: a class that does not exist comes from a

@@ -1,5 +1,5 @@
 /*
- * The phases of one image (pi.md, section 3; PROTOCOL.md).
+ * The phases of one image (PROTOCOL.md).
  *
  * Offline the client walks the whole program on its shares: every linear step and every batch is
  * prepared with the server, which only follows the schedule. Online the server walks; the client
@@ -97,7 +97,7 @@ static void end_local(struct party *p)
 static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct party *p = ctx;
-    const struct pi_model *m = p->o->model;
+    const struct prepared *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
     const uint64_t *s = bundle_offset(p->bundle, event);
 

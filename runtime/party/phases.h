@@ -1,6 +1,6 @@
 #ifndef RUNTIME_PARTY_PHASES_H
 #define RUNTIME_PARTY_PHASES_H
-/* Inside of a party: what requests (party.c) and phases (party_phases.c) share. */
+/* Inside of a party: what requests (party.c) and phases (phases.c) share. */
 #include "runtime/party/party.h"
 #include "runtime/crypto/share_rng.h"
 #include "runtime/party/steps.h"

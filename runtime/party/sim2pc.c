@@ -14,7 +14,7 @@
 #include "runtime/party/steps.h"
 
 struct sim {
-    const struct pi_model *m;
+    const struct sim2pc *of;
     const struct share_rng *rng;
     uint64_t number;
     uint64_t *at;   /* next record of an event: operand, then result */
@@ -56,20 +56,20 @@ static void record(struct sim *s, const uint64_t *v, int64_t n)
 static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct sim *s = ctx;
-    const struct event *e = &s->m->schedule->event[event];
-    bool dealer = s->m->linear == PI_LINEAR_DEALER;
+    const struct event *e = &s->of->schedule->event[event];
+    bool dealer = s->of->linear == PI_LINEAR_DEALER;
 
     record(s, x, e->inputs);
     if (dealer) {
         TRY(share_rng_words(s->rng, DEAL_RHO, s->number, (uint32_t)event, s->open, e->inputs));
         x = s->open;
     }
-    pi_model_product(s->m, e->step, y, x, s->scratch);
+    prepared_product(s->of->m, e->step, y, x, s->scratch);
     TRY(share_rng_words(s->rng, dealer ? DEAL_OFFSET : SHARE_SERVER, s->number, (uint32_t)event,
                         s->at, e->outputs));
-    if (s->m->linear == PI_LINEAR_RLWE) {
+    if (s->of->linear == PI_LINEAR_RLWE) {
         memcpy(s->open, y, (size_t)e->outputs * sizeof *y);
-        TRY(sim_linear_step(s->m->rlwe, e->step, s->at, x, s->open, y));
+        TRY(sim_linear_step(s->of->rlwe, e->step, s->at, x, s->open, y));
         s->at += e->outputs;
         return 0;
     }
@@ -82,7 +82,7 @@ static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 static int client_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
 {
     struct sim *s = ctx;
-    int64_t n = words_in(&s->m->schedule->event[event]);
+    int64_t n = words_in(&s->of->schedule->event[event]);
 
     TRY(share_rng_words(s->rng, SHARE_CLIENT, s->number, 1 + (uint32_t)event, z, n));
     record(s, x, n);
@@ -109,18 +109,18 @@ static void share_result(struct sim *s, uint64_t *y, int64_t n)
 static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct sim *s = ctx;
-    const struct event *e = &s->m->schedule->event[event];
+    const struct event *e = &s->of->schedule->event[event];
 
-    if (s->m->linear == PI_LINEAR_RLWE) { /* y = W E + b + s, as the server itself has it */
+    if (s->of->linear == PI_LINEAR_RLWE) { /* y = W E + b + s, as the server itself has it */
         s->at += e->inputs;
-        ring_conv(y, x, &s->m->conv[e->step], s->scratch);
+        ring_conv(y, x, &s->of->m->conv[e->step], s->scratch);
         for (int64_t i = 0; i < e->outputs; i++)
             y[i] += s->at[i];
         s->at += e->outputs;
         return 0;
     }
     open_operand(s, x, e->inputs);
-    ring_conv(y, s->open, &s->m->conv[e->step], s->scratch);
+    ring_conv(y, s->open, &s->of->m->conv[e->step], s->scratch);
     share_result(s, y, e->outputs);
     return 0;
 }
@@ -129,7 +129,7 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
 {
     struct sim *s = ctx;
-    const struct relu_batch *b = &s->m->schedule->event[event].batch;
+    const struct relu_batch *b = &s->of->schedule->event[event].batch;
     int64_t n = b->n * b->payloads;
 
     open_operand(s, x, n);
@@ -141,29 +141,31 @@ static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *
 
 /* ---- one image ---------------------------------------------------------------------------- */
 
-size_t sim2pc_words(const struct pi_model *m)
+size_t sim2pc_words(const struct prepared *m, const struct schedule *s)
 {
     int64_t records, largest;
 
-    sizes(m->schedule, &records, &largest);
-    return steps_words(m) + (size_t)(records + largest + m->schedule->results);
+    sizes(s, &records, &largest);
+    return steps_words(m) + (size_t)(records + largest + s->results);
 }
 
-int sim2pc_image(const struct pi_model *m, uint64_t number, const uint64_t *x, uint64_t *words,
+int sim2pc_image(const struct sim2pc *of, uint64_t number, const uint64_t *x, uint64_t *words,
                  uint64_t *y)
 {
+    const struct prepared *m = of->m;
+    const struct schedule *schedule = of->schedule;
     int64_t records, largest, inputs = m->plan->tensor[0].count;
     uint64_t *record_at = words + steps_words(m), *other;
     struct share_rng rng;
-    struct sim s = {m, &rng, number, record_at, NULL, (double *)(void *)(words + m->slots)};
-    struct steps client = {m, m->schedule, true, words, client_linear, client_select, &s};
-    struct steps server = {m, m->schedule, false, words, server_linear, server_select, &s};
+    struct sim s = {of, &rng, number, record_at, NULL, (double *)(void *)(words + m->slots)};
+    struct steps client = {m, schedule, true, words, client_linear, client_select, &s};
+    struct steps server = {m, schedule, false, words, server_linear, server_select, &s};
     uint64_t *share = words + m->slot[0];
 
-    sizes(m->schedule, &records, &largest);
+    sizes(schedule, &records, &largest);
     s.open = record_at + records;
     other = s.open + largest;
-    TRY(share_rng_init(&rng, (int64_t)m->test_seed));
+    TRY(share_rng_init(&rng, (int64_t)of->test_seed));
     TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
     TRY(steps_run(&client, other));
     TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
@@ -171,7 +173,7 @@ int sim2pc_image(const struct pi_model *m, uint64_t number, const uint64_t *x, u
         share[i] = x[i] - share[i];
     s.at = record_at;
     TRY(steps_run(&server, y));
-    for (int64_t i = 0; i < m->schedule->results; i++)
+    for (int64_t i = 0; i < schedule->results; i++)
         y[i] += other[i];
     return 0;
 }

@@ -5,12 +5,24 @@
  * for bit (which streams decide it: share_rng.h), without its cryptography, except that ring-LWE's
  * small errors are those of the backend itself (PI_LINEAR_RLWE).
  */
-#include "runtime/model.h"
+#include "runtime/party/sim_linear.h"
+#include "runtime/plan/schedule.h"
+#include "runtime/ring/prepared.h"
 
+/* "rlwe" adds a small error to every linear step: PI_LINEAR_RLWE runs that backend itself, both sides,
+ * and is then equal bit for bit; PI_LINEAR_EXACT leaves it out. */
+enum pi_linear { PI_LINEAR_EXACT, PI_LINEAR_DEALER, PI_LINEAR_RLWE };
+struct sim2pc {
+    const struct prepared *m; /* with weights */
+    const struct schedule *schedule;
+    uint64_t test_seed;
+    enum pi_linear linear;
+    struct sim_linear *rlwe; /* PI_LINEAR_RLWE */
+};
 /* Words of memory of sim2pc_image. */
-size_t sim2pc_words(const struct pi_model *m);
-/* With PI_LINEAR_RLWE images must come in order, one at a time, and m->rlwe be open.
- * x [input]: fixed-point image; y [results of m->schedule]. */
-int sim2pc_image(const struct pi_model *m, uint64_t number, const uint64_t *x, uint64_t *words,
+size_t sim2pc_words(const struct prepared *m, const struct schedule *s);
+/* With PI_LINEAR_RLWE images must come in order, one at a time.
+ * x [input]: fixed-point image; y [results of the schedule]. number: of the image. */
+int sim2pc_image(const struct sim2pc *s, uint64_t number, const uint64_t *x, uint64_t *words,
                  uint64_t *y) MUST_CHECK;
 #endif

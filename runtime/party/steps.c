@@ -3,9 +3,7 @@
 
 #include <string.h>
 
-#include "runtime/crypto/prg.h"
-#include "runtime/party/step_pool.h"
-#include "runtime/party/tournament.h"
+#include "runtime/plan/tournament.h"
 
 struct walk {
     const struct steps *s;
@@ -13,7 +11,7 @@ struct walk {
     uint64_t *x, *z; /* operands and results of one batch */
 };
 
-size_t steps_words(const struct pi_model *m)
+size_t steps_words(const struct prepared *m)
 {
     return m->slots + m->scratch;
 }
@@ -73,8 +71,8 @@ static int run_max_pool(struct walk *w, const struct plan_step *st, uint64_t *y,
     t.count = mem_array((size_t)out->count, sizeof *t.count);
     t.value[0] = secret_array((size_t)(out->count * t.stride), sizeof *t.value[0]);
     if (t.count != NULL && t.value[0] != NULL) {
-        step_pool_counts(q, in->dim, out->dim, t.count);
-        step_pool_gather(t.value[0], x, q, in->dim, out->dim);
+        pool_counts(q, in->dim, out->dim, t.count);
+        pool_gather(t.value[0], x, q, in->dim, out->dim);
         rc = run_tournament(w, &t);
     }
     for (int64_t i = 0; i < out->count && rc == 0; i++)
@@ -109,7 +107,7 @@ static int run_argmax(struct walk *w, const uint64_t *logits, int64_t n, uint64_
 
 static int run_step(struct walk *w, const struct plan_step *st)
 {
-    const struct pi_model *m = w->s->model;
+    const struct prepared *m = w->s->model;
     const struct plan_tensor *in = &m->plan->tensor[st->in[0]], *out = &m->plan->tensor[st->out];
     const uint64_t *a = w->s->words + m->slot[st->in[0]];
     const uint64_t *b = w->s->words + m->slot[st->in[st->n_in - 1]];

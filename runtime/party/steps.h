@@ -13,10 +13,11 @@
  *
  * Events come in the order of the schedule; the callback gets the event's number.
  */
-#include "runtime/model.h"
+#include "runtime/plan/schedule.h"
+#include "runtime/ring/prepared.h"
 
 struct steps {
-    const struct pi_model *model;
+    const struct prepared *model;
     const struct schedule *schedule;
     bool client;
     uint64_t *words; /* slots, then scratch; tensor 0 is filled in by the caller */
@@ -25,7 +26,7 @@ struct steps {
     void *ctx;
 };
 /* Words of 8 bytes that steps_run needs. */
-size_t steps_words(const struct pi_model *m);
+size_t steps_words(const struct prepared *m);
 /* Walks. results [schedule->results]: this party's shares of logits or label. Errors: memory, and
  * whatever a callback returns. */
 int steps_run(const struct steps *s, uint64_t *results) MUST_CHECK;

@@ -1,6 +1,5 @@
 /*
- * The rules of a valid plan, and everything that follows from a program: totals, failure bound,
- * cost rows. Reader and exporter both end here, so a file we write is a file we read.
+ * The rules of a valid plan, and what follows from its steps: totals and failure bound. Reader and exporter both end here, so a file we write is a file we read.
  *
  * Bounds: a tensor has at most 2^26 elements and a window at most 2^16 terms, so counts and
  * products of two of them stay inside int64; dims are checked before they are multiplied.
@@ -8,7 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/cost/cost.h"
 #include "runtime/plan/plan.h"
 
 #define MAX_EDGE ((int64_t)1 << 20) /* pads, strides, kernels, dilations */
@@ -362,30 +360,16 @@ static int check_totals(const struct plan *p)
     return 0;
 }
 
-int plan_complete(struct plan *p)
+void plan_complete(struct plan *p)
 {
-    const struct cost_link *links = cost_links();
     struct derived d = derive(p);
-    int32_t n_links = 0;
 
-    while (links[n_links].name != NULL)
-        n_links++;
     p->relus = d.relus;
     p->relus_kept = d.relus_kept;
     p->macs = d.macs;
     p->relu_layers = d.relu_layers;
     p->linear_layers = d.linear_layers;
     p->failure_log2 = d.failure_log2;
-    p->n_cost = COST_BACKENDS * n_links;
-    p->cost = arena_array(p->arena, (size_t)p->n_cost, sizeof *p->cost);
-    if (p->cost == NULL)
-        return ERR_NOMEM;
-    for (int32_t i = 0; i < p->n_cost; i++)
-        cost_estimate(p,
-                      &(struct cost_case){.backend = (enum cost_backend)(i / n_links),
-                                          .link = &links[i % n_links]},
-                      &p->cost[i]);
-    return 0;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
@@ -425,10 +409,6 @@ static int check_texts(const struct plan *p)
     for (int32_t i = 0; i < p->n_claim; i++)
         if (!(p->claim[i].percent >= 0 && p->claim[i].percent <= 100))
             return fail(ERR_FORMAT, "claim '%s' is no percentage", p->claim[i].metric);
-    for (int32_t i = 0; i < p->n_cost; i++)
-        if (!(p->cost[i].online_seconds >= 0 && p->cost[i].offline_relu_seconds >= 0 &&
-              p->cost[i].offline_linear_seconds >= 0))
-            return fail(ERR_FORMAT, "cost row '%s' is no number", p->cost[i].backend);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /*
  * model.pi: reader and writer of one format, side by side. The schema is proto/pi.proto; the rules
- * are in plan_check.c.
+ * are in check.c.
  *
  * The writer is deterministic: fields in number order, positions of a ReLU layer as a bitmap or as
  * a list of indices, whichever is smaller (bitmap if equal).
@@ -32,7 +32,8 @@ int plan_new(struct plan **out)
         return ERR_NOMEM;
     }
     p->arena = a;
-    p->model_id = p->producer = p->input.name = p->input.normalize = p->input.preparation = "";
+    p->model_id = p->branch = p->producer = p->input.name = p->input.normalize =
+        p->input.preparation = "";
     p->input.high = 255;
     *out = p;
     return 0;
@@ -133,7 +134,7 @@ static int read_numbers(struct plan *p, const Pi__Numbers *m)
     return 0;
 }
 
-static int read_tensors(struct plan *p, const Pi__Description *d)
+static int read_tensors(struct plan *p, const Pi__Core *d)
 {
     if (d->n_tensors < 2 || d->n_tensors > PLAN_MAX_TENSORS)
         return fail(ERR_LIMIT, "%zu tensors; 2 ... %d are possible", d->n_tensors,
@@ -296,7 +297,7 @@ static int read_step(struct plan *p, struct plan_step *s, const Pi__Step *m)
     return read_attributes(p, s, m);
 }
 
-static int read_steps(struct plan *p, const Pi__Description *d)
+static int read_steps(struct plan *p, const Pi__Core *d)
 {
     if (d->n_steps < 1 || d->n_steps >= PLAN_MAX_TENSORS)
         return fail(ERR_LIMIT, "%zu steps; 1 ... %d are possible", d->n_steps,
@@ -322,28 +323,7 @@ static int read_totals(struct plan *p, const Pi__Totals *m)
     return 0;
 }
 
-static int read_costs(struct plan *p, const Pi__Description *d)
-{
-    if ((p->cost = arena_array(p->arena, d->n_costs, sizeof *p->cost)) == NULL)
-        return ERR_NOMEM;
-    p->n_cost = (int32_t)d->n_costs;
-    for (size_t i = 0; i < d->n_costs; i++) {
-        const Pi__Cost *m = d->costs[i];
-        struct plan_cost *c = &p->cost[i];
-        *c = (struct plan_cost){.online_bytes = m->online_bytes,
-                                .offline_relu_bytes = m->offline_relu_bytes,
-                                .offline_linear_bytes = m->offline_linear_bytes,
-                                .online_flips = m->online_flips,
-                                .online_seconds = m->online_seconds,
-                                .offline_relu_seconds = m->offline_relu_seconds,
-                                .offline_linear_seconds = m->offline_linear_seconds};
-        TRY(copy_text(p, m->backend, &c->backend));
-        TRY(copy_text(p, m->link, &c->link));
-    }
-    return 0;
-}
-
-static int read_claims(struct plan *p, const Pi__Description *d)
+static int read_claims(struct plan *p, const Pi__Card *d)
 {
     if ((p->claim = arena_array(p->arena, d->n_claims, sizeof *p->claim)) == NULL)
         return ERR_NOMEM;
@@ -357,34 +337,84 @@ static int read_claims(struct plan *p, const Pi__Description *d)
     return 0;
 }
 
-static int read_identity(struct plan *p, const Pi__Description *d)
+static int read_identity(struct plan *p, const Pi__Core *d)
 {
     if (strcmp(d->magic, MAGIC) != 0)
-        return fail(ERR_FORMAT, "this is not a description made by linnet (no '%s')", MAGIC);
-    if (d->version < 1 || d->min_reader_version > PLAN_VERSION)
-        return fail(ERR_UNSUPPORTED,
-                    "description version %u needs a newer reader (%u) than this (%d)", d->version,
-                    d->min_reader_version, PLAN_VERSION);
+        return fail(ERR_FORMAT, "this is no model.pi made by linnet (no '%s')", MAGIC);
+    if (d->version != PLAN_VERSION)
+        return fail(ERR_UNSUPPORTED, "file version %u; this program reads version %d", d->version,
+                    PLAN_VERSION);
     if (d->commitment.len != PLAN_HASH)
         return fail(ERR_FORMAT, "a commitment of %zu bytes, not %d", d->commitment.len, PLAN_HASH);
     memcpy(p->commitment, d->commitment.data, PLAN_HASH);
     TRY(copy_text(p, d->model_id, &p->model_id));
-    return copy_text(p, d->producer, &p->producer);
+    return copy_text(p, d->branch, &p->branch);
 }
 
-static int read_description(struct plan *p, const Pi__Description *d)
+static int read_core(struct plan *p, const Pi__Core *d)
 {
     TRY(read_identity(p, d));
     TRY(read_numbers(p, d->numbers));
     TRY(read_tensors(p, d));
     TRY(read_input(p, d->input));
     TRY(read_steps(p, d));
+    return copy_texts(p, d->labels, d->n_labels, &p->label, &p->n_label);
+}
+
+static int read_card(struct plan *p, const Pi__Card *d)
+{
+    TRY(copy_text(p, d->producer, &p->producer));
     TRY(read_totals(p, d->totals));
-    TRY(read_costs(p, d));
     TRY(read_claims(p, d));
-    TRY(copy_texts(p, d->labels, d->n_labels, &p->label, &p->n_label));
-    TRY(copy_texts(p, d->notes, d->n_notes, &p->note, &p->n_note));
-    return plan_check(p);
+    return copy_texts(p, d->notes, d->n_notes, &p->note, &p->n_note);
+}
+
+/* SHA-256("linnet model 2" + core). */
+static int identify(struct plan *p, const uint8_t *core, size_t len)
+{
+    static const char tag[] = "linnet model 2";
+    struct sha256 *h = NULL;
+    int rc;
+
+    TRY(sha256_new(&h));
+    if ((rc = sha256_add(h, tag, sizeof tag - 1)) == 0 && (rc = sha256_add(h, core, len)) == 0)
+        rc = sha256_end(h, p->identity);
+    sha256_free(h);
+    return rc;
+}
+
+/* Version 1 began with the magic alone in field 1, which is the core now. */
+static int refuse_version_1(const uint8_t *bytes, size_t len, const char *what)
+{
+    static const char head[] = "\x0a\x09" MAGIC;
+
+    if (len < sizeof head - 1 || memcmp(bytes, head, sizeof head - 1) != 0)
+        return 0;
+    return fail(
+        ERR_UNSUPPORTED,
+        "%s: file version 1, which this program does not read; linnet export MODEL --pi DIR or linnet linearize makes it anew",
+        what);
+}
+
+static int read_parts(struct plan *p, const Pi__File *file, const char *what)
+{
+    struct wire_message *core = NULL, *card = NULL;
+    int rc;
+
+    if (file->core.len == 0)
+        return fail(ERR_FORMAT, "%s: this is no model.pi made by linnet", what);
+    if ((rc = wire_unpack_known(&pi__core__descriptor, file->core.data, file->core.len, "core",
+                                &core)) < 0 ||
+        (rc = read_core(p, wire_root(core))) < 0 ||
+        (rc = wire_unpack(&pi__card__descriptor, file->card.data, file->card.len, "card", &card)) <
+            0 ||
+        (rc = read_card(p, wire_root(card))) < 0 || (rc = plan_check(p)) < 0)
+        rc = fail_context(rc, "%s", what);
+    else
+        rc = identify(p, file->core.data, file->core.len);
+    wire_free(core);
+    wire_free(card);
+    return rc;
 }
 
 int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what, struct plan **out)
@@ -393,13 +423,10 @@ int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what, struct p
     struct plan *p = NULL;
     int rc;
 
-    if ((rc = wire_unpack(&pi__description__descriptor, bytes, len, what, &m)) < 0 ||
-        (rc = plan_new(&p)) < 0)
+    TRY(refuse_version_1(bytes, len, what));
+    if ((rc = wire_unpack(&pi__file__descriptor, bytes, len, what, &m)) < 0 ||
+        (rc = plan_new(&p)) < 0 || (rc = read_parts(p, wire_root(m), what)) < 0)
         goto out;
-    if ((rc = read_description(p, wire_root(m))) < 0) {
-        fail_context(rc, "%s", what);
-        goto out;
-    }
     *out = p;
     p = NULL;
 out:
@@ -615,25 +642,6 @@ static Pi__Tensor *write_tensor(struct arena *a, const struct plan_tensor *t)
     return m->dims == NULL ? NULL : m;
 }
 
-static Pi__Cost *write_cost(struct arena *a, const struct plan_cost *c)
-{
-    Pi__Cost *m = arena_array(a, 1, sizeof *m);
-
-    if (m == NULL)
-        return NULL;
-    pi__cost__init(m);
-    m->backend = text(c->backend);
-    m->link = text(c->link);
-    m->online_bytes = c->online_bytes;
-    m->online_flips = c->online_flips;
-    m->online_seconds = c->online_seconds;
-    m->offline_relu_bytes = c->offline_relu_bytes;
-    m->offline_relu_seconds = c->offline_relu_seconds;
-    m->offline_linear_bytes = c->offline_linear_bytes;
-    m->offline_linear_seconds = c->offline_linear_seconds;
-    return m;
-}
-
 static Pi__Claim *write_claim(struct arena *a, const struct plan_claim *c)
 {
     Pi__Claim *m = arena_array(a, 1, sizeof *m);
@@ -710,53 +718,78 @@ static Pi__Totals *write_totals(struct arena *a, const struct plan *p)
             return ERR_NOMEM;                                                                      \
     } while (0)
 
-static int write_description(struct arena *a, const struct plan *p, Pi__Description *d)
+static int write_core(struct arena *a, const struct plan *p, Pi__Core *d)
 {
     d->magic = text(MAGIC);
-    d->version = d->min_reader_version = PLAN_VERSION;
+    d->version = PLAN_VERSION;
     d->model_id = text(p->model_id);
-    d->producer = text(p->producer);
+    d->branch = text(p->branch);
     d->commitment.len = PLAN_HASH;
     if ((d->commitment.data = arena_array(a, PLAN_HASH, 1)) == NULL)
         return ERR_NOMEM;
     memcpy(d->commitment.data, p->commitment, PLAN_HASH);
     d->input = write_input(a, p);
     d->numbers = write_numbers(a, p);
-    d->totals = write_totals(a, p);
-    if (d->input == NULL || d->numbers == NULL || d->totals == NULL)
+    if (d->input == NULL || d->numbers == NULL)
         return ERR_NOMEM;
     WRITE_ROWS(tensors, p->tensor, p->n_tensor, write_tensor);
     WRITE_ROWS(steps, p->step, p->n_step, write_step);
-    WRITE_ROWS(costs, p->cost, p->n_cost, write_cost);
-    WRITE_ROWS(claims, p->claim, p->n_claim, write_claim);
     d->n_labels = (size_t)p->n_label;
     d->labels = (char **)(uintptr_t)p->label;
+    return 0;
+}
+
+static int write_card(struct arena *a, const struct plan *p, Pi__Card *d)
+{
+    d->producer = text(p->producer);
+    if ((d->totals = write_totals(a, p)) == NULL)
+        return ERR_NOMEM;
+    WRITE_ROWS(claims, p->claim, p->n_claim, write_claim);
     d->n_notes = (size_t)p->n_note;
     d->notes = (char **)(uintptr_t)p->note;
     return 0;
 }
 
-int plan_bytes(const struct plan *p, uint8_t **out, size_t *len)
+/* Both parts packed into the arena. */
+static int write_file(struct arena *a, const struct plan *p, Pi__File *file)
 {
-    Pi__Description d = PI__DESCRIPTION__INIT;
+    Pi__Core core = PI__CORE__INIT;
+    Pi__Card card = PI__CARD__INIT;
+
+    TRY(write_core(a, p, &core));
+    TRY(write_card(a, p, &card));
+    file->core.len = pi__core__get_packed_size(&core);
+    file->card.len = pi__card__get_packed_size(&card);
+    file->core.data = arena_array(a, file->core.len, 1);
+    file->card.data = arena_array(a, file->card.len, 1);
+    if (file->core.data == NULL || file->card.data == NULL)
+        return ERR_NOMEM;
+    pi__core__pack(&core, file->core.data);
+    pi__card__pack(&card, file->card.data);
+    return 0;
+}
+
+int plan_bytes(struct plan *p, uint8_t **out, size_t *len)
+{
+    Pi__File file = PI__FILE__INIT;
     struct arena *a = NULL;
     uint8_t *bytes;
     size_t n;
     int rc;
 
     if ((rc = plan_check(p)) < 0 || (rc = arena_new(ARENA_LIMIT, &a)) < 0 ||
-        (rc = write_description(a, p, &d)) < 0)
+        (rc = write_file(a, p, &file)) < 0 || (rc = identify(p, file.core.data, file.core.len)) < 0)
         goto out;
-    n = pi__description__get_packed_size(&d);
+    n = pi__file__get_packed_size(&file);
     if (n > PLAN_MAX_FILE) {
-        rc = fail(ERR_LIMIT, "a description of %zu bytes, at most %zu", n, PLAN_MAX_FILE);
+        rc = fail(ERR_LIMIT, "a model.pi of %zu bytes, at most %zu", n, PLAN_MAX_FILE);
         goto out;
     }
     if ((bytes = mem_array(n, 1)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
-    *len = pi__description__pack(&d, bytes);
+    *len = pi__file__pack(&file, bytes);
     *out = bytes;
     rc = 0;
 out:

@@ -3,7 +3,7 @@
 /*
  * The plan: a private inference as a flat list of steps, and its two files.
  *
- *     model.pi           proto/pi.proto, PUBLIC: program, shapes, scales, masks, claims
+ *     model.pi           proto/pi.proto, PUBLIC: steps, shapes, scales, masks; claims
  *     model.pi.weights   safetensors, SECRET: "<step>.weight" int16, "<step>.bias" int64, and the
  *                        metadata linnet.{model_id,salt,source_sha256,scales,maxima}
  *
@@ -25,7 +25,7 @@
 
 #include "core/base/mem.h"
 
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define PLAN_RING_BITS 64
 #define PLAN_SALT 32
 #define PLAN_HASH 32
@@ -104,16 +104,11 @@ struct plan_claim {
     double percent;
     uint64_t images;
 };
-struct plan_cost { /* one image; runtime/cost/cost.h */
-    const char *backend, *link;
-    uint64_t online_bytes, offline_relu_bytes, offline_linear_bytes;
-    uint32_t online_flips;
-    double online_seconds, offline_relu_seconds, offline_linear_seconds;
-};
 struct plan { /* plan_check() states the invariant */
     struct arena *arena;
-    const char *model_id, *producer;
+    const char *model_id, *branch, *producer; /* texts, never NULL */
     uint8_t commitment[PLAN_HASH];
+    uint8_t identity[PLAN_HASH]; /* of the package: filled in where a file is read or written */
     struct plan_input input;
     int32_t scale, failure_log2;
     struct plan_tensor *tensor; /* 0 is the input */
@@ -122,8 +117,6 @@ struct plan { /* plan_check() states the invariant */
     int32_t n_step;
     int64_t relus, relus_kept, macs;
     int32_t relu_layers, linear_layers;
-    struct plan_cost *cost;
-    int32_t n_cost;
     struct plan_claim *claim;
     int32_t n_claim;
     const char **label, **note;
@@ -154,8 +147,8 @@ void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *
 int plan_weights_new(const struct plan *p, struct plan_weights **out) MUST_CHECK;
 void plan_weights_free(struct plan_weights *w); /* wipes; NULL is fine */
 
-/* Recomputes totals, failure bound and cost rows from program and masks. */
-int plan_complete(struct plan *p) MUST_CHECK;
+/* Recomputes totals and failure bound from steps and masks. */
+void plan_complete(struct plan *p);
 /*
  * Every rule of a valid description; ERR_FORMAT, ERR_LIMIT or ERR_UNSUPPORTED name step or tensor:
  * - counts and sizes within the limits above, no product overflows;
@@ -172,7 +165,8 @@ int plan_check(const struct plan *p) MUST_CHECK;
  * calibrated range of its operand, stays inside the ring. */
 int plan_weights_check(const struct plan *p, const struct plan_weights *w) MUST_CHECK;
 
-/* Reads and checks. The file may be hostile. */
+/* Reads and checks. The file may be hostile. ERR_UNSUPPORTED: another file version, or a core with a
+ * field that is not known here. */
 int plan_read(const char *path, struct plan **out) MUST_CHECK;
 int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what,
                     struct plan **out) MUST_CHECK;
@@ -182,8 +176,8 @@ int plan_weights_read(const struct plan *p, const char *path, struct plan_weight
  * atomically. */
 int plan_write(struct plan *p, const struct plan_weights *w, const char *path,
                const char *weights_path) MUST_CHECK;
-/* The bytes of model.pi (mem_free). */
-int plan_bytes(const struct plan *p, uint8_t **out, size_t *len) MUST_CHECK;
+/* The bytes of model.pi (mem_free); sets p->identity. */
+int plan_bytes(struct plan *p, uint8_t **out, size_t *len) MUST_CHECK;
 /* model_id := 16 digits of SHA-256("linnet.pi model id" + salt). */
 int plan_name_model(struct plan *p, const uint8_t salt[PLAN_SALT]) MUST_CHECK;
 const char *plan_kind_name(enum plan_kind k); /* "conv" */

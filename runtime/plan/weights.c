@@ -51,15 +51,6 @@ nomem:
     return ERR_NOMEM;
 }
 
-/* Overwrites secrets before their memory is given back; the compiler must not drop it. */
-static void wipe(void *p, size_t n)
-{
-    volatile uint8_t *v = p;
-
-    while (n-- > 0)
-        *v++ = 0;
-}
-
 void plan_weights_free(struct plan_weights *w)
 {
     if (w == NULL)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/mem.h"
 #include "runtime/net/transport.h"
 
 int andtree_levels(int digits);

@@ -1,5 +1,5 @@
 /*
- * What both comparison backends share (relu.h, relu_party.h).
+ * The registry of ReLU backends, and what its backends share (relu.h, relu/party.h).
  *
  * Set-up: first the extension in which the server sends, then the one in which the client sends.
  */
@@ -14,13 +14,30 @@
 
 #define MOST_COMPARISONS ((int64_t)1 << 32) /* element numbers of all slots stay below 2^48 */
 
+/* ---- registry ----------------------------------------------------------------------------- */
+
+static const struct relu_backend *const backends[] = {&relu_gc, &relu_ot, NULL};
+_Static_assert(sizeof backends / sizeof *backends <= RELU_MAX_BACKENDS + 1,
+               "cost_machine has room");
+
+const struct relu_backend *const *relu_backends(void)
+{
+    return backends;
+}
+
 const struct relu_backend *relu_backend_find(const char *name)
 {
-    static const struct relu_backend *const all[] = {&relu_gc, &relu_ot};
+    for (const struct relu_backend *const *k = backends; *k != NULL; k++)
+        if (strcmp((*k)->name, name) == 0)
+            return *k;
+    return NULL;
+}
 
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (strcmp(all[i]->name, name) == 0)
-            return all[i];
+const struct relu_backend *relu_backend_coded(uint8_t code)
+{
+    for (const struct relu_backend *const *k = backends; *k != NULL; k++)
+        if ((*k)->code == code)
+            return *k;
     return NULL;
 }
 

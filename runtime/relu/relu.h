@@ -1,9 +1,11 @@
 #ifndef RUNTIME_RELU_RELU_H
 #define RUNTIME_RELU_RELU_H
 /*
- * The comparison step behind one interface; backends relu_gc.c and relu_ot.c (pi.md section 4).
+ * ReLUs of two parties behind one interface, and the registry of the backends that do them. All that
+ * others know of a backend is its struct relu_backend: gc.c, ot.c; a third one is its own file and a
+ * line in the registry (relu.c).
  *
- * A batch is n independent selections of comparison width m, each with p payloads:
+ * A batch (plan/schedule.h) is n independent selections of comparison width m, each with p payloads:
  *
  *     in    x = x_server + x_client (mod 2^64), |x| < 2^(m-1);  y_j likewise, j = 0 ... p-1, y_0 = x
  *     out   z_j = [x >= 0] * y_j, shared anew: z_j = (server's result) + (client's result)
@@ -20,19 +22,25 @@
 
 #include "runtime/crypto/prg.h"
 #include "runtime/net/transport.h"
+#include "runtime/plan/schedule.h"
 
 #define RELU_MAX_PAYLOADS 2
+#define RELU_MAX_BACKENDS 8
 
-struct relu_batch {
-    int64_t n;
-    int32_t width;    /* m: 4q+1, 21 ... 61 */
-    int32_t payloads; /* p */
-    uint64_t tweak;   /* unique per batch of a connection and bundle: keys the hashes */
+/* Constants of the cost model (cost.h), wall clock, both parties on one machine: of a batch, and of one
+ * comparison of RELU_COST_WIDTH bits in it; other widths in proportion to their bytes. */
+#define RELU_COST_WIDTH 25
+struct relu_seconds {
+    double online_batch, online, offline_batch, offline;
 };
 struct relu_party; /* base OTs and extension state of one party of one connection */
 
 struct relu_backend {
-    const char *name; /* "gc", "ot" */
+    uint8_t code;                /* on the wire, not 0 */
+    const char *name, *text;     /* "gc"; what it is, in a few words */
+    struct relu_seconds seconds; /* of the machine named at cost_machine_default */
+    /* One-way messages of one batch online. */
+    int32_t (*online_messages)(int32_t width);
     /* Bytes of the states; what both parties send in one batch, exactly. */
     size_t (*state_size)(const struct relu_batch *, int is_client);
     uint64_t (*offline_bytes)(const struct relu_batch *, int from_client);
@@ -58,6 +66,10 @@ struct relu_backend {
 };
 
 extern const struct relu_backend relu_gc, relu_ot;
-/* NULL if there is none of that name. */
+
+/* The registry: all backends, NULL at the end. Where nothing else decides, the first is taken. */
+const struct relu_backend *const *relu_backends(void);
+/* NULL if there is none of that name, or with that code. */
 const struct relu_backend *relu_backend_find(const char *name);
+const struct relu_backend *relu_backend_coded(uint8_t code);
 #endif

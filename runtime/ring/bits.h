@@ -8,7 +8,13 @@
 #include <stdint.h>
 
 #include "core/base/cpu.h"
-#include "runtime/crypto/prg.h"
+#include "core/base/mem.h"
+
+/* 128 bits; on the wire 16 bytes, lo first, each little-endian. */
+struct block {
+    uint64_t lo, hi;
+};
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
 
 /* Planes on the wire, without gaps: all whole bytes of row 0, of row 1, ...; then the n%8 last bits
  * of every row one after another, from the lowest position up; unused positions of the last byte

@@ -263,6 +263,9 @@ FILES = {
     "noise.pi": NOISE,
     "onnx.pi": GOOD,
     "bomb.pi": nested(9000, [10], [58]),
+    "version_1.pi": b"\x0a\x09linnet.pi\x10\x01\x18\x01\x22\x10" + b"0123456789abcdef",
+    "version_3.pi": b"\x0a\x0d\x0a\x09linnet.pi\x10\x03\x12\x00",
+    "unknown_in_core.pi": b"\x0a\x10\x0a\x09linnet.pi\x10\x02\xe8\x04\x01\x12\x00",
     # data
     "noise.npy": NOISE,
     "object.npy": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x03N."),

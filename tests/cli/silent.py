@@ -8,7 +8,15 @@ import sys
 import time
 
 host, port = sys.argv[1].split(":")
-model = hashlib.sha256(open(sys.argv[2], "rb").read()).digest()
+file = open(sys.argv[2], "rb").read()
+at, size, shift = 1, 0, 0  # the core: field 1, its length a varint
+while True:
+    size |= (file[at] & 127) << shift
+    shift += 7
+    at += 1
+    if file[at - 1] < 128:
+        break
+model = hashlib.sha256(b"linnet model 2" + file[at:at + size]).digest()
 hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 0]) + model
 hello += bytes(80 - len(hello))
 lines = [socket.create_connection((host, int(port))) for _ in range(22)]

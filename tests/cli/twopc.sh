@@ -51,7 +51,7 @@ expect_exit 0 query --dealer dc --test-seed 8 --output zd.npy
 expect_text out 'third party that must collude with neither side'
 simulated dealer 8 zd.npy
 expect_error 8 'another setting of --test-seed' "$LINNET_PI" query model.pi --connect "$at" --dealer dc -i x.npy
-expect_error 8 'another provider' "$LINNET_PI" query model.pi --connect "$at" --test-seed 8 -i x.npy
+expect_error 8 'another linear backend' "$LINNET_PI" query model.pi --connect "$at" --test-seed 8 -i x.npy
 stop
 serve --dealer ds --reveal label --max-queries 6
 expect_exit 0 query --dealer dc --output labels.npy

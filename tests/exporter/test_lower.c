@@ -20,7 +20,7 @@
 #include "core/graph/rng.h"
 #include "importer/importer.h"
 #include "linearizer/linearizer.h"
-#include "runtime/pi.h"
+#include "runtime/model.h"
 #include "tests/scratch.h"
 #include "tests/onnx_make.h"
 
@@ -373,10 +373,24 @@ static void test_empty_masks_cost_nothing(void **state)
     net_lower(&t, masked_residual(0));
     assert_int_equal(t.p->relu_layers, 0);
     assert_int_equal(t.p->relus_kept, 0);
-    assert_int_equal(t.p->cost[0].online_bytes, 0);
-    assert_int_equal(t.p->cost[0].online_flips, 0);
     net_release(&t);
     check_net(masked_residual(0), 2e-3);
+}
+
+/* The plan says which BN branch it was made from; a graph without branches says nothing. */
+static void test_the_branch_is_named(void **state)
+{
+    struct graph *g = masked_residual(1);
+    struct net t;
+
+    (void)state;
+    net_lower(&t, masked_residual(1));
+    assert_string_equal(t.p->branch, "");
+    net_release(&t);
+    assert_int_equal(graph_set_meta(g, "linnet.branch", "adv"), 0);
+    net_lower(&t, g);
+    assert_string_equal(t.p->branch, "adv");
+    net_release(&t);
 }
 
 /* An identity shortcut is lifted, a projection is not; a block is truncated once. */
@@ -483,13 +497,12 @@ static void test_same_salt_gives_the_same_package(void **state)
 }
 
 /* Two models that differ in weight values only: the public files differ in the listed fields only
- * (commitment, model id, scales, m and maxima, failure bound, cost). Those are blanked here. */
+ * (commitment, model id, scales, m and maxima, failure bound). Those are blanked here. */
 static void blank_values(struct plan *p)
 {
     memset(p->commitment, 0, sizeof p->commitment);
     p->model_id = "";
     p->failure_log2 = 0;
-    p->n_cost = 0;
     for (int32_t i = 0; i < p->n_tensor; i++)
         p->tensor[i].scale = p->tensor[i].max_log2 = 0;
     for (int32_t i = 0; i < p->n_step; i++) {
@@ -676,6 +689,7 @@ int main(void)
         cmocka_unit_test(test_constants_groups_and_softmax_tail),
         cmocka_unit_test(test_masked_positions_keep_their_sign),
         cmocka_unit_test(test_empty_masks_cost_nothing),
+        cmocka_unit_test(test_the_branch_is_named),
         cmocka_unit_test(test_blocks_are_truncated_once),
         cmocka_unit_test(test_threads_and_files_change_no_bit),
         cmocka_unit_test(test_inputs_agree),

@@ -7,7 +7,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/sha256.h"
-#include "runtime/pi.h"
+#include "runtime/model.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MAX_WORK ((int64_t)1 << 20) /* multiplications and numbers of a program that is run */
@@ -45,7 +45,7 @@ static void run(const struct plan *p, const struct plan_weights *w, enum pi_mode
     pi_close(m);
 }
 
-static void check_again(const struct plan *p)
+static void check_again(struct plan *p)
 {
     struct plan *again = NULL;
     uint8_t *bytes = NULL;

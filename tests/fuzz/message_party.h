@@ -4,7 +4,7 @@
  * One party of a session on the sample program, with choices from one byte:
  *
  *     bit 0     the client, else the server        bit 3     only the label is revealed
- *     bits 1-2  comparisons: open, gc, ot          bit 4     the rlwe provider, else an open one
+ *     bits 1-2  comparisons: open, gc, ot          bit 4     the linear backend rlwe, else an open one
  *
  * Its own randomness is fixed, so that what a peer said once fits again.
  */

@@ -1,5 +1,6 @@
 /* runtime/bits: packing and transposition against loops over single bits. */
 #include "runtime/ring/bits.h"
+#include "runtime/crypto/prg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

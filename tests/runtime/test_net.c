@@ -208,7 +208,7 @@ static void test_a_stop_ends_waiting(void **state)
 static void test_names_of_addresses_and_lines(void **state)
 {
     struct tcp_address a;
-    struct cost_link l;
+    struct link l;
     bool loopback;
 
     (void)state;

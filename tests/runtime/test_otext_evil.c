@@ -11,6 +11,7 @@
  * The test has all of otext.c. The evil receiver changes the planes as they are packed; `powers` turns the
  * challenges of the planes into powers of X, as published code has it.
  */
+#include "runtime/crypto/prg.h"
 #include "runtime/ring/bits.h"
 static void evil_pack(uint8_t *out, const uint8_t *planes, size_t stride, size_t count, size_t n);
 static void evil_bytes(struct prg *p, void *out, size_t n);

@@ -374,9 +374,9 @@ static void change_hash(struct session *s)
 {
     s->o.hash[5] ^= 1;
 }
-static void change_provider(struct session *s)
+static void change_linear(struct session *s)
 {
-    s->o.dealer = "folder";
+    s->o.linear = &linear_dealer;
 }
 static void change_seed(struct session *s)
 {
@@ -413,7 +413,7 @@ static void test_a_seeded_bundle_needs_a_seed(void **state)
 
 static void change_link(struct session *s)
 {
-    static const struct cost_link lan = {.name = "lan", .bits_per_second = 1e9};
+    static const struct link lan = {.name = "lan", .bits_per_second = 1e9};
 
     s->server.o.link = &lan;
 }
@@ -490,7 +490,7 @@ static void test_disagreement_is_named_on_both_sides(void **state)
 {
     (void)state;
     check_refused("another model.pi", change_hash);
-    check_refused("another provider", change_provider);
+    check_refused("another linear backend", change_linear);
     check_refused("another setting of --test-seed", change_seed);
     check_refused("another setting of --link", change_link);
 }

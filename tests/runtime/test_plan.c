@@ -11,9 +11,9 @@
 #include <cmocka.h>
 
 #include "core/base/file.h"
+#include "core/base/sha256.h"
 #include "core/graph/rng.h"
-#include "runtime/cost/cost.h"
-#include "runtime/pi.h"
+#include "runtime/model.h"
 #include "tests/plan_sample.h"
 #include "tests/scratch.h"
 
@@ -48,6 +48,7 @@ static void check_round_trip(int kept)
     uint8_t *bytes, *again;
     size_t len, len_again;
 
+    p->branch = "clean";
     p->label = labels;
     p->n_label = 3;
     p->note = notes;
@@ -55,7 +56,7 @@ static void check_round_trip(int kept)
     p->claim = &claim;
     p->n_claim = 1;
     assert_int_equal(plan_bytes(p, &bytes, &len), 0);
-    assert_memory_equal(bytes + 2, "linnet.pi", 9);
+    assert_memory_equal(bytes + 5, "linnet.pi", 9);
     assert_int_equal(plan_read_bytes(bytes, len, "sample", &q), 0);
     assert_same_program(p, q);
     assert_string_equal(q->label[2], "ship");
@@ -63,8 +64,8 @@ static void check_round_trip(int kept)
     assert_string_equal(q->claim[0].data, "cifar10 test");
     assert_true(q->claim[0].percent == 91.73 && q->claim[0].images == 10000);
     assert_true(q->input.mean[1] == 0.25 && q->input.std[0] == 0.5);
-    assert_int_equal(q->n_cost, p->n_cost);
-    assert_int_equal(q->cost[0].online_bytes, p->cost[0].online_bytes);
+    assert_string_equal(q->branch, "clean");
+    assert_memory_equal(p->identity, q->identity, PLAN_HASH);
     assert_int_equal(plan_bytes(q, &again, &len_again), 0);
     assert_int_equal(len, len_again);
     assert_memory_equal(bytes, again, len);
@@ -358,12 +359,8 @@ static void test_cut_files_are_refused(void **state)
     assert_int_equal(plan_bytes(p, &bytes, &len), 0);
     p->label = NULL;
     for (size_t n = 0; n < len; n++) {
-        int rc = read_copy(bytes, n);
-        /* A cut between optional rows at the end (costs) leaves a complete program. */
-        if (rc == 0)
-            assert_true(n + 600 > len);
-        else
-            assert_true(*err_message() != '\0');
+        assert_true(read_copy(bytes, n) < 0);
+        assert_true(*err_message() != '\0');
     }
     mem_free(bytes);
     plan_free(p);
@@ -457,36 +454,127 @@ static void test_reading_weights_survives_every_failed_allocation(void **state)
     scratch_close(f.dir);
 }
 
-/* ---- cost --------------------------------------------------------------------------------- */
+/* ---- file versions, core and card ----------------------------------------------------------- */
 
-static void test_cost_equals_the_published_figures(void **state)
+/* A length-delimited field. */
+static size_t put_field(uint8_t *to, int number, const uint8_t *bytes, size_t len)
 {
-    (void)state;
-    assert_int_equal(cost_online_bytes(COST_GC, 21), 360);
-    assert_int_equal(cost_online_bytes(COST_GC, 25), 424);
-    assert_int_equal(cost_online_bytes(COST_GC, 33), 552);
-    assert_int_equal(cost_offline_bytes(COST_GC, 25), 880);
-    assert_int_equal(cost_online_bytes(COST_OT, 25), 42);
-    assert_int_equal(cost_offline_bytes(COST_OT, 25), 158 + 8);
-    assert_int_equal(cost_flips(COST_OT, 25), 6);
-    assert_int_equal(cost_flips(COST_OT, 37), 6);
-    assert_int_equal(cost_flips(COST_GC, 25), 2);
+    size_t n = 0, left = len;
+
+    to[n++] = (uint8_t)(number << 3 | 2);
+    for (; left > 127; left >>= 7)
+        to[n++] = (uint8_t)(left | 128);
+    to[n++] = (uint8_t)left;
+    memcpy(to + n, bytes, len);
+    return n + len;
 }
 
-static void test_linear_layers_cost_no_messages(void **state)
+/* Where the bytes of field 1 or 2 of the file begin, and how many they are. */
+static const uint8_t *part_of(const uint8_t *file, int number, size_t *len)
 {
-    struct plan *p = plan_sample(16);
-    const struct plan_cost *gc = &p->cost[0];
-    int64_t pool = 3 * 16; /* three comparisons an output */
+    const uint8_t *at = file;
+
+    for (int i = 1;; i++) {
+        size_t n = 0;
+        assert_int_equal(*at++, i << 3 | 2);
+        for (int shift = 0;; shift += 7) {
+            n |= (size_t)(*at & 127) << shift;
+            if (*at++ < 128)
+                break;
+        }
+        if (i == number) {
+            *len = n;
+            return at;
+        }
+        at += n;
+    }
+}
+
+/* The sample's file with more bytes at the end of its core or its card. */
+static size_t extended(const uint8_t *file, const uint8_t *more, size_t n_more, int number,
+                       uint8_t *out)
+{
+    uint8_t part[4096];
+    size_t len, at = 0;
+
+    for (int i = 1; i <= 2; i++) {
+        const uint8_t *from = part_of(file, i, &len);
+        assert_true(len + n_more <= sizeof part);
+        memcpy(part, from, len);
+        memcpy(part + len, more, i == number ? n_more : 0);
+        at += put_field(out + at, i, part, len + (i == number ? n_more : 0));
+    }
+    return at;
+}
+
+static void test_version_1_is_refused_with_the_command(void **state)
+{
+    static const uint8_t old[] = "\x0a\x09linnet.pi\x10\x01\x18\x01";
+    struct plan *p = NULL;
 
     (void)state;
-    assert_string_equal(gc->backend, "gc");
-    assert_int_equal(gc->online_bytes, (16 + pool) * 360);
-    assert_int_equal(gc->online_flips, 2 + 2 * 2);
-    p->step[RELU].u.relu.kept = 0;
-    assert_int_equal(plan_complete(p), 0);
-    assert_int_equal(p->cost[0].online_bytes, pool * 360);
-    assert_int_equal(p->cost[0].online_flips, 4);
+    assert_int_equal(plan_read_bytes(old, sizeof old - 1, "old.pi", &p), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err_message(), "old.pi: file version 1"));
+    assert_non_null(strstr(err_message(), "linnet export MODEL --pi DIR"));
+}
+
+static void test_unknown_fields(void **state)
+{
+    static const uint8_t field_77[] = {0xe8, 0x04, 1};          /* a varint */
+    static const uint8_t in_input[] = {0x32, 3, 0xe8, 0x04, 1}; /* the same inside a second input */
+    struct plan *p = plan_sample(16), *q = NULL;
+    uint8_t *bytes, more[8192];
+    size_t len;
+
+    (void)state;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    len = extended(bytes, field_77, sizeof field_77, 1, more);
+    assert_int_equal(plan_read_bytes(more, len, "core", &q), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err_message(), "does not know"));
+    assert_non_null(strstr(err_message(), "Core"));
+    len = extended(bytes, in_input, sizeof in_input, 1, more);
+    assert_true(plan_read_bytes(more, len, "core", &q) < 0);
+    len = extended(bytes, field_77, sizeof field_77, 2, more);
+    assert_int_equal(plan_read_bytes(more, len, "card", &q), 0);
+    assert_memory_equal(q->identity, p->identity, PLAN_HASH);
+    plan_free(q);
+    mem_free(bytes);
+    plan_free(p);
+}
+
+static void test_the_identity_is_that_of_the_core(void **state)
+{
+    static const char *notes[] = {"a note"};
+    static const uint8_t tag[] = "linnet model 2";
+    struct plan_claim claim = {"clean", "cifar10 test", 91.73, 10000};
+    struct plan *p = plan_sample(16), *q = NULL;
+    uint8_t *bytes, first[PLAN_HASH], text[8192];
+    const uint8_t *core;
+    size_t len, n;
+
+    (void)state;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    memcpy(first, p->identity, PLAN_HASH);
+    core = part_of(bytes, 1, &n);
+    memcpy(text, tag, sizeof tag - 1);
+    memcpy(text + sizeof tag - 1, core, n);
+    assert_int_equal(sha256_bytes(text, sizeof tag - 1 + n, text), 0);
+    assert_memory_equal(text, first, PLAN_HASH);
+    mem_free(bytes);
+    p->producer = "somebody else";
+    p->note = notes;
+    p->claim = &claim;
+    p->n_note = p->n_claim = 1;
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    assert_memory_equal(p->identity, first, PLAN_HASH);
+    assert_int_equal(plan_read_bytes(bytes, len, "sample", &q), 0);
+    assert_memory_equal(q->identity, first, PLAN_HASH);
+    mem_free(bytes);
+    p->branch = "adv";
+    assert_int_equal(plan_bytes(p, &bytes, &len), 0);
+    assert_memory_not_equal(p->identity, first, PLAN_HASH);
+    mem_free(bytes);
+    plan_free(q);
     plan_free(p);
 }
 
@@ -506,8 +594,9 @@ int main(void)
         cmocka_unit_test(test_damaged_weights_are_refused),
         cmocka_unit_test(test_reading_survives_every_failed_allocation),
         cmocka_unit_test(test_reading_weights_survives_every_failed_allocation),
-        cmocka_unit_test(test_cost_equals_the_published_figures),
-        cmocka_unit_test(test_linear_layers_cost_no_messages),
+        cmocka_unit_test(test_version_1_is_refused_with_the_command),
+        cmocka_unit_test(test_unknown_fields),
+        cmocka_unit_test(test_the_identity_is_that_of_the_core),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

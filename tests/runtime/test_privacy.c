@@ -127,16 +127,7 @@ static void tap_wrap(struct tap *t, struct transport *line)
     *line = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
 }
 
-enum provider { OPEN, DEALER, RLWE };
-
-static int open_rlwe(const struct party_options *o, struct transport *t, struct prg *rng,
-                     struct linear_party *out)
-{
-    const struct pi_model *m = o->model;
-
-    return o->client ? linear_rlwe_client(m->plan, t, rng, out)
-                     : linear_rlwe_server(m->plan, m->weights, t, rng, LINEAR_RLWE_CACHE, out);
-}
+enum backend { OPEN, DEALER, RLWE };
 
 /* A connection, tapped on one side. */
 struct session {
@@ -149,7 +140,7 @@ struct session {
 };
 
 static void session_open(struct session *s, const struct parties *b,
-                         const struct relu_backend *relu, enum provider linear, int64_t seed,
+                         const struct relu_backend *relu, enum backend linear, int64_t seed,
                          bool of_client)
 {
     *s = (struct session){.server = {.o = parties_options(b, relu, false)},
@@ -157,7 +148,7 @@ static void session_open(struct session *s, const struct parties *b,
                           .of_client = of_client};
     s->server.o.test_seed = s->o.test_seed = seed;
     if (linear == RLWE)
-        s->server.o.open_rlwe = s->o.open_rlwe = open_rlwe;
+        s->server.o.linear = s->o.linear = &linear_rlwe;
     s->tap.bytes = mem_array(ROOM, 1);
     assert_non_null(s->tap.bytes);
     assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
@@ -300,7 +291,7 @@ static void count_sums(struct histogram *h, const struct tap *t, const uint8_t *
 
 /* The server's view of the offline phases of two images, the first query (with the set-up) left out;
  * runs queries of each. */
-static void check_server_offline(const struct relu_backend *relu, enum provider linear, int runs)
+static void check_server_offline(const struct relu_backend *relu, enum backend linear, int runs)
 {
     struct parties b;
     struct session s;
@@ -329,7 +320,7 @@ static void check_server_offline(const struct relu_backend *relu, enum provider 
 }
 
 /* The client's view of the offline phases with two servers whose weights differ. */
-static void check_client_offline(const struct relu_backend *relu, enum provider linear, int runs)
+static void check_client_offline(const struct relu_backend *relu, enum backend linear, int runs)
 {
     struct histogram h[2] = {{{0}, 0}, {{0}, 0}};
 

@@ -22,6 +22,10 @@ static void test_backends_by_name(void **state)
     (void)state;
     assert_ptr_equal(relu_backend_find("gc"), &relu_gc);
     assert_ptr_equal(relu_backend_find("ot"), &relu_ot);
+    assert_ptr_equal(relu_backend_coded(1), &relu_gc);
+    assert_ptr_equal(relu_backend_coded(2), &relu_ot);
+    assert_null(relu_backend_coded(0));
+    assert_null(relu_backend_coded(3));
     assert_null(relu_backend_find("delphi"));
     assert_null(relu_backend_find(""));
 }
@@ -162,6 +166,7 @@ static void test_rounds(void **state)
         relu_pair_run(&p);
         for (int who = 0; who < 2; who++)
             assert_int_equal(p.half[who].count.flips + 1, k == &relu_gc ? want[i].gc : want[i].ot);
+        assert_int_equal(k->online_messages(want[i].width), p.half[0].count.flips + 1);
         relu_pair_close(&p);
     }
 }

@@ -411,9 +411,10 @@ static void evil_close(void *ctx)
 
 static struct spy *the_spy; /* the hook below takes no context */
 
-static int evil_open(const struct party_options *o, struct transport *t, struct prg *rng,
-                     struct linear_party *out)
+static int evil_open(const struct linear_setup *o, struct linear_party *out)
 {
+    struct transport *t = o->t;
+    struct prg *rng = o->rng;
     struct evil *e = mem_array(1, sizeof *e);
     uint64_t *zero = words(RLWE_N);
 
@@ -422,8 +423,7 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
     if (!o->client) {
         mem_free(zero);
         evil_close(e);
-        return linear_rlwe_server(o->model->plan, o->model->weights, t, rng, LINEAR_RLWE_CACHE,
-                                  out);
+        return linear_rlwe.open(o, out);
     }
     assert_int_equal(rlwe_new(ntt_best_path(), &e->r), 0);
     assert_int_equal(rlwe_secret_new(e->r, rng, &e->secret), 0);
@@ -433,10 +433,11 @@ static int evil_open(const struct party_options *o, struct transport *t, struct 
     memset(zero, 0, RLWE_N * 8);
     TRY(evil_send(e, zero, 0)); /* the public key: an encryption of 0 */
     mem_free(zero);
-    *out =
-        (struct linear_party){.name = "evil", .ctx = e, .client = evil_step, .close = evil_close};
+    *out = (struct linear_party){.ctx = e, .client = evil_step, .close = evil_close};
     return transport_flush(t);
 }
+
+static const struct linear_backend evil_linear = {.code = 2, .name = "evil", .open = evil_open};
 
 static void connect_over_tcp(struct transport *client, struct transport *server)
 {
@@ -464,7 +465,7 @@ static void attack(const struct parties *b, struct spy *spy)
     uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES];
 
     the_spy = spy;
-    server.o.open_rlwe = o.open_rlwe = evil_open;
+    server.o.linear = o.linear = &evil_linear;
     connect_over_tcp(&t, &server.t);
     served_start(&server);
     assert_int_equal(party_open(&o, &t, &p), 0);

@@ -1,5 +1,5 @@
-#ifndef RUNTIME_PARTY_TOURNAMENT_H
-#define RUNTIME_PARTY_TOURNAMENT_H
+#ifndef RUNTIME_PLAN_TOURNAMENT_H
+#define RUNTIME_PLAN_TOURNAMENT_H
 /*
  * Largest of groups of numbers by rounds of comparisons, on one party's shares.
  *
@@ -11,6 +11,8 @@
  * so the earlier candidate wins a tie, and one batch of selections a round is all the interaction.
  */
 #include <stdint.h>
+
+#include "runtime/plan/plan.h"
 
 struct tournament {
     int64_t groups, stride;
@@ -25,4 +27,12 @@ void tournament_round(const struct tournament *t, uint64_t *x, int64_t pairs);
 void tournament_advance(struct tournament *t, const uint64_t *z, int64_t pairs);
 /* Comparisons of each round when only counts are known; changes count. */
 int64_t tournament_skip(int32_t *count, int64_t groups);
+
+/* Windows of a max pool as groups; what lies outside the image takes no part.
+ * Candidates of every output, count [outputs]; the stride of their storage is the window's size. */
+void pool_counts(const struct plan_pool *p, const int64_t in[3], const int64_t out[3],
+                 int32_t *count);
+/* Copies the candidates, to [outputs * window], in the order of the window's rows. */
+void pool_gather(uint64_t *to, const uint64_t *x, const struct plan_pool *p, const int64_t in[3],
+                 const int64_t out[3]);
 #endif

@@ -1,8 +1,7 @@
 /* Events of a two-party run (schedule.h). */
-#include "runtime/party/schedule.h"
+#include "runtime/plan/schedule.h"
 
-#include "runtime/party/step_pool.h"
-#include "runtime/party/tournament.h"
+#include "runtime/plan/tournament.h"
 
 #define MAX_EVENTS ((int32_t)1 << 20) /* a tweak has room for this many */
 
@@ -49,7 +48,7 @@ static int add_max_pool(struct schedule *s, int32_t step)
 
     if (count == NULL)
         return ERR_NOMEM;
-    step_pool_counts(&st->u.pool, in->dim, out->dim, count);
+    pool_counts(&st->u.pool, in->dim, out->dim, count);
     rc = add_tournament(s, step, count, out->count, st->u.pool.width, 1);
     mem_free(count);
     return rc;
@@ -126,13 +125,4 @@ void schedule_free(struct schedule *s)
         return;
     mem_free(s->event);
     mem_free(s);
-}
-
-int64_t schedule_selections(const struct schedule *s)
-{
-    int64_t n = 0;
-
-    for (int32_t i = 0; i < s->n; i++)
-        n += s->event[i].batch.n;
-    return n;
 }

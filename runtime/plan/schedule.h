@@ -1,5 +1,5 @@
-#ifndef RUNTIME_PARTY_SCHEDULE_H
-#define RUNTIME_PARTY_SCHEDULE_H
+#ifndef RUNTIME_PLAN_SCHEDULE_H
+#define RUNTIME_PLAN_SCHEDULE_H
 /*
  * What a two-party run of a plan has to do together, in program order: linear steps (offline only)
  * and batches of selections (offline and online). Both parties derive it from the public plan, so
@@ -14,8 +14,14 @@
 #include <stdint.h>
 
 #include "runtime/plan/plan.h"
-#include "runtime/relu/relu.h"
 
+/* n selections at once: of comparison width m, each with p payloads (relu.h says what they do). */
+struct relu_batch {
+    int64_t n;
+    int32_t width;    /* m: 4q+1, 21 ... 61 */
+    int32_t payloads; /* p */
+    uint64_t tweak;   /* unique per batch of a connection and bundle: keys the hashes */
+};
 enum event_kind { EVENT_LINEAR, EVENT_SELECT };
 struct event {
     enum event_kind kind;
@@ -33,6 +39,4 @@ struct schedule {
 /* Borrows the plan. ERR_LIMIT where a batch is too large. */
 int schedule_new(const struct plan *p, bool label, struct schedule **out) MUST_CHECK;
 void schedule_free(struct schedule *s); /* NULL is fine */
-/* Comparisons of both kinds, all batches. */
-int64_t schedule_selections(const struct schedule *s);
 #endif
