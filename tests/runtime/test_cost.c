@@ -64,7 +64,8 @@ static void test_batches_and_comparisons(void **state)
     assert_close(c.online_seconds, (KEPT + 3 * 16) * 360.0 / 424);
     m = only("gc.offline");
     c = estimate((struct cost_case){.relu = &relu_gc}, &m);
-    assert_close(c.offline_relu_seconds, (KEPT + 3 * 16) * 736.0 / 880);
+    assert_true(c.offline_relu_seconds > (KEPT + 3 * 16) * 736.0 / 880 &&
+                c.offline_relu_seconds < KEPT + 3 * 16); /* what a batch takes once is not wider */
 }
 
 /* Bytes and messages are those of the backends, batch by batch of the schedule. */
@@ -96,12 +97,18 @@ static void test_bytes_follow_the_schedule(void **state)
     plan_free(p);
 }
 
+static uint64_t bytes_of(const struct relu_backend *r, int64_t n, int32_t width, bool online)
+{
+    const struct relu_batch b = {.n = n, .width = width, .payloads = 1};
+
+    return online ? r->online_bytes(&b, 0) + r->online_bytes(&b, 1)
+                  : r->offline_bytes(&b, 0) + r->offline_bytes(&b, 1);
+}
+
+/* Of one comparison more, without what a batch takes once. */
 static uint64_t bytes_each(const struct relu_backend *r, int32_t width, bool online)
 {
-    const struct relu_batch b = {.n = 64, .width = width, .payloads = 1};
-
-    return online ? (r->online_bytes(&b, 0) + r->online_bytes(&b, 1)) / 64
-                  : (r->offline_bytes(&b, 0) + r->offline_bytes(&b, 1)) / 64;
+    return (bytes_of(r, 128, width, online) - bytes_of(r, 64, width, online)) / 64;
 }
 
 static void test_bytes_equal_the_published_figures(void **state)
