@@ -90,33 +90,6 @@ int buf_get_u64(struct buf_reader *r, uint64_t *v)
     return get(r, sizeof *v, v);
 }
 
-int buf_get_i64(struct buf_reader *r, int64_t *v)
-{
-    uint64_t value = 0;
-
-    TRY(get(r, sizeof value, &value));
-    memcpy(v, &value, sizeof *v);
-    return 0;
-}
-
-int buf_get_f32(struct buf_reader *r, float *v)
-{
-    uint32_t bits = 0;
-
-    TRY(buf_get_u32(r, &bits));
-    memcpy(v, &bits, sizeof *v);
-    return 0;
-}
-
-int buf_get_f64(struct buf_reader *r, double *v)
-{
-    uint64_t bits = 0;
-
-    TRY(buf_get_u64(r, &bits));
-    memcpy(v, &bits, sizeof *v);
-    return 0;
-}
-
 int buf_end(const struct buf_reader *r)
 {
     if (buf_left(r) > 0)
@@ -152,19 +125,20 @@ static void reserve(struct buf_writer *w, size_t n)
     w->cap = cap;
 }
 
-uint8_t *buf_put_space(struct buf_writer *w, size_t n)
+/* n more bytes to fill; NULL after an error or for n = 0. */
+static uint8_t *place_for(struct buf_writer *w, size_t n)
 {
     reserve(w, n);
     if (w->status < 0 || n == 0)
         return NULL;
-    uint8_t *place = memset(w->data + w->len, 0, n);
+    uint8_t *place = w->data + w->len;
     w->len += n;
     return place;
 }
 
 void buf_put_bytes(struct buf_writer *w, const void *src, size_t n)
 {
-    uint8_t *place = buf_put_space(w, n);
+    uint8_t *place = place_for(w, n);
 
     if (place != NULL)
         memcpy(place, src, n);
@@ -173,7 +147,7 @@ void buf_put_bytes(struct buf_writer *w, const void *src, size_t n)
 /* The low n bytes of v. */
 static void put(struct buf_writer *w, size_t n, uint64_t v)
 {
-    uint8_t *place = buf_put_space(w, n);
+    uint8_t *place = place_for(w, n);
 
     for (size_t i = 0; place != NULL && i < n; i++)
         place[i] = (uint8_t)(v >> 8 * i);
@@ -199,36 +173,9 @@ void buf_put_u64(struct buf_writer *w, uint64_t v)
     put(w, sizeof v, v);
 }
 
-void buf_put_i64(struct buf_writer *w, int64_t v)
-{
-    put(w, sizeof v, (uint64_t)v);
-}
-
-void buf_put_f32(struct buf_writer *w, float v)
-{
-    uint32_t bits;
-
-    memcpy(&bits, &v, sizeof bits);
-    buf_put_u32(w, bits);
-}
-
-void buf_put_f64(struct buf_writer *w, double v)
-{
-    uint64_t bits;
-
-    memcpy(&bits, &v, sizeof bits);
-    buf_put_u64(w, bits);
-}
-
 int buf_status(const struct buf_writer *w)
 {
     return w->status;
-}
-
-void buf_clear(struct buf_writer *w)
-{
-    w->len = 0;
-    w->status = 0;
 }
 
 void buf_release(struct buf_writer *w)

@@ -32,9 +32,6 @@ int buf_get_u8(struct buf_reader *r, uint8_t *v) MUST_CHECK;
 int buf_get_u16(struct buf_reader *r, uint16_t *v) MUST_CHECK;
 int buf_get_u32(struct buf_reader *r, uint32_t *v) MUST_CHECK;
 int buf_get_u64(struct buf_reader *r, uint64_t *v) MUST_CHECK;
-int buf_get_i64(struct buf_reader *r, int64_t *v) MUST_CHECK;
-int buf_get_f32(struct buf_reader *r, float *v) MUST_CHECK;
-int buf_get_f64(struct buf_reader *r, double *v) MUST_CHECK;
 int buf_get_bytes(struct buf_reader *r, void *dst, size_t n) MUST_CHECK;
 /* *view = the next n bytes, inside the reader's data; unaligned. */
 int buf_get_view(struct buf_reader *r, size_t n, const uint8_t **view) MUST_CHECK;
@@ -52,14 +49,7 @@ void buf_put_u8(struct buf_writer *w, uint8_t v);
 void buf_put_u16(struct buf_writer *w, uint16_t v);
 void buf_put_u32(struct buf_writer *w, uint32_t v);
 void buf_put_u64(struct buf_writer *w, uint64_t v);
-void buf_put_i64(struct buf_writer *w, int64_t v);
-void buf_put_f32(struct buf_writer *w, float v);
-void buf_put_f64(struct buf_writer *w, double v);
 void buf_put_bytes(struct buf_writer *w, const void *src, size_t n);
-/* n more bytes, zeroed, for the caller to fill; NULL after an error or for
- * n = 0. Valid until the next put. */
-uint8_t *buf_put_space(struct buf_writer *w, size_t n);
 int buf_status(const struct buf_writer *w) MUST_CHECK;
-void buf_clear(struct buf_writer *w);   /* empty again, keeps the memory, status 0 */
 void buf_release(struct buf_writer *w); /* frees data */
 #endif

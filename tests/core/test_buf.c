@@ -14,9 +14,6 @@ static const uint8_t known[] = {
     0x34, 0x12,                                     /* u16 0x1234 */
     0x78, 0x56, 0x34, 0x12,                         /* u32 */
     0xf0, 0xde, 0xbc, 0x9a, 0x78, 0x56, 0x34, 0x12, /* u64 */
-    0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, /* i64 -2 */
-    0x00, 0x00, 0xc0, 0x3f,                         /* f32 1.5 */
-    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0xc0, /* f64 -2.5 */
     'a',  'b',  'c',
 };
 
@@ -26,26 +23,18 @@ static int read_all(struct buf_reader *r)
     uint16_t u16;
     uint32_t u32;
     uint64_t u64;
-    int64_t i64;
-    float f32;
-    double f64;
     char text[3];
 
     TRY(buf_get_u8(r, &u8));
     TRY(buf_get_u16(r, &u16));
     TRY(buf_get_u32(r, &u32));
     TRY(buf_get_u64(r, &u64));
-    TRY(buf_get_i64(r, &i64));
-    TRY(buf_get_f32(r, &f32));
-    TRY(buf_get_f64(r, &f64));
     TRY(buf_get_bytes(r, text, 3));
     TRY(buf_end(r));
     assert_int_equal(u8, 0x12);
     assert_int_equal(u16, 0x1234);
     assert_int_equal(u32, 0x12345678);
     assert_int_equal(u64, 0x123456789abcdef0);
-    assert_int_equal(i64, -2);
-    assert_true(f32 == 1.5f && f64 == -2.5);
     assert_memory_equal(text, "abc", 3);
     return 0;
 }
@@ -70,7 +59,7 @@ static void test_reader_fails_at_every_cut(void **state)
         assert_true(r.at <= n);
         mem_free(exact);
     }
-    assert_string_equal(err_message(), "test: 3 bytes wanted at offset 35, 2 left");
+    assert_string_equal(err_message(), "test: 3 bytes wanted at offset 15, 2 left");
 }
 
 static void test_reader_views_and_leftovers(void **state)
@@ -84,7 +73,7 @@ static void test_reader_views_and_leftovers(void **state)
     assert_int_equal(buf_get_view(&r, 3, &view), 0);
     assert_ptr_equal(view, known);
     assert_int_equal(buf_end(&r), ERR_FORMAT);
-    assert_string_equal(err_message(), "test: 35 bytes too many after offset 3");
+    assert_string_equal(err_message(), "test: 15 bytes too many after offset 3");
     r = buf_reader_on(NULL, 0, "nothing");
     assert_int_equal(buf_get_bytes(&r, NULL, 0), 0);
     assert_int_equal(buf_end(&r), 0);
@@ -96,9 +85,6 @@ static void put_all(struct buf_writer *w)
     buf_put_u16(w, 0x1234);
     buf_put_u32(w, 0x12345678);
     buf_put_u64(w, 0x123456789abcdef0);
-    buf_put_i64(w, -2);
-    buf_put_f32(w, 1.5f);
-    buf_put_f64(w, -2.5);
     buf_put_bytes(w, "abc", 3);
     buf_put_bytes(w, NULL, 0);
 }
@@ -108,13 +94,10 @@ static void test_writer_puts_known_bytes(void **state)
     struct buf_writer w = buf_writer_to(sizeof known);
 
     (void)state;
-    for (int round = 0; round < 2; round++) {
-        put_all(&w);
-        assert_int_equal(buf_status(&w), 0);
-        assert_int_equal(w.len, sizeof known);
-        assert_memory_equal(w.data, known, sizeof known);
-        buf_clear(&w);
-    }
+    put_all(&w);
+    assert_int_equal(buf_status(&w), 0);
+    assert_int_equal(w.len, sizeof known);
+    assert_memory_equal(w.data, known, sizeof known);
     buf_release(&w);
 }
 
@@ -129,7 +112,6 @@ static void test_writer_keeps_its_limit(void **state)
         size_t len = w.len;
         buf_put_u8(&w, 1); /* nothing goes in after an error */
         assert_int_equal(w.len, len);
-        assert_null(buf_put_space(&w, 1));
         buf_release(&w);
     }
 }
@@ -141,9 +123,7 @@ static void test_writer_grows(void **state)
     (void)state;
     for (uint32_t i = 0; i < 250000; i++)
         buf_put_u32(&w, i);
-    uint8_t *space = buf_put_space(&w, 3);
-    assert_non_null(space);
-    assert_true(space[0] == 0 && space[1] == 0 && space[2] == 0);
+    buf_put_bytes(&w, "abc", 3);
     assert_int_equal(buf_status(&w), 0);
     buf_put_u8(&w, 0);
     assert_int_equal(buf_status(&w), ERR_LIMIT);

@@ -435,19 +435,20 @@ static void test_headers_are_bounded(void **state)
     (void)state;
     buf_put_u64(&f, (uint64_t)1 << 63);
     assert_int_equal(open_exact(f.data, f.len), ERR_LIMIT);
-    buf_clear(&f);
+    f.len = 0;
     buf_put_u64(&f, n); /* {"a":[0,0,0...: 20 times as much in jansson's memory */
     buf_put_bytes(&f, "{\"a\":[", 6);
     for (size_t i = 6; i < n; i += 2)
         buf_put_bytes(&f, "0,", 2);
     assert_int_equal(open_exact(f.data, f.len), ERR_LIMIT);
     assert_string_equal(err_message(), "test: more than 1048576 commas in the header");
-    buf_clear(&f);
+    f.len = 0;
     buf_put_u64(&f, 100000); /* nesting */
     buf_put_bytes(&f, "{\"a\":", 5);
-    memset(buf_put_space(&f, 100000 - 5), '[', 100000 - 5);
+    for (int i = 0; i < 100000 - 5; i++)
+        buf_put_u8(&f, '[');
     assert_int_equal(open_exact(f.data, f.len), ERR_FORMAT);
-    buf_clear(&f);
+    f.len = 0;
     size_t start = f.len;
     buf_put_u64(&f, 0);
     buf_put_u8(&f, '{');

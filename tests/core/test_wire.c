@@ -39,7 +39,7 @@ static void put_bytes(struct buf_writer *w, uint32_t field, const void *data, si
 static void put_message(struct buf_writer *w, uint32_t field, struct buf_writer *inner)
 {
     put_bytes(w, field, inner->data, inner->len);
-    buf_clear(inner);
+    inner->len = 0;
 }
 
 /* Numbers of the fields used, from the ONNX schema. */
@@ -81,14 +81,14 @@ static struct buf_writer sample(void)
     put_varint(&t, 1);
     put_bytes(&t, TENSOR_FLOATS, ones, sizeof ones);
     put_tag(&t, TENSOR_FLOATS, 5); /* one more, not packed */
-    buf_put_f32(&t, 2);
+    buf_put_u32(&t, 0x40000000);   /* 2.0 */
     put_bytes(&t, TENSOR_DOUBLES, halves, sizeof halves);
     put_bytes(&t, TENSOR_NAME, "w", 1);
     put_bytes(&t, TENSOR_RAW, "\x00\xff\x00", 3);
     put_message(&g, GRAPH_INIT, &t);
     put_bytes(&a, ATTR_NAME, "alpha", 5);
     put_tag(&a, ATTR_F, 5);
-    buf_put_f32(&a, 0.25f);
+    buf_put_u32(&a, 0x3e800000);                                              /* 0.25 */
     put_bytes(&a, ATTR_INTS, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10); /* -1 */
     put_bytes(&n, NODE_INPUT, "x", 1);
     put_bytes(&n, NODE_INPUT, "w", 1);
