@@ -6,8 +6,8 @@
  *     arena -> chunk -> chunk -> NULL        chunk: [header, 64 bytes][a][pad][b][  free  ]
  *
  * A request that does not fit opens a chunk of its own size or of the usual size, whichever is
- * larger. Built with AddressSanitizer every request gets its own chunk, so that a write behind an
- * array of an arena is seen like one behind a malloc.
+ * larger. Built with AddressSanitizer every request gets its own chunk, so that a write past an
+ * array of an arena is seen like one past a malloc.
  *
  * Every public allocating function passes gate() once: that is where the test hook counts, so that
  * a request that an arena could serve without the system fails just as well.
@@ -43,7 +43,7 @@
 struct chunk {
     struct chunk *next;
     void *base;        /* what to free: the chunk, or a bit before it */
-    size_t size, used; /* payload bytes behind the header */
+    size_t size, used; /* payload bytes after the header */
 };
 _Static_assert(sizeof(struct chunk) <= MEM_ALIGN, "a chunk's header fits its place");
 
@@ -279,7 +279,7 @@ static struct chunk *new_chunk(size_t bytes)
     return c;
 }
 
-/* Opens a chunk with room for `bytes`; false after fail(). A large request goes behind the newest
+/* Opens a chunk with room for `bytes`; false after fail(). A large request goes after the newest
  * chunk, whose free rest stays in use. */
 static bool add_chunk(struct arena *a, size_t bytes, struct chunk **out)
 {

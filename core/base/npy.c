@@ -449,7 +449,7 @@ static size_t write_prefix(char text[HEADER_TEXT], enum npy_type type, int32_t r
     at += (size_t)snprintf(text + at, HEADER_TEXT - at, rank == 1 ? ",), }" : "), }");
     assert(at < HEADER_TEXT - ALIGN - GROWTH_AXIS);
     text[at] = ' '; /* over the terminating zero */
-    if (rank > 0) { /* numpy pads the first axis to 21 digits behind the dictionary */
+    if (rank > 0) { /* numpy pads the first axis to 21 digits after the dictionary */
         char digits[24];
         at += (size_t)(GROWTH_AXIS - snprintf(digits, sizeof digits, "%" PRId64, dim[0]));
     }

@@ -7,7 +7,7 @@
  *      "name": {"dtype": "F32", "shape": [64,3,3,3], "data_offsets": [begin, end]}, ...}
  *
  * Offsets count from the start of the data. The ranges must cover it exactly: no hole, no overlap,
- * nothing behind. The writer lays the tensors out by element size, largest first, then by name,
+ * nothing after. The writer lays the tensors out by element size, largest first, then by name,
  * so every tensor is aligned to its elements; the reader copies those of other writers that are not.
  *
  * Limits: jansson needs up to 50 bytes of memory per value, so the number of commas is bounded
@@ -103,7 +103,7 @@ struct st_reader {
     struct arena *arena;
     struct file_map map; /* zeroed where the bytes are borrowed */
     const char *what;
-    const uint8_t *data; /* behind the header */
+    const uint8_t *data; /* after the header */
     size_t data_len;
     struct st_tensor *tensors; /* sorted by name */
     size_t n_tensors;

@@ -32,7 +32,7 @@
 
 struct frame {
     const ProtobufCMessageDescriptor *desc;
-    size_t end;    /* offset behind the message */
+    size_t end;    /* offset after the message */
     uint64_t seen; /* single sub-messages that came, by index in desc->fields */
 };
 struct walk {

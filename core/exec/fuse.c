@@ -20,7 +20,7 @@ static bool joined(const struct walk *w, int32_t n)
     return false;
 }
 
-/* The node that may join behind value v: its only reader, -1 if there is none. */
+/* The node that may join after value v: its only reader, -1 if there is none. */
 static int32_t joiner(const struct walk *w, value_id v)
 {
     if (w->tap[v] || v == w->g->output)

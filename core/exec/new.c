@@ -178,7 +178,7 @@ static int new_workers(struct exec *e)
     return 0;
 }
 
-/* Does a step behind s read v, or the caller? Then its gradient is there when s adds its own. */
+/* Does a later step than s read v, or the caller? Then its gradient is there when s adds its own. */
 static bool written_before(const struct exec *e, int32_t s, value_id v)
 {
     if (v == e->g->output || (e->mode == EXEC_TRAIN && e->tap[v]))

@@ -27,7 +27,7 @@ int exec_node_bank(const struct node *n, int bank)
     return n->op == &op_batchnorm && n->n_in > 5 ? bank : 0;
 }
 
-/* The weights of a step with the BatchNormalization behind it. */
+/* The weights of a step with its BatchNormalization folded in. */
 static void prepare_folded(const struct exec *e, const struct exec_step *s, int bank)
 {
     const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];

@@ -1,7 +1,7 @@
 #ifndef CORE_EXEC_PROFILE_H
 #define CORE_EXEC_PROFILE_H
 /*
- * Where the time of a network goes, layer by layer. The executor runs the BN, Add and ReLU behind a
+ * Where the time of a network goes, layer by layer. The executor runs the BN, Add and ReLU after a
  * convolution together with it, so a row stands for those nodes too.
  *
  *     struct profile p = {0};

@@ -117,7 +117,7 @@ void exec_forward(struct exec *e, const struct window *w, int32_t s);
 void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input);
 void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
                          float *params);
-/* Points din of the trainable operands into `base`, one behind the other. */
+/* Points din of the trainable operands into `base`, one after the other. */
 void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c);
 /* Prepares what is done late for the forward pass of step s, or its input gradient, into e->late:
  * before exec_forward and exec_input_backward in training mode. On all threads. */

@@ -2,7 +2,7 @@
  * Training mode: step by step over the whole batch, because batch statistics couple the images.
  * Work that can follow on the same block of images does so while the block is in the cache:
  *
- *   forward    a convolution, then the sums of the batch statistics behind it
+ *   forward    a convolution, then the sums of the batch statistics after it
  *   backward   the tail (ReLU, Add), then the parameter sums of the step
  *              the input gradient of a BatchNormalization, then both gradients of the convolution
  *              before it

@@ -34,7 +34,7 @@ struct arch {
     const char *name;
     enum block_kind kind;
     bool imagenet; /* has a large stem for large images */
-    int64_t stem;  /* channels behind the first convolution */
+    int64_t stem;  /* channels after the first convolution */
     int32_t n_stages, blocks[ARCH_MAX_STAGES];
     int64_t width[ARCH_MAX_STAGES]; /* output channels of a stage; BOTTLENECK: of its inner conv */
 };
@@ -177,7 +177,7 @@ static value_id add_sum(struct builder *b, const char *name, value_id x, value_i
     return add_node(b, &op_add, name, in, 2, &p);
 }
 
-/* Convolution `i` of the block called `at`, with the BN behind it: at.conv1, at.bn1. */
+/* Convolution `i` of the block called `at`, with the BN after it: at.conv1, at.bn1. */
 static value_id add_conv_bn(struct builder *b, const char *at, int i, value_id x, int64_t k,
                             int64_t stride, int64_t channels)
 {
@@ -194,7 +194,7 @@ static value_id add_relu(struct builder *b, const char *at, int i, value_id x)
     return add_plain(b, &op_relu, name_of(name, "%s.relu%d", at, i), x);
 }
 
-/* Adds the skip of a block that ends in y, and the ReLU `i` behind it. */
+/* Adds the skip of a block that ends in y, and the ReLU `i` after it. */
 static value_id add_skip(struct builder *b, const char *at, int i, value_id x, value_id y,
                          int64_t stride)
 {

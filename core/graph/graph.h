@@ -147,7 +147,7 @@ int graph_add_value(struct graph *g, const char *name, enum value_kind kind,
 int graph_add_node(struct graph *g, const struct op *op, const char *name, const value_id *in,
                    int32_t n_in, const union op_params *p, const char *out_name,
                    value_id *out) MUST_CHECK;
-/* The same but placed directly behind node `after` (-1: first); indices behind it move up by one. */
+/* The same but placed directly after node `after` (-1: first); later indices move up by one. */
 int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const char *name,
                       const value_id *in, int32_t n_in, const union op_params *p,
                       const char *out_name, value_id *out) MUST_CHECK;

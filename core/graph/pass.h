@@ -18,13 +18,13 @@ int pass_dual_bank(struct graph *g) MUST_CHECK;
  * name ends in BN_INSERTED_SUFFIX. */
 int pass_fold_batchnorm(struct graph *g, bool only_inserted) MUST_CHECK;
 #define BN_INSERTED_SUFFIX "/linnet_bn"
-/* Inserts a BatchNormalization behind node `conv` that is the identity for channel statistics
+/* Inserts a BatchNormalization after node `conv` that is the identity for channel statistics
  * mean[C], var[C]: gamma = sqrt(var + eps), beta = mean. eps 1e-5, momentum 0.9. Its name is the
  * conv's name + BN_INSERTED_SUFFIX. */
 int pass_insert_batchnorm(struct graph *g, int32_t conv, const float *mean,
                           const float *var) MUST_CHECK;
 /* Conv nodes where BN re-insertion is due: not frozen, output feeds only Relu / MaskedRelu / Add
- * (through which a Relu follows), no BatchNormalization behind it. Writes up to cap node indices,
+ * (through which a Relu follows), no BatchNormalization after it. Writes up to cap node indices,
  * returns how many there are. */
 int32_t pass_batchnorm_sites(const struct graph *g, int32_t *nodes, int32_t cap);
 #endif

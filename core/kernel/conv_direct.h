@@ -12,7 +12,7 @@
  *     tile       up to 16 pixels: sums in registers (conv_kernel.inc)
  *     tap, channel
  *
- * Edges. The copy of a piece has `lead` zero rows and columns before the image and as many behind it
+ * Edges. The copy of a piece has `lead` zero rows and columns before the image and as many after it
  * as the last tap reaches (conv_axis.extent), so no tap asks where it is. Rows whose pixels follow
  * each other without a gap in source and destination are joined into one, as in 1x1 convolutions:
  * then only one tile of a piece is short, not one a row. Channels a multiple of 256 apart would meet

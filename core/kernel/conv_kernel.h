@@ -26,7 +26,7 @@
 /* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
  *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
  * for lanes l < lanes; w has all CONV_LANES lanes. All steps are in floats. Tiles of two panels
- * write the second one's channels behind those of the first, which has all lanes. */
+ * write the second one's channels after those of the first, which has all lanes. */
 struct conv_tile {
     const float *x[CONV_MAX_GROUPS];
     float *y[CONV_MAX_GROUPS];

@@ -2,7 +2,7 @@
 #define CORE_KERNEL_ROWS_H
 /*
  * The passes over activations that do little work a float, one set a code path (rows.inc): rows of
- * n channels, one behind the other. Each function states what it computes for one element with
+ * n channels, one after the other. Each function states what it computes for one element with
  * channel c; in and out may be the same memory, but must not overlap otherwise.
  */
 #include <stdbool.h>

@@ -14,7 +14,7 @@
  *
  *     [dst phase][panel][product][src phase][src_c][lane]
  *
- * with a cache line behind each of the matrices (one a product), so that the same place of all of
+ * with a cache line after each of the matrices (one a product), so that the same place of all of
  * them does not fall into one set of the level-1 cache. Steps are in floats.
  */
 #include "core/kernel/conv_wino.h"
@@ -28,7 +28,7 @@ struct wino_form {
 struct wino_form wino_form_of(const struct conv_pass *p);
 /* Rows of the destination, or of the longest of its phases. */
 int64_t wino_phase_rows(const struct conv_axis *a);
-/* Tiles that cover so many rows. */
+/* Tiles that cover `extent` rows. */
 int64_t wino_tiles_along(int64_t extent);
 
 #define WINO_LINE 16

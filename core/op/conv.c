@@ -164,7 +164,7 @@ static struct wino wino_part(const struct conv_pass *p, const struct op_call *c)
     return w;
 }
 
-/* The floats of a folded bias, in whole cache lines so that the weights behind are aligned. */
+/* The floats of a folded bias, in whole cache lines so that the weights after it are aligned. */
 static size_t bias_size(const struct conv_pass *forward)
 {
     return (size_t)(conv_panels(forward->dst_c) * CONV_LANES);

@@ -6,8 +6,8 @@
  *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x   dx = dy * (x > 0 ? 1 : 1-m)
  *                                                 dm = sum over images of dy * -min(x,0)
  *
- * Hard is a selection, not a product: no -0.0, no 0 * inf, and a NaN passes through. As 1-m >= 0,
- * x > 0 exactly where y > 0, so dx reads y only; dm is the only reader of x.
+ * Hard is a choice between two values, not a product: no -0.0, no 0 * inf, and a NaN passes through.
+ * As 1-m >= 0, x > 0 exactly where y > 0, so dx reads y only; dm is the only reader of x.
  *
  * prepared: the mask as [h][w][c].
  */

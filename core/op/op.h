@@ -2,7 +2,7 @@
 #define CORE_OP_OP_H
 /*
  * How operators compute. A file core/op/<name>.c defines one `const struct op` (or a few of one
- * family): the part that a graph knows (core/graph/operator.h) and, behind op->hooks, the functions
+ * family): the part that a graph knows (core/graph/operator.h) and, in op->hooks, the functions
  * that the executor calls.
  *
  * Hooks are plain single-threaded functions over a range of images. The executor owns threads,
