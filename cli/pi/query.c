@@ -77,6 +77,7 @@ static int prepare_model(struct client *q)
     TRY(prepared_new(q->plan, NULL, false, &q->model));
     pi_net_party(q->o, q->model, &q->party);
     q->party.client = true;
+    q->party.tally = q->o->tls_ca == NULL;
     if (q->o->link != NULL) {
         TRY(link_parse(q->o->link, &q->link));
         q->party.link = &q->link;

@@ -195,6 +195,7 @@ static int start(struct server *s, const struct pi_model *model)
     }
     TRY(pi_net_backend(o->relu, model->plan, s->party.link, NULL, &s->party.relu));
     s->party.label = o->reveal == 1;
+    s->party.tally = o->tls_cert == NULL;
     if (o->bundles != NULL) {
         TRY(store_folder(o->bundles));
         TRY(store_sweep(o->bundles));

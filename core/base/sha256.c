@@ -3,6 +3,8 @@
  */
 #include "core/base/sha256.h"
 
+#include <stdbool.h>
+
 #include <openssl/evp.h>
 
 #include "core/base/file.h"
@@ -35,6 +37,16 @@ int sha256_new(struct sha256 **out)
 int sha256_add(struct sha256 *h, const void *data, size_t len)
 {
     return EVP_DigestUpdate(h->ctx, data, len) == 1 ? 0 : fail_openssl();
+}
+
+int sha256_peek(const struct sha256 *h, uint8_t out[SHA256_SIZE])
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    bool ok = copy != NULL && EVP_MD_CTX_copy_ex(copy, h->ctx) == 1 &&
+              EVP_DigestFinal_ex(copy, out, NULL) == 1;
+
+    EVP_MD_CTX_free(copy);
+    return ok ? 0 : fail_openssl();
 }
 
 int sha256_end(struct sha256 *h, uint8_t out[SHA256_SIZE])

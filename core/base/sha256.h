@@ -12,10 +12,11 @@
 int sha256_bytes(const void *data, size_t len, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 int sha256_file(const char *path, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 
-/* Piece by piece: new, add ..., end, free. */
+/* Piece by piece: new, add ..., end, free. peek: of what was added so far; more may follow. */
 struct sha256;
 int sha256_new(struct sha256 **out) MUST_CHECK;
 int sha256_add(struct sha256 *h, const void *data, size_t len) MUST_CHECK;
+int sha256_peek(const struct sha256 *h, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 int sha256_end(struct sha256 *h, uint8_t out[SHA256_SIZE]) MUST_CHECK; /* once, nothing after */
 void sha256_free(struct sha256 *h);                                    /* NULL is fine */
 

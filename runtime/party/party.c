@@ -4,7 +4,7 @@
  * Hello, 80 bytes each way, client first, integers little-endian:
  *     0 "linnetPI"  8 u16 version  10 u8 role (0 client, 1 server)  11 u8 ring bits
  *    12 u8 code of the linear backend  13 u8 code of the ReLU backend (client: 0)  14 u8 answer (1 logits,
- *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link)  16 identity of the package (32)
+ *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link, 4: tally)  16 identity of the package (32)
  *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
  *    64 nonce (16)
  * The session's id, which keys all hashes, is SHA-256("linnet sid", client's hello, server's hello).
@@ -71,7 +71,7 @@ static void put_u64(uint8_t *to, uint64_t v)
 
 /* ---- hello -------------------------------------------------------------------------------- */
 
-enum { FLAG_SEED = 1, FLAG_LINK = 2 };
+enum { FLAG_SEED = 1, FLAG_LINK = 2, FLAG_TALLY = 4 };
 
 static void make_hello(const struct party *p, uint8_t hello[HELLO])
 {
@@ -83,7 +83,8 @@ static void make_hello(const struct party *p, uint8_t hello[HELLO])
     hello[10] = !o->client;
     hello[11] = PLAN_RING_BITS;
     hello[12] = o->linear->code;
-    hello[15] = (uint8_t)((o->test_seed >= 0 ? FLAG_SEED : 0) | (o->link != NULL ? FLAG_LINK : 0));
+    hello[15] = (uint8_t)((o->test_seed >= 0 ? FLAG_SEED : 0) | (o->link != NULL ? FLAG_LINK : 0) |
+                          (o->tally ? FLAG_TALLY : 0));
     memcpy(hello + 16, o->hash, 32);
     prg_bytes(p->rng, hello + NONCE, HELLO - NONCE);
     if (o->client)
@@ -136,11 +137,14 @@ static int make_sid(struct party *p, const uint8_t client[HELLO], const uint8_t 
     return sha256_bytes(text, sizeof text, p->sid);
 }
 
-static int wrap_link(struct party *p)
+/* What the rest of the connection goes through. */
+static int wrap_transport(struct party *p)
 {
     const struct link *l = p->o->link;
 
-    return l != NULL ? link_wrap(p->t, l->bits_per_second, l->rtt) : 0;
+    if (l != NULL)
+        TRY(link_wrap(p->t, l->bits_per_second, l->rtt));
+    return p->o->tally ? tally_wrap(p->t, p->sid, sizeof p->sid, &p->tally) : 0;
 }
 
 static int server_hello(struct party *p)
@@ -159,7 +163,7 @@ static int server_hello(struct party *p)
     p->backend = p->o->relu;
     p->label = p->o->label;
     TRY(make_sid(p, theirs, mine));
-    return wrap_link(p);
+    return wrap_transport(p);
 }
 
 static int client_hello(struct party *p)
@@ -187,7 +191,7 @@ static int client_hello(struct party *p)
                     p->o->relu != NULL ? "this side refuses" : "this version does not have");
     p->label = theirs[14] == 2;
     TRY(make_sid(p, mine, theirs));
-    return wrap_link(p);
+    return wrap_transport(p);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -296,6 +300,42 @@ const struct linear_backend *party_linear(const struct party *p)
     return p->o->linear;
 }
 
+/* ---- comparison of what was carried ------------------------------------------------------- */
+
+#define TALLY (2 * SHA256_SIZE)
+
+/* The last message of an answer: what the server has sent, and received, before it. */
+static int send_tally(struct party *p, enum phase phase, int32_t event)
+{
+    uint8_t mine[TALLY];
+
+    if (p->tally == NULL)
+        return 0;
+    account_begin(&p->account);
+    TRY(tally_digests(p->tally, mine, mine + SHA256_SIZE));
+    TRY(transport_send(p->t, mine, sizeof mine));
+    TRY(transport_flush(p->t));
+    account_end(&p->account, phase, event);
+    return 0;
+}
+
+static int check_tally(struct party *p, enum phase phase, int32_t event)
+{
+    uint8_t mine[TALLY], theirs[TALLY];
+
+    if (p->tally == NULL)
+        return 0;
+    account_begin(&p->account);
+    TRY(tally_digests(p->tally, mine + SHA256_SIZE, mine));
+    TRY(transport_recv(p->t, theirs, sizeof theirs));
+    account_end(&p->account, phase, event);
+    return memcmp(mine, theirs, sizeof mine) == 0
+               ? 0
+               : fail(
+                     ERR_NET,
+                     "the connection changed bytes on the way: SHA-256 of what one side sent and the other received differ; use TLS");
+}
+
 /* ---- requests ----------------------------------------------------------------------------- */
 
 static struct bundle_key key_of(const struct party *p)
@@ -351,7 +391,8 @@ static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
 
     TRY(bundle_claim(p->bundle, &k, p->o->bundles));
     TRY(ask(p, REQUEST_BUNDLE, p->bundle->number));
-    return party_online_client(p, x, y);
+    TRY(party_online_client(p, x, y));
+    return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
@@ -360,7 +401,8 @@ static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
     TRY(ask(p, REQUEST_QUERY, p->number++));
     TRY(open_offline(p));
     TRY(party_offline_client(p));
-    return party_online_client(p, x, y);
+    TRY(party_online_client(p, x, y));
+    return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 int party_query(struct party *p, const uint64_t *x, uint64_t *y)
@@ -388,6 +430,7 @@ static int prepare(struct party *p)
     account_begin(&p->account);
     TRY(transport_recv(p->t, done, ANSWER)); /* the server has saved its half */
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
+    TRY(check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     return done[0] == 0 ? bundle_save(p->bundle, &k, p->o->bundles)
                         : fail(ERR_PEER, "the server could not save its half");
 }
@@ -471,6 +514,7 @@ static int serve_prepare(struct party *p)
     TRY(serve_offline(p));
     rc = bundle_save(p->bundle, &k, p->o->bundles);
     TRY(answer(p, rc < 0 ? REFUSED_KIND : REFUSED_NOT));
+    TRY(send_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     p->account.prepared += rc == 0;
     return rc;
 }
@@ -497,7 +541,7 @@ static int serve_request(struct party *p, enum request kind)
         TRY(party_online_server(p));
     }
     p->account.queries++;
-    return 0;
+    return send_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)

@@ -3,11 +3,13 @@
 /* Inside of a party: what requests (party.c) and phases (phases.c) share. */
 #include "runtime/party/party.h"
 #include "runtime/crypto/share_rng.h"
+#include "runtime/net/tally.h"
 #include "runtime/party/steps.h"
 
 struct party {
     const struct party_options *o;
     struct transport *t;
+    struct tally *tally; /* inside t; NULL: none */
     const struct relu_backend *backend;
     bool label, dead;
     struct schedule *schedule;

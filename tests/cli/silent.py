@@ -17,7 +17,7 @@ while True:
     if file[at - 1] < 128:
         break
 model = hashlib.sha256(b"linnet model 2" + file[at:at + size]).digest()
-hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 0]) + model
+hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 4]) + model
 hello += bytes(80 - len(hello))
 lines = [socket.create_connection((host, int(port))) for _ in range(22)]
 lines[20].sendall(hello[:40])

@@ -173,6 +173,59 @@ static void test_lies_end_in_an_error_or_an_answer(void **state)
     lie_often(24, &relu_ot, true, false, 4);
 }
 
+/* One query on a connection that flips a bit; whether the client takes the answer, and it is right. */
+static bool accepted(struct parties *b, bool tally, bool client_lies, uint64_t at,
+                     const int64_t *want, bool *right)
+{
+    struct liar liar = {.at = at, .lie = LIE_FLIP, .mask = (uint8_t)(1u << at % 8)};
+    struct served s = {.o = parties_options(b, &plain_relu, false)};
+    struct party_options o = parties_options(b, &plain_relu, true);
+    uint64_t x[PARTIES_INPUTS], y[PARTIES_CLASSES];
+    float image[PARTIES_INPUTS];
+    struct party *p = NULL;
+    struct transport t;
+    int rc;
+
+    s.o.tally = o.tally = tally;
+    parties_image(0, image, x);
+    open_line(&t, &s.t);
+    liar_wrap(&liar, client_lies ? &t : &s.t);
+    served_start(&s);
+    if ((rc = party_open(&o, &t, &p)) == 0)
+        rc = party_query(p, x, y);
+    party_close(p);
+    transport_close(&t);
+    served_join(&s);
+    *right = rc == 0 && memcmp(y, want, sizeof y) == 0;
+    return rc == 0;
+}
+
+/* Without TLS: what is accepted is right. Without the comparison it is not. */
+static void test_accidents_do_not_make_answers(void **state)
+{
+    int64_t want[PARTIES_IMAGES][PARTIES_CLASSES];
+    struct parties b;
+    struct rng r = rng_at(5, RNG_TEST, 0, 0);
+    int wrong[2] = {0, 0}, all = 200;
+
+    (void)state;
+    parties_open(&b, 16, 0, 3);
+    parties_expect(&b, want);
+    for (int i = 0; i < all; i++) {
+        uint64_t at =
+            rng_u32(&r) % (i % 2 == 0 ? 2600 : 3200); /* all that is sent, a little more */
+        for (int tally = 0; tally < 2; tally++) {
+            bool right;
+            wrong[tally] += accepted(&b, tally == 1, i % 2 == 0, at, want[0], &right) && !right;
+        }
+    }
+    print_message("%d flipped bits: %d wrong answers without, %d with comparison\n", all, wrong[0],
+                  wrong[1]);
+    assert_true(wrong[0] > all / 8);
+    assert_int_equal(wrong[1], 0);
+    parties_close(&b);
+}
+
 static void test_garbage_instead_of_a_greeting(void **state)
 {
     struct parties b;
@@ -202,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lies_end_in_an_error_or_an_answer),
+        cmocka_unit_test(test_accidents_do_not_make_answers),
         cmocka_unit_test(test_garbage_instead_of_a_greeting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

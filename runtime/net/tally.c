@@ -1,0 +1,75 @@
+/* Digests of both directions (tally.h). */
+#include "runtime/net/tally.h"
+
+#include "core/base/mem.h"
+
+struct tally {
+    struct transport inner;
+    struct sha256 *sent, *received;
+};
+
+static int tally_send(void *ctx, const void *bytes, size_t n)
+{
+    struct tally *y = ctx;
+
+    TRY(sha256_add(y->sent, bytes, n));
+    return transport_send(&y->inner, bytes, n);
+}
+
+static int tally_recv(void *ctx, void *bytes, size_t n)
+{
+    struct tally *y = ctx;
+
+    TRY(transport_recv(&y->inner, bytes, n));
+    return sha256_add(y->received, bytes, n);
+}
+
+static int tally_flush(void *ctx)
+{
+    return transport_flush(&((struct tally *)ctx)->inner);
+}
+
+static void tally_free(struct tally *y)
+{
+    sha256_free(y->sent);
+    sha256_free(y->received);
+    mem_free(y);
+}
+
+static void tally_close(void *ctx)
+{
+    struct tally *y = ctx;
+
+    transport_close(&y->inner);
+    tally_free(y);
+}
+
+int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **out)
+{
+    struct tally *y = mem_array(1, sizeof *y);
+    int rc;
+
+    if (y == NULL)
+        return ERR_NOMEM;
+    if ((rc = sha256_new(&y->sent)) < 0 || (rc = sha256_new(&y->received)) < 0 ||
+        (rc = sha256_add(y->sent, start, n)) < 0 || (rc = sha256_add(y->received, start, n)) < 0) {
+        tally_free(y);
+        return rc;
+    }
+    y->inner = *t;
+    *t = (struct transport){.send = tally_send,
+                            .recv = tally_recv,
+                            .flush = tally_flush,
+                            .close = tally_close,
+                            .ctx = y,
+                            .count = y->inner.count,
+                            .last = y->inner.last};
+    *out = y;
+    return 0;
+}
+
+int tally_digests(const struct tally *y, uint8_t sent[SHA256_SIZE], uint8_t received[SHA256_SIZE])
+{
+    TRY(sha256_peek(y->sent, sent));
+    return sha256_peek(y->received, received);
+}
