@@ -214,6 +214,17 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
     return rc;
 }
 
+int bundle_exists(const struct bundle *b, const char *dir, bool *exists)
+{
+    char name[STORE_NAME];
+    int64_t n;
+
+    file_name(b, name);
+    TRY(store_count(dir, name, "", &n));
+    *exists = n > 0;
+    return 0;
+}
+
 int bundle_count(const char *dir, bool client, int64_t *n)
 {
     return store_count(dir, BUNDLE_PREFIX, client ? BUNDLE_CLIENT : BUNDLE_SERVER, n);

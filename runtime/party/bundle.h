@@ -54,5 +54,7 @@ int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *
 /* Client: the next one in the folder. Server: the one with b->id. Claimed (store.h) before it is
  * read. ERR_DATA: there is none. b comes from bundle_new. */
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
+/* Server: whether the folder holds one with b->id. */
+int bundle_exists(const struct bundle *b, const char *dir, bool *exists) MUST_CHECK;
 int bundle_count(const char *dir, bool client, int64_t *n) MUST_CHECK;
 #endif

@@ -38,6 +38,7 @@ enum refusal {
     REFUSED_KIND,
     REFUSED_ROOM,
     REFUSED_LINK,
+    REFUSED_TAKEN,
     REFUSALS
 };
 static const char *const refusals[REFUSALS] = {
@@ -51,6 +52,7 @@ static const char *const refusals[REFUSALS] = {
     [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
     [REFUSED_KIND] = "a kind of request it does not serve",
     [REFUSED_LINK] = "another setting of --link (one side emulates a link, one does not)",
+    [REFUSED_TAKEN] = "a bundle of that id already",
     [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
 };
 
@@ -530,6 +532,19 @@ static int serve_bundle(struct party *p)
     return party_online_server(p);
 }
 
+/* An id names one bundle: a second preparation under it would replace the first, another client's. */
+static int judge_id(struct party *p, enum request kind)
+{
+    bool taken = false;
+
+    if (kind == REQUEST_PREPARE)
+        TRY(bundle_exists(p->bundle, p->o->bundles, &taken));
+    if (!taken)
+        return 0;
+    TRY(answer(p, REFUSED_TAKEN));
+    return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
+}
+
 static int serve_request(struct party *p, enum request kind)
 {
     if (kind == REQUEST_PREPARE)
@@ -563,8 +578,10 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
         return refuse(p, why);
     if ((rc = new_bundle(p)) == 0) {
         memcpy(p->bundle->id, request + 16, BUNDLE_ID);
-        rc = serve_request(p, (enum request)request[0]);
+        rc = judge_id(p, (enum request)request[0]);
     }
+    if (rc == 0)
+        rc = serve_request(p, (enum request)request[0]);
     bundle_free(p->bundle);
     p->bundle = NULL;
     return rc < 0 ? rc : 1;

@@ -297,6 +297,51 @@ static void test_bundles_have_a_limit(void **state)
     parties_close(&b);
 }
 
+/* A client that knows the id of another one's bundle cannot replace it. */
+static void test_a_taken_id_is_refused(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint8_t request[32] = {2},
+            answer[8]; /* prepare, number 1, the id of the bundle that is there */
+    char name[STORE_NAME], path[SCRATCH_TEXT];
+    uint8_t *before, *after;
+    size_t len[2];
+
+    (void)state;
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(store_next(b.bundles_server, "bundle-", ".server", name), 1);
+    for (int i = 0; i < 16; i++) {
+        unsigned byte;
+
+        assert_int_equal(sscanf(name + 7 + 2 * i, "%2x", &byte), 1);
+        request[16 + i] = (uint8_t)byte;
+    }
+    request[8] = 1;
+    scratch_path(b.bundles_server, name, path);
+    assert_int_equal(file_read(path, 1 << 20, &before, &len[0]), 0);
+    assert_int_equal(transport_send(&s.t, request, sizeof request), 0);
+    assert_int_equal(transport_recv(&s.t, answer, sizeof answer), 0);
+    assert_int_equal(answer[0], 11);
+    transport_close(&s.t);
+    party_close(p);
+    served_join(&s.server);
+    assert_int_equal(s.server.rc, ERR_PEER);
+    assert_int_equal(file_read(path, 1 << 20, &after, &len[1]), 0);
+    assert_int_equal(len[0], len[1]);
+    assert_memory_equal(before, after, len[0]);
+    mem_free(before);
+    mem_free(after);
+    parties_close(&b);
+}
+
 static void copy_file(const char *from_dir, const char *from, const char *to_dir, const char *to)
 {
     char a[SCRATCH_TEXT], z[SCRATCH_TEXT];
@@ -505,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_bundles_have_a_limit),
         cmocka_unit_test(test_a_replayed_bundle_is_refused),
+        cmocka_unit_test(test_a_taken_id_is_refused),
         cmocka_unit_test(test_a_seeded_bundle_needs_a_seed),
         cmocka_unit_test(test_disagreement_is_named_on_both_sides),
         cmocka_unit_test(test_hostile_greetings_are_answered),
