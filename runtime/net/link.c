@@ -140,16 +140,30 @@ static int link_flush(void *ctx)
     return transport_flush(&l->inner);
 }
 
+/* When a piece of n bytes can be due: after it and the one before have passed the line. The peer cannot
+ * make this side sleep for longer. */
+static uint64_t latest_due(const struct line *l, uint64_t before, uint32_t n)
+{
+    uint64_t soonest = now_ns() + l->delay, from = before > soonest ? before : soonest;
+
+    return from + (uint64_t)(n * l->ns_per_byte) + SECOND / 100;
+}
+
 static int next_piece(struct line *l)
 {
     uint8_t head[HEAD];
+    uint64_t before = l->due;
     uint32_t n;
 
     TRY(transport_recv(&l->inner, head, sizeof head));
     memcpy(&l->due, head, sizeof l->due);
     memcpy(&n, head + sizeof l->due, sizeof n);
-    if (n == 0 || n > PIECE || l->due > now_ns() + 120ull * SECOND)
+    if (n == 0 || n > PIECE)
         return fail(ERR_PEER, "emulated link: bad piece");
+    if (l->due > latest_due(l, before, n))
+        return fail(
+            ERR_PEER,
+            "emulated link: a piece is due later than this side's --link allows; give both sides the same");
     l->left = n;
     sleep_until(l->due);
     return 0;

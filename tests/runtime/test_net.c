@@ -111,6 +111,34 @@ static void test_emulated_line_delays_and_limits(void **state)
     assert_true(took < 5);
 }
 
+/* A peer that makes pieces due in 100 seconds does not hold this side for so long. */
+static void test_a_late_piece_is_refused(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta, tb;
+    uint8_t head[12 + 1] = {0}, byte;
+    double start = cpu_seconds();
+    struct timespec now;
+    uint64_t due;
+
+    (void)state;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    due = ((uint64_t)now.tv_sec + 100) * 1000000000u;
+    memcpy(head, &due, sizeof due);
+    head[8] = 1; /* one byte follows */
+    open_pair(&a, &b, 10);
+    tcp_transport(a, &ta);
+    tcp_transport(b, &tb);
+    assert_int_equal(link_wrap(&ta, 40e6, 0.02), 0);
+    assert_int_equal(transport_send(&tb, head, sizeof head), 0);
+    assert_int_equal(transport_flush(&tb), 0);
+    assert_int_equal(transport_recv(&ta, &byte, 1), ERR_PEER);
+    assert_non_null(strstr(err_message(), "later than this side's --link"));
+    assert_true(cpu_seconds() - start < 5);
+    transport_close(&ta);
+    transport_close(&tb);
+}
+
 static void test_silence_ends_at_the_deadline(void **state)
 {
     struct tcp *a, *b;
@@ -241,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_cross_a_socket),
         cmocka_unit_test(test_emulated_line_delays_and_limits),
+        cmocka_unit_test(test_a_late_piece_is_refused),
         cmocka_unit_test(test_silence_ends_at_the_deadline),
         cmocka_unit_test(test_trickling_bytes_end_at_the_deadline),
         cmocka_unit_test(test_closing_is_noticed),
