@@ -277,7 +277,7 @@ static int rlwe_server(struct transport *t, void *arg, struct prg *rng)
     int rc = linear_rlwe_server(b->plan, b->weights, t, rng, LINEAR_RLWE_CACHE, &l);
 
     if (rc == 0)
-        rc = l.server(l.ctx, 0, s);
+        rc = l.server(l.ctx, 0, 1, s);
     if (l.close != NULL)
         l.close(l.ctx);
     return rc;
@@ -291,19 +291,10 @@ static int rlwe_client(struct transport *t, void *arg, struct prg *rng)
     int rc = linear_rlwe_client(b->plan, t, rng, &l);
 
     if (rc == 0)
-        rc = l.client(l.ctx, 0, r, u);
+        rc = l.client(l.ctx, 0, 1, r, u);
     if (l.close != NULL)
         l.close(l.ctx);
     return rc;
-}
-
-static int open_rlwe(const struct party_options *o, struct transport *t, struct prg *rng,
-                     struct linear_party *out)
-{
-    const struct pi_model *m = o->model;
-
-    return o->client ? linear_rlwe_client(m->plan, t, rng, out)
-                     : linear_rlwe_server(m->plan, m->weights, t, rng, LINEAR_RLWE_CACHE, out);
 }
 
 /* Two queries of one connection. */
@@ -315,7 +306,7 @@ static void query(struct parties *b, const struct relu_backend *k, bool label, c
     struct tap tap[2];
     struct party *p = NULL;
 
-    server.o.open_rlwe = o.open_rlwe = open_rlwe;
+    server.o.linear = o.linear = &linear_rlwe;
     server.o.label = label;
     assert_int_equal(transport_pair(&t, &server.t), 0);
     tap_open(&tap[0], &server.t);
