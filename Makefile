@@ -124,11 +124,15 @@ $(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests
 $(FUZZ:%=$(BUILD)/fuzz_%): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
     $(FUZZ_COMMON) $(call lib,testkit) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)
+# Examples see the public header alone, by the name under which it is installed.
+$(BUILD)/examples/convert: tests/examples/convert.c pipeline/linnet.h $(LIB_ORDER)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -fvisibility%,$(CFLAGS)) $(WARN) -Ipipeline $(LDFLAGS) -o $@ $< $(LIB_ORDER) $(LIBS_ALL)
 tests/%: $(BUILD)/tests/% ;
 check-one: $(if $(T),$(BUILD)/tests/$(T)) ## one test program: make T=test_pgd check-one
 	@tests/run.sh $(BUILD) $(T)
 
-tests: $(TESTS) ## build the test programs
+tests: $(TESTS) $(BUILD)/examples/convert ## build the test programs
 
 # ---- what people type -----------------------------------------------------------
 deps: ## install Debian packages (root) and the Python environment of the cross-checks

@@ -4,7 +4,7 @@
  * What every command of both programs shares: option tables, the common options, exit codes,
  * messages, progress line, signals, JSON results.
  *
- * A command is one file of cli/linnet or cli/pi, one declaration in
+ * A command is one file of cli/pi (of cli/linnet, where front.h does most of it), one declaration in
  * cli/commands.h and one line in the program's table:
  *
  *     struct options { const char *data; int64_t limit; bool audit; };

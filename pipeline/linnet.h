@@ -69,8 +69,7 @@ enum linnet_level {
     LINNET_NOTE,   /* a warning, a choice that was made */
     LINNET_DETAIL, /* for whoever asked for more */
 };
-/* Callbacks of long calls, all optional; made from the thread that made the call. The struct must
- * live as long as the call, for linnet_open only until it returns. */
+/* Callbacks of long calls, all optional; made from the thread that made the call. */
 struct linnet_listener {
     void *ctx;
     void (*message)(void *ctx, enum linnet_level level, const char *text);
@@ -149,7 +148,7 @@ LINNET_API int linnet_gradient(struct linnet_model *m, int branch, const float *
 /* ---- work -------------------------------------------------------------------------------------- */
 /* Where a report is given back, it is whole. It comes with LINNET_GOAL and LINNET_VERIFY too, and
  * with the refusals of linnet_inspect and linnet_lint; otherwise *out is NULL after a failure. out
- * may be NULL. l may be NULL. */
+ * may be NULL, so may l, and o where a task needs none of its options. */
 
 /* Task "inspect": interface, operators, ReLUs by layer, memory, the cost of private inference, and
  * every reason to refuse the file; returns the refusal. */

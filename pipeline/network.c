@@ -49,7 +49,7 @@ int linnet_open(const char *path, const struct linnet_options *o, const struct l
         TRY(task->check(o));
     if ((m = mem_array(1, sizeof *m)) == NULL)
         return ERR_NOMEM;
-    if ((rc = model_open(l, path, how, o != NULL ? options_seed(o) : 1, &m->m)) == 0)
+    if ((rc = model_open(l, path, how, options_seed(o), &m->m)) == 0)
         rc = fill_info(m->m.g, &m->info);
     if (rc < 0) {
         linnet_close(m);

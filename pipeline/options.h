@@ -61,7 +61,8 @@ struct task {
 
 /* ERR_NOMEM. */
 int options_new(const struct task *task, struct linnet_options **out) MUST_CHECK;
-/* The task's struct as it was set. ERR_ARG unless o is of that task and passes its check. */
+/* The task's struct as it was set; its defaults for o NULL, which the functions below take too. ERR_ARG
+ * for options of another task, those that do not pass the check, and NULL where there is one. */
 int options_read(const struct linnet_options *o, const struct task *task,
                  const void **values) MUST_CHECK;
 /* The struct, unchecked, of whatever task it is. */

@@ -1,9 +1,9 @@
 #ifndef PIPELINE_RECIPE_H
 #define PIPELINE_RECIPE_H
 /*
- * The settings of `linnet linearize` and `linnet sweep`: recipes, presets, and what they make of the
+ * The settings of the tasks "linearize" and "sweep": recipes, presets, and what they make of the
  * trainer. A preset is a full set of numbers; it knows nothing of the model's name or size. Members
- * are of the types that the option parser writes (cli.h), so that an option's row points at one.
+ * are of the types that options.h writes, so that an option's row points at one.
  */
 #include "linearizer/linearizer.h"
 #include "trainer/train/trainer.h"

@@ -4,6 +4,7 @@
 # A case is tests/cli/CASE.sh, run by `sh -eu` in a fresh folder with tests/cli/lib.sh read before it
 # and these variables, all absolute:
 #     LINNET, LINNET_PI  the programs
+#     BUILD              the folder that they lie in
 #     SRC                the repository
 #     SHARED             real models and data (LINNET_SHARED, default ../shared); may not exist
 #     PYTHON             with numpy and onnxruntime (LINNET_PYTHON, default build/venv/bin/python);
@@ -17,12 +18,13 @@ absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
 [ $# -ge 1 ] || { echo "usage: tests/cli/run.sh BUILD [CASE...]" >&2; exit 2; }
 build=$(absolute "$1")
 shift
+BUILD=$build
 LINNET=$build/linnet
 LINNET_PI=$build/linnet-pi
 SHARED=$(absolute "${LINNET_SHARED:-../shared}")
 PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
-export SRC LINNET LINNET_PI SHARED PYTHON
-[ $# -gt 0 ] || set -- help models forms pi twopc train recipes resume attacks data pictures corrupt onnx bad
+export SRC BUILD LINNET LINNET_PI SHARED PYTHON
+[ $# -gt 0 ] || set -- help models forms pi twopc train recipes resume attacks data pictures corrupt onnx bad api
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/linnet-cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT

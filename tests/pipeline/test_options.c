@@ -97,7 +97,11 @@ static void test_options_belong_to_their_task(void **state)
     assert_int_equal(linnet_inspect("x.onnx", o, &r), LINNET_ARG);
     assert_string_equal(linnet_message(), "options of task 'inspect' are needed here");
     assert_null(r);
+    assert_int_equal(linnet_train("x.onnx", NULL, NULL, &r), LINNET_ARG);
+    assert_string_equal(linnet_message(), "options of task 'train' are needed here");
     assert_int_equal(linnet_sweep("x.onnx", NULL, NULL, &r), LINNET_ARG);
+    assert_string_equal(linnet_message(), "give --data SRC and -o DIR");
+    assert_int_equal(linnet_inspect("no such file", NULL, &r), LINNET_IO); /* defaults */
     linnet_options_free(o);
     linnet_options_free(NULL);
 }
