@@ -9,7 +9,7 @@
 enum { TINY_IMAGES = 60 };
 struct tiny_files {
     char dir[SCRATCH_TEXT], model[SCRATCH_TEXT];
-    char data[2 * SCRATCH_TEXT + 8]; /* "npy:DIR/x.npy,DIR/y.npy": every split is all of it */
+    char data[2 * SCRATCH_TEXT + 8]; /* "npy:DIR/x.npy,DIR/y.npy": one set without parts */
     struct dataset *d;               /* the same pictures */
 };
 /* flags: enum tiny_flags. */

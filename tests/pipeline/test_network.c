@@ -249,7 +249,7 @@ static void test_evaluation_reports_what_is_so(void **state)
     assert_non_null(strstr(linnet_report_text(r), "branch clean (deployed)\n"));
     assert_non_null(strstr(linnet_report_json(r), "\"format\": \"linnet.eval/1\""));
     assert_true(h.begun == 1 && h.ended == 1 && h.messages == 1 && h.asked > 2);
-    assert_non_null(strstr(h.message, "split test"));
+    assert_non_null(strstr(h.message, ", split all"));
     linnet_report_free(r);
     linnet_report_free(NULL);
 
