@@ -12,6 +12,7 @@
 #include "core/exec/exec.h"
 #include "core/op/op.h"
 #include "core/base/sha256.h"
+#include "core/graph/text.h"
 #include "importer/importer.h"
 #include "linearizer/linearizer.h"
 #include "pipeline/model.h"
@@ -22,16 +23,19 @@
 #define COMPARISON_BITS 25 /* typical width after calibration */
 #define INFER_BATCH 64
 #define TRAIN_BATCH 128
+#define GRAPH_TEXT_LIMIT ((size_t)256 << 20)
 
 struct inspect_settings {
     struct open_options open;
-    bool allow_newer_opset;
+    bool allow_newer_opset, graph;
 };
 static const struct option_row rows[] = {
     OPEN_ROWS,
     OPTION("allow-newer-opset", 0, OPTION_FLAG,
            offsetof(struct inspect_settings, allow_newer_opset), NULL,
            "no warning for versions that linnet does not know", 0, 0),
+    OPTION("graph", 0, OPTION_FLAG, offsetof(struct inspect_settings, graph), NULL,
+           "print the graph that linnet made of the file, one node a line, and nothing else", 0, 0),
     OPTION_END};
 static const struct inspect_settings defaults = {0};
 const struct task inspect_task = {"inspect", rows, &defaults, sizeof defaults, NULL, true};
@@ -40,6 +44,7 @@ struct inspection { /* of one file; the graph and what follows are missing if it
     const char *path;
     struct import_report report;
     struct graph *g;
+    struct buf_writer text; /* of the graph, where it was asked for */
     struct relu_site *site;
     int32_t n_sites;
     int64_t relus_total, relus_kept;
@@ -290,6 +295,10 @@ static void print(FILE *f, const void *facts)
 {
     const struct inspection *in = facts;
 
+    if (in->text.len > 0) {
+        fwrite(in->text.data, 1, in->text.len, f);
+        return;
+    }
     print_head(f, in);
     print_operators(f, in);
     if (in->g != NULL) {
@@ -427,6 +436,11 @@ static int inspect(const struct inspect_settings *s, struct inspection *in,
     if ((why = mem_strdup(err_message())) == NULL)
         return ERR_NOMEM;
     rc = in->g != NULL ? measure(in) : 0;
+    in->text = buf_writer_to(GRAPH_TEXT_LIMIT);
+    if (rc == 0 && s->graph && in->g != NULL) {
+        graph_text(in->g, &in->text);
+        rc = buf_status(&in->text);
+    }
     if (rc == 0)
         rc = report_new(print, in, to_json(in), out);
     if (rc == 0 && refused < 0)
@@ -448,6 +462,7 @@ int linnet_inspect(const char *path, const struct linnet_options *o, struct linn
     mem_free(in.costs.tensor);
     mem_free(in.costs.step);
     mem_free(in.site);
+    buf_release(&in.text);
     graph_free(in.g);
     import_report_release(&in.report);
     return rc;
