@@ -23,6 +23,7 @@
 #define COMPARISON_BITS 25 /* typical width after calibration */
 #define INFER_BATCH 64
 #define TRAIN_BATCH 128
+#define DAMAGED "E1606" /* metadata of linnet that say nothing */
 #define GRAPH_TEXT_LIMIT ((size_t)256 << 20)
 
 struct inspect_settings {
@@ -45,6 +46,7 @@ struct inspection { /* of one file; the graph and what follows are missing if it
     struct import_report report;
     struct graph *g;
     struct buf_writer text; /* of the graph, where it was asked for */
+    char *damaged;          /* what is wrong with the file's metadata, NULL if nothing is */
     struct relu_site *site;
     int32_t n_sites;
     int64_t relus_total, relus_kept;
@@ -278,11 +280,16 @@ static void print_figures(FILE *f, const struct inspection *in)
     fprintf(f, "\n");
 }
 
-static void print_problems(FILE *f, const struct import_report *r)
+static void print_problems(FILE *f, const struct inspection *in)
 {
+    const struct import_report *r = &in->report;
+    const int32_t n = r->n_problem + (in->damaged != NULL);
+
     for (int32_t i = 0; i < r->n_warning; i++)
         fprintf(f, "%swarning: %s\n", i == 0 ? "\n" : "", r->warning[i]);
-    fprintf(f, r->n_problem == 0 ? "\nproblems: none\n" : "\nproblems: %d\n", r->n_problem);
+    fprintf(f, n == 0 ? "\nproblems: none\n" : "\nproblems: %d\n", n);
+    if (in->damaged != NULL)
+        fprintf(f, "  error[%s]: %s\n", DAMAGED, in->damaged);
     for (int32_t i = 0; i < r->n_problem; i++) {
         const struct import_problem *p = &r->problem[i];
 
@@ -306,7 +313,7 @@ static void print(FILE *f, const void *facts)
         print_figures(f, in);
         print_costs(f, &in->costs, &in->machine);
     }
-    print_problems(f, &in->report);
+    print_problems(f, in);
 }
 
 /* ---- for programs ---------------------------------------------------------------------------- */
@@ -356,9 +363,14 @@ static json_t *relu_layers_json(const struct inspection *in)
     return list;
 }
 
-static json_t *problems_json(const struct import_report *r)
+static json_t *problems_json(const struct inspection *in)
 {
+    const struct import_report *r = &in->report;
     json_t *list = json_array();
+
+    if (in->damaged != NULL)
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "code", DAMAGED, "node", "",
+                                              "op", "", "message", in->damaged, "hint", ""));
 
     for (int32_t i = 0; i < r->n_problem; i++) {
         const struct import_problem *p = &r->problem[i];
@@ -413,7 +425,7 @@ static json_t *to_json(const struct inspection *in)
     json_object_set_new(o, "relus_kept", figure(in, in->relus_kept));
     json_object_set_new(o, "relu_layers", relu_layers_json(in));
     json_object_set_new(o, "operators", operators_json(r));
-    json_object_set_new(o, "problems", problems_json(r));
+    json_object_set_new(o, "problems", problems_json(in));
     json_object_set_new(o, "warnings", warnings_json(r));
     return o;
 }
@@ -431,6 +443,9 @@ static int inspect(const struct inspect_settings *s, struct inspection *in,
     TRY(model_import_options(&s->open, input, &opt));
     opt.allow_newer_opset = s->allow_newer_opset;
     refused = onnx_import(in->path, &opt, &in->report, &in->g);
+    if (refused == 0 && (refused = model_normalize_by_file(in->path, in->g)) == ERR_FORMAT &&
+        (in->damaged = mem_strdup(err_message())) == NULL)
+        return ERR_NOMEM;
     if (refused < 0 && !model_refuses(refused))
         return refused;
     if ((why = mem_strdup(err_message())) == NULL)
@@ -444,7 +459,8 @@ static int inspect(const struct inspect_settings *s, struct inspection *in,
     if (rc == 0)
         rc = report_new(print, in, to_json(in), out);
     if (rc == 0 && refused < 0)
-        rc = fail(refused, "%s: %s", in->path, why);
+        rc =
+            in->damaged != NULL ? fail(refused, "%s", why) : fail(refused, "%s: %s", in->path, why);
     mem_free(why);
     return rc;
 }
@@ -463,6 +479,7 @@ int linnet_inspect(const char *path, const struct linnet_options *o, struct linn
     mem_free(in.costs.step);
     mem_free(in.site);
     buf_release(&in.text);
+    mem_free(in.damaged);
     graph_free(in.g);
     import_report_release(&in.report);
     return rc;

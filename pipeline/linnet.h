@@ -129,6 +129,8 @@ struct linnet_info {
     int64_t channels, height, width, classes; /* input [N,C,H,W], output [N,K] */
     int64_t branches; /* batch-norm branches: 2 after robust training, else 1 */
     int64_t parameters, macs, relus_total, relus_kept; /* of one image */
+    int64_t
+        channels_last; /* 1: the file declares its input as [N,H,W,C]; here it is [N,C,H,W] all the same */
 };
 LINNET_API const struct linnet_info *linnet_model_info(const struct linnet_model *m);
 /* "clean" is 0, "adv" 1; LINNET_ARG if the model has no such branch. */

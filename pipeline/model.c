@@ -25,6 +25,14 @@ static bool is_auto(const char *normalize, const char *data)
     return normalize && data && strcmp(normalize, "auto") == 0;
 }
 
+int model_normalize_by_file(const char *path, struct graph *g)
+{
+    const char *text = graph_get_meta(g, "linnet.normalize");
+    const int rc = text != NULL && strcmp(text, "auto") != 0 ? normalize_set(g, text) : 0;
+
+    return rc == ERR_ARG ? fail_context(ERR_FORMAT, "%s: its metadata linnet.normalize", path) : rc;
+}
+
 static int choose_normalize(const struct linnet_listener *l, const char *path,
                             const struct open_options *o, uint64_t seed, struct model *m)
 {
@@ -33,8 +41,10 @@ static int choose_normalize(const struct linnet_listener *l, const char *path,
     m->normalize_known = text != NULL;
     if (is_auto(text, o->data))
         return normalize_auto(l, path, o->data, seed, m->g);
-    if (text)
+    if (o->normalize)
         return normalize_set(m->g, text);
+    if (text)
+        return model_normalize_by_file(path, m->g);
     listener_detail(l, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
                     path);
     return 0;

@@ -69,6 +69,9 @@ struct open_options {
     "what the model expects of pixels: auto, " NORMALIZE_WORDS " (default: what the file says)"
 
 #define MODEL_NAME 1024 /* bytes of a value's name */
+/* The normalisation that the file's own metadata name, if they do. ERR_FORMAT where they are damaged: it
+ * is not the user who said it. */
+int model_normalize_by_file(const char *path, struct graph *g) MUST_CHECK;
 /* name: where out->input may point. */
 int model_import_options(const struct open_options *o, char name[MODEL_NAME],
                          struct import_options *out) MUST_CHECK;

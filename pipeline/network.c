@@ -21,6 +21,7 @@ static int fill_info(const struct graph *g, struct linnet_info *out)
     int32_t n = 0;
 
     *out = (struct linnet_info){.channels = in->dim[1],
+                                .channels_last = g->channels_last,
                                 .height = in->dim[2],
                                 .width = in->dim[3],
                                 .classes = g->value[g->output].shape.dim[1],

@@ -1,7 +1,6 @@
 /* linnet run: outputs of a model for the images of a .npy file. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/linnet/front.h"
@@ -10,7 +9,8 @@
 
 static const struct cli_option own[] = {
     {"input", 0, CLI_TEXT, 0, "x.npy",
-     "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W]", 0, 0},
+     "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W], or [N,H,W,C] where the file declares that",
+     0, 0},
     {"output", 'o', CLI_TEXT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
     {"branch", 0, CLI_TEXT, 0, "clean|adv", "batch-norm branch of a checkpoint (default clean)", 0,
@@ -24,50 +24,53 @@ static const struct cli_spec spec = {
     "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy",
     own};
 
-/* uint8 [N,H,W,C] or [N,C,H,W] -> float [N,C,H,W] in [0,1] */
-static void from_bytes(const struct npy *a, const struct linnet_info *in, float *x)
+/* [N,H,W,C] or [N,C,H,W], uint8 or float32 -> float [N,C,H,W], bytes in [0,1] */
+static void convert(const struct npy *a, bool last, const struct linnet_info *in, float *x)
 {
     const int64_t c = in->channels, hw = in->height * in->width;
-    const uint8_t *p = a->data;
 
     for (int64_t n = 0; n < a->dim[0]; n++)
         for (int64_t k = 0; k < c; k++)
             for (int64_t i = 0; i < hw; i++) {
-                const int64_t from = a->dim[1] == c ? (n * c + k) * hw + i : (n * hw + i) * c + k;
+                const int64_t from = last ? (n * hw + i) * c + k : (n * c + k) * hw + i;
 
-                x[(n * c + k) * hw + i] = (float)p[from] / 255;
+                x[(n * c + k) * hw + i] = a->type == NPY_U8
+                                              ? (float)((const uint8_t *)a->data)[from] / 255
+                                              : ((const float *)a->data)[from];
             }
 }
 
-static bool fits(const struct npy *a, const struct linnet_info *in)
+/* *last: the array is [N,H,W,C]. Where both orders fit, it is what the file declares. */
+static bool fits(const struct npy *a, const struct linnet_info *in, bool *last)
 {
     const int64_t *d = a->dim;
     const bool first = d[1] == in->channels && d[2] == in->height && d[3] == in->width;
-    const bool last = d[3] == in->channels && d[1] == in->height && d[2] == in->width;
 
+    *last = d[3] == in->channels && d[1] == in->height && d[2] == in->width &&
+            (!first || in->channels_last != 0);
     if (a->rank != 4 || d[0] < 1)
         return false;
-    return a->type == NPY_U8 ? first || last : a->type == NPY_F32 && first;
+    return (a->type == NPY_U8 && (first || *last)) ||
+           (a->type == NPY_F32 && (first || (*last && in->channels_last != 0)));
 }
 
 /* x [n,C,H,W] (mem_free) */
 static int read_images(const char *path, const struct linnet_info *in, float **x, int64_t *n)
 {
     struct npy a = {0};
+    bool last = false;
     int rc = 0;
 
     TRY(cli_as_data(npy_open(path, &a)));
-    if (!fits(&a, in))
+    if (!fits(&a, in, &last))
         rc = fail(ERR_DATA,
                   "'%s': %s of rank %d does not fit the model's input [N,%" PRId64 ",%" PRId64
                   ",%" PRId64 "]",
                   path, npy_type_name(a.type), a.rank, in->channels, in->height, in->width);
     else if ((*x = mem_aligned(a.count, sizeof **x)) == NULL)
         rc = ERR_NOMEM;
-    else if (a.type == NPY_U8)
-        from_bytes(&a, in, *x);
     else
-        memcpy(*x, a.data, a.count * sizeof **x);
+        convert(&a, last, in, *x);
     *n = a.dim[0];
     npy_release(&a);
     return rc;

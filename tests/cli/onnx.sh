@@ -29,6 +29,46 @@ expect_exit 0 "$LINNET" lint crypten.onnx --for crypten
 expect_exit 2 "$LINNET" export "$small/ts113_option_a.onnx" --for ezpc --masked-relu where -o e.onnx
 expect_exit 2 "$LINNET" lint crypten.onnx
 
+# ---- the graph as text; arrays in the order that the file declares; metadata that say nothing -------
+expect_exit 0 "$LINNET" inspect "$small/ts113_option_a.onnx" --graph
+cp out graph.txt
+[ "$(head -n 1 graph.txt)" = "input x [N,3,8,8]" ] || die "first line: $(head -n 1 graph.txt)"
+tail -n 1 graph.txt | grep -q "^output .* \[N,10\]$" || die "last line: $(tail -n 1 graph.txt)"
+expect_exit 0 "$LINNET" export "$small/ts113_option_a.onnx" -o again.onnx -q
+expect_exit 0 "$LINNET" inspect again.onnx --graph
+cmp out graph.txt || die "written again, the graph is another text"
+[ "$(wc -l <graph.txt)" -gt 10 ] || die "fewer lines than nodes"
+
+cat >order.py <<'END'
+import struct, sys
+raw = open(sys.argv[1], "rb").read()
+head = 10 + int.from_bytes(raw[8:10], "little")
+shape = eval(raw[10:head].decode())["shape"]
+n, c, h, w = shape
+x = struct.unpack("<%df" % (n * c * h * w), raw[head:])
+last = [x[((i * c + k) * h + y) * w + v] for i in range(n) for y in range(h) for v in range(w) for k in range(c)]
+text = ("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d, %d, %d), }" % (n, h, w, c)).ljust(117) + "\n"
+open(sys.argv[2], "wb").write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + struct.pack("<%df" % len(last), *last))
+END
+python3 order.py "$small/x.npy" last.npy
+expect_exit 0 "$LINNET" run "$small/keras_channels_last.onnx" --input "$small/x.npy" --output y.npy -q
+expect_exit 0 "$LINNET" run "$small/keras_channels_last.onnx" --input last.npy --output z.npy -q
+cmp y.npy z.npy || die "an array in the file's own order gives other outputs"
+expect_exit 4 "$LINNET" run "$small/ts113_softmax.onnx" --input last.npy --output z.npy -q
+
+python3 - "$SRC/tests/demo/resnet8.onnx" <<'END'
+import sys
+raw = open(sys.argv[1], "rb").read()
+at = raw.index(b"linnet.normalize") + len(b"linnet.normalize")
+n = raw[at + 1]
+open("damaged.onnx", "wb").write(raw[:at + 2] + b"x" * n + raw[at + 2 + n:])
+END
+for command in "inspect damaged.onnx" "eval damaged.onnx --data synth:" "export damaged.onnx -o e.onnx" \
+    "run damaged.onnx --input $small/x.npy --output z.npy" "linearize damaged.onnx --data synth: --relus 50% -o d"; do
+    expect_exit 3 "$LINNET" $command
+    expect_text err "its metadata linnet.normalize"
+done
+
 # ---- what --normalize auto tells of images that the model was not made for -----------------------
 demo=$SRC/tests/demo/resnet8.onnx
 auto() { # DATA: the warnings
