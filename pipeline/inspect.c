@@ -375,9 +375,9 @@ static json_t *problems_json(const struct inspection *in)
     for (int32_t i = 0; i < r->n_problem; i++) {
         const struct import_problem *p = &r->problem[i];
 
-        json_array_append_new(list,
-                              json_pack("{s:s,s:s,s:s,s:s,s:s}", "code", p->code, "node", p->node,
-                                        "op", p->op, "message", p->message, "hint", p->hint));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "code", p->code, "node",
+                                              p->node, "op", p->op, "message", p->message, "hint",
+                                              p->hint, "more", (int)p->more));
     }
     return list;
 }

@@ -123,7 +123,8 @@ int file_map_fd(int fd, const char *name, struct file_map *out)
     if (fstat(fd, &st) != 0)
         return fail_io("open", name);
     if (!S_ISREG(st.st_mode))
-        return fail(ERR_IO, "cannot read %s: not a regular file", name);
+        return fail(ERR_IO, "cannot read %s: %s", name,
+                    S_ISDIR(st.st_mode) ? "it is a folder" : "not a regular file");
     size_t len = (size_t)st.st_size;
     void *data = len > 0 ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     if (data == MAP_FAILED)
