@@ -213,15 +213,28 @@ static int open_linear(struct party *p)
     return o->linear->open(&setup, &p->linear);
 }
 
-/* What only an offline phase needs: opened by the first request that has one. */
+/* The images of a lot share oblivious transfers, the secret differences of gc's labels among them. Here the
+ * offline phase of the image before p->number begins: a new lot? */
+static bool starts_lot(const struct party *p)
+{
+    return (p->number - 1) % PARTY_LOT == 0;
+}
+
+/* What only an offline phase needs: opened by the first request that has one, and what is secret of a lot
+ * anew with every lot. */
 static int open_offline(struct party *p)
 {
-    int rc;
+    int rc = 0;
 
-    if (p->relu != NULL)
+    if (p->relu != NULL && !starts_lot(p))
         return 0;
     account_begin(&p->account);
-    if ((rc = p->backend->open(p->o->client, p->sid, p->t, p->rng, &p->relu)) == 0)
+    if (p->relu != NULL) {
+        p->backend->close(p->relu);
+        p->relu = NULL;
+    }
+    if ((rc = p->backend->open(p->o->client, p->sid, p->t, p->rng, &p->relu)) == 0 &&
+        p->linear.close == NULL)
         rc = open_linear(p);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return rc;

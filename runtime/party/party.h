@@ -17,6 +17,7 @@
 #include "runtime/net/link.h"
 
 #define PARTY_VERSION 2
+#define PARTY_LOT 16 /* offline phases of a connection between two set-ups of the ReLU backend */
 
 struct party_options {
     const struct prepared *model; /* server: with weights */

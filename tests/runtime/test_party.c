@@ -14,6 +14,8 @@
 
 #include "tests/plain_relu.h"
 #include "runtime/crypto/store.h"
+#include "runtime/party/phases.h"
+#include "runtime/relu/party.h"
 #include "tests/two_parties.h"
 
 struct session {
@@ -137,6 +139,39 @@ static void test_label_is_the_argmax(void **state)
 {
     (void)state;
     check_run(16, true, 0);
+}
+
+/* The 16 images of a lot share delta, the next ones do not. */
+static void test_lots_have_deltas_of_their_own(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    uint64_t x[PARTIES_INPUTS] = {0}, y[PARTIES_CLASSES], setup = 0, now;
+    struct block delta = {0, 0};
+
+    (void)state;
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    s.o.relu = s.server.o.relu = &relu_ot;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    for (int i = 0; i < 2 * PARTY_LOT + 2; i++) {
+        struct block d;
+
+        assert_int_equal(party_query(p, x, y), 0);
+        now = party_account(p)->phase[PHASE_SETUP].sent;
+        d = otext_delta(p->relu->sender);
+        assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % PARTY_LOT == 0);
+        if (i > 0) /* a request, and base transfers with trees */
+            assert_int_equal(now - setup, 32 + (i % PARTY_LOT == 0 ? relu_ot.open_bytes(1) : 0));
+        setup = now;
+        delta = d;
+    }
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+    parties_close(&b);
 }
 
 /* Two queries for labels and the goodbye; the answer of the first one is moved by d. Returns the number of
@@ -546,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_network_run_equals_simulation),
         cmocka_unit_test(test_label_is_the_argmax),
         cmocka_unit_test(test_no_label_changes_what_the_server_sees),
+        cmocka_unit_test(test_lots_have_deltas_of_their_own),
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_bundles_have_a_limit),
