@@ -243,6 +243,43 @@ static void test_a_conversion_stops_and_goes_on(void **state)
     tiny_files_close(&t);
 }
 
+/* A conversion into a new folder; the n-th allocation fails. */
+static int convert_with_failure(const struct tiny_files *t, long n)
+{
+    struct linnet_report *r = NULL;
+    char dir[SCRATCH_TEXT];
+    struct linnet_options *o;
+
+    scratch_path(t->dir, "walk", dir);
+    o = convert_options(t, "linearize", "50%", dir);
+    assert_int_equal(linnet_options_set(o, "mask-epochs", "1"), 0);
+    assert_int_equal(linnet_options_set(o, "finetune-epochs", "1"), 0);
+    mem_fail_at(n);
+    int rc = linnet_linearize(t->model, o, NULL, &r);
+    mem_fail_at(0);
+    assert_true((rc == 0) == (r != NULL));
+    linnet_report_free(r);
+    linnet_options_free(o);
+    remove_all(dir);
+    return rc;
+}
+
+static void test_memory_may_run_out(void **state)
+{
+    struct tiny_files t;
+    long n = 1;
+    int rc;
+
+    (void)state;
+    tiny_files_open(&t, TINY_BN);
+    while ((rc = convert_with_failure(&t, n)) == LINNET_NOMEM)
+        n += 1 + n / 20;
+    if (rc != 0)
+        fail_msg("allocation %ld: %s, %s", n, linnet_error_name(rc), linnet_message());
+    assert_true(n > 1000);
+    tiny_files_close(&t);
+}
+
 static void test_packages_agree_with_their_models(void **state)
 {
     struct tiny_files t;
@@ -341,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_training_stops_and_goes_on),
         cmocka_unit_test(test_training_refuses),
         cmocka_unit_test(test_a_conversion_stops_and_goes_on),
+        cmocka_unit_test(test_memory_may_run_out),
         cmocka_unit_test(test_packages_agree_with_their_models),
         cmocka_unit_test(test_a_package_of_another_model_fails),
         cmocka_unit_test(test_a_sweep_has_a_row_for_each_budget),
