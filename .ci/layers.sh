@@ -55,10 +55,11 @@ BEGIN {
     room("runtime/relu", base " runtime/plan runtime/net runtime/ring runtime/crypto")
     room("runtime/linear", base " runtime/plan runtime/net runtime/ring runtime/crypto")
     room("runtime/party", base " runtime/plan runtime/net runtime/ring runtime/crypto runtime/relu runtime/linear")
-    room("runtime", base " runtime/plan runtime/ring runtime/party")
-    below = base " runtime runtime/plan runtime/net runtime/ring runtime/crypto runtime/relu runtime/linear runtime/party"
+    below = base " runtime/plan runtime/net runtime/ring runtime/crypto runtime/relu runtime/linear runtime/party"
     room("runtime/serve", below)
-    room("runtime/cost", below " runtime/serve")
+    room("runtime/cost", below)
+    # the public API and what reports need: on top of all rooms
+    room("runtime", below " runtime/serve runtime/cost")
     room("pipeline", core " importer linearizer trainer trainer/data trainer/corrupt trainer/attack trainer/eval" \
          " trainer/train exporter exporter/lower runtime runtime/plan runtime/cost")
     room("cli", base)

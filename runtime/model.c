@@ -63,7 +63,7 @@ const struct plan *pi_plan(const struct pi_model *m)
 
 int64_t pi_classes(const struct pi_model *m)
 {
-    return m->plan->tensor[m->plan->step[m->plan->n_step - 1].out].count;
+    return plan_classes(m->plan);
 }
 
 void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear)

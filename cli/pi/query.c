@@ -100,10 +100,7 @@ static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint6
     TRY(party_query(q->p, x, y));
     for (int64_t k = 0; k < q->width; k++)
         if (q->label) /* what is no class: -1, and no word of it before the goodbye */
-            q->labels[i] =
-                y[k] < (uint64_t)q->plan->tensor[q->plan->step[q->plan->n_step - 1].out].count
-                    ? (int64_t)y[k]
-                    : -1;
+            q->labels[i] = y[k] < (uint64_t)plan_classes(q->plan) ? (int64_t)y[k] : -1;
         else
             q->logits[i * q->width + k] = (float)ldexp((double)(int64_t)y[k], -q->plan->scale);
     if (!q->label)

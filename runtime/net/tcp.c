@@ -29,7 +29,7 @@ struct tcp {
     int fd;
     double seconds; /* time-out */
     size_t out_used, in_at, in_used;
-    bool loopback;
+    bool loopback, borrowed;
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
 };
@@ -305,8 +305,23 @@ void tcp_close(struct tcp *s)
 {
     if (s == NULL)
         return;
-    close(s->fd);
+    if (!s->borrowed)
+        close(s->fd);
     mem_free(s);
+}
+
+int tcp_borrow(int fd, double seconds, struct tcp **out)
+{
+    struct tcp *s = mem_array(1, sizeof *s);
+
+    if (s == NULL)
+        return ERR_NOMEM;
+    s->fd = fd;
+    s->seconds = seconds;
+    s->borrowed = true;
+    snprintf(s->peer, sizeof s->peer, "the peer");
+    *out = s;
+    return 0;
 }
 
 const char *tcp_peer(const struct tcp *s)
@@ -352,7 +367,7 @@ static bool would_block(void)
 
 int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
 {
-    ssize_t got = recv(s->fd, bytes, max, 0);
+    ssize_t got = recv(s->fd, bytes, max, MSG_DONTWAIT);
 
     *n = got > 0 ? (size_t)got : 0;
     if (got > 0 || (got < 0 && would_block()))
@@ -364,7 +379,7 @@ int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
 
 int tcp_write(struct tcp *s, const void *bytes, size_t max, size_t *n)
 {
-    ssize_t put = send(s->fd, bytes, max, MSG_NOSIGNAL);
+    ssize_t put = send(s->fd, bytes, max, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     *n = put > 0 ? (size_t)put : 0;
     if (put >= 0 || would_block())
@@ -474,7 +489,7 @@ int tcp_wait(struct tcp *s, tcp_stop *stop, void *ctx)
         return rc == ERR_NET
                    ? fail(rc, "%s: no request within the time-out of %g s", s->peer, s->seconds)
                    : rc;
-    ssize_t got = recv(s->fd, &byte, 1, MSG_PEEK);
+    ssize_t got = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno == ECONNRESET))
         return fail(ERR_PEER, "%s closed the connection", s->peer);
     return 0;

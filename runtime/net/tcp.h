@@ -37,6 +37,8 @@ int tcp_accept(struct tcp_listener *l, double seconds, tcp_stop *stop, void *ctx
 /* The same without waiting: *out is NULL where nobody is there. */
 int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out) MUST_CHECK;
 int tcp_connect(const struct tcp_address *a, double seconds, struct tcp **out) MUST_CHECK;
+/* A connected stream socket of the caller, who closes it; its flags stay as they are. */
+int tcp_borrow(int fd, double seconds, struct tcp **out) MUST_CHECK;
 void tcp_close(struct tcp *s);             /* NULL is fine */
 const char *tcp_peer(const struct tcp *s); /* "127.0.0.1:4711" for messages */
 bool tcp_peer_is_loopback(const struct tcp *s);

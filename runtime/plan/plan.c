@@ -56,6 +56,11 @@ void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *
                s->u.linear.kernel[1];
 }
 
+int64_t plan_classes(const struct plan *p)
+{
+    return p->tensor[p->step[p->n_step - 1].out].count;
+}
+
 int plan_name_model(struct plan *p, const uint8_t salt[PLAN_SALT])
 {
     static const char tag[] = "linnet.pi model id";

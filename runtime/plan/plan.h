@@ -143,6 +143,8 @@ void plan_free(struct plan *p); /* NULL is fine */
 /* Rows and columns of a linear step's weights; zeros for other steps. */
 void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *rows,
                       int64_t *columns);
+/* Numbers that the last step makes. */
+int64_t plan_classes(const struct plan *p);
 /* All matrices of the plan, zeroed; the salt is not drawn. */
 int plan_weights_new(const struct plan *p, struct plan_weights **out) MUST_CHECK;
 void plan_weights_free(struct plan_weights *w); /* wipes; NULL is fine */
