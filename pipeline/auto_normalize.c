@@ -21,7 +21,6 @@
 #include "core/base/mem.h"
 #include "core/exec/exec.h"
 #include "pipeline/listener.h"
-#include "pipeline/source.h"
 #include "trainer/data/normalize.h"
 
 #define MOST_IMAGES 1000
@@ -248,14 +247,14 @@ static int read_images(struct trial *t, const struct dataset *d, const struct sh
 }
 
 int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
-                   uint64_t seed, struct graph *g)
+                   const struct source_options *images, uint64_t seed, struct graph *g)
 {
     const struct shape *in = &g->value[g->input].shape;
     struct trial t = {.g = g, .classes = g->value[g->output].shape.dim[1]};
     struct dataset *d = NULL;
     int rc;
 
-    if ((rc = source_open(data, DATA_TRAIN, seed, g, &d)) < 0 ||
+    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) < 0 ||
         (rc = read_images(&t, d, in)) < 0 || (rc = exec_new(g, EXEC_INFER, 64, NULL, 0, &t.e)) < 0)
         goto out;
     rc = choose(l, path, &t);

@@ -18,11 +18,13 @@
 struct corrupt_settings {
     const char *data, *split, *output, *types, *severity, *frost;
     int64_t limit;
+    struct source_options images;
 };
 #define FIELD(f) offsetof(struct corrupt_settings, f)
 static const struct option_row rows[] = {
     OPTION("data", 'd', OPTION_TEXT, FIELD(data), "SRC",
            "what to corrupt; see `linnet data --help`", 0, 0),
+    SOURCE_SIZE_ROWS(struct corrupt_settings, images),
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
            "test, val, train, train+val or all (default: test, of one set without parts all)", 0,
            0),
@@ -134,7 +136,7 @@ static int prepare(struct job *j)
         j->n_severities += j->severities >> s & 1;
     if (o->frost)
         TRY(source_refusal(corrupt_photos_open(o->frost, &j->photos)));
-    TRY(source_refusal(data_open(o->data, split, j->set.seed, &j->d)));
+    TRY(source_open_alone(o->data, &o->images, split, j->set.seed, &j->d));
     data_limit(j->d, o->limit);
     j->set.d = j->d;
     j->set.photos = j->photos;

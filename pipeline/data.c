@@ -7,15 +7,21 @@
 #include "pipeline/source.h"
 #include "pipeline/tasks.h"
 
+#define SHOWN_NAMES 200
+
 struct data_settings {
     const char *split;
     int64_t limit;
+    struct source_options images;
 };
 #define FIELD(f) offsetof(struct data_settings, f)
 static const struct option_row rows[] = {
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
            "train, val, test, train+val or all (default: test, of one set without parts all)", 0,
            0),
+    SOURCE_TEST_ROW(struct data_settings, images),
+    SOURCE_VAL_ROW(struct data_settings, images),
+    SOURCE_SIZE_ROWS(struct data_settings, images),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "only the first N images", 1, 1e9),
     OPTION_END};
 static const struct data_settings defaults = {0};
@@ -35,7 +41,7 @@ static int open_source(const char *source, const struct linnet_options *o, struc
 
     TRY(options_read(o, &data_task, (const void **)&s));
     TRY(data_split_parse(s->split, &split));
-    TRY(source_refusal(data_open(source, split, options_seed(o), &x->d)));
+    TRY(source_open_alone(source, &s->images, split, options_seed(o), &x->d));
     data_limit(x->d, s->limit);
     x->info = (struct linnet_data_info){.n = x->d->n,
                                         .channels = x->d->channels,
@@ -45,6 +51,7 @@ static int open_source(const char *source, const struct linnet_options *o, struc
                                         .pixels = x->d->pixels,
                                         .floats = x->d->floats,
                                         .labels = x->d->labels,
+                                        .class_names = x->d->class_name,
                                         .source = x->d->source,
                                         .split = x->d->split};
     return 0;
@@ -112,6 +119,18 @@ struct data_facts {
     int64_t *count;              /* [classes] */
 };
 
+static void print_names(FILE *f, const struct dataset *d)
+{
+    if (d->class_name == NULL)
+        return;
+    fprintf(f, "names   ");
+    for (int32_t k = 0; k < d->classes && k < SHOWN_NAMES; k++)
+        fprintf(f, "%s %d %s", k > 0 ? "," : "", k, d->class_name[k]);
+    if (d->classes > SHOWN_NAMES)
+        fprintf(f, ", ... (--json has all)");
+    fprintf(f, "\n");
+}
+
 static void print(FILE *f, const void *facts)
 {
     const struct data_facts *a = facts;
@@ -129,6 +148,7 @@ static void print(FILE *f, const void *facts)
             d->split, d->n, d->channels, d->height, d->width,
             d->floats != NULL ? "floats" : "8 bits");
     fprintf(f, "classes  %d, %" PRId64 " to %" PRId64 " images each\n", d->classes, lo, hi);
+    print_names(f, d);
     fprintf(f, "pixels   mean");
     for (int32_t c = 0; c < d->channels; c++)
         fprintf(f, " %.4f", stats[c].mean);
@@ -136,6 +156,15 @@ static void print(FILE *f, const void *facts)
     for (int32_t c = 0; c < d->channels; c++)
         fprintf(f, " %.4f", stats[c].sd);
     fprintf(f, "\n");
+}
+
+static json_t *names_json(const struct dataset *d)
+{
+    json_t *names = json_array();
+
+    for (int32_t k = 0; d->class_name != NULL && k < d->classes; k++)
+        json_array_append_new(names, json_string(d->class_name[k]));
+    return names;
 }
 
 static json_t *to_json(const struct data_facts *a)
@@ -149,10 +178,10 @@ static json_t *to_json(const struct data_facts *a)
     }
     for (int32_t k = 0; k < d->classes; k++)
         json_array_append_new(per_class, json_integer(a->count[k]));
-    return json_pack("{s:s,s:s,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o}", "format", "linnet.data/1",
+    return json_pack("{s:s,s:s,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o,s:o}", "format", "linnet.data/1",
                      "source", d->source, "split", d->split, "n", (json_int_t)d->n, "shape",
                      d->channels, d->height, d->width, "classes", d->classes, "per_class",
-                     per_class, "mean", mean, "sd", sd);
+                     per_class, "class_names", names_json(d), "mean", mean, "sd", sd);
 }
 
 int linnet_data_report(const struct linnet_data *x, struct linnet_report **out)

@@ -27,6 +27,9 @@ struct eval_settings {
 #define FIELD(f) offsetof(struct eval_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
+    TEST_ROW,
+    VAL_ROW,
+    IMAGE_ROWS,
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
            "which images (default test; of one set without parts all)", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
@@ -185,7 +188,7 @@ static int open_data(struct job *j)
     enum data_split split;
 
     TRY(data_split_parse(j->o->split, &split));
-    TRY(source_refusal(data_open(j->o->open.data, split, j->seed, &j->d)));
+    TRY(source_open_alone(j->o->open.data, &j->o->open.images, split, j->seed, &j->d));
     listener_note(j->l, "%s, split %s", j->d->source, j->d->split);
     return source_check(j->d, j->m->g);
 }

@@ -32,6 +32,7 @@ static const struct option_row rows[] = {
     OPTION("pi", 0, OPTION_TEXT, FIELD(pi), "DIR",
            "also write DIR/model.pi and DIR/model.pi.weights", 0, 0),
     DATA_ROW("calibration images for --pi (training split)"),
+    IMAGE_ROWS,
     OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "how many of them (default 2000)", 1, 1e7),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("salt", 0, OPTION_TEXT, FIELD(salt), "HEX",
@@ -90,7 +91,7 @@ static int package(const struct linnet_listener *l, const struct export_settings
     float *x = NULL;
     int rc;
 
-    if ((rc = source_open(s->open.data, DATA_TRAIN, seed, branch, &d)) == 0 &&
+    if ((rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, branch, &d)) == 0 &&
         (rc = source_floats(d, &n, &x)) == 0)
         rc = output_pi(l, m, branch, x, n, s->salt, s->pi);
     data_close(d);

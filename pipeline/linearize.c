@@ -80,6 +80,10 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     json_t *root = linearize_recipe_json(&o->r);
 
     set_text(root, "data", o->open.data);
+    set_text(root, "test-data", o->open.images.test);
+    set_text(root, "val-data", o->open.images.val);
+    set_text(root, "resize", o->open.images.resize);
+    set_text(root, "crop", o->open.images.crop);
     set_text(root, "relus", o->relus);
     set_text(root, "stages", o->stages);
     set_text(root, "teacher", o->teacher);
@@ -144,7 +148,7 @@ static int open_everything(struct linearize *x)
     TRY(teacher_check_relus(j->path, c->run.m.g, &total));
     if (o->relus)
         TRY(budget_parse(o->relus, total, &kept));
-    TRY(run_open_data(&c->run, o->open.data, o->train_limit, true));
+    TRY(run_open_data(&c->run, &o->open, o->train_limit, true));
     TRY(check_folder(j));
     TRY(output_folder(o->out));
     if (!j->brief)

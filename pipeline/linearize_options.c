@@ -36,6 +36,9 @@
 
 static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
+    TEST_ROW,
+    VAL_ROW,
+    IMAGE_ROWS,
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
            "ReLUs to keep: a count, or a share of all", 0, 0),
     OPTION("output", 'o', OPTION_TEXT, FIELD(out), "DIR", "folder for the results; made if missing",

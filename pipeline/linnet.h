@@ -195,6 +195,7 @@ struct
     const uint8_t *pixels; /* [n,C,H,W] */
     const float *floats;   /* [n,C,H,W] in [0,1] */
     const int32_t *labels; /* [n] */
+    const char *const *class_names; /* [classes], or NULL where the source has none */
     const char *source, *split;
 };
 /* Task "data": a source as "data" takes it, "cifar10:DIR". */

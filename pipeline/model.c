@@ -40,7 +40,7 @@ static int choose_normalize(const struct linnet_listener *l, const char *path,
 
     m->normalize_known = text != NULL;
     if (is_auto(text, o->data))
-        return normalize_auto(l, path, o->data, seed, m->g);
+        return normalize_auto(l, path, o->data, &o->images, seed, m->g);
     if (o->normalize)
         return normalize_set(m->g, text);
     if (text)
@@ -252,7 +252,7 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
             "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are those of that moment",
             path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
     if (choose)
-        rc = normalize_auto(l, path, o->data, seed, m->g);
+        rc = normalize_auto(l, path, o->data, &o->images, seed, m->g);
 out:
     json_decref(root);
     checkpoint_close(f);

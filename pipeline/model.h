@@ -19,6 +19,7 @@
 #include "core/base/sha256.h"
 #include "importer/importer.h"
 #include "pipeline/options.h"
+#include "pipeline/source.h"
 
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
@@ -46,6 +47,7 @@ struct open_options {
         *normalize;   /* preset, NULL for what the file says, "auto" for the best on the training
                             * images of `data` */
     const char *data; /* source of images, NULL if there is none */
+    struct source_options images; /* beside it */
 };
 /* Rows of the first three, for a task's table. */
 #define OPEN_ROWS                                                                                  \
@@ -60,6 +62,10 @@ struct open_options {
     OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
 #define DATA_ROW(help)                                                                             \
     OPTION("data", 'd', OPTION_TEXT, offsetof(struct open_options, data), "SRC", help, 0, 0)
+/* What the images of --data may be changed by, for a task's table. */
+#define IMAGE_ROWS SOURCE_SIZE_ROWS(struct open_options, images)
+#define TEST_ROW SOURCE_TEST_ROW(struct open_options, images)
+#define VAL_ROW SOURCE_VAL_ROW(struct open_options, images)
 #define DATA_HELP                                                                                  \
     "folder or archive, or cifar10:PATH, cifar100:PATH, imagefolder:PATH, npy:X,Y, synth:[N]"
 /* Tasks with images take `auto` too. */

@@ -6,12 +6,27 @@
 #include "pipeline/source.h"
 #include "trainer/train/bn.h"
 
-int run_open_data(struct run *r, const char *source, int64_t train_limit, bool test)
+/* Images that choices are made on, or results are told of, are not trained on. */
+static int keep_apart(const struct run *r, const struct dataset *other, const char *what)
 {
-    TRY(source_open(source, DATA_TRAIN, r->seed, r->m.g, &r->train));
-    TRY(source_open(source, DATA_VAL, r->seed, r->m.g, &r->val));
-    if (test)
-        TRY(source_open(source, DATA_TEST, r->seed, r->m.g, &r->test));
+    int64_t n;
+
+    TRY(source_apart(r->train, other, what, &n));
+    if (n > 0)
+        listener_note(r->l, "warning: %lld of %lld %s images are training images too", (long long)n,
+                      (long long)other->n, what);
+    return 0;
+}
+
+int run_open_data(struct run *r, const struct open_options *o, int64_t train_limit, bool test)
+{
+    TRY(source_open(o->data, &o->images, DATA_TRAIN, r->seed, r->m.g, &r->train));
+    TRY(source_open(o->data, &o->images, DATA_VAL, r->seed, r->m.g, &r->val));
+    TRY(keep_apart(r, r->val, "validation"));
+    if (test) {
+        TRY(source_open(o->data, &o->images, DATA_TEST, r->seed, r->m.g, &r->test));
+        TRY(keep_apart(r, r->test, "test"));
+    }
     data_limit(r->train, train_limit);
     if (test)
         listener_note(r->l, "%s: %lld train, %lld validation, %lld test images", r->train->source,

@@ -17,8 +17,9 @@ struct run {
     struct dataset *train, *val, *test; /* test: NULL where nobody reads it */
     struct metrics metrics;             /* closed: metrics only go to the listener */
 };
-/* The splits of `source`, checked against the model; train_limit 0: all of them. */
-int run_open_data(struct run *r, const char *source, int64_t train_limit, bool test) MUST_CHECK;
+/* The splits of o->data, checked against the model and against each other; train_limit 0: all. */
+int run_open_data(struct run *r, const struct open_options *o, int64_t train_limit,
+                  bool test) MUST_CHECK;
 /* Batch norm where it was folded away, with the statistics of so many training images. */
 int run_insert_batchnorm(struct run *r, int64_t images) MUST_CHECK;
 void run_release(struct run *r);

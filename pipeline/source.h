@@ -1,16 +1,43 @@
 #ifndef PIPELINE_SOURCE_H
 #define PIPELINE_SOURCE_H
-/* Images for a model: opened, checked against its input and classes, as floats. */
+/* Images for a model: what options say about them, opened, checked against its input and classes. */
 #include "core/graph/graph.h"
+#include "pipeline/options.h"
 #include "trainer/data/data.h"
+
+/* Beside --data; NULL where not given. */
+struct source_options {
+    const char *test, *val, *resize, *crop;
+};
+/* Rows for a task whose struct `type` has a struct source_options `member`. */
+#define SOURCE_TEST_ROW(type, member)                                                              \
+    OPTION("test-data", 0, OPTION_TEXT, offsetof(type, member.test), "SRC",                        \
+           "test images: one set, or the test part of a source (default: those of --data)", 0, 0)
+#define SOURCE_VAL_ROW(type, member)                                                               \
+    OPTION("val-data", 0, OPTION_TEXT, offsetof(type, member.val), "SRC",                          \
+           "validation images, one set (default: a tenth of the training images of --data)", 0, 0)
+#define SOURCE_SIZE_ROWS(type, member)                                                             \
+    OPTION("resize", 0, OPTION_TEXT, offsetof(type, member.resize), "N[,bicubic]",                 \
+           "image folders: scales the shorter side to N pixels, antialiased bilinear", 0, 0),      \
+        OPTION("crop", 0, OPTION_TEXT, offsetof(type, member.crop), "HxW",                         \
+               "image folders: keeps the middle HxW pixels", 0, 0)
+/* The options of the trainer; texts stay borrowed. ERR_ARG for a bad size. */
+int source_data_options(const struct source_options *s, struct data_options *out) MUST_CHECK;
 
 /* Refusals of a data set are ERR_DATA, whatever made them. */
 int source_refusal(int rc);
 /* Do they fit the model? As data_check. */
 int source_check(const struct dataset *d, const struct graph *g) MUST_CHECK;
 /* Close with data_close, also after a failure. */
-int source_open(const char *spec, enum data_split split, uint64_t seed, const struct graph *g,
-                struct dataset **out) MUST_CHECK;
+int source_open(const char *spec, const struct source_options *s, enum data_split split,
+                uint64_t seed, const struct graph *g, struct dataset **out) MUST_CHECK;
+/* The same without a model. */
+int source_open_alone(const char *spec, const struct source_options *s, enum data_split split,
+                      uint64_t seed, struct dataset **out) MUST_CHECK;
+/* ERR_DATA where more than one in a hundred images of `other` are, pixel for pixel, training images;
+ * fewer are counted in *n. what: "test" or "validation". */
+int source_apart(const struct dataset *train, const struct dataset *other, const char *what,
+                 int64_t *n) MUST_CHECK;
 /* The first *n images of d as floats [n,C,H,W] (mem_free); *n is reduced to what there is. */
 int source_floats(const struct dataset *d, int64_t *n, float **out) MUST_CHECK;
 #endif

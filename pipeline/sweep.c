@@ -47,12 +47,29 @@ static int read_json(const char *path, json_t **out)
     return *out ? 0 : fail(ERR_FORMAT, "'%s': not JSON: %s", path, e.text);
 }
 
+/* The first of the options about images that `had` records otherwise; NULL: none. */
+static const char *other_images(const struct source_options *s, const json_t *had)
+{
+    const struct {
+        const char *key, *now;
+    } text[] = {
+        {"test-data", s->test}, {"val-data", s->val}, {"resize", s->resize}, {"crop", s->crop}};
+
+    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+        const char *then = json_string_value(json_object_get(had, text[i].key));
+        if ((then == NULL) != (text[i].now == NULL) ||
+            (then != NULL && strcmp(then, text[i].now) != 0))
+            return text[i].key;
+    }
+    return NULL;
+}
+
 /* Every setting of this run has the value that `had` records. */
 static int same_settings(const struct linearize_options *o, uint64_t seed, const char *path,
                          const json_t *had)
 {
     json_t *now = linearize_recipe_json(&o->r), *v;
-    const char *key;
+    const char *key, *other = other_images(&o->open.images, had);
     int rc = 0;
 
     json_object_set_new(now, "data", json_string(o->open.data));
@@ -62,6 +79,10 @@ static int same_settings(const struct linearize_options *o, uint64_t seed, const
              "'%s' was made with another --%s; take another -o, or the settings of that file", path,
              key);
     json_decref(now);
+    if (rc == 0 && other != NULL)
+        rc = fail(ERR_ARG,
+                  "'%s' was made with another --%s; take another -o, or the settings of that file",
+                  path, other);
     return rc;
 }
 

@@ -33,6 +33,8 @@ struct train_settings {
 #define FIELD(f) offsetof(struct train_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
+    VAL_ROW,
+    IMAGE_ROWS,
     OPTION("output", 'o', OPTION_TEXT, FIELD(out), "Y.onnx",
            "trained model; its state goes to Y.safetensors", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
@@ -265,7 +267,7 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
     if (r->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
                     path);
-    TRY(run_open_data(r, j->o->open.data, j->o->train_limit, false));
+    TRY(run_open_data(r, &j->o->open, j->o->train_limit, false));
     TRY(prepare_structure(j));
     TRY(make_config_text(j));
     if (r->resume && access(j->checkpoint, F_OK) < 0)

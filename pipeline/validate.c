@@ -23,6 +23,8 @@ struct validate_settings {
 #define FIELD(f) offsetof(struct validate_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW("images with labels"),
+    TEST_ROW,
+    IMAGE_ROWS,
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
            "which of them (default test; of one set without parts all)", 0, 0),
     OPTION("mode", 0, OPTION_CHOICE, FIELD(mode), "fixed|sim2pc",
@@ -131,7 +133,7 @@ static int open_pair(const struct verdict *v, uint64_t seed, const struct linnet
     if (pi_classes(p->pi) != k)
         return fail(ERR_FORMAT, "'%s' has %lld outputs, '%s' has %lld", plan,
                     (long long)pi_classes(p->pi), onnx, (long long)k);
-    TRY(source_open(v->s->open.data, split, seed, p->m.g, &p->d));
+    TRY(source_open(v->s->open.data, &v->s->open.images, split, seed, p->m.g, &p->d));
     data_limit(p->d, v->s->limit);
     return 0;
 }

@@ -27,6 +27,27 @@ else
     skip_part "archives of CIFAR-10, there is no shared folder"
 fi
 
+# One set without parts: cut by seed; sources of their own beside it; what was trained on is no test.
+model=$SRC/tests/demo/resnet8.onnx
+expect_exit 0 "$LINNET" data synth:400 --split train+val -o x.npy --labels y.npy
+expect_exit 0 "$LINNET" data synth:400 -o x2.npy --labels y2.npy
+expect_exit 0 "$LINNET" data npy:x.npy,y.npy --split train
+expect_text out 'one set, cut by class with seed 1: a tenth for testing, a tenth of the rest for validation'
+expect_exit 0 "$LINNET" data npy:x.npy,y.npy --split train --test-data npy:x2.npy,y2.npy
+expect_text out 'no test images, a tenth of the rest'
+expect_exit 0 "$LINNET" eval "$model" --data npy:x.npy,y.npy --json a.json
+expect_text a.json '"split": "all"'
+expect_exit 0 "$LINNET" eval "$model" --data npy:x.npy,y.npy --test-data npy:x2.npy,y2.npy --json a.json
+expect_text a.json '"split": "test"'
+expect_text a.json '"n": 80'
+expect_error 4 'test images.*are training images' "$LINNET" linearize "$model" --relus 50% --preset none -q \
+    --data npy:x.npy,y.npy --test-data npy:x.npy,y.npy -o cut
+expect_error 4 'validation images.*are training images' "$LINNET" train "$model" --epochs 1 -q \
+    --data npy:x.npy,y.npy --val-data npy:x.npy,y.npy -o t.onnx
+expect_exit 0 "$LINNET" linearize "$model" --relus 50% --preset none \
+    --data npy:x.npy,y.npy --test-data npy:x2.npy,y2.npy -o cut --json a.json
+expect_text err '360 train, 40 validation, 80 test images'
+
 if [ -x "$PYTHON" ] && "$PYTHON" -c 'import numpy, PIL' >log 2>&1; then
     expect_exit 0 "$LINNET" data synth:200 -o x.npy --labels y.npy
     "$PYTHON" - <<'END'

@@ -1,4 +1,4 @@
-/* Scaling against Pillow 13 (CRC-32 of what Image.resize gave for the same pattern), and cropping. */
+/* Scaling against Pillow (CRC-32 of what Image.resize gave for the same pattern), and cropping. */
 #include <string.h>
 
 #include "core/base/mem.h"

@@ -1,6 +1,7 @@
 /*
- * Pillow's resampling (libImaging/Resample.c): a pass over the columns, then one over the rows; the
- * other way round where rows get fewer and columns more.
+ * Pillow's resampling (libImaging/Resample.c): a pass that changes the width, then one that changes
+ * the height; since Pillow 13 the other way round where the height shrinks by more than twice the
+ * pixels that the width loses. The order shows, because the picture between them is rounded.
  *
  * The filter is stretched by the scale where the picture shrinks, so every pixel of the source has its
  * share (antialiasing). Output pixel x has its centre at (x + 1/2) scale; taps reach support * scale
@@ -156,18 +157,25 @@ static int pass(const struct picture *p, int32_t height, int32_t width, enum res
     return rc;
 }
 
+static bool height_first(const struct picture *p, int32_t height, int32_t width)
+{
+    return height < p->height && p->height - height > 2 * (p->width - width);
+}
+
 int picture_resize(const struct picture *p, int32_t height, int32_t width,
                    enum resize_filter filter, struct picture *out)
 {
-    const bool rows_first = height < p->height && width > p->width;
-    const int32_t h = rows_first ? height : p->height, w = rows_first ? p->width : width;
     struct picture between = {0};
+    int32_t h, w;
     int rc;
 
     if (height < 1 || width < 1 || !picture_fits((size_t)width, (size_t)height) ||
-        !picture_fits((size_t)w, (size_t)h))
+        !picture_fits((size_t)width, (size_t)p->height) ||
+        !picture_fits((size_t)p->width, (size_t)height))
         return fail(ERR_DATA, "a picture of %dx%d pixels cannot be scaled to %dx%d", p->width,
                     p->height, width, height);
+    h = height_first(p, height, width) ? height : p->height;
+    w = height_first(p, height, width) ? p->width : width;
     TRY(pass(p, h, w, filter, &between));
     rc = pass(&between, height, width, filter, out);
     picture_release(&between);

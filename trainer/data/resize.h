@@ -1,7 +1,8 @@
 #ifndef TRAINER_DATA_RESIZE_H
 #define TRAINER_DATA_RESIZE_H
 /*
- * Scaling pictures as Pillow's Image.resize does it, bit for bit: antialiased bilinear and bicubic.
+ * Scaling pictures as Pillow's Image.resize does it (version 13), bit for bit: antialiased bilinear and
+ * bicubic.
  *
  *     struct picture small = {0};
  *     TRY(picture_resize(&p, 32, 48, RESIZE_BILINEAR, &small));
