@@ -31,10 +31,11 @@ static uint64_t open_bytes(int from_client)
     return 0;
 }
 
-static int open_party(int is_client, const uint8_t sid[HASH_SID], struct transport *t,
-                      struct prg *rng, struct relu_party **out)
+static int open_party(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
+                      struct transport *t, struct prg *rng, struct relu_party **out)
 {
     (void)sid;
+    (void)ways;
     (void)is_client;
     (void)rng;
     *out = (struct relu_party *)t;

@@ -46,7 +46,8 @@ static int run_offline(struct transport *t, void *arg)
 
     drop_states(me);
     me->seconds[0] = cpu_seconds();
-    if ((rc = prg_new(seed, &rng)) < 0 || (rc = k->open(me->is_client, sid, t, rng, &party)) < 0)
+    if ((rc = prg_new(seed, &rng)) < 0 ||
+        (rc = k->open(me->is_client, sid, &me->pair->ways, t, rng, &party)) < 0)
         goto out;
     me->setup = t->count;
     me->seconds[1] = cpu_seconds();

@@ -31,7 +31,7 @@ static void add_batch(struct cost *c, const struct cost_case *k, int64_t n, int3
     double on = (double)online_bytes(k->relu, &batch), off = (double)offline_bytes(k->relu, &batch);
     double wide_on = on / (double)online_bytes(k->relu, &usual);
     double wide_off = off / (double)offline_bytes(k->relu, &usual);
-    int32_t messages = k->relu->online_messages(width);
+    int32_t messages = k->relu->online_messages(&batch);
 
     c->online_bytes += (uint64_t)on;
     c->offline_relu_bytes += (uint64_t)off;

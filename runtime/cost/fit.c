@@ -152,7 +152,7 @@ static int fit_backend(struct side *s, const struct relu_backend *k, struct relu
 {
     static const uint8_t sid[HASH_SID] = "both sides are this process";
     struct phases small = {0}, large = {0};
-    int rc = k->open(s->client, sid, &s->t, s->rng, &s->party);
+    int rc = k->open(s->client, sid, NULL, &s->t, s->rng, &s->party);
 
     for (int i = 0; i < TIMES && rc == 0; i++)
         if ((rc = time_batches(s, k, SMALL, &small)) == 0)

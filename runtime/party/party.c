@@ -233,7 +233,7 @@ static int open_offline(struct party *p)
         p->backend->close(p->relu);
         p->relu = NULL;
     }
-    if ((rc = p->backend->open(p->o->client, p->sid, p->t, p->rng, &p->relu)) == 0 &&
+    if ((rc = p->backend->open(p->o->client, p->sid, NULL, p->t, p->rng, &p->relu)) == 0 &&
         p->linear.close == NULL)
         rc = open_linear(p);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);

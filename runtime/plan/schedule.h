@@ -15,12 +15,24 @@
 
 #include "runtime/plan/plan.h"
 
+/*
+ * How backend "ot" compares, public, chosen from the link: the lower m-1 bits are cut into digits, the
+ * lowest first, whose results meet in a tree of ANDs or all at once; transfers come from OT extension
+ * or from silent OT. All zero: digits of 4 bits, a tree, OT extension.
+ */
+#define RELU_MOST_DIGITS 20
+struct relu_form {
+    uint8_t one_shot, silent_down, silent_up; /* 0 or 1; down: the server sends */
+    uint8_t digits;                           /* 0: all of 4 bits */
+    uint8_t bits[RELU_MOST_DIGITS];           /* of each digit */
+};
 /* n selections at once: of comparison width m, each with p payloads (relu.h says what they do). */
 struct relu_batch {
     int64_t n;
-    int32_t width;    /* m: 4q+1, 21 ... 61 */
+    int32_t width;    /* m: 4q+1, 21 ... 61; any from 5 on where form.digits says how */
     int32_t payloads; /* p */
     uint64_t tweak;   /* unique per batch of a connection and bundle: keys the hashes */
+    struct relu_form form;
 };
 enum event_kind { EVENT_LINEAR, EVENT_SELECT };
 struct event {

@@ -1,16 +1,18 @@
 /*
- * Comparison backend "ot" (relu.h), online part: radix-16 comparison from oblivious transfers made
+ * Comparison backend "ot" (relu.h), online part: comparison digit by digit from oblivious transfers made
  * beforehand, in the manner of D. Rathee et al. ("CrypTFlow2: Practical 2-Party Secure Inference",
  * CCS 2020).
  *
  * With A = 2^(m-1) - 1 - (x mod 2^(m-1)) of the server and B = u mod 2^(m-1) of the client, the carry
  * of x + u into bit m-1 is [A < B], and the sign is that xor the top bits of x and u.
  *
- *   leaves  for each digit the server sends a table over the client's 16 possible digits, an entry
- *           being its (lt, eq) for that digit, xor the server's random shares, xor a pad; the client
- *           knows the pad of its own digit only. Entry v sits at bits 2v, 2v+1; the lowest digit
+ *   leaves  for each digit of b bits the server sends a table over the client's 2^b possible digits, an
+ *           entry being its (lt, eq) for that digit, xor the server's random shares, xor a pad; the
+ *           client knows the pad of its own digit only. Entry v sits at bits 2v, 2v+1; the lowest digit
  *           needs lt only, at bit v.
- *   tree    andtree.h: shares of the carry
+ *   carry   shares of it from those of the leaves: a tree (andtree.h), or one-shot (oneshot.h). There a
+ *           term M * L has from offline: the client's bit c and z with z ^ k0 = c * L, k0 the server's.
+ *           The client sends d = M ^ c; the server adds d * L.
  *   mux     bits ds (server), dc (client) with ds ^ dc = [x + u >= 0] =: d, all mod 2^64:
  *
  *             d*(x + u) = ds*x + us + dc*M + dc*u + (1-2dc)*uc,   us + uc = ds*u,
@@ -23,80 +25,184 @@
  *
  * Messages online (levels = those of the tree; rows packed as in bits.h):
  *
- *     server  leaf words digits-1 ... 1 [n] of 4 bytes, digit 0 [n] of 2 bytes; level 0 of the tree
- *     ...     client levels 0, 1; server 1, 2; ... (andtree.h)
+ *     server  leaf words of digits-1 ... 0 [n]; tree: its level 0
+ *     ...     tree: client levels 0, 1; server 1, 2; ... (andtree.h)
+ *     client  one-shot: rows d of all terms; row t
  *     server  e [p][n] of 8 bytes; row e2
- *     client  row t; result [p][n] of 8 bytes
+ *     client  tree: row t; result [p][n] of 8 bytes
  */
 #include "runtime/relu/ot.h"
 
 #include <string.h>
 
 #include "runtime/relu/andtree.h"
+#include "runtime/relu/oneshot.h"
 #include "runtime/ring/bits.h"
 
 #define WORD 8
 
-/* ---- layout ------------------------------------------------------------------------------- */
+/* ---- leaves ------------------------------------------------------------------------------- */
 
-struct ot_size ot_size_of(const struct relu_batch *b)
+/* A little-endian leaf word of a size that the caller writes down, so that it is one instruction. */
+static inline __attribute__((always_inline)) uint64_t get(const uint8_t *leaf, size_t k,
+                                                          size_t bytes)
 {
-    struct ot_size s = {.n = (size_t)b->n, .m = (size_t)b->width, .p = (size_t)b->payloads};
+    uint64_t word = 0;
 
-    s.row = bits_words(s.n);
-    s.words = s.n * s.p;
-    s.digits = (s.m - 1) / OT_DIGIT;
-    s.ands = (size_t)andtree_ands((int)s.digits);
-    s.transfers = s.ands + 1;
-    return s;
+    memcpy(&word, leaf + k * bytes, bytes);
+    return word;
 }
 
-static size_t leaf_words(const struct ot_size *s)
+static inline __attribute__((always_inline)) void fill_words(uint8_t *leaf, const uint64_t *x,
+                                                             size_t n, size_t at, uint64_t mask,
+                                                             int lowest, size_t bytes)
 {
-    return ((s->digits - 1) * s->n + 1) / 2;
+    for (size_t k = 0; k < n; k++) {
+        uint64_t digit = ~x[k] >> at & mask, table, word;
+
+        if (lowest)
+            table = UINT64_MAX << digit << 1;
+        else
+            table = (uint64_t)0x5555555555555555 << 2 * digit << 2 | (uint64_t)2 << 2 * digit;
+        word = get(leaf, k, bytes) ^ table;
+        memcpy(leaf + k * bytes, &word, bytes);
+    }
 }
 
-size_t ot_server_words(const struct ot_size *s)
+#define BY_SIZE(bytes, call)                                                                       \
+    switch (bytes) {                                                                               \
+    case 1:                                                                                        \
+        call(1);                                                                                   \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        call(2);                                                                                   \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        call(4);                                                                                   \
+        break;                                                                                     \
+    default:                                                                                       \
+        call(8);                                                                                   \
+    }
+
+/* Adds the server's tables to the pads. */
+static void fill_leaves(const struct ot_size *s, const struct ot_server *v, const uint64_t *x)
 {
-    return leaf_words(s) + (s->n + 3) / 4 + s->row * (2 * s->digits + 3 * s->ands + 1) +
-           3 * s->words;
+    for (size_t i = 0, at = 0; i < s->digits; at += s->bits[i++]) {
+        uint64_t mask = ((uint64_t)1 << s->bits[i]) - 1;
+
+#define FILL(bytes) fill_words(v->leaf[i], x, s->n, at, mask, i == 0, bytes)
+        BY_SIZE(ot_leaf_bytes(s, i), FILL)
+    }
 }
 
-size_t ot_client_words(const struct ot_size *s)
+static int send_leaves(const struct ot_size *s, const struct ot_server *v, struct transport *t)
 {
-    return s->row * (2 * s->digits + 3 * s->ands + 1) + 4 * s->words;
+    for (size_t i = s->digits; i-- > 0;)
+        TRY(transport_send(t, v->leaf[i], s->n * ot_leaf_bytes(s, i)));
+    return 0;
 }
 
-struct ot_server ot_server_in(const struct ot_size *s, uint64_t *at)
+/* The chosen entries of a digit, added to the rows of pads. */
+static inline __attribute__((always_inline)) void take_words(uint64_t *lt, uint64_t *eq,
+                                                             const uint8_t *leaf, const uint64_t *u,
+                                                             size_t n, size_t at, uint64_t mask,
+                                                             size_t bytes)
 {
-    struct ot_server v;
+    for (size_t k = 0; k < n; k++) {
+        uint64_t digit = u[k] >> at & mask, entry;
 
-    v.leaf = (uint32_t *)at;
-    v.lowest = (uint16_t *)(at += leaf_words(s));
-    v.lt = at += (s->n + 3) / 4;
-    v.eq = at += s->digits * s->row;
-    v.triple = at += s->digits * s->row;
-    v.c2 = at += 3 * s->ands * s->row;
-    v.a2 = at += s->row;
-    v.diff = at += s->words;
-    v.a = at + s->words;
-    return v;
+        entry = get(leaf, k, bytes) >> (eq == NULL ? digit : 2 * digit);
+        lt[k / 64] ^= (entry & 1) << k % 64;
+        if (eq != NULL)
+            eq[k / 64] ^= (entry >> 1 & 1) << k % 64;
+    }
 }
 
-struct ot_client ot_client_in(const struct ot_size *s, uint64_t *at)
+static void take_entries(const struct ot_size *s, const struct ot_client *v, size_t i, size_t at,
+                         const uint8_t *leaf)
 {
-    struct ot_client v;
+    uint64_t mask = ((uint64_t)1 << s->bits[i]) - 1, *lt = v->lt + i * s->row;
+    uint64_t *eq = i == 0 ? NULL : v->eq + i * s->row;
 
-    v.u = at;
-    v.r = at += s->words;
-    v.lt = at += s->words;
-    v.eq = at += s->digits * s->row;
-    v.triple = at += s->digits * s->row;
-    v.c = at += 3 * s->ands * s->row;
-    v.b2 = at += s->row;
-    v.key = at + s->words;
-    return v;
+#define TAKE(bytes) take_words(lt, eq, leaf, v->u, s->n, at, mask, bytes)
+    BY_SIZE(ot_leaf_bytes(s, i), TAKE)
 }
+
+static int receive_leaves(const struct ot_size *s, const struct ot_client *v, struct transport *t)
+{
+    uint8_t *leaf = secret_array(s->n, WORD);
+    size_t at = s->m - 1;
+    int rc = leaf != NULL ? 0 : ERR_NOMEM;
+
+    for (size_t i = s->digits; rc == 0 && i-- > 0;) {
+        at -= s->bits[i];
+        if ((rc = transport_recv(t, leaf, s->n * ot_leaf_bytes(s, i))) == 0)
+            take_entries(s, v, i, at, leaf);
+    }
+    secret_free(leaf);
+    return rc;
+}
+
+/* ---- carry -------------------------------------------------------------------------------- */
+
+/* The tree; row 0 of lt becomes this party's share of the carry. */
+static int run_tree(const struct ot_size *s, int is_client, uint64_t *lt, uint64_t *eq,
+                    const uint64_t *triple, struct transport *t)
+{
+    struct andtree tree = {.n = s->n, .digits = (int)s->digits, .is_client = is_client};
+
+    tree.lt = lt;
+    tree.eq = eq;
+    tree.triple = triple;
+    return andtree_run(&tree, t);
+}
+
+/* One-shot, client: its share into row 0 of lt; the rows d are sent. */
+static int send_terms(const struct ot_size *s, const struct ot_client *v, struct transport *t)
+{
+    uint64_t *d = secret_array((s->terms + 1) * s->row + 1, sizeof *d), *alone;
+    const uint64_t *own = v->extra + s->terms * s->row;
+    uint8_t *packed = secret_array(bits_packed_size(s->terms, s->n) + 1, 1);
+    int rc = ERR_NOMEM;
+
+    if (d == NULL || packed == NULL)
+        goto out;
+    alone = d + s->terms * s->row;
+    oneshot_client((int)s->digits, s->row, v->lt, v->eq, d, alone);
+    for (size_t i = 0; i < s->row; i++)
+        v->lt[i] = alone[i] ^ own[i];
+    for (size_t i = 0; i < s->terms * s->row; i++)
+        d[i] ^= v->extra[i];
+    bits_pack(packed, (uint8_t *)d, s->row * WORD, s->terms, s->n);
+    rc = transport_send(t, packed, bits_packed_size(s->terms, s->n));
+out:
+    secret_free(d);
+    secret_free(packed);
+    return rc;
+}
+
+/* Server: the other share, from the client's d. */
+static int receive_terms(const struct ot_size *s, const struct ot_server *v, struct transport *t)
+{
+    size_t bytes = bits_packed_size(s->terms, s->n);
+    const uint64_t *own = v->extra + s->terms * s->row;
+    uint64_t *d = secret_array(s->terms * s->row + 1, sizeof *d);
+    uint8_t *packed = secret_array(bytes + 1, 1);
+    int rc = d == NULL || packed == NULL ? ERR_NOMEM : 0;
+
+    if (rc == 0 && (rc = transport_recv(t, packed, bytes)) == 0) {
+        bits_unpack((uint8_t *)d, s->row * WORD, s->terms, s->n, packed);
+        memcpy(v->lt, own, s->row * sizeof *own);
+        for (size_t k = 0; k < s->terms; k++)
+            for (size_t i = 0; i < s->row; i++)
+                v->lt[i] ^= d[k * s->row + i] & v->extra[k * s->row + i];
+    }
+    secret_free(d);
+    secret_free(packed);
+    return rc;
+}
+
+/* ---- online ------------------------------------------------------------------------------- */
 
 static size_t ot_state_size(const struct relu_batch *b, int is_client)
 {
@@ -104,86 +210,6 @@ static size_t ot_state_size(const struct relu_batch *b, int is_client)
 
     return WORD * (is_client ? ot_client_words(&s) : ot_server_words(&s));
 }
-
-static uint64_t ot_offline_bytes(const struct relu_batch *b, int from_client)
-{
-    struct ot_size s = ot_size_of(b);
-    uint64_t random = otext_bytes(s.transfers * s.n, 0) + OTEXT_CHECK;
-
-    return from_client ? otext_bytes(OT_DIGIT * s.digits * s.n, 1) + random + WORD * s.words
-                       : random;
-}
-
-static uint64_t ot_online_bytes(const struct relu_batch *b, int from_client)
-{
-    struct ot_size s = ot_size_of(b);
-    uint64_t both = andtree_bytes((int)s.digits, s.n) + bits_packed_size(1, s.n) + WORD * s.words;
-
-    return from_client ? both : both + s.n * (4 * (s.digits - 1) + 2);
-}
-
-/* Leaves and tree there, one message a level, one more where their number is odd, multiplexer. */
-static int32_t ot_online_messages(int32_t width)
-{
-    int32_t levels = andtree_levels((width - 1) / OT_DIGIT);
-
-    return levels + levels % 2 + 2;
-}
-
-/* ---- leaves ------------------------------------------------------------------------------- */
-
-/* Adds the server's tables to the pads. */
-static void fill_leaves(const struct ot_size *s, const struct ot_server *v, const uint64_t *x)
-{
-    for (size_t k = 0; k < s->n; k++)
-        v->lowest[k] ^= (uint16_t)(0xffffu << ((~x[k] & 15) + 1));
-    for (size_t i = 1; i < s->digits; i++)
-        for (size_t k = 0; k < s->n; k++) {
-            uint64_t digit = ~x[k] >> OT_DIGIT * i & 15;
-            uint64_t less = (uint64_t)0x55555555 << (2 * digit + 2), equal = 2ull << 2 * digit;
-
-            v->leaf[(i - 1) * s->n + k] ^= (uint32_t)(less | equal);
-        }
-}
-
-static int send_leaves(const struct ot_size *s, const struct ot_server *v, struct transport *t)
-{
-    for (size_t i = s->digits - 1; i >= 1; i--)
-        TRY(transport_send(t, v->leaf + (i - 1) * s->n, s->n * sizeof *v->leaf));
-    return transport_send(t, v->lowest, s->n * sizeof *v->lowest);
-}
-
-/* The chosen entries of digit i, added to the rows of pads. */
-static void take_entries(const struct ot_size *s, const struct ot_client *v, size_t i,
-                         const uint32_t *leaf)
-{
-    for (size_t k = 0; k < s->n; k++) {
-        uint64_t digit = v->u[k] >> OT_DIGIT * i & 15, entry = leaf[k] >> 2 * digit;
-
-        v->lt[i * s->row + k / 64] ^= (entry & 1) << k % 64;
-        v->eq[i * s->row + k / 64] ^= (entry >> 1 & 1) << k % 64;
-    }
-}
-
-static int receive_leaves(const struct ot_size *s, const struct ot_client *v, struct transport *t)
-{
-    uint32_t *leaf = secret_array(s->n, sizeof *leaf);
-    uint16_t *lowest = secret_array(s->n, sizeof *lowest);
-    int rc = leaf != NULL && lowest != NULL ? 0 : ERR_NOMEM;
-
-    for (size_t i = s->digits - 1; rc == 0 && i >= 1; i--)
-        if ((rc = transport_recv(t, leaf, s->n * sizeof *leaf)) == 0)
-            take_entries(s, v, i, leaf);
-    if (rc == 0)
-        rc = transport_recv(t, lowest, s->n * sizeof *lowest);
-    for (size_t k = 0; rc == 0 && k < s->n; k++)
-        v->lt[k / 64] ^= (uint64_t)(lowest[k] >> (v->u[k] & 15) & 1) << k % 64;
-    secret_free(leaf);
-    secret_free(lowest);
-    return rc;
-}
-
-/* ---- online ------------------------------------------------------------------------------- */
 
 /* A copy of the state in aligned words. */
 static uint64_t *take_state(const uint8_t *state, size_t words)
@@ -212,13 +238,15 @@ static uint64_t negate_if(uint64_t mask, uint64_t v)
 
 /* What the server needs for the multiplexer; rows, and words [p][n]. */
 struct server_mux {
-    uint64_t *ds, *row, *us, *m, *message;
+    uint64_t *ds, *row, *t, *us, *m, *message;
 };
 
 static struct server_mux server_mux_in(const struct ot_size *s, uint64_t *at)
 {
-    return (struct server_mux){at, at + s->row, at + 2 * s->row, at + 2 * s->row + s->words,
-                               at + 2 * s->row + 2 * s->words};
+    uint64_t *words = at + 3 * s->row;
+
+    return (struct server_mux){at,    at + s->row,      at + 2 * s->row,
+                               words, words + s->words, words + 2 * s->words};
 }
 
 /* Row e2 and words e. */
@@ -240,18 +268,23 @@ static int send_mux(const struct ot_size *s, const struct ot_server *v, const st
     return transport_send(t, x->message, bits_packed_size(1, s->n));
 }
 
+static int receive_row_t(const struct ot_size *s, const struct server_mux *x, struct transport *t)
+{
+    TRY(transport_recv(t, x->message, bits_packed_size(1, s->n)));
+    bits_unpack((uint8_t *)x->t, s->row * WORD, 1, s->n, (const uint8_t *)x->message);
+    return 0;
+}
+
 /* Row t and the client's results -> the server's results. */
 static int finish_server(const struct ot_size *s, const struct ot_server *v,
                          const struct server_mux *x, const uint64_t *values, uint64_t *z,
                          struct transport *t)
 {
-    TRY(transport_recv(t, x->message, bits_packed_size(1, s->n)));
-    bits_unpack((uint8_t *)x->row, s->row * WORD, 1, s->n, (const uint8_t *)x->message);
     TRY(transport_recv(t, z, s->words * WORD));
     for (size_t j = 0; j < s->p; j++)
         for (size_t k = 0; k < s->n; k++) {
             size_t at = j * s->n + k;
-            uint64_t bit_t = bits_mask(x->row, k);
+            uint64_t bit_t = bits_mask(x->t, k);
 
             z[at] += (values[at] & bits_mask(x->ds, k)) + x->us[at] + (x->m[at] & bit_t) +
                      negate_if(bit_t, v->a[at]);
@@ -259,32 +292,42 @@ static int finish_server(const struct ot_size *s, const struct ot_server *v,
     return 0;
 }
 
+static int server_rounds(const struct ot_size *s, const struct ot_server *v,
+                         const struct server_mux *mux, const uint64_t *x, uint64_t *z,
+                         struct transport *t)
+{
+    fill_leaves(s, v, x);
+    TRY(send_leaves(s, v, t));
+    if (s->one_shot) {
+        TRY(receive_terms(s, v, t));
+        TRY(receive_row_t(s, mux, t));
+    } else {
+        TRY(run_tree(s, 0, v->lt, v->eq, v->extra, t));
+    }
+    sign_bits(s, v->lt, x, UINT64_MAX, mux->ds);
+    TRY(send_mux(s, v, mux, x, t));
+    if (!s->one_shot)
+        TRY(receive_row_t(s, mux, t));
+    return finish_server(s, v, mux, x, z, t);
+}
+
 static int ot_online_server(struct transport *t, const struct relu_batch *b, uint8_t *state,
                             const uint64_t *x, uint64_t *z)
 {
-    struct ot_size s = ot_size_of(b);
+    struct ot_size s;
     uint64_t *copy = NULL, *work = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(ot_check_batch(b));
+    s = ot_size_of(b);
     if ((copy = take_state(state, ot_server_words(&s))) == NULL ||
-        (work = secret_array(2 * s.row + 3 * s.words + 1, sizeof *work)) == NULL) {
+        (work = secret_array(3 * s.row + 3 * s.words + 1, sizeof *work)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
     struct ot_server v = ot_server_in(&s, copy);
     struct server_mux mux = server_mux_in(&s, work);
-    struct andtree tree = {.n = s.n, .digits = (int)s.digits, .is_client = 0};
-    tree.lt = v.lt;
-    tree.eq = v.eq;
-    tree.triple = v.triple;
-    fill_leaves(&s, &v, x);
-    if ((rc = send_leaves(&s, &v, t)) < 0 || (rc = andtree_run(&tree, t)) < 0)
-        goto out;
-    sign_bits(&s, v.lt, x, UINT64_MAX, mux.ds);
-    if ((rc = send_mux(&s, &v, &mux, x, t)) < 0)
-        goto out;
-    rc = finish_server(&s, &v, &mux, x, z, t);
+    rc = server_rounds(&s, &v, &mux, x, z, t);
 out:
     wipe(state, ot_state_size(b, 0));
     secret_free(copy);
@@ -310,9 +353,20 @@ static int receive_mux(const struct ot_size *s, const struct client_mux *x, stru
     return 0;
 }
 
-/* Row t and results, which replace e. */
-static int send_result(const struct ot_size *s, const struct ot_client *v,
-                       const struct client_mux *x, struct transport *t)
+static int send_row_t(const struct ot_size *s, const struct ot_client *v,
+                      const struct client_mux *x, struct transport *t)
+{
+    uint64_t *sum = x->e2; /* not there yet, or used up */
+
+    for (size_t i = 0; i < s->row; i++)
+        sum[i] = x->dc[i] ^ v->c[i];
+    bits_pack((uint8_t *)x->row, (const uint8_t *)sum, s->row * WORD, 1, s->n);
+    return transport_send(t, x->row, bits_packed_size(1, s->n));
+}
+
+/* The results replace e. */
+static void make_result(const struct ot_size *s, const struct ot_client *v,
+                        const struct client_mux *x)
 {
     for (size_t j = 0; j < s->p; j++)
         for (size_t k = 0; k < s->n; k++) {
@@ -323,21 +377,35 @@ static int send_result(const struct ot_size *s, const struct ot_client *v,
 
             x->e[at] = (v->u[at] & dc) + negate_if(dc, uc) + negate_if(dc ^ c, share) - v->r[at];
         }
-    for (size_t i = 0; i < s->row; i++)
-        x->e2[i] = x->dc[i] ^ v->c[i];
-    bits_pack((uint8_t *)x->row, (const uint8_t *)x->e2, s->row * WORD, 1, s->n);
-    TRY(transport_send(t, x->row, bits_packed_size(1, s->n)));
-    TRY(transport_send(t, x->e, s->words * WORD));
+}
+
+static int client_rounds(const struct ot_size *s, const struct ot_client *v,
+                         const struct client_mux *mux, struct transport *t)
+{
+    TRY(receive_leaves(s, v, t));
+    TRY(s->one_shot ? send_terms(s, v, t) : run_tree(s, 1, v->lt, v->eq, v->extra, t));
+    if (s->one_shot) {
+        sign_bits(s, v->lt, v->u, 0, mux->dc);
+        TRY(send_row_t(s, v, mux, t));
+    }
+    TRY(receive_mux(s, mux, t));
+    if (!s->one_shot)
+        sign_bits(s, v->lt, v->u, 0, mux->dc);
+    make_result(s, v, mux);
+    if (!s->one_shot)
+        TRY(send_row_t(s, v, mux, t));
+    TRY(transport_send(t, mux->e, s->words * WORD));
     return transport_flush(t);
 }
 
 static int ot_online_client(struct transport *t, const struct relu_batch *b, uint8_t *state)
 {
-    struct ot_size s = ot_size_of(b);
+    struct ot_size s;
     uint64_t *copy = NULL, *work = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(ot_check_batch(b));
+    s = ot_size_of(b);
     if ((copy = take_state(state, ot_client_words(&s))) == NULL ||
         (work = secret_array(3 * s.row + s.words, sizeof *work)) == NULL) {
         rc = ERR_NOMEM;
@@ -345,15 +413,7 @@ static int ot_online_client(struct transport *t, const struct relu_batch *b, uin
     }
     struct ot_client v = ot_client_in(&s, copy);
     struct client_mux mux = client_mux_in(&s, work);
-    struct andtree tree = {.n = s.n, .digits = (int)s.digits, .is_client = 1};
-    tree.lt = v.lt;
-    tree.eq = v.eq;
-    tree.triple = v.triple;
-    if ((rc = receive_leaves(&s, &v, t)) < 0 || (rc = andtree_run(&tree, t)) < 0 ||
-        (rc = receive_mux(&s, &mux, t)) < 0)
-        goto out;
-    sign_bits(&s, v.lt, v.u, 0, mux.dc);
-    rc = send_result(&s, &v, &mux, t);
+    rc = client_rounds(&s, &v, &mux, t);
 out:
     wipe(state, ot_state_size(b, 1));
     secret_free(copy);
@@ -370,6 +430,8 @@ const struct relu_backend relu_ot = {
                 .offline_batch = 170e-6,
                 .offline = 1.35e-6},
     .online_messages = ot_online_messages,
+    .silent_rows = ot_silent_rows,
+    .choose = ot_choose,
     .state_size = ot_state_size,
     .offline_bytes = ot_offline_bytes,
     .online_bytes = ot_online_bytes,

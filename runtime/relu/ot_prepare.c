@@ -8,16 +8,18 @@
  *            one of the four keys of each other entry, knows nothing about any other pad.
  *   triples  a, b, c shared with c = a & b: a transfer down gives the server k0, k1 and the client a
  *            bit e and k_e = k0 ^ (k0 ^ k1) & e; lowest bits of the hashes. So with a := k0 ^ k1 of
- *            the server and b := e of the client, k0 and k_e share the product. Another one up for
- *            the other cross product. c = own a & b, ^ k0 of the one, ^ k_e of the other.
+ *            the server and b := e of the client, k0 and k_e share the product. Another one gives b of
+ *            the server and a of the client. c = own a & b, ^ k0 or k_e of both.
+ *   terms    (one-shot, oneshot.h) one transfer down each: the server sends y = k0 ^ k1 ^ L, the client
+ *            takes z = k_e ^ e * y, so that z ^ k0 = e * L.
  *   mux      One transfer down, kept as it is; one up, with the operands of the client, for
  *            a2 + b2 = c2 * u (relu_party.h).
  *
- * Messages:
+ * Messages, besides those of silent OT where that is used (ferret.h, cot.h):
  *
- *     client   per block: choice planes of its leaves, digit bits of u; then per block: planes of
- *              ands + 1 random transfers down; the check of all of them
- *     server   per block: planes of ands + 1 random transfers up; their check
+ *     client   per block: choices of its leaves, bits of u; then per block: random transfers down, for
+ *              the tree or the terms and the multiplexer; the check of all of them
+ *     server   rows y of all terms [n]; per block: a random transfer up; their check
  *     client   f [p][n] of 8 bytes
  *
  * Rows of transfers are ordered [use][c] in a block of c comparisons from `first`; row number
@@ -27,141 +29,153 @@
 
 #include <string.h>
 
+#include "runtime/relu/oneshot.h"
 #include "runtime/ring/bits.h"
 #include "runtime/crypto/garble.h"
 
+#define WORD 8
 #define BLOCK_AT(s, first) ((s)->n - (first) < GARBLE_BLOCK ? (s)->n - (first) : GARBLE_BLOCK)
 
-struct work { /* of one block; one secret array */
-    struct block *row, *key1;
+struct work {                 /* one secret array */
+    struct block *row, *key1; /* of one block */
     uint64_t *bits;
-    struct block *mux; /* [n] rows of the multiplexer's transfers, of the half at work */
+    struct block *mux; /* [n] rows of the multiplexer's transfers, of the direction at work */
+    uint64_t *y;       /* [terms] rows */
 };
 
 static int work_new(const struct ot_size *s, struct work *w)
 {
-    size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, leaf_rows = OT_DIGIT * s->digits;
-    size_t rows = c * (leaf_rows > s->transfers ? leaf_rows : s->transfers);
+    size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK;
+    size_t rows = c * (s->m - 1 > s->uses ? s->m - 1 : s->uses);
+    size_t words = bits_words(rows) + s->terms * s->row;
 
-    w->row = secret_array(2 * rows + (bits_words(rows) + 1) / 2 + s->n, sizeof *w->row);
+    w->row = secret_array(2 * rows + s->n + (words + 1) / 2, sizeof *w->row);
     if (w->row == NULL)
         return ERR_NOMEM;
     w->key1 = w->row + rows;
     w->mux = w->key1 + rows;
     w->bits = &(w->mux + s->n)->lo;
+    w->y = w->bits + bits_words(rows);
     return 0;
 }
 
 /* ---- leaves ------------------------------------------------------------------------------- */
 
-/* Pads of one digit's entries from its four transfers: h0, h1 [OT_DIGIT] apart by `stride`. */
-static uint32_t entry_pads(const struct block *h0, const struct block *h1, size_t stride)
-{
-    static const uint32_t with_bit[OT_DIGIT] = {0xcccccccc, 0xf0f0f0f0, 0xff00ff00, 0xffff0000};
-    uint32_t pads = 0;
+/* Bits of a leaf word whose entry has bit i of its number set: entries of two bits, of one. */
+static const uint64_t with_bit[2][OT_MOST_BITS] = {
+    {0xcccccccccccccccc, 0xf0f0f0f0f0f0f0f0, 0xff00ff00ff00ff00, 0xffff0000ffff0000,
+     0xffffffff00000000},
+    {0xaaaaaaaaaaaaaaaa, 0xcccccccccccccccc, 0xf0f0f0f0f0f0f0f0, 0xff00ff00ff00ff00,
+     0xffff0000ffff0000}};
 
-    for (size_t i = 0; i < OT_DIGIT; i++)
-        pads ^= ((uint32_t)h0[i * stride].lo & ~with_bit[i]) |
-                ((uint32_t)h1[i * stride].lo & with_bit[i]);
+/* Pads of one digit's entries from its transfers: h0, h1 [bits] apart by `stride`. */
+static uint64_t entry_pads(const struct block *h0, const struct block *h1, size_t bits,
+                           size_t stride, int lowest)
+{
+    uint64_t pads = 0;
+
+    for (size_t i = 0; i < bits; i++)
+        pads ^=
+            (h0[i * stride].lo & ~with_bit[lowest][i]) | (h1[i * stride].lo & with_bit[lowest][i]);
     return pads;
 }
 
-static uint16_t lowest_pads(const struct block *h0, const struct block *h1, size_t stride)
+/* Pads and own shares of one block; rows of the digit's transfers begin at h0, h1. */
+static void server_digit(const struct ot_size *s, const struct ot_server *v, size_t digit,
+                         const struct block *h0, const struct block *h1, size_t first, size_t c)
 {
-    static const uint16_t with_bit[OT_DIGIT] = {0xaaaa, 0xcccc, 0xf0f0, 0xff00};
-    unsigned pads = 0;
+    const uint64_t *lt = v->lt + digit * s->row, *eq = v->eq + digit * s->row;
+    size_t bytes = ot_leaf_bytes(s, digit);
 
-    for (size_t i = 0; i < OT_DIGIT; i++)
-        pads ^= ((unsigned)h0[i * stride].lo & ~(unsigned)with_bit[i]) |
-                ((unsigned)h1[i * stride].lo & with_bit[i]);
-    return (uint16_t)pads;
-}
+    for (size_t k = 0; k < c; k++) {
+        uint64_t pads = entry_pads(h0 + k, h1 + k, s->bits[digit], c, digit == 0);
 
-/* Pads and own shares of one block. */
-static void server_leaves(const struct ot_size *s, const struct ot_server *v, const struct work *w,
-                          size_t first, size_t c)
-{
-    for (size_t k = 0; k < c; k++)
-        v->lowest[first + k] =
-            lowest_pads(w->row + k, w->key1 + k, c) ^ (uint16_t)bits_mask(v->lt, first + k);
-    for (size_t i = 1; i < s->digits; i++)
-        for (size_t k = 0; k < c; k++) {
-            size_t at = OT_DIGIT * i * c + k;
-            uint32_t lt = (uint32_t)bits_mask(v->lt + i * s->row, first + k) & 0x55555555;
-            uint32_t eq = (uint32_t)bits_mask(v->eq + i * s->row, first + k) & 0xaaaaaaaa;
-
-            v->leaf[(i - 1) * s->n + first + k] =
-                entry_pads(w->row + at, w->key1 + at, c) ^ lt ^ eq;
-        }
+        if (digit == 0)
+            pads ^= bits_mask(lt, first + k);
+        else
+            pads ^= (bits_mask(lt, first + k) & 0x5555555555555555) |
+                    (bits_mask(eq, first + k) & 0xaaaaaaaaaaaaaaaa);
+        memcpy(v->leaf[digit] + (first + k) * bytes, &pads, bytes);
+    }
 }
 
 static int make_leaves_server(struct relu_party *p, const struct relu_batch *b,
                               const struct ot_size *s, const struct ot_server *v, struct work *w)
 {
-    const size_t uses = OT_DIGIT * s->digits;
+    const size_t uses = s->m - 1;
 
     prg_bytes(p->rng, v->lt, s->digits * s->row * sizeof *v->lt);
     prg_bytes(p->rng, v->eq, s->digits * s->row * sizeof *v->eq);
     for (size_t first = 0, c; first < s->n; first += c) {
         c = BLOCK_AT(s, first);
-        TRY(otext_send(p->sender, p->t, uses * c, 1, w->row));
+        TRY(cot_send(&p->give, p->t, uses * c, 1, w->row));
         TRY(relu_hash_key(p->hash, p->sid, b, first));
         relu_keys(p->hash, uses * c, otext_delta(p->sender),
                   garble_tweak(b->tweak, RELU_SLOT_LEAF, first * uses), w->row, w->key1);
-        server_leaves(s, v, w, first, c);
+        for (size_t i = 0, at = 0; i < s->digits; at += s->bits[i++])
+            server_digit(s, v, i, w->row + at * c, w->key1 + at * c, first, c);
     }
     return 0;
 }
 
-/* Pads of the client's own entries of one block. */
-static void client_leaves(const struct ot_size *s, const struct ot_client *v, const struct work *w,
-                          size_t first, size_t c)
+/* Pads of the client's own entries of one digit of one block. */
+static void client_digit(const struct ot_size *s, const struct ot_client *v, size_t digit,
+                         size_t at, const struct block *h, size_t first, size_t c)
 {
-    for (size_t i = 0; i < s->digits; i++)
-        for (size_t k = 0; k < c; k++) {
-            const struct block *h = w->row + OT_DIGIT * i * c + k;
-            uint64_t pads = h[0].lo ^ h[c].lo ^ h[2 * c].lo ^ h[3 * c].lo;
-            uint64_t digit = v->u[first + k] >> OT_DIGIT * i & 15;
-            size_t at = i * s->row + (first + k) / 64, bit = (first + k) % 64;
+    uint64_t mask = ((uint64_t)1 << s->bits[digit]) - 1;
 
-            pads >>= i == 0 ? digit : 2 * digit;
-            v->lt[at] |= (pads & 1) << bit;
-            v->eq[at] |= (pads >> 1 & 1) << bit;
-        }
+    for (size_t k = 0; k < c; k++) {
+        uint64_t entry = v->u[first + k] >> at & mask, pads = 0;
+        size_t word = digit * s->row + (first + k) / 64, bit = (first + k) % 64;
+
+        for (size_t i = 0; i < s->bits[digit]; i++)
+            pads ^= h[i * c + k].lo;
+        pads >>= digit == 0 ? entry : 2 * entry;
+        v->lt[word] |= (pads & 1) << bit;
+        v->eq[word] |= (pads >> 1 & 1) << bit;
+    }
 }
 
 static int make_leaves_client(struct relu_party *p, const struct relu_batch *b,
                               const struct ot_size *s, const struct ot_client *v, struct work *w)
 {
-    const size_t uses = OT_DIGIT * s->digits;
+    const size_t uses = s->m - 1;
 
     for (size_t first = 0, c; first < s->n; first += c) {
         c = BLOCK_AT(s, first);
         bits_of_words(w->bits, v->u + first, c, 0, uses);
-        TRY(otext_receive_chosen(p->receiver, p->t, uses * c, w->bits, w->row));
+        TRY(cot_receive_chosen(&p->take, p->t, uses * c, w->bits, w->row));
         TRY(relu_hash_key(p->hash, p->sid, b, first));
         hash_blocks(p->hash, w->row, w->row, uses * c,
                     garble_tweak(b->tweak, RELU_SLOT_LEAF, first * uses));
-        client_leaves(s, v, w, first, c);
+        for (size_t i = 0, at = 0; i < s->digits; at += s->bits[i++])
+            client_digit(s, v, i, at, w->row + at * c, first, c);
     }
     return 0;
 }
 
-/* ---- triples and multiplexer ---------------------------------------------------------------- */
+/* ---- transfers down: tree or terms, and multiplexer -------------------------------------------- */
 
-/* As sender of the transfers of one block: a, and k0 added to c. */
-static void sender_triples(const struct ot_size *s, const struct work *w, size_t first, size_t c,
+/* Keys of use i of a block, as bits. */
+static void key_bits(const struct block *rows, size_t i, size_t c, uint64_t *bits)
+{
+    bits_lowest(bits, rows + i * c, c);
+}
+
+/* As sender of the transfers of one block: a and b, and k0 of both added to c. */
+static void server_triples(const struct ot_size *s, const struct work *w, size_t first, size_t c,
                            uint64_t *triple)
 {
     uint64_t key0[GARBLE_BLOCK / 64], key1[GARBLE_BLOCK / 64];
 
-    for (size_t i = 0; i < s->ands; i++) {
-        uint64_t *a = triple + 3 * i * s->row + first / 64, *product = a + 2 * s->row;
+    for (size_t use = 0; use < 2 * s->ands; use++) {
+        uint64_t *of_and = triple + 3 * (use / 2) * s->row + first / 64;
+        uint64_t *own = of_and + use % 2 * s->row, *product = of_and + 2 * s->row;
 
-        bits_lowest(key0, w->row + i * c, c);
-        bits_lowest(key1, w->key1 + i * c, c);
+        key_bits(w->row, use, c, key0);
+        key_bits(w->key1, use, c, key1);
         for (size_t k = 0; k < bits_words(c); k++) {
-            a[k] = key0[k] ^ key1[k];
+            own[k] = key0[k] ^ key1[k];
             product[k] ^= key0[k];
         }
     }
@@ -169,51 +183,100 @@ static void sender_triples(const struct ot_size *s, const struct work *w, size_t
     wipe(key1, sizeof key1);
 }
 
-static int sender_half(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
-                       enum relu_slot slot, struct work *w, uint64_t *triple)
+/* y of every term, and k0 added to the server's own share. */
+static void server_terms(const struct ot_size *s, const struct work *w, size_t first, size_t c,
+                         const uint64_t *factor, uint64_t *own)
 {
+    uint64_t key0[GARBLE_BLOCK / 64], key1[GARBLE_BLOCK / 64];
+
+    for (size_t i = 0; i < s->terms; i++) {
+        const uint64_t *l = factor + i * s->row + first / 64;
+        uint64_t *y = w->y + i * s->row + first / 64;
+
+        key_bits(w->row, i, c, key0);
+        key_bits(w->key1, i, c, key1);
+        for (size_t k = 0; k < bits_words(c); k++) {
+            y[k] = key0[k] ^ key1[k] ^ l[k];
+            own[first / 64 + k] ^= key0[k];
+        }
+    }
+    wipe(key0, sizeof key0);
+    wipe(key1, sizeof key1);
+}
+
+static int server_down(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
+                       const struct ot_server *v, struct work *w)
+{
+    size_t hashed = s->uses - 1;
+    uint64_t *own = v->extra + s->terms * s->row;
+
+    if (s->one_shot)
+        oneshot_server((int)s->digits, s->row, v->lt, v->eq, v->extra, own);
     for (size_t first = 0, c; first < s->n; first += c) {
         c = BLOCK_AT(s, first);
-        TRY(otext_send(p->sender, p->t, s->transfers * c, 0, w->row));
-        memcpy(w->mux + first, w->row + s->ands * c, c * sizeof *w->mux);
+        TRY(cot_send(&p->give, p->t, s->uses * c, 0, w->row));
+        memcpy(w->mux + first, w->row + hashed * c, c * sizeof *w->mux);
         TRY(relu_hash_key(p->hash, p->sid, b, first));
-        relu_keys(p->hash, s->ands * c, otext_delta(p->sender),
-                  garble_tweak(b->tweak, slot, first * s->ands), w->row, w->key1);
-        sender_triples(s, w, first, c, triple);
+        relu_keys(p->hash, hashed * c, otext_delta(p->sender),
+                  garble_tweak(b->tweak, RELU_SLOT_TREE, first * hashed), w->row, w->key1);
+        if (s->one_shot)
+            server_terms(s, w, first, c, v->extra, own);
+        else
+            server_triples(s, w, first, c, v->extra);
     }
     return 0;
 }
 
-/* As receiver: b, and k_b added to c. */
-static void receiver_triples(const struct ot_size *s, const struct work *w, size_t first, size_t c,
-                             uint64_t *triple)
+/* As receiver: b and a, and k_e of both added to c. */
+static void client_triples(const struct ot_size *s, const struct work *w, size_t first, size_t c,
+                           uint64_t *triple)
 {
     uint64_t key[GARBLE_BLOCK / 64];
 
-    for (size_t i = 0; i < s->ands; i++) {
-        uint64_t *b = triple + (3 * i + 1) * s->row + first / 64, *product = b + s->row;
+    for (size_t use = 0; use < 2 * s->ands; use++) {
+        uint64_t *of_and = triple + 3 * (use / 2) * s->row + first / 64;
+        uint64_t *own = of_and + (1 - use % 2) * s->row, *product = of_and + 2 * s->row;
 
-        bits_copy(b, w->bits, i * c, c);
-        bits_lowest(key, w->row + i * c, c);
+        bits_copy(own, w->bits, use * c, c);
+        key_bits(w->row, use, c, key);
         for (size_t k = 0; k < bits_words(c); k++)
             product[k] ^= key[k];
     }
     wipe(key, sizeof key);
 }
 
-/* choice: row of the multiplexer's random bits. */
-static int receiver_half(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
-                         enum relu_slot slot, struct work *w, uint64_t *triple, uint64_t *choice)
+/* Choices, and k_e added to the client's own share; e * y comes once y is there. */
+static void client_terms(const struct ot_size *s, const struct work *w, size_t first, size_t c,
+                         uint64_t *choice, uint64_t *own)
 {
+    uint64_t key[GARBLE_BLOCK / 64];
+
+    for (size_t i = 0; i < s->terms; i++) {
+        bits_copy(choice + i * s->row + first / 64, w->bits, i * c, c);
+        key_bits(w->row, i, c, key);
+        for (size_t k = 0; k < bits_words(c); k++)
+            own[first / 64 + k] ^= key[k];
+    }
+    wipe(key, sizeof key);
+}
+
+static int client_down(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
+                       const struct ot_client *v, struct work *w)
+{
+    size_t hashed = s->uses - 1;
+
     for (size_t first = 0, c; first < s->n; first += c) {
         c = BLOCK_AT(s, first);
-        TRY(otext_receive_random(p->receiver, p->t, s->transfers * c, w->bits, w->row));
-        memcpy(w->mux + first, w->row + s->ands * c, c * sizeof *w->mux);
-        bits_copy(choice + first / 64, w->bits, s->ands * c, c);
+        TRY(cot_receive_random(&p->take, p->t, s->uses * c, w->bits, w->row));
+        memcpy(w->mux + first, w->row + hashed * c, c * sizeof *w->mux);
+        bits_copy(v->c + first / 64, w->bits, hashed * c, c);
         TRY(relu_hash_key(p->hash, p->sid, b, first));
-        hash_blocks(p->hash, w->row, w->row, s->ands * c,
-                    garble_tweak(b->tweak, slot, first * s->ands));
-        receiver_triples(s, w, first, c, triple);
+        hash_blocks(p->hash, w->row, w->row, hashed * c,
+                    garble_tweak(b->tweak, RELU_SLOT_TREE, first * hashed));
+        if (s->one_shot)
+            client_terms(s, w, first, c, v->extra, v->extra + s->terms * s->row);
+        else
+            client_triples(s, w, first, c, v->extra);
     }
     return 0;
 }
@@ -229,29 +292,68 @@ static void own_products(const struct ot_size *s, uint64_t *triple)
     }
 }
 
+/* ---- y of the terms ------------------------------------------------------------------------- */
+
+static int send_y(struct relu_party *p, const struct ot_size *s, const struct work *w)
+{
+    size_t bytes = bits_packed_size(s->terms, s->n);
+    uint8_t *packed = secret_array(bytes + 1, 1);
+    int rc;
+
+    if (packed == NULL)
+        return ERR_NOMEM;
+    bits_pack(packed, (uint8_t *)w->y, s->row * WORD, s->terms, s->n);
+    rc = transport_send(p->t, packed, bytes);
+    secret_free(packed);
+    return rc;
+}
+
+static int receive_y(struct relu_party *p, const struct ot_size *s, const struct ot_client *v,
+                     const struct work *w)
+{
+    size_t bytes = bits_packed_size(s->terms, s->n);
+    uint8_t *packed = secret_array(bytes + 1, 1);
+    uint64_t *own = v->extra + s->terms * s->row;
+    int rc;
+
+    if (packed == NULL)
+        return ERR_NOMEM;
+    if ((rc = transport_recv(p->t, packed, bytes)) == 0) {
+        bits_unpack((uint8_t *)w->y, s->row * WORD, s->terms, s->n, packed);
+        for (size_t k = 0; k < s->terms; k++)
+            for (size_t i = 0; i < s->row; i++)
+                own[i] ^= v->extra[k * s->row + i] & w->y[k * s->row + i];
+    }
+    secret_free(packed);
+    return rc;
+}
+
 /* ---- both parties --------------------------------------------------------------------------- */
 
 static int prepare_server(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
                           const struct ot_server *v, struct work *w)
 {
     TRY(make_leaves_server(p, b, s, v, w));
-    TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple));
-    TRY(otext_verify(p->sender, p->t));
+    TRY(server_down(p, b, s, v, w));
+    TRY(cot_verify(&p->give, p->t));
+    if (s->terms > 0)
+        TRY(send_y(p, s, w));
+    own_products(s, v->extra);
     TRY(relu_select_keys(p, b, RELU_SLOT_MUX, w->mux, v->diff, v->a));
-    TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple, v->c2));
-    TRY(otext_prove(p->receiver, p->t));
-    own_products(s, v->triple);
+    TRY(cot_receive_random(&p->take, p->t, s->n, v->c2, w->mux));
+    TRY(cot_prove(&p->take, p->t));
     return relu_select_take(p, b, RELU_SLOT_SELECT, v->c2, w->mux, v->a2);
 }
 
 int ot_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
 {
-    struct ot_size s = ot_size_of(b);
+    struct ot_size s;
     struct work w = {0};
     uint64_t *words = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(ot_check_batch(b));
+    s = ot_size_of(b);
     rc = ERR_NOMEM;
     if ((words = secret_array(ot_server_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
         goto out;
@@ -268,12 +370,14 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
                           const struct ot_client *v, struct work *w)
 {
     TRY(make_leaves_client(p, b, s, v, w));
-    TRY(receiver_half(p, b, s, RELU_SLOT_TRIPLE_DOWN, w, v->triple, v->c));
-    TRY(otext_prove(p->receiver, p->t));
+    TRY(client_down(p, b, s, v, w));
+    TRY(cot_prove(&p->take, p->t));
     TRY(relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key));
-    TRY(sender_half(p, b, s, RELU_SLOT_TRIPLE_UP, w, v->triple));
-    TRY(otext_verify(p->sender, p->t));
-    own_products(s, v->triple);
+    own_products(s, v->extra);
+    if (s->terms > 0)
+        TRY(receive_y(p, s, v, w));
+    TRY(cot_send(&p->give, p->t, s->n, 0, w->mux));
+    TRY(cot_verify(&p->give, p->t));
     TRY(relu_select_give(p, b, RELU_SLOT_SELECT, w->mux, v->u, v->b2));
     return transport_flush(p->t);
 }
@@ -281,12 +385,13 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
 int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                       const uint64_t *r, uint8_t *state)
 {
-    struct ot_size s = ot_size_of(b);
+    struct ot_size s;
     struct work w = {0};
     uint64_t *words = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(ot_check_batch(b));
+    s = ot_size_of(b);
     rc = ERR_NOMEM;
     if ((words = secret_array(ot_client_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
         goto out;

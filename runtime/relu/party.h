@@ -4,7 +4,7 @@
  * What both comparison backends share: a party with its two OT extensions, and the offline half of
  * the multiplexer. For the backends only; others use relu.h.
  */
-#include "runtime/crypto/otext.h"
+#include "runtime/crypto/cot.h"
 #include "runtime/relu/relu.h"
 
 /* Uses of the hash, one a purpose (slots of garble_tweak); below: gates of the comparison. */
@@ -12,8 +12,7 @@ enum relu_slot {
     RELU_SLOT_OUTPUT = 128, /* gc: output labels, element = comparison */
     RELU_SLOT_SELECT,       /* selection of the client's operands, element = comparison */
     RELU_SLOT_LEAF,         /* ot: element = row of the transfers, server to client */
-    RELU_SLOT_TRIPLE_DOWN,  /* ot: the same */
-    RELU_SLOT_TRIPLE_UP,    /* ot: element = row of the transfers, client to server */
+    RELU_SLOT_TREE,         /* ot: the same, of the tree or the terms */
     RELU_SLOT_MUX,          /* ot: selection of the server's operands */
 };
 
@@ -25,16 +24,18 @@ struct relu_party {
     struct hasher *hash;
     struct otext_sender *sender;     /* the server's labels and keys go to the client, and back */
     struct otext_receiver *receiver; /* the other direction */
+    struct cot_sender give;          /* the same, or silent, for who need not know */
+    struct cot_receiver take;
 };
 uint64_t relu_party_open_bytes(int from_client);
-int relu_party_open(int is_client, const uint8_t sid[HASH_SID], struct transport *t,
-                    struct prg *rng, struct relu_party **out) MUST_CHECK;
+int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
+                    struct transport *t, struct prg *rng, struct relu_party **out) MUST_CHECK;
 void relu_party_close(struct relu_party *);
 /* ERR_ARG unless the batch is one that the backends can do. */
 int relu_check_batch(const struct relu_batch *b) MUST_CHECK;
 
-/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 4 in gc, 8 q + 4
- * ANDs + 4 in ot, both below 2^8 for all widths, which keeps a key below 2^20 hashes. */
+/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 4 in gc, 2 (m-1) +
+ * 4 ANDs + 4 or 2 (m-1) + 2 terms + 4 in ot, all at most 2^8 for 20 digits, one-shot 6, which keeps a key to 2^20 hashes. */
 #define RELU_PART ((size_t)4096)
 /* The key for comparisons from number `first` on to the end of its part. */
 int relu_hash_key(struct hasher *h, const uint8_t sid[HASH_SID], const struct relu_batch *b,

@@ -44,7 +44,7 @@ const struct relu_backend *relu_backend_coded(uint8_t code)
 int relu_check_batch(const struct relu_batch *b)
 {
     if (b->n < 0 || b->n > MOST_COMPARISONS || b->width < 5 || b->width > PLAN_MAX_WIDTH ||
-        b->width % 4 != 1 || b->payloads < 1 || b->payloads > RELU_MAX_PAYLOADS)
+        b->payloads < 1 || b->payloads > RELU_MAX_PAYLOADS)
         return fail(ERR_ARG, "%lld comparisons of %d bits with %d payloads cannot be made",
                     (long long)b->n, b->width, b->payloads);
     return 0;
@@ -58,8 +58,21 @@ uint64_t relu_party_open_bytes(int from_client)
     return otext_setup_bytes(0) + otext_setup_bytes(1);
 }
 
-int relu_party_open(int is_client, const uint8_t sid[HASH_SID], struct transport *t,
-                    struct prg *rng, struct relu_party **out)
+/* Both directions as the ways say; the server's transfers go down. */
+static int open_ways(struct relu_party *p, const struct relu_ways *ways)
+{
+    static const struct relu_ways none;
+    struct ferret_id give = {.instance = (uint8_t)p->is_client}, take = {.instance = !p->is_client};
+
+    ways = ways == NULL ? &none : ways;
+    memcpy(give.sid, p->sid, sizeof give.sid);
+    memcpy(take.sid, p->sid, sizeof take.sid);
+    TRY(cot_sender_open(&p->give, p->sender, p->is_client ? ways->up : ways->down, &give, p->rng));
+    return cot_receiver_open(&p->take, p->receiver, p->is_client ? ways->down : ways->up, &take);
+}
+
+int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
+                    struct transport *t, struct prg *rng, struct relu_party **out)
 {
     struct relu_party *p = secret_array(1, sizeof *p);
     int rc;
@@ -78,6 +91,8 @@ int relu_party_open(int is_client, const uint8_t sid[HASH_SID], struct transport
         rc = otext_sender_new(t, rng, &p->sender);
     if (rc == 0 && !is_client)
         rc = otext_receiver_new(t, rng, &p->receiver);
+    if (rc == 0)
+        rc = open_ways(p, ways);
     if (rc < 0)
         goto out;
     *out = p;
@@ -91,6 +106,8 @@ void relu_party_close(struct relu_party *p)
 {
     if (p == NULL)
         return;
+    cot_sender_close(&p->give);
+    cot_receiver_close(&p->take);
     otext_sender_free(p->sender);
     otext_receiver_free(p->receiver);
     hasher_free(p->hash);

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/crypto/ferret.h"
 #include "runtime/crypto/prg.h"
 #include "runtime/net/transport.h"
 #include "runtime/plan/schedule.h"
@@ -33,24 +34,34 @@
 struct relu_seconds {
     double online_batch, online, offline_batch, offline;
 };
+/* Where the transfers of a connection come from; NULL: OT extension. */
+struct relu_ways {
+    const struct ferret_set *down, *up;
+};
 struct relu_party; /* base OTs and extension state of one party of one connection */
 
 struct relu_backend {
     uint8_t code;                /* on the wire, not 0 */
     const char *name, *text;     /* "gc"; what it is, in a few words */
     struct relu_seconds seconds; /* of the machine named at cost_machine_default */
-    /* One-way messages of one batch online. */
-    int32_t (*online_messages)(int32_t width);
     /* Bytes of the states; what both parties send in one batch, exactly. */
     size_t (*state_size)(const struct relu_batch *, int is_client);
     uint64_t (*offline_bytes)(const struct relu_batch *, int from_client);
     uint64_t (*online_bytes)(const struct relu_batch *, int from_client);
+    /* One-way messages of a batch online. */
+    int32_t (*online_messages)(const struct relu_batch *);
+    /* Rows of silent OT that a batch takes, either direction, where its form says so: their rounds come
+     * on top of offline_bytes (ferret_bytes). */
+    uint64_t (*silent_rows)(const struct relu_batch *, int up);
+    /* Sets the digits of form for a link: the least messages * half a round trip + bytes / rate. Both
+     * parties find the same. NULL: there is nothing to choose. */
+    void (*choose)(struct relu_batch *, uint64_t bits_per_second, uint64_t rtt_ns);
     /* What one party sends in open, exactly. */
     uint64_t (*open_bytes)(int from_client);
     /* Runs the set-up with the other party (base OTs). sid: of the session, the same for both, never
-     * used again. Borrows t and rng until close. */
-    int (*open)(int is_client, const uint8_t sid[HASH_SID], struct transport *t, struct prg *rng,
-                struct relu_party **out);
+     * used again. ways NULL: all by OT extension. Borrows t and rng until close. */
+    int (*open)(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
+                struct transport *t, struct prg *rng, struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */
     /* Offline, called by both parties for the same batch. u [p][n]: the client's operands; r [p][n]:
      * the client's result shares, chosen by the caller. state: state_size bytes at

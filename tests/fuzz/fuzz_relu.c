@@ -58,7 +58,7 @@ static int open_party(struct transport *t, void *arg)
     uint8_t seed[PRG_SEED] = {6, (uint8_t)is_client};
 
     TRY(prg_new(seed, &fixture.rng[is_client]));
-    return relu_party_open(is_client, sid, t, fixture.rng[is_client], &fixture.party[is_client]);
+    return relu_party_open(is_client, sid, NULL, t, fixture.rng[is_client], &fixture.party[is_client]);
 }
 
 static void prepare(void)

@@ -86,7 +86,7 @@ static void test_bytes_follow_the_schedule(void **state)
                 continue;
             on += (*r)->online_bytes(b, 0) + (*r)->online_bytes(b, 1);
             off += (*r)->offline_bytes(b, 0) + (*r)->offline_bytes(b, 1);
-            messages += (*r)->online_messages(b->width);
+            messages += (*r)->online_messages(b);
         }
         assert_int_equal(cost_estimate(p, &(struct cost_case){.relu = *r}, &c), 0);
         assert_int_equal(c.online_bytes, on);

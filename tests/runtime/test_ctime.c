@@ -284,7 +284,7 @@ static int hidden_half(struct transport *t, void *arg)
     int rc = first != NULL && second != NULL && state != NULL ? 0 : ERR_NOMEM;
 
     if (rc < 0 || (rc = prg_new_random(&rng)) < 0 ||
-        (rc = k->open(w->is_client, (const uint8_t[HASH_SID]){1}, &line, rng, &party)) < 0 ||
+        (rc = k->open(w->is_client, (const uint8_t[HASH_SID]){1}, NULL, &line, rng, &party)) < 0 ||
         (rc = hide_party(party)) < 0)
         goto out;
     rng = party->rng; /* the first one is gone */

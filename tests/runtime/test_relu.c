@@ -12,6 +12,11 @@
 #include "core/base/mem.h"
 #include "tests/relu_pair.h"
 
+#define BATCH(n_, width_, payloads_, tweak_)                                                       \
+    {                                                                                              \
+        .n = (n_), .width = (width_), .payloads = (payloads_), .tweak = (tweak_)                   \
+    }
+
 static const char *const names[] = {"gc", "ot"};
 #define EACH_BACKEND(k)                                                                            \
     for (const struct relu_backend *k = relu_backend_find(names[0]), *last_ = NULL; k != NULL;     \
@@ -71,8 +76,8 @@ static void test_all_widths(void **state)
         struct relu_pair p;
 
         for (int i = 0; i < 22; i++)
-            b[i] = (struct relu_batch){300 - 229 * (i % 2), 21 + 4 * (i / 2), 1 + i % 2,
-                                       5 + (uint64_t)i};
+            b[i] = (struct relu_batch)BATCH(300 - 229 * (i % 2), 21 + 4 * (i / 2), 1 + i % 2,
+                                            5 + (uint64_t)i);
         relu_pair_open(&p, k, 1, 22, b);
         run_and_count(&p);
         relu_pair_close(&p);
@@ -91,7 +96,7 @@ static void test_batch_sizes(void **state)
         struct relu_pair p;
 
         for (size_t i = 0; i < 16; i++)
-            b[i] = (struct relu_batch){sizes[i], i % 2 ? 25 : 33, 1 + (int)i / 2 % 2, 100 + i};
+            b[i] = (struct relu_batch)BATCH(sizes[i], i % 2 ? 25 : 33, 1 + (int)i / 2 % 2, 100 + i);
         relu_pair_open(&p, k, 2, 16, b);
         run_and_count(&p);
         relu_pair_close(&p);
@@ -111,7 +116,7 @@ static void test_narrow_widths_exhaustively(void **state)
         struct relu_pair p;
 
         for (int i = 0; i < TIMES; i++)
-            b[i] = (struct relu_batch){N, 5, 2, (uint64_t)i};
+            b[i] = (struct relu_batch)BATCH(N, 5, 2, (uint64_t)i);
         relu_pair_open(&p, k, 3, TIMES, b);
         for (uint64_t i = 0; i < N * TIMES; i++) {
             uint64_t *x = &p.batch[i / N].x[i % N], *u = &p.batch[i / N].u[i % N];
@@ -159,14 +164,14 @@ static void test_rounds(void **state)
 
     EACH_BACKEND(k)
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-        const struct relu_batch b = {1 + 700 * (int64_t)i, want[i].width, 1, 1};
+        const struct relu_batch b = BATCH(1 + 700 * (int64_t)i, want[i].width, 1, 1);
         struct relu_pair p;
 
         relu_pair_open(&p, k, 1, 1, &b);
         relu_pair_run(&p);
         for (int who = 0; who < 2; who++)
             assert_int_equal(p.half[who].count.flips + 1, k == &relu_gc ? want[i].gc : want[i].ot);
-        assert_int_equal(k->online_messages(want[i].width), p.half[0].count.flips + 1);
+        assert_int_equal(k->online_messages(&b), p.half[0].count.flips + 1);
         relu_pair_close(&p);
     }
 }
@@ -174,8 +179,9 @@ static void test_rounds(void **state)
 static void test_bad_batches(void **state)
 {
     (void)state;
-    static const struct relu_batch bad[] = {{-1, 25, 1, 0}, {1, 24, 1, 0}, {1, 65, 1, 0},
-                                            {1, 1, 1, 0},   {1, 25, 3, 0}, {1, 25, 0, 0}};
+    static const struct relu_batch bad[] = {BATCH(-1, 25, 1, 0), BATCH(1, 4, 1, 0),
+                                            BATCH(1, 65, 1, 0),  BATCH(1, 1, 1, 0),
+                                            BATCH(1, 25, 3, 0),  BATCH(1, 25, 0, 0)};
     uint8_t none[8] = {0};
     struct transport t = {0};
 
@@ -313,7 +319,7 @@ static void test_views_are_uniform(void **state)
         uint64_t setup[2], none[2] = {0, 0}, off[2], on[2];
 
         for (int i = 0; i < TIMES; i++)
-            b[i] = (struct relu_batch){N, 25, 1, 3 + (uint64_t)i};
+            b[i] = (struct relu_batch)BATCH(N, 25, 1, 3 + (uint64_t)i);
         for (int who = 0; who < 2; who++) {
             setup[who] = k->open_bytes(who);
             off[who] = TIMES * k->offline_bytes(&b[0], who);
@@ -354,7 +360,7 @@ static int spoil(struct relu_pair *p, int victim, uint64_t from)
 static void test_spoiled_messages(void **state)
 {
     (void)state;
-    static const struct relu_batch b[] = {{200, 25, 1, 1}, {9, 33, 2, 2}};
+    static const struct relu_batch b[] = {BATCH(200, 25, 1, 1), BATCH(9, 33, 2, 2)};
 
     EACH_BACKEND(k)
     for (int victim = 0; victim < 2; victim++) {
@@ -403,7 +409,7 @@ static void fail_each(struct relu_pair *p, int who, void (*set)(struct relu_pair
 static void test_allocation_failures(void **state)
 {
     (void)state;
-    static const struct relu_batch b = {40, 25, 1, 1};
+    static const struct relu_batch b = BATCH(40, 25, 1, 1);
 
     EACH_BACKEND(k)
     for (int who = 0; who < 2; who++) {
