@@ -58,12 +58,14 @@ static int open_party(struct transport *t, void *arg)
     uint8_t seed[PRG_SEED] = {6, (uint8_t)is_client};
 
     TRY(prg_new(seed, &fixture.rng[is_client]));
-    return relu_party_open(is_client, sid, NULL, t, fixture.rng[is_client], &fixture.party[is_client]);
+    return relu_party_open(is_client, sid, NULL, t, fixture.rng[is_client],
+                           &fixture.party[is_client]);
 }
 
 static void prepare(void)
 {
-    static const struct relu_batch batch[2] = {{N, WIDTH, 1, 1}, {N, WIDTH, 2, 2}};
+    static const struct relu_batch batch[2] = {{.n = N, .width = WIDTH, .payloads = 1, .tweak = 1},
+                                               {.n = N, .width = WIDTH, .payloads = 2, .tweak = 2}};
     int who[2] = {0, 1};
     struct pair_half half[2] = {{.run = open_party, .arg = &who[0]},
                                 {.run = open_party, .arg = &who[1]}};

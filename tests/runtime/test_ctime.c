@@ -306,7 +306,10 @@ static void test_backends(void **state)
     static const char *const names[] = {"gc", "ot"};
 
     for (int i = 0; i < 4; i++) {
-        struct hidden w[2] = {{relu_backend_find(names[i / 2]), {77, 25, 1 + i % 2, 3}, 0}, {0}};
+        struct hidden w[2] = {{relu_backend_find(names[i / 2]),
+                               {.n = 77, .width = 25, .payloads = 1 + i % 2, .tweak = 3},
+                               0},
+                              {0}};
         struct pair_half half[2] = {{.run = hidden_half, .arg = &w[0]},
                                     {.run = hidden_half, .arg = &w[1]}};
 

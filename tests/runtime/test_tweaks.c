@@ -156,15 +156,15 @@ static void check_tweaks(const struct relu_backend *k, size_t per)
 static void test_every_tweak_is_new(void **state)
 {
     (void)state;
-    check_tweaks(&relu_gc, 2 * (WIDTH - 1) + 2); /* gates, output, selection */
-    check_tweaks(&relu_ot,
-                 WIDTH - 1 + 2 * 5 + 1 + 1); /* leaves, 5 ANDs both ways, mux, selection */
+    check_tweaks(&relu_gc, 2 * (WIDTH - 1) + 2);       /* gates, output, selection */
+    check_tweaks(&relu_ot, WIDTH - 1 + 2 * 5 + 1 + 1); /* leaves, 2 an AND, mux, selection */
 }
 
 /* The widest comparisons, one more than a part of them. */
 static void check_keys(const struct relu_backend *k)
 {
-    const struct relu_batch batch = {(int64_t)RELU_PART + 1, 61, 2, 7};
+    const struct relu_batch batch = {
+        .n = (int64_t)RELU_PART + 1, .width = 61, .payloads = 2, .tweak = 7};
     struct relu_pair p;
     uint64_t most = 0;
 
