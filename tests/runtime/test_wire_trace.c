@@ -239,7 +239,7 @@ static int run_relu(struct transport *t, void *arg)
     return rc;
 }
 
-static void relu_phase(struct relu_pair *p, const char *phase)
+static void relu_phase(struct relu_pair *p, const char *backend, const char *phase)
 {
     char name[32];
 
@@ -248,23 +248,40 @@ static void relu_phase(struct relu_pair *p, const char *phase)
     pair_run(p->half);
     assert_int_equal(p->half[0].rc, 0);
     assert_int_equal(p->half[1].rc, 0);
-    snprintf(name, sizeof name, "%s-%s", p->backend->name, phase);
+    snprintf(name, sizeof name, "%s-%s", backend, phase);
     tap_end(&relu_tap[0], name, "server");
     tap_end(&relu_tap[1], name, "client");
 }
 
-static void relus(const struct relu_backend *k)
+static void relus_of(const struct relu_backend *k, const char *name, const struct relu_form *form,
+                     const struct relu_ways *ways)
 {
-    static const struct relu_batch batch[] = {{2100, 21, 1, 1}, {77, 33, 2, 2}};
+    struct relu_batch batch[] = {{.n = 2100, .width = 21, .payloads = 1, .tweak = 1},
+                                 {.n = 77, .width = 33, .payloads = 2, .tweak = 2}};
     struct relu_pair p;
 
-    relu_pair_open(&p, k, 11, 2, batch);
+    if (form != NULL)
+        batch[0].form = *form;
+    relu_pair_open(&p, k, 11, form == NULL ? 2 : 1, batch);
+    p.ways = *ways;
     relu_pair_offline(&p);
-    relu_phase(&p, "offline");
+    relu_phase(&p, name, "offline");
     relu_pair_online(&p);
-    relu_phase(&p, "online");
+    relu_phase(&p, name, "online");
     relu_pair_check(&p);
     relu_pair_close(&p);
+}
+
+static void relus(void)
+{
+    static const struct relu_form shot = {
+        .one_shot = 1, .silent_down = 1, .digits = 5, .bits = {5, 4, 4, 4, 3}};
+    static const struct relu_ways extension;
+    const struct relu_ways down = {.down = ferret_set(0)};
+
+    relus_of(&relu_gc, "gc", NULL, &extension);
+    relus_of(&relu_ot, "ot", NULL, &extension);
+    relus_of(&relu_ot, "ot-one-shot-silent", &shot, &down);
 }
 
 /* ---- linear steps, whole queries ---------------------------------------------------------- */
@@ -350,8 +367,7 @@ static void all_lines(void)
 {
     lines = 0;
     transfers();
-    relus(&relu_gc);
-    relus(&relu_ot);
+    relus();
     queries();
 }
 
