@@ -60,7 +60,8 @@ BEGIN {
     room("runtime/cost", below)
     # the public API and what reports need: on top of all rooms
     room("runtime", below " runtime/serve runtime/cost")
-    room("pipeline", core " importer linearizer trainer trainer/data trainer/corrupt trainer/attack trainer/eval" \
+    room("pipeline/page", base " runtime/plan runtime/net runtime/relu runtime/linear runtime/cost")
+    room("pipeline", core " pipeline/page importer linearizer trainer trainer/data trainer/corrupt trainer/attack trainer/eval" \
          " trainer/train exporter exporter/lower runtime runtime/plan runtime/cost")
     room("cli", base)
     room("cli/linnet", base " cli pipeline")

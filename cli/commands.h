@@ -14,6 +14,7 @@ int cmd_eval(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
 int cmd_data(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_corrupt(int argc, char **argv);
 int cmd_lint(int argc, char **argv);
 

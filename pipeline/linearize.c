@@ -9,6 +9,7 @@
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
+#include "pipeline/page/page.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
 #include "pipeline/student.h"
@@ -265,6 +266,8 @@ static int finish(struct linearize *x, struct linnet_report **out)
     TRY(x->student.g ? export_student(x) : export_teacher(x)); /* with its accuracies */
     TRY(output_path(j->o->out, "report.json", path, sizeof path));
     TRY(report_write(path, linearize_report_json(&facts)));
+    TRY(output_path(j->o->out, "report.html", path, sizeof path));
+    TRY(page_write(&j->o->out, 1, path));
     if (j->part)
         return 0;
     TRY(report_new(linearize_report_print, &facts, linearize_report_json(&facts), out));

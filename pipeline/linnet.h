@@ -186,6 +186,11 @@ LINNET_API int linnet_validate(const char *folder, const struct linnet_options *
 LINNET_API int linnet_corrupt(const struct linnet_options *o, const struct linnet_listener *l,
                               struct linnet_report **out);
 
+/* Writes one HTML page about n folders that linearize or sweep wrote: accuracies of every file, ReLUs per
+ * layer, where they are, training curves, predicted private inference. It needs no network and no
+ * scripts; the same folders give the same bytes. */
+LINNET_API int linnet_page(const char *const *folder, int n, const char *path);
+
 /* ---- images ------------------------------------------------------------------------------------ */
 
 struct linnet_data;

@@ -7,6 +7,7 @@
 
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "pipeline/page/page.h"
 
 struct linnet_report {
     json_t *root;
@@ -133,4 +134,9 @@ int linnet_report_number(const struct linnet_report *r, const char *path, double
         return fail(ERR_ARG, "the report has no number at '%s'", path);
     *out = json_is_boolean(v) ? json_is_true(v) : json_number_value(v);
     return 0;
+}
+
+int linnet_page(const char *const *folder, int n, const char *path)
+{
+    return page_write(folder, n, path);
 }

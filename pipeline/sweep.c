@@ -14,6 +14,7 @@
 #include "pipeline/linearize.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
+#include "pipeline/page/page.h"
 #include "pipeline/report.h"
 #include "pipeline/tasks.h"
 #include "core/base/file.h"
@@ -301,6 +302,8 @@ static int finish(const struct sweep *s, struct linnet_report **out)
 
     if (rc == 0)
         rc = report_write(path, json_incref(root));
+    if (rc == 0 && (rc = output_path(s->o->out, "report.html", path, sizeof path)) == 0)
+        rc = page_write(&s->o->out, 1, path);
     if (rc == 0)
         rc = report_new(print_table, s, json_incref(root), out);
     json_decref(root);

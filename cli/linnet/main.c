@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"eval", "accuracy: clean, under attack, under corruption", cmd_eval},
     {"export", "write ONNX, and a private-inference package with --pi", cmd_export},
     {"validate", "run a private-inference package against its float model", cmd_validate},
+    {"report", "one HTML page about what linearize or sweep left", cmd_report},
     {"corrupt", "write a CIFAR-10-C style folder", cmd_corrupt},
     {"data", "what a data source holds; conversion to .npy", cmd_data},
     {"lint", "nodes that a downstream importer would refuse", cmd_lint},

@@ -1,0 +1,497 @@
+/*
+ * The report page (page.h). Sections in reading order, each a function: verdict, table of files, what is
+ * kept per layer, maps of kept positions, training curves, private inference, corruptions, how to repeat
+ * it, the JSON itself. style.inc holds the style sheet and the one script, which only moves the link
+ * slider; without it the page shows the same tables.
+ *
+ * Colours are those of Okabe and Ito, which colour-blind readers tell apart; bars and curves differ in
+ * pattern as well.
+ */
+#include "pipeline/page/page.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/version.h"
+#include "pipeline/page/html.h"
+#include "pipeline/page/run.h"
+#include "pipeline/page/sections.h"
+
+static const char style[] =
+#include "pipeline/page/style.inc"
+    ;
+
+#define NO_VALUE_TEXT "<td class=n>-</td>"
+
+/* ---- numbers of an evaluation --------------------------------------------------------------- */
+
+static double number(const json_t *v)
+{
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static double accuracy(const json_t *score)
+{
+    return number(json_object_get(score, "accuracy"));
+}
+
+static const json_t *attack_named(const json_t *branch, const char *prefix)
+{
+    size_t i;
+    json_t *a;
+
+    json_array_foreach(json_object_get(branch, "attacks"), i, a)
+    {
+        const char *name = json_string_value(json_object_get(a, "name"));
+        if (name != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+            return a;
+    }
+    return NULL;
+}
+
+/* "91.73 +-0.54, n 10000": half of the interval. */
+static void put_score(struct html *h, const json_t *score)
+{
+    const json_t *ci = json_object_get(score, "ci95");
+    const double half = (number(json_array_get(ci, 1)) - number(json_array_get(ci, 0))) / 2;
+
+    if (isnan(accuracy(score))) {
+        html_put(h, NO_VALUE_TEXT);
+        return;
+    }
+    html_put(h, "<td class=n>%.2f <small>&plusmn;%.2f</small></td>", accuracy(score), half);
+}
+
+/* "22,118"; "-" for what is no number. */
+static const char *grouped(struct html *h, double v)
+{
+    char plain[32], out[48];
+    size_t n, to = 0;
+
+    if (!(v >= 0 && v < 1e15))
+        return "-";
+    n = (size_t)snprintf(plain, sizeof plain, "%.0f", v);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0)
+            out[to++] = ',';
+        out[to++] = plain[i];
+    }
+    out[to] = '\0';
+    return html_escape(h, out);
+}
+
+static void put_number(struct html *h, const char *format, double v)
+{
+    if (isnan(v)) {
+        html_put(h, NO_VALUE_TEXT);
+        return;
+    }
+    html_put(h, "<td class=n>");
+    html_put(h, format, v);
+    html_put(h, "</td>");
+}
+
+/* ---- first screen --------------------------------------------------------------------------- */
+
+static const char *deployed_branch(const json_t *eval)
+{
+    size_t i;
+    json_t *b;
+
+    json_array_foreach(json_object_get(eval, "branches"), i, b) if (
+        json_is_true(
+            json_object_get(b, "deployed"))) return json_string_value(json_object_get(b, "name"));
+    return "clean";
+}
+
+static void put_file_row(struct html *h, const char *file, const json_t *eval, const json_t *branch,
+                         bool deployed)
+{
+    html_put(h, "<tr%s><th>%s%s</th><td>%s</td>", deployed ? " class=deployed" : "",
+             html_escape(h, file), deployed ? " <small>deployed</small>" : "",
+             html_escape(h, json_string_value(json_object_get(branch, "name"))));
+    html_put(h, "<td class=n>%s</td>", grouped(h, number(json_object_get(eval, "relus"))));
+    put_score(h, json_object_get(branch, "clean"));
+    put_number(h, "%.2f", number(json_object_get(json_object_get(branch, "corruptions"), "mean")));
+    put_score(h, attack_named(branch, "pgd"));
+    put_score(h, attack_named(branch, "autoattack"));
+    put_number(h, "%.1f", number(json_object_get(eval, "agreement")));
+    html_put(h, "</tr>\n");
+}
+
+static void put_eval_rows(struct html *h, const char *what, const json_t *eval, bool result)
+{
+    size_t i;
+    json_t *b;
+
+    json_array_foreach(json_object_get(eval, "branches"), i, b)
+        put_file_row(h, what, eval, b, result && json_is_true(json_object_get(b, "deployed")));
+}
+
+static void put_verdict(struct html *h, const struct page_run *r)
+{
+    const json_t *budget = json_object_get(r->report, "budget");
+    const json_t *given = json_object_get(r->report, "given");
+    const json_t *result = json_object_get(r->report, "result");
+    const char *branch = deployed_branch(result);
+    const json_t *b = page_branch(result, branch);
+    const double kept = number(json_object_get(budget, "kept"));
+    const double total = number(json_object_get(budget, "total"));
+    const double before = accuracy(json_object_get(page_branch(given, "clean"), "clean"));
+    const double after = accuracy(json_object_get(b, "clean"));
+    const double pgd = accuracy(attack_named(b, "pgd"));
+
+    if (!(total > 0))
+        return;
+    html_put(h, "<p class=verdict>The deployed file keeps <b>%s of %s ReLUs</b> (%.1f %%)",
+             grouped(h, kept), grouped(h, total), 100 * kept / total);
+    if (!isnan(after) && !isnan(before))
+        html_put(h, ". Clean accuracy: <b>%.2f %%</b>, %.2f %% as given", after, before);
+    if (!isnan(pgd))
+        html_put(h, ". Under PGD-20: <b>%.2f %%</b>", pgd);
+    html_put(h, ", through its BN branch <b>%s</b>.</p>\n", html_escape(h, branch));
+}
+
+static void put_notes(struct html *h, const struct page_run *r)
+{
+    const json_t *result = json_object_get(r->report, "result");
+    const json_t *b = page_branch(result, deployed_branch(result));
+    const json_t *pgd = attack_named(b, "pgd"), *bad = json_object_get(b, "corruptions");
+    const json_t *p = json_object_get(pgd, "parameters");
+    size_t i;
+    json_t *note;
+
+    html_put(
+        h,
+        "<p class=fine>Each row is one file; all its figures are that file's. Per cent of test "
+        "images, &plusmn; half of the 95 %% Wilson interval. Clean: n %.0f.",
+        number(json_object_get(json_object_get(b, "clean"), "n")));
+    if (pgd != NULL)
+        html_put(h, " PGD: L-infinity, eps %.4f, %.0f steps, n %.0f.",
+                 number(json_object_get(p, "eps")), number(json_object_get(p, "steps")),
+                 number(json_object_get(pgd, "n")));
+    if (bad != NULL)
+        html_put(h, " Corrupted: mean of %.0f types, %s, n %.0f.",
+                 number(json_object_get(bad, "types")),
+                 html_escape(h, json_string_value(json_object_get(bad, "source"))),
+                 number(json_object_get(bad, "n")));
+    html_put(h, " Fixed point: share of images with the float network's label.");
+    json_array_foreach(json_object_get(r->report, "notes"), i, note)
+        html_put(h, " %s.", html_escape(h, json_string_value(note)));
+    html_put(h, "</p>\n");
+}
+
+static void open_table(struct html *h)
+{
+    html_put(h, "<div class=wide><table><thead><tr><th>file</th><th>BN branch</th><th>ReLUs</th>"
+                "<th>clean %%</th><th>corrupted %%</th><th>PGD-20 %%</th><th>AutoAttack %%</th>"
+                "<th>fixed point %%</th></tr></thead><tbody>\n");
+}
+
+static void put_first_screen(struct html *h, const struct page_run *r)
+{
+    put_verdict(h, r);
+    open_table(h);
+    put_eval_rows(h, "given", json_object_get(r->report, "given"), false);
+    put_eval_rows(h, "robust teacher", json_object_get(r->report, "teacher"), false);
+    put_eval_rows(h, "result", json_object_get(r->report, "result"), true);
+    html_put(h, "</tbody></table></div>\n");
+    put_notes(h, r);
+}
+
+/* ---- per layer ------------------------------------------------------------------------------ */
+
+static void put_layers(struct html *h, const struct page_run *r)
+{
+    const json_t *layers = json_object_get(json_object_get(r->report, "budget"), "layers");
+    double most = 1;
+    size_t i;
+    json_t *l;
+
+    json_array_foreach(layers, i, l) most = fmax(most, number(json_object_get(l, "total")));
+    html_put(h, "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
+                "<th>kept</th><th>of</th><th>share</th><th></th></tr></thead><tbody>\n");
+    json_array_foreach(layers, i, l)
+    {
+        const double total = number(json_object_get(l, "total"));
+        const double kept = number(json_object_get(l, "kept"));
+
+        html_put(h,
+                 "<tr><th>%s</th><td class=n>%.0f</td><td class=n>%.0f</td><td class=n>%.1f %%</td>"
+                 "<td><svg viewBox=\"0 0 400 14\" role=img aria-label=\"%.0f of %.0f\">"
+                 "<rect class=rest width=\"%.1f\" height=14 /><rect class=kept width=\"%.1f\" "
+                 "height=14 /></svg></td></tr>\n",
+                 html_escape(h, json_string_value(json_object_get(l, "name"))), kept, total,
+                 100 * kept / total, kept, total, 400 * total / most, 400 * kept / most);
+    }
+    html_put(h, "</tbody></table>\n");
+}
+
+/* ---- maps ----------------------------------------------------------------------------------- */
+
+#define MAP_SIDE 32 /* larger maps are averaged down to this */
+
+/* Share of kept channels at each place, 0 black to 255 white; maps [C,H,W] or vectors [K]. */
+static void put_map(struct html *h, const char *layer, const struct st_tensor *t)
+{
+    const int64_t c = t->rank == 3 ? t->dim[0] : 1, rows = t->rank == 3 ? t->dim[1] : 1;
+    const int64_t columns = t->rank == 3 ? t->dim[2] : t->dim[0];
+    const int64_t down_y = (rows + MAP_SIDE - 1) / MAP_SIDE;
+    const int64_t down_x = (columns + MAP_SIDE - 1) / MAP_SIDE;
+    const int32_t out_y = (int32_t)((rows + down_y - 1) / down_y);
+    const int32_t out_x = (int32_t)((columns + down_x - 1) / down_x);
+    const float *mask = t->data;
+    double sum[MAP_SIDE * MAP_SIDE] = {0}, count[MAP_SIDE * MAP_SIDE] = {0}, kept = 0;
+    uint8_t pixel[MAP_SIDE * MAP_SIDE];
+
+    for (int64_t k = 0; k < c * rows * columns; k++) {
+        const int64_t at = k / columns % rows / down_y * out_x + k % columns / down_x;
+        sum[at] += mask[k] > 0.5f;
+        count[at] += 1;
+        kept += mask[k] > 0.5f;
+    }
+    for (int32_t i = 0; i < out_y * out_x; i++)
+        pixel[i] = (uint8_t)lrint(255 * sum[i] / count[i]);
+    html_put(h, "<figure><img alt=\"%s: share of channels whose ReLU is kept at each place\" ",
+             html_escape(h, layer));
+    html_put_png(h, pixel, out_y, out_x);
+    html_put(
+        h,
+        "><figcaption>%s<br><small>%lld x %lld x %lld, %.1f %% kept</small></figcaption></figure>\n",
+        html_escape(h, layer), (long long)c, (long long)rows, (long long)columns,
+        100 * kept / (double)(c * rows * columns));
+}
+
+static bool is_map(const struct st_tensor *t)
+{
+    return t->dtype == ST_F32 && t->count > 0 && (t->rank == 3 || t->rank == 1);
+}
+
+/* In the order of the layers; the mask of layer L is the checkpoint's tensor "mask:L.mask". */
+static void put_maps(struct html *h, const struct page_run *r)
+{
+    bool any = false;
+    char name[512];
+    size_t i;
+    json_t *l;
+
+    if (r->checkpoint == NULL)
+        return;
+    json_array_foreach(json_object_get(json_object_get(r->report, "budget"), "layers"), i, l)
+    {
+        const char *layer = json_string_value(json_object_get(l, "name"));
+        const struct st_tensor *t;
+        if (layer == NULL ||
+            (size_t)snprintf(name, sizeof name, "mask:%s.mask", layer) >= sizeof name ||
+            (t = st_find(r->checkpoint, name)) == NULL || !is_map(t))
+            continue;
+        if (!any)
+            html_put(
+                h, "<h2>Where the ReLUs are</h2>\n<p class=fine>One image per layer: white where "
+                   "all channels keep their ReLU, black where none does.</p>\n<div class=maps>\n");
+        any = true;
+        put_map(h, layer, t);
+    }
+    if (any)
+        html_put(h, "</div>\n");
+}
+
+/* ---- corruptions ---------------------------------------------------------------------------- */
+
+static void put_corruptions(struct html *h, const struct page_run *r)
+{
+    const json_t *result = json_object_get(r->report, "result");
+    const json_t *given = json_object_get(r->report, "given");
+    const json_t *mine =
+        json_object_get(page_branch(result, deployed_branch(result)), "corruptions");
+    const json_t *before = json_object_get(page_branch(given, "clean"), "corruptions");
+    const char *type;
+    json_t *v;
+
+    if (mine == NULL)
+        return;
+    html_put(
+        h,
+        "<h2>Corruptions</h2>\n<table><thead><tr><th>type</th><th>given %%</th><th>result %%</th>"
+        "<th></th></tr></thead><tbody>\n");
+    json_object_foreach(json_object_get((json_t *)mine, "per_type"), type, v)
+    {
+        html_put(h, "<tr><th>%s</th>", html_escape(h, type));
+        put_number(h, "%.2f", number(json_object_get(json_object_get(before, "per_type"), type)));
+        put_number(h, "%.2f", number(v));
+        html_put(
+            h,
+            "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
+            "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
+            isnan(number(v)) ? 0 : 2 * number(v));
+    }
+    html_put(h, "</tbody></table>\n");
+}
+
+/* ---- how to repeat it ----------------------------------------------------------------------- */
+
+static void put_repeat(struct html *h, const struct page_run *r)
+{
+    const json_t *stages = json_object_get(r->report, "stages");
+    size_t i;
+    json_t *s;
+
+    html_put(
+        h,
+        "<h2>How to repeat it</h2>\n<pre>linnet linearize MODEL --config %s/config.json -o OUT</pre>\n",
+        html_escape(h, r->name));
+    html_put(
+        h,
+        "<p class=fine>linnet %s, seed %.0f. The same seed gives the same bytes for any number of "
+        "threads.</p>\n",
+        LINNET_VERSION, number(json_object_get(r->report, "seed")));
+    html_put(h,
+             "<table><thead><tr><th>stage</th><th>epochs</th><th>seconds</th><th>images/s</th></tr>"
+             "</thead><tbody>\n");
+    json_array_foreach(stages, i, s)
+    {
+        html_put(h, "<tr><th>%s</th>",
+                 html_escape(h, json_string_value(json_object_get(s, "name"))));
+        put_number(h, "%.0f", number(json_object_get(s, "epochs")));
+        put_number(h, "%.0f", number(json_object_get(s, "seconds")));
+        put_number(h, "%.0f", number(json_object_get(s, "images_per_s")));
+        html_put(h, "</tr>\n");
+    }
+    html_put(h, "</tbody></table>\n");
+}
+
+static void put_json(struct html *h, const char *id, const json_t *root)
+{
+    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+
+    if (text == NULL) {
+        h->status = h->status < 0 ? h->status : ERR_NOMEM;
+        return;
+    }
+    html_put(h, "<script type=\"application/json\" id=\"%s\">", html_escape(h, id));
+    html_put_json(h, text);
+    html_put(h, "</script>\n");
+    free(text);
+}
+
+/* ---- the page ------------------------------------------------------------------------------- */
+
+static void put_run(struct html *h, const struct page_run *r, bool slider)
+{
+    put_first_screen(h, r);
+    page_put_private(h, r->folder, slider);
+    put_layers(h, r);
+    put_maps(h, r);
+    page_put_curves(h, r->metrics);
+    put_corruptions(h, r);
+    put_repeat(h, r);
+    put_json(h, r->name, r->report);
+}
+
+static int put_folder(struct html *h, const char *folder, struct page_points *points)
+{
+    struct page_run *r = mem_array(1, sizeof *r);
+    int rc = r != NULL ? page_run_open(folder, r) : ERR_NOMEM;
+
+    if (rc == 0) {
+        const json_t *result = json_object_get(r->report, "result");
+        page_add_point(points, r->name, result);
+        html_put(h, "<h1>%s</h1>\n", html_escape(h, r->name));
+        put_run(h, r, points->n == 1); /* one slider a page */
+    }
+    if (r != NULL)
+        page_run_close(r);
+    mem_free(r);
+    return rc;
+}
+
+/* One table of all budgets beside the given network and the teacher that they share. */
+static void put_sweep_table(struct html *h, const char *folder, const json_t *sweep)
+{
+    const char *slash = strrchr(folder, '/');
+    const json_t *teacher = json_object_get(sweep, "teacher");
+    size_t i;
+    json_t *b;
+
+    html_put(h, "<h1>%s</h1>\n",
+             html_escape(h, slash != NULL && slash[1] != '\0' ? slash + 1 : folder));
+    open_table(h);
+    put_eval_rows(h, "given", json_object_get(teacher, "given"), false);
+    put_eval_rows(h, "robust teacher", json_object_get(teacher, "teacher"), false);
+    json_array_foreach(json_object_get(sweep, "budgets"), i, b)
+    {
+        const char *name = json_string_value(json_object_get(b, "folder"));
+        put_eval_rows(h, name != NULL ? name : "", json_object_get(b, "result"), true);
+    }
+    html_put(h,
+             "</tbody></table></div>\n<p class=fine>Each row is one file; all its figures are that "
+             "file's. Intervals, attacks and corruptions: below.</p>\n");
+}
+
+/* The folders of a sweep's budgets, in the order of sweep.json. */
+static int put_sweep(struct html *h, const char *folder, const json_t *sweep,
+                     struct page_points *points)
+{
+    char path[4096];
+    size_t i;
+    json_t *b;
+
+    json_array_foreach(json_object_get(sweep, "budgets"), i, b)
+    {
+        const char *name = json_string_value(json_object_get(b, "folder"));
+        if (name == NULL || strchr(name, '/') != NULL || strcmp(name, "..") == 0)
+            return fail(ERR_FORMAT, "'%s/sweep.json': budget %zu names no folder of its own",
+                        folder, i + 1);
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
+            return fail(ERR_ARG, "'%s': the path is too long", folder);
+        TRY(put_folder(h, path, points));
+    }
+    return 0;
+}
+
+/* top: what stands above the Pareto curve. */
+static int put_all(struct html *top, struct html *h, const char *const *folder, int32_t n,
+                   struct page_points *points)
+{
+    for (int32_t i = 0; i < n; i++) {
+        json_t *sweep = NULL;
+        int rc;
+
+        TRY(page_sweep_open(folder[i], &sweep));
+        if (sweep != NULL)
+            put_sweep_table(top, folder[i], sweep);
+        rc = sweep != NULL ? put_sweep(h, folder[i], sweep, points)
+                           : put_folder(h, folder[i], points);
+        json_decref(sweep);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int page_write(const char *const *folder, int32_t n, const char *path)
+{
+    struct html top = {0}, body = {0}, page = {0};
+    struct page_points points = {0};
+    int rc;
+
+    if (n < 1 || n > PAGE_MAX_FOLDERS)
+        return fail(ERR_ARG, "a page shows 1 to %d folders, not %d", PAGE_MAX_FOLDERS, n);
+    if ((rc = put_all(&top, &body, folder, n, &points)) < 0)
+        goto out;
+    html_put(&page,
+             "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport "
+             "content=\"width=device-width\">\n<title>linnet: private inference with few "
+             "ReLUs</title>\n%s\n<main>\n%s",
+             style, top.text != NULL ? top.text : "");
+    page_put_pareto(&page, &points);
+    html_put(&page, "%s</main>\n</html>\n", body.text != NULL ? body.text : "");
+    rc = top.status < 0 ? top.status : body.status < 0 ? body.status : html_save(&page, path);
+out:
+    html_free(&top);
+    html_free(&body);
+    html_free(&page);
+    return rc;
+}

@@ -1,0 +1,145 @@
+/*
+ * Private inference on the page (sections.h): for each ReLU backend three phases, each as bytes, one-way
+ * messages and seconds on loopback. On a link a phase takes
+ *
+ *     loopback seconds + 8 bytes / rate + messages * round trip / 2
+ *
+ * Transfer and arithmetic are added, not overlapped, so on slow links this is an upper estimate. The table
+ * and the script of the slider compute the same sum. Offline messages are not in the estimate's rows: an
+ * offline phase has one round trip per layer.
+ */
+#include "pipeline/page/sections.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "runtime/cost/cost.h"
+#include "runtime/linear/linear.h"
+#include "runtime/plan/plan.h"
+#include "runtime/relu/relu.h"
+
+#define PHASES 3
+
+struct phase {
+    double seconds, bytes, messages;
+};
+
+static double seconds_on(const struct phase *p, const struct link *l)
+{
+    return p->seconds + 8 * p->bytes / l->bits_per_second + p->messages * l->rtt / 2;
+}
+
+static int estimate(const struct plan *p, const struct relu_backend *relu, struct phase out[PHASES])
+{
+    const double layers = p->relu_layers, steps = p->linear_layers;
+    struct cost_case k = {.relu = relu, .link = link_loopback()};
+    struct cost c;
+
+    TRY(cost_estimate(p, &k, &c));
+    out[0] = (struct phase){c.offline_linear_seconds, (double)c.offline_linear_bytes, 2 * steps};
+    out[1] = (struct phase){c.offline_relu_seconds, (double)c.offline_relu_bytes, 2 * layers};
+    out[2] = (struct phase){c.online_seconds, (double)c.online_bytes, c.online_messages};
+    return 0;
+}
+
+static void put_row(struct html *h, const struct relu_backend *relu,
+                    const struct phase phase[PHASES], const struct link *l)
+{
+    double total = 0;
+
+    html_put(h, "<tr><th>%s</th><td>%s</td>", html_escape(h, relu->name), html_escape(h, l->name));
+    for (int i = 0; i < PHASES; i++) {
+        const double s = seconds_on(&phase[i], l);
+        total += s;
+        html_put(h, "<td class=n>%.3f s <small>%.1f MB</small></td>", s, phase[i].bytes / 1e6);
+    }
+    html_put(h, "<td class=n>%.3f s</td></tr>\n", total);
+}
+
+/* The bar of the slider: one per backend, filled by the script, at first for the first link. */
+static void put_bar(struct html *h, const struct relu_backend *relu,
+                    const struct phase phase[PHASES])
+{
+    html_put(h,
+             "<p><b>%s</b> <span class=total></span></p><svg class=stack viewBox=\"0 0 400 18\" ",
+             html_escape(h, relu->name));
+    for (int i = 0; i < PHASES; i++)
+        html_put(h, "data-p%d=\"%.9g %.9g %.9g\" ", i, phase[i].seconds, phase[i].bytes,
+                 phase[i].messages);
+    html_put(
+        h,
+        "><rect class=p0 height=18 /><rect class=p1 height=18 /><rect class=p2 height=18 /></svg>\n");
+}
+
+static const char script[] =
+    "<script>(function(){var r=document.getElementById('rate'),t=document.getElementById('rtt');\n"
+    "function show(){var bps=Math.pow(10,+r.value),rtt=+t.value/1000,all=[],most=0;\n"
+    "document.getElementById('rate-text').textContent=(bps/1e6).toPrecision(3)+' Mbit/s';\n"
+    "document.getElementById('rtt-text').textContent=(+t.value)+' ms';\n"
+    "document.querySelectorAll('svg.stack').forEach(function(s){var p=[0,1,2].map(function(i){\n"
+    "var v=s.getAttribute('data-p'+i).split(' ').map(Number);return v[0]+8*v[1]/bps+v[2]*rtt/2;});\n"
+    "var sum=p[0]+p[1]+p[2];most=Math.max(most,sum);all.push([s,p,sum]);});\n"
+    "all.forEach(function(a){var x=0;a[0].querySelectorAll('rect').forEach(function(q,i){\n"
+    "var w=400*a[1][i]/most;q.setAttribute('x',x);q.setAttribute('width',w);x+=w;});\n"
+    "a[0].previousElementSibling.querySelector('.total').textContent=a[2].toFixed(3)+' s, online '+\n"
+    "a[1][2].toFixed(3)+' s';});}\n"
+    "r.oninput=t.oninput=show;show();})();</script>\n";
+
+static void put_slider(struct html *h, const struct plan *p)
+{
+    struct phase phase[PHASES];
+
+    html_put(
+        h,
+        "<div class=slider><label>rate <input id=rate type=range min=6 max=10.5 step=0.05 "
+        "value=8.6> <span id=rate-text></span></label><label>round trip <input id=rtt type=range "
+        "min=0 max=200 step=1 value=40> <span id=rtt-text></span></label>\n<p class=fine>Bars: "
+        "offline linear, offline ReLU, online.</p>\n");
+    for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++)
+        if (estimate(p, *b, phase) == 0)
+            put_bar(h, *b, phase);
+    html_put(h, "</div>\n%s", script);
+}
+
+static void put_tables(struct html *h, const struct plan *p, bool slider)
+{
+    struct phase phase[PHASES];
+
+    html_put(
+        h,
+        "<h2>Private inference, predicted</h2>\n<div class=wide><table><thead><tr><th>ReLU backend</th>"
+        "<th>link</th><th>offline linear</th><th>offline ReLU</th><th>online</th><th>all</th></tr>"
+        "</thead><tbody>\n");
+    for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
+        if (estimate(p, *b, phase) < 0)
+            continue;
+        put_row(h, *b, phase, &(struct link){"loopback", 1e15, 0});
+        for (const struct link *l = link_list(); l->name != NULL; l++)
+            put_row(h, *b, phase, l);
+    }
+    html_put(
+        h,
+        "</tbody></table></div>\n<p class=fine>Predicted by the cost model with built-in constants, one "
+        "image, both parties on a machine of two cores; <code>linnet-pi bench</code> measures. %lld of "
+        "%lld ReLUs; semi-honest parties. Links: lan 3 Gbit/s, 0.3 ms; wan 400 Mbit/s, 40 ms; mobile "
+        "50 Mbit/s, 50 ms.</p>\n",
+        (long long)p->relus_kept, (long long)p->relus);
+    if (slider)
+        put_slider(h, p);
+}
+
+void page_put_private(struct html *h, const char *folder, bool slider)
+{
+    char path[4096];
+    struct plan *p = NULL;
+
+    if ((size_t)snprintf(path, sizeof path, "%s/model.pi", folder) >= sizeof path ||
+        access(path, F_OK) != 0)
+        return;
+    if (plan_read(path, &p) < 0) {
+        html_put(h, "<p class=fine>model.pi is not shown: %s</p>\n", html_escape(h, err_message()));
+        return;
+    }
+    put_tables(h, p, slider);
+    plan_free(p);
+}

@@ -1,0 +1,202 @@
+/*
+ * pipeline/page: what the report page shows of a folder, that texts of the folder stay texts, that the same
+ * folder gives the same bytes, and that the page needs nothing from elsewhere.
+ */
+#include "pipeline/page/page.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+#include "core/base/safetensors.h"
+#include "pipeline/page/html.h"
+#include "tests/scratch.h"
+
+#define PAGE_LIMIT ((size_t)1 << 20)
+
+static const char report[] =
+    "{\"format\":\"linnet.report/1\",\"seed\":3,\"notes\":[\"a <note>\"],"
+    "\"budget\":{\"total\":200,\"kept\":40,\"layers\":["
+    "{\"name\":\"first <script>alert(1)</script>\",\"total\":150,\"kept\":30},"
+    "{\"name\":\"second & last\",\"total\":50,\"kept\":10}]},"
+    "\"stages\":[{\"name\":\"teacher\",\"epochs\":2,\"seconds\":5,\"images_per_s\":100}],"
+    "\"given\":{\"relus\":200,\"branches\":[{\"name\":\"clean\",\"deployed\":true,"
+    "\"clean\":{\"accuracy\":91.25,\"ci95\":[90.75,91.75],\"n\":1000},\"attacks\":[]}]},"
+    "\"result\":{\"relus\":40,\"agreement\":99.5,\"branches\":["
+    "{\"name\":\"clean\",\"deployed\":true,\"clean\":{\"accuracy\":83.5,\"ci95\":[83,84],\"n\":1000},"
+    "\"attacks\":[{\"name\":\"pgd\",\"accuracy\":0.25,\"ci95\":[0,0.5],\"n\":400,"
+    "\"parameters\":{\"eps\":0.03137,\"steps\":20}}],"
+    "\"corruptions\":{\"mean\":70.5,\"n\":100,\"types\":1,\"source\":\"re-implementation\","
+    "\"per_type\":{\"fog\":70.5}}},"
+    "{\"name\":\"adv\",\"deployed\":false,\"clean\":{\"accuracy\":66.75,\"ci95\":[66,67.5],\"n\":1000},"
+    "\"attacks\":[{\"name\":\"pgd\",\"accuracy\":27.5,\"ci95\":[27,28],\"n\":400}]}]}}";
+
+static void put_file(const char *dir, const char *name, const char *text)
+{
+    char path[SCRATCH_TEXT];
+
+    scratch_path(dir, name, path);
+    assert_int_equal(file_write_atomic(path, FILE_PUBLIC, text, strlen(text)), 0);
+}
+
+static char *read_page(const char *path, size_t *len)
+{
+    uint8_t *bytes = NULL;
+    char *text;
+
+    assert_int_equal(file_read(path, (size_t)1 << 24, &bytes, len), 0);
+    assert_non_null(text = mem_array(*len + 1, 1));
+    memcpy(text, bytes, *len);
+    mem_free(bytes);
+    return text;
+}
+
+static void put_checkpoint(const char *dir)
+{
+    static float mask[2 * 4 * 6], flat[8];
+    const int64_t dim[] = {2, 4, 6}, eight[] = {8};
+    struct st_writer *w = NULL;
+    char path[SCRATCH_TEXT];
+
+    for (int i = 0; i < 48; i++)
+        mask[i] = i % 3 == 0;
+    scratch_path(dir, "checkpoint.safetensors", path);
+    assert_int_equal(st_writer_new(&w), 0);
+    assert_int_equal(st_writer_add(w, "mask:first <script>alert(1)</script>.mask", ST_F32, 3, dim, mask), 0);
+    assert_int_equal(st_writer_add(w, "mask:second & last.mask", ST_F32, 1, eight, flat), 0);
+    assert_int_equal(st_writer_add(w, "param:w", ST_F32, 1, eight, flat), 0);
+    assert_int_equal(st_writer_save(w, path, FILE_PUBLIC), 0);
+    st_writer_free(w);
+}
+
+static void remove_all(const char *dir)
+{
+    static const char *const name[] = {"report.json", "metrics.jsonl", "checkpoint.safetensors",
+                                       "page.html",   "again.html",    "sweep.json"};
+    char path[SCRATCH_TEXT];
+
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        scratch_path(dir, name[i], path);
+        remove(path);
+    }
+    scratch_close((char *)dir);
+}
+
+static void test_page_shows_the_folder(void **state)
+{
+    char dir[SCRATCH_TEXT], page[SCRATCH_TEXT], again[SCRATCH_TEXT];
+    const char *folder[] = {dir};
+    char *text, *other;
+    size_t len, len2;
+
+    (void)state;
+    scratch_open(dir);
+    put_file(dir, "report.json", report);
+    put_file(
+        dir, "metrics.jsonl",
+        "{\"event\":\"epoch\",\"stage\":\"teacher\",\"epoch\":1,\"loss\":2.5,\"val\":{\"clean\":0.5,"
+        "\"pgd\":0.25}}\n{\"event\":\"epoch\",\"stage\":\"teacher\",\"epoch\":2,\"loss\":1.5,"
+        "\"val\":{\"clean\":0.75}}\n{\"event\":\"epo");
+    put_checkpoint(dir);
+    scratch_path(dir, "page.html", page);
+    scratch_path(dir, "again.html", again);
+    assert_int_equal(page_write(folder, 1, page), 0);
+    assert_int_equal(page_write(folder, 1, again), 0);
+    text = read_page(page, &len);
+    other = read_page(again, &len2);
+    assert_int_equal(len, len2);
+    assert_memory_equal(text, other, len);
+    assert_true(len < PAGE_LIMIT);
+    /* the verdict and the table: every file's own figures */
+    assert_non_null(strstr(text, "40 of 200 ReLUs</b> (20.0 %)"));
+    assert_non_null(strstr(text, "<b>83.50 %</b>, 91.25 % as given"));
+    assert_non_null(strstr(text, "Under PGD-20: <b>0.25 %</b>"));
+    assert_non_null(strstr(text, "66.75 <small>&plusmn;0.75</small>"));
+    assert_non_null(strstr(text, "27.50"));
+    /* texts of the folder stay texts */
+    assert_null(strstr(text, "<script>alert"));
+    assert_non_null(strstr(text, "first &lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert_non_null(strstr(text, "second &amp; last"));
+    assert_non_null(strstr(text, "\\u003cscript>alert"));
+    /* two maps, a curve with both epochs, nothing from elsewhere */
+    assert_non_null(strstr(text, "2 x 4 x 6, 33.3 % kept"));
+    assert_non_null(strstr(text, "1 x 1 x 8, 0.0 % kept"));
+    assert_non_null(strstr(text, "M259.0 12.0L470.0 95.2")); /* loss 2.5 of 2.5, then 1.5 */
+    assert_null(strstr(text, "http"));
+    assert_null(strstr(text, "src=\"/"));
+    mem_free(text);
+    mem_free(other);
+    remove_all(dir);
+}
+
+/* A white pixel beside a black one, as every PNG reader wants it: 75 bytes, checked once by hand with
+ * another program. */
+static void test_png_is_what_readers_expect(void **state)
+{
+    static const uint8_t pixel[] = {255, 0};
+    struct html h = {0};
+
+    (void)state;
+    html_put_png(&h, pixel, 1, 2);
+    assert_int_equal(h.status, 0);
+    assert_string_equal(h.text,
+                        "src=\"data:image/png;base64,"
+                        "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAAAAADRSSBWAAAADklEQVR4AQEDAPz/AP8AAgEB"
+                        "AIlSUwAAAAAASUVORK5CYII="
+                        "\"");
+    html_free(&h);
+}
+
+static void test_damaged_folders_are_refused_by_name(void **state)
+{
+    char dir[SCRATCH_TEXT], page[SCRATCH_TEXT];
+    const char *folder[] = {dir};
+
+    (void)state;
+    scratch_open(dir);
+    scratch_path(dir, "page.html", page);
+    assert_int_equal(page_write(folder, 1, page), ERR_IO);
+    assert_non_null(strstr(err_message(), "report.json"));
+    put_file(dir, "report.json", "{\"format\":");
+    assert_int_equal(page_write(folder, 1, page), ERR_FORMAT);
+    put_file(dir, "report.json", "{\"format\":\"linnet.eval/1\"}");
+    assert_int_equal(page_write(folder, 1, page), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "linnet.report/1"));
+    put_file(dir, "report.json", report);
+    put_file(dir, "sweep.json",
+             "{\"format\":\"linnet.sweep/1\",\"budgets\":[{\"folder\":\"../elsewhere\"}]}");
+    assert_int_equal(page_write(folder, 1, page), ERR_FORMAT);
+    assert_int_equal(page_write(folder, 0, page), ERR_ARG);
+    assert_int_not_equal(remove(page), 0); /* nothing was written */
+    remove_all(dir);
+}
+
+/* A report that says nothing still makes a page. */
+static void test_an_empty_report_makes_a_page(void **state)
+{
+    char dir[SCRATCH_TEXT], page[SCRATCH_TEXT];
+    const char *folder[] = {dir};
+
+    (void)state;
+    scratch_open(dir);
+    put_file(dir, "report.json", "{\"format\":\"linnet.report/1\",\"budget\":7,\"result\":[1]}");
+    scratch_path(dir, "page.html", page);
+    assert_int_equal(page_write(folder, 1, page), 0);
+    remove_all(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_page_shows_the_folder),
+        cmocka_unit_test(test_png_is_what_readers_expect),
+        cmocka_unit_test(test_damaged_folders_are_refused_by_name),
+        cmocka_unit_test(test_an_empty_report_makes_a_page),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
