@@ -80,9 +80,15 @@ FUZZ_COMMON := $(filter-out $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/rep
 TESTS += $(FUZZ:%=$(BUILD)/tests/test_fuzz_%)
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 
+# Shared libraries: only names marked LINNET_API and LINNET_PI_API are visible. What comes out of the
+# archives is hidden, so liblinnet.so does not offer what liblinnet-pi.so does.
+SOVERSION := 0
+SHARED_LIBS := $(BUILD)/liblinnet.so $(BUILD)/liblinnet-pi.so
+LIBDIR ?= $(PREFIX)/lib
+
 .DELETE_ON_ERROR:
 .PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
-.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install clean help libs
+.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -109,6 +115,18 @@ $(BUILD)/linnet: $(CLI_OBJS) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(CLI_OBJS) $(LIB_ORDER) $(LIBS_ALL)
 $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
+$(BUILD)/liblinnet.so: $(pipeline_OBJS) $(filter-out $(call lib,pipeline),$(LIB_ORDER)) pipeline/linnet.map
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,liblinnet.so.$(SOVERSION) -Wl,--version-script=pipeline/linnet.map \
+	    -Wl,--exclude-libs,ALL -Wl,-z,defs -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_ALL)
+$(BUILD)/liblinnet-pi.so: $(runtime_OBJS) $(filter-out $(call lib,runtime),$(LIB_ORDER_PI)) runtime/linnet-pi.map
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,liblinnet-pi.so.$(SOVERSION) -Wl,--version-script=runtime/linnet-pi.map \
+	    -Wl,--exclude-libs,ALL -Wl,-z,defs -Wl,--as-needed -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_RUNTIME)
+# One static archive each, for programs that do not want the shared ones.
+$(BUILD)/static/liblinnet.a: $(foreach l,pipeline importer linearizer trainer exporter runtime nn base onnxproto piproto,$($(l)_OBJS))
+$(BUILD)/static/liblinnet-pi.a: $(foreach l,runtime piproto base,$($(l)_OBJS))
+$(BUILD)/static/%.a:
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar qcsD $@ $^
 define test_rule # folder, test
 $(BUILD)/tests/$(2): $(BUILD)/tests/$(1)/$(2).o $(call lib,testkit) $(foreach l,$(LIBS_$(1)) $(MORE_$(2)),$(call lib,$(l)))
 	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $$(LIBS_ALL)
@@ -144,6 +162,7 @@ check: deps ## set up, build, test: unit tests, then whole runs
 	@$(MAKE) --no-print-directory -j$(JOBS) all tests
 	@tests/run.sh $(BUILD)
 	@tests/cli/run.sh $(BUILD)
+	@$(MAKE) --no-print-directory check-install
 check-unit: all tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
 check-long: all $(BUILD)/tests/test_ctime ## what takes hours: full models, floors of accuracy
@@ -171,9 +190,17 @@ ci-long: ## the heavier matrix: every test under ASan, UBSan and clang, coverage
 	$(MAKE) MODE=asan check-unit
 	$(MAKE) CC=clang BUILD=build/clang check-unit
 	$(MAKE) coverage check-long
-install: all ## into $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BUILD)/linnet $(BUILD)/linnet-pi $(DESTDIR)$(PREFIX)/bin
+INSTALLED := all $(SHARED_LIBS) $(BUILD)/static/liblinnet.a $(BUILD)/static/liblinnet-pi.a $(BUILD)/manuals/man1/linnet.1
+$(BUILD)/manuals/man1/linnet.1: $(BUILD)/linnet $(BUILD)/linnet-pi cli/dist/manuals.sh
+	$(Q)cli/dist/manuals.sh $(BUILD)
+install: $(INSTALLED) ## programs, libraries, headers, Python module into $(DESTDIR)$(PREFIX)
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" SOVERSION=$(SOVERSION) cli/dist/install.sh $(BUILD)
+uninstall: ## removes what install put there
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" SOVERSION=$(SOVERSION) cli/dist/install.sh --remove
+deb: $(INSTALLED) ## a Debian package in $(BUILD)
+	@cli/dist/deb.sh $(BUILD)
+check-install: $(INSTALLED) ## staged install; examples built against it alone
+	@CC="$(CC)" tests/install.sh $(BUILD)
 clean: ## remove what was built in this mode
 	rm -rf $(BUILD)
 help: ## this list
