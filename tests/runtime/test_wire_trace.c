@@ -243,11 +243,13 @@ static void relu_phase(struct relu_pair *p, const char *backend, const char *pha
 {
     char name[32];
 
-    relu_run = p->half[0].run;
-    p->half[0].run = p->half[1].run = run_relu;
-    pair_run(p->half);
-    assert_int_equal(p->half[0].rc, 0);
-    assert_int_equal(p->half[1].rc, 0);
+    struct pair_half *half = p->half;
+
+    relu_run = half[0].run;
+    half[0].run = half[1].run = run_relu;
+    pair_run(half);
+    assert_int_equal(half[0].rc, 0);
+    assert_int_equal(half[1].rc, 0);
     snprintf(name, sizeof name, "%s-%s", backend, phase);
     tap_end(&relu_tap[0], name, "server");
     tap_end(&relu_tap[1], name, "client");
