@@ -1,6 +1,6 @@
 /*
  * A masked ReLU of whole channels, called `site`, without any selection by position, so that the
- * importers of all private-inference tools understand it (onnx.md section 9, f and g).
+ * importers of all private-inference tools understand it, see importer/ONNX.md.
  *
  * split: behind a Conv or Gemm `layer` of its own whose kept channels come first
  *

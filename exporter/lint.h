@@ -2,7 +2,7 @@
 #define EXPORTER_LINT_H
 /*
  * What the importer of a private-inference tool would refuse, or read differently, in an ONNX file.
- * The rules are read off the tools' sources (onnx.md section 9; lint.c says which version).
+ * The rules are read off the tools' sources (lint.c says which version).
  */
 #include "core/base/mem.h"
 #include "exporter/options.h"

@@ -1,5 +1,5 @@
 /*
- * One MaskedRelu(x, m) called `site`, written in standard operators (onnx.md section 9).
+ * One MaskedRelu(x, m) called `site`, written in standard operators (importer/ONNX.md).
  *
  *   where    r = Relu(x)                   site/Relu
  *            y = Where(m, r, x)            site/Where     site.mask BOOL [1,C,H,W]

@@ -1,6 +1,6 @@
 /*
  * Before the walk: what is no ONNX file at all, told by its first bytes, and the versions and size that
- * the header of a file states (onnx.md sections 2 and 8).
+ * the header of a file states (importer/ONNX.md).
  */
 #include <string.h>
 

@@ -5,7 +5,7 @@
  * one form of every operator (core/graph/ops.def), float32 values, shapes, a symbolic batch.
  *
  * Every problem of a file is collected before anything is refused; the first one becomes the error
- * message, all of them are in the report (onnx.md section 8).
+ * message, all of them are in the report.
  *
  * Memory: the unpacked file is bounded by core/base/wire.h. The numbers that nodes make or look at (weights,
  * masks, constants) have 16 MiB, 32 bytes for each byte of the file and of its external data, and 4,096

@@ -1,5 +1,5 @@
 /*
- * How many ReLUs each layer keeps (method.md section 9).
+ * How many ReLUs each layer keeps (trainer/METHOD.md).
  *
  * Sensitivity: prune all Conv and Gemm weights together by magnitude to a proxy density; a layer
  * whose weights survive less is more sensitive to losing ReLUs, eta = 1 - density. Allocation: capped

@@ -1,7 +1,7 @@
 #ifndef LINEARIZER_LINEARIZER_H
 #define LINEARIZER_LINEARIZER_H
 /*
- * Which ReLUs stay: masks, scores, budgets (method.md sections 2, 7, 9).
+ * Which ReLUs stay: masks, scores, budgets (trainer/METHOD.md).
  *
  * A site is a Relu or MaskedRelu node; sites are numbered in node order. A site's positions are the
  * elements of one image at that node, [C,H,W] or [K].
@@ -29,7 +29,7 @@ int mask_simplify(struct graph *g) MUST_CHECK;
  * one-shot global magnitude pruning of all Conv and Gemm weights to `density`. Main input: walk back
  * from the site's x through BatchNormalization, and at an Add through the operand whose producing
  * convolution is the block's own, that is the LAST Conv in node order among both operands that is not
- * 1x1 (1x1 shortcuts are skipped, method.md 9.1). eta [n_sites]. */
+ * 1x1 (1x1 shortcuts are skipped). eta [n_sites]. */
 int budget_sensitivity(const struct graph *g, double density, double *eta) MUST_CHECK;
 /* Capped proportional allocation of R kept ReLUs: sum k_l == R exactly, k_l <= total_l.
  * ERR_ARG if R < 0 or R > sum of totals. */
@@ -64,7 +64,7 @@ enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR };
 void score_accumulate(const struct graph *g, const struct relu_site *site, int64_t n,
                       const float *t, const float *s, double *score);
 /*
- * Taylor score (method.md 12.3; experimental, the paper leaves signs and norms open). With z the
+ * Taylor score (experimental: the paper leaves signs and norms open). With z the
  * pre-activation, d = max(z, 0) - z, a the activation, g = dL/da of one image's loss:
  *
  *     I = ( |mean g d| + mean g^2 mean d^2 / 2 ) x share of images with z <= 0
@@ -80,7 +80,7 @@ void score_taylor_add(const struct graph *g, const struct relu_site *site, int64
 /* I of `count` positions from the sums over `images`. */
 void score_taylor_read(const struct score_taylor *sums, int64_t count, int64_t images,
                        double *score);
-/* Normalised Hamming distance and mean turnover between two mask blocks (method.md 7.3). */
+/* Normalised Hamming distance and mean turnover between two mask blocks. */
 void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,
                    const float *before, const float *after, double *nhd, double *turnover);
 #endif

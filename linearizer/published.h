@@ -2,7 +2,7 @@
 #define LINEARIZER_PUBLISHED_H
 /*
  * Defects of the published reference code, for `--preset paper --as-published` alone: what they cost
- * can then be measured (method.md section 14; the numbers are its rows).
+ * can then be measured (trainer/METHOD.md tells of them).
  *
  *     1   the student loses the identity skips of post-activation blocks; those on a change of
  *         shape stay, and pre-activation networks lose none

@@ -1,6 +1,6 @@
 /*
  * Scores per position: accumulated difference between the teacher's ReLU output and the student's
- * activation at the same place (method.md 7.2, 7.3). Work is split over positions, and each position
+ * activation at the same place. Work is split over positions, and each position
  * adds its images in order, so the sums do not depend on threads.
  */
 #include <math.h>

@@ -1,5 +1,5 @@
 /*
- * Numbers of a tensor in another file, which the model names (onnx.md section 6). The name is an
+ * Numbers of a tensor in another file, which the model names. The name is an
  * attacker's to choose, so the file is opened beneath the model's folder without following links,
  * must be a regular file with one name, and is checked after opening, never before.
  *

@@ -1,6 +1,6 @@
 /*
  * The report of an import: facts that are known even for a refused file, and every problem with
- * its code, node and hint (onnx.md section 8).
+ * its code, node and hint.
  *
  *     E10xx  file and protobuf          E14xx  names and order
  *     E11xx  external data              E15xx  not the kind of model linnet works on

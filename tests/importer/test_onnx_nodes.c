@@ -17,9 +17,9 @@
  *     dtype   an input or output is no float32, float16, bfloat16, double, integer or bool: float8,
  *             int4 and smaller, strings
  *     opset   older than 7; newer releases may hold the case with a newer one, and pass
- *     rule    a rule of onnx.md says otherwise: Pad with mode wrap is refused (section 3);
+ *     rule    a rule of importer/ONNX.md says otherwise: Pad with mode wrap is refused;
  *             BatchNormalization and Dropout in training mode are taken in their inference form, with
- *             a warning (section 4)
+ *             a warning
  *     scope   on constants alone, which no image classifier asks for (pools, Softmax, Gemm, Dropout's mask,
  *             padding that mirrors), or of ranks and axes that it has not
  *

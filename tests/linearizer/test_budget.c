@@ -1,4 +1,4 @@
-/* Budgets: the published checks of method.md 9.2 as exact integers, and the parser. */
+/* Budgets: the published checks (trainer/METHOD.md) as exact integers, and the parser. */
 #include "linearizer/linearizer.h" /* before cmocka.h, whose fail() is a macro */
 
 #include <setjmp.h>

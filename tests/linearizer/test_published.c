@@ -1,4 +1,4 @@
-/* The reference's defects (method.md section 14), each against its description. */
+/* The reference's defects (trainer/METHOD.md), each against its description. */
 #include <math.h>
 #include <string.h>
 
