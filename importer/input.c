@@ -122,9 +122,11 @@ static bool turns_channels_first(const Onnx__NodeProto *p)
            memcmp(a->ints, perm, sizeof perm) == 0;
 }
 
-static bool is_elementwise(const char *type)
+/* What may stand between the input and its Transpose: preprocessing, and channels in another order. */
+static bool is_before_transpose(const char *type)
 {
-    static const char *const types[] = {"Add", "Cast", "Div", "Identity", "Mul", "Pad", "Sub"};
+    static const char *const types[] = {"Add", "Cast", "Concat", "Div",   "Gather", "Identity",
+                                        "Mul", "Pad",  "Slice",  "Split", "Sub",    "Unsqueeze"};
 
     for (size_t k = 0; k < sizeof types / sizeof *types; k++)
         if (strcmp(types[k], type) == 0)
@@ -141,7 +143,7 @@ static bool reads_one_of(const Onnx__NodeProto *p, const char *const *name, int3
     return false;
 }
 
-/* A Transpose to [N,C,H,W] reads the input, or what element-wise nodes made of it. */
+/* A Transpose to [N,C,H,W] reads the input, or what such nodes made of it. */
 static bool is_transposed(const struct import *im, const char *input)
 {
     const char *name[MAX_FOLLOWED] = {input};
@@ -154,8 +156,9 @@ static bool is_transposed(const struct import *im, const char *input)
             continue;
         if (turns_channels_first(p))
             return true;
-        if (is_elementwise(p->op_type) && p->n_output > 0 && n < MAX_FOLLOWED)
-            name[n++] = p->output[0];
+        for (size_t o = 0; is_before_transpose(p->op_type) && o < p->n_output && n < MAX_FOLLOWED;
+             o++)
+            name[n++] = p->output[o];
     }
     return false;
 }

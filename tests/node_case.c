@@ -14,7 +14,7 @@
 
 #define PATH_BYTES 1024
 
-/* What counts: the operators of onnx.md that the importer has. */
+/* What counts: the operators of importer/ONNX.md that the importer has. */
 static const char *const operators[] = {
     "Abs",
     "Acos",

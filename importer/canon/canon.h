@@ -86,6 +86,7 @@ int relu_product(struct import *im, bool *found) MUST_CHECK;
 /* The node at hand takes channels of the input, or joins such. *found false: nothing was done. */
 int input_channels_gather(struct import *im, bool *found) MUST_CHECK;
 int input_channels_slice(struct import *im, bool *found) MUST_CHECK;
+int input_channels_unsqueeze(struct import *im, bool *found) MUST_CHECK;
 int input_channels_concat(struct import *im, bool *found) MUST_CHECK;
 int input_channels_split(struct import *im) MUST_CHECK;
 /* The node at hand was made of from's value; its result has the channels that `from` has. */

@@ -21,6 +21,7 @@
 
 struct channels {
     const char *node; /* of the file, that made it */
+    bool flat;        /* one channel [N,H,W], as a Gather of a number has it */
     int64_t n;
     int64_t of[]; /* [n] */
 };
@@ -43,7 +44,7 @@ static int settle(struct import *im, struct entry *e)
 
     for (int64_t k = 1; k < c->n; k++)
         even = even && c->of[k] - c->of[k - 1] == step;
-    if (!even)
+    if (!even || c->flat)
         return report_problem(
             im, "E1206",
             "reorder the channels of the images instead, or of the first layer's weights",
@@ -68,8 +69,8 @@ static void mark(struct entry *out, value_id x, enum entry_order order, const st
 static bool source(const struct import *im, const struct entry *e, int64_t *n)
 {
     if (e == NULL || (e->kind != ENTRY_ACT && e->kind != ENTRY_CHANNELS) ||
-        e->order == ORDER_FLAT_LAST || im->g->value[e->act].shape.rank != 4 ||
-        !canon_at_input(im, e->act))
+        (e->kind == ENTRY_CHANNELS && e->channels->flat) || e->order == ORDER_FLAT_LAST ||
+        im->g->value[e->act].shape.rank != 4 || !canon_at_input(im, e->act))
         return false;
     *n = e->kind == ENTRY_CHANNELS ? e->channels->n : im->g->value[e->act].shape.dim[1];
     return *n <= MAX_CHANNELS;
@@ -110,10 +111,11 @@ int input_channels_gather(struct import *im, bool *found)
     TRY(attrs_int(im, "axis", 0, &a));
     TRY(axis_resolve(im, a, 4, &axis));
     TRY(operand_constant(im, 1, &index));
-    if (axis != channel_axis(e->order) || index->i == NULL || index->shape.rank != 1 ||
+    if (axis != channel_axis(e->order) || index->i == NULL || index->shape.rank > 1 ||
         index->count < 1 || index->count > MAX_CHANNELS)
         return 0;
     TRY(new_channels(im, index->count, &c));
+    c->flat = index->shape.rank == 0;
     for (int64_t k = 0; k < c->n; k++) {
         const int64_t i = index->i[k] < 0 ? index->i[k] + n : index->i[k];
 
@@ -124,6 +126,29 @@ int input_channels_gather(struct import *im, bool *found)
     }
     *found = true;
     mark(im->call->out, e->act, e->order, c);
+    return 0;
+}
+
+int input_channels_unsqueeze(struct import *im, bool *found)
+{
+    const struct entry *e = operand_has(im->call, 0) ? im->call->in[0] : NULL;
+    struct channels *c;
+    int64_t axes[SHAPE_MAX_RANK];
+    int32_t n, axis;
+
+    *found = operand_is(im->call, 0, ENTRY_CHANNELS) && e->channels->flat;
+    if (!*found)
+        return 0;
+    TRY(attrs_only(im, "axes"));
+    TRY(axes_read(im, 1, axes, &n));
+    if (n != 1)
+        return report_wrong(im, "needs one axis here");
+    TRY(axis_resolve(im, axes[0], 4, &axis));
+    if ((*found = axis == channel_axis(e->order))) {
+        TRY(new_channels(im, 1, &c));
+        c->of[0] = e->channels->of[0];
+        mark(im->call->out, e->act, e->order, c);
+    }
     return 0;
 }
 
@@ -261,13 +286,13 @@ static int reorder(struct import *im, const struct entry *e, struct constant *c,
     bool seen[MAX_CHANNELS] = {false};
 
     *out = c;
-    if (c->count == 1)
+    if (c->count == 1 && c->shape.rank <= (e->channels->flat ? 0 : 4))
         return 0;
     *out = NULL;
     if (e->order == ORDER_LAST)
         TRY(canon_channels_first(im, c, &c));
-    if (c->f == NULL || c->count != channels || e->channels->n != channels || c->shape.rank < 3 ||
-        c->shape.dim[c->shape.rank - 3] != channels)
+    if (e->channels->flat || c->f == NULL || c->count != channels || e->channels->n != channels ||
+        c->shape.rank < 3 || c->shape.dim[c->shape.rank - 3] != channels)
         return 0;
     TRY(constant_new(im, c->type, &s, out));
     (*out)->name = c->name;
@@ -317,8 +342,9 @@ int input_channels_conv(struct import *im, int64_t group, struct constant **w, v
     const struct entry *e = im->call->in[0];
     const struct constant *from = *w;
 
-    *found = operand_is(im->call, 0, ENTRY_CHANNELS) && e->order == ORDER_SAME && group == 1 &&
-             (*w)->shape.rank == 4 && (*w)->shape.dim[1] == e->channels->n && constant_is_float(*w);
+    *found = operand_is(im->call, 0, ENTRY_CHANNELS) && !e->channels->flat &&
+             e->order == ORDER_SAME && group == 1 && (*w)->shape.rank == 4 &&
+             (*w)->shape.dim[1] == e->channels->n && constant_is_float(*w);
     if (!*found)
         return 0;
     struct shape s = from->shape;

@@ -171,6 +171,16 @@ static int canon_compare(struct import *im)
     return 0;
 }
 
+/* !(x > 0) is x <= 0. */
+static int canon_not(struct import *im)
+{
+    if (!operand_is(im->call, 0, ENTRY_TEST))
+        return canon_unsupported(im);
+    TRY(result_alias(im, im->call->in[0]));
+    im->call->out->positive = !im->call->out->positive;
+    return 0;
+}
+
 static bool is_tested(const struct call *c, int32_t i, const struct entry *test)
 {
     return operand_is(c, i, ENTRY_ACT) && c->in[i]->act == test->act &&
@@ -212,6 +222,7 @@ const struct canon_row canon_relus[] = {
     {"Less", canon_compare},
     {"LessOrEqual", canon_compare},
     {"Max", canon_max},
+    {"Not", canon_not},
     {"Relu", canon_relu},
     {"ThresholdedRelu", canon_leaky},
     {NULL, NULL},

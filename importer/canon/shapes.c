@@ -230,8 +230,12 @@ static int canon_unsqueeze(struct import *im)
     bool added[SHAPE_MAX_RANK] = {false};
     struct shape to = {0};
     int32_t n, axis, from = 0;
+    bool found_channels;
     value_id x;
 
+    TRY(input_channels_unsqueeze(im, &found_channels));
+    if (found_channels)
+        return 0;
     TRY(attrs_only(im, "axes"));
     TRY(operand_act(im, 0, &x));
     TRY(axes_read(im, 1, axes, &n));
