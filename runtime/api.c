@@ -126,7 +126,7 @@ int linnet_pi_run(struct linnet_pi_package *p, enum linnet_pi_mode mode, uint64_
         p->model = NULL;
         TRY(pi_prepare(p->plan, p->weights, (enum pi_mode)mode, &p->model));
     }
-    pi_simulate(p->model, test_seed, PI_LINEAR_RLWE);
+    pi_simulate(p->model, test_seed, PI_LINEAR_RLWE, 1);
     p->model->images = 0;
     return pi_run(p->model, (enum pi_input)kind, images, n, logits);
 }
@@ -454,12 +454,12 @@ int linnet_pi_query(struct linnet_pi_session *s, enum linnet_pi_input kind, cons
     return take_results(s, logits, label);
 }
 
-int linnet_pi_prepare(struct linnet_pi_session *s)
+int linnet_pi_prepare(struct linnet_pi_session *s, int64_t images)
 {
     TRY(check_role(s, true));
     if (s->o->bundles == NULL)
         return fail(ERR_ARG, "option 'bundles' says where what is prepared goes; it is not set");
-    return party_prepare(s->party);
+    return party_prepare(s->party, images);
 }
 
 int linnet_pi_answer(struct linnet_pi_session *s)

@@ -12,6 +12,7 @@
 #include "runtime/model.h"
 #include "runtime/party/sim2pc.h"
 #include "runtime/party/sim_linear.h"
+#include "runtime/party/steps.h"
 
 /* ---- the step loop ------------------------------------------------------------------------ */
 
@@ -105,42 +106,29 @@ static void real_step(const struct plan_step *s, const struct ring_conv *c,
     }
 }
 
-/* Words of a worker: slots and scratch; for shares an image and a result before them. */
+static int64_t lot_of(const struct pi_model *m)
+{
+    return m->mode == PI_SIM2PC && m->linear == PI_LINEAR_RLWE ? m->lot : 1;
+}
+
+/* Words of a worker: slots and scratch; for shares then images and results of a lot. */
 static size_t worker_words(const struct pi_model *m)
 {
     size_t n = m->prepared->slots + m->prepared->scratch;
 
     if (m->mode == PI_SIM2PC)
-        n = sim2pc_words(m->prepared, m->schedule) +
-            (size_t)(m->plan->tensor[0].count + pi_classes(m));
+        n = sim2pc_words(m->prepared, m->schedule, lot_of(m)) +
+            (size_t)(lot_of(m) * (m->plan->tensor[0].count + pi_classes(m)));
     return (n + 7) / 8 * 8;
-}
-
-/* The output lands in its slot, as in the other modes. */
-static int run_shares(const struct pi_model *m, const double *x, int64_t number, uint64_t *words)
-{
-    size_t n = sim2pc_words(m->prepared, m->schedule), classes = (size_t)pi_classes(m);
-    uint64_t *image = words + n, *y = image + m->plan->tensor[0].count;
-    const struct sim2pc s = {m->prepared, m->schedule, m->test_seed, m->linear, m->rlwe};
-
-    pi_input_fixed(m->plan, x, image);
-    TRY(sim2pc_image(&s, (uint64_t)number, image, words, y));
-    memcpy(words + m->prepared->slot[m->plan->step[m->plan->n_step - 1].out], y,
-           classes * sizeof *y);
-    return 0;
 }
 
 /* One image. words: slots, then scratch. The output stays in its slot. */
 static int run_image(const struct pi_model *m, enum pi_input kind, const void *image,
-                     int64_t number, uint64_t *words)
+                     uint64_t *words)
 {
     const struct plan *p = m->plan;
     double *scratch = (double *)(void *)(words + m->prepared->slots);
 
-    if (m->mode == PI_SIM2PC) {
-        TRY(pi_input_real(p, kind, image, scratch));
-        return run_shares(m, scratch, m->images + number, words);
-    }
     if (m->mode == PI_FLOAT) {
         TRY(pi_input_real(p, kind, image, (double *)(void *)words));
     } else {
@@ -165,12 +153,10 @@ struct sink {
     int64_t *fixed;
 };
 
-static void store(const struct pi_model *m, const uint64_t *words, int64_t image,
-                  const struct sink *to)
+/* y: results of this image. */
+static void store(const struct pi_model *m, const void *y, int64_t image, const struct sink *to)
 {
-    int32_t out = m->plan->step[m->plan->n_step - 1].out;
-    int64_t n = m->plan->tensor[out].count;
-    const void *y = words + m->prepared->slot[out];
+    int64_t n = pi_classes(m);
 
     for (int64_t k = 0; k < n; k++) {
         if (m->mode == PI_FLOAT)
@@ -183,17 +169,43 @@ static void store(const struct pi_model *m, const uint64_t *words, int64_t image
     }
 }
 
+/* Images first ... first + n - 1 on shares, together. */
+static int run_shares(const struct pi_model *m, enum pi_input kind, const uint8_t *images,
+                      int64_t first, int64_t n, uint64_t *words, const struct sink *to)
+{
+    size_t size = pi_input_size(m->plan, kind);
+    uint64_t *x = words + sim2pc_words(m->prepared, m->schedule, lot_of(m));
+    uint64_t *y = x + lot_of(m) * m->plan->tensor[0].count;
+    const struct sim2pc s = {m->prepared, m->schedule, m->test_seed, m->linear, m->rlwe};
+
+    for (int64_t i = 0; i < n; i++) {
+        double *real = steps_scratch(m->prepared, words, lot_of(m));
+        TRY(pi_input_real(m->plan, kind, images + (size_t)(first + i) * size, real));
+        pi_input_fixed(m->plan, real, x + i * m->plan->tensor[0].count);
+    }
+    TRY(sim2pc_lot(&s, (uint64_t)(m->images + first), n, x, words, y));
+    for (int64_t i = 0; i < n; i++)
+        store(m, y + i * pi_classes(m), first + i, to);
+    return 0;
+}
+
 /* Images [first, last) on one thread; the error names the image. */
 static int run_range(const struct pi_model *m, enum pi_input kind, const void *images,
                      int64_t first, int64_t last, uint64_t *words, const struct sink *to)
 {
     size_t size = pi_input_size(m->plan, kind);
+    int32_t out = m->plan->step[m->plan->n_step - 1].out;
+    int64_t lot = lot_of(m);
 
-    for (int64_t i = first; i < last; i++) {
-        int rc = run_image(m, kind, (const uint8_t *)images + (size_t)i * size, i, words);
+    for (int64_t i = first; i < last; i += lot) {
+        int64_t n = last - i < lot ? last - i : lot;
+        int rc;
+        if (m->mode == PI_SIM2PC)
+            rc = run_shares(m, kind, images, i, n, words, to);
+        else if ((rc = run_image(m, kind, (const uint8_t *)images + (size_t)i * size, words)) == 0)
+            store(m, words + m->prepared->slot[out], i, to);
         if (rc < 0)
             return fail_context(rc, "image %lld", (long long)i);
-        store(m, words, i, to);
     }
     return 0;
 }

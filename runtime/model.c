@@ -66,12 +66,13 @@ int64_t pi_classes(const struct pi_model *m)
     return plan_classes(m->plan);
 }
 
-void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear)
+void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear, int64_t lot)
 {
     sim_linear_close(m->rlwe);
     m->rlwe = NULL;
     m->test_seed = test_seed;
     m->linear = linear;
+    m->lot = lot;
 }
 
 void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma)

@@ -41,6 +41,7 @@ struct pi_model {
     struct schedule *schedule;
     uint64_t test_seed;
     enum pi_linear linear;
+    int64_t lot;             /* images prepared together */
     struct sim_linear *rlwe; /* PI_LINEAR_RLWE: opened by the first image */
     int64_t images;          /* run so far: the next one's number */
 };
@@ -55,8 +56,9 @@ const struct plan *pi_plan(const struct pi_model *m);
 int64_t pi_classes(const struct pi_model *m);
 /* PI_SIM2PC: which run to predict, by its linear backend (enum pi_linear); a model has
  * PI_LINEAR_EXACT before this call. Images are numbered from 0 in the order they are run, as those of
- * one connection. */
-void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear);
+ * one connection. lot: how many of them were prepared together, 1 without bundles; the last lot of a
+ * call may be smaller. */
+void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear, int64_t lot);
 /* PI_LINEAR_RLWE: the errors of linear steps so far, in units of the results before truncation: the
  * largest magnitude and the root of the mean square; 0 without any. */
 void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma);

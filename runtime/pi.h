@@ -143,8 +143,9 @@ LINNET_PI_API int linnet_pi_label_only(const struct linnet_pi_session *s);
  * both may be NULL. After a failure the session can only be ended. */
 LINNET_PI_API int linnet_pi_query(struct linnet_pi_session *s, enum linnet_pi_input kind,
                                   const void *image, float *logits, int64_t *label);
-/* Client: the offline phase of one image ahead of time; both sides keep their half in `bundles`. */
-LINNET_PI_API int linnet_pi_prepare(struct linnet_pi_session *s);
+/* Client: the offline phases of 1 ... 64 images ahead of time; both sides keep their halves in `bundles`.
+ * Images prepared together share ciphertexts: fewer bytes each, the memory of all. With a dealer: 1. */
+LINNET_PI_API int linnet_pi_prepare(struct linnet_pi_session *s, int64_t images);
 /* Server: waits for the next request and does it. 1: done, 0: the client said goodbye. */
 LINNET_PI_API int linnet_pi_answer(struct linnet_pi_session *s);
 

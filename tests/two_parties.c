@@ -86,7 +86,7 @@ void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
     assert_int_equal(prepared_new(b->plan, b->weights, false, &b->server), 0);
     assert_int_equal(prepared_new(b->plan, NULL, false, &b->client), 0);
     b->dealer = false;
-    pi_simulate(b->sim, PARTIES_SEED, deals > 0 ? PI_LINEAR_DEALER : PI_LINEAR_EXACT);
+    pi_simulate(b->sim, PARTIES_SEED, deals > 0 ? PI_LINEAR_DEALER : PI_LINEAR_EXACT, 1);
     memset(b->hash, 0x5a, sizeof b->hash);
     scratch_open(b->dir);
     scratch_path(b->dir, "dealt-client", b->dealt_client);

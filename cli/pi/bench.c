@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,7 +76,7 @@ struct trial {
     long peak_kb;
     int64_t *logits; /* [queries][results] */
     pid_t server;    /* its process; 0: none */
-    int to_server;   /* a socket: one byte makes it listen, what it tells comes back */
+    int go, told_by; /* pipes: a byte makes it listen; what it tells */
     struct tcp_address at;
     bool equal, checked;
 };
@@ -113,11 +112,11 @@ static int read_all(int fd, void *out, size_t n)
 /* ---- the server's process ----------------------------------------------------------------- */
 
 /* It is made before there are threads, and waits until its client starts. */
-static int wait_for_go(int parent)
+static int wait_for_go(int pipe)
 {
     char go;
 
-    return read_all(parent, &go, 1);
+    return read_all(pipe, &go, 1);
 }
 
 static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
@@ -156,11 +155,11 @@ static long peak_kb(void)
 }
 
 static void server_process(const struct trial *t, const struct bench *b, struct tcp_listener *l,
-                           int to_parent)
+                           int go, int to_parent)
 {
     struct told told = {0};
 
-    if ((told.rc = wait_for_go(to_parent)) == 0)
+    if ((told.rc = wait_for_go(go)) == 0)
         told.rc = serve(t, b, l, &told);
     told.peak_kb = peak_kb();
     snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
@@ -287,7 +286,7 @@ static int check_logits(struct trial *t, const struct bench *b)
     if ((expected = mem_array(n, sizeof *expected)) == NULL)
         rc = ERR_NOMEM;
     pi_simulate(m, (uint64_t)b->c->seed,
-                t->party.linear->third_party ? PI_LINEAR_DEALER : PI_LINEAR_RLWE);
+                t->party.linear->third_party ? PI_LINEAR_DEALER : PI_LINEAR_RLWE, 1);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
         t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
         t->checked = true;
@@ -300,21 +299,25 @@ static int check_logits(struct trial *t, const struct bench *b)
 static int start_server(struct trial *t, const struct bench *b)
 {
     struct tcp_listener *l = NULL;
-    int fds[2];
+    int go[2], told[2];
 
     TRY(tcp_address_parse("127.0.0.1:0", &t->at));
     TRY(tcp_listen(&t->at, &l));
     snprintf(t->at.port, sizeof t->at.port, "%d", tcp_listener_port(l));
     fflush(NULL);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 || (t->server = fork()) < 0) {
+    if (pipe(go) < 0 || pipe(told) < 0 || (t->server = fork()) < 0) {
         tcp_listener_close(l);
         return fail(ERR_IO, "fork: %s", strerror(errno));
     }
-    if (t->server == 0)
-        server_process(t, b, l, fds[1]);
+    if (t->server == 0) {
+        close(go[1]);
+        server_process(t, b, l, go[0], told[1]);
+    }
     tcp_listener_close(l);
-    close(fds[1]);
-    t->to_server = fds[0];
+    close(go[0]);
+    close(told[1]);
+    t->go = go[1];
+    t->told_by = told[0];
     return 0;
 }
 
@@ -333,10 +336,10 @@ static int measure(struct trial *t, const struct bench *b)
 {
     int rc, told;
 
-    if (write(t->to_server, "", 1) != 1)
+    if (write(t->go, "", 1) != 1)
         return fail(ERR_IO, "the server's process: %s", strerror(errno));
     rc = client(t, b, &t->at, t->logits);
-    told = read_told(t->to_server, &t->told);
+    told = read_told(t->told_by, &t->told);
     if (rc < 0 || told < 0)
         return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
     return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), &b->machine);
@@ -594,7 +597,8 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
 static void trial_release(struct trial *t)
 {
     if (t->server > 0) {
-        close(t->to_server); /* one that still waits ends */
+        close(t->go); /* one that still waits ends */
+        close(t->told_by);
         waitpid(t->server, NULL, 0);
     }
     if (t->party.dealer != NULL)

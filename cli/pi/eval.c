@@ -20,7 +20,7 @@ enum { MODE_FLOAT, MODE_FIXED, MODE_SIM2PC };
 struct options {
     const char *weights, *input, *labels, *output, *expect;
     double atol;
-    int64_t test_seed;
+    int64_t test_seed, lot;
     int32_t mode, linear;
 };
 #define AT(field) offsetof(struct options, field)
@@ -31,6 +31,8 @@ static const struct cli_option options[] = {
      "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
     {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|exact|dealer",
      "sim2pc: linear backend of that run; exact: without the small errors of rlwe", 0, 0},
+    {"lot", 0, CLI_INT, AT(lot), "L", "sim2pc: images that were prepared together (default 1)", 1,
+     1e6},
     {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images", 0, 0},
     {"labels", 'l', CLI_TEXT, AT(labels), "Y.npy", "their classes", 0, 0},
     {"output", 'o', CLI_TEXT, AT(output), "Z.npy", "where logits go", 0, 0},
@@ -183,7 +185,7 @@ static int run_model(struct run *r, const char *path)
     static const enum pi_linear linear[] = {PI_LINEAR_RLWE, PI_LINEAR_EXACT, PI_LINEAR_DEALER};
 
     TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
-    pi_simulate(r->model, (uint64_t)r->o->test_seed, linear[r->o->linear]);
+    pi_simulate(r->model, (uint64_t)r->o->test_seed, linear[r->o->linear], r->o->lot);
     TRY(pi_images_open(r->o->input, pi_plan(r->model), &r->input, &kind));
     r->n = r->input.dim[0];
     r->classes = pi_classes(r->model);
@@ -226,7 +228,7 @@ static int report(struct run *r, const struct cli_common *c)
 
 int pi_cmd_eval(int argc, char **argv)
 {
-    struct options o = {.mode = MODE_FIXED};
+    struct options o = {.mode = MODE_FIXED, .lot = 1};
     struct run r = {.o = &o};
     struct cli_common c;
     int rc;

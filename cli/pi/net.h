@@ -11,12 +11,13 @@ struct pi_net_options {
     const char *input, *output;
     bool plain;
     int32_t relu, reveal;
-    int64_t max_queries, max_bundles, count, test_seed;
+    int64_t max_queries, max_bundles, count, lot, test_seed;
     double timeout;
 };
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
-        .max_queries = -1, .max_bundles = 100, .count = 1, .test_seed = -1, .timeout = 60          \
+        .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
+        .timeout = 60                                                                              \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */

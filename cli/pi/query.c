@@ -147,9 +147,11 @@ static int prepare_all(struct client *q)
 {
     int rc = 0;
 
-    for (; q->done < q->o->count && rc == 0; q->done += rc == 0)
-        if ((rc = check_stop()) == 0)
-            rc = party_prepare(q->p);
+    while (q->done < q->o->count && rc == 0) {
+        int64_t left = q->o->count - q->done, lot = left < q->o->lot ? left : q->o->lot;
+        if ((rc = check_stop()) == 0 && (rc = party_prepare(q->p, lot)) == 0)
+            q->done += lot;
+    }
     if (q->done > 0)
         fprintf(cli_out(q->c), "%lld bundles in '%s'\n", (long long)q->done, q->o->bundles);
     return rc < 0 ? fail_context(rc, "bundle %lld of %lld", (long long)q->done + 1,
@@ -173,7 +175,7 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
 {
     json_t *labels = json_array();
 
-    for (int64_t i = 0; i < q->done && labels != NULL; i++)
+    for (int64_t i = 0; i < q->done && labels != NULL && q->labels != NULL; i++)
         json_array_append_new(labels, json_integer(q->labels[i]));
     return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
                      "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->done, "asked",
@@ -269,6 +271,8 @@ static int run(struct client *q, bool prepare_only)
 
 static int check_options(const struct pi_net_options *o, bool prepare_only)
 {
+    if (o->lot > 1 && o->dealer != NULL)
+        return fail(ERR_ARG, "option '--lot': with a dealer images go one by one");
     if (o->connect == NULL)
         return fail(ERR_ARG, "give --connect HOST:PORT");
     return !prepare_only && o->input == NULL ? fail(ERR_ARG, "give --input X.npy") : 0;

@@ -8,8 +8,8 @@
  *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
  *    64 nonce (16)
  * The session's id, which keys all hashes, is SHA-256("linnet sid", client's hello, server's hello).
- * Request, 32 bytes: 0 u8 kind, 1 zeros (7), 8 u64 number, 16 id of the bundle (16). Answer, 8 bytes:
- * 0 u8 status (0: go on), zeros.
+ * Request, 32 bytes: 0 u8 kind, 1 zeros (3), 4 u32 images of a lot (prepare, else 0), 8 u64 number of the
+ * first, 16 its bundle's id (16). Answer, 8 bytes: 0 u8 status (0: go on), zeros.
  */
 #include "runtime/party/party.h"
 
@@ -63,6 +63,18 @@ static uint64_t get_u64(const uint8_t *from)
     for (int i = 0; i < 8; i++)
         v |= (uint64_t)from[i] << 8 * i;
     return v;
+}
+
+static uint32_t get_u32(const uint8_t *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
+           (uint32_t)from[3] << 24;
+}
+
+static void put_u32(uint8_t *to, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (uint8_t)(v >> 8 * i);
 }
 
 static void put_u64(uint8_t *to, uint64_t v)
@@ -213,21 +225,17 @@ static int open_linear(struct party *p)
     return o->linear->open(&setup, &p->linear);
 }
 
-/* The images of a lot share oblivious transfers, the secret differences of gc's labels among them. Here the
- * offline phase of the image before p->number begins: a new lot? */
-static bool starts_lot(const struct party *p)
-{
-    return (p->number - 1) % PARTY_LOT == 0;
-}
-
-/* What only an offline phase needs: opened by the first request that has one, and what is secret of a lot
- * anew with every lot. */
+/* What only an offline phase needs: opened by the first request that has one. Images share oblivious
+ * transfers, the secret differences of gc's labels among them: those of one request, and no more than
+ * PARTY_SHARED of several. */
 static int open_offline(struct party *p)
 {
     int rc = 0;
 
-    if (p->relu != NULL && !starts_lot(p))
+    p->shared += p->images;
+    if (p->relu != NULL && p->shared <= PARTY_SHARED)
         return 0;
+    p->shared = p->images;
     account_begin(&p->account);
     if (p->relu != NULL) {
         p->backend->close(p->relu);
@@ -246,7 +254,7 @@ static int open_all(struct party *p)
     TRY(share_rng_open(&p->shares, SHARE_PROTOCOL, 0, p->o->client, &p->rng));
     TRY(p->o->client ? client_hello(p) : server_hello(p));
     TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
-    p->words = secret_array(steps_words(p->o->model), sizeof *p->words);
+    p->words = secret_array(steps_words(p->o->model, 1), sizeof *p->words);
     if (p->words == NULL)
         return ERR_NOMEM;
     TRY(account_init(&p->account, p->t, p->schedule->n));
@@ -273,6 +281,13 @@ int party_open(const struct party_options *o, struct transport *t, struct party 
     return 0;
 }
 
+static void drop_lot(struct party *p)
+{
+    for (int64_t i = 0; i < p->images; i++)
+        bundle_free(p->lot[i]);
+    p->images = 0;
+}
+
 void party_close(struct party *p)
 {
     uint8_t request[REQUEST] = {REQUEST_BYE};
@@ -285,7 +300,7 @@ void party_close(struct party *p)
         p->linear.close(p->linear.ctx);
     if (p->relu != NULL)
         p->backend->close(p->relu);
-    bundle_free(p->bundle);
+    drop_lot(p);
     prg_free(p->linear_rng);
     prg_free(p->rng);
     secret_free(p->words);
@@ -361,13 +376,19 @@ static struct bundle_key key_of(const struct party *p)
     return k;
 }
 
-/* An empty bundle for the next image. */
-static int new_bundle(struct party *p)
+/* Empty bundles for the next images; the id of the first one is that of the request, those after it
+ * have their place in the lot added to its last four bytes. */
+static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
 {
-    bundle_free(p->bundle);
-    p->bundle = NULL;
-    TRY(bundle_new(p->schedule, p->backend, p->o->client, &p->bundle));
-    p->bundle->number = p->number;
+    drop_lot(p);
+    for (int64_t i = 0; i < images; i++) {
+        struct bundle *b = NULL;
+        TRY(bundle_new(p->schedule, p->backend, p->o->client, &b));
+        p->lot[p->images++] = b;
+        b->number = p->number + (uint64_t)i;
+        memcpy(b->id, id, BUNDLE_ID);
+        put_u32(b->id + BUNDLE_ID - 4, get_u32(id + BUNDLE_ID - 4) + (uint32_t)i);
+    }
     return 0;
 }
 
@@ -376,8 +397,9 @@ static int ask(struct party *p, enum request kind, uint64_t number)
     uint8_t request[REQUEST] = {(uint8_t)kind}, answer[ANSWER];
     int rc;
 
+    put_u32(request + 4, kind == REQUEST_PREPARE ? (uint32_t)p->images : 0);
     put_u64(request + 8, number);
-    memcpy(request + 16, p->bundle->id, BUNDLE_ID);
+    memcpy(request + 16, p->lot[0]->id, BUNDLE_ID);
     account_begin(&p->account);
     if ((rc = transport_send(p->t, request, REQUEST)) == 0)
         rc = transport_recv(p->t, answer, ANSWER);
@@ -404,15 +426,14 @@ static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
 {
     struct bundle_key k = key_of(p);
 
-    TRY(bundle_claim(p->bundle, &k, p->o->bundles));
-    TRY(ask(p, REQUEST_BUNDLE, p->bundle->number));
+    TRY(bundle_claim(p->lot[0], &k, p->o->bundles));
+    TRY(ask(p, REQUEST_BUNDLE, p->lot[0]->number));
     TRY(party_online_client(p, x, y));
     return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
 {
-    TRY(fresh_id(p->bundle->id));
     TRY(ask(p, REQUEST_QUERY, p->number++));
     TRY(open_offline(p));
     TRY(party_offline_client(p));
@@ -422,44 +443,54 @@ static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
 
 int party_query(struct party *p, const uint64_t *x, uint64_t *y)
 {
+    uint8_t id[BUNDLE_ID];
     int rc;
 
-    if ((rc = new_bundle(p)) == 0)
+    if ((rc = fresh_id(id)) == 0 && (rc = new_lot(p, 1, id)) == 0)
         rc = p->o->bundles != NULL ? query_bundle(p, x, y) : query_whole(p, x, y);
-    bundle_free(p->bundle);
-    p->bundle = NULL;
+    drop_lot(p);
     p->dead = p->dead || rc < 0;
     p->account.queries += rc == 0;
     return rc;
 }
 
-static int prepare(struct party *p)
+static int save_lot(const struct party *p)
 {
     struct bundle_key k = key_of(p);
+
+    for (int64_t i = 0; i < p->images; i++)
+        TRY(bundle_save(p->lot[i], &k, p->o->bundles));
+    return 0;
+}
+
+static int prepare(struct party *p)
+{
     uint8_t done[ANSWER];
 
-    TRY(fresh_id(p->bundle->id));
-    TRY(ask(p, REQUEST_PREPARE, p->number++));
+    TRY(ask(p, REQUEST_PREPARE, p->number));
+    p->number += (uint64_t)p->images;
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     account_begin(&p->account);
     TRY(transport_recv(p->t, done, ANSWER)); /* the server has saved its half */
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
-    return done[0] == 0 ? bundle_save(p->bundle, &k, p->o->bundles)
-                        : fail(ERR_PEER, "the server could not save its half");
+    return done[0] == 0 ? save_lot(p) : fail(ERR_PEER, "the server could not save its half");
 }
 
-int party_prepare(struct party *p)
+int party_prepare(struct party *p, int64_t images)
 {
+    uint8_t id[BUNDLE_ID];
     int rc;
 
-    if ((rc = new_bundle(p)) == 0)
+    if (images < 1 || images > PARTY_LOT || (images > 1 && p->o->linear->third_party))
+        return fail(ERR_ARG, "a lot of %lld images: 1 to %d, with a dealer 1", (long long)images,
+                    PARTY_LOT);
+    if ((rc = fresh_id(id)) == 0 && (rc = new_lot(p, images, id)) == 0)
         rc = prepare(p);
-    bundle_free(p->bundle);
-    p->bundle = NULL;
+    drop_lot(p);
     p->dead = p->dead || rc < 0;
-    p->account.prepared += rc == 0;
+    p->account.prepared += rc == 0 ? images : 0;
     return rc;
 }
 
@@ -475,10 +506,13 @@ static int answer(struct party *p, enum refusal why)
 
 static enum refusal judge(const struct party *p, const uint8_t request[REQUEST])
 {
-    static const uint8_t zeros[7];
+    static const uint8_t zeros[3];
     enum request kind = (enum request)request[0];
+    int64_t images = get_u32(request + 4);
+    int64_t most = p->o->linear->third_party ? 1 : PARTY_LOT;
 
-    if (memcmp(request + 1, zeros, sizeof zeros) != 0)
+    if (memcmp(request + 1, zeros, sizeof zeros) != 0 ||
+        (kind == REQUEST_PREPARE ? images < 1 || images > most : images != 0))
         return REFUSED_HELLO;
     if ((kind == REQUEST_QUERY || kind == REQUEST_PREPARE) && get_u64(request + 8) != p->number)
         return REFUSED_HELLO;
@@ -490,14 +524,14 @@ static enum refusal judge(const struct party *p, const uint8_t request[REQUEST])
 }
 
 /* Anyone may ask for bundles, so that their number has to end somewhere. */
-static int judge_room(const struct party *p, enum request kind, enum refusal *why)
+static int judge_room(const struct party *p, const uint8_t request[REQUEST], enum refusal *why)
 {
     int64_t have;
 
-    if (kind != REQUEST_PREPARE || *why != REFUSED_NOT)
+    if (request[0] != REQUEST_PREPARE || *why != REFUSED_NOT)
         return 0;
     TRY(bundle_count(p->o->bundles, false, &have));
-    if (have >= p->o->max_bundles)
+    if (have + (int64_t)get_u32(request + 4) > p->o->max_bundles)
         *why = REFUSED_ROOM;
     return 0;
 }
@@ -506,16 +540,17 @@ static int refuse(struct party *p, enum refusal why)
 {
     TRY(answer(p, why));
     if (why == REFUSED_ROOM)
-        return fail(ERR_PEER,
-                    "the client asked for a bundle, but '%s' holds %lld (--max-bundles) already",
-                    p->o->bundles, (long long)p->o->max_bundles);
+        return fail(
+            ERR_PEER,
+            "the client asked for more bundles than there is room for: '%s' holds at most %lld (--max-bundles)",
+            p->o->bundles, (long long)p->o->max_bundles);
     return fail(ERR_PEER, "the client sent %s",
                 why == REFUSED_KIND ? "a request that is not served here" : "a malformed request");
 }
 
 static int serve_offline(struct party *p)
 {
-    p->number++;
+    p->number += (uint64_t)p->images;
     TRY(answer(p, REFUSED_NOT));
     TRY(open_offline(p));
     return party_offline_server(p);
@@ -523,21 +558,20 @@ static int serve_offline(struct party *p)
 
 static int serve_prepare(struct party *p)
 {
-    struct bundle_key k = key_of(p);
     int rc;
 
     TRY(serve_offline(p));
-    rc = bundle_save(p->bundle, &k, p->o->bundles);
+    rc = save_lot(p);
     TRY(answer(p, rc < 0 ? REFUSED_KIND : REFUSED_NOT));
     TRY(send_tally(p, PHASE_SETUP, ACCOUNT_NONE));
-    p->account.prepared += rc == 0;
+    p->account.prepared += rc == 0 ? p->images : 0;
     return rc;
 }
 
 static int serve_bundle(struct party *p)
 {
     struct bundle_key k = key_of(p);
-    int rc = bundle_claim(p->bundle, &k, p->o->bundles);
+    int rc = bundle_claim(p->lot[0], &k, p->o->bundles);
 
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)
@@ -546,12 +580,12 @@ static int serve_bundle(struct party *p)
 }
 
 /* An id names one bundle: a second preparation under it would replace the first, another client's. */
-static int judge_id(struct party *p, enum request kind)
+static int judge_ids(struct party *p, enum request kind)
 {
     bool taken = false;
 
-    if (kind == REQUEST_PREPARE)
-        TRY(bundle_exists(p->bundle, p->o->bundles, &taken));
+    for (int64_t i = 0; i < p->images && kind == REQUEST_PREPARE && !taken; i++)
+        TRY(bundle_exists(p->lot[i], p->o->bundles, &taken));
     if (!taken)
         return 0;
     TRY(answer(p, REFUSED_TAKEN));
@@ -576,6 +610,7 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
 {
     uint8_t request[REQUEST];
     enum refusal why;
+    int64_t images;
     int rc;
 
     if (wait != NULL)
@@ -586,16 +621,13 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
     if (request[0] == REQUEST_BYE)
         return 0;
     why = judge(p, request);
-    TRY(judge_room(p, (enum request)request[0], &why));
+    TRY(judge_room(p, request, &why));
     if (why != REFUSED_NOT)
         return refuse(p, why);
-    if ((rc = new_bundle(p)) == 0) {
-        memcpy(p->bundle->id, request + 16, BUNDLE_ID);
-        rc = judge_id(p, (enum request)request[0]);
-    }
-    if (rc == 0)
+    images = request[0] == REQUEST_PREPARE ? get_u32(request + 4) : 1;
+    if ((rc = new_lot(p, images, request + 16)) == 0 &&
+        (rc = judge_ids(p, (enum request)request[0])) == 0)
         rc = serve_request(p, (enum request)request[0]);
-    bundle_free(p->bundle);
-    p->bundle = NULL;
+    drop_lot(p);
     return rc < 0 ? rc : 1;
 }

@@ -17,7 +17,8 @@
 #include "runtime/net/link.h"
 
 #define PARTY_VERSION 2
-#define PARTY_LOT 16 /* offline phases of a connection between two set-ups of the ReLU backend */
+#define PARTY_SHARED                                                                               \
+    16 /* images of a connection between two set-ups of the ReLU backend, or one lot */
 
 struct party_options {
     const struct prepared *model; /* server: with weights */
@@ -53,8 +54,11 @@ const struct linear_backend *party_linear(const struct party *p);
  * peer that deviates, and must not change what the client sends, or when: it would tell the server a bit
  * about the label. Takes a bundle from the folder where one is given, else runs both phases. */
 int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
-/* Client: the offline phase of one image, saved by both sides in their folders. */
-int party_prepare(struct party *p) MUST_CHECK;
+/* Client: the offline phase of a lot of 1 ... PARTY_LOT images, saved by both sides in their folders, a
+ * bundle an image. A lot shares polynomials, so that an image costs less; it takes the memory of all
+ * its images. Images of a dealer go one by one. */
+#define PARTY_LOT 64
+int party_prepare(struct party *p, int64_t images) MUST_CHECK;
 /* Server: answers one request. 1: done, 0: the client said goodbye. wait, before each, may be NULL. */
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx) MUST_CHECK;
 #endif

@@ -21,65 +21,115 @@ static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 {
     struct party *p = ctx;
 
-    TRY(p->linear.client(p->linear.ctx, p->schedule->event[event].step, 1, x, y));
+    TRY(p->linear.client(p->linear.ctx, p->schedule->event[event].step, p->images, x, y));
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
     return 0;
 }
 
-static int client_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+static int client_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
 {
     struct party *p = ctx;
-    struct relu_batch b = bundle_batch(p->bundle, event);
+    const struct bundle *of = p->lot[image];
+    struct relu_batch b = bundle_batch(of, event);
 
-    TRY(share_rng_words(&p->shares, SHARE_CLIENT, p->bundle->number, 1 + (uint32_t)event, z,
+    TRY(share_rng_words(&p->shares, SHARE_CLIENT, of->number, 1 + (uint32_t)event, z,
                         b.n * b.payloads));
-    TRY(p->backend->offline_client(p->relu, &b, x, z, bundle_state(p->bundle, event)));
+    TRY(p->backend->offline_client(p->relu, &b, x, z, bundle_state(of, event)));
     account_end(&p->account, PHASE_OFFLINE_RELU, event);
+    return 0;
+}
+
+/* The shares of all inputs, and the walk. */
+static int walk_client(struct party *p, const struct steps *s, uint64_t *results)
+{
+    int64_t n = p->schedule->plan->tensor[0].count, k = p->schedule->results;
+
+    for (int64_t i = 0; i < p->images; i++) {
+        uint64_t *input = bundle_input(p->lot[i]);
+        TRY(share_rng_words(&p->shares, SHARE_CLIENT, p->lot[i]->number, 0, input, n));
+        memcpy(steps_tensor(s, 0) + i * n, input, (size_t)n * sizeof *input);
+    }
+    TRY(steps_run(s, results));
+    for (int64_t i = 0; i < p->images; i++)
+        memcpy(bundle_results(p->lot[i]), results + i * k, (size_t)k * sizeof *results);
     return 0;
 }
 
 int party_offline_client(struct party *p)
 {
-    struct steps s = {p->o->model, p->schedule, true, p->words, client_linear, client_select, p};
-    uint64_t *input = bundle_input(p->bundle);
-    int64_t n = p->schedule->plan->tensor[0].count;
+    size_t words = steps_words(p->o->model, p->images);
+    uint64_t *own = p->images > 1 ? secret_array(words, sizeof *own) : NULL;
+    uint64_t *results = secret_array((size_t)(p->images * p->schedule->results), sizeof *results);
+    struct steps s = {p->o->model,   p->schedule,   true, p->images, own != NULL ? own : p->words,
+                      client_linear, client_select, p};
+    int rc = ERR_NOMEM;
 
     account_begin(&p->account);
-    TRY(share_rng_words(&p->shares, SHARE_CLIENT, p->bundle->number, 0, input, n));
-    memcpy(p->words + p->o->model->slot[0], input, (size_t)n * sizeof *input);
-    TRY(steps_run(&s, bundle_results(p->bundle)));
-    TRY(transport_flush(p->t));
+    if (results != NULL && (own != NULL || p->images == 1) &&
+        (rc = walk_client(p, &s, results)) == 0)
+        rc = transport_flush(p->t);
     account_end(&p->account, PHASE_OFFLINE_RELU, ACCOUNT_NONE);
-    return 0;
+    secret_free(own);
+    secret_free(results);
+    return rc;
+}
+
+/* Offsets of a lot lie in its bundles one by one, the linear backend takes them in one piece. */
+static int prepare_lot(struct party *p, const struct event *e, int32_t event)
+{
+    uint64_t *all = secret_array((size_t)(p->images * e->outputs), sizeof *all);
+    size_t size = (size_t)e->outputs * sizeof *all;
+    int rc;
+
+    if (all == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < p->images; i++)
+        memcpy(all + i * e->outputs, bundle_offset(p->lot[i], event), size);
+    rc = p->linear.server(p->linear.ctx, e->step, p->images, all);
+    for (int64_t i = 0; i < p->images; i++)
+        memcpy(bundle_offset(p->lot[i], event), all + i * e->outputs, size);
+    secret_free(all);
+    return rc;
 }
 
 static int prepare_linear(struct party *p, int32_t event)
 {
     const struct event *e = &p->schedule->event[event];
-    uint64_t *s = bundle_offset(p->bundle, event);
 
-    TRY(share_rng_words(&p->shares, SHARE_SERVER, p->bundle->number, (uint32_t)event, s,
-                        e->outputs));
-    TRY(p->linear.server(p->linear.ctx, e->step, 1, s));
+    for (int64_t i = 0; i < p->images; i++)
+        TRY(share_rng_words(&p->shares, SHARE_SERVER, p->lot[i]->number, (uint32_t)event,
+                            bundle_offset(p->lot[i], event), e->outputs));
+    if (p->images > 1)
+        TRY(prepare_lot(p, e, event));
+    else
+        TRY(p->linear.server(p->linear.ctx, e->step, 1, bundle_offset(p->lot[0], event)));
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
     return 0;
 }
 
-static int prepare_select(struct party *p, int32_t event)
+/* Selections of one step: events first ... end - 1, image after image. */
+static int prepare_selects(struct party *p, int32_t first, int32_t end)
 {
-    struct relu_batch b = bundle_batch(p->bundle, event);
-
-    TRY(p->backend->offline_server(p->relu, &b, bundle_state(p->bundle, event)));
-    account_end(&p->account, PHASE_OFFLINE_RELU, event);
+    for (int64_t i = 0; i < p->images; i++)
+        for (int32_t event = first; event < end; event++) {
+            struct relu_batch b = bundle_batch(p->lot[i], event);
+            TRY(p->backend->offline_server(p->relu, &b, bundle_state(p->lot[i], event)));
+            account_end(&p->account, PHASE_OFFLINE_RELU, event);
+        }
     return 0;
 }
 
 int party_offline_server(struct party *p)
 {
+    const struct event *e = p->schedule->event;
+    int32_t end;
+
     account_begin(&p->account);
-    for (int32_t i = 0; i < p->schedule->n; i++)
-        TRY(p->schedule->event[i].kind == EVENT_LINEAR ? prepare_linear(p, i)
-                                                       : prepare_select(p, i));
+    for (int32_t i = 0; i < p->schedule->n; i = end) {
+        for (end = i + 1; end < p->schedule->n && e[end].step == e[i].step;)
+            end++;
+        TRY(e[i].kind == EVENT_LINEAR ? prepare_linear(p, i) : prepare_selects(p, i, end));
+    }
     TRY(transport_flush(p->t));
     account_end(&p->account, PHASE_OFFLINE_RELU, ACCOUNT_NONE);
     return 0;
@@ -99,9 +149,9 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     struct party *p = ctx;
     const struct prepared *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
-    const uint64_t *s = bundle_offset(p->bundle, event);
+    const uint64_t *s = bundle_offset(p->lot[0], event);
 
-    ring_conv(y, x, &m->conv[e->step], (double *)(void *)(p->words + m->slots));
+    ring_conv(y, x, &m->conv[e->step], steps_scratch(m, p->words, 1));
     for (int64_t i = 0; i < e->outputs; i++)
         y[i] += s[i];
     end_local(p);
@@ -109,21 +159,22 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     return 0;
 }
 
-static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+static int server_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
 {
     struct party *p = ctx;
-    struct relu_batch b = bundle_batch(p->bundle, event);
+    struct relu_batch b = bundle_batch(p->lot[image], event);
 
     end_local(p);
-    TRY(p->backend->online_server(p->t, &b, bundle_state(p->bundle, event), x, z));
+    TRY(p->backend->online_server(p->t, &b, bundle_state(p->lot[image], event), x, z));
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;
 }
 
 int party_online_server(struct party *p)
 {
-    struct steps s = {p->o->model, p->schedule, false, p->words, server_linear, server_select, p};
-    uint64_t *e = p->words + p->o->model->slot[0];
+    struct steps s = {p->o->model, p->schedule,   false,         1,
+                      p->words,    server_linear, server_select, p};
+    uint64_t *e = steps_tensor(&s, 0);
     size_t results = (size_t)p->schedule->results;
     uint64_t *y = secret_array(results, sizeof *y);
     int rc;
@@ -144,10 +195,10 @@ int party_online_server(struct party *p)
 static int client_events(struct party *p)
 {
     for (int32_t i = 0; i < p->schedule->n; i++) {
-        struct relu_batch b = bundle_batch(p->bundle, i);
+        struct relu_batch b = bundle_batch(p->lot[0], i);
         if (p->schedule->event[i].kind != EVENT_SELECT)
             continue;
-        TRY(p->backend->online_client(p->t, &b, bundle_state(p->bundle, i)));
+        TRY(p->backend->online_client(p->t, &b, bundle_state(p->lot[0], i)));
         account_end(&p->account, PHASE_ONLINE, i);
     }
     return 0;
@@ -155,7 +206,7 @@ static int client_events(struct party *p)
 
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y)
 {
-    uint64_t *input = bundle_input(p->bundle), *results = bundle_results(p->bundle);
+    uint64_t *input = bundle_input(p->lot[0]), *results = bundle_results(p->lot[0]);
     int64_t n = p->schedule->plan->tensor[0].count, k = p->schedule->results;
 
     account_begin(&p->account);

@@ -19,16 +19,18 @@ struct party {
     uint8_t sid[HASH_SID];   /* of the session: both greetings */
     struct relu_party *relu; /* opened by the first offline phase */
     struct linear_party linear;
-    struct bundle *bundle; /* of the request being worked on */
-    uint64_t number;       /* of the next image */
-    uint64_t *words;       /* tensors and scratch */
+    struct bundle *lot[PARTY_LOT]; /* bundles of the request being worked on */
+    int64_t images;                /* how many; one unless a lot is prepared */
+    int64_t shared;                /* images since the set-up of the ReLU backend */
+    uint64_t number;               /* of the next image */
+    uint64_t *words;               /* tensors and scratch, of one image */
     struct account account;
 };
 
-/* Fill the bundle. */
+/* Fill the bundles of the lot, together. */
 int party_offline_client(struct party *p) MUST_CHECK;
 int party_offline_server(struct party *p) MUST_CHECK;
-/* Use it up. */
+/* Use the only one up. */
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
 int party_online_server(struct party *p) MUST_CHECK;
 #endif

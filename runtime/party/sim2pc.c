@@ -16,9 +16,10 @@
 struct sim {
     const struct sim2pc *of;
     const struct share_rng *rng;
-    uint64_t number;
-    uint64_t *at;   /* next record of an event: operand, then result */
-    uint64_t *open; /* an operand in the clear; rho of the dealer; an exact product */
+    uint64_t number; /* of the first image */
+    int64_t images;
+    uint64_t *at;   /* next record of an event: operand, then result, each of all images */
+    uint64_t *open; /* an operand in the clear; rho of the dealer; exact products */
     double *scratch;
 };
 
@@ -57,34 +58,42 @@ static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 {
     struct sim *s = ctx;
     const struct event *e = &s->of->schedule->event[event];
-    bool dealer = s->of->linear == PI_LINEAR_DEALER;
+    bool dealer = s->of->linear == PI_LINEAR_DEALER, rlwe = s->of->linear == PI_LINEAR_RLWE;
+    int64_t all = s->images * e->outputs;
+    uint64_t *offset;
 
-    record(s, x, e->inputs);
-    if (dealer) {
-        TRY(share_rng_words(s->rng, DEAL_RHO, s->number, (uint32_t)event, s->open, e->inputs));
-        x = s->open;
+    record(s, x, s->images * e->inputs);
+    offset = s->at;
+    for (int64_t i = 0; i < s->images; i++) {
+        const uint64_t *r = x + i * e->inputs;
+        uint64_t number = s->number + (uint64_t)i;
+        if (dealer) {
+            TRY(share_rng_words(s->rng, DEAL_RHO, number, (uint32_t)event, s->open, e->inputs));
+            r = s->open;
+        }
+        prepared_product(s->of->m, e->step, y + i * e->outputs, r, s->scratch);
+        TRY(share_rng_words(s->rng, dealer ? DEAL_OFFSET : SHARE_SERVER, number, (uint32_t)event,
+                            offset + i * e->outputs, e->outputs));
     }
-    prepared_product(s->of->m, e->step, y, x, s->scratch);
-    TRY(share_rng_words(s->rng, dealer ? DEAL_OFFSET : SHARE_SERVER, s->number, (uint32_t)event,
-                        s->at, e->outputs));
-    if (s->of->linear == PI_LINEAR_RLWE) {
-        memcpy(s->open, y, (size_t)e->outputs * sizeof *y);
-        TRY(sim_linear_step(s->of->rlwe, e->step, s->at, x, s->open, y));
-        s->at += e->outputs;
+    if (rlwe) {
+        memcpy(s->open, y, (size_t)all * sizeof *y);
+        TRY(sim_linear_step(s->of->rlwe, e->step, s->images, offset, x, s->open, y));
+        s->at += all;
         return 0;
     }
-    for (int64_t i = 0; i < e->outputs; i++)
-        y[i] -= s->at[i];
-    record(s, y, e->outputs);
+    for (int64_t i = 0; i < all; i++)
+        y[i] -= offset[i];
+    record(s, y, all);
     return 0;
 }
 
-static int client_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+static int client_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
 {
     struct sim *s = ctx;
     int64_t n = words_in(&s->of->schedule->event[event]);
 
-    TRY(share_rng_words(s->rng, SHARE_CLIENT, s->number, 1 + (uint32_t)event, z, n));
+    TRY(share_rng_words(s->rng, SHARE_CLIENT, s->number + (uint64_t)image, 1 + (uint32_t)event, z,
+                        n));
     record(s, x, n);
     record(s, z, n);
     return 0;
@@ -110,28 +119,33 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 {
     struct sim *s = ctx;
     const struct event *e = &s->of->schedule->event[event];
+    bool rlwe = s->of->linear == PI_LINEAR_RLWE;
+    int64_t all = s->images * e->outputs;
 
-    if (s->of->linear == PI_LINEAR_RLWE) { /* y = W E + b + s, as the server itself has it */
-        s->at += e->inputs;
-        ring_conv(y, x, &s->of->m->conv[e->step], s->scratch);
-        for (int64_t i = 0; i < e->outputs; i++)
-            y[i] += s->at[i];
-        s->at += e->outputs;
-        return 0;
-    }
-    open_operand(s, x, e->inputs);
-    ring_conv(y, s->open, &s->of->m->conv[e->step], s->scratch);
-    share_result(s, y, e->outputs);
+    if (rlwe) /* y = W E + b + s, as the server itself has it */
+        s->at += s->images * e->inputs;
+    else
+        open_operand(s, x, s->images * e->inputs);
+    for (int64_t i = 0; i < s->images; i++)
+        ring_conv(y + i * e->outputs, (rlwe ? x : s->open) + i * e->inputs,
+                  &s->of->m->conv[e->step], s->scratch);
+    for (int64_t i = 0; rlwe && i < all; i++)
+        y[i] += s->at[i];
+    if (rlwe)
+        s->at += all;
+    else
+        share_result(s, y, all);
     return 0;
 }
 
 /* The sign is bit width-1 of x, as in ring_relu and in the backends. */
-static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *z)
+static int server_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
 {
     struct sim *s = ctx;
     const struct relu_batch *b = &s->of->schedule->event[event].batch;
     int64_t n = b->n * b->payloads;
 
+    (void)image;
     open_operand(s, x, n);
     for (int64_t i = 0; i < n; i++)
         z[i] = s->open[i] & ((s->open[i % b->n] >> (b->width - 1) & 1) - 1);
@@ -139,41 +153,56 @@ static int server_select(void *ctx, int32_t event, const uint64_t *x, uint64_t *
     return 0;
 }
 
-/* ---- one image ---------------------------------------------------------------------------- */
+/* ---- the images of a lot ------------------------------------------------------------------ */
 
-size_t sim2pc_words(const struct prepared *m, const struct schedule *s)
+size_t sim2pc_words(const struct prepared *m, const struct schedule *s, int64_t images)
 {
     int64_t records, largest;
 
     sizes(s, &records, &largest);
-    return steps_words(m) + (size_t)(records + largest + s->results);
+    return steps_words(m, images) + (size_t)(images * (records + largest + s->results));
 }
 
-int sim2pc_image(const struct sim2pc *of, uint64_t number, const uint64_t *x, uint64_t *words,
-                 uint64_t *y)
+/* x - r where x is given, else r. */
+static int share_inputs(const struct sim *s, uint64_t *share, const uint64_t *x)
+{
+    int64_t n = s->of->m->plan->tensor[0].count;
+
+    for (int64_t i = 0; i < s->images; i++, share += n) {
+        TRY(share_rng_words(s->rng, SHARE_CLIENT, s->number + (uint64_t)i, 0, share, n));
+        for (int64_t k = 0; x != NULL && k < n; k++)
+            share[k] = x[i * n + k] - share[k];
+    }
+    return 0;
+}
+
+int sim2pc_lot(const struct sim2pc *of, uint64_t number, int64_t images, const uint64_t *x,
+               uint64_t *words, uint64_t *y)
 {
     const struct prepared *m = of->m;
     const struct schedule *schedule = of->schedule;
-    int64_t records, largest, inputs = m->plan->tensor[0].count;
-    uint64_t *record_at = words + steps_words(m), *other;
+    uint64_t *record_at = words + steps_words(m, images), *other;
+    int64_t records, largest;
     struct share_rng rng;
-    struct sim s = {of, &rng, number, record_at, NULL, (double *)(void *)(words + m->slots)};
-    struct steps client = {m, schedule, true, words, client_linear, client_select, &s};
-    struct steps server = {m, schedule, false, words, server_linear, server_select, &s};
-    uint64_t *share = words + m->slot[0];
+    struct sim s = {.of = of,
+                    .rng = &rng,
+                    .number = number,
+                    .images = images,
+                    .at = record_at,
+                    .scratch = steps_scratch(m, words, images)};
+    struct steps client = {m, schedule, true, images, words, client_linear, client_select, &s};
+    struct steps server = {m, schedule, false, images, words, server_linear, server_select, &s};
 
     sizes(schedule, &records, &largest);
-    s.open = record_at + records;
-    other = s.open + largest;
+    s.open = record_at + images * records;
+    other = s.open + images * largest;
     TRY(share_rng_init(&rng, (int64_t)of->test_seed));
-    TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
+    TRY(share_inputs(&s, steps_tensor(&client, 0), NULL));
     TRY(steps_run(&client, other));
-    TRY(share_rng_words(&rng, SHARE_CLIENT, number, 0, share, inputs));
-    for (int64_t i = 0; i < inputs; i++)
-        share[i] = x[i] - share[i];
+    TRY(share_inputs(&s, steps_tensor(&server, 0), x));
     s.at = record_at;
     TRY(steps_run(&server, y));
-    for (int64_t i = 0; i < schedule->results; i++)
+    for (int64_t i = 0; i < images * schedule->results; i++)
         y[i] += other[i];
     return 0;
 }

@@ -19,10 +19,11 @@ struct sim2pc {
     enum pi_linear linear;
     struct sim_linear *rlwe; /* PI_LINEAR_RLWE */
 };
-/* Words of memory of sim2pc_image. */
-size_t sim2pc_words(const struct prepared *m, const struct schedule *s);
-/* With PI_LINEAR_RLWE images must come in order, one at a time.
- * x [input]: fixed-point image; y [results of the schedule]. number: of the image. */
-int sim2pc_image(const struct sim2pc *s, uint64_t number, const uint64_t *x, uint64_t *words,
-                 uint64_t *y) MUST_CHECK;
+/* Words of memory of sim2pc_lot. */
+size_t sim2pc_words(const struct prepared *m, const struct schedule *s, int64_t images);
+/* Images that are prepared together; with PI_LINEAR_RLWE lots must come in order, one at a time, and
+ * their sizes are part of what is predicted.
+ * x [images][input]: fixed-point; y [images][results of the schedule]. number: of the first image. */
+int sim2pc_lot(const struct sim2pc *s, uint64_t number, int64_t images, const uint64_t *x,
+               uint64_t *words, uint64_t *y) MUST_CHECK;
 #endif

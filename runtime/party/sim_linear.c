@@ -25,6 +25,7 @@ struct sim_linear {
     char why[256]; /* of the server's failure */
     /* of the call at work */
     int32_t step; /* below 0: opening */
+    int64_t images;
     uint64_t *s;
     struct sim_error error;
 };
@@ -34,7 +35,7 @@ static int run_server(struct sim_linear *l)
     struct half *h = &l->server;
 
     if (l->step >= 0)
-        return h->linear.server(h->linear.ctx, l->step, 1, l->s);
+        return h->linear.server(h->linear.ctx, l->step, l->images, l->s);
     return linear_rlwe_server(l->plan, l->weights, &h->t, h->rng, LINEAR_RLWE_CACHE, &h->linear);
 }
 
@@ -54,7 +55,7 @@ static int run_client(struct sim_linear *l, const uint64_t *r, uint64_t *u)
     struct half *h = &l->client;
 
     if (l->step >= 0)
-        return h->linear.client(h->linear.ctx, l->step, 1, r, u);
+        return h->linear.client(h->linear.ctx, l->step, l->images, r, u);
     return linear_rlwe_client(l->plan, &h->t, h->rng, &h->linear);
 }
 
@@ -125,12 +126,13 @@ static void note_error(struct sim_error *e, uint64_t difference)
     e->squares += (double)v * (double)v;
 }
 
-int sim_linear_step(struct sim_linear *l, int32_t step, uint64_t *s, const uint64_t *r,
-                    const uint64_t *exact, uint64_t *u)
+int sim_linear_step(struct sim_linear *l, int32_t step, int64_t images, uint64_t *s,
+                    const uint64_t *r, const uint64_t *exact, uint64_t *u)
 {
-    int64_t n = l->plan->tensor[l->plan->step[step].out].count;
+    int64_t n = images * l->plan->tensor[l->plan->step[step].out].count;
 
     l->step = step;
+    l->images = images;
     l->s = s;
     TRY(run_both(l, r, u));
     for (int64_t i = 0; i < n; i++)

@@ -13,10 +13,10 @@ struct sim_linear;
 int sim_linear_open(const struct plan *p, const struct plan_weights *w,
                     const struct share_rng *shares, struct sim_linear **out) MUST_CHECK;
 void sim_linear_close(struct sim_linear *l); /* NULL is fine */
-/* One linear step: u := W r - s and an error; s [outputs] is only read. exact [outputs]: W r, with which
- * u is compared. */
-int sim_linear_step(struct sim_linear *l, int32_t step, uint64_t *s, const uint64_t *r,
-                    const uint64_t *exact, uint64_t *u) MUST_CHECK;
+/* One linear step of a lot: u := W r - s and an error; s [images][outputs] is only read. exact: W r, with
+ * which u is compared. */
+int sim_linear_step(struct sim_linear *l, int32_t step, int64_t images, uint64_t *s,
+                    const uint64_t *r, const uint64_t *exact, uint64_t *u) MUST_CHECK;
 struct sim_error { /* of all steps so far */
     int64_t n, largest;
     double squares; /* their sum */

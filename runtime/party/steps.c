@@ -7,13 +7,24 @@
 
 struct walk {
     const struct steps *s;
-    int32_t event;   /* next */
+    int32_t event, next; /* of the step at work: first; of the image at work: next */
+    int64_t image;
     uint64_t *x, *z; /* operands and results of one batch */
 };
 
-size_t steps_words(const struct prepared *m)
+size_t steps_words(const struct prepared *m, int64_t images)
 {
-    return m->slots + m->scratch;
+    return (size_t)images * m->slots + m->scratch;
+}
+
+uint64_t *steps_tensor(const struct steps *s, int32_t tensor)
+{
+    return s->words + s->images * s->model->slot[tensor];
+}
+
+double *steps_scratch(const struct prepared *m, uint64_t *words, int64_t images)
+{
+    return (double *)(void *)(words + (size_t)images * m->slots);
 }
 
 void steps_truncate(uint64_t *y, int64_t n, int bits, bool client)
@@ -30,9 +41,7 @@ void steps_truncate(uint64_t *y, int64_t n, int bits, bool client)
 
 static int run_select(struct walk *w)
 {
-    int32_t event = w->event++;
-
-    return w->s->select(w->s->ctx, event, w->x, w->z);
+    return w->s->select(w->s->ctx, w->next++, w->image, w->x, w->z);
 }
 
 /* Only the kept positions, in one batch; the others are left as they are. */
@@ -105,44 +114,64 @@ static int run_argmax(struct walk *w, const uint64_t *logits, int64_t n, uint64_
 
 /* ---- the walk ----------------------------------------------------------------------------- */
 
-static int run_step(struct walk *w, const struct plan_step *st)
+/* A step that is done image by image. y, a: of this one. */
+static int run_image(struct walk *w, const struct plan_step *st, uint64_t *y, const uint64_t *a)
 {
-    const struct prepared *m = w->s->model;
-    const struct plan_tensor *in = &m->plan->tensor[st->in[0]], *out = &m->plan->tensor[st->out];
-    const uint64_t *a = w->s->words + m->slot[st->in[0]];
-    const uint64_t *b = w->s->words + m->slot[st->in[st->n_in - 1]];
-    uint64_t *y = w->s->words + m->slot[st->out];
+    const struct plan *p = w->s->model->plan;
+    const struct plan_tensor *in = &p->tensor[st->in[0]], *out = &p->tensor[st->out];
 
     switch (st->kind) {
-    case PLAN_CONV:
-    case PLAN_GEMM:
-        TRY(w->s->linear(w->s->ctx, w->event++, y, a));
-        break;
-    case PLAN_ADD:
-        ring_add(y, a, st->input_shift[0], b, st->input_shift[1], out->count);
-        break;
     case PLAN_RELU:
         memcpy(y, a, (size_t)out->count * sizeof *y);
-        TRY(run_relu(w, &st->u.relu, y));
-        break;
+        return run_relu(w, &st->u.relu, y);
     case PLAN_SUM_POOL:
         ring_sum_pool(y, a, &st->u.pool, in->dim, out->dim);
         break;
     case PLAN_MAX_POOL:
-        TRY(run_max_pool(w, st, y, a));
-        break;
+        return run_max_pool(w, st, y, a);
     case PLAN_PAD:
         word_pad(y, a, &st->u.pad, in->dim, out->dim);
         break;
     case PLAN_SLICE:
         word_slice(y, a, &st->u.slice, in->dim, out->dim);
         break;
-    case PLAN_FLATTEN:
+    default: /* PLAN_FLATTEN; the others take all images at once */
         memcpy(y, a, (size_t)out->count * sizeof *y);
         break;
     }
+    return 0;
+}
+
+/* Selections of a step: all of the first image, then all of the second, and so on. */
+static int run_images(struct walk *w, const struct plan_step *st, uint64_t *y, const uint64_t *a)
+{
+    const struct plan *p = w->s->model->plan;
+    int64_t in = p->tensor[st->in[0]].count, out = p->tensor[st->out].count;
+
+    for (w->image = 0; w->image < w->s->images; w->image++) {
+        w->next = w->event;
+        TRY(run_image(w, st, y + w->image * out, a + w->image * in));
+    }
+    w->event = w->next;
+    return 0;
+}
+
+static int run_step(struct walk *w, const struct plan_step *st)
+{
+    const struct plan *p = w->s->model->plan;
+    const uint64_t *a = steps_tensor(w->s, st->in[0]);
+    uint64_t *y = steps_tensor(w->s, st->out);
+    int64_t n = w->s->images * p->tensor[st->out].count;
+
+    if (st->kind == PLAN_CONV || st->kind == PLAN_GEMM)
+        TRY(w->s->linear(w->s->ctx, w->event++, y, a));
+    else if (st->kind == PLAN_ADD)
+        ring_add(y, a, st->input_shift[0], steps_tensor(w->s, st->in[st->n_in - 1]),
+                 st->input_shift[1], n);
+    else
+        TRY(run_images(w, st, y, a));
     if (st->shift > 0)
-        steps_truncate(y, out->count, st->shift, w->s->client);
+        steps_truncate(y, n, st->shift, w->s->client);
     return 0;
 }
 
@@ -161,20 +190,27 @@ static int walk_all(struct walk *w, uint64_t *results)
 {
     const struct plan *p = w->s->model->plan;
     int32_t last = p->step[p->n_step - 1].out;
-    const uint64_t *y = w->s->words + w->s->model->slot[last];
+    const uint64_t *y = steps_tensor(w->s, last);
+    int64_t n = p->tensor[last].count;
 
     for (int32_t i = 0; i < p->n_step; i++)
         TRY(run_step(w, &p->step[i]));
-    if (w->s->schedule->label)
-        return run_argmax(w, y, p->tensor[last].count, results);
-    memcpy(results, y, (size_t)p->tensor[last].count * sizeof *y);
+    if (!w->s->schedule->label) {
+        memcpy(results, y, (size_t)(w->s->images * n) * sizeof *y);
+        return 0;
+    }
+    for (w->image = 0; w->image < w->s->images; w->image++) {
+        w->next = w->event;
+        TRY(run_argmax(w, y + w->image * n, n, results + w->image));
+    }
     return 0;
 }
 
 int steps_run(const struct steps *s, uint64_t *results)
 {
     size_t most = (size_t)largest_batch(s->schedule);
-    struct walk w = {s, 0, secret_array(most, sizeof *w.x), secret_array(most, sizeof *w.z)};
+    struct walk w = {
+        .s = s, .x = secret_array(most, sizeof *w.x), .z = secret_array(most, sizeof *w.z)};
     int rc = w.x == NULL || w.z == NULL ? ERR_NOMEM : walk_all(&w, results);
 
     secret_free(w.x);

@@ -11,7 +11,9 @@
  *     linear   y := this party's share of W x + b from its share of x
  *     select   z := this party's shares of the selected payloads, from x (layouts: relu.h)
  *
- * Events come in the order of the schedule; the callback gets the event's number.
+ * A lot of images walks together: every tensor is [images][elements of one], and a linear step takes all
+ * of them at once; a step with selections does all its events for the first image, then for the second,
+ * and so on. Events come in the order of the schedule; the callback gets the event's number.
  */
 #include "runtime/plan/schedule.h"
 #include "runtime/ring/prepared.h"
@@ -20,14 +22,18 @@ struct steps {
     const struct prepared *model;
     const struct schedule *schedule;
     bool client;
-    uint64_t *words; /* slots, then scratch; tensor 0 is filled in by the caller */
+    int64_t images;
+    uint64_t *words; /* steps_words; tensor 0 is filled in by the caller */
     int (*linear)(void *ctx, int32_t event, uint64_t *y, const uint64_t *x);
-    int (*select)(void *ctx, int32_t event, const uint64_t *x, uint64_t *z);
+    int (*select)(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z);
     void *ctx;
 };
-/* Words of 8 bytes that steps_run needs. */
-size_t steps_words(const struct prepared *m);
-/* Walks. results [schedule->results]: this party's shares of logits or label. Errors: memory, and
+/* Words of 8 bytes that steps_run needs: slots of all images, then scratch. */
+size_t steps_words(const struct prepared *m, int64_t images);
+/* Where a tensor lies in them; the scratch for kernels. */
+uint64_t *steps_tensor(const struct steps *s, int32_t tensor);
+double *steps_scratch(const struct prepared *m, uint64_t *words, int64_t images);
+/* Walks. results [images][schedule->results]: this party's shares of logits or label. Errors: memory, and
  * whatever a callback returns. */
 int steps_run(const struct steps *s, uint64_t *results) MUST_CHECK;
 /* y := this party's part of floor(x / 2^bits), in place. */

@@ -44,6 +44,18 @@ done
 expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input x.npy --expect z.npy \
     --atol 0.1
 
+# Bundles of a lot, prepared together: the same shares, but errors of their own, which sim2pc predicts too.
+serve --relu ot --test-seed 7 --bundles lots_server
+expect_exit 0 "$LINNET_PI" preprocess model.pi --connect "$at" --test-seed 7 --bundles lots --count 3 --lot 3 --json l.json
+expect_exit 0 query --test-seed 7 --bundles lots --output zl.npy
+expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode sim2pc --lot 3 --test-seed 7 --input x.npy \
+    --expect zl.npy --atol 0 --json e.json
+expect_keys e.json linear_error
+expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode sim2pc --linear exact --test-seed 7 \
+    --input x.npy --expect zl.npy --atol 0.05
+stop
+expect_error 2 'with a dealer images go one by one' "$LINNET_PI" preprocess model.pi --connect 127.0.0.1:1 --dealer dc --bundles lots --count 2 --lot 2
+
 # A dealer; random shares; several clients one after another; the label alone.
 expect_exit 0 "$LINNET_PI" deal model.pi --count 12 --client-out dc --server-out ds --test-seed 8
 serve --dealer ds --test-seed 8 --relu gc

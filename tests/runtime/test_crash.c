@@ -146,7 +146,7 @@ static void prepare_bundles(struct play *t)
     served_start(&s);
     assert_int_equal(party_open(&o, &line, &p), 0);
     for (int i = 0; i < BUNDLES; i++)
-        assert_int_equal(party_prepare(p), 0);
+        assert_int_equal(party_prepare(p, 1), 0);
     party_close(p);
     transport_close(&line);
     served_join(&s);

@@ -156,15 +156,15 @@ static void test_lots_have_deltas_of_their_own(void **state)
     s.o.relu = s.server.o.relu = &relu_ot;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    for (int i = 0; i < 2 * PARTY_LOT + 2; i++) {
+    for (int i = 0; i < 2 * PARTY_SHARED + 2; i++) {
         struct block d;
 
         assert_int_equal(party_query(p, x, y), 0);
         now = party_account(p)->phase[PHASE_SETUP].sent;
         d = otext_delta(p->relu->sender);
-        assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % PARTY_LOT == 0);
+        assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % PARTY_SHARED == 0);
         if (i > 0) /* a request, and base transfers with trees */
-            assert_int_equal(now - setup, 32 + (i % PARTY_LOT == 0 ? relu_ot.open_bytes(1) : 0));
+            assert_int_equal(now - setup, 32 + (i % PARTY_SHARED == 0 ? relu_ot.open_bytes(1) : 0));
         setup = now;
         delta = d;
     }
@@ -276,7 +276,7 @@ static void test_bundles_serve_once(void **state)
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     for (int i = 0; i < PARTIES_IMAGES; i++)
-        assert_int_equal(party_prepare(p), 0);
+        assert_int_equal(party_prepare(p, 1), 0);
     party_close(p);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
@@ -292,6 +292,71 @@ static void test_bundles_serve_once(void **state)
     session_end(&s);
     assert_int_equal(scratch_entries(b.bundles_client), 0);
     assert_int_equal(scratch_entries(b.bundles_server), 0);
+    parties_close(&b);
+}
+
+/* Prepared together or one by one: each image gets its own shares, so the same answers. */
+static void test_a_lot_is_its_bundles(void **state)
+{
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES], n;
+    struct session s;
+    struct party *p = NULL;
+
+    (void)state;
+    parties_open(&b, 16, 0, 3);
+    parties_expect(&b, expected);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p, 0), ERR_ARG);
+    assert_int_equal(party_prepare(p, PARTY_LOT + 1), ERR_ARG);
+    assert_int_equal(party_prepare(p, PARTIES_IMAGES - 1), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
+    assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
+    assert_int_equal(n, PARTIES_IMAGES);
+    ask_all(p, 0, expected, false);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+    assert_int_equal(scratch_entries(b.bundles_client), 0);
+    assert_int_equal(scratch_entries(b.bundles_server), 0);
+    parties_close(&b);
+}
+
+/* Room is that of the whole lot; a dealer's correlations are for one image. */
+static void test_lots_that_are_refused(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+
+    (void)state;
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    s.server.o.max_bundles = 2;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p, 3), ERR_PEER);
+    assert_non_null(strstr(err_message(), "no room for another bundle"));
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(scratch_entries(b.bundles_server), 0);
+    parties_close(&b);
+
+    parties_open(&b, 16, PARTIES_IMAGES, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p, 2), ERR_ARG);
+    party_close(p);
+    session_end(&s);
     parties_close(&b);
 }
 
@@ -313,13 +378,13 @@ static void test_bundles_have_a_limit(void **state)
         session_start(&s);
         assert_int_equal(party_open(&s.o, &s.t, &p), 0);
         while (scratch_entries(b.bundles_server) < 2)
-            assert_int_equal(party_prepare(p), 0);
-        assert_int_equal(party_prepare(p), ERR_PEER);
+            assert_int_equal(party_prepare(p, 1), 0);
+        assert_int_equal(party_prepare(p, 1), ERR_PEER);
         assert_non_null(strstr(err_message(), "no room for another bundle"));
         party_close(p);
         session_end(&s);
         assert_int_equal(s.server.rc, ERR_PEER);
-        assert_non_null(strstr(s.server.message, "holds 2 (--max-bundles)"));
+        assert_non_null(strstr(s.server.message, "holds at most 2 (--max-bundles)"));
         assert_int_equal(scratch_entries(b.bundles_server), 2);
         assert_int_equal(scratch_entries(b.bundles_client), 2);
 
@@ -338,8 +403,8 @@ static void test_a_taken_id_is_refused(void **state)
     struct parties b;
     struct session s;
     struct party *p = NULL;
-    uint8_t request[32] = {2},
-            answer[8]; /* prepare, number 1, the id of the bundle that is there */
+    uint8_t request[32] = {2, 0, 0, 0, 1},
+            answer[8]; /* prepare one, number 1, the id of the bundle that is there */
     char name[STORE_NAME], path[SCRATCH_TEXT];
     uint8_t *before, *after;
     size_t len[2];
@@ -351,7 +416,7 @@ static void test_a_taken_id_is_refused(void **state)
     s.server.o.bundles = b.bundles_server;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
     assert_int_equal(store_next(b.bundles_server, "bundle-", ".server", name), 1);
     for (int i = 0; i < 16; i++) {
         unsigned byte;
@@ -405,8 +470,8 @@ static void test_a_replayed_bundle_is_refused(void **state)
     s.server.o.bundles = b.bundles_server;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    assert_int_equal(party_prepare(p), 0);
-    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
     assert_int_equal(store_next(b.bundles_client, "bundle-", ".client", name), 1);
     copy_file(b.bundles_client, name, b.dir, "copy");
     assert_int_equal(party_query(p, x, y), 0);
@@ -478,7 +543,7 @@ static void test_a_seeded_bundle_needs_a_seed(void **state)
     s.server.o.bundles = b.bundles_server;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    assert_int_equal(party_prepare(p), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
     party_close(p);
     session_end(&s);
     s.o.test_seed = s.server.o.test_seed = -1;
@@ -584,6 +649,8 @@ int main(void)
         cmocka_unit_test(test_lots_have_deltas_of_their_own),
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
+        cmocka_unit_test(test_a_lot_is_its_bundles),
+        cmocka_unit_test(test_lots_that_are_refused),
         cmocka_unit_test(test_bundles_have_a_limit),
         cmocka_unit_test(test_a_replayed_bundle_is_refused),
         cmocka_unit_test(test_a_taken_id_is_refused),

@@ -303,7 +303,7 @@ static void run_bundles(struct fixture *f, struct linnet_pi_options *mine,
     assert_int_equal(linnet_pi_client(f->client, mine, &stream, &s), 0);
     *last = 0;
     for (int i = 0; i < prepare && *last == 0; i++)
-        *last = linnet_pi_prepare(s);
+        *last = linnet_pi_prepare(s, 1);
     for (int i = 0; i < query && *last == 0; i++) {
         image_of(i, image);
         *last = linnet_pi_query(s, LINNET_PI_U8_NCHW, image, NULL, &label);
