@@ -1,12 +1,10 @@
 /* Options: texts to values by a table; see options.h. */
 #include "pipeline/options.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/base/number.h"
+#include "core/base/value.h"
 
 #define DEFAULT_SEED 1
 #define MOST_SEED 9e15
@@ -26,50 +24,6 @@ struct linnet_options {
 };
 
 /* ---- values ------------------------------------------------------------------------------- */
-
-static int bad_value(const char *name, const char *text, const char *rule)
-{
-    return fail(ERR_ARG, "option '--%s': '%s' is not %s", name, text, rule);
-}
-
-static int check_range(const struct option_row *r, const char *text, double v)
-{
-    if ((r->lo != 0 || r->hi != 0) && !(v >= r->lo && v <= r->hi))
-        return fail(ERR_ARG, "option '--%s': %s is outside %.15g ... %.15g", r->is.name, text,
-                    r->lo, r->hi);
-    return 0;
-}
-
-static int read_int(const char *name, const char *text, int64_t *out)
-{
-    char *end;
-    long long v;
-
-    errno = 0;
-    v = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0)
-        return bad_value(name, text, "a whole number");
-    *out = v;
-    return 0;
-}
-
-static int read_choice(const struct option_row *r, const char *text, int32_t *out)
-{
-    const size_t len = strlen(text);
-    int32_t index = 0;
-
-    for (const char *word = r->is.value; word != NULL; index++) {
-        const char *bar = strchr(word, '|');
-        const size_t n = bar != NULL ? (size_t)(bar - word) : strlen(word);
-
-        if (n == len && memcmp(word, text, n) == 0) {
-            *out = index;
-            return 0;
-        }
-        word = bar != NULL ? bar + 1 : NULL;
-    }
-    return fail(ERR_ARG, "option '--%s': '%s' is not one of %s", r->is.name, text, r->is.value);
-}
 
 static int read_flag(const struct option_row *r, const char *text, bool *out)
 {
@@ -96,27 +50,17 @@ static int add_text(struct arena *arena, struct option_texts *list, const char *
 static int set_value(const struct option_row *r, struct arena *arena, const char *text, void *base)
 {
     void *field = (char *)base + r->offset;
-    int64_t whole = 0;
-    double real;
-
     if (r->kind == OPTION_FLAG)
         return read_flag(r, text, field);
     if (text == NULL)
         return fail(ERR_ARG, "option '--%s' needs a value (%s)", r->is.name, r->is.value);
     switch (r->kind) {
     case OPTION_INT:
-        TRY(read_int(r->is.name, text, &whole));
-        TRY(check_range(r, text, (double)whole));
-        *(int64_t *)field = whole;
-        return 0;
+        return value_int(r->is.name, text, r->lo, r->hi, field);
     case OPTION_REAL:
-        if (!number_parse(text, &real))
-            return bad_value(r->is.name, text, "a number");
-        TRY(check_range(r, text, real));
-        *(double *)field = real;
-        return 0;
+        return value_real(r->is.name, text, r->lo, r->hi, field);
     case OPTION_CHOICE:
-        return read_choice(r, text, field);
+        return value_choice(r->is.name, text, r->is.value, field);
     case OPTION_TEXTS:
         return add_text(arena, field, text);
     case OPTION_TEXT:
@@ -155,26 +99,13 @@ void linnet_options_free(struct linnet_options *o)
         arena_free(o->arena);
 }
 
-static int set_seed(struct linnet_options *o, const char *text)
-{
-    int64_t v = 0;
-
-    if (text == NULL)
-        return fail(ERR_ARG, "option '--seed' needs a value (N)");
-    TRY(read_int("seed", text, &v));
-    if (v < 0 || (double)v > MOST_SEED)
-        return fail(ERR_ARG, "option '--seed': %s is outside 0 ... %.15g", text, MOST_SEED);
-    o->seed = v;
-    return 0;
-}
-
 int linnet_options_set(struct linnet_options *o, const char *name, const char *value)
 {
     const struct option_row *r = o->task->row;
     struct given *g;
 
     if (strcmp(name, "seed") == 0)
-        return set_seed(o, value);
+        return value_int(name, value != NULL ? value : "", 0, MOST_SEED, &o->seed);
     while (r->is.name != NULL && strcmp(r->is.name, name) != 0)
         r++;
     if (r->is.name == NULL)
