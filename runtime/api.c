@@ -13,7 +13,6 @@
 #include "core/base/sha256.h"
 #include "core/base/version.h"
 #include "runtime/cost/cost.h"
-#include "runtime/crypto/store.h"
 #include "runtime/model.h"
 #include "runtime/net/tcp.h"
 #include "runtime/party/party.h"
@@ -136,7 +135,7 @@ int linnet_pi_run(struct linnet_pi_package *p, enum linnet_pi_mode mode, uint64_
 struct linnet_pi_options {
     char *dealer, *bundles;
     const struct relu_backend *relu; /* NULL: the fastest */
-    bool label;
+    bool label, tally;
     int64_t max_bundles, test_seed;
 };
 
@@ -148,6 +147,7 @@ int linnet_pi_options_new(struct linnet_pi_options **out)
         return ERR_NOMEM;
     o->max_bundles = MAX_BUNDLES;
     o->test_seed = -1;
+    o->tally = true;
     *out = o;
     return 0;
 }
@@ -201,6 +201,14 @@ static int set_reveal(const char *value, bool *label)
     return 0;
 }
 
+static int set_tally(const char *value, bool *tally)
+{
+    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+        return fail(ERR_ARG, "option 'tally': 'on' or 'off', not '%s'", value);
+    *tally = strcmp(value, "on") == 0;
+    return 0;
+}
+
 int linnet_pi_options_set(struct linnet_pi_options *o, const char *name, const char *value)
 {
     if (value == NULL)
@@ -217,6 +225,8 @@ int linnet_pi_options_set(struct linnet_pi_options *o, const char *name, const c
         return set_relu(value, &o->relu);
     if (strcmp(name, "reveal") == 0)
         return set_reveal(value, &o->label);
+    if (strcmp(name, "tally") == 0)
+        return set_tally(value, &o->tally);
     return fail(ERR_ARG, "there is no option '%s'; pi.h lists them", name);
 }
 
@@ -334,12 +344,11 @@ static int fill_party(struct linnet_pi_session *s, bool client)
                                               .bundles = o->bundles,
                                               .max_bundles = o->max_bundles,
                                               .test_seed = o->test_seed,
+                                              .tally = o->tally,
                                               .label = o->label};
     memcpy(s->party_options.hash, plan->identity, sizeof s->party_options.hash);
-    if (o->bundles != NULL) {
-        TRY(store_folder(o->bundles));
-        TRY(store_sweep(o->bundles));
-    }
+    if (o->bundles != NULL)
+        TRY(bundle_folder(o->bundles));
     if (client || o->relu != NULL) {
         s->party_options.relu = client ? NULL : o->relu;
         return 0;
@@ -421,15 +430,13 @@ static int check_role(const struct linnet_pi_session *s, bool client)
 }
 
 /* The class, and the logits where there are any. */
-static int take_results(const struct linnet_pi_session *s, float *logits, int64_t *label)
+static void take_results(const struct linnet_pi_session *s, float *logits, int64_t *label)
 {
     const struct plan *plan = s->package->plan;
     int64_t best = 0, classes = plan_classes(plan);
 
     if (linnet_pi_label_only(s)) {
-        if (s->y[0] >= (uint64_t)classes)
-            return fail(ERR_PEER, "the server answered with a class that does not exist");
-        best = (int64_t)s->y[0];
+        best = s->y[0] < (uint64_t)classes ? (int64_t)s->y[0] : -1;
     } else {
         for (int64_t k = 0; k < classes; k++) {
             best = (int64_t)s->y[k] > (int64_t)s->y[best] ? k : best;
@@ -439,7 +446,6 @@ static int take_results(const struct linnet_pi_session *s, float *logits, int64_
     }
     if (label != NULL)
         *label = best;
-    return 0;
 }
 
 int linnet_pi_query(struct linnet_pi_session *s, enum linnet_pi_input kind, const void *image,
@@ -451,7 +457,8 @@ int linnet_pi_query(struct linnet_pi_session *s, enum linnet_pi_input kind, cons
     TRY(pi_input_real(plan, (enum pi_input)kind, image, s->real));
     pi_input_fixed(plan, s->real, s->x);
     TRY(party_query(s->party, s->x, s->y));
-    return take_results(s, logits, label);
+    take_results(s, logits, label);
+    return 0;
 }
 
 int linnet_pi_prepare(struct linnet_pi_session *s, int64_t images)

@@ -112,6 +112,8 @@ LINNET_PI_API void linnet_pi_options_free(struct linnet_pi_options *o);
  *     bundles DIR       preprocessing bundles, which queries use, each once; default: none
  *     dealer DIR        linear steps from correlations of a third party (linnet-pi deal)
  *     test-seed N       known shares, for tests on one machine; both sides the same
+ *     tally on|off      compare SHA-256 of what was carried; both sides the same; off where the
+ *                       connection protects its bytes, as TLS does; default: on
  * Server:
  *     relu NAME         "auto" or a name of linnet_pi_relu_at; default: auto
  *     reveal WHAT       "logits" or "label", what the client learns; default: logits
@@ -140,7 +142,8 @@ LINNET_PI_API void linnet_pi_end(struct linnet_pi_session *s);
 /* Client: whether the server shows labels alone. */
 LINNET_PI_API int linnet_pi_label_only(const struct linnet_pi_session *s);
 /* Client: asks about one image. logits [classes], untouched where the server shows the label alone;
- * both may be NULL. After a failure the session can only be ended. */
+ * both may be NULL. *label is -1 where the shares add up to no class: the server deviates, and must not
+ * learn that it does. After a failure the session can only be ended. */
 LINNET_PI_API int linnet_pi_query(struct linnet_pi_session *s, enum linnet_pi_input kind,
                                   const void *image, float *logits, int64_t *label);
 /* Client: the offline phases of 1 ... 64 images ahead of time; both sides keep their halves in `bundles`.

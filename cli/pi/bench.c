@@ -18,16 +18,10 @@
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
-#include "core/base/cpu.h"
 #include "core/base/sha256.h"
-#include "runtime/cost/fit.h"
-#include "runtime/linear/dealer.h"
-#include "runtime/net/link.h"
-#include "runtime/model.h"
-#include "runtime/crypto/store.h"
 
 struct options {
-    const char *weights, *compare, *compare_weights, *link, *input;
+    const char *weights, *compare, *compare_weights, *link, *input, *save;
     int32_t relu, reveal, linear;
     int64_t queries;
     double timeout;
@@ -39,13 +33,16 @@ static const struct cli_option options[] = {
     {"compare-weights", 0, CLI_TEXT, AT(compare_weights), "FILE", "its weights", 0, 0},
     {"link", 0, CLI_TEXT, AT(link), "L",
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
-    {"relu", 0, CLI_CHOICE, AT(relu), "auto|gc|ot", "comparisons", 0, 0},
+    {"relu", 0, CLI_CHOICE, AT(relu), PI_RELU_WORDS},
     {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
-    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|dealer", "linear layers offline", 0, 0},
+    {"linear", 0, CLI_CHOICE, AT(linear), PI_LINEAR_WORDS},
     {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
     {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
      1e6},
     {"timeout", 0, CLI_REAL, AT(timeout), "S", "longest silence (default 300)", 1, 86400},
+    {"save", 0, CLI_TEXT, AT(save), "FILE",
+     "write the fitted constants of the cost model; info and inspect use ~/.config/linnet/machine.txt",
+     0, 0},
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
@@ -64,19 +61,19 @@ struct told {
     double linear_seconds;
     long peak_kb;
 };
-/* One program being measured. */
+/* One package being measured. */
 struct trial {
     const char *path, *weights;
     struct plan *plan;
     struct plan_weights *w;
-    struct party_options party;
-    char dealt[2][256];
+    struct bench_case run;
+    char folder[TEMPORARY], dealt[2][TEMPORARY + 16]; /* of a dealer; "" without */
     struct pi_report report;
     struct told told;
     long peak_kb;
     int64_t *logits; /* [queries][results] */
     pid_t server;    /* its process; 0: none */
-    int go, told_by; /* pipes: a byte makes it listen; what it tells */
+    int go, tell;    /* pipes: one byte makes it listen; what it tells comes back */
     struct tcp_address at;
     bool equal, checked;
 };
@@ -119,34 +116,6 @@ static int wait_for_go(int pipe)
     return read_all(pipe, &go, 1);
 }
 
-static int serve(const struct trial *t, const struct bench *b, struct tcp_listener *l,
-                 struct told *told)
-{
-    struct prepared *model = NULL;
-    struct party_options o = t->party;
-    struct party *p = NULL;
-    struct tcp *tcp = NULL;
-    struct transport line = {0};
-    int rc;
-
-    if ((rc = prepared_new(t->plan, t->w, false, &model)) < 0 ||
-        (rc = tcp_accept(l, b->o->timeout, NULL, NULL, &tcp)) < 0)
-        goto out;
-    tcp_transport(tcp, &line);
-    o.model = model;
-    o.dealer = o.dealer != NULL ? t->dealt[1] : NULL;
-    if ((rc = party_open(&o, &line, &p)) < 0)
-        goto out;
-    while ((rc = party_answer(p, NULL, NULL)) > 0)
-        ;
-    told->linear_seconds = party_account(p)->linear_seconds / (double)b->o->queries;
-out:
-    party_close(p);
-    transport_close(&line);
-    prepared_free(model);
-    return rc;
-}
-
 static long peak_kb(void)
 {
     struct rusage u;
@@ -154,16 +123,15 @@ static long peak_kb(void)
     return getrusage(RUSAGE_SELF, &u) == 0 ? u.ru_maxrss : 0;
 }
 
-static void server_process(const struct trial *t, const struct bench *b, struct tcp_listener *l,
-                           int go, int to_parent)
+static void server_process(const struct trial *t, struct tcp_listener *l, int go, int tell)
 {
     struct told told = {0};
 
     if ((told.rc = wait_for_go(go)) == 0)
-        told.rc = serve(t, b, l, &told);
+        told.rc = bench_serve(&t->run, l, &told.linear_seconds);
     told.peak_kb = peak_kb();
     snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
-    if (write(to_parent, &told, sizeof told) != (ssize_t)sizeof told)
+    if (write(tell, &told, sizeof told) != (ssize_t)sizeof told)
         _exit(1);
     _exit(0);
 }
@@ -174,55 +142,7 @@ static int read_told(int fd, struct told *told)
     return told->rc < 0 ? fail(told->rc, "server: %s", told->message) : 0;
 }
 
-/* ---- the client --------------------------------------------------------------------------- */
-
-static int ask_all(const struct trial *t, const struct bench *b, struct party *p, int64_t *logits)
-{
-    size_t inputs = (size_t)t->plan->tensor[0].count, size = pi_input_size(t->plan, b->kind);
-    size_t results = (size_t)party_schedule(p)->results;
-    double *real = mem_array(inputs, sizeof *real);
-    uint64_t *x = mem_array(inputs, sizeof *x);
-    int rc = real == NULL || x == NULL ? ERR_NOMEM : 0;
-
-    for (int64_t i = 0; i < b->o->queries && rc == 0; i++) {
-        if ((rc = pi_input_real(t->plan, b->kind, b->images + (size_t)i * size, real)) < 0)
-            break;
-        pi_input_fixed(t->plan, real, x);
-        rc = party_query(p, x, (uint64_t *)logits + (size_t)i * results);
-    }
-    mem_free(real);
-    mem_free(x);
-    return rc;
-}
-
-static int client(struct trial *t, const struct bench *b, const struct tcp_address *a,
-                  int64_t *logits)
-{
-    struct party_options o = t->party;
-    struct prepared *model = NULL;
-    struct party *p = NULL;
-    struct tcp *tcp = NULL;
-    struct transport line = {0};
-    int rc;
-
-    o.client = true;
-    o.dealer = o.dealer != NULL ? t->dealt[0] : NULL;
-    if ((rc = prepared_new(t->plan, NULL, false, &model)) < 0 ||
-        (rc = tcp_connect(a, b->o->timeout, &tcp)) < 0)
-        goto out;
-    tcp_transport(tcp, &line);
-    o.model = model;
-    if ((rc = party_open(&o, &line, &p)) == 0 && (rc = ask_all(t, b, p, logits)) == 0)
-        rc = pi_report_init(&t->report, p, t->plan);
-out:
-    party_close(p);
-    transport_close(&line);
-    prepared_free(model);
-    t->peak_kb = peak_kb();
-    return rc;
-}
-
-/* ---- one program -------------------------------------------------------------------------- */
+/* ---- one package -------------------------------------------------------------------------- */
 
 static int temporary_folder(char dir[TEMPORARY])
 {
@@ -233,103 +153,68 @@ static int temporary_folder(char dir[TEMPORARY])
     return mkdtemp(dir) != NULL ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
 }
 
-static int deal_for(struct trial *t, const struct bench *b)
+static int deal_for(struct trial *t)
 {
-    char dir[TEMPORARY];
+    static const char *const side[2] = {"client", "server"};
 
-    TRY(temporary_folder(dir));
-    snprintf(t->dealt[0], sizeof t->dealt[0], "%s/client", dir);
-    snprintf(t->dealt[1], sizeof t->dealt[1], "%s/server", dir);
-    t->party.dealer = t->dealt[0];
-    return dealer_deal(t->plan, t->party.hash, b->o->queries, b->c->seed, t->dealt[0], t->dealt[1],
-                       NULL, NULL);
-}
-
-static void remove_dealt(struct trial *t)
-{
-    char *end;
-
-    for (int i = 0; i < 2 && *t->dealt[i] != '\0'; i++)
-        if (store_remove(t->dealt[i]) < 0)
-            return; /* left in the folder for temporary files */
-    if ((end = strrchr(t->dealt[0], '/')) != NULL) {
-        *end = '\0';
-        (void)rmdir(t->dealt[0]);
+    TRY(temporary_folder(t->folder));
+    for (int i = 0; i < 2; i++) {
+        snprintf(t->dealt[i], sizeof t->dealt[i], "%s/%s", t->folder, side[i]);
+        t->run.dealt[i] = t->dealt[i];
     }
+    return bench_deal(&t->run);
 }
 
 static int prepare_trial(struct trial *t, const struct bench *b)
 {
-
     TRY(plan_read(t->path, &t->plan));
     TRY(plan_weights_read(t->plan, t->weights, &t->w));
-    t->party =
-        (struct party_options){.linear = linear_backends()[b->o->linear], .test_seed = b->c->seed};
-    memcpy(t->party.hash, t->plan->identity, sizeof t->party.hash);
-    t->party.link = b->has_link ? &b->link : NULL;
-    t->party.label = b->o->reveal == 1;
+    t->run = (struct bench_case){.plan = t->plan,
+                                 .weights = t->w,
+                                 .linear = linear_backends()[b->o->linear],
+                                 .link = b->has_link ? &b->link : NULL,
+                                 .label = b->o->reveal == 1,
+                                 .queries = b->o->queries,
+                                 .seed = b->c->seed,
+                                 .seconds = b->o->timeout,
+                                 .kind = b->kind,
+                                 .images = b->images};
     TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : link_loopback(), &b->machine,
-                       &t->party.relu));
-    return t->party.linear->third_party ? deal_for(t, b) : 0;
+                       &t->run.relu));
+    return t->run.linear->third_party ? deal_for(t) : 0;
 }
 
-static int check_logits(struct trial *t, const struct bench *b)
-{
-    struct pi_model *m = NULL;
-    size_t n;
-    int64_t *expected;
-    int rc = pi_prepare(t->plan, t->w, PI_SIM2PC, &m);
-
-    if (rc < 0)
-        return rc;
-    n = (size_t)(pi_classes(m) * b->o->queries);
-    if ((expected = mem_array(n, sizeof *expected)) == NULL)
-        rc = ERR_NOMEM;
-    pi_simulate(m, (uint64_t)b->c->seed,
-                t->party.linear->third_party ? PI_LINEAR_DEALER : PI_LINEAR_RLWE, 1);
-    if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->o->queries, expected)) == 0) {
-        t->equal = memcmp(t->logits, expected, n * sizeof *expected) == 0;
-        t->checked = true;
-    }
-    mem_free(expected);
-    pi_close(m);
-    return rc;
-}
-
-static int start_server(struct trial *t, const struct bench *b)
+static int start_server(struct trial *t)
 {
     struct tcp_listener *l = NULL;
-    int go[2], told[2];
+    int go[2], tell[2];
 
     TRY(tcp_address_parse("127.0.0.1:0", &t->at));
     TRY(tcp_listen(&t->at, &l));
     snprintf(t->at.port, sizeof t->at.port, "%d", tcp_listener_port(l));
     fflush(NULL);
-    if (pipe(go) < 0 || pipe(told) < 0 || (t->server = fork()) < 0) {
+    if (pipe(go) < 0 || pipe(tell) < 0 || (t->server = fork()) < 0) {
         tcp_listener_close(l);
         return fail(ERR_IO, "fork: %s", strerror(errno));
     }
     if (t->server == 0) {
         close(go[1]);
-        server_process(t, b, l, go[0], told[1]);
+        close(tell[0]);
+        server_process(t, l, go[0], tell[1]);
     }
     tcp_listener_close(l);
     close(go[0]);
-    close(told[1]);
+    close(tell[1]);
     t->go = go[1];
-    t->told_by = told[0];
+    t->tell = tell[0];
     return 0;
 }
 
 static int prepare(struct trial *t, const struct bench *b)
 {
-    size_t n;
-
     TRY(prepare_trial(t, b));
-    n = (size_t)(b->o->queries * t->plan->tensor[t->plan->step[t->plan->n_step - 1].out].count);
-    if ((t->logits = mem_array(n, sizeof *t->logits)) == NULL)
-        return ERR_NOMEM;
-    return start_server(t, b);
+    t->logits = mem_array((size_t)(b->o->queries * plan_classes(t->plan)), sizeof *t->logits);
+    return t->logits == NULL ? ERR_NOMEM : start_server(t);
 }
 
 static int measure(struct trial *t, const struct bench *b)
@@ -338,11 +223,19 @@ static int measure(struct trial *t, const struct bench *b)
 
     if (write(t->go, "", 1) != 1)
         return fail(ERR_IO, "the server's process: %s", strerror(errno));
-    rc = client(t, b, &t->at, t->logits);
-    told = read_told(t->told_by, &t->told);
+    rc = bench_ask(&t->run, &t->at, t->logits, &t->report);
+    t->peak_kb = peak_kb();
+    told = read_told(t->tell, &t->told);
     if (rc < 0 || told < 0)
         return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
     return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), &b->machine);
+}
+
+static int check_logits(struct trial *t)
+{
+    TRY(bench_check(&t->run, t->logits, &t->equal));
+    t->checked = true;
+    return 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------ */
@@ -380,7 +273,7 @@ static void print_trial(const struct trial *t, const struct bench *b)
         f,
         "%s: %lld of %lld ReLUs, comparisons %s, linear layers %s%s, link %s, per image of %lld\n",
         t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.relu->name,
-        t->report.linear->name, t->party.linear->third_party ? " (third party)" : "",
+        t->report.linear->name, t->run.linear->third_party ? " (third party)" : "",
         b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
     pi_report_phases(f, &t->report);
     fprintf(f,
@@ -437,7 +330,7 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
         "linnet.pibench/1", "model", t->path, "relu_backend", t->report.relu->name,
         "linear_backend", t->report.linear->name, "link", b->has_link ? b->link.name : "loopback",
-        "dealer", t->party.linear->third_party, "images", (json_int_t)b->o->queries, "relus_kept",
+        "dealer", t->run.linear->third_party, "images", (json_int_t)b->o->queries, "relus_kept",
         (json_int_t)t->plan->relus_kept, "relus_total", (json_int_t)t->plan->relus, "phases",
         pi_report_phases_json(&t->report), "layers", pi_report_layers_json(&t->report),
         "online_linear_seconds", t->told.linear_seconds, "peak_rss_client_kb",
@@ -498,8 +391,6 @@ static int report(struct bench *b, const struct trial *a, const struct trial *z)
 /* Images of --input, or random bytes in the shape of the first program. */
 static int open_images(struct bench *b, const struct plan *p)
 {
-    struct prg *rng = NULL;
-    uint8_t seed[PRG_SEED] = {(uint8_t)b->c->seed};
     size_t n = (size_t)(b->o->queries * p->tensor[0].count);
 
     if (b->o->input != NULL) {
@@ -512,10 +403,7 @@ static int open_images(struct bench *b, const struct plan *p)
     }
     if ((b->images = mem_array(n, 1)) == NULL)
         return ERR_NOMEM;
-    TRY(prg_new(seed, &rng));
-    prg_bytes(rng, b->images, n);
-    prg_free(rng);
-    return 0;
+    return bench_random((uint8_t)b->c->seed, b->images, n);
 }
 
 struct fitted {
@@ -579,6 +467,8 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
         rc = fit_machine(b);
     plan_free(p);
     TRY(rc);
+    if (b->o->save != NULL)
+        TRY(cost_machine_write(&b->machine, b->o->save));
     /* All processes are made before this one has parallel regions, whose threads a fork would lose. */
     TRY(prepare(a, b));
     if (z->path != NULL)
@@ -587,9 +477,9 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
     if (z->path != NULL)
         TRY(measure(z, b));
     if (b->o->reveal != 1) {
-        TRY(check_logits(a, b));
+        TRY(check_logits(a));
         if (z->path != NULL)
-            TRY(check_logits(z, b));
+            TRY(check_logits(z));
     }
     return report(b, a, z);
 }
@@ -598,11 +488,13 @@ static void trial_release(struct trial *t)
 {
     if (t->server > 0) {
         close(t->go); /* one that still waits ends */
-        close(t->told_by);
+        close(t->tell);
         waitpid(t->server, NULL, 0);
     }
-    if (t->party.dealer != NULL)
-        remove_dealt(t);
+    if (*t->folder != '\0') {
+        bench_remove_dealt(&t->run);
+        (void)rmdir(t->folder);
+    }
     pi_report_release(&t->report);
     mem_free(t->logits);
     plan_weights_free(t->w);
@@ -624,9 +516,11 @@ int pi_cmd_bench(int argc, char **argv)
     struct cli_common c;
     struct bench b = {.c = &c, .o = &o, .kind = PI_U8_NCHW};
     struct trial a = {0}, z = {0};
+    struct pi_choices words;
+    const struct cli_spec with = pi_with_backends(&spec, &words);
     int rc;
 
-    if ((rc = cli_parse(&spec, argc, argv, &c, &o)) == 0 && (rc = check_options(&o)) == 0) {
+    if ((rc = cli_parse(&with, argc, argv, &c, &o)) == 0 && (rc = check_options(&o)) == 0) {
         a.path = c.arg[0];
         a.weights = o.weights;
         z.path = o.compare;

@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "runtime/linear/dealer.h"
+#include "runtime/report.h"
 
 struct options {
     const char *client_out, *server_out;

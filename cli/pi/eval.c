@@ -14,7 +14,7 @@
 #include "cli/pi/images.h"
 #include "core/base/npy.h"
 #include "core/base/sha256.h"
-#include "runtime/model.h"
+#include "runtime/report.h"
 
 enum { MODE_FLOAT, MODE_FIXED, MODE_SIM2PC };
 struct options {

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "core/base/sha256.h"
-#include "runtime/cost/cost.h"
+#include "runtime/report.h"
 
 static const struct cli_spec spec = {
     "MODEL.pi",
@@ -55,19 +55,6 @@ static void print_head(FILE *f, const struct plan *p)
         fprintf(f, "note       %s\n", p->note[i]);
 }
 
-/* What a person may ask a server for: every ReLU backend over every link of the list. */
-typedef void cost_fn(void *ctx, const struct cost *c);
-static int each_cost(const struct plan *p, const struct cost_machine *m, cost_fn *visit, void *ctx)
-{
-    for (const struct relu_backend *const *r = relu_backends(); *r != NULL; r++)
-        for (const struct link *l = link_list(); l->name != NULL; l++) {
-            struct cost c;
-            TRY(cost_estimate(p, &(struct cost_case){.relu = *r, .link = l, .machine = m}, &c));
-            visit(ctx, &c);
-        }
-    return 0;
-}
-
 static void print_cost(void *ctx, const struct cost *c)
 {
     fprintf(ctx, "%-10s %-6s %12llu %8d %9.3f %14llu %9.3f %14llu %9.3f\n", c->relu->name,
@@ -82,7 +69,7 @@ static int print_costs(FILE *f, const struct plan *p, const struct cost_machine 
             *m->date != '\0' ? ", " : "", m->date);
     fprintf(f, "%-10s %-6s %12s %8s %9s %14s %9s %14s %9s\n", "ReLUs", "link", "online B",
             "messages", "online s", "off. ReLU B", "s", "off. linear B", "s");
-    return each_cost(p, m, print_cost, f);
+    return pi_each_cost(p, m, print_cost, f);
 }
 
 static void print_steps(FILE *f, const struct plan *p)
@@ -217,7 +204,7 @@ static json_t *costs_json(const struct plan *p, const struct cost_machine *m)
 {
     json_t *a = json_array();
 
-    if (each_cost(p, m, cost_json, &a) < 0) {
+    if (pi_each_cost(p, m, cost_json, &a) < 0) {
         json_decref(a);
         return NULL;
     }

@@ -2,9 +2,20 @@
 #define CLI_PI_NET_H
 /* What serve, query, preprocess and bench share: options, rules about addresses, connections. */
 #include "cli/cli.h"
-#include "runtime/party/party.h"
-#include "runtime/cost/machine.h"
-#include "runtime/net/tls.h"
+#include "runtime/report.h"
+
+/* Options whose words are those of the registries: rows of a table end with these and are completed
+ * by pi_with_backends. */
+#define PI_RELU_WORDS "auto", "ReLU backend", 0, 0
+#define PI_LINEAR_WORDS "", "linear backend", 0, 0
+#define PI_MAX_OPTIONS 32
+struct pi_choices {
+    char relu[64], linear[64], relu_help[192], linear_help[192];
+    struct cli_option table[PI_MAX_OPTIONS];
+};
+/* The same command, with every backend in the words and the help of --relu and --linear. words must
+ * live as long. */
+struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices *words);
 
 struct pi_net_options {
     const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *dealer, *bundles, *link;
@@ -53,7 +64,7 @@ struct pi_net_options {
          0,        0},                                                                             \
         {"tls-cert", 0, CLI_TEXT, PI_NET_AT(tls_cert), "FILE", "certificate chain, PEM", 0, 0},    \
         {"tls-key", 0, CLI_TEXT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0},        \
-        {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), "auto|gc|ot", "comparisons", 0, 0},               \
+        {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
     {                                                                                              \
@@ -70,9 +81,9 @@ struct pi_net_options {
 /* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. */
 int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
                  struct tcp_address *out) MUST_CHECK;
-/* Fills in what every party needs; the rest is the caller's. */
-void pi_net_party(const struct pi_net_options *o, const struct prepared *model,
-                  struct party_options *out);
+/* Fills in what every party needs; the rest is the caller's. link: room for the one of --link. */
+int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,
+                 struct party_options *out) MUST_CHECK;
 /* --relu for a plan and a link (NULL: lan); machine as in struct cost_case. */
 int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
                    const struct cost_machine *machine, const struct relu_backend **out) MUST_CHECK;

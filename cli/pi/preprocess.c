@@ -22,8 +22,10 @@ static const struct cli_spec spec = {
 int pi_cmd_preprocess(int argc, char **argv)
 {
     struct pi_net_options o = PI_NET_DEFAULTS;
+    struct pi_choices words;
+    const struct cli_spec with = pi_with_backends(&spec, &words);
     struct cli_common c;
-    int rc = cli_parse(&spec, argc, argv, &c, &o);
+    int rc = cli_parse(&with, argc, argv, &c, &o);
 
     if (rc == 0 && (o.listen == NULL) == (o.connect == NULL))
         rc = fail(ERR_ARG, "give --listen HOST:PORT (server) or --connect HOST:PORT (client)");

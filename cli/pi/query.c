@@ -10,9 +10,6 @@
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
-#include "runtime/linear/dealer.h"
-#include "runtime/model.h"
-#include "runtime/crypto/store.h"
 
 static const struct cli_option options[] = {
     PI_NET_CLIENT,
@@ -75,18 +72,10 @@ static int prepare_model(struct client *q)
 {
     TRY(plan_read(q->c->arg[0], &q->plan));
     TRY(prepared_new(q->plan, NULL, false, &q->model));
-    pi_net_party(q->o, q->model, &q->party);
+    TRY(pi_net_party(q->o, q->model, &q->link, &q->party));
     q->party.client = true;
     q->party.tally = q->o->tls_ca == NULL;
-    if (q->o->link != NULL) {
-        TRY(link_parse(q->o->link, &q->link));
-        q->party.link = &q->link;
-    }
-    if (q->o->bundles != NULL) {
-        TRY(store_folder(q->o->bundles));
-        TRY(store_sweep(q->o->bundles));
-    }
-    return 0;
+    return q->o->bundles != NULL ? bundle_folder(q->o->bundles) : 0;
 }
 
 /* ---- images ------------------------------------------------------------------------------- */

@@ -13,8 +13,11 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "core/base/cpu.h"
+#include "core/base/version.h"
 #include "runtime/linear/rlwe_party.h"
 #include "runtime/relu/relu.h"
 #include "runtime/ring/ring.h"
@@ -533,12 +536,44 @@ static void release(struct fit *f)
     tcp_listener_close(f->listener);
 }
 
+/* "model name : AMD EPYC 9124" of the first CPU; "" where the system does not say. */
+static void name_cpu(char *out, size_t size)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    out[0] = '\0';
+    while (f != NULL && out[0] == '\0' && fgets(line, sizeof line, f) != NULL) {
+        char *colon = strchr(line, ':');
+        line[strcspn(line, "\n")] = '\0';
+        if (colon != NULL && strncmp(line, "model name", 10) == 0)
+            snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " "));
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+static void describe(struct cost_machine *m)
+{
+    time_t now = time(NULL);
+    struct tm day;
+
+    if (gethostname(m->name, sizeof m->name) != 0)
+        snprintf(m->name, sizeof m->name, "this machine");
+    m->name[sizeof m->name - 1] = m->date[0] = '\0';
+    if (gmtime_r(&now, &day) != NULL)
+        strftime(m->date, sizeof m->date, "%Y-%m-%d", &day);
+    name_cpu(m->cpu, sizeof m->cpu);
+    snprintf(m->revision, sizeof m->revision, "linnet %s", LINNET_VERSION);
+}
+
 int cost_fit(const char *folder, struct cost_machine *out)
 {
     struct fit f = {.out = out};
     int rc;
 
     *out = cost_machine_default();
+    describe(out);
     if ((rc = open_side(&f, 0)) == 0 && (rc = open_side(&f, 1)) == 0 &&
         (rc = make_plan(&f, f.side[0].rng)) == 0 &&
         (rc = fit_files(folder, f.side[1].words, out)) == 0 &&

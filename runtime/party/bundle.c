@@ -229,3 +229,9 @@ int bundle_count(const char *dir, bool client, int64_t *n)
 {
     return store_count(dir, BUNDLE_PREFIX, client ? BUNDLE_CLIENT : BUNDLE_SERVER, n);
 }
+
+int bundle_folder(const char *dir)
+{
+    TRY(store_folder(dir));
+    return store_sweep(dir);
+}

@@ -56,5 +56,7 @@ int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
 /* Server: whether the folder holds one with b->id. */
 int bundle_exists(const struct bundle *b, const char *dir, bool *exists) MUST_CHECK;
+/* Makes the folder where it is missing and removes what was claimed and not used up. */
+int bundle_folder(const char *dir) MUST_CHECK;
 int bundle_count(const char *dir, bool client, int64_t *n) MUST_CHECK;
 #endif
