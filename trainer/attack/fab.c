@@ -1,10 +1,29 @@
 /*
- * FAB-T in L-infinity.
+ * FAB-T in L-infinity: Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive
+ * boundary attack", ICML 2020, as the authors' AutoAttack runs it.
+ *
+ * For the label y and one target class t at a time, with f(x) = z_t(x) - z_y(x), an image is broken
+ * where f > 0. A step at the iterate x, whose start is the clean image x0:
+ *
+ *     hyperplane   P = { u : f(x) + w.(u - x) = 0 },  w = grad f(x): the boundary, linearised at x
+ *     d1, d2       least L-infinity moves of x and of x0 onto P inside [0,1]^n (fab_project)
+ *     a            min(r1 / (r1 + r2), alpha_max),  r = longest coordinate of d1, d2
+ *     x           <- clip01( (1 - a) (x + eta d1) + a (x0 + eta d2) )
+ *
+ * eta > 1 overshoots the plane; a pulls the walk toward x0, so it looks for the nearest point of the
+ * boundary and not only for one. Where x is misclassified its distance to x0 counts, and the next step
+ * starts nearer: x <- x0 + beta (x - x0). Restarts after the first begin at a random point at half the
+ * best distance found so far, or half of eps where that is less.
+ *
+ * Invariants: x stays in [0,1]^n; `best` of an image never rises, over targets and restarts; rows
+ * 0 ... n-1 are those in work, and a row that leaves is overwritten by the last one, so loops that may
+ * drop rows run from the back. Nothing depends on which other images are in the batch.
  *
  * Projection. With delta = w.v - level >= 0 (else w and delta change sign) every coordinate moves
  * against w_i by min(tau, room_i), room_i = v_i where w_i > 0 and 1 - v_i where w_i < 0. The sum
  * S(tau) = sum |w_i| min(tau, room_i) is concave and piecewise linear, so Newton's steps from 0 rise
- * to the root and reach it exactly after finitely many of them (usually fewer than ten).
+ * to the root and reach it exactly after finitely many of them (usually fewer than ten). The authors
+ * sort the coordinates instead; the root is the same.
  */
 #include "trainer/attack/fab.h"
 

@@ -1,10 +1,23 @@
 /*
- * Square attack in the L-infinity box.
+ * Square attack in the L-infinity box: Andriushchenko, Croce, Flammarion and Hein, "Square attack: a
+ * query-efficient black-box adversarial attack via random search", ECCV 2020, as AutoAttack runs it.
  *
- * Best point and margin are kept per image; an image whose margin z_y - max other is not positive is
- * broken and leaves. The candidate differs from the best point inside one square only, where every
- * channel moves by +-2 eps and is projected again. The published code never draws the last position
- * of a square: rows are uniform in 0 ... H - side - 1.
+ *     start     every column of every channel by +eps or -eps (vertical stripes)
+ *     query i   a square of side sqrt(p_i h w) at a random place: there each channel of the best point
+ *               moves by +-2 eps and is projected onto the box and onto [0,1]; elsewhere nothing moves
+ *     accept    where the margin z_y - max other has become smaller
+ *
+ * p_i is p_init halved after queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000, whatever the
+ * number of queries. A move of 2 eps reaches the other border of the box from either one, and all
+ * points that are proposed lie on borders (or at 0 or 1).
+ *
+ * Invariants: best point and margin are kept per image and the margin never rises; an image whose
+ * margin is not positive is broken and leaves. Rows 0 ... n-1 are those in work; one that leaves is
+ * overwritten by the last, so loops that may drop rows run from the back.
+ *
+ * Quirks of the published code that are kept: square and signs are drawn once a query for the whole
+ * batch (per_image draws them for each image, then results do not depend on the batch), and the last
+ * place of a square is never drawn: rows are uniform in 0 ... H - side - 1.
  */
 #include "trainer/attack/square.h"
 
