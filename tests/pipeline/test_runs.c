@@ -1,5 +1,6 @@
 /* Training, conversion, sweep, export and validation through the C API: what they write, that they
  * stop when they are told and go on where they were, and what they refuse. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -171,16 +172,18 @@ static struct linnet_options *convert_options(const struct tiny_files *t, const 
                                                     NULL});
 }
 
+/* A folder without folders in it. */
 static void remove_all(const char *dir)
 {
-    static const char *const name[] = {
-        "model.onnx",   "model.adv.onnx",      "model.pi",    "model.pi.weights",
-        "report.json",  "teacher.safetensors", "config.json", "checkpoint.safetensors",
-        "teacher.onnx", "teacher.adv.onnx",    "sweep.json",  "metrics.jsonl"};
     char path[SCRATCH_TEXT];
+    struct dirent *e;
+    DIR *d = opendir(dir);
 
-    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
-        unlink(scratch_path(dir, name[i], path));
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.')
+            unlink(scratch_path(dir, e->d_name, path));
+    if (d != NULL)
+        closedir(d);
     rmdir(dir);
 }
 
