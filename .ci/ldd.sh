@@ -1,5 +1,5 @@
 #!/bin/sh
-# linnet-pi may load only what architecture.md allows: our own direct needs, and what OpenBLAS drags in.
+# linnet-pi may load only what this list allows: our own direct needs, and what OpenBLAS drags in.
 set -eu
 allowed='libc libm libprotobuf-c libcrypto libssl libopenblas libgomp libjansson libgfortran libquadmath libgcc_s libpthread libdl ld-linux-x86-64 ld-linux-aarch64 linux-vdso'
 bad=""

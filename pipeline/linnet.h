@@ -197,9 +197,9 @@ struct linnet_data;
 struct
     linnet_data_info { /* exactly one of pixels and floats is set; both live as long as the data */
     int64_t n, channels, height, width, classes;
-    const uint8_t *pixels; /* [n,C,H,W] */
-    const float *floats;   /* [n,C,H,W] in [0,1] */
-    const int32_t *labels; /* [n] */
+    const uint8_t *pixels;          /* [n,C,H,W] */
+    const float *floats;            /* [n,C,H,W] in [0,1] */
+    const int32_t *labels;          /* [n] */
     const char *const *class_names; /* [classes], or NULL where the source has none */
     const char *source, *split;
 };

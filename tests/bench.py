@@ -7,7 +7,7 @@
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
 engine is the median of its rounds. Peers are those of `make bench-peers`, and Debian's
-python3-torch where it is installed. JSON lines on standard output, as cli.md says. On standard
+python3-torch where it is installed. JSON lines on standard output. On standard
 error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
 choice of kernels, and those for AVX-512, which old versions do not choose on every CPU that has
 it); with --profile linnet's time per layer.

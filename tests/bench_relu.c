@@ -228,7 +228,8 @@ static int batch_side(struct transport *t, void *arg)
     int rc;
 
     if ((rc = prg_new_random(&rng)) == 0 &&
-        (rc = s->backend->open(s->is_client, (const uint8_t[HASH_SID]){1}, NULL, t, rng, &party)) == 0)
+        (rc = s->backend->open(s->is_client, (const uint8_t[HASH_SID]){1}, NULL, t, rng, &party)) ==
+            0)
         rc = batch_phases(t, s, party, state);
     s->backend->close(party);
     prg_free(rng);

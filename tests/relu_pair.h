@@ -22,7 +22,7 @@ struct relu_pair_party {
 };
 struct relu_pair {
     const struct relu_backend *backend;
-    uint8_t seed; /* of both parties' randomness */
+    uint8_t seed;          /* of both parties' randomness */
     struct relu_ways ways; /* set after open; forms of batches say the same */
     int n_batches;
     struct relu_pair_batch batch[RELU_PAIR_BATCHES];

@@ -67,7 +67,8 @@ static void put_checkpoint(const char *dir)
         mask[i] = i % 3 == 0;
     scratch_path(dir, "checkpoint.safetensors", path);
     assert_int_equal(st_writer_new(&w), 0);
-    assert_int_equal(st_writer_add(w, "mask:first <script>alert(1)</script>.mask", ST_F32, 3, dim, mask), 0);
+    assert_int_equal(
+        st_writer_add(w, "mask:first <script>alert(1)</script>.mask", ST_F32, 3, dim, mask), 0);
     assert_int_equal(st_writer_add(w, "mask:second & last.mask", ST_F32, 1, eight, flat), 0);
     assert_int_equal(st_writer_add(w, "param:w", ST_F32, 1, eight, flat), 0);
     assert_int_equal(st_writer_save(w, path, FILE_PUBLIC), 0);

@@ -1,5 +1,5 @@
 /*
- * APGD, FAB and Square (robustness.md section 4): values, checkpoints and squares in closed form; on a
+ * APGD, FAB and Square (trainer/ROBUSTNESS.md): values, checkpoints and squares in closed form; on a
  * linear network the distance is known exactly; no attack leaves its box; interrupted runs and other
  * thread counts give the same flags.
  */

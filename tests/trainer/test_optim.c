@@ -165,7 +165,7 @@ static void test_same_bits_for_any_thread_count(void **state)
     mem_free(grad);
 }
 
-/* 240 epochs: x 0.1 after 150, 180, 210 (method.md section 6). */
+/* 240 epochs: x 0.1 after 150, 180, 210 (trainer/METHOD.md). */
 static void test_step_schedule_is_the_published_one(void **state)
 {
     const double factor[] = {1, 0.1, 0.01, 0.001};

@@ -1,4 +1,4 @@
-/* Intervals against the half-widths of robustness.md section 6, means against hand sums. */
+/* Intervals against the half-widths of trainer/ROBUSTNESS.md, means against hand sums. */
 #include <math.h>
 
 #include "trainer/eval/stats.h"

@@ -37,8 +37,7 @@ int corrupt_severities(const char *text, int32_t *mask) MUST_CHECK;
 /* Does the folder hold that type? */
 bool corrupt_folder_has(const char *folder, enum corrupt_type type);
 /* Which severities of that type it holds: bit s-1 for severity s. */
-int corrupt_folder_severities(const char *folder, enum corrupt_type type,
-                              int32_t *mask) MUST_CHECK;
+int corrupt_folder_severities(const char *folder, enum corrupt_type type, int32_t *mask) MUST_CHECK;
 /* The images of one type and severity as a data set; close with data_close. ERR_DATA. */
 int corrupt_folder_open(const char *folder, enum corrupt_type type, int severity,
                         struct dataset **out) MUST_CHECK;
