@@ -540,6 +540,9 @@ static int set_facts(struct import *im)
         TRY(report_warning(im, "%d 16-bit tensors become float32", im->n_half));
     if (im->n_double > 0)
         TRY(report_warning(im, "%d double tensors become float32", im->n_double));
+    if (im->n_relu6 > 0)
+        TRY(report_warning(im, "%d ReLU6 become Relu, another function: train before use",
+                           im->n_relu6));
     if (im->n_cast > 0)
         TRY(report_warning(
             im, "%d Casts to other floating types are left out: all is computed in float32",

@@ -18,8 +18,10 @@ static const struct option_row rows[] = {
     OPTION("output", 'o', OPTION_TEXT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
     OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv",
            "batch-norm branch (default clean)", 0, 0),
-    OPTION("masked-relu", 0, OPTION_CHOICE, FIELD(form), "where|prelu|gather|channel",
-           "how a masked ReLU is written (default where; with --for what the tool can read)", 0, 0),
+    OPTION(
+        "masked-relu", 0, OPTION_CHOICE, FIELD(form), "where|prelu|gather|channel",
+        "how a masked ReLU is written; gather and channel fix the batch at 1 (default where; with --for what the tool can read)",
+        0, 0),
     OPTION("opset", 0, OPTION_INT, FIELD(opset), "N", "13 to 21 (default 17)", 13, 21),
     OPTION("fold-bn", 0, OPTION_FLAG, FIELD(fold_bn), NULL,
            "fold batch norm that came with the file too", 0, 0),
@@ -103,7 +105,10 @@ static int write_onnx(const struct linnet_listener *l, const struct export_setti
                       const struct export_options *opt, const struct graph *branch)
 {
     TRY(onnx_export(branch, opt, s->out));
-    listener_note(l, "%s: written", s->out);
+    listener_note(l, "%s: written%s", s->out,
+                  opt->form == MASK_GATHER || opt->form == MASK_CHANNEL
+                      ? " for one image at a time: this form fixes the batch at 1"
+                      : "");
     return 0;
 }
 

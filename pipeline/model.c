@@ -159,6 +159,7 @@ int model_import_options(const struct open_options *o, char name[MODEL_NAME],
     *out = (struct import_options){0};
     out->output = o->output_name;
     out->layout = (enum import_layout)o->layout;
+    out->relu6_as_relu = o->relu6 == 1;
     return o->input_shape ? parse_input_shape(o->input_shape, name, out) : 0;
 }
 
@@ -206,7 +207,8 @@ static int import_path(const struct linnet_listener *l, const char *path,
     TRY(model_import_options(o, name, &opt));
     rc = onnx_import(path, &opt, &report, &m->g);
     tell(l, path, &report, rc);
-    if (rc == 0 && (report.has_external || opt.output || opt.layout || opt.input_shape.rank > 0))
+    if (rc == 0 && (report.has_external || opt.output || opt.layout || opt.relu6_as_relu ||
+                    opt.input_shape.rank > 0))
         rc = embed_own(m);
     else if (rc == 0)
         rc = file_read(path, IMPORT_MAX_FILE, &m->file, &m->file_len);

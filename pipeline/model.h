@@ -43,13 +43,14 @@ struct model {
 struct open_options {
     const char *output_name, *input_shape;
     int32_t layout; /* enum import_layout */
+    int32_t relu6;  /* 1: as Relu */
     const char
         *normalize;   /* preset, NULL for what the file says, "auto" for the best on the training
                             * images of `data` */
     const char *data; /* source of images, NULL if there is none */
     struct source_options images; /* beside it */
 };
-/* Rows of the first three, for a task's table. */
+/* Rows of the first four, for a task's table. */
 #define OPEN_ROWS                                                                                  \
     OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",      \
            "which value of the ONNX file holds the logits, where it has several outputs", 0, 0),   \
@@ -57,7 +58,11 @@ struct open_options {
                "NAME:1,C,H,W", "sizes that the ONNX file leaves open", 0, 0),                      \
         OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                  \
                "auto|nchw|nhwc",                                                                   \
-               "order of the file's input; stays as it is on export (default auto)", 0, 0)
+               "order of the file's input; stays as it is on export (default auto)", 0, 0),        \
+        OPTION(                                                                                    \
+            "relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "refuse|as-relu",     \
+            "as-relu takes ReLU6 for ReLU: another function, train before use (default refuse)",   \
+            0, 0)
 #define NORMALIZE_ROW(help)                                                                        \
     OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
 #define DATA_ROW(help)                                                                             \

@@ -138,6 +138,7 @@ struct import {
     bool no_memory;           /* report_text had none: the import ends with ERR_NOMEM */
     int64_t room;             /* bytes of numbers that may still be made or looked at */
     int32_t n_half, n_double; /* tensors that were converted to float32 */
+    int32_t n_relu6;          /* taken for Relu */
     int32_t n_cast; /* Casts of activations to other floating types, which were left out */
 };
 

@@ -47,8 +47,9 @@ struct import_options {
     const char *output; /* output to use where the file has several; NULL = the only one */
     bool allow_newer_opset;
     enum import_layout layout; /* of the file's input */
-    struct shape input_shape;  /* rank 0, or as the file has its dims: what the file leaves open */
-    const char *input;         /* whose shape that is; NULL or "": the only input */
+    bool relu6_as_relu; /* take Clip(x, 0, 6) for Relu, with a warning: training must follow */
+    struct shape input_shape; /* rank 0, or as the file has its dims: what the file leaves open */
+    const char *input;        /* whose shape that is; NULL or "": the only input */
 };
 void import_report_release(struct import_report *r);
 #endif

@@ -130,11 +130,17 @@ static int canon_clip(struct import *im)
     const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
     const bool relu6 = high == 6 && (low == 0 || after_relu);
 
+    if (relu6 && im->opt != NULL && im->opt->relu6_as_relu) {
+        im->n_relu6++;
+        return after_relu ? canon_pass(im) : canon_relu_of(im, 0);
+    }
     TRY(result_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
     return report_problem(
         im, "E1203",
-        report_text(im, "%sgive a model with Relu instead, or drop node '%s' and train again",
-                    relu6 ? "this is ReLU6; " : "", im->call->name),
+        relu6
+            ? "this is ReLU6; --relu6 as-relu takes it for Relu, and the network must be trained then"
+            : report_text(im, "give a model with Relu instead, or drop node '%s' and train again",
+                          im->call->name),
         "Clip to [%g, %g] %s: only Relu can be masked", (double)low, (double)high, im->at);
 }
 

@@ -30,7 +30,7 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
         {"t = LeakyRelu(x) alpha=0.1", "E1203", "only Relu can be masked"},
         {"float s [1] 0.25\nt = PRelu(x, s)", "E1203", "slope 0.25"},
         {"r: r = Relu(x)\nfloat lo [] 0\nfloat hi [] 6\nclip: t = Clip(r, lo, hi)", "E1203",
-         "only Relu can be masked. Hint: this is ReLU6; give a model with Relu instead, or drop node 'clip'"},
+         "only Relu can be masked. Hint: this is ReLU6; --relu6 as-relu"},
         {"float lo [] -1\nfloat hi [] 1\nt = Clip(x, lo, hi)", "E1203", "Clip to [-1, 1]"},
         {"int lo [] 0\nt = Clip(x, lo)", "E1207", "one number"},
         {"t = LogSoftmax(x)", "E1206", "of rank 4, only the classes"},

@@ -130,6 +130,21 @@ static void test_what_is_no_relu_is_refused(void **state)
     refuse_image(15, "float z [] 0\nt = Neg(x)", "E1203", "'Neg'");
 }
 
+static void test_relu6_as_relu_is_asked_for(void **state)
+{
+    const struct import_options opt = {.relu6_as_relu = true};
+    const char *const text = "input x [N,2,4,4]\nfloat z [] 0\nfloat s [] 6\na = Clip(x, z, s)\n"
+                             "r = Relu(a)\nb = Clip(r, , s)\ny = Flatten(b)\noutput y\n";
+
+    (void)state;
+    assert_same(import_with(13, &opt, text), import_image(13, "r = Relu(x)\nt = Relu(r)"), 0);
+    refuse(13, text, "E1203", "--relu6 as-relu");
+    refuse_with(13, &opt,
+                "input x [N,2,4,4]\nfloat z [] 0\nfloat s [] 5\na = Clip(x, z, s)\ny = Flatten(a)\n"
+                "output y\n",
+                "E1203", "Clip to [0, 5]");
+}
+
 /* ---- means ---------------------------------------------------------------------------------- */
 
 static void test_two_means_are_the_global_pool(void **state)
@@ -463,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whatever_is_a_relu_becomes_one),
         cmocka_unit_test(test_what_is_no_relu_is_refused),
+        cmocka_unit_test(test_relu6_as_relu_is_asked_for),
         cmocka_unit_test(test_two_means_are_the_global_pool),
         cmocka_unit_test(test_one_mean_is_a_pool),
         cmocka_unit_test(test_an_output_of_rank_4_is_flattened),
