@@ -112,7 +112,7 @@ LINNET_PI_API void linnet_pi_options_free(struct linnet_pi_options *o);
  *     bundles DIR       preprocessing bundles, which queries use, each once; default: none
  *     dealer DIR        linear steps from correlations of a third party (linnet-pi deal)
  *     test-seed N       known shares, for tests on one machine; both sides the same
- *     tally on|off      compare SHA-256 of what was carried, where both sides ask; off where the
+ *     tally on|off      compare SHA-256 of what was carried; both sides the same; off where the
  *                       connection protects its bytes, as TLS does; default: on
  * Server:
  *     relu NAME         "auto" or a name of linnet_pi_relu_at; default: auto

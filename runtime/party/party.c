@@ -128,7 +128,7 @@ static enum refusal compare_hello(const uint8_t mine[HELLO], const uint8_t their
         return REFUSED_SEED;
     if ((mine[15] ^ theirs[15]) & FLAG_LINK)
         return REFUSED_LINK;
-    return (mine[15] ^ theirs[15]) & ~FLAG_TALLY ? REFUSED_HELLO : REFUSED_NOT;
+    return mine[15] != theirs[15] ? REFUSED_HELLO : REFUSED_NOT;
 }
 
 static int refused(const char *who, enum refusal why, const uint8_t theirs[HELLO])
@@ -152,15 +152,13 @@ static int make_sid(struct party *p, const uint8_t client[HELLO], const uint8_t 
 }
 
 /* What the rest of the connection goes through. */
-static int wrap_transport(struct party *p, const uint8_t mine[HELLO], const uint8_t theirs[HELLO])
+static int wrap_transport(struct party *p)
 {
     const struct link *l = p->o->link;
 
     if (l != NULL)
         TRY(link_wrap(p->t, l->bits_per_second, l->rtt));
-    if ((mine[15] & theirs[15] & FLAG_TALLY) == 0)
-        return 0;
-    return tally_wrap(p->t, p->sid, sizeof p->sid, &p->tally);
+    return p->o->tally ? tally_wrap(p->t, p->sid, sizeof p->sid, &p->tally) : 0;
 }
 
 static int server_hello(struct party *p)
@@ -179,7 +177,7 @@ static int server_hello(struct party *p)
     p->backend = p->o->relu;
     p->label = p->o->label;
     TRY(make_sid(p, theirs, mine));
-    return wrap_transport(p, mine, theirs);
+    return wrap_transport(p);
 }
 
 static int client_hello(struct party *p)
@@ -207,7 +205,7 @@ static int client_hello(struct party *p)
                     p->o->relu != NULL ? "this side refuses" : "this version does not have");
     p->label = theirs[14] == 2;
     TRY(make_sid(p, mine, theirs));
-    return wrap_transport(p, mine, theirs);
+    return wrap_transport(p);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */

@@ -30,9 +30,8 @@ struct party_options {
     bool prepare_only;   /* server: refuses queries */
     int64_t max_bundles; /* server: prepares no more while its folder holds so many */
     int64_t test_seed;   /* below 0: random */
-    bool
-        tally; /* asks that SHA-256 of what was carried each way follows every answer and is compared;
-                 * done where both sides ask. For connections without TLS */
+    bool tally; /* a connection without TLS: every answer is followed by SHA-256 of what was
+                          * carried each way, and compared; both sides or neither */
     /* The server decides. A client takes what the registry has for the server's code, or, where relu
      * is given, that one and no other. */
     const struct relu_backend *relu;
