@@ -301,6 +301,28 @@ static void test_tiny_imagenet(void **state)
     tree_close(dir);
 }
 
+/* Listing, decoding and scaling: whichever allocation fails, it is said, and nothing is lost. */
+static void test_every_failed_allocation_is_reported(void **state)
+{
+    const struct data_options o = {.resize = 3, .crop_height = 2, .crop_width = 2};
+    char dir[SCRATCH_TEXT];
+    struct dataset *d = NULL;
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    scratch_open(dir);
+    make_set(dir);
+    for (long n = 1; rc == ERR_NOMEM; n++) {
+        assert_true(n < 1000);
+        mem_fail_at(n);
+        rc = data_open_with(dir, &o, DATA_TEST, 1, &d);
+    }
+    mem_fail_at(0);
+    assert_int_equal(rc, 0);
+    data_close(d);
+    tree_close(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_test_data_is_numbered_by_name),
         cmocka_unit_test(test_tiny_imagenet),
+        cmocka_unit_test(test_every_failed_allocation_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -205,6 +205,8 @@ static int read_picture(const struct tree *t, const char *name, const struct dat
         rc = picture_shorter_side(p, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR);
     if (rc == 0 && o->crop_height > 0)
         rc = picture_crop(p, o->crop_height, o->crop_width);
+    if (rc < 0)
+        picture_release(p);
     return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s': '%s'", t->root, name) : rc;
 }
 
@@ -255,9 +257,11 @@ static int load_files(const struct listing *l, const struct data_options *o, str
             bad = i < bad ? i : bad;
     for (int64_t i = 0; i < n; i++)
         d->owner->labels[i] = l->file[i].label;
-    if (bad < n) /* once more, for its message on this thread */
-        return load_one(l, (size_t)bad, o, d, d->owner->pixels);
-    return 0;
+    if (bad == n)
+        return 0;
+    /* Once more, for its message on this thread; what has gone meanwhile was a lack of memory. */
+    TRY(load_one(l, (size_t)bad, o, d, d->owner->pixels + (size_t)bad * size));
+    return fail(ERR_NOMEM, "out of memory");
 }
 
 /* The files of a finished listing, which lie below `under`. */
