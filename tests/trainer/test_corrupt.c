@@ -9,6 +9,7 @@
 
 #include "tests/scratch.h"
 #include "trainer/corrupt/corrupt.h"
+#include "trainer/corrupt/set.h"
 #include "trainer/corrupt/filter.h"
 
 #include <setjmp.h>
@@ -415,6 +416,27 @@ static void test_arguments_are_refused_by_name(void **state)
     }
 }
 
+/* An image's draw depends on seed, type, severity and its number, and on nothing else. */
+static void test_draws_of_a_set_are_keyed(void **state)
+{
+    struct dataset *d = NULL;
+    uint8_t work[3072], got[3072], want[3072];
+
+    (void)state;
+    assert_int_equal(data_open("synth:50", DATA_TEST, 1, &d), 0);
+    const struct corrupt_set set = {d, NULL, 77};
+    for (int severity = 1; severity <= 5; severity += 2)
+        for (int64_t i = 0; i < 10; i += 3) {
+            struct rng r =
+                rng_at(77, RNG_CORRUPT, CORRUPT_FOG * 8 + (uint32_t)severity, (uint64_t)i);
+            assert_int_equal(corrupt_set_image(&set, CORRUPT_FOG, severity, i, work, got), 0);
+            assert_int_equal(
+                corrupt_apply(CORRUPT_FOG, severity, d->pixels + i * 3072, 32, 32, &r, want), 0);
+            assert_memory_equal(got, want, sizeof want);
+        }
+    data_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_frost_blends_a_photo),
         cmocka_unit_test(test_frost_takes_a_window),
         cmocka_unit_test(test_arguments_are_refused_by_name),
+        cmocka_unit_test(test_draws_of_a_set_are_keyed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

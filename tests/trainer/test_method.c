@@ -13,6 +13,8 @@
 #include "core/exec/exec.h"
 #include "tests/tiny_net.h"
 #include "trainer/corrupt/augmix.h"
+#include "trainer/eval/eval.h"
+#include "trainer/train/batch.h"
 #include "trainer/train/trainer.h"
 
 #include <setjmp.h>
@@ -342,6 +344,22 @@ static int best_of(const struct seen *s, double clean, double pgd)
     return best;
 }
 
+/* The figures that are told are those of the weights that are kept: clean through branch 0, attacked
+ * through the adversarial branch. */
+static void expect_figures(struct graph *g, const struct dataset *val, const struct train_config *c,
+                           const struct train_validation *told)
+{
+    const struct eval_options opt = {
+        .seed = c->seed, .bank = {true, true}, .attack = &c->val_attack, .n_attack = 1};
+    struct eval_result *r = mem_array(1, sizeof *r);
+
+    assert_ok(eval_run(g, val, &opt, r));
+    assert_true(told->clean == r->branch[0].clean.accuracy);
+    assert_true(told->clean_adv == r->branch[1].clean.accuracy);
+    assert_true(told->pgd == r->branch[1].attack[0].score.accuracy);
+    mem_free(r);
+}
+
 static int kept_epoch(uint64_t seed, enum train_select select, double clean, double pgd)
 {
     struct graph *g = tiny_net(TINY_BN | TINY_DUAL, 1);
@@ -369,6 +387,7 @@ static int kept_epoch(uint64_t seed, enum train_select select, double clean, dou
     const int best = best_of(&s, clean, pgd);
     assert_int_equal(result.best_epoch, best);
     assert_true(result.val.clean == s.clean[best] && result.val.pgd == s.pgd[best]);
+    expect_figures(g, val, &c, &result.val);
     trainer_free(t);
     graph_free(g);
     tiny_free(train);
@@ -391,10 +410,28 @@ static void test_the_kept_epoch_is_the_best_by_its_metric(void **state)
     fail_msg("no seed at which the three metrics choose three epochs");
 }
 
+/* b = floor(n / 2): of an odd batch the adversarial pass has one more. */
+static void test_batches_are_halved(void **state)
+{
+    struct train_config c = method_config();
+
+    (void)state;
+    assert_int_equal(batch_clean_count(&c, 7), 3);
+    assert_int_equal(batch_adv_count(&c, 7), 4);
+    assert_int_equal(batch_clean_count(&c, 80), 40);
+    c.adversarial = false;
+    assert_int_equal(batch_clean_count(&c, 7), 7);
+    assert_int_equal(batch_adv_count(&c, 7), 0);
+    c.adversarial = true, c.clean = false, c.augment = TRAIN_AUGMENT_NONE;
+    assert_int_equal(batch_clean_count(&c, 7), 0);
+    assert_int_equal(batch_adv_count(&c, 7), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_steps_equal_the_formula),
+        cmocka_unit_test(test_batches_are_halved),
         cmocka_unit_test(test_augmix_is_its_definition),
         cmocka_unit_test(test_the_kept_epoch_is_the_best_by_its_metric),
     };
