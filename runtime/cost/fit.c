@@ -278,7 +278,7 @@ static void least_squares(double counts[STEPS][3], const struct sample *seconds,
 static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
                       const struct sample cached[STEPS], struct cost_machine *m)
 {
-    double counts[STEPS][3], x[3], saved = 0, products = 0, transform;
+    double counts[STEPS][3], x[3], saved = 0, transforms = 0, transform;
 
     for (int i = 0; i < STEPS; i++) {
         struct linear_rlwe_count n;
@@ -287,10 +287,10 @@ static int fit_counts(const struct fit *f, const struct sample fresh[STEPS],
         counts[i][1] = (double)n.answers;
         counts[i][2] = (double)n.products;
         saved += median(&fresh[i]) - median(&cached[i]);
-        products += (double)n.products;
+        transforms += (double)n.transforms;
     }
     least_squares(counts, fresh, x);
-    transform = fmax(fmin(saved / products, x[2]), 0);
+    transform = fmax(fmin(saved / transforms, x[2]), 0);
     *cost_machine_constant(m, "rlwe.upload") = x[0];
     *cost_machine_constant(m, "rlwe.answer") = x[1];
     *cost_machine_constant(m, "rlwe.transform") = transform;

@@ -237,6 +237,16 @@ static void sum_add_plain(struct ntt_sum *sum, const uint64_t *a, const uint64_t
     }
 }
 
+static void sum_add_pairs_plain(struct ntt_sum *x, struct ntt_sum *y, int n,
+                                const uint64_t *const *a, const uint64_t *const *b,
+                                const uint64_t *const *w)
+{
+    for (int k = 0; k < n; k++) {
+        sum_add_plain(x, a[k], w[k]);
+        sum_add_plain(y, b[k], w[k]);
+    }
+}
+
 static void sum_get_plain(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum)
 {
     uint64_t q = t->q;
@@ -278,6 +288,13 @@ void ntt_sum_add(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a, co
 {
     DISPATCH(t, sum_add_plain(sum, a, b), ntt_sum_add_avx2(t, sum, a, b),
              ntt_sum_add_ifma(t, sum, a, b));
+}
+
+void ntt_sum_add_pairs(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
+                       const uint64_t *const *a, const uint64_t *const *b, const uint64_t *const *w)
+{
+    DISPATCH(t, sum_add_pairs_plain(x, y, n, a, b, w), ntt_sum_add_pairs_avx2(t, x, y, n, a, b, w),
+             ntt_sum_add_pairs_ifma(t, x, y, n, a, b, w));
 }
 
 void ntt_sum_get(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum)

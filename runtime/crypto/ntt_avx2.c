@@ -209,6 +209,25 @@ TARGET void ntt_sum_add_avx2(const struct ntt *t, struct ntt_sum *sum, const uin
     }
 }
 
+TARGET void ntt_sum_add_pairs_avx2(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
+                                   const uint64_t *const *a, const uint64_t *const *b,
+                                   const uint64_t *const *w)
+{
+    __m256d q = _mm256_set1_pd((double)t->q), inverse = _mm256_set1_pd(1 / (double)t->q);
+
+    for (int i = 0; i < NTT_N; i += LANES) {
+        __m256d first = load(x->low + i), second = load(y->low + i);
+        for (int k = 0; k < n; k++) {
+            __m256d v = load_integers(w[k] + i);
+            struct factor4 f = {v, _mm256_mul_pd(v, inverse)};
+            first = _mm256_add_pd(first, times(load_integers(a[k] + i), f, q));
+            second = _mm256_add_pd(second, times(load_integers(b[k] + i), f, q));
+        }
+        store(x->low + i, first);
+        store(y->low + i, second);
+    }
+}
+
 TARGET void ntt_sum_get_avx2(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum)
 {
     __m256d q = _mm256_set1_pd((double)t->q), inverse = _mm256_set1_pd(1 / (double)t->q);

@@ -285,6 +285,38 @@ TARGET void ntt_sum_add_ifma(const struct ntt *t, struct ntt_sum *sum, const uin
     }
 }
 
+/* Sums stay in registers for all terms. */
+INLINE void add_terms(struct ntt_sum *x, struct ntt_sum *y, int n, const uint64_t *const *a,
+                      const uint64_t *const *b, const uint64_t *const *w)
+{
+    for (int i = 0; i < NTT_N; i += LANES) {
+        __m512i xl = load(x->low + i), xh = load(x->high + i);
+        __m512i yl = load(y->low + i), yh = load(y->high + i);
+        for (int k = 0; k < n; k++) {
+            __m512i f = load(w[k] + i), u = load(a[k] + i), v = load(b[k] + i);
+            xl = _mm512_madd52lo_epu64(xl, u, f);
+            xh = _mm512_madd52hi_epu64(xh, u, f);
+            yl = _mm512_madd52lo_epu64(yl, v, f);
+            yh = _mm512_madd52hi_epu64(yh, v, f);
+        }
+        store(x->low + i, xl);
+        store(x->high + i, xh);
+        store(y->low + i, yl);
+        store(y->high + i, yh);
+    }
+}
+
+TARGET void ntt_sum_add_pairs_ifma(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
+                                   const uint64_t *const *a, const uint64_t *const *b,
+                                   const uint64_t *const *w)
+{
+    (void)t;
+    if (n == NTT_BATCH)
+        add_terms(x, y, NTT_BATCH, a, b, w); /* unrolled */
+    else
+        add_terms(x, y, n, a, b, w);
+}
+
 /* low < 2^64 is cut at bit 52, so that every factor meets a number below 2^52. */
 TARGET void ntt_sum_get_ifma(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum)
 {

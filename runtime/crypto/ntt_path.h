@@ -30,11 +30,17 @@ void ntt_forward_avx2(const struct ntt *t, uint64_t *x);
 void ntt_inverse_avx2(const struct ntt *t, uint64_t *x);
 void ntt_sum_add_avx2(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a,
                       const uint64_t *b);
+void ntt_sum_add_pairs_avx2(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
+                            const uint64_t *const *a, const uint64_t *const *b,
+                            const uint64_t *const *w);
 void ntt_sum_get_avx2(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum);
 void ntt_forward_ifma(const struct ntt *t, uint64_t *x);
 void ntt_inverse_ifma(const struct ntt *t, uint64_t *x);
 void ntt_sum_add_ifma(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a,
                       const uint64_t *b);
+void ntt_sum_add_pairs_ifma(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
+                            const uint64_t *const *a, const uint64_t *const *b,
+                            const uint64_t *const *w);
 void ntt_sum_get_ifma(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum);
 #else
 #define NTT_VECTORS 0

@@ -461,6 +461,14 @@ void rlwe_weight(const struct rlwe *r, int i, const int16_t *coefficient, uint64
     ntt_forward(r->p[i].ntt, w);
 }
 
+void rlwe_weight_constant(const struct rlwe *r, int i, int16_t v, uint64_t *w)
+{
+    uint64_t residue = of_small(v, r->p[i].q);
+
+    for (int j = 0; j < RLWE_N; j++)
+        w[j] = residue;
+}
+
 int rlwe_work_new(struct rlwe_work **out)
 {
     struct rlwe_work *k = secret_array(1, sizeof *k);
@@ -489,6 +497,13 @@ void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, const uint6
 {
     ntt_sum_add(r->p[i].ntt, &k->c, c, w);
     ntt_sum_add(r->p[i].ntt, &k->a, a, w);
+}
+
+void rlwe_work_add_batch(struct rlwe_work *k, const struct rlwe *r, int i, int n,
+                         const uint64_t *const *c, const uint64_t *const *a,
+                         const uint64_t *const *w)
+{
+    ntt_sum_add_pairs(r->p[i].ntt, &k->c, &k->a, n, c, a, w);
 }
 
 void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,

@@ -322,6 +322,12 @@ static void fill_taps(const struct rlwe_layout *l, struct plane p, const int16_t
             *(last - tap_distance(y, a) * x->pitch - tap_distance(x, b)) = w[a * x->kernel + b];
 }
 
+int rlwe_layout_constant(const struct rlwe_layout *l)
+{
+    return l->in_blocks == 1 && l->out_blocks == 1 && l->first == 0 && l->axis[0].kernel == 1 &&
+           l->axis[1].kernel == 1;
+}
+
 int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out)
 {
     int64_t per_channel = l->axis[0].phases * l->axis[1].phases;

@@ -46,6 +46,8 @@ void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, 
  * where that is always zero (other groups). */
 int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
                        int16_t *coefficient);
+/* Whether all weight polynomials are constants: 1x1 windows where every block has its own polynomial. */
+int rlwe_layout_constant(const struct rlwe_layout *l);
 /* 0 where input polynomial `in` has no part in answer `out`, as above. */
 int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out);
 /* Outputs of the step that answer `out` of band `band` holds, their places in it. Both arrays take

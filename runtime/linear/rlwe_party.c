@@ -35,7 +35,7 @@
 
 #define HEADER_BYTES 8
 #define GROUP 32        /* polynomials or answers that are moved, then worked on, at a time */
-#define TILE 4          /* bands that share a transform of weights at the server */
+#define TILE 8          /* bands that share a transform of weights at the server */
 #define TILE_POLYS 1024 /* uploads that it keeps for that at most: 128 MiB */
 #define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
@@ -66,6 +66,19 @@ static bool is_linear(const struct plan_step *s)
     return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Bands that are worked on together. */
+static int64_t tile_of(const struct rlwe_layout *l)
+{
+    int64_t fit = TILE_POLYS / l->in_polys;
+
+    return least(rlwe_layout_bands(l), least(TILE, fit > 1 ? fit : 1));
+}
+
 /* ---- public facts ------------------------------------------------------------------------- */
 
 int linear_rlwe_check(const struct plan *p)
@@ -87,8 +100,10 @@ int linear_rlwe_count(const struct plan *p, int32_t step, int64_t lot,
 
     TRY(rlwe_layout_of(p, &p->step[step], lot, &l));
     int64_t bands = rlwe_layout_bands(&l);
-    *out = (struct linear_rlwe_count){bands * l.in_polys, bands * l.out_polys,
-                                      bands * l.in_polys * l.out_polys, l.in_polys * l.out_polys};
+    int64_t weights = l.in_polys * l.out_polys, most = tile_of(&l);
+    *out = (struct linear_rlwe_count){
+        bands * l.in_polys, bands * l.out_polys, bands * weights, weights,
+        rlwe_layout_constant(&l) ? 0 : weights * ((bands + most - 1) / most)};
     return 0;
 }
 
@@ -229,11 +244,6 @@ static int crew_run(const struct crew *c, int64_t n)
 static int crew_size(int64_t items)
 {
     return (int64_t)cpu_threads() < items ? cpu_threads() : (int)items;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* ---- client: uploads ---------------------------------------------------------------------- */
@@ -438,13 +448,16 @@ static const uint64_t *weights_of(const struct party *y, int32_t step, int64_t i
         return y->cache[step].w +
                ((size_t)(in * l->out_polys + out) * RLWE_PRIMES + (size_t)i) * RLWE_N;
     (void)rlwe_layout_weight(l, y->weights->matrix[step].weight, in, out, coefficient);
-    rlwe_weight(y->rlwe, i, coefficient, w);
+    if (rlwe_layout_constant(l))
+        rlwe_weight_constant(y->rlwe, i, coefficient[0], w);
+    else
+        rlwe_weight(y->rlwe, i, coefficient, w);
     return w;
 }
 
 struct scratch { /* of one thread */
     int16_t coefficient[RLWE_N];
-    uint64_t w[RLWE_N];
+    uint64_t w[NTT_BATCH][RLWE_N];
     int32_t place[RLWE_N];
     int64_t element[RLWE_N];
     uint64_t mask[RLWE_N];
@@ -511,10 +524,9 @@ static void free_job(struct job *j)
 static int new_job(struct job *j)
 {
     const struct rlwe_layout *l = j->layout;
-    int64_t bands = rlwe_layout_bands(l), fit = TILE_POLYS / l->in_polys;
-    size_t answers = (size_t)(bands * l->out_polys), polys;
+    size_t answers = (size_t)(rlwe_layout_bands(l) * l->out_polys), polys;
 
-    j->most = least(bands, least(TILE, fit > 1 ? fit : 1));
+    j->most = tile_of(l);
     polys = (size_t)(j->most * l->in_polys);
     j->threads = crew_size(l->in_polys > l->out_polys ? l->in_polys : l->out_polys);
     j->work = mem_array((size_t)(j->threads * j->most), sizeof(struct rlwe_work *));
@@ -567,21 +579,39 @@ static uint8_t *answer_at(const struct job *j, int64_t band, int64_t out)
     return j->answer[out * rlwe_layout_bands(j->layout) + band];
 }
 
+/* Up to NTT_BATCH input polynomials from *in on that answer `out` reads, and their weights. */
+static int next_inputs(const struct job *j, int64_t *in, int64_t out, int i, struct scratch *k,
+                       int64_t which[NTT_BATCH], const uint64_t *w[NTT_BATCH])
+{
+    int n = 0;
+
+    for (; n < NTT_BATCH && *in < j->layout->in_polys; (*in)++) {
+        which[n] = *in;
+        w[n] = weights_of(j->y, j->step, *in, out, i, k->coefficient, k->w[n]);
+        n += w[n] != NULL;
+    }
+    return n;
+}
+
 /* Answer `out` of every band of the tile modulo prime i. */
 static void add_products(const struct job *j, int64_t out, int i, struct rlwe_work **work,
                          struct scratch *k)
 {
     const struct party *y = j->y;
-    int64_t polys = j->layout->in_polys;
+    int64_t polys = j->layout->in_polys, in = 0, which[NTT_BATCH];
     size_t prime = (size_t)i * RLWE_N;
+    const uint64_t *w[NTT_BATCH], *c[NTT_BATCH], *a[NTT_BATCH];
+    int n;
 
-    for (int64_t in = 0; in < polys; in++) {
-        const uint64_t *w = weights_of(y, j->step, in, out, i, k->coefficient, k->w);
-        for (int64_t b = 0; w != NULL && b < j->bands; b++) {
-            size_t at = (size_t)(b * polys + in) * RLWE_POLY_WORDS + prime;
-            rlwe_work_add(work[b], y->rlwe, i, j->c + at, j->a + at, w);
+    while ((n = next_inputs(j, &in, out, i, k, which, w)) > 0)
+        for (int64_t b = 0; b < j->bands; b++) {
+            for (int e = 0; e < n; e++) {
+                size_t at = (size_t)(b * polys + which[e]) * RLWE_POLY_WORDS + prime;
+                c[e] = j->c + at;
+                a[e] = j->a + at;
+            }
+            rlwe_work_add_batch(work[b], y->rlwe, i, n, c, a, w);
         }
-    }
     for (int64_t b = 0; b < j->bands; b++)
         rlwe_work_close(work[b], y->rlwe, i, y->key + prime, y->key_a + prime);
 }
@@ -779,8 +809,8 @@ static const struct linear_constant constants[] = {
     [FRESH_BYTE] = {"fresh_byte", 0.4e-9}, /* of memory touched for the first time */
     {0}};
 
-/* Steps follow one another, so each waits for its answer. Weights that fit into the cache are
- * transformed once for all images of a connection. */
+/* Steps follow one another, so each waits for its answer. The first image of a connection transforms
+ * weights and drops them, the second one keeps those that fit into the cache, for all that follow. */
 static int rlwe_work(const struct plan *p, int64_t images, struct linear_work *out)
 {
     size_t left = LINEAR_RLWE_CACHE, weight = RLWE_POLY_WORDS * sizeof(uint64_t);
@@ -793,11 +823,11 @@ static int rlwe_work(const struct plan *p, int64_t images, struct linear_work *o
         if (!is_linear(&p->step[i]))
             continue;
         TRY(linear_rlwe_count(p, i, 1, &n));
-        transforms = (double)n.products;
-        if ((size_t)n.weights <= left / weight) {
+        transforms = (double)n.transforms;
+        if (images > 1 && (size_t)n.weights <= left / weight) {
             left -= (size_t)n.weights * weight;
-            transforms = (double)n.weights / (double)images;
-            out->own[FRESH_BYTE] += transforms * (double)weight;
+            transforms = (double)(n.transforms + n.weights) / (double)images;
+            out->own[FRESH_BYTE] += (double)n.weights * (double)weight / (double)images;
         }
         out->round_trips++;
         out->bytes += (double)(linear_rlwe_bytes(p, i, 1) + linear_rlwe_bytes(p, i, 0));

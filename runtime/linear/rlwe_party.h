@@ -37,6 +37,7 @@ int linear_rlwe_check(const struct plan *p) MUST_CHECK;
  * zero because of groups included), and different weights among them. ERR_UNSUPPORTED as above. */
 struct linear_rlwe_count {
     int64_t uploads, answers, products, weights;
+    int64_t transforms; /* of weights, by a server that keeps none */
 };
 int linear_rlwe_count(const struct plan *p, int32_t step, int64_t lot,
                       struct linear_rlwe_count *out) MUST_CHECK;

@@ -191,6 +191,7 @@ static void test_ciphertexts(void **state)
         all.answers += n.answers;
         all.products += n.products;
         all.weights += n.weights;
+        all.transforms += n.transforms;
     }
     assert_close(estimate((struct cost_case){0}, &upload).offline_linear_seconds,
                  (double)all.uploads);
@@ -198,8 +199,11 @@ static void test_ciphertexts(void **state)
                  (double)all.answers);
     assert_close(estimate((struct cost_case){0}, &product).offline_linear_seconds,
                  (double)all.products);
+    assert_true(all.transforms > 0);
+    assert_close(estimate((struct cost_case){0}, &transform).offline_linear_seconds,
+                 (double)all.transforms);
     assert_close(estimate((struct cost_case){.images = 4}, &transform).offline_linear_seconds,
-                 (double)all.weights / 4);
+                 (double)(all.transforms + all.weights) / 4);
     plan_free(p);
 }
 

@@ -288,6 +288,21 @@ static void test_shares_add_up_to_the_product(void **state)
         check_shape(&shapes[i], 0, 0, 1);
 }
 
+static const struct shape pointwise = {{6, 30, 30}, 5, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1};
+
+/* Its weights in a lot are constants, whose transforms are themselves; alone they are not. */
+static void check_constants(void)
+{
+    struct network *n = network_new(&pointwise, 0);
+    struct rlwe_layout l;
+
+    assert_int_equal(rlwe_layout_of(&n->plan, n->step, 9, &l), 0);
+    assert_true(rlwe_layout_constant(&l));
+    assert_int_equal(rlwe_layout_of(&n->plan, n->step, 1, &l), 0);
+    assert_false(rlwe_layout_constant(&l));
+    network_free(n);
+}
+
 /* Images of a lot share polynomials: whole groups of them and rests. */
 static void test_lots_are_the_product_of_every_image(void **state)
 {
@@ -295,6 +310,8 @@ static void test_lots_are_the_product_of_every_image(void **state)
     for (size_t i = 0; i < N_SHAPES; i++)
         check_lot(&shapes[i], shapes[i].in[0] > 1000 ? 9 : 5, 0, i % 2 ? (size_t)1 << 28 : 0, 2);
     check_lot(&shapes[0], 16, 1, 0, 1);
+    check_lot(&pointwise, 9, 0, 0, 1);
+    check_constants();
 }
 
 /* The smallest layout of a lot moves at most as much as its images one by one. */

@@ -174,6 +174,46 @@ static void test_doubles_raise_no_flag(void **state)
 }
 #endif
 
+/* A batch of terms is its terms, on every path. */
+static void test_batches_are_sums(void **state)
+{
+    struct ntt_sum *sum[4];
+    uint64_t *v[3][NTT_BATCH], *one = mem_aligned(NTT_N, 8), *many = mem_aligned(NTT_N, 8);
+    struct rng r = rng_at(SEED, RNG_TEST, 3, 0);
+
+    (void)state;
+    for (int i = 0; i < 3 * NTT_BATCH; i++)
+        v[i / NTT_BATCH][i % NTT_BATCH] = draw(&r, primes[0], i == 5);
+    for (int i = 0; i < 4; i++)
+        assert_non_null(sum[i] = mem_aligned(1, sizeof *sum[i]));
+    for (int path = NTT_PLAIN; path <= (int)ntt_best_path(); path++) {
+        struct ntt *t = NULL;
+        assert_int_equal(ntt_new(primes[0], (enum ntt_path)path, &t), 0);
+        for (int n = 1; n <= NTT_BATCH; n++) {
+            for (int i = 0; i < 4; i++)
+                memset(sum[i], 0, sizeof *sum[i]);
+            for (int k = 0; k < n; k++) {
+                ntt_sum_add(t, sum[0], v[0][k], v[2][k]);
+                ntt_sum_add(t, sum[1], v[1][k], v[2][k]);
+            }
+            ntt_sum_add_pairs(t, sum[2], sum[3], n, (const uint64_t *const *)v[0],
+                              (const uint64_t *const *)v[1], (const uint64_t *const *)v[2]);
+            for (int i = 0; i < 2; i++) {
+                ntt_sum_get(t, one, sum[i]);
+                ntt_sum_get(t, many, sum[2 + i]);
+                assert_memory_equal(one, many, NTT_N * 8);
+            }
+        }
+        ntt_free(t);
+    }
+    for (int i = 0; i < 3 * NTT_BATCH; i++)
+        mem_free(v[i / NTT_BATCH][i % NTT_BATCH]);
+    for (int i = 0; i < 4; i++)
+        mem_free(sum[i]);
+    mem_free(one);
+    mem_free(many);
+}
+
 static void test_bad_moduli_are_refused(void **state)
 {
     static const uint64_t bad[] = {0,
@@ -202,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_product_equals_schoolbook),
         cmocka_unit_test(test_points_are_odd_powers),
         cmocka_unit_test(test_paths_give_equal_bits),
+        cmocka_unit_test(test_batches_are_sums),
 #if defined __x86_64__
         cmocka_unit_test(test_doubles_raise_no_flag),
 #endif
