@@ -103,6 +103,11 @@ struct buf_writer buf_writer_to(size_t limit)
     return (struct buf_writer){.limit = limit};
 }
 
+struct buf_writer buf_writer_in(void *data, size_t size)
+{
+    return (struct buf_writer){.data = data, .cap = size, .limit = size};
+}
+
 /* Makes room for n more bytes; sets status where that is impossible. */
 static void reserve(struct buf_writer *w, size_t n)
 {

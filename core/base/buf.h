@@ -39,12 +39,14 @@ int buf_get_view(struct buf_reader *r, size_t n, const uint8_t **view) MUST_CHEC
 int buf_end(const struct buf_reader *r) MUST_CHECK;
 
 struct buf_writer {
-    uint8_t *data; /* owned; NULL while empty */
+    uint8_t *data; /* owned, NULL while empty; the caller's of buf_writer_in */
     size_t len, cap;
     size_t limit; /* most bytes */
     int status;   /* 0 or the first error */
 };
 struct buf_writer buf_writer_to(size_t limit);
+/* Into the caller's memory, for messages of a fixed size; nothing to release. */
+struct buf_writer buf_writer_in(void *data, size_t size);
 void buf_put_u8(struct buf_writer *w, uint8_t v);
 void buf_put_u16(struct buf_writer *w, uint16_t v);
 void buf_put_u32(struct buf_writer *w, uint32_t v);

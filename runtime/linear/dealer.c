@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "runtime/crypto/share_rng.h"
 #include "runtime/crypto/store.h"
 #include "runtime/ring/word_conv.h"
@@ -59,13 +60,14 @@ static struct shape shape_of(const struct prepared *m, const struct schedule *s)
 static void make_head(uint8_t head[HEAD], const uint8_t model[32], const uint8_t id[ID],
                       uint64_t index)
 {
+    struct buf_writer w = buf_writer_in(head, HEAD);
+
     memset(head, 0, HEAD);
-    memcpy(head, magic, sizeof magic);
-    head[8] = 1;
-    memcpy(head + 16, model, 32);
-    memcpy(head + 48, id, ID);
-    for (int i = 0; i < 8; i++)
-        head[64 + i] = (uint8_t)(index >> 8 * i);
+    buf_put_bytes(&w, magic, sizeof magic);
+    buf_put_u64(&w, 1); /* version 1, zeros */
+    buf_put_bytes(&w, model, 32);
+    buf_put_bytes(&w, id, ID);
+    buf_put_u64(&w, index);
 }
 
 static int check_head(const uint8_t *bytes, const uint8_t model[32], const uint8_t id[ID],

@@ -28,6 +28,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
 #include "runtime/crypto/rlwe.h"
@@ -128,18 +129,19 @@ uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client)
 
 /* ---- headers ------------------------------------------------------------------------------ */
 
-static void put32(uint8_t *to, uint32_t v)
+static void make_header(uint8_t header[HEADER_BYTES], int32_t step, int64_t count)
 {
-    for (int k = 0; k < 4; k++)
-        to[k] = (uint8_t)(v >> 8 * k);
+    struct buf_writer w = buf_writer_in(header, HEADER_BYTES);
+
+    buf_put_u32(&w, (uint32_t)step);
+    buf_put_u32(&w, (uint32_t)count);
 }
 
 static int send_header(struct party *y, int32_t step, int64_t count)
 {
     uint8_t header[HEADER_BYTES];
 
-    put32(header, (uint32_t)step);
-    put32(header + 4, (uint32_t)count);
+    make_header(header, step, count);
     return transport_send(y->t, header, sizeof header);
 }
 
@@ -147,8 +149,7 @@ static int receive_header(struct party *y, int32_t step, int64_t count)
 {
     uint8_t header[HEADER_BYTES], want[HEADER_BYTES];
 
-    put32(want, (uint32_t)step);
-    put32(want + 4, (uint32_t)count);
+    make_header(want, step, count);
     TRY(transport_recv(y->t, header, sizeof header));
     if (memcmp(header, want, sizeof header) != 0)
         return fail(

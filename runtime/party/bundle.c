@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "runtime/crypto/store.h"
 
 #define HEAD 128
+#define VERSION 2
 #define ALIGN 64
 #define EVENT_BITS 20 /* events of a schedule: schedule.c */
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'B'};
@@ -109,34 +111,56 @@ struct relu_batch bundle_batch(const struct bundle *b, int32_t event)
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static void put_name(uint8_t *to, const char *name)
+/* Length and at most 15 bytes, in 16. */
+static void put_name(struct buf_writer *w, const char *name)
 {
-    size_t n = strlen(name);
+    char field[16] = {0};
+    size_t n = strlen(name) < 15 ? strlen(name) : 15;
 
-    to[0] = (uint8_t)(n < 15 ? n : 15);
-    memcpy(to + 1, name, to[0]);
-}
-
-static void put_u64(uint8_t *to, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        to[i] = (uint8_t)(v >> 8 * i);
+    field[0] = (char)n;
+    memcpy(field + 1, name, n);
+    buf_put_bytes(w, field, sizeof field);
 }
 
 static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_t head[HEAD])
 {
+    struct buf_writer w = buf_writer_in(head, HEAD);
+
     memset(head, 0, HEAD);
-    memcpy(head, magic, sizeof magic);
-    head[8] = 2;
-    head[10] = !b->client;
-    head[11] = b->schedule->label;
-    head[44] = k->test_seed;
-    put_name(head + 12, k->linear);
-    put_name(head + 28, b->backend->name);
-    memcpy(head + 48, k->model, 32);
-    memcpy(head + 80, b->id, BUNDLE_ID);
-    put_u64(head + 96, b->number);
-    put_u64(head + 104, b->size);
+    buf_put_bytes(&w, magic, sizeof magic);
+    buf_put_u16(&w, VERSION);
+    buf_put_u8(&w, !b->client);
+    buf_put_u8(&w, b->schedule->label);
+    put_name(&w, k->linear);
+    put_name(&w, b->backend->name);
+    buf_put_u32(&w, k->test_seed);
+    buf_put_bytes(&w, k->model, sizeof k->model);
+    buf_put_bytes(&w, b->id, BUNDLE_ID);
+    buf_put_u64(&w, b->number);
+    buf_put_u64(&w, b->size);
+}
+
+struct head { /* what a reader needs of one */
+    bool magic;
+    uint16_t version;
+    uint8_t model[32], id[BUNDLE_ID];
+    uint64_t number;
+};
+static struct head read_head(const uint8_t bytes[HEAD])
+{
+    struct buf_reader r = buf_reader_on(bytes, HEAD, "head");
+    const uint8_t *skipped;
+    struct head h = {0};
+
+    /* 128 bytes are there, so that nothing here can fail */
+    h.magic =
+        buf_get_view(&r, sizeof magic, &skipped) == 0 && memcmp(skipped, magic, sizeof magic) == 0;
+    (void)!buf_get_u16(&r, &h.version);
+    (void)!buf_get_view(&r, 2 + 2 * 16 + 4, &skipped);
+    (void)!buf_get_bytes(&r, h.model, sizeof h.model);
+    (void)!buf_get_bytes(&r, h.id, sizeof h.id);
+    (void)!buf_get_u64(&r, &h.number);
+    return h;
 }
 
 static void file_name(const struct bundle *b, char name[STORE_NAME])
@@ -167,25 +191,41 @@ int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *
     return rc;
 }
 
-/* Everything but id and number must be as we would write it. */
-static int check_head(const struct bundle *b, const struct bundle_key *k, const uint8_t *head,
-                      const char *name)
+/* Everything but id and number, which b has from the file, must be as we would write it. */
+static int check_head(const struct bundle *b, const struct bundle_key *k, const struct head *h,
+                      const uint8_t *bytes, const char *name)
 {
     uint8_t mine[HEAD];
 
     make_head(b, k, mine);
-    memcpy(mine + 80, head + 80, 24);
-    if (memcmp(mine, head, HEAD) == 0)
+    if (memcmp(mine, bytes, HEAD) == 0)
         return 0;
-    if (memcmp(mine, head, 8) == 0 && memcmp(mine + 8, head + 8, 2) != 0)
+    if (h->magic && h->version != VERSION)
         return fail(
             ERR_FORMAT,
             "'%s': made by version %d of this program's bundles, now %d; make new ones with linnet-pi preprocess",
-            name, head[8] | head[9] << 8, mine[8]);
+            name, h->version, VERSION);
     return fail(ERR_FORMAT, "'%s': %s", name,
-                memcmp(mine + 48, head + 48, 32) == 0
+                memcmp(k->model, h->model, sizeof h->model) == 0
                     ? "made for another ReLU or linear backend, kind of answer or with --test-seed"
                     : "made for another model.pi");
+}
+
+/* The claimed bytes of the file of that name. */
+static int take_file(struct bundle *b, const struct bundle_key *k, const uint8_t *bytes,
+                     const char *name)
+{
+    struct head h = read_head(bytes);
+    uint8_t wanted[BUNDLE_ID];
+
+    memcpy(wanted, b->id, BUNDLE_ID);
+    memcpy(b->id, h.id, BUNDLE_ID);
+    b->number = h.number;
+    TRY(check_head(b, k, &h, bytes, name));
+    if (!b->client && memcmp(wanted, h.id, BUNDLE_ID) != 0)
+        return fail(ERR_FORMAT, "'%s': renamed", name);
+    memcpy(b->memory, bytes + HEAD, b->size);
+    return 0;
 }
 
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
@@ -201,15 +241,7 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
             return fail(ERR_DATA, "'%s' holds no bundle; make some with linnet-pi preprocess", dir);
     }
     TRY(store_claim(dir, name, HEAD + b->size, &bytes));
-    if ((rc = check_head(b, k, bytes, name)) == 0) {
-        if (!b->client && memcmp(b->id, bytes + 80, BUNDLE_ID) != 0)
-            rc = fail(ERR_FORMAT, "'%s': renamed", name);
-        memcpy(b->id, bytes + 80, BUNDLE_ID);
-        b->number = 0;
-        for (int i = 0; i < 8; i++)
-            b->number |= (uint64_t)bytes[96 + i] << 8 * i;
-        memcpy(b->memory, bytes + HEAD, b->size);
-    }
+    rc = take_file(b, k, bytes, name);
     secret_free(bytes);
     return rc;
 }

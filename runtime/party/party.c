@@ -1,153 +1,57 @@
 /*
- * Handshake and requests of a connection (party.h); the phases are in phases.c.
+ * Handshake and requests of a connection (party.h): messages are in message.c, the
+ * phases in phases.c.
  *
- * Hello, 80 bytes each way, client first, integers little-endian:
- *     0 "linnetPI"  8 u16 version  10 u8 role (0 client, 1 server)  11 u8 ring bits
- *    12 u8 code of the linear backend  13 u8 code of the ReLU backend (client: 0)  14 u8 answer (1 logits,
- *    2 label; client: 0)  15 u8 flags (1: test seed, 2: emulated link, 4: tally)  16 identity of the package (32)
- *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros
- *    64 nonce (16)
  * The session's id, which keys all hashes, is SHA-256("linnet sid", client's hello, server's hello).
- * Request, 32 bytes: 0 u8 kind, 1 zeros (3), 4 u32 images of a lot (prepare, else 0), 8 u64 number of the
- * first, 16 its bundle's id (16). Answer, 8 bytes: 0 u8 status (0: go on), zeros.
  */
 #include "runtime/party/party.h"
 
 #include <string.h>
 
 #include "core/base/sha256.h"
+#include "runtime/party/message.h"
 #include "runtime/party/phases.h"
-
-#define HELLO 80
-#define STATUS 48
-#define NONCE 64
-#define REQUEST 32
-#define ANSWER 8
-static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I'};
-
-enum request { REQUEST_QUERY = 1, REQUEST_PREPARE, REQUEST_BUNDLE, REQUEST_BYE };
-enum refusal {
-    REFUSED_NOT = 0,
-    REFUSED_VERSION,
-    REFUSED_MODEL,
-    REFUSED_RING,
-    REFUSED_LINEAR,
-    REFUSED_SEED,
-    REFUSED_HELLO,
-    REFUSED_BUNDLE,
-    REFUSED_KIND,
-    REFUSED_ROOM,
-    REFUSED_LINK,
-    REFUSED_TAKEN,
-    REFUSALS
-};
-static const char *const refusals[REFUSALS] = {
-    [REFUSED_NOT] = "accepted",
-    [REFUSED_VERSION] = "another version of the protocol",
-    [REFUSED_MODEL] = "another model.pi",
-    [REFUSED_RING] = "another ring",
-    [REFUSED_LINEAR] = "another linear backend (one side runs with --dealer, one without)",
-    [REFUSED_SEED] = "another setting of --test-seed (one side has a seed, one has none)",
-    [REFUSED_HELLO] = "a malformed greeting",
-    [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
-    [REFUSED_KIND] = "a kind of request it does not serve",
-    [REFUSED_LINK] = "another setting of --link (one side emulates a link, one does not)",
-    [REFUSED_TAKEN] = "a bundle of that id already",
-    [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
-};
-
-static uint64_t get_u64(const uint8_t *from)
-{
-    uint64_t v = 0;
-
-    for (int i = 0; i < 8; i++)
-        v |= (uint64_t)from[i] << 8 * i;
-    return v;
-}
-
-static uint32_t get_u32(const uint8_t *from)
-{
-    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
-           (uint32_t)from[3] << 24;
-}
-
-static void put_u32(uint8_t *to, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        to[i] = (uint8_t)(v >> 8 * i);
-}
-
-static void put_u64(uint8_t *to, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        to[i] = (uint8_t)(v >> 8 * i);
-}
 
 /* ---- hello -------------------------------------------------------------------------------- */
 
-enum { FLAG_SEED = 1, FLAG_LINK = 2, FLAG_TALLY = 4 };
-
-static void make_hello(const struct party *p, uint8_t hello[HELLO])
+static struct hello my_hello(const struct party *p)
 {
     const struct party_options *o = p->o;
+    struct hello h = {.version = PARTY_VERSION,
+                      .server = !o->client,
+                      .ring = PLAN_RING_BITS,
+                      .linear = o->linear->code,
+                      .flags = (uint8_t)((o->test_seed >= 0 ? HELLO_SEED : 0) |
+                                         (o->link != NULL ? HELLO_LINK : 0) |
+                                         (o->tally ? HELLO_TALLY : 0))};
 
-    memset(hello, 0, HELLO);
-    memcpy(hello, magic, sizeof magic);
-    hello[8] = PARTY_VERSION;
-    hello[10] = !o->client;
-    hello[11] = PLAN_RING_BITS;
-    hello[12] = o->linear->code;
-    hello[15] = (uint8_t)((o->test_seed >= 0 ? FLAG_SEED : 0) | (o->link != NULL ? FLAG_LINK : 0) |
-                          (o->tally ? FLAG_TALLY : 0));
-    memcpy(hello + 16, o->hash, 32);
-    prg_bytes(p->rng, hello + NONCE, HELLO - NONCE);
+    memcpy(h.model, o->hash, sizeof h.model);
+    prg_bytes(p->rng, h.nonce, sizeof h.nonce);
     if (o->client)
-        return;
-    hello[13] = o->relu->code;
-    hello[14] = o->label ? 2 : 1;
+        return h;
+    h.relu = o->relu->code;
+    h.answer = o->label ? HELLO_LABEL : HELLO_LOGITS;
+    return h;
 }
 
-/* What both must agree on. */
-static enum refusal compare_hello(const uint8_t mine[HELLO], const uint8_t theirs[HELLO])
-{
-    static const uint8_t zeros[NONCE - STATUS - 1];
-
-    if (memcmp(theirs, magic, sizeof magic) != 0 || theirs[10] == mine[10])
-        return REFUSED_HELLO;
-    if (memcmp(mine + 8, theirs + 8, 2) != 0)
-        return REFUSED_VERSION;
-    if (memcmp(theirs + STATUS + 1, zeros, sizeof zeros) != 0)
-        return REFUSED_HELLO;
-    if (memcmp(mine + 16, theirs + 16, 32) != 0)
-        return REFUSED_MODEL;
-    if (mine[11] != theirs[11])
-        return REFUSED_RING;
-    if (mine[12] != theirs[12])
-        return REFUSED_LINEAR;
-    if ((mine[15] ^ theirs[15]) & FLAG_SEED)
-        return REFUSED_SEED;
-    if ((mine[15] ^ theirs[15]) & FLAG_LINK)
-        return REFUSED_LINK;
-    return mine[15] != theirs[15] ? REFUSED_HELLO : REFUSED_NOT;
-}
-
-static int refused(const char *who, enum refusal why, const uint8_t theirs[HELLO])
+static int refused(const char *who, uint8_t why, const struct hello *theirs)
 {
     if (why != REFUSED_VERSION)
-        return fail(ERR_PEER, "the %s has %s", who, refusals[why]);
+        return fail(ERR_PEER, "the %s has %s", who, refusal_text(why));
     return fail(ERR_PEER,
                 "the %s has version %d of the protocol, this program %d; both sides need the same",
-                who, theirs[8] | theirs[9] << 8, PARTY_VERSION);
+                who, theirs->version, PARTY_VERSION);
 }
 
-static int make_sid(struct party *p, const uint8_t client[HELLO], const uint8_t server[HELLO])
+static int make_sid(struct party *p, const uint8_t client[HELLO_BYTES],
+                    const uint8_t server[HELLO_BYTES])
 {
     static const char name[] = "linnet sid";
-    uint8_t text[sizeof name - 1 + 2 * HELLO];
+    uint8_t text[sizeof name - 1 + 2 * HELLO_BYTES];
 
     memcpy(text, name, sizeof name - 1);
-    memcpy(text + sizeof name - 1, client, HELLO);
-    memcpy(text + sizeof name - 1 + HELLO, server, HELLO);
+    memcpy(text + sizeof name - 1, client, HELLO_BYTES);
+    memcpy(text + sizeof name - 1 + HELLO_BYTES, server, HELLO_BYTES);
     return sha256_bytes(text, sizeof text, p->sid);
 }
 
@@ -163,48 +67,57 @@ static int wrap_transport(struct party *p)
 
 static int server_hello(struct party *p)
 {
-    uint8_t mine[HELLO], theirs[HELLO];
-    enum refusal why;
+    struct hello mine = my_hello(p), theirs;
+    uint8_t sent[HELLO_BYTES], received[HELLO_BYTES];
 
-    make_hello(p, mine);
-    TRY(transport_recv(p->t, theirs, HELLO));
-    why = compare_hello(mine, theirs);
-    mine[STATUS] = (uint8_t)why;
-    TRY(transport_send(p->t, mine, HELLO));
+    TRY(transport_recv(p->t, received, sizeof received));
+    hello_read(received, &theirs);
+    mine.status = (uint8_t)hello_compare(&mine, &theirs);
+    hello_write(&mine, sent);
+    TRY(transport_send(p->t, sent, sizeof sent));
     TRY(transport_flush(p->t));
-    if (why != REFUSED_NOT)
-        return refused("client", why, theirs);
+    if (mine.status != REFUSED_NOT)
+        return refused("client", mine.status, &theirs);
     p->backend = p->o->relu;
     p->label = p->o->label;
-    TRY(make_sid(p, theirs, mine));
+    TRY(make_sid(p, received, sent));
     return wrap_transport(p);
+}
+
+static int take_server_hello(struct party *p, const struct hello *mine, const struct hello *theirs)
+{
+    uint8_t why = (uint8_t)hello_compare(mine, theirs);
+
+    if (why == REFUSED_NOT && theirs->status < REFUSALS)
+        why = theirs->status;
+    if (why != REFUSED_NOT)
+        return refused("server", why, theirs);
+    if (theirs->relu == 0 || theirs->status != REFUSED_NOT ||
+        (theirs->answer != HELLO_LOGITS && theirs->answer != HELLO_LABEL))
+        return fail(ERR_PEER, "the server has a malformed greeting");
+    p->backend = relu_backend_coded(theirs->relu);
+    if (p->o->relu != NULL)
+        p->backend = p->o->relu->code == theirs->relu ? p->o->relu : NULL;
+    if (p->backend == NULL)
+        return fail(ERR_PEER, "the server wants a ReLU backend that %s",
+                    p->o->relu != NULL ? "this side refuses" : "this version does not have");
+    p->label = theirs->answer == HELLO_LABEL;
+    return 0;
 }
 
 static int client_hello(struct party *p)
 {
-    uint8_t mine[HELLO], theirs[HELLO];
-    enum refusal why;
+    struct hello mine = my_hello(p), theirs;
+    uint8_t sent[HELLO_BYTES], received[HELLO_BYTES];
     int rc;
 
-    make_hello(p, mine);
-    TRY(transport_send(p->t, mine, HELLO));
-    if ((rc = transport_recv(p->t, theirs, HELLO)) < 0)
+    hello_write(&mine, sent);
+    TRY(transport_send(p->t, sent, sizeof sent));
+    if ((rc = transport_recv(p->t, received, sizeof received)) < 0)
         return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
-    why = compare_hello(mine, theirs);
-    if (why == REFUSED_NOT && theirs[STATUS] > 0 && theirs[STATUS] < REFUSALS)
-        why = (enum refusal)theirs[STATUS];
-    if (why != REFUSED_NOT)
-        return refused("server", why, theirs);
-    if (theirs[13] < 1 || theirs[14] < 1 || theirs[14] > 2 || theirs[STATUS] != 0)
-        return fail(ERR_PEER, "the server has a malformed greeting");
-    p->backend = relu_backend_coded(theirs[13]);
-    if (p->o->relu != NULL)
-        p->backend = p->o->relu->code == theirs[13] ? p->o->relu : NULL;
-    if (p->backend == NULL)
-        return fail(ERR_PEER, "the server wants a ReLU backend that %s",
-                    p->o->relu != NULL ? "this side refuses" : "this version does not have");
-    p->label = theirs[14] == 2;
-    TRY(make_sid(p, mine, theirs));
+    hello_read(received, &theirs);
+    TRY(take_server_hello(p, &mine, &theirs));
+    TRY(make_sid(p, sent, received));
     return wrap_transport(p);
 }
 
@@ -290,11 +203,12 @@ static void drop_lot(struct party *p)
 
 void party_close(struct party *p)
 {
-    uint8_t request[REQUEST] = {REQUEST_BYE};
+    uint8_t request[REQUEST_BYTES];
 
     if (p == NULL)
         return;
-    if (p->o->client && !p->dead && transport_send(p->t, request, REQUEST) == 0)
+    request_write(&(struct request){.kind = REQUEST_BYE}, request);
+    if (p->o->client && !p->dead && transport_send(p->t, request, sizeof request) == 0)
         (void)!transport_flush(p->t);
     if (p->linear.close != NULL)
         p->linear.close(p->linear.ctx);
@@ -376,8 +290,7 @@ static struct bundle_key key_of(const struct party *p)
     return k;
 }
 
-/* Empty bundles for the next images; the id of the first one is that of the request, those after it
- * have their place in the lot added to its last four bytes. */
+/* Empty bundles for the next images. id: of the first one. */
 static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
 {
     drop_lot(p);
@@ -386,29 +299,27 @@ static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
         TRY(bundle_new(p->schedule, p->backend, p->o->client, &b));
         p->lot[p->images++] = b;
         b->number = p->number + (uint64_t)i;
-        memcpy(b->id, id, BUNDLE_ID);
-        put_u32(b->id + BUNDLE_ID - 4, get_u32(id + BUNDLE_ID - 4) + (uint32_t)i);
+        lot_id(id, (uint32_t)i, b->id);
     }
     return 0;
 }
 
-static int ask(struct party *p, enum request kind, uint64_t number)
+static int ask(struct party *p, enum request_kind kind, uint64_t number)
 {
-    uint8_t request[REQUEST] = {(uint8_t)kind}, answer[ANSWER];
+    struct request q = {.kind = (uint8_t)kind, .number = number};
+    uint8_t request[REQUEST_BYTES], answer[ANSWER_BYTES];
     int rc;
 
-    put_u32(request + 4, kind == REQUEST_PREPARE ? (uint32_t)p->images : 0);
-    put_u64(request + 8, number);
-    memcpy(request + 16, p->lot[0]->id, BUNDLE_ID);
+    q.images = kind == REQUEST_PREPARE ? (uint32_t)p->images : 0;
+    memcpy(q.id, p->lot[0]->id, BUNDLE_ID);
+    request_write(&q, request);
     account_begin(&p->account);
-    if ((rc = transport_send(p->t, request, REQUEST)) == 0)
-        rc = transport_recv(p->t, answer, ANSWER);
+    if ((rc = transport_send(p->t, request, sizeof request)) == 0)
+        rc = transport_recv(p->t, answer, sizeof answer);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(rc);
-    if (answer[0] != 0)
-        return fail(ERR_PEER, "the server refused: it has %s",
-                    answer[0] < REFUSALS ? refusals[answer[0]]
-                                         : "a reason this version does not know");
+    if (answer[0] != REFUSED_NOT)
+        return fail(ERR_PEER, "the server refused: it has %s", refusal_text(answer[0]));
     return 0;
 }
 
@@ -465,14 +376,14 @@ static int save_lot(const struct party *p)
 
 static int prepare(struct party *p)
 {
-    uint8_t done[ANSWER];
+    uint8_t done[ANSWER_BYTES];
 
     TRY(ask(p, REQUEST_PREPARE, p->number));
     p->number += (uint64_t)p->images;
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     account_begin(&p->account);
-    TRY(transport_recv(p->t, done, ANSWER)); /* the server has saved its half */
+    TRY(transport_recv(p->t, done, sizeof done)); /* the server has saved its half */
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     return done[0] == 0 ? save_lot(p) : fail(ERR_PEER, "the server could not save its half");
@@ -498,40 +409,36 @@ int party_prepare(struct party *p, int64_t images)
 
 static int answer(struct party *p, enum refusal why)
 {
-    uint8_t bytes[ANSWER] = {(uint8_t)why};
+    uint8_t bytes[ANSWER_BYTES] = {(uint8_t)why};
 
-    TRY(transport_send(p->t, bytes, ANSWER));
+    TRY(transport_send(p->t, bytes, sizeof bytes));
     return transport_flush(p->t);
 }
 
-static enum refusal judge(const struct party *p, const uint8_t request[REQUEST])
+static enum refusal judge(const struct party *p, const struct request *q)
 {
-    static const uint8_t zeros[3];
-    enum request kind = (enum request)request[0];
-    int64_t images = get_u32(request + 4);
-    int64_t most = p->o->linear->third_party ? 1 : PARTY_LOT;
+    int64_t images = q->images, most = p->o->linear->third_party ? 1 : PARTY_LOT;
 
-    if (memcmp(request + 1, zeros, sizeof zeros) != 0 ||
-        (kind == REQUEST_PREPARE ? images < 1 || images > most : images != 0))
+    if (!q->well_formed || (q->kind == REQUEST_PREPARE ? images < 1 || images > most : images != 0))
         return REFUSED_HELLO;
-    if ((kind == REQUEST_QUERY || kind == REQUEST_PREPARE) && get_u64(request + 8) != p->number)
+    if ((q->kind == REQUEST_QUERY || q->kind == REQUEST_PREPARE) && q->number != p->number)
         return REFUSED_HELLO;
-    if (kind == REQUEST_PREPARE || kind == REQUEST_BUNDLE)
-        return p->o->bundles == NULL || (kind == REQUEST_BUNDLE && p->o->prepare_only)
+    if (q->kind == REQUEST_PREPARE || q->kind == REQUEST_BUNDLE)
+        return p->o->bundles == NULL || (q->kind == REQUEST_BUNDLE && p->o->prepare_only)
                    ? REFUSED_KIND
                    : REFUSED_NOT;
-    return kind == REQUEST_QUERY && !p->o->prepare_only ? REFUSED_NOT : REFUSED_KIND;
+    return q->kind == REQUEST_QUERY && !p->o->prepare_only ? REFUSED_NOT : REFUSED_KIND;
 }
 
 /* Anyone may ask for bundles, so that their number has to end somewhere. */
-static int judge_room(const struct party *p, const uint8_t request[REQUEST], enum refusal *why)
+static int judge_room(const struct party *p, const struct request *q, enum refusal *why)
 {
     int64_t have;
 
-    if (request[0] != REQUEST_PREPARE || *why != REFUSED_NOT)
+    if (q->kind != REQUEST_PREPARE || *why != REFUSED_NOT)
         return 0;
     TRY(bundle_count(p->o->bundles, false, &have));
-    if (have + (int64_t)get_u32(request + 4) > p->o->max_bundles)
+    if (have + (int64_t)q->images > p->o->max_bundles)
         *why = REFUSED_ROOM;
     return 0;
 }
@@ -580,7 +487,7 @@ static int serve_bundle(struct party *p)
 }
 
 /* An id names one bundle: a second preparation under it would replace the first, another client's. */
-static int judge_ids(struct party *p, enum request kind)
+static int judge_ids(struct party *p, uint8_t kind)
 {
     bool taken = false;
 
@@ -592,7 +499,7 @@ static int judge_ids(struct party *p, enum request kind)
     return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
 }
 
-static int serve_request(struct party *p, enum request kind)
+static int serve_request(struct party *p, uint8_t kind)
 {
     if (kind == REQUEST_PREPARE)
         return serve_prepare(p);
@@ -608,26 +515,26 @@ static int serve_request(struct party *p, enum request kind)
 
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
 {
-    uint8_t request[REQUEST];
+    uint8_t bytes[REQUEST_BYTES];
+    struct request q;
     enum refusal why;
-    int64_t images;
     int rc;
 
     if (wait != NULL)
         TRY(wait(ctx));
     account_begin(&p->account);
-    TRY(transport_recv(p->t, request, REQUEST));
+    TRY(transport_recv(p->t, bytes, sizeof bytes));
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
-    if (request[0] == REQUEST_BYE)
+    request_read(bytes, &q);
+    if (q.kind == REQUEST_BYE)
         return 0;
-    why = judge(p, request);
-    TRY(judge_room(p, request, &why));
+    why = judge(p, &q);
+    TRY(judge_room(p, &q, &why));
     if (why != REFUSED_NOT)
         return refuse(p, why);
-    images = request[0] == REQUEST_PREPARE ? get_u32(request + 4) : 1;
-    if ((rc = new_lot(p, images, request + 16)) == 0 &&
-        (rc = judge_ids(p, (enum request)request[0])) == 0)
-        rc = serve_request(p, (enum request)request[0]);
+    if ((rc = new_lot(p, q.kind == REQUEST_PREPARE ? q.images : 1, q.id)) == 0 &&
+        (rc = judge_ids(p, q.kind)) == 0)
+        rc = serve_request(p, q.kind);
     drop_lot(p);
     return rc < 0 ? rc : 1;
 }

@@ -17,6 +17,28 @@ expect_text out '73,?728'
 expect_error 3 'model.pi.weights: this is a safetensors file .*not a model.pi' "$LINNET_PI" info model.pi.weights
 expect_error 3 'resnet8.onnx: this is an ONNX model, not a model.pi' "$LINNET_PI" info "$model"
 
+# Predictions use the constants of the user's machine.txt; what the package is does not depend on them.
+export XDG_CONFIG_HOME=$PWD/config
+mkdir -p config/linnet
+expect_exit 0 "$LINNET_PI" info model.pi --json built_in.json
+expect_keys built_in.json identity branch machine costs
+printf 'name = a box\nrlwe.upload = 5\n' >config/linnet/machine.txt
+expect_exit 0 "$LINNET_PI" info model.pi --json boxed.json
+expect_text out 'constants of a box'
+expect_exit 0 "$LINNET" inspect "$model"
+expect_text out 'constants of a box'
+! grep -q delphi out || die "inspect names a backend that no command can select"
+for key in identity model_id commitment; do
+    [ "$(json built_in.json $key)" = "$(json boxed.json $key)" ] || die "constants changed $key"
+done
+expect_number "$(json boxed.json offline_linear_seconds) > $(json built_in.json offline_linear_seconds) + 5" \
+    "constants change predictions"
+printf 'rlwe.uploads = 5\n' >config/linnet/machine.txt
+expect_error 3 "machine.txt: line 1: no constant is called 'rlwe.uploads'" "$LINNET_PI" info model.pi
+rm config/linnet/machine.txt
+printf '\012\011linnet.pi\020\001' >version_1.pi
+expect_error 3 'file version 1.*linnet export MODEL --pi DIR' "$LINNET_PI" info version_1.pi
+
 # The same salt, the same bytes; another salt only changes the salt.
 salt=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 for i in 1 2; do

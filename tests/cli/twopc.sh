@@ -184,8 +184,15 @@ fi
 expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --relus 10% --preset none --train-limit 100 \
     -o cut -q
 expect_exit 0 "$LINNET_PI" bench model.pi --weights model.pi.weights --compare cut/model.pi \
-    --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc -n 2 --json bench.json
+    --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc -n 2 --json bench.json --save machine.txt
 expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio
+for key in name cpu gc.online ot.offline rlwe.upload dealer.claim mac; do
+    grep -q "^$key = ." machine.txt || die "machine.txt has no $key"
+done
+mkdir -p config/linnet
+cp machine.txt config/linnet
+expect_exit 0 env XDG_CONFIG_HOME="$PWD/config" "$LINNET_PI" info model.pi
+expect_text out "constants of $(sed -n 's/^name = //p' machine.txt)"
 [ "$(grep -c '"logits_equal_sim2pc": true' bench.json)" -eq 2 ] || die "bench differs from sim2pc"
 expect_number "$(json bench.json online_relu_bytes) > 8" "bytes of comparisons follow the count of ReLUs"
 say "bench resnet8, 1 Gbit/s, 1 ms, 10 % of the ReLUs: online without arithmetic" \

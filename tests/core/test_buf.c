@@ -116,6 +116,24 @@ static void test_writer_keeps_its_limit(void **state)
     }
 }
 
+static void test_writer_in_the_callers_memory(void **state)
+{
+    uint8_t bytes[9] = {0, 0, 0, 0, 0, 0, 0, 0, 77};
+    struct buf_writer w = buf_writer_in(bytes, 8);
+
+    (void)state;
+    buf_put_u32(&w, 0x04030201);
+    buf_put_bytes(&w, "abcd", 4);
+    assert_int_equal(buf_status(&w), 0);
+    assert_memory_equal(bytes,
+                        "\x01\x02\x03\x04"
+                        "abcd",
+                        8);
+    buf_put_u8(&w, 1);
+    assert_int_equal(buf_status(&w), ERR_LIMIT);
+    assert_int_equal(bytes[8], 77);
+}
+
 static void test_writer_grows(void **state)
 {
     struct buf_writer w = buf_writer_to(1000003);
@@ -160,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_reader_views_and_leftovers),
         cmocka_unit_test(test_writer_puts_known_bytes),
         cmocka_unit_test(test_writer_keeps_its_limit),
+        cmocka_unit_test(test_writer_in_the_callers_memory),
         cmocka_unit_test(test_writer_grows),
         cmocka_unit_test(test_writer_survives_failed_allocations),
     };

@@ -1,0 +1,149 @@
+/* Fixed messages (message.h). All sizes fit, so that neither reader nor writer can fail. */
+#include "runtime/party/message.h"
+
+#include <string.h>
+
+#include "core/base/buf.h"
+
+static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'I'};
+static const uint8_t zeros[16];
+
+const char *refusal_text(uint8_t why)
+{
+    static const char *const texts[REFUSALS] = {
+        [REFUSED_NOT] = "accepted",
+        [REFUSED_VERSION] = "another version of the protocol",
+        [REFUSED_MODEL] = "another model.pi",
+        [REFUSED_RING] = "another ring",
+        [REFUSED_LINEAR] = "another linear backend (one side runs with --dealer, one without)",
+        [REFUSED_SEED] = "another setting of --test-seed (one side has a seed, one has none)",
+        [REFUSED_HELLO] = "a malformed greeting",
+        [REFUSED_BUNDLE] = "no such bundle: used before, or never made",
+        [REFUSED_KIND] = "a kind of request it does not serve",
+        [REFUSED_LINK] = "another setting of --link (one side emulates a link, one does not)",
+        [REFUSED_TAKEN] = "a bundle of that id already",
+        [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
+    };
+
+    return why < REFUSALS ? texts[why] : "a reason this version does not know";
+}
+
+/* ---- reading and writing that cannot fail -------------------------------------------------- */
+
+static uint8_t take_u8(struct buf_reader *r)
+{
+    uint8_t v = 0;
+
+    (void)!buf_get_u8(r, &v);
+    return v;
+}
+
+static void take(struct buf_reader *r, void *to, size_t n)
+{
+    (void)!buf_get_bytes(r, to, n);
+}
+
+/* Whether the next n bytes, at most 16, are those of `want`. */
+static bool take_equal(struct buf_reader *r, const void *want, size_t n)
+{
+    uint8_t got[sizeof zeros] = {0};
+
+    take(r, got, n);
+    return memcmp(got, want, n) == 0;
+}
+
+/* ---- hello -------------------------------------------------------------------------------- */
+
+void hello_write(const struct hello *h, uint8_t bytes[HELLO_BYTES])
+{
+    struct buf_writer w = buf_writer_in(bytes, HELLO_BYTES);
+
+    buf_put_bytes(&w, magic, sizeof magic);
+    buf_put_u16(&w, h->version);
+    buf_put_u8(&w, h->server);
+    buf_put_u8(&w, h->ring);
+    buf_put_u8(&w, h->linear);
+    buf_put_u8(&w, h->relu);
+    buf_put_u8(&w, h->answer);
+    buf_put_u8(&w, h->flags);
+    buf_put_bytes(&w, h->model, sizeof h->model);
+    buf_put_u8(&w, h->status);
+    buf_put_bytes(&w, zeros, 15);
+    buf_put_bytes(&w, h->nonce, sizeof h->nonce);
+}
+
+void hello_read(const uint8_t bytes[HELLO_BYTES], struct hello *h)
+{
+    struct buf_reader r = buf_reader_on(bytes, HELLO_BYTES, "hello");
+
+    *h = (struct hello){.magic = take_equal(&r, magic, sizeof magic)};
+    (void)!buf_get_u16(&r, &h->version);
+    h->server = take_u8(&r);
+    h->ring = take_u8(&r);
+    h->linear = take_u8(&r);
+    h->relu = take_u8(&r);
+    h->answer = take_u8(&r);
+    h->flags = take_u8(&r);
+    take(&r, h->model, sizeof h->model);
+    h->status = take_u8(&r);
+    h->zeros = take_equal(&r, zeros, 15);
+    take(&r, h->nonce, sizeof h->nonce);
+}
+
+enum refusal hello_compare(const struct hello *mine, const struct hello *theirs)
+{
+    uint8_t differ = mine->flags ^ theirs->flags;
+
+    if (!theirs->magic || theirs->server == mine->server)
+        return REFUSED_HELLO;
+    if (mine->version != theirs->version)
+        return REFUSED_VERSION;
+    if (!theirs->zeros)
+        return REFUSED_HELLO;
+    if (memcmp(mine->model, theirs->model, sizeof mine->model) != 0)
+        return REFUSED_MODEL;
+    if (mine->ring != theirs->ring)
+        return REFUSED_RING;
+    if (mine->linear != theirs->linear)
+        return REFUSED_LINEAR;
+    if (differ & HELLO_SEED)
+        return REFUSED_SEED;
+    if (differ & HELLO_LINK)
+        return REFUSED_LINK;
+    return differ != 0 ? REFUSED_HELLO : REFUSED_NOT;
+}
+
+/* ---- requests ----------------------------------------------------------------------------- */
+
+void request_write(const struct request *q, uint8_t bytes[REQUEST_BYTES])
+{
+    struct buf_writer w = buf_writer_in(bytes, REQUEST_BYTES);
+
+    buf_put_u8(&w, q->kind);
+    buf_put_bytes(&w, zeros, 3);
+    buf_put_u32(&w, q->images);
+    buf_put_u64(&w, q->number);
+    buf_put_bytes(&w, q->id, sizeof q->id);
+}
+
+void request_read(const uint8_t bytes[REQUEST_BYTES], struct request *q)
+{
+    struct buf_reader r = buf_reader_on(bytes, REQUEST_BYTES, "request");
+
+    *q = (struct request){.kind = take_u8(&r)};
+    q->well_formed = take_equal(&r, zeros, 3);
+    (void)!buf_get_u32(&r, &q->images);
+    (void)!buf_get_u64(&r, &q->number);
+    take(&r, q->id, sizeof q->id);
+}
+
+void lot_id(const uint8_t first[BUNDLE_ID], uint32_t i, uint8_t out[BUNDLE_ID])
+{
+    struct buf_reader r = buf_reader_on(first + BUNDLE_ID - 4, 4, "id");
+    struct buf_writer w = buf_writer_in(out + BUNDLE_ID - 4, 4);
+    uint32_t last = 0;
+
+    (void)!buf_get_u32(&r, &last);
+    memcpy(out, first, BUNDLE_ID - 4);
+    buf_put_u32(&w, last + i);
+}
