@@ -164,6 +164,7 @@ fi
 if command -v python3 >/dev/null 2>&1; then
     for relu in gc ot; do
         serve --relu $relu
+        rm -f proxy.out # that of the one before
         python3 "$SRC/tests/cli/proxy.py" "$at" >proxy.out &
         proxy=$!
         wait_for proxy.out '^listening'
