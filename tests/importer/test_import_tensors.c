@@ -451,6 +451,7 @@ static void test_constants_are_folded(void **state)
         {"float a [2,2] 1 2 3 4\nb = ReduceSum(a)\nd = ReduceMax(a) axes=[1]\nc = Mul(b, d)",
          "[2,1]",
          {20, 40}},
+        {"float a [2,2] 1 2 3 6\nc = ReduceMean(a) axes=[0] keepdims=0", "[2]", {2, 4}},
         {"int a [2] 3 4\nb = ReduceProd(a) keepdims=0\ne = Constant() value={2}\nc = Pow(b, e)",
          "[1]",
          {144}},
