@@ -192,6 +192,8 @@ uint64_t ntt_prime(const struct ntt *t)
 
 /* ---- plain C ------------------------------------------------------------------------------ */
 
+/* Level m has m groups of 2 * step numbers, one factor each: entry m + i of the heap. a and b are its
+ * halves. a < (1 + 2 l) q before level l, so a + 2q - y never wraps. */
 static void forward_plain(const struct ntt *t, uint64_t *x)
 {
     uint64_t q = t->q, step = NTT_N / 2;
@@ -210,6 +212,8 @@ static void forward_plain(const struct ntt *t, uint64_t *x)
         x[i] = once(times(x[i], 1, t->one.quotient, q), q);
 }
 
+/* The levels backwards. Before the one of distance `step` values are below step * q (below 2q at first: a
+ * product is), so that a + step * q - b is not negative; the sum doubles the bound. */
 static void inverse_plain(const struct ntt *t, uint64_t *x)
 {
     uint64_t q = t->q, step = 1;

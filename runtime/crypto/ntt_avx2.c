@@ -62,6 +62,7 @@ INLINE struct factor4 all(uint64_t w, uint64_t quotient)
                             _mm256_castsi256_pd(_mm256_set1_epi64x((long long)quotient))};
 }
 
+/* y * w - n q, within 3q for |y| < 2^52; h + l is y * w exactly. */
 INLINE __m256d times(__m256d y, struct factor4 f, __m256d q)
 {
     __m256d h = _mm256_mul_pd(y, f.w), l = _mm256_fmsub_pd(y, f.w, h);
@@ -96,6 +97,16 @@ INLINE void inverse2(__m256d *a, __m256d *b, struct factor4 f, __m256d q)
 }
 
 /* ---- distances 2 and 1: blocks of 8 ------------------------------------------------------- */
+
+/*
+ * The last two levels stay inside blocks of 8 numbers, two registers a and b, whose lanes must pair what a
+ * level combines (backwards in the inverse):
+ *
+ *     loaded         a 0123   b 4567
+ *     swap_halves    a 0145   b 2367   distance 2   two factors, two lanes each (spread2)
+ *     swap_single    a 0246   b 1357   distance 1   four factors
+ *     swap_single, swap_halves         as loaded
+ */
 
 INLINE void swap_halves(__m256d *x, __m256d *y) /* its own inverse */
 {

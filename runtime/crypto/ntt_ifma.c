@@ -83,6 +83,19 @@ INLINE void inverse2(__m512i *a, __m512i *b, struct factor8 f, __m512i bound,
 
 /* ---- blocks of 16 ------------------------------------------------------------------------- */
 
+/*
+ * The last four levels of a forward transform stay inside blocks of 16 numbers, two registers a and b. A
+ * level multiplies b and adds it to a, so before each one the numbers that belong together must stand in
+ * one lane of a and b. The numbers of a block, 0 ... f, lie like this (backwards in the inverse):
+ *
+ *     loaded         a 01234567   b 89abcdef   distance 8   one factor for all lanes
+ *     swap_halves    a 012389ab   b 4567cdef   distance 4   two, four lanes each (spread2)
+ *     swap_pairs     a 014589cd   b 2367abef   distance 2   four, two lanes each (spread4)
+ *     swap_single    a 02468ace   b 13579bdf   distance 1   eight
+ *     swap_single    a 014589cd   b 2367abef
+ *     zip_pairs      a 01234567   b 89abcdef   to be stored
+ */
+
 /* 128-bit pairs (x0 y0 x2 y2) and (x1 y1 x3 y3): its own inverse. */
 INLINE void swap_pairs(__m512i *x, __m512i *y)
 {
@@ -199,7 +212,10 @@ TARGET static void inverse_blocks(const struct ntt *t, uint64_t *x, const struct
 
 /* ---- longer distances --------------------------------------------------------------------- */
 
-/* Levels m and 2m: distance 2 * step, then step. */
+/* Levels `level` and 2 * level in one pass over memory: distance 2 * step, then step. A group of the first
+ * level is 4 * step numbers, a b c d; factor k belongs to (a, c) and (b, d), its children 2k and 2k + 1
+ * in the heap to (a, b) and (c, d). step is 16 or more, a multiple of the lanes. Values grow by 2q a
+ * level and are not reduced. */
 TARGET static void forward_pair(const struct ntt *t, uint64_t *x, uint64_t level, uint64_t step,
                                 const struct modulus *m)
 {
@@ -223,7 +239,9 @@ TARGET static void forward_pair(const struct ntt *t, uint64_t *x, uint64_t level
     }
 }
 
-/* The same two levels backwards; values below 2^shift * q before. */
+/* The same two levels backwards. Values are below 2^shift * q before and below 2^(shift + 2) * q after: a
+ * sum doubles the bound, a product is below 2q whatever came in. The bounds that are added keep a
+ * difference positive, and with 2^12 q < 2^52 it never leaves what `times` takes. */
 TARGET static void inverse_pair(const struct ntt *t, uint64_t *x, uint64_t level, uint64_t step,
                                 unsigned shift, const struct modulus *m)
 {
@@ -273,7 +291,8 @@ TARGET void ntt_inverse_ifma(const struct ntt *t, uint64_t *x)
 
 /* ---- sums --------------------------------------------------------------------------------- */
 
-/* low and high hold the sums of the products' lower and upper 52 bits: 4096 terms fit. */
+/* low and high hold the sums of the products' lower and upper 52 bits: a term adds less than 2^52 to
+ * either, so 4096 terms fit into 64 bits, and no carry is needed on the way. */
 TARGET void ntt_sum_add_ifma(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a,
                              const uint64_t *b)
 {

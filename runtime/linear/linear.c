@@ -1,8 +1,6 @@
 /* The registry of linear backends (linear.h). */
 #include "runtime/linear/linear.h"
 
-#include <string.h>
-
 static const struct linear_backend *const backends[] = {&linear_rlwe, &linear_dealer, NULL};
 _Static_assert(sizeof backends / sizeof *backends <= LINEAR_MAX_BACKENDS + 1,
                "cost_machine has room");
@@ -10,14 +8,6 @@ _Static_assert(sizeof backends / sizeof *backends <= LINEAR_MAX_BACKENDS + 1,
 const struct linear_backend *const *linear_backends(void)
 {
     return backends;
-}
-
-const struct linear_backend *linear_backend_find(const char *name)
-{
-    for (const struct linear_backend *const *k = backends; *k != NULL; k++)
-        if (strcmp((*k)->name, name) == 0)
-            return *k;
-    return NULL;
 }
 
 const struct linear_backend *linear_backend_with(bool third_party)

@@ -70,7 +70,6 @@ extern const struct linear_backend linear_rlwe, linear_dealer;
 
 /* The registry: all backends, NULL at the end. Where nothing else decides, the first is taken. */
 const struct linear_backend *const *linear_backends(void);
-const struct linear_backend *linear_backend_find(const char *name); /* NULL: none of that name */
 /* The first with or without a third party. */
 const struct linear_backend *linear_backend_with(bool third_party);
 #endif

@@ -29,7 +29,7 @@ struct tcp {
     int fd;
     double seconds; /* time-out */
     size_t out_used, in_at, in_used;
-    bool loopback, borrowed;
+    bool borrowed;
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
 };
@@ -124,7 +124,6 @@ static void name_peer(struct tcp *s, const struct sockaddr *a, socklen_t len)
     (void)getnameinfo(a, len, host, sizeof host, port, sizeof port,
                       NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(s->peer, sizeof s->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-    s->loopback = is_loopback(a);
 }
 
 static int endpoint_new(int fd, double seconds, struct tcp **out)
@@ -327,11 +326,6 @@ int tcp_borrow(int fd, double seconds, struct tcp **out)
 const char *tcp_peer(const struct tcp *s)
 {
     return s->peer;
-}
-
-bool tcp_peer_is_loopback(const struct tcp *s)
-{
-    return s->loopback;
 }
 
 void tcp_set_timeout(struct tcp *s, double seconds)

@@ -31,7 +31,6 @@ static void open_pair(struct tcp **a, struct tcp **b, double seconds)
     snprintf(at.port, sizeof at.port, "%d", tcp_listener_port(l));
     assert_int_equal(tcp_connect(&at, seconds, a), 0);
     assert_int_equal(tcp_accept(l, seconds, NULL, NULL, b), 0);
-    assert_true(tcp_peer_is_loopback(*a) && tcp_peer_is_loopback(*b));
     tcp_listener_close(l);
 }
 

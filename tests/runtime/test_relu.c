@@ -17,10 +17,8 @@
         .n = (n_), .width = (width_), .payloads = (payloads_), .tweak = (tweak_)                   \
     }
 
-static const char *const names[] = {"gc", "ot"};
 #define EACH_BACKEND(k)                                                                            \
-    for (const struct relu_backend *k = relu_backend_find(names[0]), *last_ = NULL; k != NULL;     \
-         last_ = k, k = last_ == relu_backend_find(names[0]) ? relu_backend_find(names[1]) : NULL)
+    for (const struct relu_backend *const *at_ = relu_backends(), *k; (k = *at_) != NULL; at_++)
 
 static void test_backends_by_name(void **state)
 {
