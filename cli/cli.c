@@ -6,6 +6,7 @@
  * that names the option, and so that "given on the command line" is known when --config is applied.
  */
 #include "cli/cli.h"
+#include "cli/files.h"
 #include "cli/help.h"
 
 #include <errno.h>
@@ -30,10 +31,10 @@ static const struct cli_option common_option[] = {
     {"seed", 0, CLI_INT, COMMON(seed), "N", "seed of everything random (default 1)", 0, 9e15},
     {"threads", 0, CLI_INT, COMMON(threads), "N",
      "threads (default: OMP_NUM_THREADS or the cores we may use)", 1, 1024},
-    {"json", 0, CLI_TEXT, COMMON(json), "FILE", "write the result as JSON; - is stdout", 0, 0},
+    {"json", 0, CLI_OUTPUT, COMMON(json), "FILE", "write the result as JSON; - is stdout", 0, 0},
     {"progress", 0, CLI_CHOICE, COMMON(progress), "auto|bar|plain|none", "progress on stderr", 0,
      0},
-    {"config", 0, CLI_TEXT, COMMON(config), "FILE.json",
+    {"config", 0, CLI_INPUT, COMMON(config), "FILE.json",
      "options by their long names; the command line wins", 0, 0},
     {"help", '?', CLI_FLAG, COMMON(help), NULL, "this text", 0, 0},
     {"usage", 0, CLI_FLAG, COMMON(usage), NULL, "a short usage line", 0, 0},
@@ -324,6 +325,47 @@ static int answer_and_leave(const struct cli_spec *spec, const struct cli_common
     return rc;
 }
 
+/* ---- files -------------------------------------------------------------------------------- */
+
+/* The paths of a table's rows, as they were set. */
+static int32_t list_paths(const struct parse *p, int which, struct cli_file *out)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < cli_option_rows(p->table[which]); i++) {
+        const struct cli_option *o = &p->table[which][i];
+        const bool is_path = o->kind == CLI_INPUT || o->kind == CLI_SOURCE ||
+                             o->kind == CLI_OUTPUT || o->kind == CLI_FOLDER;
+        const char *path = is_path ? *(const char *const *)(p->base[which] + o->offset) : NULL;
+
+        if (path == NULL || (o->kind == CLI_OUTPUT && strcmp(path, "-") == 0))
+            continue;
+        out[n++] = (struct cli_file){arena_printf(p->common->arena, "--%s", o->name), path, o->kind};
+    }
+    return n;
+}
+
+/* Arguments are read by every command; the name of an architecture (init) is no file. */
+static int check_files(const struct parse *p, const struct cli_spec *spec)
+{
+    const struct cli_common *c = p->common;
+    const int32_t most =
+        cli_option_rows(p->table[0]) + cli_option_rows(p->table[1]) + c->n_arg;
+    struct cli_file *file = arena_array(c->arena, (size_t)most, sizeof *file);
+    int32_t n = 0;
+
+    if (file == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < c->n_arg; i++)
+        file[n++] = (struct cli_file){spec->args, c->arg[i], CLI_TEXT};
+    for (int w = 0; w < 2; w++)
+        n += list_paths(p, w, file + n);
+    for (int32_t i = 0; i < n; i++)
+        if (file[i].what == NULL)
+            return ERR_NOMEM;
+    return cli_files_check(file, n);
+}
+
 /* ---- the shared parser -------------------------------------------------------------------- */
 
 static int parse_all(struct parse *p, const struct cli_spec *spec, int argc, char **argv)
@@ -337,7 +379,7 @@ static int parse_all(struct parse *p, const struct cli_spec *spec, int argc, cha
     if (c->n_arg < spec->args_min)
         return fail(ERR_ARG, "missing argument: expected %s; --help explains", spec->args);
     cpu_set_threads((int)c->threads);
-    return 0;
+    return check_files(p, spec);
 }
 
 int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,

@@ -48,6 +48,10 @@ int cli_option_set(const struct cli_option *o, void *base, struct arena *arena, 
     case CLI_REAL:
         return value_real(o->name, text, o->lo, o->hi, field);
     case CLI_TEXT:
+    case CLI_INPUT:
+    case CLI_SOURCE:
+    case CLI_OUTPUT:
+    case CLI_FOLDER:
         *(const char **)field = text;
         return 0;
     case CLI_TEXTS:

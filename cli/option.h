@@ -13,6 +13,11 @@ enum cli_kind {
     CLI_INT,    /* int64_t */
     CLI_REAL,   /* double; "8/255" is understood */
     CLI_TEXT,   /* const char * */
+    /* The same, and files.h compares them before the command begins: */
+    CLI_INPUT,  /* a file, or a folder with files, that is read */
+    CLI_SOURCE, /* images: "cifar10:DIR", "npy:X,Y" */
+    CLI_OUTPUT, /* a file that is written; "-" is stdout */
+    CLI_FOLDER, /* a folder that files are written into */
     CLI_TEXTS,  /* struct cli_texts: may be given several times */
     CLI_CHOICE, /* int32_t: index of the word among those in `arg`, "where|prelu|gather" */
 };

@@ -15,7 +15,7 @@ struct export_settings {
 };
 #define FIELD(f) offsetof(struct export_settings, f)
 static const struct option_row rows[] = {
-    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
+    OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
     OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv",
            "batch-norm branch (default clean)", 0, 0),
     OPTION(
@@ -31,7 +31,7 @@ static const struct option_row rows[] = {
            "the output is the logits even if the file ends in a Softmax", 0, 0),
     OPTION("external-data", 0, OPTION_FLAG, FIELD(external_data), NULL,
            "weights in a second file y.onnx.data (always above 1.9 GB)", 0, 0),
-    OPTION("pi", 0, OPTION_TEXT, FIELD(pi), "DIR",
+    OPTION("pi", 0, OPTION_FOLDER, FIELD(pi), "DIR",
            "also write DIR/model.pi and DIR/model.pi.weights", 0, 0),
     DATA_ROW("calibration images for --pi (training split)"),
     IMAGE_ROWS,

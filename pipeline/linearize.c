@@ -30,7 +30,7 @@ static int check_folder(const struct linearize_job *j)
 
     for (int i = 0; i < 2; i++) {
         TRY(output_path(j->o->out, result[i], path, sizeof path));
-        TRY(file_is_new(path, (const char *[]){j->path, j->o->teacher}, 2));
+        TRY(file_is_new(path, (const char *[]){j->path, j->o->teacher, j->o->masks}, 3));
     }
 
     for (int i = 0; i < 2 && !j->o->resume; i++) {

@@ -41,7 +41,7 @@ static const struct option_row rows[] = {
     IMAGE_ROWS,
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
            "ReLUs to keep: a count, or a share of all", 0, 0),
-    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "DIR", "folder for the results; made if missing",
+    OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR", "folder for the results; made if missing",
            0, 0),
     OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)",
            0, 0),
@@ -56,11 +56,11 @@ static const struct option_row rows[] = {
     OPTION("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
            "train on the first N images only", 1, 1e9),
     OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S", "which of teacher,mask,finetune", 0, 0),
-    OPTION("teacher", 0, OPTION_TEXT, FIELD(teacher), "FILE",
+    OPTION("teacher", 0, OPTION_INPUT, FIELD(teacher), "FILE",
            "start from this trained teacher: .safetensors of linnet or ONNX", 0, 0),
-    OPTION("masks", 0, OPTION_TEXT, FIELD(masks), "FILE",
+    OPTION("masks", 0, OPTION_INPUT, FIELD(masks), "FILE",
            "masks of an ONNX, a checkpoint or a .safetensors with one tensor a ReLU", 0, 0),
-    OPTION("layer-budgets", 0, OPTION_TEXT, FIELD(budgets), "FILE",
+    OPTION("layer-budgets", 0, OPTION_INPUT, FIELD(budgets), "FILE",
            "JSON list or object: ReLUs (3000), shares (0.05) or texts (\"5%\") per layer", 0, 0),
     OPTION("empty-cheapest", 0, OPTION_INT, FIELD(empty_cheapest), "N",
            "no ReLU in the N least sensitive layers", 0, 1e6),
@@ -278,6 +278,10 @@ static json_t *value_json(const struct option_row *r, const void *field)
     case OPTION_REAL:
         return json_real(*(const double *)field);
     case OPTION_TEXT:
+    case OPTION_INPUT:
+    case OPTION_SOURCE:
+    case OPTION_OUTPUT:
+    case OPTION_FOLDER:
         return json_string(*(const char *const *)field);
     case OPTION_CHOICE:
         return word_json(r->is.value, *(const int32_t *)field);

@@ -93,12 +93,21 @@ LINNET_API void linnet_options_free(struct linnet_options *o);
  * LINNET_ARG for an unknown name, or a value that breaks the option's own rule. */
 LINNET_API int linnet_options_set(struct linnet_options *o, const char *name, const char *value);
 
+/* What an option's value names. A caller may compare files before the call; the commands of linnet do. */
+enum linnet_role {
+    LINNET_ROLE_NONE,
+    LINNET_ROLE_INPUT,  /* a file or folder that is read */
+    LINNET_ROLE_SOURCE, /* images, "cifar10:DIR" */
+    LINNET_ROLE_OUTPUT, /* a file that is written */
+    LINNET_ROLE_FOLDER, /* a folder that files are written into */
+};
 struct linnet_option {
     const char *name;
     char letter;       /* of its short form, 0 if none */
     const char *value; /* what the value is: "N", "clean|adv"; NULL: the option takes none */
     const char *help;
     int repeats; /* may be given several times */
+    enum linnet_role role;
 };
 /* Option number `index` of a task, from 0; NULL beyond the last, or where there is no such task. */
 LINNET_API const struct linnet_option *linnet_option_at(const char *task, int index);

@@ -66,7 +66,7 @@ struct open_options {
 #define NORMALIZE_ROW(help)                                                                        \
     OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
 #define DATA_ROW(help)                                                                             \
-    OPTION("data", 'd', OPTION_TEXT, offsetof(struct open_options, data), "SRC", help, 0, 0)
+    OPTION("data", 'd', OPTION_SOURCE, offsetof(struct open_options, data), "SRC", help, 0, 0)
 /* What the images of --data may be changed by, for a task's table. */
 #define IMAGE_ROWS SOURCE_SIZE_ROWS(struct open_options, images)
 #define TEST_ROW SOURCE_TEST_ROW(struct open_options, images)

@@ -64,6 +64,10 @@ static int set_value(const struct option_row *r, struct arena *arena, const char
     case OPTION_TEXTS:
         return add_text(arena, field, text);
     case OPTION_TEXT:
+    case OPTION_INPUT:
+    case OPTION_SOURCE:
+    case OPTION_OUTPUT:
+    case OPTION_FOLDER:
     case OPTION_FLAG:
         break;
     }

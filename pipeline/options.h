@@ -27,6 +27,10 @@ enum option_kind {
     OPTION_INT,    /* int64_t */
     OPTION_REAL,   /* double; "8/255" is understood */
     OPTION_TEXT,   /* const char *, owned by the options */
+    OPTION_INPUT,  /* the same, in the roles of enum linnet_role */
+    OPTION_SOURCE,
+    OPTION_OUTPUT,
+    OPTION_FOLDER,
     OPTION_TEXTS,  /* struct option_texts: may be given several times */
     OPTION_CHOICE, /* int32_t: index of the word among those of `value`, "where|prelu|gather" */
 };
@@ -40,9 +44,12 @@ struct option_row {
     size_t offset; /* of the field in the task's struct */
     double lo, hi; /* OPTION_INT, OPTION_REAL: allowed range; both 0 = any */
 };
+#define OPTION_ROLE(kind)                                                                          \
+    ((kind) >= OPTION_INPUT && (kind) <= OPTION_FOLDER ? (enum linnet_role)((kind)-OPTION_TEXT)    \
+                                                       : LINNET_ROLE_NONE)
 #define OPTION(name, letter, kind, offset, value, help, lo, hi)                                    \
     {                                                                                              \
-        {name, letter, value, help, (kind) == OPTION_TEXTS}, kind, offset, lo, hi                  \
+        {name, letter, value, help, (kind) == OPTION_TEXTS, OPTION_ROLE(kind)}, kind, offset, lo, hi                  \
     }
 #define OPTION_END                                                                                 \
     {                                                                                              \

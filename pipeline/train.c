@@ -35,7 +35,7 @@ static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
     VAL_ROW,
     IMAGE_ROWS,
-    OPTION("output", 'o', OPTION_TEXT, FIELD(out), "Y.onnx",
+    OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "Y.onnx",
            "trained model; its state goes to Y.safetensors", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("adversarial", 0, OPTION_TEXT, FIELD(adversarial), "SPEC",

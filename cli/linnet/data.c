@@ -4,9 +4,9 @@
 #include "core/base/npy.h"
 
 static const struct cli_option own[] = {
-    {"output", 'o', CLI_TEXT, 0, "x.npy",
+    {"output", 'o', CLI_OUTPUT, 0, "x.npy",
      "write the images: uint8 [N,C,H,W], or float32 where the source has floats", 0, 0},
-    {"labels", 0, CLI_TEXT, 0, "y.npy", "write the labels: int64 [N]", 0, 0},
+    {"labels", 0, CLI_OUTPUT, 0, "y.npy", "write the labels: int64 [N]", 0, 0},
     {0}};
 static const struct cli_spec spec = {
     "SRC",

@@ -59,11 +59,17 @@ static int32_t count_task(const char *task)
 /* A row for the parser. It only collects texts: the library knows kinds and ranges. */
 static struct cli_option row_of(const struct linnet_option *o)
 {
+    static const enum cli_kind text[] = {[LINNET_ROLE_NONE] = CLI_TEXT,
+                                         [LINNET_ROLE_INPUT] = CLI_INPUT,
+                                         [LINNET_ROLE_SOURCE] = CLI_SOURCE,
+                                         [LINNET_ROLE_OUTPUT] = CLI_OUTPUT,
+                                         [LINNET_ROLE_FOLDER] = CLI_FOLDER};
+
     return (struct cli_option){.name = o->name,
                                .letter = o->letter,
                                .kind = o->value == NULL ? CLI_FLAG
                                        : o->repeats     ? CLI_TEXTS
-                                                        : CLI_TEXT,
+                                                        : text[o->role],
                                .arg = o->value,
                                .help = o->help};
 }
@@ -91,7 +97,7 @@ static int pass_on(struct front *f, int32_t i)
 
     if (row->kind == CLI_FLAG)
         return v->flag ? linnet_options_set(f->o, row->name, NULL) : 0;
-    if (row->kind == CLI_TEXT)
+    if (row->kind != CLI_TEXTS)
         return v->text ? linnet_options_set(f->o, row->name, v->text) : 0;
     for (int32_t k = 0; k < v->texts.n; k++)
         TRY(linnet_options_set(f->o, row->name, v->texts.v[k]));

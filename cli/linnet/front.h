@@ -17,7 +17,7 @@
  *     }
  *
  * Options are those of the library's task, --seed goes there too. A command's own ones stand in its
- * spec as CLI_FLAG or CLI_TEXT, without a field: front_flag and front_text ask for them.
+ * spec as CLI_FLAG or one of the texts, without a field: front_flag and front_text ask for them.
  */
 #include "cli/cli.h"
 #include "pipeline/linnet.h"

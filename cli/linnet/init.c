@@ -3,7 +3,7 @@
 #include "cli/linnet/front.h"
 
 static const struct cli_option own[] = {
-    {"output", 'o', CLI_TEXT, 0, "x.onnx", "the file to write", 0, 0}, {0}};
+    {"output", 'o', CLI_OUTPUT, 0, "x.onnx", "the file to write", 0, 0}, {0}};
 static const struct cli_spec spec = {
     "ARCH",
     1,

@@ -8,7 +8,7 @@ struct report_options {
 };
 
 static const struct cli_option report_option[] = {
-    {"output", 'o', CLI_TEXT, offsetof(struct report_options, output), "FILE",
+    {"output", 'o', CLI_OUTPUT, offsetof(struct report_options, output), "FILE",
      "the page (default report.html in the first folder)", 0, 0},
     {0}};
 

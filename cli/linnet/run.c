@@ -4,14 +4,13 @@
 
 #include "cli/commands.h"
 #include "cli/linnet/front.h"
-#include "core/base/file.h"
 #include "core/base/npy.h"
 
 static const struct cli_option own[] = {
-    {"input", 0, CLI_TEXT, 0, "x.npy",
+    {"input", 0, CLI_INPUT, 0, "x.npy",
      "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W], or [N,H,W,C] where the file declares that",
      0, 0},
-    {"output", 'o', CLI_TEXT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
+    {"output", 'o', CLI_OUTPUT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
     {"branch", 0, CLI_TEXT, 0, "clean|adv", "batch-norm branch of a checkpoint (default clean)", 0,
      0},
@@ -105,7 +104,6 @@ static int run(const struct front *f, struct linnet_model **m)
 
     if (input == NULL || output == NULL)
         return fail(ERR_ARG, "give --input x.npy and --output y.npy");
-    TRY(file_is_new(output, (const char *[]){f->c.arg[0], input}, 2));
     TRY(linnet_open(f->c.arg[0], f->o, &f->listener, m));
     TRY(linnet_branch(*m, branch != NULL ? branch : "clean", &index));
     return compute(f, *m, index);

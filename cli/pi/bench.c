@@ -28,19 +28,19 @@ struct options {
 };
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
-    {"weights", 'w', CLI_TEXT, AT(weights), "FILE", "model.pi.weights", 0, 0},
-    {"compare", 0, CLI_TEXT, AT(compare), "CUT.pi", "a second program, beside the first", 0, 0},
-    {"compare-weights", 0, CLI_TEXT, AT(compare_weights), "FILE", "its weights", 0, 0},
+    {"weights", 'w', CLI_INPUT, AT(weights), "FILE", "model.pi.weights", 0, 0},
+    {"compare", 0, CLI_INPUT, AT(compare), "CUT.pi", "a second program, beside the first", 0, 0},
+    {"compare-weights", 0, CLI_INPUT, AT(compare_weights), "FILE", "its weights", 0, 0},
     {"link", 0, CLI_TEXT, AT(link), "L",
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
     {"relu", 0, CLI_CHOICE, AT(relu), PI_RELU_WORDS},
     {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
     {"linear", 0, CLI_CHOICE, AT(linear), PI_LINEAR_WORDS},
-    {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
+    {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
     {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
      1e6},
     {"timeout", 0, CLI_REAL, AT(timeout), "S", "longest silence (default 300)", 1, 86400},
-    {"save", 0, CLI_TEXT, AT(save), "FILE",
+    {"save", 0, CLI_OUTPUT, AT(save), "FILE",
      "write the fitted constants of the cost model; info and inspect use ~/.config/linnet/machine.txt",
      0, 0},
     {0}};

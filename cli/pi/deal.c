@@ -13,8 +13,8 @@ struct options {
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
     {"count", 'n', CLI_INT, AT(count), "N", "images to deal for", 1, 1e6},
-    {"client-out", 0, CLI_TEXT, AT(client_out), "DIR", "files for the client", 0, 0},
-    {"server-out", 0, CLI_TEXT, AT(server_out), "DIR", "files for the server", 0, 0},
+    {"client-out", 0, CLI_FOLDER, AT(client_out), "DIR", "files for the client", 0, 0},
+    {"server-out", 0, CLI_FOLDER, AT(server_out), "DIR", "files for the server", 0, 0},
     {"test-seed", 0, CLI_INT, AT(test_seed), "N", "reproducible correlations, for tests only", 0,
      1e15},
     {0}};

@@ -25,7 +25,7 @@ struct options {
 };
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
-    {"weights", 'w', CLI_TEXT, AT(weights), "FILE", "model.pi.weights", 0, 0},
+    {"weights", 'w', CLI_INPUT, AT(weights), "FILE", "model.pi.weights", 0, 0},
     {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "numbers to run on", 0, 0},
     {"test-seed", 0, CLI_INT, AT(test_seed), "N",
      "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
@@ -33,10 +33,10 @@ static const struct cli_option options[] = {
      "sim2pc: linear backend of that run; exact: without the small errors of rlwe", 0, 0},
     {"lot", 0, CLI_INT, AT(lot), "L", "sim2pc: images that were prepared together (default 1)", 1,
      1e6},
-    {"input", 'i', CLI_TEXT, AT(input), "X.npy", "images", 0, 0},
-    {"labels", 'l', CLI_TEXT, AT(labels), "Y.npy", "their classes", 0, 0},
-    {"output", 'o', CLI_TEXT, AT(output), "Z.npy", "where logits go", 0, 0},
-    {"expect", 'e', CLI_TEXT, AT(expect), "Z.npy", "logits to compare with", 0, 0},
+    {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images", 0, 0},
+    {"labels", 'l', CLI_INPUT, AT(labels), "Y.npy", "their classes", 0, 0},
+    {"output", 'o', CLI_OUTPUT, AT(output), "Z.npy", "where logits go", 0, 0},
+    {"expect", 'e', CLI_INPUT, AT(expect), "Z.npy", "logits to compare with", 0, 0},
     {"atol", 0, CLI_REAL, AT(atol), "X", "allowed difference (default 0)", 0, 1e30},
     {0},
 };

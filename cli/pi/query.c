@@ -13,8 +13,8 @@
 
 static const struct cli_option options[] = {
     PI_NET_CLIENT,
-    {"input", 'i', CLI_TEXT, PI_NET_AT(input), "X.npy", "images", 0, 0},
-    {"output", 'o', CLI_TEXT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
+    {"input", 'i', CLI_INPUT, PI_NET_AT(input), "X.npy", "images", 0, 0},
+    {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
     PI_NET_COMMON,
     {0}};
 static const struct cli_spec spec = {

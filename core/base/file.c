@@ -273,7 +273,7 @@ static int create_temp(struct file_writer *w, enum file_access access)
         if (errno != EEXIST)
             break;
     }
-    return fail_io("create", w->temp);
+    return fail_io("write", w->path);
 }
 
 int file_writer_open(const char *path, enum file_access access, struct file_writer **out)
@@ -298,6 +298,15 @@ int file_writer_open(const char *path, enum file_access access, struct file_writ
 out:
     file_writer_abort(w);
     return rc;
+}
+
+int file_can_write(const char *path)
+{
+    struct file_writer *w = NULL;
+
+    TRY(file_writer_open(path, FILE_PRIVATE, &w));
+    file_writer_abort(w);
+    return 0;
 }
 
 static int write_full(struct file_writer *w, const uint8_t *data, size_t len)

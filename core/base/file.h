@@ -16,6 +16,9 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *len) MUST_
 /* ERR_ARG if `path` is the same file as one of the n inputs (NULL: none), which it would replace. */
 int file_is_new(const char *path, const char *const *input, int n) MUST_CHECK;
 
+/* Can `path` be created or replaced? Makes and removes a temporary beside it. ERR_IO says why not. */
+int file_can_write(const char *path) MUST_CHECK;
+
 struct file_map { /* read-only bytes of a regular file; data is never NULL while open */
     const uint8_t *data;
     size_t len;
