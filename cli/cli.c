@@ -340,7 +340,8 @@ static int32_t list_paths(const struct parse *p, int which, struct cli_file *out
 
         if (path == NULL || (o->kind == CLI_OUTPUT && strcmp(path, "-") == 0))
             continue;
-        out[n++] = (struct cli_file){arena_printf(p->common->arena, "--%s", o->name), path, o->kind};
+        out[n++] =
+            (struct cli_file){arena_printf(p->common->arena, "--%s", o->name), path, o->kind};
     }
     return n;
 }
@@ -349,8 +350,7 @@ static int32_t list_paths(const struct parse *p, int which, struct cli_file *out
 static int check_files(const struct parse *p, const struct cli_spec *spec)
 {
     const struct cli_common *c = p->common;
-    const int32_t most =
-        cli_option_rows(p->table[0]) + cli_option_rows(p->table[1]) + c->n_arg;
+    const int32_t most = cli_option_rows(p->table[0]) + cli_option_rows(p->table[1]) + c->n_arg;
     struct cli_file *file = arena_array(c->arena, (size_t)most, sizeof *file);
     int32_t n = 0;
 

@@ -11,9 +11,16 @@
 #define MOST_LEVELS 256 /* folders above an output that are looked at */
 
 /* What linnet leaves in a folder and reads from there. */
-static const char *const in_folder[] = {
-    "model.onnx",          "model.adv.onnx", "model.pi",    "model.pi.weights", "checkpoint.safetensors",
-    "teacher.safetensors", "metrics.jsonl",  "report.json", "sweep.json",       "config.json"};
+static const char *const in_folder[] = {"model.onnx",
+                                        "model.adv.onnx",
+                                        "model.pi",
+                                        "model.pi.weights",
+                                        "checkpoint.safetensors",
+                                        "teacher.safetensors",
+                                        "metrics.jsonl",
+                                        "report.json",
+                                        "sweep.json",
+                                        "config.json"};
 
 static bool same(const struct stat *a, const struct stat *b)
 {
@@ -56,8 +63,8 @@ static bool lies_below(const char *path, const struct stat *folder)
         if (same(&now, folder))
             return true;
         n = strlen(at);
-        if (snprintf(at + n, sizeof at - n, "/..") >= (int)(sizeof at - n) || stat(at, &above) != 0 ||
-            same(&above, &now))
+        if (snprintf(at + n, sizeof at - n, "/..") >= (int)(sizeof at - n) ||
+            stat(at, &above) != 0 || same(&above, &now))
             return false;
     }
     return false;
@@ -78,7 +85,8 @@ static bool is_of_folder(const struct stat *out, const char *folder)
 
 static int refuse(const struct cli_file *out, const struct cli_file *in, const char *path)
 {
-    return fail(ERR_ARG, "%s '%s' is an input, %s '%s', and would be overwritten; give another name",
+    return fail(ERR_ARG,
+                "%s '%s' is an input, %s '%s', and would be overwritten; give another name",
                 out->what, out->path, in->what, path);
 }
 
@@ -137,7 +145,8 @@ static int check_outputs(const struct cli_file *a, const struct cli_file *b)
     char pa[PATH_BYTES], pb[PATH_BYTES];
     struct stat sa, sb;
 
-    if (a->kind != CLI_OUTPUT || b->kind != CLI_OUTPUT || strcmp(name_of(a->path), name_of(b->path)) != 0)
+    if (a->kind != CLI_OUTPUT || b->kind != CLI_OUTPUT ||
+        strcmp(name_of(a->path), name_of(b->path)) != 0)
         return 0;
     if (!parent_of(a->path, pa) || !parent_of(b->path, pb) || stat(pa, &sa) != 0 ||
         stat(pb, &sb) != 0 || !same(&sa, &sb))

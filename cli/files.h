@@ -17,8 +17,8 @@
 #include "cli/option.h"
 
 struct cli_file {
-    const char *what; /* "--json", or "MODEL" for an argument */
-    const char *path; /* a source of images: as the option takes it */
+    const char *what;   /* "--json", or "MODEL" for an argument */
+    const char *path;   /* a source of images: as the option takes it */
     enum cli_kind kind; /* CLI_INPUT, CLI_OUTPUT, CLI_FOLDER or CLI_SOURCE; CLI_TEXT: an argument */
 };
 /* ERR_ARG names the output and the input that it would replace, or two outputs that are one file;

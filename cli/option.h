@@ -8,11 +8,11 @@
 #include "core/base/mem.h"
 
 enum cli_kind {
-    CLI_FLAG,   /* bool, set to true; no value */
-    CLI_COUNT,  /* int32_t, raised by each use; no value */
-    CLI_INT,    /* int64_t */
-    CLI_REAL,   /* double; "8/255" is understood */
-    CLI_TEXT,   /* const char * */
+    CLI_FLAG,  /* bool, set to true; no value */
+    CLI_COUNT, /* int32_t, raised by each use; no value */
+    CLI_INT,   /* int64_t */
+    CLI_REAL,  /* double; "8/255" is understood */
+    CLI_TEXT,  /* const char * */
     /* The same, and files.h compares them before the command begins: */
     CLI_INPUT,  /* a file, or a folder with files, that is read */
     CLI_SOURCE, /* images: "cifar10:DIR", "npy:X,Y" */

@@ -23,11 +23,11 @@
 #include "pipeline/linnet.h"
 
 enum option_kind {
-    OPTION_FLAG,   /* bool; no value */
-    OPTION_INT,    /* int64_t */
-    OPTION_REAL,   /* double; "8/255" is understood */
-    OPTION_TEXT,   /* const char *, owned by the options */
-    OPTION_INPUT,  /* the same, in the roles of enum linnet_role */
+    OPTION_FLAG,  /* bool; no value */
+    OPTION_INT,   /* int64_t */
+    OPTION_REAL,  /* double; "8/255" is understood */
+    OPTION_TEXT,  /* const char *, owned by the options */
+    OPTION_INPUT, /* the same, in the roles of enum linnet_role */
     OPTION_SOURCE,
     OPTION_OUTPUT,
     OPTION_FOLDER,
@@ -49,7 +49,8 @@ struct option_row {
                                                        : LINNET_ROLE_NONE)
 #define OPTION(name, letter, kind, offset, value, help, lo, hi)                                    \
     {                                                                                              \
-        {name, letter, value, help, (kind) == OPTION_TEXTS, OPTION_ROLE(kind)}, kind, offset, lo, hi                  \
+        {name, letter, value, help, (kind) == OPTION_TEXTS, OPTION_ROLE(kind)}, kind, offset, lo,  \
+            hi                                                                                     \
     }
 #define OPTION_END                                                                                 \
     {                                                                                              \

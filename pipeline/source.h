@@ -11,10 +11,10 @@ struct source_options {
 };
 /* Rows for a task whose struct `type` has a struct source_options `member`. */
 #define SOURCE_TEST_ROW(type, member)                                                              \
-    OPTION("test-data", 0, OPTION_SOURCE, offsetof(type, member.test), "SRC",                        \
+    OPTION("test-data", 0, OPTION_SOURCE, offsetof(type, member.test), "SRC",                      \
            "test images: one set, or the test part of a source (default: those of --data)", 0, 0)
 #define SOURCE_VAL_ROW(type, member)                                                               \
-    OPTION("val-data", 0, OPTION_SOURCE, offsetof(type, member.val), "SRC",                          \
+    OPTION("val-data", 0, OPTION_SOURCE, offsetof(type, member.val), "SRC",                        \
            "validation images, one set (default: a tenth of the training images of --data)", 0, 0)
 #define SOURCE_SIZE_ROWS(type, member)                                                             \
     OPTION("resize", 0, OPTION_TEXT, offsetof(type, member.resize), "N[,bicubic]",                 \

@@ -1,15 +1,21 @@
 /* linnet run: outputs of a model for the images of a .npy file. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/linnet/front.h"
 #include "core/base/npy.h"
 
+#define ROUNDING 1e-5F /* what a pixel may miss [0,1] by; it is put back */
+
 static const struct cli_option own[] = {
     {"input", 0, CLI_INPUT, 0, "x.npy",
      "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W], or [N,H,W,C] where the file declares that",
      0, 0},
+    {"input-kind", 0, CLI_TEXT, 0, "pixels|normalized",
+     "what floats are: pixels in [0,1], or normalised already (default pixels)", 0, 0},
     {"output", 'o', CLI_OUTPUT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
     {"branch", 0, CLI_TEXT, 0, "clean|adv", "batch-norm branch of a checkpoint (default clean)", 0,
@@ -53,8 +59,23 @@ static bool fits(const struct npy *a, const struct linnet_info *in, bool *last)
            (a->type == NPY_F32 && (first || (*last && in->channels_last != 0)));
 }
 
+/* NaN breaks it too. */
+static int check_pixels(const char *path, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!(x[i] >= -ROUNDING && x[i] <= 1 + ROUNDING))
+            return fail(
+                ERR_DATA,
+                "'%s': %g is no pixel in [0,1]; divide 0..255 by 255, or say that the values are normalised already (--input-kind normalized)",
+                path, (double)x[i]);
+        x[i] = fminf(1, fmaxf(0, x[i]));
+    }
+    return 0;
+}
+
 /* x [n,C,H,W] (mem_free) */
-static int read_images(const char *path, const struct linnet_info *in, float **x, int64_t *n)
+static int read_images(const char *path, bool normalized, const struct linnet_info *in, float **x,
+                       int64_t *n)
 {
     struct npy a = {0};
     bool last = false;
@@ -66,22 +87,26 @@ static int read_images(const char *path, const struct linnet_info *in, float **x
                   "'%s': %s of rank %d does not fit the model's input [N,%" PRId64 ",%" PRId64
                   ",%" PRId64 "]",
                   path, npy_type_name(a.type), a.rank, in->channels, in->height, in->width);
+    else if (normalized && a.type == NPY_U8)
+        rc = fail(ERR_DATA, "'%s': uint8 pixels are not normalised; leave --input-kind out", path);
     else if ((*x = mem_aligned(a.count, sizeof **x)) == NULL)
         rc = ERR_NOMEM;
     else
         convert(&a, last, in, *x);
+    if (rc == 0 && !normalized)
+        rc = check_pixels(path, *x, a.count);
     *n = a.dim[0];
     npy_release(&a);
     return rc;
 }
 
-static int compute(const struct front *f, struct linnet_model *m, int branch)
+static int compute(const struct front *f, struct linnet_model *m, bool normalized, int branch)
 {
     const char *output = front_text(f, "output");
     const int64_t k = linnet_model_info(m)->classes;
     float *x = NULL, *y = NULL;
     int64_t n = 0;
-    int rc = read_images(front_text(f, "input"), linnet_model_info(m), &x, &n);
+    int rc = read_images(front_text(f, "input"), normalized, linnet_model_info(m), &x, &n);
 
     if (rc == 0 && (y = mem_aligned((size_t)(n * k), sizeof *y)) == NULL)
         rc = ERR_NOMEM;
@@ -96,17 +121,34 @@ static int compute(const struct front *f, struct linnet_model *m, int branch)
     return rc;
 }
 
+/* Whoever has normalised already feeds the network as it is, without the step before it. */
+static int read_kind(const struct front *f, bool *normalized)
+{
+    const char *kind = front_text(f, "input-kind");
+
+    *normalized = kind != NULL && strcmp(kind, "normalized") == 0;
+    if (kind != NULL && !*normalized && strcmp(kind, "pixels") != 0)
+        return fail(ERR_ARG, "option '--input-kind': '%s' is not one of pixels|normalized", kind);
+    if (!*normalized)
+        return 0;
+    if (front_text(f, "normalize") != NULL)
+        return fail(ERR_ARG, "--normalize has nothing to do with --input-kind normalized");
+    return linnet_options_set(f->o, "normalize", "none");
+}
+
 static int run(const struct front *f, struct linnet_model **m)
 {
     const char *input = front_text(f, "input"), *output = front_text(f, "output");
     const char *branch = front_text(f, "branch");
+    bool normalized;
     int index;
 
     if (input == NULL || output == NULL)
         return fail(ERR_ARG, "give --input x.npy and --output y.npy");
+    TRY(read_kind(f, &normalized));
     TRY(linnet_open(f->c.arg[0], f->o, &f->listener, m));
     TRY(linnet_branch(*m, branch != NULL ? branch : "clean", &index));
-    return compute(f, *m, index);
+    return compute(f, *m, normalized, index);
 }
 
 int cmd_run(int argc, char **argv)

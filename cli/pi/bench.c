@@ -394,7 +394,7 @@ static int open_images(struct bench *b, const struct plan *p)
     size_t n = (size_t)(b->o->queries * p->tensor[0].count);
 
     if (b->o->input != NULL) {
-        TRY(pi_images_open(b->o->input, p, &b->file, &b->kind));
+        TRY(pi_images_open(b->o->input, p, PI_FLOATS_PIXELS, &b->file, &b->kind));
         b->images = (uint8_t *)(uintptr_t)b->file.data;
         return b->file.dim[0] >= b->o->queries
                    ? 0

@@ -1,8 +1,7 @@
 /*
  * linnet-pi eval: runs a description on images of a .npy file, in one process.
  *
- * Images: uint8 [N,C,H,W] or [N,H,W,C] (where both fit, the first), or float32 [N,C,H,W] already
- * normalised. Results: logits float32 [N,K] (--output), their SHA-256, accuracy where --labels is
+ * Images: as images.h says. Results: logits float32 [N,K] (--output), their SHA-256, accuracy where --labels is
  * given. --expect compares with other logits: exit code 5 if one differs by more than --atol.
  */
 #include <math.h>
@@ -21,7 +20,7 @@ struct options {
     const char *weights, *input, *labels, *output, *expect;
     double atol;
     int64_t test_seed, lot;
-    int32_t mode, linear;
+    int32_t mode, linear, floats;
 };
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
@@ -34,6 +33,7 @@ static const struct cli_option options[] = {
     {"lot", 0, CLI_INT, AT(lot), "L", "sim2pc: images that were prepared together (default 1)", 1,
      1e6},
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images", 0, 0},
+    PI_INPUT_KIND_ROW(AT(floats)),
     {"labels", 'l', CLI_INPUT, AT(labels), "Y.npy", "their classes", 0, 0},
     {"output", 'o', CLI_OUTPUT, AT(output), "Z.npy", "where logits go", 0, 0},
     {"expect", 'e', CLI_INPUT, AT(expect), "Z.npy", "logits to compare with", 0, 0},
@@ -186,7 +186,8 @@ static int run_model(struct run *r, const char *path)
 
     TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
     pi_simulate(r->model, (uint64_t)r->o->test_seed, linear[r->o->linear], r->o->lot);
-    TRY(pi_images_open(r->o->input, pi_plan(r->model), &r->input, &kind));
+    TRY(pi_images_open(r->o->input, pi_plan(r->model), (enum pi_floats)r->o->floats, &r->input,
+                       &kind));
     r->n = r->input.dim[0];
     r->classes = pi_classes(r->model);
     if (r->o->labels != NULL)

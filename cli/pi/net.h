@@ -21,7 +21,7 @@ struct pi_net_options {
     const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *dealer, *bundles, *link;
     const char *input, *output;
     bool plain;
-    int32_t relu, reveal;
+    int32_t relu, reveal, floats;
     int64_t max_queries, max_bundles, count, lot, test_seed;
     double timeout;
 };
@@ -59,11 +59,11 @@ struct pi_net_options {
             "longest silence of the other side (default 60)", 0.1, 86400                             \
     }
 #define PI_NET_SERVER                                                                              \
-    {"weights", 'w', CLI_INPUT, PI_NET_AT(weights), "FILE", "model.pi.weights", 0, 0},              \
+    {"weights", 'w', CLI_INPUT, PI_NET_AT(weights), "FILE", "model.pi.weights", 0, 0},             \
         {"listen", 0, CLI_TEXT, PI_NET_AT(listen), "HOST:PORT", "where; port 0: any free one",     \
          0,        0},                                                                             \
-        {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "certificate chain, PEM", 0, 0},    \
-        {"tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0},        \
+        {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "certificate chain, PEM", 0, 0},   \
+        {"tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0},       \
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
@@ -74,7 +74,7 @@ struct pi_net_options {
 #define PI_NET_CLIENT                                                                              \
     {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                 \
     {                                                                                              \
-        "tls-ca", 0, CLI_INPUT, PI_NET_AT(tls_ca), "FILE",                                          \
+        "tls-ca", 0, CLI_INPUT, PI_NET_AT(tls_ca), "FILE",                                         \
             "use TLS; trusted certificates of the server, PEM", 0, 0                               \
     }
 

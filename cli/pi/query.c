@@ -14,6 +14,7 @@
 static const struct cli_option options[] = {
     PI_NET_CLIENT,
     {"input", 'i', CLI_INPUT, PI_NET_AT(input), "X.npy", "images", 0, 0},
+    PI_INPUT_KIND_ROW(PI_NET_AT(floats)),
     {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
     PI_NET_COMMON,
     {0}};
@@ -245,7 +246,8 @@ static int run(struct client *q, bool prepare_only)
     TRY(pi_net_check(q->o, q->o->connect, q->o->tls_ca != NULL, &q->address));
     TRY(prepare_model(q));
     if (!prepare_only) {
-        TRY(pi_images_open(q->o->input, q->plan, &q->images, &q->kind));
+        TRY(pi_images_open(q->o->input, q->plan, (enum pi_floats)q->o->floats, &q->images,
+                           &q->kind));
         q->n = q->images.dim[0];
     }
     TRY(check_supply(q, prepare_only));

@@ -468,6 +468,11 @@ static void test_inputs_agree(void **state)
     assert_int_equal(pi_run(m, PI_NORMALIZED, normal, N, c), 0);
     assert_memory_equal(a, b, (size_t)(N * t.k) * sizeof *a);
     assert_memory_equal(a, c, (size_t)(N * t.k) * sizeof *a);
+    assert_int_equal(pi_run(m, PI_PIXELS, normal, N, c), 0);
+    assert_memory_equal(a, c, (size_t)(N * t.k) * sizeof *a);
+    normal[P * C + 1] = 1.0001f; /* more than rounding */
+    assert_int_equal(pi_run(m, PI_PIXELS, normal, N, c), ERR_DATA);
+    assert_non_null(strstr(err_message(), "--input-kind normalized"));
     normal[P * C + 1] = NAN;
     assert_int_equal(pi_run(m, PI_NORMALIZED, normal, N, c), ERR_DATA);
     assert_non_null(strstr(err_message(), "image 1"));
