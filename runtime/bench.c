@@ -16,6 +16,8 @@ static struct party_options options_of(const struct bench_case *b, const struct 
                               .dealer = b->linear->third_party ? b->dealt[!client] : NULL,
                               .relu = b->relu,
                               .label = b->label,
+                              .transfers = b->transfers,
+                              .images = b->queries,
                               .link = b->link,
                               .test_seed = b->seed};
 

@@ -57,6 +57,7 @@ struct bench_case { /* all borrowed */
     const struct linear_backend *linear;
     const struct link *link; /* to emulate; NULL: none */
     bool label;
+    enum relu_transfers transfers;
     int64_t queries, seed;
     double seconds; /* longest silence */
     enum pi_input kind;

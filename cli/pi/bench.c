@@ -22,7 +22,7 @@
 
 struct options {
     const char *weights, *compare, *compare_weights, *link, *input, *save;
-    int32_t relu, reveal, linear;
+    int32_t relu, reveal, linear, ot;
     int64_t queries;
     double timeout;
 };
@@ -34,6 +34,7 @@ static const struct cli_option options[] = {
     {"link", 0, CLI_TEXT, AT(link), "L",
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
     {"relu", 0, CLI_CHOICE, AT(relu), PI_RELU_WORDS},
+    {"ot", 0, CLI_CHOICE, AT(ot), PI_OT_WORDS},
     {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
     {"linear", 0, CLI_CHOICE, AT(linear), PI_LINEAR_WORDS},
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
@@ -174,6 +175,7 @@ static int prepare_trial(struct trial *t, const struct bench *b)
                                  .linear = linear_backends()[b->o->linear],
                                  .link = b->has_link ? &b->link : NULL,
                                  .label = b->o->reveal == 1,
+                                 .transfers = (enum relu_transfers)b->o->ot,
                                  .queries = b->o->queries,
                                  .seed = b->c->seed,
                                  .seconds = b->o->timeout,

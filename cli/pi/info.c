@@ -63,6 +63,29 @@ static void print_cost(void *ctx, const struct cost *c)
             (unsigned long long)c->offline_linear_bytes, c->offline_linear_seconds);
 }
 
+/* Where transfers come from with --ot auto on a link, by set-ups of 1 and of 16 images. */
+static int print_assumptions(FILE *f, const struct plan *p)
+{
+    struct schedule *s = NULL;
+
+    TRY(schedule_new(p, false, &s));
+    fprintf(
+        f,
+        "\nassumes    ring-LWE (linear layers); oblivious transfers of backend ot, --ot auto:\n");
+    for (const struct link *l = link_list(); l->name != NULL; l++)
+        for (int64_t images = 1; images <= 16; images += 15) {
+            struct relu_ways w;
+
+            relu_ways_choose(relu_backend_find("ot"), RELU_TRANSFERS_AUTO, l, s, images, &w);
+            fprintf(f, "           %-6s %2lld images  %s%s\n", l->name, (long long)images,
+                    w.down == NULL ? "OT extension, no further assumption"
+                                   : "LPN, regular noise, set ",
+                    w.down == NULL ? "" : w.down->name);
+        }
+    schedule_free(s);
+    return 0;
+}
+
 static int print_costs(FILE *f, const struct plan *p, const struct cost_machine *m)
 {
     fprintf(f, "\npredicted for one image, with constants of %s (%s%s%s)\n", m->name, m->cpu,
@@ -263,7 +286,7 @@ int pi_cmd_info(int argc, char **argv)
         (rc = cost_machine_find(&m)) < 0)
         goto out;
     print_head(cli_out(&c), p);
-    if ((rc = print_costs(cli_out(&c), p, &m)) < 0)
+    if ((rc = print_assumptions(cli_out(&c), p)) < 0 || (rc = print_costs(cli_out(&c), p, &m)) < 0)
         goto out;
     if (c.verbose > 0)
         print_steps(cli_out(&c), p);

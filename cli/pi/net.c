@@ -36,6 +36,7 @@ int pi_net_party(const struct pi_net_options *o, const struct prepared *model, s
                                   .linear = linear_backend_with(o->dealer != NULL),
                                   .dealer = o->dealer,
                                   .bundles = o->bundles,
+                                  .transfers = (enum relu_transfers)o->ot,
                                   .max_bundles = o->max_bundles,
                                   .test_seed = o->test_seed};
     memcpy(out->hash, model->plan->identity, sizeof out->hash);

@@ -251,6 +251,7 @@ static int run(struct client *q, bool prepare_only)
         q->n = q->images.dim[0];
     }
     TRY(check_supply(q, prepare_only));
+    q->party.images = prepare_only ? q->o->count : q->n;
     TRY(connect_server(q));
     cli_catch_signals();
     if (prepare_only)

@@ -55,7 +55,8 @@ static json_t *report_json(const struct cli_common *c, const struct server_optio
 }
 
 static int fill_options(const struct cli_common *c, const struct pi_net_options *o,
-                        const struct pi_model *model, struct link *link, struct server_options *out)
+                        const struct pi_model *model, struct link link[2],
+                        struct server_options *out)
 {
     *out = (struct server_options){.tls_cert = o->tls_cert,
                                    .tls_key = o->tls_key,
@@ -65,7 +66,11 @@ static int fill_options(const struct cli_common *c, const struct pi_net_options 
                                    .note = show_note,
                                    .ctx = (void *)(uintptr_t)c};
     TRY(pi_net_check(o, o->listen, o->tls_cert != NULL, &out->address));
-    TRY(pi_net_party(o, model->prepared, link, &out->party));
+    TRY(pi_net_party(o, model->prepared, &link[0], &out->party));
+    if (o->expected != NULL) {
+        TRY(link_parse(o->expected, &link[1]));
+        out->party.expected = &link[1];
+    }
     out->party.label = o->reveal == 1;
     return pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu);
 }
@@ -91,12 +96,12 @@ int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, boo
     struct server_options how;
     struct server *s = NULL;
     struct pi_model *model = NULL;
-    struct link link;
+    struct link link[2]; /* emulated, expected */
     int rc;
 
     if ((rc = check_options(o)) < 0 ||
         (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 ||
-        (rc = fill_options(c, o, model, &link, &how)) < 0)
+        (rc = fill_options(c, o, model, link, &how)) < 0)
         goto out;
     how.party.prepare_only = prepare_only;
     if ((rc = server_open(&how, &s)) == 0)

@@ -303,12 +303,10 @@ uint64_t ferret_taken(const struct ferret *f)
 static int digest(const struct ferret *f, const char *text, uint64_t part, const void *bytes,
                   size_t n, uint8_t out[SHA256_SIZE])
 {
-    uint8_t numbers[1 + 8 + 8] = {f->id.instance};
+    uint64_t numbers[3] = {f->id.instance, f->round, part};
     struct sha256 *h = NULL;
     int rc;
 
-    memcpy(numbers + 1, &f->round, 8);
-    memcpy(numbers + 9, &part, 8);
     if ((rc = sha256_new(&h)) == 0 && (rc = sha256_add(h, text, strlen(text))) == 0 &&
         (rc = sha256_add(h, f->id.sid, FERRET_SID)) == 0 &&
         (rc = sha256_add(h, numbers, sizeof numbers)) == 0 && (rc = sha256_add(h, bytes, n)) == 0)

@@ -37,7 +37,7 @@ const struct ferret_set *ferret_set_for(uint64_t rows);
 #define FERRET_SID 32
 struct ferret_id { /* what makes an instance unlike all others; public, the same on both sides */
     uint8_t sid[FERRET_SID];
-    uint8_t instance;
+    uint64_t instance;
 };
 struct ferret;
 /* All borrowed until ferret_free. rng: for seeds of trees. */

@@ -238,6 +238,20 @@ int store_read(const char *dir, const char *name, size_t size, uint8_t **bytes)
     return read_file(path, size, bytes);
 }
 
+int store_head(const char *dir, const char *name, void *bytes, size_t n)
+{
+    char path[STORE_PATH];
+    ssize_t got;
+    int fd;
+
+    TRY(path_of(path, dir, name, ""));
+    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return fail(ERR_DATA, "'%s': used before, or never made", path);
+    got = read(fd, bytes, n);
+    close(fd);
+    return got == (ssize_t)n ? 0 : fail(ERR_FORMAT, "'%s': damaged", path);
+}
+
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
 {
     char path[STORE_PATH], used[STORE_PATH];

@@ -29,6 +29,8 @@ int store_count(const char *dir, const char *prefix, const char *suffix, int64_t
 /* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
  * that name (used before, or never made); ERR_FORMAT: damaged. */
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
+/* Its first n bytes, without claiming or checking it. ERR_DATA as store_claim; ERR_FORMAT: shorter. */
+int store_head(const char *dir, const char *name, void *bytes, size_t n) MUST_CHECK;
 /* The same for a file that may serve many times: neither renamed nor removed. */
 int store_read(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
 /* Makes the folder where it is missing (0700). */

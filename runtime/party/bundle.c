@@ -25,11 +25,19 @@ static int reserve(struct bundle *b, size_t n, size_t *offset)
     return 0;
 }
 
-static int lay_out(struct bundle *b)
+/* Offsets and size for the forms that ways bring. */
+static int lay_out(struct bundle *b, const struct relu_ways *ways)
 {
     const struct schedule *s = b->schedule;
     const size_t word = sizeof(uint64_t);
 
+    b->ways = *ways;
+    b->size = 0;
+    for (int32_t i = 0; i < s->n; i++) {
+        b->batch[i] = s->event[i].batch;
+        if (s->event[i].kind == EVENT_SELECT)
+            relu_shape(b->backend, ways, &b->batch[i]);
+    }
     if (b->client) {
         TRY(reserve(b, (size_t)s->plan->tensor[0].count * word, &b->input));
         TRY(reserve(b, (size_t)s->results * word, &b->results));
@@ -38,14 +46,21 @@ static int lay_out(struct bundle *b)
         const struct event *e = &s->event[i];
         size_t n = b->client ? 0 : (size_t)e->outputs * word;
         if (e->kind == EVENT_SELECT)
-            n = b->backend->state_size(&e->batch, b->client);
+            n = b->backend->state_size(&b->batch[i], b->client);
         TRY(reserve(b, n, &b->offset[i]));
     }
     return 0;
 }
 
+static int take_memory(struct bundle *b)
+{
+    secret_free(b->memory);
+    b->memory = secret_array(b->size, 1);
+    return b->memory == NULL ? ERR_NOMEM : 0;
+}
+
 int bundle_new(const struct schedule *s, const struct relu_backend *backend, bool client,
-               struct bundle **out)
+               const struct relu_ways *ways, struct bundle **out)
 {
     struct bundle *b = mem_array(1, sizeof *b);
     int rc;
@@ -55,10 +70,11 @@ int bundle_new(const struct schedule *s, const struct relu_backend *backend, boo
     b->schedule = s;
     b->backend = backend;
     b->client = client;
-    if ((b->offset = mem_array((size_t)s->n, sizeof *b->offset)) == NULL)
+    if ((b->offset = mem_array((size_t)s->n, sizeof *b->offset)) == NULL ||
+        (b->batch = mem_array((size_t)s->n, sizeof *b->batch)) == NULL)
         rc = ERR_NOMEM;
-    else if ((rc = lay_out(b)) == 0 && (b->memory = secret_array(b->size, 1)) == NULL)
-        rc = ERR_NOMEM;
+    else if ((rc = lay_out(b, ways)) == 0)
+        rc = take_memory(b);
     if (rc < 0) {
         bundle_free(b);
         return rc;
@@ -73,6 +89,7 @@ void bundle_free(struct bundle *b)
         return;
     secret_free(b->memory);
     mem_free(b->offset);
+    mem_free(b->batch);
     mem_free(b);
 }
 
@@ -103,7 +120,7 @@ uint8_t *bundle_state(const struct bundle *b, int32_t event)
 
 struct relu_batch bundle_batch(const struct bundle *b, int32_t event)
 {
-    struct relu_batch batch = b->schedule->event[event].batch;
+    struct relu_batch batch = b->batch[event];
 
     batch.tweak = b->number << EVENT_BITS | (uint64_t)event;
     return batch;
@@ -133,11 +150,15 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     buf_put_u8(&w, b->schedule->label);
     put_name(&w, k->linear);
     put_name(&w, b->backend->name);
-    buf_put_u32(&w, k->test_seed);
+    buf_put_u8(&w, k->test_seed);
+    buf_put_u8(&w, (uint8_t)((b->ways.down != NULL) | (b->ways.up != NULL) << 1));
+    buf_put_u16(&w, 0);
     buf_put_bytes(&w, k->model, sizeof k->model);
     buf_put_bytes(&w, b->id, BUNDLE_ID);
     buf_put_u64(&w, b->number);
     buf_put_u64(&w, b->size);
+    buf_put_u64(&w, b->ways.bits_per_second);
+    buf_put_u64(&w, b->ways.rtt_ns);
 }
 
 struct head { /* what a reader needs of one */
@@ -145,21 +166,31 @@ struct head { /* what a reader needs of one */
     uint16_t version;
     uint8_t model[32], id[BUNDLE_ID];
     uint64_t number;
+    struct relu_ways ways; /* of the sets only whether there is one */
 };
 static struct head read_head(const uint8_t bytes[HEAD])
 {
     struct buf_reader r = buf_reader_on(bytes, HEAD, "head");
     const uint8_t *skipped;
     struct head h = {0};
+    uint64_t size;
+    uint8_t silent = 0;
 
     /* 128 bytes are there, so that nothing here can fail */
     h.magic =
         buf_get_view(&r, sizeof magic, &skipped) == 0 && memcmp(skipped, magic, sizeof magic) == 0;
     (void)!buf_get_u16(&r, &h.version);
-    (void)!buf_get_view(&r, 2 + 2 * 16 + 4, &skipped);
+    (void)!buf_get_view(&r, 2 + 2 * 16 + 1, &skipped);
+    (void)!buf_get_u8(&r, &silent);
+    h.ways.down = silent & 1 ? ferret_set(0) : NULL;
+    h.ways.up = silent & 2 ? ferret_set(0) : NULL;
+    (void)!buf_get_view(&r, 2, &skipped);
     (void)!buf_get_bytes(&r, h.model, sizeof h.model);
     (void)!buf_get_bytes(&r, h.id, sizeof h.id);
     (void)!buf_get_u64(&r, &h.number);
+    (void)!buf_get_u64(&r, &size);
+    (void)!buf_get_u64(&r, &h.ways.bits_per_second);
+    (void)!buf_get_u64(&r, &h.ways.rtt_ns);
     return h;
 }
 
@@ -228,6 +259,23 @@ static int take_file(struct bundle *b, const struct bundle_key *k, const uint8_t
     return 0;
 }
 
+/* The forms that the file was made with, which may be others than this connection's. */
+static int take_forms(struct bundle *b, const char *dir, const char *name)
+{
+    uint8_t bytes[HEAD];
+    struct head h;
+    int rc = store_head(dir, name, bytes, sizeof bytes);
+
+    if (rc == ERR_FORMAT)
+        return 0; /* claiming says what is wrong with it */
+    TRY(rc);
+    h = read_head(bytes);
+    if (h.ways.bits_per_second > RELU_MOST_RATE || h.ways.rtt_ns > RELU_MOST_RTT)
+        return 0;
+    TRY(lay_out(b, &h.ways));
+    return take_memory(b);
+}
+
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
 {
     char name[STORE_NAME];
@@ -240,6 +288,7 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
         if (rc == 0)
             return fail(ERR_DATA, "'%s' holds no bundle; make some with linnet-pi preprocess", dir);
     }
+    TRY(take_forms(b, dir, name));
     TRY(store_claim(dir, name, HEAD + b->size, &bytes));
     rc = take_file(b, k, bytes, name);
     secret_free(bytes);

@@ -11,10 +11,12 @@
  *
  * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 2, u8
  * role (0 client), u8 label, u8 linear backend name length and name (15 bytes), u8 ReLU backend name length and
- * name (15 bytes), u8 1 if made with a test seed, zeros to 48, identity of the package (32), id (16), u64 number, u64 block size, zeros.
+ * name (15 bytes), u8 1 if made with a test seed, u8 silent transfers (1 down, 2 up),
+ * zeros to 48, identity of the package (32), id (16), u64 number, u64 block size,
+ * u64 bits per second, u64 round trip in ns of the link that its forms were chosen for (ways.h).
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".
  */
-#include "runtime/relu/relu.h"
+#include "runtime/relu/ways.h"
 #include "runtime/plan/schedule.h"
 
 #define BUNDLE_ID 16
@@ -30,8 +32,10 @@ struct bundle {
     uint64_t number; /* part of every tweak */
     uint8_t *memory;
     size_t size;
-    size_t *offset;        /* of each event's part */
-    size_t input, results; /* offsets, client */
+    size_t *offset;           /* of each event's part */
+    struct relu_batch *batch; /* of each event, with the forms that this bundle has */
+    struct relu_ways ways;    /* which they follow from; of the sets only whether there is one */
+    size_t input, results;    /* offsets, client */
 };
 struct bundle_key { /* what a file must agree with */
     uint8_t model[32];
@@ -41,7 +45,7 @@ struct bundle_key { /* what a file must agree with */
 
 /* A zeroed block; ERR_LIMIT if it would not fit in memory. */
 int bundle_new(const struct schedule *s, const struct relu_backend *b, bool client,
-               struct bundle **out) MUST_CHECK;
+               const struct relu_ways *ways, struct bundle **out) MUST_CHECK;
 void bundle_free(struct bundle *b); /* wipes; NULL is fine */
 uint64_t *bundle_input(const struct bundle *b);
 uint64_t *bundle_results(const struct bundle *b);
@@ -52,7 +56,7 @@ struct relu_batch bundle_batch(const struct bundle *b, int32_t event);
 
 int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
 /* Client: the next one in the folder. Server: the one with b->id. Claimed (store.h) before it is
- * read. ERR_DATA: there is none. b comes from bundle_new. */
+ * read. ERR_DATA: there is none. b comes from bundle_new; its forms become those of the file. */
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
 /* Server: whether the folder holds one with b->id. */
 int bundle_exists(const struct bundle *b, const char *dir, bool *exists) MUST_CHECK;

@@ -113,6 +113,69 @@ enum refusal hello_compare(const struct hello *mine, const struct hello *theirs)
     return differ != 0 ? REFUSED_HELLO : REFUSED_NOT;
 }
 
+/* ---- ways --------------------------------------------------------------------------------- */
+
+void wish_write(uint64_t images, uint8_t bytes[WAYS_BYTES])
+{
+    struct buf_writer w = buf_writer_in(bytes, WAYS_BYTES);
+
+    memset(bytes, 0, WAYS_BYTES);
+    buf_put_u64(&w, images);
+}
+
+uint64_t wish_read(const uint8_t bytes[WAYS_BYTES])
+{
+    struct buf_reader r = buf_reader_on(bytes, WAYS_BYTES, "greeting");
+    uint64_t images = 0;
+
+    (void)!buf_get_u64(&r, &images);
+    return images;
+}
+
+static void put_set(struct buf_writer *w, const struct ferret_set *set)
+{
+    char field[WAYS_NAME] = {0};
+
+    if (set != NULL)
+        memcpy(field, set->name, strlen(set->name));
+    buf_put_bytes(w, field, sizeof field);
+}
+
+void ways_write(const struct relu_ways *ways, uint8_t bytes[WAYS_BYTES])
+{
+    struct buf_writer w = buf_writer_in(bytes, WAYS_BYTES);
+
+    put_set(&w, ways->down);
+    put_set(&w, ways->up);
+    buf_put_u64(&w, ways->bits_per_second);
+    buf_put_u64(&w, ways->rtt_ns);
+}
+
+static int get_set(struct buf_reader *r, const struct ferret_set **out)
+{
+    char name[WAYS_NAME + 1] = {0};
+
+    TRY(buf_get_bytes(r, name, WAYS_NAME));
+    *out = NULL;
+    if (*name != '\0' && ferret_set_find(name, out) < 0)
+        return fail_context(ERR_PEER, "the server's silent OT");
+    return 0;
+}
+
+int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out)
+{
+    struct buf_reader r = buf_reader_on(bytes, WAYS_BYTES, "greeting");
+
+    *out = (struct relu_ways){0};
+    TRY(get_set(&r, &out->down));
+    TRY(get_set(&r, &out->up));
+    TRY(buf_get_u64(&r, &out->bits_per_second));
+    TRY(buf_get_u64(&r, &out->rtt_ns));
+    if (out->bits_per_second > RELU_MOST_RATE || out->rtt_ns > RELU_MOST_RTT)
+        return fail(ERR_PEER, "the server has a malformed greeting");
+    return 0;
+}
+
 /* ---- requests ----------------------------------------------------------------------------- */
 
 void request_write(const struct request *q, uint8_t bytes[REQUEST_BYTES])

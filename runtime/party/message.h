@@ -8,6 +8,11 @@
  *    12 u8 code of the linear backend  13 u8 code of the ReLU backend (client: 0)
  *    14 u8 answer (1 logits, 2 label; client: 0)  15 u8 flags  16 identity of the package (32)
  *    48 u8 status (server: 0 accepted, else enum refusal)  49 zeros (15)  64 nonce (16)
+ * Ways, 32 bytes each way where the hello was accepted, client first:
+ *     client  0 u64 images that it will ask for, 0: unknown  8 zeros
+ *     server  0 set of silent OT for the transfers that it sends, 8 of those that the client sends: 8
+ *             characters of its name and zeros, all zeros: none  16 u64 bits per second, 24 u64 round trip in
+ *             ns, of the link that forms of batches are chosen for, 0: default forms
  * Request, 32 bytes:
  *     0 u8 kind  1 zeros (3)  4 u32 images of a lot (prepare, else 0)  8 u64 number of the first
  *    16 id of its bundle (16)
@@ -20,6 +25,8 @@
 
 #define HELLO_BYTES 80
 #define HELLO_NONCE 16
+#define WAYS_BYTES 32
+#define WAYS_NAME 8
 #define REQUEST_BYTES 32
 #define ANSWER_BYTES 8
 
@@ -58,6 +65,12 @@ void hello_write(const struct hello *h, uint8_t bytes[HELLO_BYTES]);
 void hello_read(const uint8_t bytes[HELLO_BYTES], struct hello *out);
 /* What the other side's hello is refused for. */
 enum refusal hello_compare(const struct hello *mine, const struct hello *theirs);
+
+void wish_write(uint64_t images, uint8_t bytes[WAYS_BYTES]);
+uint64_t wish_read(const uint8_t bytes[WAYS_BYTES]);
+void ways_write(const struct relu_ways *w, uint8_t bytes[WAYS_BYTES]);
+/* ERR_PEER for a set that is not there or was withdrawn, and for a link that cannot be. */
+int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out) MUST_CHECK;
 
 enum request_kind { REQUEST_QUERY = 1, REQUEST_PREPARE, REQUEST_BUNDLE, REQUEST_BYE };
 struct request {

@@ -65,6 +65,35 @@ static int wrap_transport(struct party *p)
     return p->o->tally ? tally_wrap(p->t, p->sid, sizeof p->sid, &p->tally) : 0;
 }
 
+/* Server: decides from what the client will ask for, and says so. */
+static int offer_ways(struct party *p)
+{
+    const struct link *link = p->o->expected != NULL ? p->o->expected : p->o->link;
+    uint8_t bytes[WAYS_BYTES];
+    uint64_t images;
+
+    TRY(transport_recv(p->t, bytes, sizeof bytes));
+    images = wish_read(bytes);
+    relu_ways_choose(p->backend, p->o->transfers, link, p->schedule,
+                     images < PARTY_SHARED ? (int64_t)images : PARTY_SHARED, &p->ways);
+    ways_write(&p->ways, bytes);
+    TRY(transport_send(p->t, bytes, sizeof bytes));
+    return transport_flush(p->t);
+}
+
+/* Client: what the server decided. */
+static int take_ways(struct party *p)
+{
+    uint8_t bytes[WAYS_BYTES];
+
+    TRY(transport_recv(p->t, bytes, sizeof bytes));
+    TRY(ways_read(bytes, &p->ways));
+    if (p->o->transfers == RELU_TRANSFERS_SOFTSPOKEN &&
+        (p->ways.down != NULL || p->ways.up != NULL))
+        return fail(ERR_PEER, "the server wants silent OT, which assumes LPN; this side refuses it (--ot softspoken)");
+    return 0;
+}
+
 static int server_hello(struct party *p)
 {
     struct hello mine = my_hello(p), theirs;
@@ -80,6 +109,7 @@ static int server_hello(struct party *p)
         return refused("client", mine.status, &theirs);
     p->backend = p->o->relu;
     p->label = p->o->label;
+    TRY(offer_ways(p));
     TRY(make_sid(p, received, sent));
     return wrap_transport(p);
 }
@@ -108,15 +138,18 @@ static int take_server_hello(struct party *p, const struct hello *mine, const st
 static int client_hello(struct party *p)
 {
     struct hello mine = my_hello(p), theirs;
-    uint8_t sent[HELLO_BYTES], received[HELLO_BYTES];
+    uint8_t sent[HELLO_BYTES], received[HELLO_BYTES], wish[WAYS_BYTES];
     int rc;
 
     hello_write(&mine, sent);
+    wish_write((uint64_t)p->o->images, wish);
     TRY(transport_send(p->t, sent, sizeof sent));
+    TRY(transport_send(p->t, wish, sizeof wish));
     if ((rc = transport_recv(p->t, received, sizeof received)) < 0)
         return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
     hello_read(received, &theirs);
     TRY(take_server_hello(p, &mine, &theirs));
+    TRY(take_ways(p));
     TRY(make_sid(p, sent, received));
     return wrap_transport(p);
 }
@@ -153,20 +186,34 @@ static int open_offline(struct party *p)
     if (p->relu != NULL) {
         p->backend->close(p->relu);
         p->relu = NULL;
+        p->ways.lot++;
     }
-    if ((rc = p->backend->open(p->o->client, p->sid, NULL, p->t, p->rng, &p->relu)) == 0 &&
+    if ((rc = p->backend->open(p->o->client, p->sid, &p->ways, p->t, p->rng, &p->relu)) == 0 &&
         p->linear.close == NULL)
         rc = open_linear(p);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return rc;
 }
 
+static void shape_schedule(struct party *p)
+{
+    for (int32_t i = 0; i < p->schedule->n; i++)
+        if (p->schedule->event[i].kind == EVENT_SELECT)
+            relu_shape(p->backend, &p->ways, &p->schedule->event[i].batch);
+}
+
 static int open_all(struct party *p)
 {
     TRY(share_rng_init(&p->shares, p->o->test_seed));
     TRY(share_rng_open(&p->shares, SHARE_PROTOCOL, 0, p->o->client, &p->rng));
-    TRY(p->o->client ? client_hello(p) : server_hello(p));
-    TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
+    if (p->o->client) {
+        TRY(client_hello(p));
+        TRY(schedule_new(p->o->model->plan, p->label, &p->schedule));
+    } else {
+        TRY(schedule_new(p->o->model->plan, p->o->label, &p->schedule));
+        TRY(server_hello(p));
+    }
+    shape_schedule(p);
     p->words = secret_array(steps_words(p->o->model, 1), sizeof *p->words);
     if (p->words == NULL)
         return ERR_NOMEM;
@@ -239,6 +286,11 @@ const struct relu_backend *party_relu(const struct party *p)
     return p->backend;
 }
 
+const struct relu_ways *party_ways(const struct party *p)
+{
+    return &p->ways;
+}
+
 const struct linear_backend *party_linear(const struct party *p)
 {
     return p->o->linear;
@@ -296,7 +348,7 @@ static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
     drop_lot(p);
     for (int64_t i = 0; i < images; i++) {
         struct bundle *b = NULL;
-        TRY(bundle_new(p->schedule, p->backend, p->o->client, &b));
+        TRY(bundle_new(p->schedule, p->backend, p->o->client, &p->ways, &b));
         p->lot[p->images++] = b;
         b->number = p->number + (uint64_t)i;
         lot_id(id, (uint32_t)i, b->id);

@@ -35,9 +35,13 @@ struct party_options {
     /* The server decides. A client takes what the registry has for the server's code, or, where relu
      * is given, that one and no other. */
     const struct relu_backend *relu;
+    /* Where oblivious transfers come from: the server decides; a client with _SOFTSPOKEN takes no other. */
+    enum relu_transfers transfers;
+    int64_t images; /* client: how many it will ask for, for the server's choice; 0: unknown */
     /* server decides: */
     bool label;
-    const struct link *link; /* to emulate; both sides or neither. NULL: none */
+    const struct link *expected; /* that forms of comparisons are chosen for; NULL: link */
+    const struct link *link;     /* to emulate; both sides or neither. NULL: none */
 };
 struct party;
 /* Handshake and set-up (base OTs, linear backend). Borrows o, its texts and t. A link to emulate wraps
@@ -47,6 +51,7 @@ void party_close(struct party *p); /* client: says goodbye. NULL is fine */
 const struct account *party_account(const struct party *p);
 const struct schedule *party_schedule(const struct party *p);
 const struct relu_backend *party_relu(const struct party *p);
+const struct relu_ways *party_ways(const struct party *p); /* what was agreed on */
 const struct linear_backend *party_linear(const struct party *p);
 
 /* Client. x: the image in fixed point (pi_input_fixed); y [schedule->results]: logits (signed, scale

@@ -11,6 +11,7 @@ struct party {
     struct transport *t;
     struct tally *tally; /* inside t; NULL: none */
     const struct relu_backend *backend;
+    struct relu_ways ways;
     bool label, dead;
     struct schedule *schedule;
     struct share_rng shares; /* decide results */

@@ -62,11 +62,13 @@ uint64_t relu_party_open_bytes(int from_client)
 static int open_ways(struct relu_party *p, const struct relu_ways *ways)
 {
     static const struct relu_ways none;
-    struct ferret_id give = {.instance = (uint8_t)p->is_client}, take = {.instance = !p->is_client};
+    struct ferret_id give = {{0}, 0}, take = {{0}, 0};
 
     ways = ways == NULL ? &none : ways;
     memcpy(give.sid, p->sid, sizeof give.sid);
     memcpy(take.sid, p->sid, sizeof take.sid);
+    give.instance = 2 * ways->lot + (uint64_t)p->is_client;
+    take.instance = 2 * ways->lot + (uint64_t)!p->is_client;
     TRY(cot_sender_open(&p->give, p->sender, p->is_client ? ways->up : ways->down, &give, p->rng));
     return cot_receiver_open(&p->take, p->receiver, p->is_client ? ways->down : ways->up, &take);
 }

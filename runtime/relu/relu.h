@@ -34,9 +34,11 @@
 struct relu_seconds {
     double online_batch, online, offline_batch, offline;
 };
-/* Where the transfers of a connection come from; NULL: OT extension. */
+/* What a connection's parties agree on (ways.h). All zero: OT extension, default forms. */
 struct relu_ways {
-    const struct ferret_set *down, *up;
+    const struct ferret_set *down, *up; /* of silent OT; NULL: OT extension */
+    uint64_t lot;                       /* of several set-ups of a session, this one */
+    uint64_t bits_per_second, rtt_ns;   /* the link that forms are chosen for; 0: default forms */
 };
 struct relu_party; /* base OTs and extension state of one party of one connection */
 
@@ -59,7 +61,7 @@ struct relu_backend {
     /* What one party sends in open, exactly. */
     uint64_t (*open_bytes)(int from_client);
     /* Runs the set-up with the other party (base OTs). sid: of the session, the same for both, never
-     * used again. ways NULL: all by OT extension. Borrows t and rng until close. */
+     * used again except with another ways->lot. ways NULL: all zero. Borrows t and rng until close. */
     int (*open)(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
                 struct transport *t, struct prg *rng, struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */

@@ -18,7 +18,7 @@ while True:
         break
 model = hashlib.sha256(b"linnet model 2" + file[at:at + size]).digest()
 hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 4]) + model
-hello += bytes(80 - len(hello))
+hello += bytes(80 - len(hello) + 32)  # and what it wishes
 lines = [socket.create_connection((host, int(port))) for _ in range(22)]
 lines[20].sendall(hello[:40])
 lines[21].sendall(hello)

@@ -314,10 +314,10 @@ static void slow_key(const char *text, uint64_t part, uint8_t key[SHA256_SIZE])
 
     memcpy(all, text, n);
     memcpy(all + n, id.sid, 32);
-    all[n + 32] = id.instance;
-    memcpy(all + n + 33, &round, 8);
-    memcpy(all + n + 41, &part, 8);
-    assert_int_equal(sha256_bytes(all, n + 49, key), 0);
+    memcpy(all + n + 32, &id.instance, 8);
+    memcpy(all + n + 40, &round, 8);
+    memcpy(all + n + 48, &part, 8);
+    assert_int_equal(sha256_bytes(all, n + 56, key), 0);
 }
 
 /* Node of a tree of `depth` levels at a place whose bit i is the side taken at level i. */

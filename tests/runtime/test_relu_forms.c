@@ -201,13 +201,13 @@ static void test_silent_transfers(void **state)
         b[i].form.silent_down = b[i].form.silent_up = 1;
     }
     relu_pair_open(&p, &relu_ot, 9, 4, b);
-    p.ways = (struct relu_ways){ferret_set(0), ferret_set(0)};
+    p.ways = (struct relu_ways){.down = ferret_set(0), .up = ferret_set(0)};
     run_and_count(&p);
     relu_pair_close(&p);
     for (int i = 0; i < 4; i++)
         b[i].form.silent_up = 0;
     relu_pair_open(&p, &relu_ot, 9, 4, b);
-    p.ways = (struct relu_ways){ferret_set(1), NULL};
+    p.ways = (struct relu_ways){.down = ferret_set(1)};
     run_and_count(&p);
     relu_pair_close(&p);
     assert_int_equal(secret_alive(), 0);

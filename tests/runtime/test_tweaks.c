@@ -118,7 +118,7 @@ static void number_batches(const struct relu_backend *k, struct relu_batch batch
     int n = 0;
 
     assert_int_equal(schedule_new(plan, false, &schedule), 0);
-    assert_int_equal(bundle_new(schedule, k, true, &b), 0);
+    assert_int_equal(bundle_new(schedule, k, true, &(struct relu_ways){0}, &b), 0);
     for (uint64_t image = 0; image < IMAGES; image++) {
         int layer = 0;
 
