@@ -150,7 +150,7 @@ static void test_bundles_keep_their_forms(void **state)
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &s.p), 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(party_prepare(s.p), 0);
+        assert_int_equal(party_prepare(s.p, 1), 0);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
     for (int i = 0; i < 3; i++) {
