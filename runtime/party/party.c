@@ -90,7 +90,9 @@ static int take_ways(struct party *p)
     TRY(ways_read(bytes, &p->ways));
     if (p->o->transfers == RELU_TRANSFERS_SOFTSPOKEN &&
         (p->ways.down != NULL || p->ways.up != NULL))
-        return fail(ERR_PEER, "the server wants silent OT, which assumes LPN; this side refuses it (--ot softspoken)");
+        return fail(
+            ERR_PEER,
+            "the server wants silent OT, which assumes LPN; this side refuses it (--ot softspoken)");
     return 0;
 }
 
