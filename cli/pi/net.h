@@ -1,0 +1,107 @@
+#ifndef CLI_PI_NET_H
+#define CLI_PI_NET_H
+/* What serve, query, preprocess and bench share: options, rules about addresses, connections. */
+#include "cli/cli.h"
+#include "runtime/report.h"
+
+/* Options whose words are those of the registries: rows of a table end with these and are completed
+ * by pi_with_backends. */
+#define PI_RELU_WORDS "auto", "ReLU backend", 0, 0
+#define PI_LINEAR_WORDS "", "linear backend", 0, 0
+#define PI_OT_WORDS "auto|softspoken|ferret", "oblivious transfers; ferret assumes LPN", 0, 0
+#define PI_MAX_OPTIONS 32
+struct pi_choices {
+    char relu[64], linear[64], relu_help[192], linear_help[192];
+    struct cli_option table[PI_MAX_OPTIONS];
+};
+/* The same command, with every backend in the words and the help of --relu and --linear. words must
+ * live as long. */
+struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices *words);
+
+struct pi_net_options {
+    const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *dealer, *bundles, *link;
+    const char *input, *output;
+    bool plain;
+    const char *expected;
+    int32_t relu, reveal, floats, ot;
+    int64_t max_queries, max_bundles, count, lot, test_seed;
+    double timeout;
+};
+#define PI_NET_DEFAULTS                                                                            \
+    {                                                                                              \
+        .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
+        .timeout = 60                                                                              \
+    }
+#define PI_NET_AT(field) offsetof(struct pi_net_options, field)
+/* Lines of option tables. */
+#define PI_NET_COMMON                                                                                \
+    {"dealer", 0,                                                                                    \
+     CLI_TEXT, PI_NET_AT(dealer),                                                                    \
+     "DIR",    "correlations of a third party (linnet-pi deal); default: no third party",            \
+     0,        0},                                                                                   \
+        {"bundles", 0, CLI_TEXT, PI_NET_AT(bundles), "DIR", "prepared material (preprocess)", 0, 0}, \
+        {"insecure-plain",                                                                           \
+         0,                                                                                          \
+         CLI_FLAG,                                                                                   \
+         PI_NET_AT(plain),                                                                           \
+         NULL,                                                                                       \
+         "no TLS although the address is not this machine and there is a dealer",                    \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"test-seed", 0,                                                                             \
+         CLI_INT,     PI_NET_AT(test_seed),                                                          \
+         "N",         "shares that eval --mode sim2pc predicts; insecure, this machine only",        \
+         0,           1e15},                                                                         \
+        {"ot", 0, CLI_CHOICE, PI_NET_AT(ot), PI_OT_WORDS},                                           \
+        {"link",   0,                                                                                \
+         CLI_TEXT, PI_NET_AT(link),                                                                  \
+         "L",      "emulated link: lan, wan, mobile or RATE,RTT; both sides, this machine only",     \
+         0,        0},                                                                               \
+    {                                                                                                \
+        "timeout", 0, CLI_REAL, PI_NET_AT(timeout), "S",                                             \
+            "longest silence of the other side (default 60)", 0.1, 86400                             \
+    }
+#define PI_NET_SERVER                                                                              \
+    {"weights", 'w', CLI_INPUT, PI_NET_AT(weights), "FILE", "model.pi.weights", 0, 0},             \
+        {"listen", 0, CLI_TEXT, PI_NET_AT(listen), "HOST:PORT", "where; port 0: any free one",     \
+         0,        0},                                                                             \
+        {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "certificate chain, PEM", 0, 0},   \
+        {"tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0},       \
+        {"expect-link",                                                                            \
+         0,                                                                                        \
+         CLI_TEXT,                                                                                 \
+         PI_NET_AT(expected),                                                                      \
+         "L",                                                                                      \
+         "link that messages are chosen for (default: --link)",                                    \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
+        {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
+         0,        0},                                                                             \
+    {                                                                                              \
+        "max-bundles", 0, CLI_INT, PI_NET_AT(max_bundles), "N",                                    \
+            "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9                 \
+    }
+#define PI_NET_CLIENT                                                                              \
+    {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                 \
+    {                                                                                              \
+        "tls-ca", 0, CLI_INPUT, PI_NET_AT(tls_ca), "FILE",                                         \
+            "use TLS; trusted certificates of the server, PEM", 0, 0                               \
+    }
+
+/* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. */
+int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
+                 struct tcp_address *out) MUST_CHECK;
+/* Fills in what every party needs; the rest is the caller's. link: room for the one of --link. */
+int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,
+                 struct party_options *out) MUST_CHECK;
+/* --relu for a plan and a link (NULL: lan); machine as in struct cost_case. */
+int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
+                   const struct cost_machine *machine, const struct relu_backend **out) MUST_CHECK;
+
+/* preprocess is one of these two. */
+int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o,
+                 bool prepare_only) MUST_CHECK;
+int pi_query_run(const struct cli_common *c, const struct pi_net_options *o,
+                 bool prepare_only) MUST_CHECK;
+#endif
