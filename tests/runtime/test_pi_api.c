@@ -185,7 +185,7 @@ static void test_options(void **state)
 static void ask_and_compare(struct linnet_pi_session *s, struct fixture *f, int n)
 {
     float expected[4][CLASSES], logits[CLASSES];
-    uint8_t image[4][INPUTS];
+    uint8_t image[4][INPUTS] = {{0}};
     int64_t label;
 
     for (int i = 0; i < n; i++)
