@@ -1,12 +1,67 @@
 /* Connections of the commands (pi_net.h). */
 #include "cli/pi/net.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
-int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
-                 struct tcp_address *out)
+#include "core/base/file.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) /* clang's way to say it */
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__ /* it looks for leaks as a debugger does */
+#define DUMPABLE 1
+#else
+#define DUMPABLE 0
+#endif
+
+int pi_net_guard(const struct pi_net_options *o)
 {
-    bool loopback;
+    const char *secret[] = {o->weights, o->tls_key, o->bundles, o->dealer};
+    const struct rlimit none = {0, 0};
+
+    umask(077);
+    if (prctl(PR_SET_DUMPABLE, DUMPABLE, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+        return fail(ERR_IO, "core dumps cannot be switched off: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof secret / sizeof *secret && !o->permissions; i++)
+        if (secret[i] != NULL && file_check_private(secret[i]) < 0)
+            return fail(ERR_ARG, "%s; or --allow-permissions", err_message());
+    return 0;
+}
+
+bool pi_net_tls(const struct pi_net_options *o)
+{
+    return o->listen != NULL ? o->tls_cert != NULL : o->tls_ca != NULL || o->pin != NULL;
+}
+
+int pi_net_files(const struct pi_net_options *o, uint8_t pin[SHA256_SIZE], struct tls_files *out)
+{
+    *out = (struct tls_files){.cert = o->tls_cert, .key = o->tls_key};
+    out->ca = o->listen != NULL ? o->client_ca : o->tls_ca;
+    if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+        return fail(ERR_ARG, "--tls-cert and --tls-key belong together");
+    if (o->tls_cert == NULL && o->client_ca != NULL)
+        return fail(ERR_ARG, "--client-ca needs TLS: give --tls-cert and --tls-key");
+    if (o->listen == NULL && o->tls_cert != NULL && !pi_net_tls(o))
+        return fail(ERR_ARG, "--tls-cert: how is the server known? Give --tls-ca, --pin or both");
+    if (o->pin == NULL)
+        return 0;
+    if (o->listen != NULL)
+        return fail(ERR_ARG, "--pin is for the side that connects");
+    if (sha256_parse(o->pin, pin) < 0)
+        return fail(ERR_ARG, "--pin '%s': expected SHA-256 in 64 hexadecimal digits", o->pin);
+    out->pin = pin;
+    return 0;
+}
+
+int pi_net_check(const struct pi_net_options *o, const char *address, struct tcp_address *out)
+{
+    bool loopback, tls = pi_net_tls(o);
 
     TRY(tcp_address_parse(address, out));
     TRY(tcp_address_is_loopback(out, &loopback));
@@ -21,12 +76,35 @@ int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
         return fail(ERR_ARG,
                     "'%s' is not this machine: --link emulates a line, use it on 127.0.0.1",
                     address);
-    if (o->dealer != NULL && !tls && !o->plain)
+    if (!tls && !o->plain)
         return fail(
             ERR_ARG,
-            "'%s' is not this machine: a dealer that reads the traffic learns the weights, so --dealer needs TLS (%s), or --insecure-plain",
-            address, o->listen != NULL ? "--tls-cert, --tls-key" : "--tls-ca");
+            "'%s' is not this machine: without TLS anyone on the way may read and change bytes%s; give %s, or --insecure-plain on both sides",
+            address, o->dealer != NULL ? ", and a dealer who listens learns the weights" : "",
+            o->listen != NULL ? "--tls-cert and --tls-key" : "--tls-ca or --pin");
+    if (o->listen != NULL && tls && o->client_ca == NULL && !o->anonymous)
+        return fail(
+            ERR_ARG,
+            "'%s' is not this machine: anyone who reaches it could ask; give --client-ca, or --anonymous",
+            address);
+    if (!tls)
+        fprintf(
+            stderr,
+            "warning: '%s' is not this machine and there is no TLS (--insecure-plain): anyone on the way may read and change bytes%s\n",
+            address, o->dealer != NULL ? "; a dealer who listens learns the weights" : "");
     return 0;
+}
+
+int pi_net_check_peer(const struct pi_net_options *o, const struct tcp *s)
+{
+    bool tls = pi_net_tls(o);
+
+    if (tcp_peer_is_loopback(s) || (o->test_seed < 0 && o->link == NULL && (tls || o->plain)))
+        return 0;
+    return fail(ERR_ARG, "'%s' now stands for %s, which is not this machine: %s", o->connect,
+                tcp_peer(s),
+                tls || o->plain ? "--test-seed and --link are for 127.0.0.1 only"
+                                : "use TLS (--tls-ca) or --insecure-plain");
 }
 
 int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,

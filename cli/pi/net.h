@@ -19,9 +19,10 @@ struct pi_choices {
 struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices *words);
 
 struct pi_net_options {
-    const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *dealer, *bundles, *link;
+    const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *pin, *client_ca, *dealer,
+        *bundles, *link;
     const char *input, *output;
-    bool plain;
+    bool plain, anonymous, permissions;
     const char *expected;
     int32_t relu, reveal, floats, ot;
     int64_t max_queries, max_bundles, count, lot, test_seed;
@@ -34,6 +35,11 @@ struct pi_net_options {
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
+#define PI_NET_OWN                                                                                 \
+    {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "own certificate chain, PEM", 0, 0},   \
+    {                                                                                              \
+        "tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0          \
+    }
 #define PI_NET_COMMON                                                                                \
     {"dealer", 0,                                                                                    \
      CLI_TEXT, PI_NET_AT(dealer),                                                                    \
@@ -45,7 +51,15 @@ struct pi_net_options {
          CLI_FLAG,                                                                                   \
          PI_NET_AT(plain),                                                                           \
          NULL,                                                                                       \
-         "no TLS although the address is not this machine and there is a dealer",                    \
+         "no TLS although the address is not this machine; both sides",                              \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"allow-permissions",                                                                        \
+         0,                                                                                          \
+         CLI_FLAG,                                                                                   \
+         PI_NET_AT(permissions),                                                                     \
+         NULL,                                                                                       \
+         "secret files and folders may be others' or open to others",                                \
          0,                                                                                          \
          0},                                                                                         \
         {"test-seed", 0,                                                                             \
@@ -65,8 +79,6 @@ struct pi_net_options {
     {"weights", 'w', CLI_INPUT, PI_NET_AT(weights), "FILE", "model.pi.weights", 0, 0},             \
         {"listen", 0, CLI_TEXT, PI_NET_AT(listen), "HOST:PORT", "where; port 0: any free one",     \
          0,        0},                                                                             \
-        {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "certificate chain, PEM", 0, 0},   \
-        {"tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0},       \
         {"expect-link",                                                                            \
          0,                                                                                        \
          CLI_TEXT,                                                                                 \
@@ -75,6 +87,14 @@ struct pi_net_options {
          "link that messages are chosen for (default: --link)",                                    \
          0,                                                                                        \
          0},                                                                                       \
+        {"client-ca", 0,                                                                           \
+         CLI_INPUT,   PI_NET_AT(client_ca),                                                        \
+         "FILE",      "let in only clients with a certificate of these authorities, PEM",          \
+         0,           0},                                                                          \
+        {"anonymous", 0,                                                                           \
+         CLI_FLAG,    PI_NET_AT(anonymous),                                                        \
+         NULL,        "off this machine: let in clients without a certificate",                    \
+         0,           0},                                                                          \
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
@@ -84,14 +104,30 @@ struct pi_net_options {
     }
 #define PI_NET_CLIENT                                                                              \
     {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                 \
+        {"tls-ca",  0,                                                                             \
+         CLI_INPUT, PI_NET_AT(tls_ca),                                                             \
+         "FILE",    "use TLS; trusted certificates of the server, PEM",                            \
+         0,         0},                                                                            \
     {                                                                                              \
-        "tls-ca", 0, CLI_INPUT, PI_NET_AT(tls_ca), "FILE",                                         \
-            "use TLS; trusted certificates of the server, PEM", 0, 0                               \
+        "pin", 0, CLI_TEXT, PI_NET_AT(pin), "SHA256",                                              \
+            "use TLS; the server's public key must have this SHA-256, which serve prints", 0, 0    \
     }
 
-/* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. */
-int pi_net_check(const struct pi_net_options *o, const char *address, bool tls,
+/* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. Without TLS off
+ * this machine a warning on stderr, also with -q. */
+int pi_net_check(const struct pi_net_options *o, const char *address,
                  struct tcp_address *out) MUST_CHECK;
+/* For a process that holds secrets: new files are for this user alone, no core dump, no debugger of
+ * another process; and, unless --allow-permissions, weights, keys and folders that others may read or write
+ * are refused with ERR_ARG. */
+int pi_net_guard(const struct pi_net_options *o) MUST_CHECK;
+/* Whether the options ask for TLS. */
+bool pi_net_tls(const struct pi_net_options *o);
+/* The files of TLS; pin: room for the one of --pin. */
+int pi_net_files(const struct pi_net_options *o, uint8_t pin[SHA256_SIZE],
+                 struct tls_files *out) MUST_CHECK;
+/* The same for who was reached: a name may stand for another address a moment later. */
+int pi_net_check_peer(const struct pi_net_options *o, const struct tcp *s) MUST_CHECK;
 /* Fills in what every party needs; the rest is the caller's. link: room for the one of --link. */
 int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,
                  struct party_options *out) MUST_CHECK;

@@ -6,6 +6,7 @@
 static const struct cli_option options[] = {
     PI_NET_SERVER,
     PI_NET_CLIENT,
+    PI_NET_OWN,
     {"count", 'n', CLI_INT, PI_NET_AT(count), "N", "client: bundles to make (default 1)", 1, 1e6},
     {"lot", 0, CLI_INT, PI_NET_AT(lot), "L",
      "client: bundles to make together, with fewer bytes each (default 1)", 1, PARTY_LOT},

@@ -13,6 +13,7 @@
 
 static const struct cli_option options[] = {
     PI_NET_CLIENT,
+    PI_NET_OWN,
     {"input", 'i', CLI_INPUT, PI_NET_AT(input), "X.npy", "images", 0, 0},
     PI_INPUT_KIND_ROW(PI_NET_AT(floats)),
     {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
@@ -51,12 +52,19 @@ struct client {
 static int connect_server(struct client *q)
 {
     const struct pi_net_options *o = q->o;
+    struct tls_files files;
+    uint8_t pin[SHA256_SIZE];
     struct tcp *tcp = NULL;
     int rc;
 
-    if (o->tls_ca != NULL)
-        TRY(tls_client(o->tls_ca, &q->tls));
+    TRY(pi_net_files(o, pin, &files));
+    if (pi_net_tls(o))
+        TRY(tls_client(&files, &q->tls));
     TRY(tcp_connect(&q->address, o->timeout, &tcp));
+    if ((rc = pi_net_check_peer(o, tcp)) < 0) {
+        tcp_close(tcp);
+        return rc;
+    }
     if (q->tls == NULL)
         tcp_transport(tcp, &q->t);
     else if ((rc = tls_transport(q->tls, tcp, q->address.host, &q->t)) < 0) {
@@ -75,7 +83,7 @@ static int prepare_model(struct client *q)
     TRY(prepared_new(q->plan, NULL, false, &q->model));
     TRY(pi_net_party(q->o, q->model, &q->link, &q->party));
     q->party.client = true;
-    q->party.tally = q->o->tls_ca == NULL;
+    q->party.tally = !pi_net_tls(q->o);
     return q->o->bundles != NULL ? bundle_folder(q->o->bundles) : 0;
 }
 
@@ -243,7 +251,7 @@ static int run(struct client *q, bool prepare_only)
 {
     int rc;
 
-    TRY(pi_net_check(q->o, q->o->connect, q->o->tls_ca != NULL, &q->address));
+    TRY(pi_net_check(q->o, q->o->connect, &q->address));
     TRY(prepare_model(q));
     if (!prepare_only) {
         TRY(pi_images_open(q->o->input, q->plan, (enum pi_floats)q->o->floats, &q->images,
@@ -290,6 +298,8 @@ int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, boo
     struct client q = {.c = c, .o = o};
     int rc = check_options(o, prepare_only);
 
+    if (rc == 0)
+        rc = pi_net_guard(o);
     if (rc == 0)
         rc = run(&q, prepare_only);
     party_close(q.p);

@@ -10,6 +10,7 @@
 
 static const struct cli_option options[] = {
     PI_NET_SERVER,
+    PI_NET_OWN,
     {"max-queries", 0, CLI_INT, PI_NET_AT(max_queries), "N", "end after N answers", 1, 1e15},
     PI_NET_COMMON,
     {0}};
@@ -36,8 +37,6 @@ static int check_options(const struct pi_net_options *o)
 {
     if (o->weights == NULL || o->listen == NULL)
         return fail(ERR_ARG, "give --%s", o->weights == NULL ? "weights FILE" : "listen HOST:PORT");
-    if ((o->tls_cert == NULL) != (o->tls_key == NULL))
-        return fail(ERR_ARG, "--tls-cert and --tls-key belong together");
     return 0;
 }
 
@@ -46,7 +45,7 @@ static json_t *report_json(const struct cli_common *c, const struct server_optio
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
                      "linnet.serve/1", "model", c->arg[0], "relu_backend", o->party.relu->name,
-                     "linear_backend", o->party.linear->name, "tls", o->tls_cert != NULL, "reveal",
+                     "linear_backend", o->party.linear->name, "tls", o->tls.cert != NULL, "reveal",
                      o->party.label ? "label" : "logits", "clients", (json_int_t)t->clients,
                      "clients_failed", (json_int_t)t->failed, "clients_silent",
                      (json_int_t)t->silent, "queries", (json_int_t)t->queries, "prepared",
@@ -58,14 +57,13 @@ static int fill_options(const struct cli_common *c, const struct pi_net_options 
                         const struct pi_model *model, struct link link[2],
                         struct server_options *out)
 {
-    *out = (struct server_options){.tls_cert = o->tls_cert,
-                                   .tls_key = o->tls_key,
-                                   .seconds = o->timeout,
+    *out = (struct server_options){.seconds = o->timeout,
                                    .max_queries = o->max_queries,
                                    .stop = interrupted,
                                    .note = show_note,
                                    .ctx = (void *)(uintptr_t)c};
-    TRY(pi_net_check(o, o->listen, o->tls_cert != NULL, &out->address));
+    TRY(pi_net_files(o, NULL, &out->tls));
+    TRY(pi_net_check(o, o->listen, &out->address));
     TRY(pi_net_party(o, model->prepared, &link[0], &out->party));
     if (o->expected != NULL) {
         TRY(link_parse(o->expected, &link[1]));
@@ -78,10 +76,16 @@ static int fill_options(const struct cli_common *c, const struct pi_net_options 
 static int serve(const struct cli_common *c, const struct server_options *o, struct server *s)
 {
     struct server_totals t;
+    uint8_t identity[SHA256_SIZE];
+    char hex[SHA256_HEX];
 
     fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
-            o->address.host, server_port(s), o->tls_cert != NULL ? "TLS 1.3" : "plain",
+            o->address.host, server_port(s), o->tls.cert != NULL ? "TLS 1.3" : "plain",
             o->party.relu->name, o->party.linear->name);
+    if (server_tls(s) != NULL) {
+        TRY(tls_identity(server_tls(s), identity));
+        fprintf(cli_out(c), "key for --pin: %s\n", sha256_hex(identity, hex));
+    }
     fflush(cli_out(c));
     cli_catch_signals();
     TRY(server_run(s));
@@ -99,7 +103,7 @@ int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, boo
     struct link link[2]; /* emulated, expected */
     int rc;
 
-    if ((rc = check_options(o)) < 0 ||
+    if ((rc = check_options(o)) < 0 || (rc = pi_net_guard(o)) < 0 ||
         (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 ||
         (rc = fill_options(c, o, model, link, &how)) < 0)
         goto out;

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +131,22 @@ int file_map_fd(int fd, const char *name, struct file_map *out)
     if (data == MAP_FAILED)
         return fail_io("map", name);
     *out = (struct file_map){.data = data != NULL ? data : nothing, .len = len};
+    return 0;
+}
+
+int file_check_private(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return errno == ENOENT ? 0 : fail_io("look at", path);
+    if (st.st_uid != geteuid())
+        return fail(ERR_ARG, "'%s' is a secret, but belongs to user %ld, not %ld, who runs this",
+                    path, (long)st.st_uid, (long)geteuid());
+    if ((st.st_mode & 066) != 0)
+        return fail(ERR_ARG, "'%s' is a secret, but others may %s it (mode %03o); chmod go-rwx it",
+                    path, (st.st_mode & 022) != 0 ? "write" : "read",
+                    (unsigned)(st.st_mode & 0777));
     return 0;
 }
 
@@ -254,6 +271,20 @@ struct file_writer {
     uint64_t size; /* bytes appended */
     uint8_t buffer[WRITE_BUFFER];
 };
+
+bool file_is_abandoned(const char *name)
+{
+    const char *mark = NULL;
+    long pid;
+    int n, end = 0;
+
+    for (const char *at = name; (at = strstr(at, ".tmp-")) != NULL; at++)
+        mark = at;
+    if (mark == NULL || mark[5] < '1' || mark[5] > '9' ||
+        sscanf(mark, ".tmp-%9ld-%9d%n", &pid, &n, &end) != 2 || mark[end] != '\0')
+        return false;
+    return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
 
 /* Creates path.tmp-PID-N with the first N that is free. */
 static int create_temp(struct file_writer *w, enum file_access access)

@@ -4,6 +4,7 @@
  * Files: read whole, map, open beneath a folder, write so that a crash or a full disk never
  * leaves half a file. Messages name the path; ERR_IO for what the system refused.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,10 @@ int file_is_new(const char *path, const char *const *input, int n) MUST_CHECK;
 
 /* Can `path` be created or replaced? Makes and removes a temporary beside it. ERR_IO says why not. */
 int file_can_write(const char *path) MUST_CHECK;
+
+/* Whether `path`, a file or a folder, is ours and nobody else may read or write it: ERR_ARG says what it
+ * is instead, and how to change it. What does not exist is private. */
+int file_check_private(const char *path) MUST_CHECK;
 
 struct file_map { /* read-only bytes of a regular file; data is never NULL while open */
     const uint8_t *data;
@@ -53,6 +58,9 @@ enum file_access {
  *         file_writer_abort(w);
  */
 struct file_writer;
+/* Whether `name` is a temporary of a file_writer whose process is gone; of a process in another
+ * container, which cannot be seen from here, it would say so too. */
+bool file_is_abandoned(const char *name);
 int file_writer_open(const char *path, enum file_access access,
                      struct file_writer **out) MUST_CHECK;
 /* Keeps the first error: later appends and the commit return it again. */

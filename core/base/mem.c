@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define MEM_ALIGN 64
 #define ARENA_SMALL_ALIGN 16
@@ -190,7 +191,47 @@ void mem_free(void *p)
 
 #define SECRET_HEAD 64 /* the size, in front of the array; keeps the alignment */
 
+#define SECRET_FROM ((size_t)16 << 10)
+
 static atomic_long alive; /* for tests */
+static atomic_long unlocked;
+
+/* The whole pages of an array, which nobody else's secrets share. false: it is too small. */
+static bool secret_pages(char *start, size_t bytes, void **from, size_t *n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)start;
+    const uintptr_t first = (at + page - 1) / page * page, end = (at + bytes) / page * page;
+
+    if (bytes < SECRET_FROM || end <= first)
+        return false;
+    *from = start + (first - at);
+    *n = end - first;
+    return true;
+}
+
+static void secret_keep(char *start, size_t bytes)
+{
+    void *from;
+    size_t n;
+
+    if (!secret_pages(start, bytes, &from, &n))
+        return;
+    (void)madvise(from, n, MADV_DONTDUMP);
+    if (mlock(from, n) < 0)
+        atomic_fetch_add(&unlocked, (long)n);
+}
+
+/* The pages go back to the heap as they came. */
+static void secret_let_go(char *start, size_t bytes)
+{
+    void *from;
+    size_t n;
+
+    if (!secret_pages(start, bytes, &from, &n))
+        return;
+    (void)munlock(from, n);
+    (void)madvise(from, n, MADV_DODUMP);
+}
 
 void wipe(void *p, size_t n)
 {
@@ -213,6 +254,7 @@ void *secret_array(size_t n, size_t size)
     if (p == NULL)
         return NULL;
     memcpy(p, &bytes, sizeof bytes);
+    secret_keep(p, bytes);
     atomic_fetch_add(&alive, 1);
     return p + SECRET_HEAD;
 }
@@ -227,8 +269,14 @@ void secret_free(void *p)
     start -= SECRET_HEAD;
     memcpy(&bytes, start, sizeof bytes);
     wipe(start, bytes);
+    secret_let_go(start, bytes);
     mem_free(start);
     atomic_fetch_sub(&alive, 1);
+}
+
+long secret_unlocked(void)
+{
+    return atomic_load(&unlocked);
 }
 
 long secret_alive(void)

@@ -26,9 +26,13 @@ int mem_aligned_grow(void **p, size_t used, size_t n, size_t size) MUST_CHECK;
 char *mem_strdup(const char *s);
 void mem_free(void *p);
 
-/* Secret memory: keys, shares, weights. Zeroed, 64-byte aligned; secret_free wipes it. */
+/* Secret memory: keys, shares, weights. Zeroed, 64-byte aligned; secret_free wipes it. The whole pages
+ * inside an array of 16 KiB or more stay out of core dumps and, as far as the system's limit on locked
+ * memory goes, out of swap. */
 void *secret_array(size_t n, size_t size);
 void secret_free(void *p); /* NULL is fine */
+/* Bytes of secret arrays that could not be locked so far, of all threads. */
+long secret_unlocked(void);
 /* Test hook: secret arrays that are alive, of all threads. */
 long secret_alive(void);
 /* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */

@@ -152,9 +152,15 @@ static int remove_one(void *ctx, const char *name)
     return 0;
 }
 
+static int remove_abandoned(void *ctx, const char *name)
+{
+    return file_is_abandoned(name) ? remove_one(ctx, name) : 0;
+}
+
 int store_sweep(const char *dir)
 {
-    return each(dir, "", USED, remove_one, (void *)(uintptr_t)dir);
+    TRY(each(dir, "", USED, remove_one, (void *)(uintptr_t)dir));
+    return each(dir, "", "", remove_abandoned, (void *)(uintptr_t)dir);
 }
 
 static int remove_file(void *ctx, const char *name)

@@ -6,7 +6,7 @@
  * A file is claimed by renaming it to NAME.used and syncing the folder; only then it is read, checked
  * (its last 32 bytes are the SHA-256 of what lies before) and removed. Whatever happens after the
  * rename, a crash included, the name is gone: the material is lost, never reused. Left-over .used
- * files are removed by the next store_sweep. Two processes cannot both claim a file.
+ * files, and those that a process which is gone was writing, are removed by the next store_sweep. Two processes cannot both claim a file.
  */
 #include <stddef.h>
 #include <stdint.h>

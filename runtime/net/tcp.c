@@ -29,7 +29,7 @@ struct tcp {
     int fd;
     double seconds; /* time-out */
     size_t out_used, in_at, in_used;
-    bool borrowed;
+    bool loopback, borrowed;
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
 };
@@ -124,6 +124,7 @@ static void name_peer(struct tcp *s, const struct sockaddr *a, socklen_t len)
     (void)getnameinfo(a, len, host, sizeof host, port, sizeof port,
                       NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(s->peer, sizeof s->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    s->loopback = is_loopback(a);
 }
 
 static int endpoint_new(int fd, double seconds, struct tcp **out)
@@ -321,6 +322,11 @@ int tcp_borrow(int fd, double seconds, struct tcp **out)
     snprintf(s->peer, sizeof s->peer, "the peer");
     *out = s;
     return 0;
+}
+
+bool tcp_peer_is_loopback(const struct tcp *s)
+{
+    return s->loopback;
 }
 
 const char *tcp_peer(const struct tcp *s)

@@ -17,7 +17,8 @@
 struct tls_context {
     SSL_CTX *ctx;
     BIO_METHOD *method;
-    bool server;
+    bool server, pinned;
+    uint8_t pin[SHA256_SIZE];
 };
 struct tls {
     struct tcp *tcp;
@@ -105,37 +106,79 @@ static int context_new(bool server, struct tls_context **out)
     return 0;
 }
 
-int tls_server(const char *cert, const char *key, struct tls_context **out)
+static int load_own(struct tls_context *c, const struct tls_files *f)
+{
+    if (SSL_CTX_use_certificate_chain_file(c->ctx, f->cert) != 1)
+        return fail_context(fail_ssl(ERR_ARG, "certificate"), "'%s'", f->cert);
+    if (SSL_CTX_use_PrivateKey_file(c->ctx, f->key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(c->ctx) != 1)
+        return fail_context(fail_ssl(ERR_ARG, "private key"), "'%s'", f->key);
+    return 0;
+}
+
+static int load_trusted(struct tls_context *c, const struct tls_files *f)
+{
+    int mode = SSL_VERIFY_PEER | (c->server ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+    STACK_OF(X509_NAME) *names = NULL;
+
+    if (SSL_CTX_load_verify_locations(c->ctx, f->ca, NULL) != 1 ||
+        (c->server && (names = SSL_load_client_CA_file(f->ca)) == NULL))
+        return fail_context(fail_ssl(ERR_ARG, "trusted certificates"), "'%s'", f->ca);
+    SSL_CTX_set_client_CA_list(c->ctx, names); /* takes them over */
+    SSL_CTX_set_verify(c->ctx, mode, NULL);
+    return 0;
+}
+
+static int context_load(bool server, const struct tls_files *f, struct tls_context **out)
 {
     struct tls_context *c = NULL;
     int rc = 0;
 
-    TRY(context_new(true, &c));
-    if (SSL_CTX_use_certificate_chain_file(c->ctx, cert) != 1)
-        rc = fail_context(fail_ssl(ERR_ARG, "certificate"), "'%s'", cert);
-    else if (SSL_CTX_use_PrivateKey_file(c->ctx, key, SSL_FILETYPE_PEM) != 1 ||
-             SSL_CTX_check_private_key(c->ctx) != 1)
-        rc = fail_context(fail_ssl(ERR_ARG, "private key"), "'%s'", key);
+    TRY(context_new(server, &c));
+    if (f->cert != NULL)
+        rc = load_own(c, f);
+    if (rc == 0 && f->ca != NULL)
+        rc = load_trusted(c, f);
     if (rc < 0) {
         tls_context_free(c);
         return rc;
     }
+    if ((c->pinned = f->pin != NULL))
+        memcpy(c->pin, f->pin, sizeof c->pin);
     *out = c;
     return 0;
 }
 
-int tls_client(const char *ca, struct tls_context **out)
+int tls_server(const struct tls_files *f, struct tls_context **out)
 {
-    struct tls_context *c = NULL;
+    return context_load(true, f, out);
+}
 
-    TRY(context_new(false, &c));
-    if (SSL_CTX_load_verify_locations(c->ctx, ca, NULL) != 1) {
-        tls_context_free(c);
-        return fail_context(fail_ssl(ERR_ARG, "trusted certificates"), "'%s'", ca);
-    }
-    SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
-    *out = c;
-    return 0;
+int tls_client(const struct tls_files *f, struct tls_context **out)
+{
+    if (f->ca == NULL && f->pin == NULL)
+        return fail(ERR_ARG, "TLS: nothing to know the server by");
+    return context_load(false, f, out);
+}
+
+/* SHA-256 of the subject public key, in DER. */
+static int key_hash(const X509 *cert, uint8_t identity[SHA256_SIZE])
+{
+    uint8_t *der = NULL;
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der), rc;
+
+    if (n <= 0)
+        return fail_ssl(ERR_PEER, "public key");
+    rc = sha256_bytes(der, (size_t)n, identity);
+    OPENSSL_free(der);
+    return rc;
+}
+
+int tls_identity(const struct tls_context *c, uint8_t identity[SHA256_SIZE])
+{
+    const X509 *own = SSL_CTX_get0_certificate(c->ctx);
+
+    return own == NULL ? fail(ERR_ARG, "TLS: no certificate") : key_hash(own, identity);
 }
 
 void tls_context_free(struct tls_context *c)
@@ -160,8 +203,10 @@ static int wait_or_fail(struct tls *t, int result, double deadline, const char *
     case SSL_ERROR_ZERO_RETURN:
         return fail(ERR_PEER, "%s closed the connection", tcp_peer(t->tcp));
     default:
+        if (t->net_rc == 0)
+            return fail_ssl(ERR_PEER, what);
         ERR_clear_error();
-        return t->net_rc < 0 ? t->net_rc : fail(ERR_PEER, "TLS: %s: broken record", what);
+        return t->net_rc;
     }
 }
 
@@ -253,7 +298,7 @@ static int expect_host(SSL *ssl, const char *host)
 }
 
 /* Two cases whose cause OpenSSL's own words hide. */
-static int fail_handshake(const struct tls *t)
+static int fail_handshake(const struct tls_context *c, const struct tls *t)
 {
     int reason = ERR_GET_REASON(ERR_peek_error());
     long verified = SSL_get_verify_result(t->ssl);
@@ -263,11 +308,11 @@ static int fail_handshake(const struct tls *t)
     ERR_clear_error();
     if (verified == X509_V_OK)
         return fail(ERR_PEER, "TLS: handshake: the other side does not speak TLS");
-    return fail(ERR_PEER, "TLS: the server's certificate is refused: %s",
-                X509_verify_cert_error_string(verified));
+    return fail(ERR_PEER, "TLS: the %s's certificate is refused: %s",
+                c->server ? "client" : "server", X509_verify_cert_error_string(verified));
 }
 
-static int handshake(struct tls *t)
+static int handshake(const struct tls_context *c, struct tls *t)
 {
     double deadline = tcp_deadline(t->tcp, 0);
 
@@ -277,9 +322,42 @@ static int handshake(struct tls *t)
             return 0;
         e = SSL_get_error(t->ssl, ok);
         if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE && t->net_rc == 0)
-            return fail_handshake(t);
+            return fail_handshake(c, t);
         TRY(wait_or_fail(t, ok, deadline, "handshake"));
     }
+}
+
+static int peer_of(SSL *ssl, uint8_t identity[SHA256_SIZE], bool *known)
+{
+    X509 *cert = SSL_get1_peer_certificate(ssl);
+    int rc;
+
+    if (!(*known = cert != NULL))
+        return 0;
+    rc = key_hash(cert, identity);
+    X509_free(cert);
+    return rc;
+}
+
+int tls_peer(const struct transport *transport, uint8_t identity[SHA256_SIZE], bool *known)
+{
+    return peer_of(((struct tls *)transport->ctx)->ssl, identity, known);
+}
+
+/* Before anything but the handshake has been sent. */
+static int check_pin(const struct tls_context *c, SSL *ssl)
+{
+    uint8_t identity[SHA256_SIZE];
+    char hex[SHA256_HEX];
+    bool known;
+
+    if (!c->pinned)
+        return 0;
+    TRY(peer_of(ssl, identity, &known));
+    if (known && memcmp(identity, c->pin, sizeof identity) == 0)
+        return 0;
+    return fail(ERR_PEER, "TLS: the server's key is not the pinned one but %s",
+                known ? sha256_hex(identity, hex) : "none");
 }
 
 static int session_new(struct tls_context *c, struct tcp *s, struct tls **out)
@@ -314,7 +392,8 @@ int tls_transport(struct tls_context *c, struct tcp *s, const char *host, struct
         SSL_set_accept_state(t->ssl);
     else
         SSL_set_connect_state(t->ssl);
-    if ((rc = c->server ? 0 : expect_host(t->ssl, host)) < 0 || (rc = handshake(t)) < 0) {
+    if ((rc = c->server ? 0 : expect_host(t->ssl, host)) < 0 || (rc = handshake(c, t)) < 0 ||
+        (rc = check_pin(c, t->ssl)) < 0) {
         SSL_free(t->ssl);
         mem_free(t);
         return rc;

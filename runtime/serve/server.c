@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "core/base/cpu.h"
-#include "runtime/net/tls.h"
 #include "runtime/serve/lobby.h"
 
 struct server {
@@ -163,6 +162,11 @@ int server_port(const struct server *s)
     return tcp_listener_port(s->listener);
 }
 
+const struct tls_context *server_tls(const struct server *s)
+{
+    return s->tls;
+}
+
 /* More may be carried here while the server runs, but the folder is there. */
 static int check_dealer(const char *dir)
 {
@@ -182,8 +186,8 @@ static int start(struct server *s)
         TRY(bundle_folder(o->party.bundles));
     if (o->party.dealer != NULL)
         TRY(check_dealer(o->party.dealer));
-    if (o->tls_cert != NULL)
-        TRY(tls_server(o->tls_cert, o->tls_key, &s->tls));
+    if (o->tls.cert != NULL)
+        TRY(tls_server(&o->tls, &s->tls));
     TRY(tcp_listen(&o->address, &s->listener));
     return lobby_open(s->listener, o->seconds, &s->lobby);
 }
@@ -196,7 +200,7 @@ int server_open(const struct server_options *o, struct server **out)
     if (s == NULL)
         return ERR_NOMEM;
     s->o = *o;
-    s->o.party.tally = o->tls_cert == NULL;
+    s->o.party.tally = o->tls.cert == NULL;
     s->start = cpu_seconds();
     if ((rc = start(s)) < 0) {
         server_close(s);

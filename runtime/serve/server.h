@@ -9,7 +9,7 @@
  * for SERVER_PATIENCE while another one waits. Once `stop` says so the request that is being answered
  * is finished, then server_run returns.
  */
-#include "runtime/net/tcp.h"
+#include "runtime/net/tls.h"
 #include "runtime/party/party.h"
 
 #define SERVER_GREETING 5
@@ -18,9 +18,9 @@
 struct server_options {         /* all borrowed until server_close */
     struct party_options party; /* server_open creates and sweeps the folder of bundles */
     struct tcp_address address;
-    const char *tls_cert, *tls_key; /* PEM files; NULL: plain, with a tally */
-    double seconds;                 /* longest silence of a client */
-    int64_t max_queries;            /* below 0: no end */
+    struct tls_files tls; /* no certificate: plain, with a tally; ca: of clients */
+    double seconds;       /* longest silence of a client */
+    int64_t max_queries;  /* below 0: no end */
     bool (*stop)(void *ctx);
     void (*note)(void *ctx, const char *text);
     void *ctx;
@@ -34,6 +34,8 @@ struct server;
 /* Listens. ERR_DATA: the folder of the dealer is not there. */
 int server_open(const struct server_options *o, struct server **out) MUST_CHECK;
 int server_port(const struct server *s);
+/* What clients may pin; NULL without TLS. */
+const struct tls_context *server_tls(const struct server *s);
 /* Until max_queries or stop. What a client does wrong is no failure; ERR_NOMEM and ERR_IO are. */
 int server_run(struct server *s) MUST_CHECK;
 struct server_totals server_totals(const struct server *s);

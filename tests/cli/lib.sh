@@ -128,3 +128,27 @@ no_temporaries() {
     left=$(find "$1" -name '*.tmp-*')
     [ -z "$left" ] || die "left behind: $left"
 }
+
+# ---- two parties: a package model.pi, model.pi.weights in the folder of the case
+
+wait_for() { # FILE PATTERN: until a line matches, 20 s at most
+    wait_left=200
+    until grep -q "$2" "$1" 2>/dev/null; do
+        wait_left=$((wait_left - 1))
+        [ $wait_left -gt 0 ] || die "no line of $1 matches '$2'"
+        sleep 0.1
+    done
+}
+serve() { # OPTIONS...: starts a server, sets $server and $at
+    rm -f serve.out
+    "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 "$@" >serve.out 2>serve.err &
+    server=$!
+    wait_for serve.out '^listening'
+    at=127.0.0.1:$(sed -n 's/^listening on 127.0.0.1:\([0-9]*\) .*/\1/p' serve.out)
+}
+stop() { # ends the server, which must end well
+    kill -TERM $server
+    stop_status=0
+    wait $server || stop_status=$?
+    [ $stop_status -eq 0 ] || { cat serve.err; die "the server ended with $stop_status"; }
+}

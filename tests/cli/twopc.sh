@@ -5,27 +5,6 @@ expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o model.onnx --pi
 expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy --labels y.npy
 expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
 expect_exit 0 "$LINNET" data $data --limit 2 -o x2.npy
-wait_for() { # FILE PATTERN: until a line matches, 20 s at most
-    wait_left=200
-    until grep -q "$2" "$1" 2>/dev/null; do
-        wait_left=$((wait_left - 1))
-        [ $wait_left -gt 0 ] || die "no line of $1 matches '$2'"
-        sleep 0.1
-    done
-}
-serve() { # OPTIONS...: starts a server, sets $server and $at
-    rm -f serve.out
-    "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 "$@" >serve.out 2>serve.err &
-    server=$!
-    wait_for serve.out '^listening'
-    at=127.0.0.1:$(sed -n 's/^listening on 127.0.0.1:\([0-9]*\) .*/\1/p' serve.out)
-}
-stop() { # ends the server, which must end well
-    kill -TERM $server
-    stop_status=0
-    wait $server || stop_status=$?
-    [ $stop_status -eq 0 ] || { cat serve.err; die "the server ended with $stop_status"; }
-}
 query() { "$LINNET_PI" query model.pi --connect "$at" --input x.npy "$@"; }
 simulated() { # PROVIDER SEED FILE: sim2pc must give this file's logits, bit for bit
     expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode sim2pc --linear "$1" \
@@ -133,7 +112,28 @@ else
     skip_part "silent clients, there is no python3"
 fi
 expect_error 8 'refused' "$LINNET_PI" query model.pi --connect "$at" -i x.npy
-expect_error 2 'needs TLS' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --dealer dc -i x.npy
+# Off this machine: TLS, or --insecure-plain on both sides, which is said at every start.
+plain='not this machine: without TLS'
+expect_error 2 "$plain" "$LINNET_PI" query model.pi --connect 192.0.2.1:7 -i x.npy
+expect_error 2 'dealer who listens' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --dealer dc -i x.npy
+expect_error 2 "$plain" "$LINNET_PI" preprocess model.pi --connect 192.0.2.1:7 --bundles bx
+expect_error 2 "$plain" "$LINNET_PI" preprocess model.pi --weights model.pi.weights --listen 0.0.0.0:0 --bundles bx
+for everywhere in :0 0.0.0.0:0; do
+    expect_error 2 "$plain" "$LINNET_PI" serve model.pi --weights model.pi.weights --listen $everywhere
+done
+"$LINNET_PI" serve model.pi -q --weights model.pi.weights --listen 0.0.0.0:0 --insecure-plain >serve.out 2>serve.err &
+server=$!
+wait_for serve.out '^listening'
+expect_text serve.err 'warning: .*no TLS \(--insecure-plain\)'
+port=$(sed -n 's/^listening on 0.0.0.0:\([0-9]*\) .*/\1/p' serve.out)
+expect_exit 0 "$LINNET_PI" query model.pi --connect "127.0.0.1:$port" -i one.npy
+outside=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -v : | head -n 1)
+if [ -n "$outside" ]; then
+    expect_error 2 "$plain" "$LINNET_PI" query model.pi --connect "$outside:$port" -i one.npy
+    expect_exit 0 "$LINNET_PI" query model.pi -q --connect "$outside:$port" -i one.npy --insecure-plain
+    expect_text err 'warning: .*no TLS \(--insecure-plain\)'
+fi
+stop
 expect_error 2 'not this machine' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --test-seed 1 -i x.npy
 expect_error 2 'belong together' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --tls-cert c
 expect_error 3 'weights' "$LINNET_PI" serve model.pi --weights x.npy --listen 127.0.0.1:0
@@ -149,10 +149,21 @@ if command -v openssl >/dev/null 2>&1; then
     serve --tls-cert cert.pem --tls-key key.pem --test-seed 9
     expect_exit 0 query --tls-ca cert.pem --test-seed 9 --output zt.npy
     simulated rlwe 9 zt.npy
+    pin=$(sed -n 's/^key for --pin: //p' serve.out)
+    expect_exit 0 query --pin "$pin" --test-seed 9 --output zp.npy
+    expect_same zt.npy zp.npy
+    expect_error 8 'not the pinned one' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert.pem --pin "$(printf %064d 0)" -i x.npy
+    expect_error 2 '64 hexadecimal digits' "$LINNET_PI" query model.pi --connect "$at" --pin 12 -i x.npy
     expect_error 8 'certificate' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
     expect_error 8 'only one side use TLS' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy
     expect_error 2 'No such file' "$LINNET_PI" query model.pi --connect "$at" --tls-ca nothing.pem -i x.npy
     stop
+    serve --tls-cert cert.pem --tls-key key.pem --client-ca cert2.pem
+    expect_error 8 'certificate required' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert.pem -i one.npy
+    expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert.pem --tls-cert cert2.pem --tls-key key2.pem -i one.npy
+    stop
+    expect_error 2 'give --client-ca, or --anonymous' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen :0 \
+        --tls-cert cert.pem --tls-key key.pem
     serve --tls-cert cert2.pem --tls-key key2.pem
     expect_error 8 'certificate is refused: IP address mismatch' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
     stop

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -196,6 +197,53 @@ static void test_hook_fails_the_nth(void **state)
     mem_free(c);
 }
 
+/* VmFlags of the mapping that holds p, as /proc tells; "" where it tells nothing. */
+static void flags_of(const void *p, char flags[512])
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    unsigned long from, to;
+    bool inside = false;
+
+    *flags = '\0';
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = (unsigned long)(uintptr_t)p >= from && (unsigned long)(uintptr_t)p < to;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            strcpy(flags, line);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+static void test_secrets_stay_out_of_dumps(void **state)
+{
+    const size_t n = 64 << 10;
+    char *p = secret_array(n, 1), *plain = mem_aligned(n, 1), flags[512];
+    long unlocked = secret_unlocked();
+
+    (void)state;
+    assert_true(p != NULL && plain != NULL);
+    flags_of(plain + n / 2, flags);
+    if (*flags == '\0') {
+        print_message("skipped: no flags in /proc/self/smaps\n");
+    } else {
+        assert_null(strstr(flags, " dd"));
+        flags_of(p + n / 2, flags);
+        assert_non_null(strstr(flags, " dd"));
+#ifndef __SANITIZE_ADDRESS__ /* it does not lock */
+        if (unlocked == 0)
+            assert_non_null(strstr(flags, " lo"));
+#endif
+    }
+    secret_free(p);
+    mem_free(plain);
+    p = secret_array(64, 1); /* too small for a page of its own */
+    assert_non_null(p);
+    assert_int_equal(secret_unlocked(), unlocked);
+    secret_free(p);
+}
+
 static void test_arena_gives_disjoint_zeroed_aligned_pieces(void **state)
 {
     enum { N = 400 };
@@ -272,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_resize_keeps_content),
         cmocka_unit_test(test_an_aligned_block_grows),
         cmocka_unit_test(test_hook_fails_the_nth),
+        cmocka_unit_test(test_secrets_stay_out_of_dumps),
         cmocka_unit_test(test_arena_gives_disjoint_zeroed_aligned_pieces),
         cmocka_unit_test(test_arena_limit),
         cmocka_unit_test(test_arena_text),

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -361,6 +362,59 @@ static void test_temporary_names_do_not_collide(void **state)
     assert_int_equal(scratch_entries(f->dir), 1);
 }
 
+static void test_secrets_must_be_private(void **state)
+{
+    static const struct {
+        mode_t mode;
+        int rc;
+    } t[] = {{0600, 0},       {0400, 0},       {0711, 0},      {0640, ERR_ARG},
+             {0604, ERR_ARG}, {0620, ERR_ARG}, {0602, ERR_ARG}};
+    char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
+
+    (void)state;
+    scratch_open(dir);
+    scratch_write(scratch_path(dir, "secret", path), "x", 1);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        assert_int_equal(chmod(path, t[i].mode), 0);
+        assert_int_equal(file_check_private(path), t[i].rc);
+    }
+    assert_int_equal(chmod(path, 0600), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(path, 1, (gid_t)-1), 0);
+        assert_int_equal(file_check_private(path), ERR_ARG);
+    }
+    assert_int_equal(chmod(dir, 0700), 0);
+    assert_int_equal(file_check_private(dir), 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(file_check_private(dir), ERR_ARG);
+    assert_int_equal(file_check_private(scratch_path(dir, "nothing", path)), 0);
+    scratch_close(dir);
+}
+
+static void test_temporaries_of_the_dead(void **state)
+{
+    char name[64];
+    pid_t dead = fork();
+
+    (void)state;
+    if (dead == 0)
+        _exit(0);
+    assert_true(dead > 0 && waitpid(dead, NULL, 0) == dead);
+    snprintf(name, sizeof name, "a.tmp-%ld-3", (long)dead);
+    assert_true(file_is_abandoned(name));
+    snprintf(name, sizeof name, "a.tmp-1-0.tmp-%ld-0", (long)dead);
+    assert_true(file_is_abandoned(name));
+    snprintf(name, sizeof name, "a.tmp-%ld-0x", (long)dead);
+    assert_false(file_is_abandoned(name));
+    snprintf(name, sizeof name, "a.tmp-%ld", (long)dead);
+    assert_false(file_is_abandoned(name));
+    snprintf(name, sizeof name, "a.tmp--%ld-0", (long)dead);
+    assert_false(file_is_abandoned(name));
+    snprintf(name, sizeof name, "a.tmp-%ld-0", (long)getpid());
+    assert_false(file_is_abandoned(name));
+    assert_false(file_is_abandoned("model.pi"));
+}
+
 static void test_relative_path(void **state)
 {
     struct fixture *f = *state;
@@ -411,6 +465,8 @@ int main(void)
         WITH_FOLDER(test_write_refuses_odd_targets),
         WITH_FOLDER(test_write_replaces_a_link_not_its_target),
         WITH_FOLDER(test_temporary_names_do_not_collide),
+        WITH_FOLDER(test_secrets_must_be_private),
+        WITH_FOLDER(test_temporaries_of_the_dead),
         WITH_FOLDER(test_relative_path),
         WITH_FOLDER(test_write_failed_allocations),
     };
