@@ -40,6 +40,7 @@ int tcp_connect(const struct tcp_address *a, double seconds, struct tcp **out) M
 /* A connected stream socket of the caller, who closes it; its flags stay as they are. */
 int tcp_borrow(int fd, double seconds, struct tcp **out) MUST_CHECK;
 void tcp_close(struct tcp *s);                       /* NULL is fine */
+bool tcp_peer_is_loopback(const struct tcp *s);
 const char *tcp_peer(const struct tcp *s);           /* "127.0.0.1:4711" for messages */
 void tcp_set_timeout(struct tcp *s, double seconds); /* from the next message on */
 /* For poll. */

@@ -115,6 +115,7 @@ struct end {
     const struct tls_files *files;
     struct tcp_listener *listener;
     int rc;
+    char why[256]; /* its message */
     uint8_t got, identity[SHA256_SIZE];
     bool known;
 };
@@ -138,6 +139,7 @@ static void *serve(void *arg)
                 e->rc = transport_flush(&t);
         }
     }
+    snprintf(e->why, sizeof e->why, "%s", e->rc < 0 ? err_message() : "");
     transport_close(&t);
     tls_context_free(c);
     return NULL;
@@ -188,14 +190,15 @@ static struct tls_files own(const struct paper *p)
     return (struct tls_files){.cert = p->cert_file, .key = p->key_file};
 }
 
+/* A server that refuses says why; its alert may be lost with the connection. */
 static void refused(const struct tls_files *server, const struct tls_files *client, const char *why)
 {
     struct end e;
 
     assert_int_equal(meet(server, client, &e), ERR_PEER);
-    if (strstr(err_message(), why) == NULL)
-        fail_msg("'%s' does not say '%s'", err_message(), why);
     assert_true(e.rc < 0);
+    if (strstr(server->ca == NULL ? err_message() : e.why, why) == NULL)
+        fail_msg("neither '%s' nor '%s' says '%s'", err_message(), e.why, why);
     assert_int_equal(e.got, 0); /* not a byte of a client that refused or was refused */
 }
 
@@ -278,13 +281,13 @@ static void test_certificates_of_clients(void **state)
     assert_true(e.known);
     assert_memory_equal(e.identity, expected, SHA256_SIZE);
     client.cert = client.key = NULL;
-    refused(&server, &client, "alert certificate required");
+    refused(&server, &client, "did not return a certificate");
     client.cert = o->strange_client.cert_file;
     client.key = o->strange_client.key_file;
-    refused(&server, &client, "alert");
+    refused(&server, &client, "local issuer");
     client.cert = o->expired.cert_file;
     client.key = o->expired.key_file;
-    refused(&server, &client, "alert certificate expired");
+    refused(&server, &client, "client's certificate is refused: certificate has expired");
 }
 
 int main(void)
