@@ -4,6 +4,11 @@
  *   where    r = Relu(x)                   site/Relu
  *            y = Where(m, r, x)            site/Where     site.mask BOOL [1,C,H,W]
  *
+ *            with a line s x + b at removed positions, which the other forms cannot say:
+ *            p = Mul(x, s)                 site/Mul       FLOAT [C,1,1], named as in the graph
+ *            l = Add(p, b)                 site/Add       FLOAT [C,1,1]
+ *            y = Where(m, r, l)            site/Where
+ *
  *   prelu    y = PRelu(x, 1 - m)           site/PRelu     site.slope FLOAT [C,H,W]
  *
  *   gather   f = Flatten(x, axis=1)        site/Flatten
@@ -56,8 +61,20 @@ static int64_t mixed_channel(const struct value *mask)
     return -1;
 }
 
+static int check_lines(const struct graph *g, enum mask_form form)
+{
+    for (int32_t i = 0; i < g->n_node && form != MASK_WHERE; i++)
+        if (g->node[i].op == &op_masked_relu && g->node[i].n_in > 2)
+            return fail(
+                ERR_ARG,
+                "node '%s': its removed ReLUs are lines s x + b, which only the form where can say. Hint: use where, or linearize with --removed identity",
+                g->node[i].name);
+    return 0;
+}
+
 int mask_check_form(const struct graph *g, enum mask_form form)
 {
+    TRY(check_lines(g, form));
     for (int32_t i = 0; i < g->n_node && form == MASK_CHANNEL; i++) {
         const struct node *n = &g->node[i];
         int64_t channel = n->op == &op_masked_relu ? mixed_channel(mask_of(g, n)) : -1;
@@ -81,12 +98,41 @@ static struct shape batched(const struct shape *s)
     return b;
 }
 
+/* out = op(x, v), v of one number a channel. */
+static const char *write_channels(struct onnx_writer *w, const struct node *site, const char *op,
+                                  const char *node, const char *what_out, const char *x,
+                                  const struct value *v, int32_t rank)
+{
+    const struct shape s = rank == 4 ? shape_make(3, v->shape.dim[0], (int64_t)1, (int64_t)1)
+                                     : v->shape;
+    const char *in[2] = {x, v->name}, *out = onnx_write_value_name(w, site->name, what_out);
+
+    onnx_write_floats(w, in[1], &s, v->data);
+    onnx_write_node(w, op, onnx_write_node_name(w, site->name, node), in, 2, out);
+    return out;
+}
+
+/* What stands at removed positions. */
+static const char *write_line(struct onnx_writer *w, const struct graph *g,
+                              const struct node *site)
+{
+    const struct value *x = op_in(g, site, 0);
+
+    if (site->n_in == 2)
+        return x->name;
+    const char *scaled = write_channels(w, site, "Mul", "/Mul", "/Mul_out", x->name,
+                                        op_in(g, site, 2), x->shape.rank);
+
+    return write_channels(w, site, "Add", "/Add", "/Add_out", scaled, op_in(g, site, 3),
+                          x->shape.rank);
+}
+
 static void write_where(struct onnx_writer *w, const struct graph *g, const struct node *site)
 {
     const struct value *mask = mask_of(g, site);
     const char *x = op_in(g, site, 0)->name;
     const char *relu = onnx_write_value_name(w, site->name, "/Relu_out");
-    const char *in[3] = {onnx_write_value_name(w, site->name, ".mask"), relu, x};
+    const char *in[3] = {onnx_write_value_name(w, site->name, ".mask"), relu, NULL};
     struct shape shape = batched(&mask->shape);
     int64_t n = shape_elems(&mask->shape);
     uint8_t *bits = onnx_write_array(w, (size_t)n, sizeof *bits);
@@ -95,6 +141,7 @@ static void write_where(struct onnx_writer *w, const struct graph *g, const stru
         bits[i] = is_kept(mask, i);
     onnx_write_bools(w, in[0], &shape, bits);
     onnx_write_node(w, "Relu", onnx_write_node_name(w, site->name, "/Relu"), &x, 1, relu);
+    in[2] = write_line(w, g, site);
     onnx_write_node(w, "Where", onnx_write_node_name(w, site->name, "/Where"), in, 3,
                     g->value[site->out[0]].name);
 }

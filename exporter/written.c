@@ -10,7 +10,7 @@
 #include "exporter/mask_write.h"
 #include "exporter/plain_shortcut.h"
 
-/* None kept: no node. All kept: a Relu. */
+/* None kept: no node, or Mul and Add for a line. All kept: a Relu. */
 static int resolve_masks(struct graph *g)
 {
     for (int32_t i = g->n_node - 1; i >= 0; i--) {
@@ -26,8 +26,9 @@ static int resolve_masks(struct graph *g)
         if (kept == total) {
             n->op = &op_relu;
             n->n_in = 1;
-            n->in[1] = NO_VALUE;
             n->p = (union op_params){0};
+        } else if (kept == 0 && n->n_in > 2) {
+            TRY(pass_line_to_affine(g, i));
         } else if (kept == 0) {
             graph_replace_uses(g, n->out[0], n->in[0], i);
             graph_remove_node(g, i);

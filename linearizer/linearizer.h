@@ -22,7 +22,8 @@ int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n) MUST_C
 
 /* Every Relu becomes a MaskedRelu with an all-one hard mask; existing ones stay. */
 int mask_insert(struct graph *g) MUST_CHECK;
-/* MaskedRelu with nothing kept disappears, with everything kept becomes Relu. */
+/* MaskedRelu with nothing kept disappears (with a line it becomes a Mul and an Add), with everything
+ * kept becomes Relu. */
 int mask_simplify(struct graph *g) MUST_CHECK;
 
 /* eta_l = 1 - density of the convolution (or Gemm) that produces the site's main input, after
@@ -57,6 +58,24 @@ int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64
  * kept where the map is among the k / total largest. Exactly k (ties: lower index). */
 int mask_random(struct graph *g, int32_t n, const struct relu_site *sites, uint64_t seed,
                 const int64_t *k) MUST_CHECK;
+
+/* What a removed ReLU becomes: z; z / 2 + b[c]; s[c] z + b[c] (line.c). */
+enum removed_kind { REMOVED_IDENTITY, REMOVED_HALF, REMOVED_LINE };
+#define REMOVED_WORDS "identity|half|line"
+const char *removed_name(enum removed_kind kind);
+/* Gives every MaskedRelu without a line one, slope 1 (half: the constant 1/2) and offset 0; identity
+ * changes nothing. Values are named <node>.removed_slope and .removed_offset. */
+int line_insert(struct graph *g, enum removed_kind kind) MUST_CHECK;
+/* Fits the lines of all sites to the activations that are added, for the removed positions of the
+ * masks `after`; lines in use at the removed positions of `before` are moved, not replaced (line.c).
+ * before, after: [g->n_masks]; both and sites are borrowed. Only *_finish changes g. */
+struct line_fit;
+int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, const float *before,
+                 const float *after, struct line_fit **out) MUST_CHECK;
+/* z: what enters site s, [n][h][w][c] as exec_tap gives. */
+void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z);
+void line_fit_finish(struct line_fit *f);
+void line_fit_free(struct line_fit *f); /* NULL is fine */
 
 enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR };
 /* Adds sum over images of |teacher post-activation - student pre- (DIFF0) or post-activation

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/graph/pass.h"
 #include "core/op/op.h"
 #include "core/graph/rng.h"
 #include "linearizer/linearizer.h"
@@ -93,8 +94,9 @@ int mask_simplify(struct graph *g)
 
         if (kept == total) {
             x->op = &op_relu;
-            x->in[1] = NO_VALUE;
             x->n_in = 1;
+        } else if (kept == 0 && x->n_in > 2) {
+            TRY(pass_line_to_affine(g, n));
         } else if (kept == 0 && x->out[0] != g->output) {
             graph_replace_uses(g, x->out[0], x->in[0], n);
             graph_remove_node(g, n);

@@ -191,6 +191,9 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
                              .recipe = recipe_kind_name(recipe->kind)};
     const struct eval_result *r = &x->column[which].eval;
 
+    if (which == SUMMARY_RESULT && recipe->removed != REMOVED_IDENTITY)
+        f.removed = removed_name((enum removed_kind)recipe->removed);
+
     for (int i = 0; x->measured[which] && i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
         struct output_accuracy *a = &f.accuracy[b->bank];

@@ -155,16 +155,93 @@ static int first_scores(struct mask_stage *m, const struct dataset *d)
     return rc;
 }
 
+/* ---- lines --------------------------------------------------------------------------------- */
+
+struct line_walk {
+    const struct mask_stage *m;
+    struct line_fit *fit;
+};
+
+static int line_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
+                      const float *logits, const int32_t *labels)
+{
+    const struct line_walk *w = ctx;
+
+    (void)first, (void)logits, (void)labels;
+    for (int32_t s = 0; s < w->m->n_site; s++)
+        line_fit_add(w->fit, s, n, exec_tap(e, w->m->site[s].x));
+    return 0;
+}
+
+static int walk_lines(struct mask_stage *m, struct line_fit *fit)
+{
+    value_id *taps = mem_array((size_t)m->n_site + 1, sizeof *taps);
+    struct line_walk w = {m, fit};
+
+    if (taps == NULL)
+        return ERR_NOMEM;
+    for (int32_t s = 0; s < m->n_site; s++)
+        taps[s] = m->site[s].x;
+    const int rc = eval_walk(m->student, m->data, m->r->calib_images, 64, 0, taps, m->n_site,
+                             line_batch, &w);
+    mem_free(taps);
+    return rc;
+}
+
+/* The masks have just been chosen. Activations are those under `before`, the masks until then. */
+static int fit_lines(struct mask_stage *m, const float *before)
+{
+    struct graph *g = m->student;
+    const size_t bytes = (size_t)g->n_masks * sizeof(float);
+    struct line_fit *fit = NULL;
+    float *after;
+    int rc;
+
+    if (m->r->removed == REMOVED_IDENTITY)
+        return 0;
+    if ((after = mem_array(bytes, 1)) == NULL)
+        return ERR_NOMEM;
+    memcpy(after, g->masks, bytes);
+    memcpy(g->masks, before, bytes);
+    graph_touch(g);
+    if ((rc = line_fit_new(g, m->n_site, m->site, before, after, &fit)) == 0)
+        rc = walk_lines(m, fit);
+    memcpy(g->masks, after, bytes);
+    if (rc == 0)
+        line_fit_finish(fit);
+    graph_touch(g);
+    line_fit_free(fit);
+    mem_free(after);
+    return rc;
+}
+
+/* The same where all ReLUs were there. */
+static int first_lines(struct mask_stage *m)
+{
+    float *ones = mem_array((size_t)m->student->n_masks, sizeof *ones);
+    int rc;
+
+    if (ones == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < m->student->n_masks; i++)
+        ones[i] = 1;
+    rc = fit_lines(m, ones);
+    mem_free(ones);
+    return rc;
+}
+
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed)
 {
+    m->data = d;
     TRY(first_scores(m, d));
     if (m->r->as_published) {
         published_first_masks(m->student, m->n_site, m->site, seed, m->kept);
         return 0;
     }
-    if (m->r->first == FIRST_RANDOM)
-        return mask_random(m->student, m->n_site, m->site, seed, m->kept);
-    return select_masks(m);
+    TRY(m->r->first == FIRST_RANDOM
+            ? mask_random(m->student, m->n_site, m->site, seed, m->kept)
+            : select_masks(m));
+    return first_lines(m);
 }
 
 int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
@@ -176,6 +253,7 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
 
     if (masks == NULL)
         return ERR_NOMEM;
+    m->data = d;
     memcpy(masks, g->masks, bytes);
     for (int64_t i = 0; i < g->n_masks; i++) /* scores are those of the network with all ReLUs */
         g->masks[i] = 1;
@@ -184,7 +262,7 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
     memcpy(g->masks, masks, bytes);
     graph_touch(m->student);
     mem_free(masks);
-    return rc;
+    return rc == 0 ? first_lines(m) : rc;
 }
 
 /* ---- while training ------------------------------------------------------------------------ */
@@ -328,6 +406,7 @@ int mask_stage_select(struct mask_stage *m, int32_t epoch)
         m->state.selections++;
         if (freezes(m, epoch))
             m->state.frozen_epoch = epoch + 1;
+        rc = fit_lines(m, before);
     }
     mem_free(before);
     return rc;

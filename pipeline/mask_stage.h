@@ -4,6 +4,10 @@
  * Choosing masks while training: joins linearizer (scores, selection) and trainer (hooks), which do
  * not know each other. Scores are means per image, so epochs and the first pass compare.
  *
+ * Where removed ReLUs become lines (--removed), each choice is followed by a least-squares fit of the
+ * lines on calib_images training images, on the activations of the network as it was before the
+ * choice, through its clean branch (linearizer/line.c); both branches share the lines.
+ *
  * Masks are chosen again after each epoch until they freeze: when the distance that the recipe names
  * falls below its bound, or after freeze_epoch epochs. In distances, d_l is the number of positions of
  * layer l that changed:
@@ -30,6 +34,7 @@ struct mask_stage {
     struct relu_site *site; /* of the student; the teacher's are equal in number and size */
     int32_t n_site;
     struct relu_site *teacher_site;
+    const struct dataset *data; /* what lines are fitted on */
     int64_t positions;
     int64_t *kept;                       /* [n_site] budget per layer */
     double *sum;                         /* [positions] this epoch */

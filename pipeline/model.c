@@ -85,6 +85,7 @@ int model_apply_form(struct graph *g, const struct model_form *form)
         TRY(published_share_shortcuts(g));
     if (form->masked)
         TRY(mask_insert(g));
+    TRY(line_insert(g, (enum removed_kind)form->removed));
     if (form->dropped_skips)
         TRY(published_drop_skips(g));
     return graph_verify(g);
@@ -97,6 +98,9 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
         json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks", (int)form->banks,
                   "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
 
+    if (o && form->removed != REMOVED_IDENTITY)
+        json_object_set_new(o, "removed",
+                            json_string(removed_name((enum removed_kind)form->removed)));
     if (o && form->shared_shortcuts)
         json_object_set_new(o, "shared_shortcuts", json_true());
     if (o && form->dropped_skips)
@@ -104,20 +108,29 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
     return o;
 }
 
+static bool parse_removed(const char *text, int32_t *kind)
+{
+    *kind = REMOVED_LINE;
+    while (*kind > REMOVED_IDENTITY && strcmp(text, removed_name((enum removed_kind)*kind)) != 0)
+        --*kind;
+    return strcmp(text, removed_name((enum removed_kind)*kind)) == 0;
+}
+
 static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
                       const char **normalize)
 {
     json_error_t e;
     json_t *network;
+    const char *removed = removed_name(REMOVED_IDENTITY);
     int bn, masked, shared = 0, dropped = 0;
 
     if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
-    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b}", "bn_inserted", &bn, "banks", &form->banks,
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s}", "bn_inserted", &bn, "banks", &form->banks,
                     "masked", &masked, "normalize", normalize, "shared_shortcuts", &shared,
-                    "dropped_skips", &dropped) < 0 ||
-        form->banks < 0 || form->banks > 2)
+                    "dropped_skips", &dropped, "removed", &removed) < 0 ||
+        !parse_removed(removed, &form->removed) || form->banks < 0 || form->banks > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;
     form->masked = masked;

@@ -9,8 +9,8 @@
  *
  *     {"bn_inserted": true, "banks": 2, "masked": true, "normalize": "imagenet"}
  *
- * and, after --as-published, "shared_shortcuts" or "dropped_skips",
- * so opening one means: import, insert batch norm and masks again, read the numbers.
+ * and "removed": "half" or "line" where removed ReLUs have lines, and, after --as-published,
+ * "shared_shortcuts" or "dropped_skips", so opening one means: import, insert batch norm and masks again, read the numbers.
  */
 #include <jansson.h>
 
@@ -23,6 +23,7 @@
 
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
+    int32_t removed; /* enum removed_kind */
     int32_t banks; /* as graph_banks */
     /* linearizer/published.h */
     bool shared_shortcuts; /* one BN for both branches on the 1x1 shortcuts */

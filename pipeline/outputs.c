@@ -95,6 +95,8 @@ static int set_facts(struct graph *g, int bank, const struct output_facts *f)
     TRY(set_share(g, "linnet.accuracy.pgd", a->attacked, a->n_attack, f->split));
     if (f->recipe != NULL)
         TRY(graph_set_meta(g, "linnet.recipe", f->recipe));
+    if (f->removed != NULL || graph_get_meta(g, "linnet.removed") != NULL)
+        TRY(graph_set_meta(g, "linnet.removed", f->removed));
     snprintf(text, sizeof text, "%lld/%lld", (long long)f->budget, (long long)f->total);
     return f->total > 0 ? graph_set_meta(g, "linnet.relus", text) : 0;
 }

@@ -127,6 +127,7 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         .tau = 4,
         .density = 0.1,
         .smoothing = 0.5,
+        .removed = REMOVED_IDENTITY,
         .score = SCORE_DIFF0,
         .first = FIRST_DIFF0,
         .score_images = 10000,
@@ -173,6 +174,8 @@ int recipe_check_published(const struct recipe *r)
         return 0;
     if (r->kind != RECIPE_RLNET || r->preset != PRESET_PAPER)
         return fail(ERR_ARG, "--as-published: belongs to --recipe rlnet --preset paper");
+    if (r->removed != REMOVED_IDENTITY)
+        return fail(ERR_ARG, "--as-published: the reference's removed ReLUs are the identity; leave --removed out, or leave it out");
     if (r->score != SCORE_ACTDIFF || r->first != FIRST_RANDOM || r->freeze != FREEZE_NONE ||
         r->freeze_epoch > 0 || r->smoothing > 0)
         return fail(

@@ -50,6 +50,7 @@ struct recipe {
     double beta, tau;         /* weight of attention transfer; temperature of KL */
     double density;           /* proxy density of the sensitivity measure */
     double smoothing;         /* rho: score = rho score + (1 - rho) this epoch's */
+    int32_t removed;          /* enum removed_kind: what a removed ReLU becomes */
     int32_t score, first;     /* enum score_kind, enum recipe_first */
     int64_t score_images;     /* for the first mask */
     int32_t freeze;           /* enum recipe_freeze */
@@ -62,7 +63,7 @@ struct recipe {
     int64_t patience;
     double threshold;
     int32_t select;       /* enum train_select, of the teacher and the fine-tuned network */
-    int64_t calib_images; /* for batch-norm re-insertion and fixed point */
+    int64_t calib_images; /* for batch-norm re-insertion, lines and fixed point */
     int64_t val_attack_images;
 };
 const char *recipe_stage_name(enum recipe_stage s);

@@ -78,7 +78,12 @@ static int make_published(const struct conversion *c, struct student *s)
 static int make_student(const struct conversion *c, struct student *s)
 {
     s->form = c->run.m.form;
-    return c->o->r.as_published ? make_published(c, s) : graph_clone(c->run.m.g, &s->g);
+    if (c->o->r.as_published)
+        return make_published(c, s);
+    TRY(graph_clone(c->run.m.g, &s->g));
+    if (s->form.removed == REMOVED_IDENTITY)
+        s->form.removed = c->o->r.removed;
+    return line_insert(s->g, (enum removed_kind)c->o->r.removed);
 }
 
 /* The maps of the student that attention transfer compares with those of the teacher. */
@@ -198,8 +203,10 @@ static int find_options(struct work *w)
     }
     snprintf(
         w->options, OPTION_BYTES,
-        "recipe=%s relus=%lld layers=%.16s score=%d first-mask=%d score-images=%lld smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld%s",
-        recipe_kind_name(r->kind), (long long)q->want, sha256_hex(digest, hex), r->score, r->first,
+        "recipe=%s%s%s relus=%lld layers=%.16s score=%d first-mask=%d score-images=%lld smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld%s",
+        recipe_kind_name(r->kind), r->removed != REMOVED_IDENTITY ? " removed=" : "",
+        r->removed != REMOVED_IDENTITY ? removed_name((enum removed_kind)r->removed) : "",
+        (long long)q->want, sha256_hex(digest, hex), r->score, r->first,
         (long long)r->score_images, r->smoothing, r->density, r->freeze, r->freeze_below,
         (long long)r->freeze_epoch, r->as_published ? " as-published=1" : "");
 out:

@@ -305,11 +305,17 @@ static int64_t mask_at(const struct job *j, int64_t e)
     return e % (size_of(&j->y) / j->y.d[0]);
 }
 
+static double slope_at(const struct job *j, int64_t e)
+{
+    return j->in[2].v ? j->in[2].v[channel(&j->y, e)] : 1;
+}
+
 static void masked_forward(struct job *j)
 {
     for (int64_t e = 0; e < size_of(&j->y); e++) {
         double x = j->in[0].v[e], m = j->in[1].v[mask_at(j, e)];
-        j->y.v[e] = m * fmax(x, 0) + (1 - m) * x;
+        double b = j->in[3].v ? j->in[3].v[channel(&j->y, e)] : 0;
+        j->y.v[e] = m * fmax(x, 0) + (1 - m) * (slope_at(j, e) * x + b);
     }
 }
 
@@ -317,8 +323,12 @@ static void masked_backward(struct job *j)
 {
     for (int64_t e = 0; e < size_of(&j->y); e++) {
         double x = j->in[0].v[e], m = j->in[1].v[mask_at(j, e)], dy = j->y.g[e];
-        j->in[0].g[e] += dy * (m * (x > 0 ? 1 : 0) + (1 - m));
+        j->in[0].g[e] += dy * (m * (x > 0 ? 1 : 0) + (1 - m) * slope_at(j, e));
         j->in[1].g[mask_at(j, e)] += dy * (fmax(x, 0) - x);
+        if (j->in[2].g)
+            j->in[2].g[channel(&j->y, e)] += dy * (1 - m) * x;
+        if (j->in[3].g)
+            j->in[3].g[channel(&j->y, e)] += dy * (1 - m);
     }
 }
 

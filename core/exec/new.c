@@ -48,13 +48,21 @@ static int64_t block_images(const struct graph *g)
     return max_i64(1, min_i64(BLOCK_FLOATS / largest, BLOCK_MAX));
 }
 
+bool exec_trains(const struct graph *g, const struct node *n, int32_t i)
+{
+    if (n->in[i] == NO_VALUE)
+        return false;
+    const enum value_kind kind = op_in(g, n, i)->kind;
+
+    return kind == VALUE_PARAM || (kind == VALUE_MASK && n->p.masked_relu.soft);
+}
+
 int64_t exec_node_params(const struct graph *g, const struct node *n)
 {
     int64_t total = 0;
 
     for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] != NO_VALUE &&
-            (op_in(g, n, i)->kind == VALUE_PARAM || op_in(g, n, i)->kind == VALUE_MASK))
+        if (exec_trains(g, n, i))
             total += shape_elems(&op_in(g, n, i)->shape);
     return total;
 }

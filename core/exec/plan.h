@@ -10,8 +10,8 @@
  *   training     Conv or BatchNormalization [Add] [Relu or MaskedRelu]
  *
  * A node joins the one before it if it is the only reader of its result and nobody else wants to
- * see that value (taps, the graph's output). Soft masks stay by themselves: their gradient reads
- * what enters the ReLU. Values inside a step have no memory.
+ * see that value (taps, the graph's output). Soft masks and masks with lines stay by themselves:
+ * their gradient reads what enters the ReLU. Values inside a step have no memory.
  *
  * MEMORY (plan.c): where every activation and every gradient lives, so that tensors whose lifetimes
  * do not overlap share memory. Offsets are floats per image; the executor multiplies them by the

@@ -87,6 +87,8 @@ struct window { /* where the images of a call live */
 
 /* new.c */
 int64_t exec_elems(const struct exec *e, value_id v);
+/* May operand i of a node be trained? Parameters and soft masks. */
+bool exec_trains(const struct graph *g, const struct node *n, int32_t i);
 /* Floats of all trainable operands of a node. */
 int64_t exec_node_params(const struct graph *g, const struct node *n);
 

@@ -153,14 +153,10 @@ void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_c
     const struct node *x = &e->g->node[e->plan.step[s].node];
 
     for (int32_t i = 0; i < x->n_in; i++) {
-        if (x->in[i] == NO_VALUE)
-            continue;
-        const struct value *v = op_in(e->g, x, i);
-
-        if (v->kind != VALUE_PARAM && v->kind != VALUE_MASK)
+        if (!exec_trains(e->g, x, i))
             continue;
         c->din[i] = base;
-        base += shape_elems(&v->shape);
+        base += shape_elems(&op_in(e->g, x, i)->shape);
     }
 }
 

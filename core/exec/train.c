@@ -137,7 +137,7 @@ static bool has_params(const struct exec *e, int32_t s, const struct backward *r
 
     if (x->op->hooks->grad_params == NULL || exec_node_params(e->g, x) == 0)
         return false;
-    return x->op != &op_masked_relu || (x->p.masked_relu.soft && r->dmasks);
+    return x->op != &op_masked_relu || !x->p.masked_relu.soft || r->dmasks;
 }
 
 static void call_grad_params(struct exec *e, const struct window *w, int32_t s, float *sum,
@@ -210,11 +210,9 @@ static void give_params(const struct exec *e, int32_t s, const float *sum, const
     const struct node *x = node_of(e, s);
 
     for (int32_t i = 0; i < x->n_in; i++) {
-        if (x->in[i] == NO_VALUE)
+        if (!exec_trains(e->g, x, i))
             continue;
         const struct value *v = op_in(e->g, x, i);
-        if (v->kind != VALUE_PARAM && v->kind != VALUE_MASK)
-            continue;
         float *to = v->kind == VALUE_PARAM ? r->dparams : r->dmasks;
         const int64_t size = shape_elems(&v->shape);
 

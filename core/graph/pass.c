@@ -176,6 +176,41 @@ int pass_fold_batchnorm(struct graph *g, bool only_inserted)
     return graph_compact(g);
 }
 
+/* ---- lines --------------------------------------------------------------------------------- */
+
+/* The vector v as [C,1,1] where x is an image. It takes v's name. */
+static int per_channel(struct graph *g, value_id x, value_id v, value_id *out)
+{
+    const struct shape *in = &g->value[x].shape;
+    const int64_t c = g->value[v].shape.dim[0];
+    const struct shape s = in->rank == 4 ? shape_make(3, c, (int64_t)1, (int64_t)1) : shape_make(1, c);
+
+    TRY(graph_add_value(g, g->value[v].name, VALUE_CONST, &s, NULL, out));
+    memcpy(g->value[*out].data, g->value[v].data, (size_t)c * sizeof(float));
+    const char *name = g->value[v].name;
+    g->value[v].name = g->value[*out].name;
+    g->value[*out].name = name;
+    return 0;
+}
+
+int pass_line_to_affine(struct graph *g, int32_t node)
+{
+    const struct node x = g->node[node];
+    value_id scale[2] = {x.in[0]}, shift[2];
+    char name[512];
+
+    TRY(per_channel(g, x.in[0], x.in[2], &scale[1]));
+    TRY(per_channel(g, x.in[0], x.in[3], &shift[1]));
+    snprintf(name, sizeof name, "%.500s/Mul", x.name);
+    TRY(graph_insert_node(g, node - 1, &op_mul, name, scale, 2, NULL, name, &shift[0]));
+    g->node[node + 1].op = &op_add;
+    g->node[node + 1].n_in = 2;
+    g->node[node + 1].in[0] = shift[0];
+    g->node[node + 1].in[1] = shift[1];
+    g->node[node + 1].p = (union op_params){0};
+    return 0;
+}
+
 /* ---- re-insertion ------------------------------------------------------------------------ */
 
 int pass_insert_batchnorm(struct graph *g, int32_t conv, const float *mean, const float *var)

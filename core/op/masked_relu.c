@@ -1,17 +1,49 @@
 /*
- * MaskedRelu(x, m): a Relu at the positions of the mask that are kept, the identity elsewhere. The
- * mask, [C,H,W] or [K], is shared by all images (trainer/METHOD.md).
+ * MaskedRelu(x, m[, s, b]): a Relu at the positions of the mask that are kept; elsewhere the
+ * identity, or with s and b the line s[c] x + b[c] of the position's channel. The mask, [C,H,W] or
+ * [K], and the lines, [C] or [K], are shared by all images and BN branches (trainer/METHOD.md).
  *
- *   hard, m in {0,1}    y = m ? max(x,0) : x      dx = dy * (m ? [x > 0] : 1)
- *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x   dx = dy * (x > 0 ? 1 : 1-m)
- *                                                 dm = sum over images of dy * -min(x,0)
+ *   hard, m in {0,1}    y = m ? max(x,0) : x            dx = dy * (m ? [x > 0] : 1)
+ *   with a line         y = m ? max(x,0) : s[c] x + b[c]
+ *                       dx = dy * (m ? [x > 0] : s[c])  ds[c] = sum of (1-m) dy x, db[c] of (1-m) dy
+ *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x         dx = dy * (x > 0 ? 1 : 1-m)
+ *                                                       dm = sum over images of dy * -min(x,0)
  *
  * Hard is a choice between two values, not a product: no -0.0, no 0 * inf, and a NaN passes through.
- * As 1-m >= 0, x > 0 exactly where y > 0, so dx reads y only; dm is the only reader of x.
+ * As 1-m >= 0, x > 0 exactly where y > 0, so dx reads y only; dm and ds are the only readers of x.
+ * Soft masks have no line: the gradient of x at a position with both would need x itself.
  *
  * prepared: the mask as [h][w][c].
  */
 #include "core/op/image.h"
+
+/* Line of the removed positions: slope is input 2, offset input 3. */
+static bool has_line(const struct node *node)
+{
+    return node->n_in > 2;
+}
+
+static int check_line(const struct graph *g, const struct node *node)
+{
+    static const char *const what[] = {"slope", "offset"};
+    const struct shape want = shape_make(1, op_in(g, node, 1)->shape.dim[0]);
+    char want_text[SHAPE_TEXT], have_text[SHAPE_TEXT];
+
+    if (node->n_in != 4 || node->in[2] == NO_VALUE || node->in[3] == NO_VALUE)
+        return op_fail(node, "has a slope or an offset alone, a line needs both");
+    if (node->p.masked_relu.soft)
+        return op_fail(node, "a soft mask has no line");
+    for (int i = 0; i < 2; i++) {
+        const struct value *v = op_in(g, node, i + 2);
+
+        if (v->kind != VALUE_PARAM && v->kind != VALUE_CONST)
+            return op_fail(node, "%s '%s' is neither parameter nor constant", what[i], v->name);
+        if (!shape_equal(&v->shape, &want))
+            return op_fail(node, "%s '%s' has shape %s, the mask needs %s", what[i], v->name,
+                           shape_text(&v->shape, have_text), shape_text(&want, want_text));
+    }
+    return 0;
+}
 
 static int masked_relu_shape(const struct graph *g, const struct node *node, struct shape *out)
 {
@@ -28,6 +60,8 @@ static int masked_relu_shape(const struct graph *g, const struct node *node, str
     if (!shape_equal(&s, &m->shape))
         return op_fail(node, "mask '%s' has shape %s, the input needs %s", m->name,
                        shape_text(&m->shape, have), shape_text(&s, want));
+    if (has_line(node))
+        TRY(check_line(g, node));
     *out = x->shape;
     return 0;
 }
@@ -68,10 +102,30 @@ static void soft_forward(float *y, const float *x, const float *m, int64_t n)
         y[i] = x[i] > 0 ? x[i] : (1 - m[i]) * x[i];
 }
 
+/* rows of c channels, m along with them. */
+static void line_forward(float *y, const float *x, const float *m, const float *slope,
+                         const float *offset, int64_t rows, int64_t c)
+{
+    for (int64_t r = 0; r < rows; r++, y += c, x += c, m += c) {
+#pragma omp simd
+        for (int64_t i = 0; i < c; i++) {
+            const float v = x[i], line = slope[i] * v + offset[i]; /* in any case: no branch */
+
+            y[i] = m[i] > 0.5F ? (v <= 0 ? 0 : v) : line;
+        }
+    }
+}
+
 static void masked_relu_forward(const struct op_call *k)
 {
-    int64_t n = image_size(image_in(k, 0));
+    const struct image m = image_in(k, 0);
+    int64_t n = image_size(m);
 
+    for (int64_t b = 0; b < k->n && has_line(k->node); b++)
+        line_forward(k->out + b * n, k->in[0] + b * n, k->prepared, k->in[2], k->in[3], m.h * m.w,
+                     m.c);
+    if (has_line(k->node))
+        return;
     for (int64_t b = 0; b < k->n; b++) {
         if (k->node->p.masked_relu.soft)
             soft_forward(k->out + b * n, k->in[0] + b * n, k->prepared, n);
@@ -100,16 +154,32 @@ static void soft_grad_add(float *dx, const float *dy, const float *y, const floa
     }
 }
 
+static void line_grad(float *dx, const float *dy, const float *y, const float *m,
+                      const float *slope, int64_t rows, int64_t c, bool add)
+{
+    for (int64_t r = 0; r < rows; r++, dx += c, dy += c, y += c, m += c) {
+#pragma omp simd
+        for (int64_t i = 0; i < c; i++) {
+            const float d = dy[i], s = slope[i] * d, old = add ? dx[i] : 0;
+
+            dx[i] = old + (m[i] > 0.5F ? (y[i] > 0 ? d : 0) : s);
+        }
+    }
+}
+
 static void masked_relu_grad_input(const struct op_call *k)
 {
     const struct rows_kernels *rows = rows_kernels_of(cpu_best_path());
-    int64_t n = image_size(image_in(k, 0));
+    const struct image m = image_in(k, 0);
+    int64_t n = image_size(m);
 
     for (int64_t b = 0; k->din[0] != NULL && b < k->n; b++) {
         float *dx = k->din[0] + b * n;
         const float *dy = k->dout + b * n, *y = k->out + b * n;
 
-        if (!k->node->p.masked_relu.soft)
+        if (has_line(k->node))
+            line_grad(dx, dy, y, k->prepared, k->in[2], m.h * m.w, m.c, k->add[0]);
+        else if (!k->node->p.masked_relu.soft)
             rows->relu_grad(dx, dy, y, k->prepared, n, k->add[0]);
         else if (k->add[0])
             soft_grad_add(dx, dy, y, k->prepared, n);
@@ -118,8 +188,20 @@ static void masked_relu_grad_input(const struct op_call *k)
     }
 }
 
+/* Adds one image: slope or offset may be NULL. */
+static void line_grad_params(float *slope, float *offset, const float *dy, const float *x,
+                             const float *m, int64_t rows, int64_t c)
+{
+    for (int64_t r = 0; r < rows; r++, dy += c, x += c, m += c) {
+        for (int64_t i = 0; slope != NULL && i < c; i++)
+            slope[i] += m[i] > 0.5F ? 0 : dy[i] * x[i];
+        for (int64_t i = 0; offset != NULL && i < c; i++)
+            offset[i] += m[i] > 0.5F ? 0 : dy[i];
+    }
+}
+
 /* The mask's gradient is in ONNX order [C,H,W]; hard masks have none. */
-static void masked_relu_grad_params(const struct op_call *k)
+static void mask_grad(const struct op_call *k)
 {
     struct image m = image_in(k, 0);
     int64_t hw = m.h * m.w, n = image_size(m);
@@ -140,6 +222,17 @@ static void masked_relu_grad_params(const struct op_call *k)
     }
 }
 
+static void masked_relu_grad_params(const struct op_call *k)
+{
+    const struct image m = image_in(k, 0);
+    const int64_t n = image_size(m);
+
+    mask_grad(k);
+    for (int64_t b = 0; b < k->n && has_line(k->node); b++)
+        line_grad_params(k->din[2], k->din[3], k->dout + b * n, k->in[0] + b * n, k->prepared,
+                         m.h * m.w, m.c);
+}
+
 static size_t masked_relu_scratch(const struct graph *g, const struct node *node, int64_t n)
 {
     (void)n;
@@ -154,7 +247,7 @@ static const struct attr attrs[] = {
 const struct op op_masked_relu = {
     .type = "MaskedRelu",
     .in_min = 2,
-    .in_max = 2,
+    .in_max = 4,
     .attrs = attrs,
     .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_KEEP_X_TRAIN | OP_RELU,
     .shape = masked_relu_shape,

@@ -2,6 +2,8 @@
  * A masked ReLU y = m ? max(x, 0) : x written in standard operators -> one MaskedRelu node.
  *
  *   where    Where(m, Relu(x), x), or Where(m, x, Relu(x)) with the mask inverted
+ *            or with Add(Mul(x, s), b) in x's place, s and b of one number a channel: a line. A slope
+ *            of 1/2 throughout stays a constant when the network is trained on
  *   prelu    PRelu(x, s), every s 0 or 1; m = 1 - s
  *   sum      m * Relu(x) + (1 - m) * x
  *   gather   columns of [N,K] are gathered, some go through Relu, all come back to their places
@@ -36,14 +38,40 @@ static const char *site_name(struct import *im, const char *name)
     return name;
 }
 
+struct line { /* constants of the graph that the file multiplies by and adds */
+    value_id slope, offset;
+};
+
+/* One number a channel of x, from a constant that broadcasts to it. It takes the constant's name, whose
+ * reader goes. */
+static int line_value(struct import *im, value_id x, value_id from, bool slope, value_id *out)
+{
+    struct graph *g = im->g;
+    const struct shape s = shape_make(1, g->value[x].shape.dim[1]);
+    const int64_t step = shape_elems(&g->value[from].shape) == s.dim[0] ? 1 : 0;
+    const float *data = g->value[from].data;
+    const char *name = g->value[from].name;
+    bool half = slope;
+
+    TRY(constant_room(im, s.dim[0] * (int64_t)sizeof *data));
+    for (int64_t c = 0; c < s.dim[0]; c++)
+        half = half && data[c * step] == 0.5f;
+    TRY(graph_add_value(g, name, half ? VALUE_CONST : VALUE_PARAM, &s, NULL, out));
+    for (int64_t c = 0; c < s.dim[0]; c++)
+        g->value[*out].data[c] = data[c * step];
+    g->value[from].name = g->value[*out].name;
+    g->value[*out].name = name;
+    return 0;
+}
+
 /* Makes the node. mask: as many floats as x has elements per image, 0 or 1. */
 static int emit_site(struct import *im, const char *node, const char *out_name, value_id x,
-                     const float *mask, value_id *out)
+                     const float *mask, const struct line *line, value_id *out)
 {
     const char *site = site_name(im, node);
     const char *mask_name = site != NULL ? arena_printf(im->arena, "%s.mask", site) : NULL;
     struct shape s = {.rank = im->g->value[x].shape.rank - 1};
-    value_id in[2] = {x, NO_VALUE};
+    value_id in[4] = {x, NO_VALUE, NO_VALUE, NO_VALUE};
 
     if (mask_name == NULL)
         return ERR_NOMEM;
@@ -51,16 +79,26 @@ static int emit_site(struct import *im, const char *node, const char *out_name, 
         s.dim[k] = im->g->value[x].shape.dim[k + 1];
     TRY(constant_room(im, shape_elems(&s) * (int64_t)sizeof *mask));
     TRY(graph_add_value(im->g, mask_name, VALUE_MASK, &s, mask, &in[1]));
-    return graph_add_node(im->g, &op_masked_relu, site, in, 2, NULL, out_name, out);
+    if (line != NULL) {
+        TRY(line_value(im, x, line->slope, true, &in[2]));
+        TRY(line_value(im, x, line->offset, false, &in[3]));
+    }
+    return graph_add_node(im->g, &op_masked_relu, site, in, line != NULL ? 4 : 2, NULL, out_name,
+                          out);
+}
+
+static int emit_line(struct import *im, value_id x, const float *mask, const struct line *line)
+{
+    struct entry *e = im->call->out;
+
+    TRY(emit_site(im, im->call->name, e->name, x, mask, line, &e->act));
+    e->kind = ENTRY_ACT;
+    return 0;
 }
 
 int mask_emit(struct import *im, value_id x, const float *mask)
 {
-    struct entry *e = im->call->out;
-
-    TRY(emit_site(im, im->call->name, e->name, x, mask, &e->act));
-    e->kind = ENTRY_ACT;
-    return 0;
+    return emit_line(im, x, mask, NULL);
 }
 
 bool mask_is_relu_of(const struct graph *g, value_id r, value_id x)
@@ -108,6 +146,37 @@ static int bad_mask(struct import *im, const struct constant *m)
                           m->name, shape_text(&m->shape, text), im->at);
 }
 
+/* ---- lines ---------------------------------------------------------------------------------- */
+
+/* v = op(x, c), c a constant of one number, or of one a channel of x. */
+static bool is_by_channel(const struct graph *g, value_id v, const struct op *op, value_id *x,
+                          value_id *c)
+{
+    const int32_t producer = g->value[v].producer;
+
+    if (producer < 0 || g->node[producer].op != op)
+        return false;
+    *x = g->node[producer].in[0];
+    *c = g->node[producer].in[1];
+    const struct shape *s = &g->value[*c].shape, *to = &g->value[*x].shape;
+    const int32_t channel = s->rank - (to->rank - 1); /* the dim that meets x's channels */
+
+    return g->value[*c].kind == VALUE_CONST &&
+           (shape_elems(s) == 1 ||
+            (channel >= 0 && s->dim[channel] == to->dim[1] && shape_elems(s) == to->dim[1]));
+}
+
+/* Is `v` a line of what the Relu `r` reads? */
+static bool line_beside(const struct graph *g, value_id r, value_id v, struct line *line)
+{
+    const int32_t producer = g->value[r].producer;
+    value_id scaled, x;
+
+    return producer >= 0 && g->node[producer].op == &op_relu &&
+           is_by_channel(g, v, &op_add, &scaled, &line->offset) &&
+           is_by_channel(g, scaled, &op_mul, &x, &line->slope) && x == g->node[producer].in[0];
+}
+
 /* ---- where ---------------------------------------------------------------------------------- */
 
 int mask_where(struct import *im)
@@ -116,6 +185,7 @@ int mask_where(struct import *im)
     value_id a, b;
     int64_t n;
     float *mask;
+    struct line line;
     bool found = false;
 
     TRY(attrs_only(im, ""));
@@ -128,18 +198,20 @@ int mask_where(struct import *im)
     TRY(operand_constant(im, 0, &m));
     TRY(operand_act(im, 1, &a));
     TRY(operand_act(im, 2, &b));
-    const bool first = mask_is_relu_of(im->g, a, b);
-    if (m->i == NULL || (!first && !mask_is_relu_of(im->g, b, a)))
+    const bool lined_first = line_beside(im->g, a, b, &line);
+    const bool lined = lined_first || line_beside(im->g, b, a, &line);
+    const bool first = lined ? lined_first : mask_is_relu_of(im->g, a, b);
+    if (m->i == NULL || (!first && !lined && !mask_is_relu_of(im->g, b, a)))
         return report_problem(im, "E1206", "",
                               "Where that is no masked Relu, Where(mask, Relu(x), x) %s", im->at);
-    const value_id x = first ? b : a;
+    const value_id x = im->g->node[im->g->value[first ? a : b].producer].in[0];
     const struct shape to = one_image(im, x);
     if (!broadcasts_to(&m->shape, &to))
         return bad_mask(im, m);
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
         mask[k] = (m->i[broadcast_index(&to, k, &m->shape)] != 0) == first ? 1 : 0;
-    return mask_emit(im, x, mask);
+    return emit_line(im, x, mask, lined ? &line : NULL);
 }
 
 /* ---- prelu ---------------------------------------------------------------------------------- */
@@ -273,7 +345,7 @@ static int materialise(struct import *im, struct entry *e)
                               "columns gathered into '%s' do not return to their places %s",
                               e->name, im->at);
     TRY(selection_mask(im, s, &mask));
-    TRY(emit_site(im, s->node, e->name, s->base, mask, &e->act));
+    TRY(emit_site(im, s->node, e->name, s->base, mask, NULL, &e->act));
     e->kind = ENTRY_ACT;
     return 0;
 }

@@ -223,6 +223,29 @@ static void masked_relu_case(const struct op *op)
     }
 }
 
+/* Lines at removed positions: trained slopes, then constant ones; a layer that keeps nothing; features. */
+static void masked_relu_line_case(const struct op *op)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        const bool image = kind < 3;
+        const int64_t n = image ? 6 * 4 * 3 : 7, c = image ? 6 : 7;
+        struct maker m = image ? make_graph(4, 6, 4, 3) : make_graph(2, 7, 1, 1);
+        const value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
+        value_id in[4] = {image ? centred(&m) : node2(&m, &op_sub, m.x, shift)};
+
+        in[1] = image
+                    ? tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
+                    : vector(&m, VALUE_MASK, 7, 0, 1);
+        for (int64_t i = 0; i < n; i++) {
+            float *v = &m.g->value[in[1]].data[i];
+            *v = kind != 2 && *v > 0.5F;
+        }
+        in[2] = vector(&m, kind == 1 ? VALUE_CONST : VALUE_PARAM, c, -1, 2);
+        in[3] = vector(&m, VALUE_PARAM, c, -1, 1);
+        check(&m, node(&m, op, in, 4, NULL), 1);
+    }
+}
+
 static void masked_relu_features_case(const struct op *op)
 {
     struct maker m = make_graph(2, 7, 1, 1);
@@ -665,6 +688,21 @@ static void test_messages_of_masked_relu(void **state)
     m = make_graph(4, 3, 4, 4);
     REFUSED(m, op_masked_relu, NULL, "node 'here' (MaskedRelu): input 1 't' is not a mask", m.x,
             vector(&m, VALUE_PARAM, 3, 0, 1));
+    m = make_graph(2, 3, 1, 1);
+    value_id mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
+    REFUSED(m, op_masked_relu, NULL,
+            "node 'here' (MaskedRelu): has a slope or an offset alone, a line needs both", m.x,
+            mask, v);
+    m = make_graph(2, 3, 1, 1);
+    mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
+    value_id wide = vector(&m, VALUE_PARAM, 4, 0, 1);
+    REFUSED(m, op_masked_relu, NULL,
+            "node 'here' (MaskedRelu): offset 't_2' has shape [4], the mask needs [3]", m.x, mask,
+            v, wide);
+    m = make_graph(2, 3, 1, 1);
+    mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
+    REFUSED(m, op_masked_relu, (&(union op_params){.masked_relu = {1}}),
+            "node 'here' (MaskedRelu): a soft mask has no line", m.x, mask, v, v);
 }
 
 static void test_messages_of_binary(void **state)
@@ -779,6 +817,7 @@ int main(void)
         OP_CASE(op_relu, relu_case),
         OP_CASE(op_masked_relu, masked_relu_case),
         OP_CASE(op_masked_relu, masked_relu_features_case),
+        OP_CASE(op_masked_relu, masked_relu_line_case),
         BINARY_CASES(op_add),
         BINARY_CASES(op_sub),
         BINARY_CASES(op_mul),

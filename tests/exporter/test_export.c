@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -268,6 +269,106 @@ static void test_full_and_empty_masks_need_no_form(void **state)
         assert_null(node_named(m, "layer1.0.relu2/Where"));
         assert_string_equal(node_named(m, "layer2.0.conv1")->input[0], "layer1.0.add_out");
         release(m);
+    }
+    graph_free(g);
+}
+
+/* Every masked ReLU of the network with a line at its removed positions. */
+static struct graph *lined_resnet8(bool half)
+{
+    struct graph *g = masked_resnet8();
+
+    for (int32_t n = 0; n < g->n_node; n++) {
+        struct node *x = &g->node[n];
+        char name[128];
+
+        if (x->op != &op_masked_relu)
+            continue;
+        const struct shape s = shape_make(1, op_in(g, x, 1)->shape.dim[0]);
+        snprintf(name, sizeof name, "%s.removed_slope", x->name);
+        ok(graph_add_value(g, name, half ? VALUE_CONST : VALUE_PARAM, &s, NULL, &x->in[2]));
+        snprintf(name, sizeof name, "%s.removed_offset", x->name);
+        ok(graph_add_value(g, name, VALUE_PARAM, &s, NULL, &x->in[3]));
+        x->n_in = 4;
+        for (int64_t c = 0; c < s.dim[0]; c++) {
+            op_in(g, x, 2)->data[c] = half ? 0.5F : 0.25F + 0.05F * (float)c;
+            op_in(g, x, 3)->data[c] = 0.1F * (float)(c + 1);
+        }
+    }
+    ok(graph_verify(g));
+    return g;
+}
+
+static void test_where_form_of_lines(void **state)
+{
+    static const int64_t dims[3] = {16, 1, 1};
+    struct graph *g = lined_resnet8(false);
+    Onnx__ModelProto *m = export_parsed(g, MASK_WHERE, 0);
+    const Onnx__NodeProto *mul = node_named(m, "relu/Mul"), *add = node_named(m, "relu/Add");
+
+    (void)state;
+    assert_tensor(tensor_named(m, "relu.removed_slope"), ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, 3,
+                  dims, 16 * sizeof(float));
+    assert_tensor(tensor_named(m, "relu.removed_offset"), ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, 3,
+                  dims, 16 * sizeof(float));
+    assert_string_equal(mul->input[0], "bn1_out");
+    assert_string_equal(mul->input[1], "relu.removed_slope");
+    assert_string_equal(add->input[0], mul->output[0]);
+    assert_string_equal(add->input[1], "relu.removed_offset");
+    assert_string_equal(node_named(m, "relu/Where")->input[2], add->output[0]);
+    /* nothing kept: the line alone, and the result keeps its name */
+    assert_string_equal(node_named(m, "layer1.0.relu2/Mul")->op_type, "Mul");
+    assert_string_equal(node_named(m, "layer1.0.relu2")->op_type, "Add");
+    assert_string_equal(node_named(m, "layer1.0.relu2")->output[0], "layer1.0.relu2_out");
+    assert_null(node_named(m, "layer1.0.relu2/Where"));
+    /* everything kept: no line is left */
+    assert_string_equal(node_named(m, "layer1.0.relu1")->op_type, "Relu");
+    assert_null(tensor_named(m, "layer1.0.relu1.removed_slope"));
+    release(m);
+    graph_free(g);
+}
+
+static void test_lines_come_back_as_they_were(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++) {
+        struct graph *g = lined_resnet8(half), *back = NULL;
+        const struct export_options opt = {.form = MASK_WHERE};
+        uint8_t *bytes = NULL;
+        size_t len = 0;
+
+        check_fixed_point(g, MASK_WHERE, false, 0);
+        check_fixed_point(g, MASK_WHERE, true, 21);
+        ok(onnx_export_bytes(g, &opt, &bytes, &len));
+        ok(onnx_import_bytes(bytes, len, -1, NULL, NULL, &back));
+        const struct node *a = &g->node[graph_find_node(g, "relu")];
+        const struct node *b = &back->node[graph_find_node(back, "relu")];
+        assert_ptr_equal(b->op, &op_masked_relu);
+        assert_int_equal(b->n_in, 4);
+        for (int i = 2; i < 4; i++) {
+            assert_int_equal(op_in(back, b, i)->kind, op_in(g, a, i)->kind);
+            assert_string_equal(op_in(back, b, i)->name, op_in(g, a, i)->name);
+            assert_memory_equal(op_in(back, b, i)->data, op_in(g, a, i)->data, 16 * sizeof(float));
+        }
+        mem_free(bytes);
+        graph_free(back);
+        graph_free(g);
+    }
+}
+
+static void test_other_forms_refuse_lines(void **state)
+{
+    static const enum mask_form forms[] = {MASK_PRELU, MASK_GATHER, MASK_CHANNEL};
+    struct graph *g = lined_resnet8(true);
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const struct export_options opt = {.form = forms[i]};
+
+        assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG,
+                       "node 'relu': its removed ReLUs are lines s x + b");
     }
     graph_free(g);
 }
@@ -551,6 +652,9 @@ int main(void)
         cmocka_unit_test(test_where_form),
         cmocka_unit_test(test_prelu_form),
         cmocka_unit_test(test_gather_form),
+        cmocka_unit_test(test_where_form_of_lines),
+        cmocka_unit_test(test_lines_come_back_as_they_were),
+        cmocka_unit_test(test_other_forms_refuse_lines),
         cmocka_unit_test(test_full_and_empty_masks_need_no_form),
         cmocka_unit_test(test_other_operators),
         cmocka_unit_test(test_opset_brings_its_ir_version),

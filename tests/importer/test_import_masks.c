@@ -89,6 +89,57 @@ static void test_sum_forms_become_masked_relu(void **state)
     graph_free(g);
 }
 
+/* x [N,2,2,2] through the statements to t; the only site has this line. kind: of its slope. */
+static void check_line(const char *statements, enum value_kind kind, const float slope[2],
+                       const float offset[2])
+{
+    const float mixed[] = {1, 0, 1, 1, 0, 0, 0, 1};
+    char text[4096];
+
+    snprintf(text, sizeof text,
+             "input x [N,2,2,2]\nfloat w [2,2,1,1]\nc = Conv(x, w)\n"
+             "bool m [1,2,2,2] 1 0 1 1 0 0 0 1\nbool n [1,2,2,2] 0 1 0 0 1 1 1 0\n"
+             "s/Relu: r = Relu(c)\n%s\ny = Flatten(t)\noutput y\n",
+             statements);
+    struct graph *g = import_text(17, text);
+    assert_int_equal(g->n_node, 3);
+    const struct node *n = node_at(g, 1, "MaskedRelu");
+    assert_string_equal(n->name, "s");
+    assert_int_equal(n->n_in, 4);
+    assert_floats(op_in(g, n, 1)->data, mixed, 8);
+    assert_int_equal(op_in(g, n, 2)->kind, kind);
+    assert_int_equal(op_in(g, n, 3)->kind, VALUE_PARAM);
+    assert_string_equal(op_in(g, n, 2)->name, "k");
+    assert_string_equal(op_in(g, n, 3)->name, "b");
+    assert_shape(&op_in(g, n, 2)->shape, "[2]");
+    assert_floats(op_in(g, n, 2)->data, slope, 2);
+    assert_floats(op_in(g, n, 3)->data, offset, 2);
+    graph_free(g);
+}
+
+static void test_where_with_a_line_becomes_masked_relu(void **state)
+{
+    (void)state;
+    check_line("float k [2,1,1] 0.25 2\nfloat b [2,1,1] 1 -1\np = Mul(c, k)\nl = Add(p, b)\n"
+               "s/Where: t = Where(m, r, l)",
+               VALUE_PARAM, (float[]){.25f, 2}, (float[]){1, -1});
+    check_line("float k [] 0.5\nfloat b [1,2,1,1] 3 4\np = Mul(k, c)\nl = Add(b, p)\n"
+               "s/Where: t = Where(n, l, r)",
+               VALUE_CONST, (float[]){.5f, .5f}, (float[]){3, 4});
+    check_line("float k [2,1,1] 0.5 0.25\nfloat b [1] 3\np = Mul(c, k)\nl = Add(p, b)\n"
+               "s/Where: t = Where(m, r, l)",
+               VALUE_PARAM, (float[]){.5f, .25f}, (float[]){3, 3});
+    /* a factor per column, and a line of something else, are no lines of ours */
+    refuse_image(17,
+                 "float k [1,1,1,4] 1 2 3 4\nfloat b [] 1\nbool m [1,1,1,1] 1\nr = Relu(x)\n"
+                 "p = Mul(x, k)\nl = Add(p, b)\nt = Where(m, r, l)",
+                 "E1206", "no masked Relu");
+    refuse_image(17,
+                 "float k [] 2\nfloat b [] 1\nbool m [1,1,1,1] 1\nr = Relu(x)\n"
+                 "p = Mul(r, k)\nl = Add(p, b)\nt = Where(m, r, l)",
+                 "E1206", "no masked Relu");
+}
+
 #define GATHER_TEXT                                                                                \
     "s/Flatten: f = Flatten(c) axis=1\n"                                                           \
     "ki = Constant() value={0,2,3,7}\ns/Keep: k0 = Gather(f, ki) axis=1\ns/Relu: k = Relu(k0)\n"   \
@@ -161,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_where_forms_become_masked_relu),
+        cmocka_unit_test(test_where_with_a_line_becomes_masked_relu),
         cmocka_unit_test(test_prelu_forms_become_masked_relu),
         cmocka_unit_test(test_sum_forms_become_masked_relu),
         cmocka_unit_test(test_gather_form_becomes_masked_relu),
