@@ -103,8 +103,8 @@ static const char *write_channels(struct onnx_writer *w, const struct node *site
                                   const char *node, const char *what_out, const char *x,
                                   const struct value *v, int32_t rank)
 {
-    const struct shape s = rank == 4 ? shape_make(3, v->shape.dim[0], (int64_t)1, (int64_t)1)
-                                     : v->shape;
+    const struct shape s =
+        rank == 4 ? shape_make(3, v->shape.dim[0], (int64_t)1, (int64_t)1) : v->shape;
     const char *in[2] = {x, v->name}, *out = onnx_write_value_name(w, site->name, what_out);
 
     onnx_write_floats(w, in[1], &s, v->data);
@@ -113,8 +113,7 @@ static const char *write_channels(struct onnx_writer *w, const struct node *site
 }
 
 /* What stands at removed positions. */
-static const char *write_line(struct onnx_writer *w, const struct graph *g,
-                              const struct node *site)
+static const char *write_line(struct onnx_writer *w, const struct graph *g, const struct node *site)
 {
     const struct value *x = op_in(g, site, 0);
 

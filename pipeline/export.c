@@ -11,7 +11,7 @@ struct export_settings {
     const char *out, *branch, *pi, *salt;
     int32_t form, target;
     int64_t opset, calib;
-    bool fold_bn, strip_softmax, external_data;
+    bool fold_bn, strip_softmax, external_data, publish_slopes;
 };
 #define FIELD(f) offsetof(struct export_settings, f)
 static const struct option_row rows[] = {
@@ -33,6 +33,10 @@ static const struct option_row rows[] = {
            "weights in a second file y.onnx.data (always above 1.9 GB)", 0, 0),
     OPTION("pi", 0, OPTION_FOLDER, FIELD(pi), "DIR",
            "also write DIR/model.pi and DIR/model.pi.weights", 0, 0),
+    OPTION(
+        "publish-slopes", 0, OPTION_FLAG, FIELD(publish_slopes), NULL,
+        "--pi: the slopes of removed ReLUs (--removed line) may stand in model.pi, which is public",
+        0, 0),
     DATA_ROW("calibration images for --pi (training split)"),
     IMAGE_ROWS,
     OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "how many of them (default 2000)", 1, 1e7),
@@ -55,6 +59,8 @@ static int check(const struct linnet_options *o)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
     if (s->salt && !s->pi)
         return fail(ERR_ARG, "--salt: belongs to --pi DIR");
+    if (s->publish_slopes && !s->pi)
+        return fail(ERR_ARG, "--publish-slopes: belongs to --pi DIR");
     if (s->pi && !s->open.data)
         return fail(ERR_ARG,
                     "--pi needs --data SRC: images to calibrate the fixed-point ranges on");
@@ -95,7 +101,7 @@ static int package(const struct linnet_listener *l, const struct export_settings
 
     if ((rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, branch, &d)) == 0 &&
         (rc = source_floats(d, &n, &x)) == 0)
-        rc = output_pi(l, m, branch, x, n, s->salt, s->pi);
+        rc = output_pi(l, m, branch, x, n, s->publish_slopes, s->salt, s->pi);
     data_close(d);
     mem_free(x);
     return rc;

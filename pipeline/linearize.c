@@ -90,6 +90,8 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     set_text(root, "teacher", o->teacher);
     set_text(root, "masks", o->masks);
     set_text(root, "layer-budgets", o->budgets);
+    if (o->publish_slopes)
+        json_object_set_new(root, "publish-slopes", json_true());
     set_text(root, "normalize", normalize_text(&r->m.g->norm, norm));
     json_object_set_new(root, "empty-cheapest", json_integer(o->empty_cheapest));
     if (o->train_limit > 0)
@@ -222,9 +224,16 @@ static int export_student(const struct linearize *x)
     facts.total = x->c.quota.total;
     TRY(output_path(x->j->o->out, "model", stem, sizeof stem));
     TRY(output_branches(&r->m, x->student.g, &facts, stem));
+    if (x->j->o->r.removed == REMOVED_LINE && !x->j->o->publish_slopes) {
+        listener_note(
+            x->j->l,
+            "no model.pi: it would publish the slopes of removed ReLUs; say --publish-slopes (here or to `linnet export`) if they may be public, or take --removed half");
+        return 0;
+    }
     if ((rc = output_branch(&r->m, x->student.g, 0, &facts, &clean)) == 0 &&
         (rc = source_floats(r->train, &n, &pixels)) == 0)
-        rc = output_pi(x->j->l, &r->m, clean, pixels, n, NULL, x->j->o->out);
+        rc = output_pi(x->j->l, &r->m, clean, pixels, n, x->j->o->publish_slopes, NULL,
+                       x->j->o->out);
     graph_free(clean);
     mem_free(pixels);
     return rc;

@@ -99,6 +99,8 @@ static const struct option_row rows[] = {
            "share of weights kept where sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,
            "what a removed ReLU becomes: z, z/2 + b, or s z + b with s and b per channel", 0, 0),
+    OPTION("publish-slopes", 0, OPTION_FLAG, FIELD(publish_slopes), NULL,
+           "--removed line: model.pi, which is public, may hold the slopes", 0, 0),
     OPTION("score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor",
            "score of a position (default diff0; taylor is experimental)", 0, 0),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
@@ -131,7 +133,8 @@ static const struct option_row rows[] = {
     OPTION("select", 0, OPTION_CHOICE, FIELD(r.select), "last|clean|pgd|mean",
            "which epoch of teacher and finetune is kept, by validation", 0, 0),
     OPTION("calib", 0, OPTION_INT, FIELD(r.calib_images), "N",
-           "images for batch-norm re-insertion, --removed half|line and fixed point (default 2000)", 1, 1e9),
+           "images for batch-norm re-insertion, --removed half|line and fixed point (default 2000)",
+           1, 1e9),
     OPTION("val-attack-images", 0, OPTION_INT, FIELD(r.val_attack_images), "N",
            "validation images that are attacked (default 500)", 0, 1e9),
     OPTION("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
@@ -236,8 +239,10 @@ static int check(const struct linearize_options *o)
     if (o->r.kind == RECIPE_SNL && o->budgets)
         return fail(ERR_ARG, "--layer-budgets: recipe snl has no budgets per layer");
     if (o->r.kind == RECIPE_SNL && !o->masks && o->r.removed != REMOVED_IDENTITY)
-        return fail(ERR_ARG, "--removed %s: recipe snl learns its masks beside the identity. Hint: take --recipe rlnet or senet, or give --masks FILE",
-                    removed_name((enum removed_kind)o->r.removed));
+        return fail(
+            ERR_ARG,
+            "--removed %s: recipe snl learns its masks beside the identity. Hint: take --recipe rlnet or senet, or give --masks FILE",
+            removed_name((enum removed_kind)o->r.removed));
     if (o->r.kind == RECIPE_SNL && o->empty_cheapest > 0)
         return fail(ERR_ARG, "--empty-cheapest: recipe snl has no budgets per layer");
     return 0;

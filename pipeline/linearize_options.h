@@ -15,7 +15,7 @@ struct linearize_options {
     const char *relus, *out, *stages, *teacher, *masks, *budgets;
     int64_t empty_cheapest, train_limit, eval_attack_images, eval_corrupt_images, max_relus;
     double require_clean;
-    bool resume;
+    bool resume, publish_slopes;
     /* One number for all stages, -1 where not given; a stage's own option wins. */
     int64_t all_batch;
     double all_weight_decay, all_gamma, all_alpha;

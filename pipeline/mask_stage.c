@@ -182,8 +182,8 @@ static int walk_lines(struct mask_stage *m, struct line_fit *fit)
         return ERR_NOMEM;
     for (int32_t s = 0; s < m->n_site; s++)
         taps[s] = m->site[s].x;
-    const int rc = eval_walk(m->student, m->data, m->r->calib_images, 64, 0, taps, m->n_site,
-                             line_batch, &w);
+    const int rc =
+        eval_walk(m->student, m->data, m->r->calib_images, 64, 0, taps, m->n_site, line_batch, &w);
     mem_free(taps);
     return rc;
 }
@@ -238,9 +238,8 @@ int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t see
         published_first_masks(m->student, m->n_site, m->site, seed, m->kept);
         return 0;
     }
-    TRY(m->r->first == FIRST_RANDOM
-            ? mask_random(m->student, m->n_site, m->site, seed, m->kept)
-            : select_masks(m));
+    TRY(m->r->first == FIRST_RANDOM ? mask_random(m->student, m->n_site, m->site, seed, m->kept)
+                                    : select_masks(m));
     return first_lines(m);
 }
 

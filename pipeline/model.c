@@ -111,9 +111,9 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
 static bool parse_removed(const char *text, int32_t *kind)
 {
     *kind = REMOVED_LINE;
-    while (*kind > REMOVED_IDENTITY && strcmp(text, removed_name((enum removed_kind)*kind)) != 0)
+    while (*kind > REMOVED_IDENTITY && strcmp(text, removed_name((enum removed_kind) * kind)) != 0)
         --*kind;
-    return strcmp(text, removed_name((enum removed_kind)*kind)) == 0;
+    return strcmp(text, removed_name((enum removed_kind) * kind)) == 0;
 }
 
 static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
@@ -127,9 +127,9 @@ static int parse_form(const char *path, const char *config, struct model_form *f
     if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
-    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s}", "bn_inserted", &bn, "banks", &form->banks,
-                    "masked", &masked, "normalize", normalize, "shared_shortcuts", &shared,
-                    "dropped_skips", &dropped, "removed", &removed) < 0 ||
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s}", "bn_inserted", &bn, "banks",
+                    &form->banks, "masked", &masked, "normalize", normalize, "shared_shortcuts",
+                    &shared, "dropped_skips", &dropped, "removed", &removed) < 0 ||
         !parse_removed(removed, &form->removed) || form->banks < 0 || form->banks > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;

@@ -24,7 +24,7 @@
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
     int32_t removed; /* enum removed_kind */
-    int32_t banks; /* as graph_banks */
+    int32_t banks;   /* as graph_banks */
     /* linearizer/published.h */
     bool shared_shortcuts; /* one BN for both branches on the 1x1 shortcuts */
     bool dropped_skips;    /* identity skips are gone */

@@ -131,12 +131,15 @@ out:
 }
 
 int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
-              const float *pixels, int64_t n, const char *salt, const char *dir)
+              const float *pixels, int64_t n, bool publish_slopes, const char *salt,
+              const char *dir)
 {
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
     uint8_t salt_bytes[PLAN_SALT];
-    struct lower_options o = {
-        .pixels = pixels, .n_pixels = n, .source_sha256 = sha256_hex(m->sha256, hex)};
+    struct lower_options o = {.pixels = pixels,
+                              .n_pixels = n,
+                              .publish_slopes = publish_slopes,
+                              .source_sha256 = sha256_hex(m->sha256, hex)};
     struct plan *p = NULL;
     struct plan_weights *w = NULL;
     int rc;

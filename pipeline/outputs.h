@@ -30,9 +30,11 @@ struct output_facts {
 int output_branch(const struct model *m, const struct graph *g, int bank,
                   const struct output_facts *facts, struct graph **out) MUST_CHECK;
 /* dir/model.pi and dir/model.pi.weights from a graph with one bank, calibrated on n images
- * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. */
+ * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. publish_slopes:
+ * lower.h. */
 int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
-              const float *pixels, int64_t n, const char *salt, const char *dir) MUST_CHECK;
+              const float *pixels, int64_t n, bool publish_slopes, const char *salt,
+              const char *dir) MUST_CHECK;
 /* STEM.onnx, and STEM.adv.onnx where there are two branches. */
 int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
                     const char *stem) MUST_CHECK;

@@ -175,7 +175,9 @@ int recipe_check_published(const struct recipe *r)
     if (r->kind != RECIPE_RLNET || r->preset != PRESET_PAPER)
         return fail(ERR_ARG, "--as-published: belongs to --recipe rlnet --preset paper");
     if (r->removed != REMOVED_IDENTITY)
-        return fail(ERR_ARG, "--as-published: the reference's removed ReLUs are the identity; leave --removed out, or leave it out");
+        return fail(
+            ERR_ARG,
+            "--as-published: the reference's removed ReLUs are the identity; leave --removed out, or leave it out");
     if (r->score != SCORE_ACTDIFF || r->first != FIRST_RANDOM || r->freeze != FREEZE_NONE ||
         r->freeze_epoch > 0 || r->smoothing > 0)
         return fail(

@@ -206,9 +206,9 @@ static int find_options(struct work *w)
         "recipe=%s%s%s relus=%lld layers=%.16s score=%d first-mask=%d score-images=%lld smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld%s",
         recipe_kind_name(r->kind), r->removed != REMOVED_IDENTITY ? " removed=" : "",
         r->removed != REMOVED_IDENTITY ? removed_name((enum removed_kind)r->removed) : "",
-        (long long)q->want, sha256_hex(digest, hex), r->score, r->first,
-        (long long)r->score_images, r->smoothing, r->density, r->freeze, r->freeze_below,
-        (long long)r->freeze_epoch, r->as_published ? " as-published=1" : "");
+        (long long)q->want, sha256_hex(digest, hex), r->score, r->first, (long long)r->score_images,
+        r->smoothing, r->density, r->freeze, r->freeze_below, (long long)r->freeze_epoch,
+        r->as_published ? " as-published=1" : "");
 out:
     sha256_free(h);
     return rc;

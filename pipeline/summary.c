@@ -98,7 +98,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
 /* Lowers the clean branch, runs it in fixed point beside the float network, estimates its cost. */
 static int measure_private(const struct summary_job *j, const struct graph *g, struct summary *out)
 {
-    struct lower_options o = {.n_pixels = j->n_calib};
+    struct lower_options o = {.n_pixels = j->n_calib, .publish_slopes = true}; /* stays here */
     struct cost cost;
     struct graph *branch = NULL;
     struct plan *plan = NULL;

@@ -21,6 +21,7 @@ struct operands {
     const struct plan_tensor *in, *out;
     const void *x[2];
     void *y;
+    const int64_t *offset; /* of lines */
 };
 
 static struct operands operands_of(const struct pi_model *m, const struct plan_step *s,
@@ -32,7 +33,8 @@ static struct operands operands_of(const struct pi_model *m, const struct plan_s
         &p->tensor[s->in[0]],
         &p->tensor[s->out],
         {words + m->prepared->slot[s->in[0]], words + m->prepared->slot[s->in[s->n_in - 1]]},
-        words + m->prepared->slot[s->out]};
+        words + m->prepared->slot[s->out],
+        prepared_offset(m->prepared, (int32_t)(s - p->step))};
 }
 
 /* Steps that only move 8-byte words. */
@@ -59,6 +61,7 @@ static void fixed_step(const struct plan_step *s, const struct ring_conv *c,
         break;
     case PLAN_RELU:
         move_words(s, o);
+        ring_line(o->y, &s->u.relu, o->out->dim[0], o->offset, RING_WHOLE);
         ring_relu(o->y, &s->u.relu);
         break;
     case PLAN_SUM_POOL:
@@ -90,6 +93,7 @@ static void real_step(const struct plan_step *s, const struct ring_conv *c,
         break;
     case PLAN_RELU:
         move_words(s, o);
+        real_line(o->y, &s->u.relu, o->out->dim[0], o->offset, o->out->scale);
         real_relu(o->y, &s->u.relu);
         break;
     case PLAN_SUM_POOL:

@@ -74,7 +74,8 @@ struct plan *plan_sample(int kept)
     fill_steps(p);
     for (int i = 0; i < kept; i++)
         index[i] = (uint32_t)(64 / kept * i);
-    p->step[RELU].u.relu = (struct plan_relu){64, kept, index, 21};
+    p->step[RELU].u.relu =
+        (struct plan_relu){.total = 64, .kept = kept, .index = index, .width = 21};
     p->input.mean[1] = 0.25;
     p->input.std[0] = p->input.std[1] = 0.5;
     p->input.name = "image";
@@ -83,6 +84,17 @@ struct plan *plan_sample(int kept)
     p->producer = "test";
     plan_complete(p);
     return p;
+}
+
+void plan_sample_lines(struct plan *p, bool slopes)
+{
+    static int32_t slope[4] = {2048, -700, 4500, 1};
+    struct plan_relu *r = &p->step[RELU].u.relu;
+
+    r->line_shift = slopes ? 12 : 1;
+    r->n_slope = slopes ? 4 : 0;
+    r->slope = slopes ? slope : NULL;
+    plan_complete(p);
 }
 
 struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed)
@@ -96,7 +108,8 @@ struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed)
         for (int64_t k = 0; k < m->rows * m->columns; k++)
             m->weight[k] = (int16_t)(rng_u32(&r) % 8192 - 4096);
         for (int64_t k = 0; k < m->rows; k++)
-            m->bias[k] = (int64_t)rng_u32(&r) - ((int64_t)1 << 31);
+            m->bias[k] = ((int64_t)rng_u32(&r) - ((int64_t)1 << 31)) >>
+                         (p->step[i].kind == PLAN_RELU ? 17 : 0);
     }
     memset(w->salt, (int)seed, sizeof w->salt);
     w->maxima = "{}";

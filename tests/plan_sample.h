@@ -14,6 +14,8 @@ enum { CONV, RELU, CONV2, SLICE, PAD, ADD, MAXPOOL, SUMPOOL, FLATTEN, GEMM, STEP
 
 void plan_sample_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int64_t h, int64_t w,
                         int32_t scale, int32_t max_log2);
+/* The removed positions of the ReLU become x / 2 + b, or lines with public slopes. Before the weights. */
+void plan_sample_lines(struct plan *p, bool slopes);
 /* kept: ReLUs of 64, evenly spread. */
 struct plan *plan_sample(int kept);
 struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed);

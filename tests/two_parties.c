@@ -80,7 +80,12 @@ static const struct linear_backend plain_linear = {.code = 2, .name = "plain", .
 
 void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed)
 {
-    b->plan = plan_sample(kept);
+    parties_open_plan(b, plan_sample(kept), deals, weights_seed);
+}
+
+void parties_open_plan(struct parties *b, struct plan *plan, int deals, uint64_t weights_seed)
+{
+    b->plan = plan;
     b->weights = plan_sample_weights(b->plan, weights_seed);
     assert_int_equal(pi_prepare(b->plan, b->weights, PI_SIM2PC, &b->sim), 0);
     assert_int_equal(prepared_new(b->plan, b->weights, false, &b->server), 0);

@@ -24,6 +24,8 @@ struct parties {
 };
 /* kept: ReLUs of 64. deals: correlations of a dealer; 0: linear steps by a backend without secrecy. */
 void parties_open(struct parties *b, int kept, int deals, uint64_t weights_seed);
+/* The same of another plan, which it owns. */
+void parties_open_plan(struct parties *b, struct plan *plan, int deals, uint64_t weights_seed);
 /* Correlations of a dealer with its own seed, for parties that were opened without one. */
 void parties_deal(struct parties *b, int deals, int64_t seed);
 /* Asserts that no secret memory is left. */

@@ -27,6 +27,24 @@ static void print_dims(FILE *f, const struct plan_tensor *t)
     fputc(']', f);
 }
 
+/* What removed ReLUs are, and what of it is public. */
+static void print_lines(FILE *f, const struct plan *p)
+{
+    int32_t lines = 0, slopes = 0;
+
+    for (int32_t i = 0; i < p->n_step; i++) {
+        lines += plan_has_lines(&p->step[i]);
+        slopes += p->step[i].kind == PLAN_RELU && p->step[i].u.relu.n_slope > 0;
+    }
+    if (slopes > 0)
+        fprintf(
+            f,
+            "removed    s x + b in %d layers; the slopes of %d layers are PUBLIC, a number a channel; b is secret\n",
+            lines, slopes);
+    else if (lines > 0)
+        fprintf(f, "removed    x / 2 + b in %d layers; b is secret\n", lines);
+}
+
 static void print_head(FILE *f, const struct plan *p)
 {
     char hex[SHA256_HEX];
@@ -48,6 +66,7 @@ static void print_head(FILE *f, const struct plan *p)
             p->linear_layers, (long long)p->macs);
     fprintf(f, "ReLUs      %lld of %lld kept, in %d layers\n", (long long)p->relus_kept,
             (long long)p->relus, p->relu_layers);
+    print_lines(f, p);
     for (int32_t i = 0; i < p->n_claim; i++)
         fprintf(f, "claim      %s %.2f %% on %llu images of %s\n", p->claim[i].metric,
                 p->claim[i].percent, (unsigned long long)p->claim[i].images, p->claim[i].data);
@@ -110,6 +129,9 @@ static void print_steps(FILE *f, const struct plan *p)
         if (s->kind == PLAN_RELU)
             fprintf(f, ", kept %lld of %lld, m %d", (long long)s->u.relu.kept,
                     (long long)s->u.relu.total, s->u.relu.width);
+        if (plan_has_lines(s))
+            fprintf(f, ", removed %s / 2^%d + b", s->u.relu.n_slope > 0 ? "public slope * x" : "x",
+                    s->u.relu.line_shift);
         fputc('\n', f);
     }
 }
@@ -201,9 +223,11 @@ static json_t *relus_json(const struct plan *p)
     for (int32_t i = 0; i < p->n_step; i++) {
         const struct plan_step *s = &p->step[i];
         if (s->kind == PLAN_RELU)
-            a = with_item(a, json_pack("{s:s, s:I, s:I, s:i}", "name", s->name, "total",
-                                       (json_int_t)s->u.relu.total, "kept",
-                                       (json_int_t)s->u.relu.kept, "width", s->u.relu.width));
+            a = with_item(a,
+                          json_pack("{s:s, s:I, s:I, s:i, s:i, s:b}", "name", s->name, "total",
+                                    (json_int_t)s->u.relu.total, "kept", (json_int_t)s->u.relu.kept,
+                                    "width", s->u.relu.width, "line_shift", s->u.relu.line_shift,
+                                    "public_slopes", s->u.relu.n_slope > 0));
     }
     return a;
 }

@@ -51,7 +51,8 @@ static bool relu_joins(const struct walk *w, int32_t n)
 
     if (w->mode == EXEC_TRAIN && w->tap[x->out[0]])
         return false;
-    return x->op == &op_relu || (x->op == &op_masked_relu && !x->p.masked_relu.soft && x->n_in == 2);
+    return x->op == &op_relu ||
+           (x->op == &op_masked_relu && !x->p.masked_relu.soft && x->n_in == 2);
 }
 
 static struct exec_step grow(const struct walk *w, int32_t first)

@@ -183,7 +183,8 @@ static int per_channel(struct graph *g, value_id x, value_id v, value_id *out)
 {
     const struct shape *in = &g->value[x].shape;
     const int64_t c = g->value[v].shape.dim[0];
-    const struct shape s = in->rank == 4 ? shape_make(3, c, (int64_t)1, (int64_t)1) : shape_make(1, c);
+    const struct shape s =
+        in->rank == 4 ? shape_make(3, c, (int64_t)1, (int64_t)1) : shape_make(1, c);
 
     TRY(graph_add_value(g, g->value[v].name, VALUE_CONST, &s, NULL, out));
     memcpy(g->value[*out].data, g->value[v].data, (size_t)c * sizeof(float));
@@ -208,6 +209,67 @@ int pass_line_to_affine(struct graph *g, int32_t node)
     g->node[node + 1].in[0] = shift[0];
     g->node[node + 1].in[1] = shift[1];
     g->node[node + 1].p = (union op_params){0};
+    return 0;
+}
+
+/* ---- a factor and an offset per channel ------------------------------------------------------ */
+
+/* Operand 1 of node n is a constant of one number a channel of operand 0. */
+static bool is_by_channel(const struct graph *g, int32_t n, const struct op *op)
+{
+    const struct node *x = &g->node[n];
+
+    if (x->op != op || x->frozen || !value_is_activation(op_in(g, x, 0)) ||
+        op_in(g, x, 1)->kind != VALUE_CONST)
+        return false;
+    const struct shape *s = &op_in(g, x, 1)->shape, *to = &op_in(g, x, 0)->shape;
+    const int32_t channel = s->rank - (to->rank - 1);
+
+    return channel >= 0 && s->dim[channel] == to->dim[1] && shape_elems(s) == to->dim[1];
+}
+
+/* [C] of kind `kind`: the numbers of `from`, or `fill` throughout. */
+static int channel_vector(struct graph *g, int32_t n, const char *what, enum value_kind kind,
+                          const float *from, float fill, int64_t c, value_id *out)
+{
+    const struct shape s = shape_make(1, c);
+    char name[512];
+
+    snprintf(name, sizeof name, "%.480s.%s", g->node[n].name, what);
+    TRY(graph_add_value(g, name, kind, &s, NULL, out));
+    for (int64_t i = 0; i < c; i++)
+        g->value[*out].data[i] = from != NULL ? from[i] : fill;
+    return 0;
+}
+
+int pass_merge_affine(struct graph *g)
+{
+    const union op_params p = {.batchnorm = {.eps = 1e-5f, .momentum = 0.9f}};
+
+    for (int32_t n = 0; n < g->n_node; n++) {
+        if (!is_by_channel(g, n, &op_add))
+            continue;
+        const int32_t mul = op_in(g, &g->node[n], 0)->producer;
+        if (mul < 0 || !is_by_channel(g, mul, &op_mul) ||
+            graph_count_uses(g, g->node[n].in[0]) != 1)
+            continue;
+        const float *scale = op_in(g, &g->node[mul], 1)->data; /* constants do not move */
+        const float *shift = op_in(g, &g->node[n], 1)->data;
+        const int64_t c = op_in(g, &g->node[n], 0)->shape.dim[1];
+        value_id in[5] = {g->node[mul].in[0]};
+
+        TRY(channel_vector(g, n, "scale", VALUE_PARAM, scale, 0, c, &in[1]));
+        TRY(channel_vector(g, n, "shift", VALUE_PARAM, shift, 0, c, &in[2]));
+        TRY(channel_vector(g, n, "mean", VALUE_BUFFER, NULL, 0, c, &in[3]));
+        TRY(channel_vector(g, n, "var", VALUE_BUFFER, NULL, 1 - p.batchnorm.eps, c, &in[4]));
+        g->node[n].op = &op_batchnorm;
+        memcpy(g->node[n].in, in, sizeof in);
+        g->node[n].n_in = 5;
+        g->node[n].p = p;
+        graph_remove_node(g, mul);
+        n--;
+    }
+    graph_touch(g);
     return 0;
 }
 

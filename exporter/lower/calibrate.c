@@ -19,6 +19,23 @@ static int drop_softmax(struct graph *g)
     return pass_prune(g);
 }
 
+/* A layer of lines alone is a factor and an offset per channel. */
+static int empty_lines(struct graph *g)
+{
+    for (int32_t n = g->n_node - 1; n >= 0; n--) {
+        const struct node *x = &g->node[n];
+        bool any = false;
+
+        if (x->op != &op_masked_relu || x->n_in == 2)
+            continue;
+        for (int64_t i = 0; i < shape_elems(&op_in(g, x, 1)->shape); i++)
+            any = any || op_in(g, x, 1)->data[i] > 0.5f;
+        if (!any)
+            TRY(pass_line_to_affine(g, n));
+    }
+    return 0;
+}
+
 int lower_prepare(const struct graph *g, struct graph **out)
 {
     struct graph *c = NULL;
@@ -26,8 +43,9 @@ int lower_prepare(const struct graph *g, struct graph **out)
 
     if (graph_banks(g) > 1)
         return fail(ERR_ARG, "'%s' has two batch-norm banks; choose one first", g->name);
-    if ((rc = graph_clone(g, &c)) < 0 || (rc = drop_softmax(c)) < 0 ||
-        (rc = pass_fold_batchnorm(c, false)) < 0 || (rc = pass_prune(c)) < 0)
+    if ((rc = graph_clone(g, &c)) < 0 || (rc = drop_softmax(c)) < 0 || (rc = empty_lines(c)) < 0 ||
+        (rc = pass_merge_affine(c)) < 0 || (rc = pass_fold_batchnorm(c, false)) < 0 ||
+        (rc = pass_prune(c)) < 0)
         goto out;
     *out = c;
     c = NULL;

@@ -10,7 +10,9 @@
  *   BatchNormalization that could not be folded, Add/Sub/Mul/Div by a constant per channel
  *                         factor and offset per channel: a 1x1 convolution with a group per channel
  *   the same on the input, while nothing else reads it: into mean and std of the description
- *   Relu, MaskedRelu      relu_partial; a mask without kept positions is no step
+ *   Relu, MaskedRelu      relu_partial; a mask without kept positions is no step, or with lines a
+ *                         factor and an offset per channel. x / 2 + b at removed positions: x
+ *                         truncated by one bit; s x + b: a public factor, if the caller agrees
  *   AveragePool, global   sum_pool; Flatten, Reshape to [N,K]: flatten
  *   Softmax at the end    dropped, with a note: logits have the same order
  *

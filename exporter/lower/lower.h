@@ -29,6 +29,9 @@ struct lower_options {
     int32_t n_label;
     const struct plan_claim *claim;
     int32_t n_claim;
+    /* Removed ReLUs that are lines s x + b with any s: s becomes public. Without it they are refused;
+     * x / 2 + b and layers that keep no ReLU publish nothing. */
+    bool publish_slopes;
 };
 
 /* g: one batch-norm bank, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
@@ -38,7 +41,7 @@ int lower(const struct graph *g, const struct lower_options *o, struct plan **pl
           struct plan_weights **weights) MUST_CHECK;
 
 /* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with
- * batch norm folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
+ * batch norm, and the line of a layer that keeps no ReLU, folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
  * activation over n images, max_abs [g->n_value], 0 for values that are none. */
 int lower_prepare(const struct graph *g, struct graph **out) MUST_CHECK;
 int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max_abs) MUST_CHECK;

@@ -91,6 +91,12 @@ static void round_matrix(const struct draft *d, struct plan_matrix *m, int32_t f
         m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], bias_scale));
 }
 
+static void round_offsets(const struct draft *d, struct plan_matrix *m, int32_t scale)
+{
+    for (int64_t i = 0; i < m->rows; i++)
+        m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], scale));
+}
+
 int lower_weights(struct lowering *s, struct plan_weights **out)
 {
     struct plan_weights *w;
@@ -99,7 +105,9 @@ int lower_weights(struct lowering *s, struct plan_weights **out)
     TRY(plan_weights_new(s->p, &w));
     for (int32_t i = 0; i < s->p->n_step; i++) {
         const struct plan_step *step = &s->p->step[i];
-        if (s->draft[i].weight != NULL)
+        if (plan_has_lines(step))
+            round_offsets(&s->draft[i], &w->matrix[i], s->p->scale);
+        else if (s->draft[i].weight != NULL)
             round_matrix(&s->draft[i], &w->matrix[i], step->u.linear.weight_scale,
                          step->u.linear.weight_scale + s->p->tensor[step->in[0]].scale);
     }

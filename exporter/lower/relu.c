@@ -1,4 +1,7 @@
 /* What compares, and what sums windows: ReLU with its mask, the pools. */
+#include <math.h>
+
+#include "exporter/lower/lower.h"
 #include "exporter/lower/lowering.h"
 
 /* ---- ReLU --------------------------------------------------------------------------------- */
@@ -23,11 +26,66 @@ static int kept_positions(struct lowering *s, const float *mask, int64_t total, 
     return 0;
 }
 
+/* ---- lines --------------------------------------------------------------------------------- */
+
+#define LINE_SHIFT 12 /* public slopes are multiples of 2^-12 */
+
+static bool is_half(const struct value *slope)
+{
+    for (int64_t c = 0; c < shape_elems(&slope->shape); c++)
+        if (slope->data[c] != 0.5f)
+            return false;
+    return true;
+}
+
+/* Slopes as integers that everybody sees. */
+static int public_slopes(struct lowering *s, const struct node *n, struct plan_relu *r)
+{
+    const struct value *slope = op_in(s->g, n, 2);
+
+    if (!s->o->publish_slopes)
+        return lowering_refuse(
+            n,
+            "its removed ReLUs are lines with a slope a channel, which the package would publish. Hint: say --publish-slopes, or linearize with --removed half, which publishes nothing");
+    r->line_shift = LINE_SHIFT;
+    r->n_slope = (int32_t)shape_elems(&slope->shape);
+    if ((r->slope = arena_array(s->p->arena, (size_t)r->n_slope, sizeof *r->slope)) == NULL)
+        return ERR_NOMEM;
+    for (int32_t c = 0; c < r->n_slope; c++) {
+        const double k = nearbyint(ldexp((double)slope->data[c], LINE_SHIFT));
+
+        if (!(fabs(k) <= PLAN_MAX_SLOPE))
+            return lowering_refuse(n, "the slope of a removed ReLU is beyond 256");
+        r->slope[c] = (int32_t)k;
+    }
+    return 0;
+}
+
+/* Removed positions: attributes into r, offsets into d. */
+static int removed_lines(struct lowering *s, const struct node *n, double factor,
+                         struct plan_relu *r, struct draft *d)
+{
+    if (n->n_in == 2)
+        return 0;
+    const struct value *b = op_in(s->g, n, 3);
+    const int64_t c = shape_elems(&b->shape);
+
+    r->line_shift = 1;
+    if (!is_half(op_in(s->g, n, 2)))
+        TRY(public_slopes(s, n, r));
+    if ((d->bias = arena_array(s->p->arena, (size_t)c, sizeof *d->bias)) == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < c; i++)
+        d->bias[i] = (double)b->data[i] / factor;
+    return 0;
+}
+
 int lower_relu(struct lowering *s, const struct node *n)
 {
     bool masked = n->op == &op_masked_relu;
     struct lowered x = lowering_operand(s, n, 0);
     struct plan_relu r = {0};
+    struct draft d = {0};
     struct plan_step *step;
     int32_t out;
 
@@ -40,10 +98,13 @@ int lower_relu(struct lowering *s, const struct node *n)
         return 0;
     }
     r.width = comparison_width(s, x.tensor, 0);
+    if (masked)
+        TRY(removed_lines(s, n, x.factor, &r, &d));
     TRY(lowering_result(s, n, s->p->scale, x.factor, &out));
     if ((step = lowering_add_step(s, PLAN_RELU, n->name, x.tensor, out)) == NULL)
         return ERR_NOMEM;
     step->u.relu = r;
+    s->draft[step - s->p->step] = d;
     lowering_set(s, n, out, x.factor);
     return 0;
 }

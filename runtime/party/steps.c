@@ -123,6 +123,9 @@ static int run_image(struct walk *w, const struct plan_step *st, uint64_t *y, co
     switch (st->kind) {
     case PLAN_RELU:
         memcpy(y, a, (size_t)out->count * sizeof *y);
+        ring_line(y, &st->u.relu, out->dim[0],
+                  w->s->client ? NULL : prepared_offset(w->s->model, (int32_t)(st - p->step)),
+                  w->s->client ? RING_CLIENT : RING_SERVER);
         return run_relu(w, &st->u.relu, y);
     case PLAN_SUM_POOL:
         ring_sum_pool(y, a, &st->u.pool, in->dim, out->dim);

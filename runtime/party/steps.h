@@ -8,6 +8,9 @@
  * sides except for truncation by t bits, where the server takes s >> t and the client -((-u) >> t):
  * the sum is floor(x / 2^t) or one more.
  *
+ * The same truncation, after a public factor, makes the lines of removed ReLUs (relu_partial with
+ * line_shift); the server adds the offsets. Nothing is sent for them.
+ *
  *     linear   y := this party's share of W x + b from its share of x
  *     select   z := this party's shares of the selected payloads, from x (layouts: relu.h)
  *

@@ -5,6 +5,7 @@
  * products of two of them stay inside int64; dims are checked before they are multiplied.
  */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/plan/plan.h"
@@ -205,6 +206,35 @@ static int check_slice(const struct plan *p, const struct plan_step *s)
     return 0;
 }
 
+int32_t plan_slope_log2(const struct plan_step *s)
+{
+    int32_t log2 = 0;
+
+    for (int32_t c = 0; c < s->u.relu.n_slope; c++)
+        while (log2 < 31 && llabs((long long)s->u.relu.slope[c]) > (int64_t)1 << log2)
+            log2++;
+    return log2;
+}
+
+static int check_lines(const struct plan *p, const struct plan_step *s)
+{
+    const struct plan_relu *r = &s->u.relu;
+    const struct plan_tensor *in = &p->tensor[s->in[0]];
+
+    if (!between(r->line_shift, 0, PLAN_MAX_LINE_SHIFT) || (r->line_shift == 0 && r->n_slope > 0))
+        return step_fail(s, "its lines have no shift, or too large a one");
+    if (r->n_slope != 0 && r->n_slope != in->dim[0])
+        return fail(ERR_FORMAT, "step '%s': %d slopes for %lld channels", s->name, r->n_slope,
+                    (long long)in->dim[0]);
+    for (int32_t c = 0; c < r->n_slope; c++)
+        if (!between(r->slope[c], -PLAN_MAX_SLOPE, PLAN_MAX_SLOPE))
+            return fail(ERR_FORMAT, "step '%s': slope %d of channel %d is out of range", s->name,
+                        r->slope[c], c);
+    if (in->scale + in->max_log2 + plan_slope_log2(s) > PLAN_VALUE_BITS)
+        return step_fail(s, "its lines do not fit before truncation");
+    return 0;
+}
+
 static int check_relu(const struct plan *p, const struct plan_step *s)
 {
     const struct plan_relu *r = &s->u.relu;
@@ -220,7 +250,7 @@ static int check_relu(const struct plan *p, const struct plan_step *s)
                         r->index[i]);
         last = r->index[i];
     }
-    return 0;
+    return check_lines(p, s);
 }
 
 static int check_shape(const struct plan *p, const struct plan_step *s)
@@ -316,7 +346,10 @@ static int32_t failure_log2(const struct plan *p)
 
     for (int32_t i = 0; i < p->n_step; i++) {
         const struct plan_step *s = &p->step[i];
-        const struct plan_tensor *t = &p->tensor[s->out];
+        const struct plan_tensor *t = &p->tensor[s->out], *in = &p->tensor[s->in[0]];
+        if (plan_has_lines(s))
+            sum += ldexp((double)(s->u.relu.total - s->u.relu.kept),
+                         in->scale + in->max_log2 + plan_slope_log2(s) + 1 - PLAN_RING_BITS);
         if (s->shift > 0)
             sum += ldexp((double)t->count, t->scale + s->shift + t->max_log2 + 1 - PLAN_RING_BITS);
     }

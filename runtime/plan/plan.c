@@ -48,7 +48,8 @@ void plan_free(struct plan *p)
 void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *rows,
                       int64_t *columns)
 {
-    *rows = *columns = 0;
+    *rows = plan_has_lines(s) ? p->tensor[s->out].dim[0] : 0;
+    *columns = 0;
     if (s->kind != PLAN_CONV && s->kind != PLAN_GEMM)
         return;
     *rows = p->tensor[s->out].dim[0];
@@ -220,6 +221,23 @@ static int read_bitmap(struct plan_relu *r, const char *name, const ProtobufCBin
     return 0;
 }
 
+static int read_lines(struct plan *p, struct plan_step *s, const Pi__Relu *m)
+{
+    struct plan_relu *r = &s->u.relu;
+
+    if (m->line_shift > PLAN_MAX_LINE_SHIFT || m->n_slope > (size_t)PLAN_MAX_ELEMENTS)
+        return fail(ERR_FORMAT, "step '%s': a line shift of %u, %zu slopes", s->name, m->line_shift,
+                    m->n_slope);
+    r->n_slope = (int32_t)m->n_slope;
+    r->line_shift = (int32_t)m->line_shift;
+    if (m->n_slope == 0)
+        return 0;
+    if ((r->slope = arena_array(p->arena, m->n_slope, sizeof *r->slope)) == NULL)
+        return ERR_NOMEM;
+    memcpy(r->slope, m->slope, m->n_slope * sizeof *r->slope);
+    return 0;
+}
+
 static int read_relu(struct plan *p, struct plan_step *s, const Pi__Relu *m)
 {
     struct plan_relu *r = &s->u.relu;
@@ -229,7 +247,8 @@ static int read_relu(struct plan *p, struct plan_step *s, const Pi__Relu *m)
         return fail(ERR_FORMAT, "step '%s': no attributes, or counts out of range", s->name);
     if (m->bitmap.len > 0 && m->n_index > 0)
         return fail(ERR_FORMAT, "step '%s': both a bitmap and a list of positions", s->name);
-    *r = (struct plan_relu){m->total, m->kept, NULL, (int32_t)m->width};
+    *r = (struct plan_relu){.total = m->total, .kept = m->kept, .width = (int32_t)m->width};
+    TRY(read_lines(p, s, m));
     if (m->bitmap.len == 0 && m->n_index != m->kept)
         return fail(ERR_FORMAT, "step '%s': %zu positions, %u kept", s->name, m->n_index, m->kept);
     if ((r->index = arena_array(p->arena, m->kept, sizeof *r->index)) == NULL)
@@ -545,6 +564,9 @@ static Pi__Relu *write_relu(struct arena *a, const struct plan_relu *r)
     m->total = (uint32_t)r->total;
     m->kept = (uint32_t)r->kept;
     m->width = (uint32_t)r->width;
+    m->line_shift = (uint32_t)r->line_shift;
+    m->slope = r->slope;
+    m->n_slope = (size_t)r->n_slope;
     if (index_bytes(r) < (int64_t)map) {
         m->index = r->index;
         m->n_index = (size_t)r->kept;

@@ -4,8 +4,8 @@
  * The plan: a private inference as a flat list of steps, and its two files.
  *
  *     model.pi           proto/pi.proto, PUBLIC: steps, shapes, scales, masks; claims
- *     model.pi.weights   safetensors, SECRET: "<step>.weight" int16, "<step>.bias" int64, and the
- *                        metadata linnet.{model_id,salt,source_sha256,scales,maxima}
+ *     model.pi.weights   safetensors, SECRET: "<step>.weight" int16, "<step>.bias" int64,
+ *                        "<step>.offset" int64 of lines at removed ReLUs, and the metadata linnet.{model_id,salt,source_sha256,scales,maxima}
  *
  * Numbers live in Z_2^64, two's complement. A tensor of scale s holds round(x * 2^s). Activations
  * have the plan's scale f. A linear step multiplies by weights of scale f_w, so its sums have scale
@@ -43,6 +43,8 @@
 #define PLAN_MARGIN_BITS 2 /* between the calibrated maximum and a comparison's range */
 #define PLAN_MIN_WIDTH 21
 #define PLAN_MAX_WIDTH 61
+#define PLAN_MAX_LINE_SHIFT 16
+#define PLAN_MAX_SLOPE (1 << 20)
 
 enum plan_kind { /* order of enum StepKind of pi.proto */
                  PLAN_CONV = 1,
@@ -74,6 +76,10 @@ struct plan_relu {
     int64_t total, kept;
     uint32_t *index; /* kept positions, strictly increasing, in the arena */
     int32_t width;   /* m: the sign is bit m-1 */
+    /* Removed positions are x; with line_shift > 0 they are floor(slope[c] x / 2^line_shift) + b[c],
+     * b being secret (plan_matrix.bias at scale f). slope [n_slope = C], in the arena; NULL: 1 throughout. */
+    int32_t line_shift, n_slope;
+    int32_t *slope;
 };
 struct plan_pad {
     int64_t begin[3], end[3];
@@ -122,10 +128,10 @@ struct plan { /* plan_check() states the invariant */
     const char **label, **note;
     int32_t n_label, n_note;
 };
-/* Of one linear step; the arrays are owned by struct plan_weights. */
+/* Of one linear step, or of a relu_partial with lines: no weights, one offset a channel. The arrays are owned by struct plan_weights. */
 struct plan_matrix {
     int16_t *weight; /* [O,K]; conv: K = C/group * KH * KW */
-    int64_t *bias;   /* [O], scale f + f_w */
+    int64_t *bias;   /* [O], scale f + f_w; of lines: [C], scale f */
     int64_t rows, columns;
 };
 struct plan_weights {
@@ -140,7 +146,7 @@ struct plan_weights {
 /* An empty plan with its arena; plan_new for the exporter. */
 int plan_new(struct plan **out) MUST_CHECK;
 void plan_free(struct plan *p); /* NULL is fine */
-/* Rows and columns of a linear step's weights; zeros for other steps. */
+/* Rows and columns of a linear step's weights; channels and 0 for lines; zeros for other steps. */
 void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *rows,
                       int64_t *columns);
 /* Numbers that the last step makes. */
@@ -148,6 +154,14 @@ int64_t plan_classes(const struct plan *p);
 /* All matrices of the plan, zeroed; the salt is not drawn. */
 int plan_weights_new(const struct plan *p, struct plan_weights **out) MUST_CHECK;
 void plan_weights_free(struct plan_weights *w); /* wipes; NULL is fine */
+
+/* Removed positions of this step are lines. */
+static inline bool plan_has_lines(const struct plan_step *s)
+{
+    return s->kind == PLAN_RELU && s->u.relu.line_shift > 0;
+}
+/* Bits that the slopes of a step add to |x|: 0 where they are 1. */
+int32_t plan_slope_log2(const struct plan_step *s);
 
 /* Recomputes totals and failure bound from steps and masks. */
 void plan_complete(struct plan *p);

@@ -2,7 +2,8 @@
  * model.pi.weights: the server's secret, and the pair written together.
  *
  * safetensors; per linear step "<name>.weight" int16 [O,C/group,KH,KW] or [O,K] and "<name>.bias"
- * int64 [O] at scale f + f_w. Metadata: linnet.model_id, linnet.salt (64 hex digits), linnet.scales
+ * int64 [O] at scale f + f_w; per relu_partial with lines "<name>.offset" int64 [C] at scale f.
+ * Metadata: linnet.model_id, linnet.salt (64 hex digits), linnet.scales
  * (JSON), linnet.maxima, linnet.source_sha256. The public file commits to
  * SHA-256 of all bytes; the salt makes that commitment useless for testing guessed weights.
  */
@@ -36,9 +37,9 @@ int plan_weights_new(const struct plan *p, struct plan_weights **out)
     w->source_sha256 = w->maxima = "";
     for (int32_t i = 0; i < p->n_step; i++) {
         struct plan_matrix *m = &w->matrix[i];
-        if (!is_linear(&p->step[i]))
-            continue;
         plan_matrix_size(p, &p->step[i], &m->rows, &m->columns);
+        if (m->rows == 0)
+            continue;
         m->weight = arena_array(a, (size_t)(m->rows * m->columns), sizeof *m->weight);
         m->bias = arena_array(a, (size_t)m->rows, sizeof *m->bias);
         if (m->weight == NULL || m->bias == NULL)
@@ -141,6 +142,19 @@ static int read_matrix(const struct plan *p, const struct plan_step *s, const st
     return 0;
 }
 
+static int read_offset(const struct plan_step *s, const struct st_reader *r, struct arena *a,
+                       struct plan_matrix *m)
+{
+    const char *name = tensor_name(a, s, "offset");
+    const void *b;
+
+    if (name == NULL)
+        return ERR_NOMEM;
+    TRY(st_need(r, name, ST_I64, 1, &m->rows, &b));
+    memcpy(m->bias, b, (size_t)m->rows * sizeof *m->bias);
+    return 0;
+}
+
 static int read_meta(const struct plan *p, const struct st_reader *r, struct plan_weights *w)
 {
     const char *salt = st_meta(r, "linnet.salt"), *id = st_meta(r, "linnet.model_id");
@@ -158,17 +172,20 @@ static int read_meta(const struct plan *p, const struct st_reader *r, struct pla
 
 static int read_all(const struct plan *p, const struct st_reader *r, struct plan_weights *w)
 {
-    size_t linear = 0;
+    size_t tensors = 0;
 
     TRY(read_meta(p, r, w));
     for (int32_t i = 0; i < p->n_step; i++) {
-        if (!is_linear(&p->step[i]))
-            continue;
-        TRY(read_matrix(p, &p->step[i], r, w->arena, &w->matrix[i]));
-        linear++;
+        if (is_linear(&p->step[i])) {
+            TRY(read_matrix(p, &p->step[i], r, w->arena, &w->matrix[i]));
+            tensors += 2;
+        } else if (plan_has_lines(&p->step[i])) {
+            TRY(read_offset(&p->step[i], r, w->arena, &w->matrix[i]));
+            tensors++;
+        }
     }
-    if (st_count(r) != 2 * linear)
-        return fail(ERR_FORMAT, "%zu tensors, the program needs %zu", st_count(r), 2 * linear);
+    if (st_count(r) != tensors)
+        return fail(ERR_FORMAT, "%zu tensors, the program needs %zu", st_count(r), tensors);
     return plan_weights_check(p, w);
 }
 
@@ -242,6 +259,14 @@ static int add_matrix(const struct plan *p, const struct plan_step *s, const str
     return st_writer_add(out, bias, ST_I64, 1, dim, m->bias);
 }
 
+static int add_offset(const struct plan_step *s, const struct plan_matrix *m, struct arena *a,
+                      struct st_writer *out)
+{
+    const char *name = tensor_name(a, s, "offset");
+
+    return name == NULL ? ERR_NOMEM : st_writer_add(out, name, ST_I64, 1, &m->rows, m->bias);
+}
+
 static int add_scales(const struct plan *p, struct st_writer *out)
 {
     struct buf_writer b = buf_writer_to((size_t)1 << 20);
@@ -274,7 +299,10 @@ static int write_weights(const struct plan *p, const struct plan_weights *w, con
         (rc = add_meta(p, w, out)) < 0)
         goto out;
     for (int32_t i = 0; i < p->n_step; i++)
-        if (is_linear(&p->step[i]) && (rc = add_matrix(p, &p->step[i], &w->matrix[i], a, out)) < 0)
+        if ((is_linear(&p->step[i]) &&
+             (rc = add_matrix(p, &p->step[i], &w->matrix[i], a, out)) < 0) ||
+            (plan_has_lines(&p->step[i]) &&
+             (rc = add_offset(&p->step[i], &w->matrix[i], a, out)) < 0))
             goto out;
     rc = st_writer_save(out, path, FILE_PRIVATE);
 out:

@@ -18,6 +18,13 @@ struct prepared {
     int64_t *slot;         /* offset of a tensor, in 8-byte words */
     size_t slots, scratch; /* words: tensors, kernels */
 };
+/* Offsets of a relu_partial's lines, one a channel; NULL without lines or weights. */
+static inline const int64_t *prepared_offset(const struct prepared *m, int32_t step)
+{
+    return m->weights != NULL && plan_has_lines(&m->plan->step[step])
+               ? m->weights->matrix[step].bias
+               : NULL;
+}
 /* w may be NULL. real: weights divided by their scale, for real_conv; else the integers. Borrows p
  * and w until prepared_free. */
 int prepared_new(const struct plan *p, const struct plan_weights *w, bool real,

@@ -349,6 +349,33 @@ void ring_relu(uint64_t *y, const struct plan_relu *r)
     }
 }
 
+static uint64_t shifted(uint64_t v, int bits, enum ring_part part)
+{
+    const uint64_t sign = (uint64_t)1 << (63 - bits);
+
+    if (part == RING_CLIENT)
+        return 0 - ((0 - v) >> bits);
+    return part == RING_SERVER ? v >> bits : ((v >> bits) ^ sign) - sign;
+}
+
+void ring_line(uint64_t *y, const struct plan_relu *r, int64_t channels, const int64_t *offset,
+               enum ring_part part)
+{
+    const int64_t per = r->total / channels;
+    int64_t next = 0; /* of the kept positions */
+
+    for (int64_t i = 0; r->line_shift > 0 && i < r->total; i++) {
+        if (next < r->kept && r->index[next] == i) {
+            next++;
+            continue;
+        }
+        const uint64_t slope = r->slope != NULL ? (uint64_t)(int64_t)r->slope[i / per] : 1;
+        const uint64_t b = offset != NULL ? (uint64_t)offset[i / per] : 0;
+
+        y[i] = shifted(slope * y[i], r->line_shift, part) + b;
+    }
+}
+
 void real_add(double *y, const double *a, const double *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -360,6 +387,23 @@ void real_relu(double *y, const struct plan_relu *r)
     for (int64_t i = 0; i < r->kept; i++)
         if (y[r->index[i]] < 0)
             y[r->index[i]] = 0;
+}
+
+void real_line(double *y, const struct plan_relu *r, int64_t channels, const int64_t *offset,
+               int32_t scale)
+{
+    const int64_t per = r->total / channels;
+    int64_t next = 0;
+
+    for (int64_t i = 0; r->line_shift > 0 && i < r->total; i++) {
+        if (next < r->kept && r->index[next] == i) {
+            next++;
+            continue;
+        }
+        const int32_t slope = r->slope != NULL ? r->slope[i / per] : 1;
+
+        y[i] = ldexp(slope * y[i], -r->line_shift) + ldexp((double)offset[i / per], -scale);
+    }
 }
 
 /* ---- pools -------------------------------------------------------------------------------- */

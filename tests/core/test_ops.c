@@ -233,9 +233,9 @@ static void masked_relu_line_case(const struct op *op)
         const value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
         value_id in[4] = {image ? centred(&m) : node2(&m, &op_sub, m.x, shift)};
 
-        in[1] = image
-                    ? tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
-                    : vector(&m, VALUE_MASK, 7, 0, 1);
+        in[1] =
+            image ? tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
+                  : vector(&m, VALUE_MASK, 7, 0, 1);
         for (int64_t i = 0; i < n; i++) {
             float *v = &m.g->value[in[1]].data[i];
             *v = kind != 2 && *v > 0.5F;

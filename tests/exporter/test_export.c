@@ -5,6 +5,7 @@
 #include "core/op/op.h"
 #include "core/graph/pass.h"
 #include "exporter/exporter.h"
+#include "importer/importer.h"
 #include "onnx.pb-c.h"
 
 #include <math.h>

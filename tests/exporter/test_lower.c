@@ -96,7 +96,7 @@ static const uint8_t salt[PLAN_SALT] = {1, 2, 3};
 
 static void net_lower(struct net *t, struct graph *g)
 {
-    struct lower_options o = {.n_pixels = IMAGES, .salt = salt};
+    struct lower_options o = {.n_pixels = IMAGES, .salt = salt, .publish_slopes = true};
     int64_t n = IMAGES * shape_elems(&g->value[g->input].shape);
     struct rng r = rng_at(7, RNG_TEST, 0, 0);
 
@@ -201,6 +201,24 @@ static uint64_t naive_pool(const struct plan_step *s, const struct plan_tensor *
     return (uint64_t)(s->kind == PLAN_MAX_POOL ? max : sum);
 }
 
+static int64_t floor_shift(uint64_t v, int bits)
+{
+    int64_t x = (int64_t)v, unit = (int64_t)1 << bits;
+
+    return x / unit - (x % unit < 0);
+}
+
+/* A removed position of channel c. */
+static uint64_t naive_removed(const struct net *t, const struct plan_step *s, uint64_t x, int64_t c)
+{
+    const struct plan_relu *r = &s->u.relu;
+
+    if (r->line_shift == 0)
+        return x;
+    x *= r->n_slope > 0 ? (uint64_t)(int64_t)r->slope[c] : 1;
+    return (uint64_t)(floor_shift(x, r->line_shift) + t->w->matrix[s - t->p->step].bias[c]);
+}
+
 static uint64_t naive_element(const struct net *t, const struct plan_step *s, uint64_t *const *v,
                               const int64_t o[3], int64_t flat)
 {
@@ -217,7 +235,7 @@ static uint64_t naive_element(const struct net *t, const struct plan_step *s, ui
         for (int64_t i = 0; i < s->u.relu.kept; i++)
             if (s->u.relu.index[i] == flat)
                 return (int64_t)x[flat] < 0 ? 0 : x[flat];
-        return x[flat];
+        return naive_removed(t, s, x[flat], o[0]);
     case PLAN_SUM_POOL:
     case PLAN_MAX_POOL:
         return naive_pool(s, in, x, o);
@@ -234,13 +252,6 @@ static uint64_t naive_element(const struct net *t, const struct plan_step *s, ui
         return x[flat];
     }
     return 0;
-}
-
-static int64_t floor_shift(uint64_t v, int bits)
-{
-    int64_t x = (int64_t)v, unit = (int64_t)1 << bits;
-
-    return x / unit - (x % unit < 0);
 }
 
 static void naive_step(const struct net *t, const struct plan_step *s, uint64_t **v)
@@ -375,6 +386,76 @@ static void test_empty_masks_cost_nothing(void **state)
     assert_int_equal(t.p->relus_kept, 0);
     net_release(&t);
     check_net(masked_residual(0), 2e-3);
+}
+
+static struct graph *lined_residual(enum removed_kind removed, bool keeps)
+{
+    struct graph *g = masked_residual(keeps);
+
+    assert_int_equal(line_insert(g, removed), 0);
+    for (int32_t n = 0; n < g->n_node; n++) {
+        const struct node *x = &g->node[n];
+
+        for (int64_t c = 0; x->op == &op_masked_relu && c < op_in(g, x, 2)->shape.dim[0]; c++) {
+            if (removed == REMOVED_LINE)
+                op_in(g, x, 2)->data[c] = 0.9f - 0.15f * (float)c;
+            op_in(g, x, 3)->data[c] = 0.25f - 0.1f * (float)c;
+        }
+    }
+    return g;
+}
+
+static void test_removed_positions_are_lines(void **state)
+{
+    struct net t, plain;
+
+    (void)state;
+    check_net(lined_residual(REMOVED_HALF, true), 2e-3);
+    check_net(lined_residual(REMOVED_LINE, true), 2e-3);
+    net_lower(&plain, masked_residual(1));
+    net_lower(&t, lined_residual(REMOVED_HALF, true));
+    assert_int_equal(t.p->n_step, plain.p->n_step);
+    assert_int_equal(t.p->relus_kept, plain.p->relus_kept);
+    for (int32_t i = 0; i < t.p->n_step; i++)
+        if (t.p->step[i].kind == PLAN_RELU) {
+            assert_int_equal(t.p->step[i].u.relu.line_shift, 1);
+            assert_int_equal(t.p->step[i].u.relu.n_slope, 0);
+        }
+    net_release(&t);
+    net_release(&plain);
+}
+
+/* A layer without ReLUs takes any line: into the weights before it, or one step where an Add is. */
+static void test_lines_of_empty_layers_publish_nothing(void **state)
+{
+    struct net t, plain;
+
+    (void)state;
+    check_net(lined_residual(REMOVED_LINE, false), 2e-3);
+    net_lower(&plain, masked_residual(0));
+    net_lower(&t, lined_residual(REMOVED_LINE, false));
+    assert_int_equal(t.p->relu_layers, 0);
+    assert_int_equal(t.p->n_step, plain.p->n_step + 2); /* the two blocks' ends */
+    for (int32_t i = 0; i < t.p->n_step; i++)
+        assert_int_not_equal(t.p->step[i].kind, PLAN_RELU);
+    net_release(&t);
+    net_release(&plain);
+}
+
+static void test_slopes_are_published_on_request_only(void **state)
+{
+    struct graph *g = lined_residual(REMOVED_LINE, true);
+    struct lower_options o = {.n_pixels = 1, .salt = salt};
+    float *pixels = mem_array((size_t)shape_elems(&g->value[g->input].shape), sizeof *pixels);
+    struct plan *p = NULL;
+    struct plan_weights *w = NULL;
+
+    (void)state;
+    o.pixels = pixels;
+    assert_int_equal(lower(g, &o, &p, &w), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err_message(), "--publish-slopes"));
+    mem_free(pixels);
+    graph_free(g);
 }
 
 /* The plan says which BN branch it was made from; a graph without branches says nothing. */
@@ -694,6 +775,9 @@ int main(void)
         cmocka_unit_test(test_constants_groups_and_softmax_tail),
         cmocka_unit_test(test_masked_positions_keep_their_sign),
         cmocka_unit_test(test_empty_masks_cost_nothing),
+        cmocka_unit_test(test_removed_positions_are_lines),
+        cmocka_unit_test(test_lines_of_empty_layers_publish_nothing),
+        cmocka_unit_test(test_slopes_are_published_on_request_only),
         cmocka_unit_test(test_the_branch_is_named),
         cmocka_unit_test(test_blocks_are_truncated_once),
         cmocka_unit_test(test_threads_and_files_change_no_bit),

@@ -98,7 +98,8 @@ static void check_minimum(const struct fixture *f, const float *mask, bool slope
 {
     for (int32_t s = 0; s < f->n; s++)
         for (int64_t c = 0; c < line_of(f, s, 0)->shape.dim[0]; c++) {
-            const double k = (double)line_of(f, s, 0)->data[c], b = (double)line_of(f, s, 1)->data[c];
+            const double k = (double)line_of(f, s, 0)->data[c],
+                         b = (double)line_of(f, s, 1)->data[c];
             const double least = loss(f, s, mask, c, k, b);
 
             assert_true(least < loss(f, s, mask, c, k, b + 1e-3));

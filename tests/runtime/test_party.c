@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/plain_relu.h"
+#include "tests/plan_sample.h"
 #include "runtime/crypto/store.h"
 #include "runtime/party/phases.h"
 #include "runtime/relu/party.h"
@@ -108,14 +109,19 @@ static void tap_close(void *ctx)
 
 /* ---- tests -------------------------------------------------------------------------------- */
 
-static void check_run(int kept, bool label, int deals)
+enum lines { NO_LINES, HALVES, SLOPES };
+
+static void check_run(int kept, enum lines lines, bool label, int deals)
 {
+    struct plan *plan = plan_sample(kept);
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
     struct session s;
     struct party *p = NULL;
 
-    parties_open(&b, kept, deals, 3);
+    if (lines != NO_LINES)
+        plan_sample_lines(plan, lines == SLOPES);
+    parties_open_plan(&b, plan, deals, 3);
     parties_expect(&b, expected);
     s = session_of(&b);
     s.server.o.label = label;
@@ -131,14 +137,49 @@ static void check_run(int kept, bool label, int deals)
 static void test_network_run_equals_simulation(void **state)
 {
     (void)state;
-    check_run(64, false, PARTIES_IMAGES);
-    check_run(1, false, 0);
+    check_run(64, NO_LINES, false, PARTIES_IMAGES);
+    check_run(1, NO_LINES, false, 0);
+    check_run(16, HALVES, false, PARTIES_IMAGES);
+    check_run(16, HALVES, false, 0);
+    check_run(16, SLOPES, false, 0);
+}
+
+/* Lines send nothing: the same bytes each way, phase by phase, as with the identity. */
+static void test_lines_cost_no_byte_and_no_message(void **state)
+{
+    struct cost_count count[3][PHASES];
+
+    (void)state;
+    for (int lines = NO_LINES; lines <= SLOPES; lines++) {
+        struct plan *plan = plan_sample(16);
+        struct parties b;
+        int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
+        struct party *p = NULL;
+
+        if (lines != NO_LINES)
+            plan_sample_lines(plan, lines == SLOPES);
+        parties_open_plan(&b, plan, PARTIES_IMAGES, 3);
+        parties_expect(&b, expected);
+        struct session s = session_of(&b);
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        ask_all(p, 0, expected, false);
+        memcpy(count[lines], party_account(p)->phase, sizeof count[lines]);
+        for (int i = 0; i < PHASES; i++)
+            count[lines][i].seconds = 0;
+        party_close(p);
+        session_end(&s);
+        parties_close(&b);
+    }
+    assert_true(count[NO_LINES][PHASE_ONLINE].sent > 0);
+    assert_memory_equal(count[HALVES], count[NO_LINES], sizeof count[0]);
+    assert_memory_equal(count[SLOPES], count[NO_LINES], sizeof count[0]);
 }
 
 static void test_label_is_the_argmax(void **state)
 {
     (void)state;
-    check_run(16, true, 0);
+    check_run(16, NO_LINES, true, 0);
 }
 
 /* The 16 images of a lot share delta, the next ones do not. */
@@ -644,6 +685,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_network_run_equals_simulation),
+        cmocka_unit_test(test_lines_cost_no_byte_and_no_message),
         cmocka_unit_test(test_label_is_the_argmax),
         cmocka_unit_test(test_no_label_changes_what_the_server_sees),
         cmocka_unit_test(test_lots_have_deltas_of_their_own),

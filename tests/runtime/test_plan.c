@@ -34,19 +34,27 @@ static void assert_same_program(const struct plan *a, const struct plan *b)
         if (s->kind == PLAN_RELU) {
             assert_true(s->u.relu.kept == t->u.relu.kept && s->u.relu.width == t->u.relu.width);
             assert_memory_equal(s->u.relu.index, t->u.relu.index, (size_t)s->u.relu.kept * 4);
+            assert_int_equal(s->u.relu.line_shift, t->u.relu.line_shift);
+            assert_int_equal(s->u.relu.n_slope, t->u.relu.n_slope);
+            if (s->u.relu.n_slope > 0)
+                assert_memory_equal(s->u.relu.slope, t->u.relu.slope,
+                                    (size_t)s->u.relu.n_slope * sizeof *s->u.relu.slope);
         } else if (s->kind == PLAN_CONV) {
             assert_memory_equal(&s->u.linear, &t->u.linear, sizeof s->u.linear);
         }
     }
 }
 
-static void check_round_trip(int kept)
+static void check_round_trip(int kept, int lines)
 {
     static const char *labels[] = {"cat", "dog", "ship"}, *notes[] = {"a note"};
     struct plan_claim claim = {"clean", "cifar10 test", 91.73, 10000};
     struct plan *p = plan_sample(kept), *q = NULL;
     uint8_t *bytes, *again;
     size_t len, len_again;
+
+    if (lines > 0)
+        plan_sample_lines(p, lines == 2);
 
     p->branch = "clean";
     p->label = labels;
@@ -78,10 +86,10 @@ static void check_round_trip(int kept)
 static void test_written_bytes_read_back(void **state)
 {
     (void)state;
-    check_round_trip(64); /* bitmap */
-    check_round_trip(32);
-    check_round_trip(3); /* list */
-    check_round_trip(1);
+    check_round_trip(64, 0); /* bitmap */
+    check_round_trip(32, 0);
+    check_round_trip(3, 0); /* list */
+    check_round_trip(1, 0);
 }
 
 struct folder {
@@ -94,14 +102,13 @@ static void open_folder(struct folder *f)
     scratch_path(f->dir, "model.pi.weights", f->weights);
 }
 
-static void test_files_read_back(void **state)
+static void check_files_read_back(struct plan *p)
 {
     struct folder f;
-    struct plan *p = plan_sample(16), *q = NULL;
+    struct plan *q = NULL;
     struct plan_weights *w = plan_sample_weights(p, 1), *v = NULL;
     struct stat st;
 
-    (void)state;
     open_folder(&f);
     assert_int_equal(plan_write(p, w, f.pi, f.weights), 0);
     assert_int_equal(stat(f.weights, &st), 0);
@@ -123,6 +130,16 @@ static void test_files_read_back(void **state)
     plan_free(p);
     plan_free(q);
     scratch_close(f.dir);
+}
+
+static void test_files_read_back(void **state)
+{
+    struct plan *lined = plan_sample(16);
+
+    (void)state;
+    check_files_read_back(plan_sample(16));
+    plan_sample_lines(lined, true);
+    check_files_read_back(lined);
 }
 
 /* Same program, other weights and salt: only the commitment differs (the model id is set by hand). */
@@ -192,6 +209,8 @@ static void test_model_id_follows_the_salt(void **state)
 
 /* ---- rules -------------------------------------------------------------------------------- */
 
+static int32_t steep[4] = {1, 1, 1, PLAN_MAX_SLOPE + 1};
+
 #define RULES(X)                                                                                   \
     X("neither 1 nor 3", p->tensor[1].rank = 2)                                                    \
     X("bad size", p->tensor[1].dim[0] = 0)                                                         \
@@ -233,6 +252,13 @@ static void test_model_id_follows_the_salt(void **state)
     X("counts do not fit", p->step[RELU].u.relu.kept = 65)                                         \
     X("comparison width", p->step[RELU].u.relu.width = 17)                                         \
     X("comparison width", p->step[RELU].u.relu.width = 22)                                         \
+    X("no shift", p->step[RELU].u.relu.line_shift = -1)                                            \
+    X("no shift", plan_sample_lines(p, true); p->step[RELU].u.relu.line_shift = 0)                 \
+    X("too large a one", p->step[RELU].u.relu.line_shift = 17)                                     \
+    X("3 slopes for 4", plan_sample_lines(p, true); p->step[RELU].u.relu.n_slope = 3)              \
+    X("slope 1048577 of channel 3", plan_sample_lines(p, true);                                    \
+      p->step[RELU].u.relu.slope = steep)                                                          \
+    X("lines do not fit", plan_sample_lines(p, true); p->tensor[1].max_log2 = 38)                  \
     X("do not cover", p->tensor[1].max_log2 = 7)                                                   \
     X("do not cover", p->tensor[6].max_log2 = 6)                                                   \
     X("compares nothing", p->step[SUMPOOL].u.pool.width = 21)                                      \

@@ -281,10 +281,60 @@ static void test_add_shifts_both(void **state)
     assert_int_equal(a[0], 41);
 }
 
+/* Two channels of three; whole numbers, then shares whose sum is the same or one more. */
+static void test_lines_touch_removed_positions_only(void **state)
+{
+    static uint32_t index[] = {1, 4};
+    static int32_t slope[] = {-3, 5};
+    static const int64_t x[6] = {7, -9, -8, 1000, -3, -1001}, offset[2] = {10, -20};
+    static const int64_t half[6] = {13, -9, 6, 480, -3, -521};   /* floor(x / 2) + b */
+    static const int64_t line[6] = {4, -9, 16, 1230, -3, -1272}; /* floor(k x / 4) + b */
+
+    (void)state;
+    for (int any = 0; any < 2; any++) {
+        const struct plan_relu r = {.total = 6,
+                                    .kept = 2,
+                                    .index = index,
+                                    .line_shift = 1 + any,
+                                    .n_slope = 2 * any,
+                                    .slope = any ? slope : NULL};
+        const int64_t *want = any ? line : half;
+        uint64_t whole[6];
+        double real[6];
+        struct rng rng = rng_at(1, RNG_TEST, 0, 9);
+
+        for (int i = 0; i < 6; i++) {
+            whole[i] = (uint64_t)x[i];
+            real[i] = (double)x[i];
+        }
+        ring_line(whole, &r, 2, offset, RING_WHOLE);
+        real_line(real, &r, 2, offset, 0);
+        for (int i = 0; i < 6; i++) {
+            assert_int_equal(whole[i], (uint64_t)want[i]);
+            assert_true(floor(real[i]) == (double)want[i]);
+        }
+        for (int run = 0; run < 1000; run++) {
+            uint64_t server[6], client[6];
+
+            for (int i = 0; i < 6; i++) {
+                client[i] = (uint64_t)rng_u32(&rng) << 32 | rng_u32(&rng);
+                server[i] = (uint64_t)x[i] - client[i];
+            }
+            ring_line(server, &r, 2, offset, RING_SERVER);
+            ring_line(client, &r, 2, NULL, RING_CLIENT);
+            for (int i = 0; i < 6; i++) {
+                const uint64_t error = server[i] + client[i] - (uint64_t)want[i];
+
+                assert_in_range(error, 0, i != 1 && i != 4);
+            }
+        }
+    }
+}
+
 static void test_relu_touches_kept_positions_only(void **state)
 {
     uint32_t index[] = {1, 2, 4};
-    struct plan_relu r = {5, 3, index, 21};
+    struct plan_relu r = {.total = 5, .kept = 3, .index = index, .width = 21};
     uint64_t y[5] = {(uint64_t)-5, (uint64_t)-5, 7, (uint64_t)-9, ((uint64_t)1 << 20) - 1};
 
     (void)state;
@@ -369,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_real_conv_equals_integers),
         cmocka_unit_test(test_truncation_is_floor),
         cmocka_unit_test(test_add_shifts_both),
+        cmocka_unit_test(test_lines_touch_removed_positions_only),
         cmocka_unit_test(test_relu_touches_kept_positions_only),
         cmocka_unit_test(test_pools_equal_plain_loop),
         cmocka_unit_test(test_pad_and_slice_move_words),
