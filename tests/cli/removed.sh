@@ -22,6 +22,12 @@ expect_same half/model.onnx twice.onnx
 expect_exit 0 "$LINNET_PI" info half/model.pi
 expect_text out 'x / 2 \+ b in'
 expect_exit 0 "$LINNET" validate half --data synth:60 --limit 20 --mode sim2pc
+rm half/model.onnx
+run half --removed half --resume -q
+expect_same half/model.onnx half1/model.onnx
+expect_error 2 'another|other settings|cannot continue' "$LINNET" linearize "$model" --data synth:60 --recipe senet \
+    --preset quick --stages mask,finetune --mask-epochs 2 --finetune-epochs 1 --freeze none --batch 20 \
+    --eval-attack-images 0 --eval-corrupt-images 0 --relus 20% --calib 40 --removed line --resume -o half -q
 say "half: same bytes for 1 thread and 2, ONNX read and written again, sim2pc within tolerance"
 
 # ---- line: no package unless the slopes may be public --------------------------------------------------

@@ -144,6 +144,52 @@ static void test_network_run_equals_simulation(void **state)
     check_run(16, SLOPES, false, 0);
 }
 
+static void logits_of(const struct plan *p, const struct plan_weights *w, enum pi_mode mode,
+                      int64_t y[PARTIES_IMAGES][PARTIES_CLASSES])
+{
+    float image[PARTIES_IMAGES][PARTIES_INPUTS];
+    uint64_t x[PARTIES_INPUTS];
+    struct pi_model *m = NULL;
+
+    for (int i = 0; i < PARTIES_IMAGES; i++)
+        parties_image(i, image[i], x);
+    assert_int_equal(pi_prepare(p, w, mode, &m), 0);
+    if (mode == PI_SIM2PC)
+        pi_simulate(m, PARTIES_SEED, PI_LINEAR_EXACT, 1);
+    assert_int_equal(pi_run_fixed(m, PI_NORMALIZED, image, PARTIES_IMAGES, *y), 0);
+    pi_close(m);
+}
+
+/* Both parties' parts of a line add up to it: logits of the shares are those of one process, but for
+ * the roundings of the layers. Small weights, so that no value leaves its range. */
+static void test_lines_are_those_of_one_process(void **state)
+{
+    (void)state;
+    for (int lines = NO_LINES; lines <= SLOPES; lines++) {
+        struct plan *p = plan_sample(16);
+        int64_t shares[PARTIES_IMAGES][PARTIES_CLASSES], whole[PARTIES_IMAGES][PARTIES_CLASSES];
+
+        if (lines != NO_LINES)
+            plan_sample_lines(p, lines == SLOPES);
+        struct plan_weights *w = plan_sample_weights(p, 3);
+        for (int32_t i = 0; i < p->n_step; i++) {
+            const struct plan_matrix *m = &w->matrix[i];
+
+            for (int64_t k = 0; k < m->rows * m->columns; k++)
+                m->weight[k] /= 4;
+            for (int64_t k = 0; k < m->rows && m->columns > 0; k++)
+                m->bias[k] /= 64;
+        }
+        logits_of(p, w, PI_SIM2PC, shares);
+        logits_of(p, w, PI_FIXED, whole);
+        for (int i = 0; i < PARTIES_IMAGES; i++)
+            for (int k = 0; k < PARTIES_CLASSES; k++)
+                assert_in_range(shares[i][k] - whole[i][k] + 40, 0, 80);
+        plan_weights_free(w);
+        plan_free(p);
+    }
+}
+
 /* Lines send nothing: the same bytes each way, phase by phase, as with the identity. */
 static void test_lines_cost_no_byte_and_no_message(void **state)
 {
@@ -685,6 +731,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_network_run_equals_simulation),
+        cmocka_unit_test(test_lines_are_those_of_one_process),
         cmocka_unit_test(test_lines_cost_no_byte_and_no_message),
         cmocka_unit_test(test_label_is_the_argmax),
         cmocka_unit_test(test_no_label_changes_what_the_server_sees),
