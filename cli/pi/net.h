@@ -26,12 +26,12 @@ struct pi_net_options {
     const char *expected;
     int32_t relu, reveal, floats, ot;
     int64_t max_queries, max_bundles, count, lot, test_seed;
-    double timeout;
+    double timeout, min_rate;
 };
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
         .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
-        .timeout = 60                                                                              \
+        .timeout = 60, .min_rate = 262144                                                          \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
@@ -87,6 +87,9 @@ struct pi_net_options {
          "link that messages are chosen for (default: --link)",                                    \
          0,                                                                                        \
          0},                                                                                       \
+        {"min-rate",          0,   CLI_REAL,                                                       \
+         PI_NET_AT(min_rate), "B", "bytes a second that clients must manage (default 262144)",     \
+         TCP_MIN_RATE,        1e12},                                                               \
         {"client-ca", 0,                                                                           \
          CLI_INPUT,   PI_NET_AT(client_ca),                                                        \
          "FILE",      "let in only clients with a certificate of these authorities, PEM",          \

@@ -53,9 +53,28 @@ static json_t *report_json(const struct cli_common *c, const struct server_optio
                      pi_report_totals_json(t->phase));
 }
 
+/* What an honest client on a slow line needs, and not much more: five times its predicted work, the bytes
+ * at --min-rate, and a second for every message online. */
+static int find_limits(const struct pi_net_options *o, const struct plan *p,
+                       const struct party_options *party, struct party_limits *out)
+{
+    const struct cost_case k = {.relu = party->relu, .linear = party->linear};
+    struct cost c;
+
+    TRY(cost_estimate(p, &k, &c));
+    *out = (struct party_limits){
+        .request = 5,
+        .setup = 20,
+        .offline = 20 + (double)(c.offline_linear_bytes + c.offline_relu_bytes) / o->min_rate +
+                   5 * (c.offline_linear_seconds + c.offline_relu_seconds),
+        .online =
+            10 + (double)c.online_bytes / o->min_rate + c.online_messages + 5 * c.online_seconds};
+    return 0;
+}
+
 static int fill_options(const struct cli_common *c, const struct pi_net_options *o,
                         const struct pi_model *model, struct link link[2],
-                        struct server_options *out)
+                        struct party_limits *limits, struct server_options *out)
 {
     *out = (struct server_options){.seconds = o->timeout,
                                    .max_queries = o->max_queries,
@@ -70,7 +89,9 @@ static int fill_options(const struct cli_common *c, const struct pi_net_options 
         out->party.expected = &link[1];
     }
     out->party.label = o->reveal == 1;
-    return pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu);
+    TRY(pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu));
+    out->party.limits = limits;
+    return find_limits(o, model->plan, &out->party, limits);
 }
 
 static int serve(const struct cli_common *c, const struct server_options *o, struct server *s)
@@ -101,11 +122,12 @@ int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, boo
     struct server *s = NULL;
     struct pi_model *model = NULL;
     struct link link[2]; /* emulated, expected */
+    struct party_limits limits;
     int rc;
 
     if ((rc = check_options(o)) < 0 || (rc = pi_net_guard(o)) < 0 ||
         (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 ||
-        (rc = fill_options(c, o, model, link, &how)) < 0)
+        (rc = fill_options(c, o, model, link, &limits, &how)) < 0)
         goto out;
     how.party.prepare_only = prepare_only;
     if ((rc = server_open(&how, &s)) == 0)

@@ -195,6 +195,11 @@ static void link_close(void *ctx)
     mem_free(l);
 }
 
+static void link_limit(void *ctx, double seconds)
+{
+    transport_limit(&((struct line *)ctx)->inner, seconds);
+}
+
 int link_wrap(struct transport *t, double bits_per_second, double rtt)
 {
     struct line *l = mem_array(1, sizeof *l);
@@ -210,6 +215,7 @@ int link_wrap(struct transport *t, double bits_per_second, double rtt)
                             .recv = link_recv,
                             .flush = link_flush,
                             .close = link_close,
+                            .limit = link_limit,
                             .ctx = l,
                             .count = l->inner.count,
                             .last = l->inner.last};

@@ -44,6 +44,11 @@ static void tally_close(void *ctx)
     tally_free(y);
 }
 
+static void tally_limit(void *ctx, double seconds)
+{
+    transport_limit(&((struct tally *)ctx)->inner, seconds);
+}
+
 int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **out)
 {
     struct tally *y = mem_array(1, sizeof *y);
@@ -61,6 +66,7 @@ int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **
                             .recv = tally_recv,
                             .flush = tally_flush,
                             .close = tally_close,
+                            .limit = tally_limit,
                             .ctx = y,
                             .count = y->inner.count,
                             .last = y->inner.last};

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -28,6 +29,7 @@
 struct tcp {
     int fd;
     double seconds; /* time-out */
+    double waits;   /* seconds left of tcp_limit; below 0: no limit */
     size_t out_used, in_at, in_used;
     bool loopback, borrowed;
     char peer[PEER_TEXT];
@@ -135,6 +137,7 @@ static int endpoint_new(int fd, double seconds, struct tcp **out)
         return ERR_NOMEM;
     s->fd = fd;
     s->seconds = seconds;
+    s->waits = -1;
     *out = s;
     return 0;
 }
@@ -318,6 +321,7 @@ int tcp_borrow(int fd, double seconds, struct tcp **out)
         return ERR_NOMEM;
     s->fd = fd;
     s->seconds = seconds;
+    s->waits = -1;
     s->borrowed = true;
     snprintf(s->peer, sizeof s->peer, "the peer");
     *out = s;
@@ -339,6 +343,16 @@ void tcp_set_timeout(struct tcp *s, double seconds)
     s->seconds = seconds;
 }
 
+static void limit_waits(void *ctx, double seconds)
+{
+    tcp_limit(ctx, seconds);
+}
+
+void tcp_limit(struct tcp *s, double seconds)
+{
+    s->waits = seconds;
+}
+
 int tcp_fd(const struct tcp *s)
 {
     return s->fd;
@@ -353,8 +367,15 @@ double tcp_deadline(const struct tcp *s, size_t n)
 
 int tcp_ready(struct tcp *s, bool to_write, double deadline)
 {
-    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, deadline, NULL, NULL);
+    const double start = cpu_seconds();
+    const bool last = s->waits >= 0 && start + s->waits < deadline;
+    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, last ? start + s->waits : deadline,
+                        NULL, NULL);
 
+    if (s->waits >= 0)
+        s->waits = fmax(0, s->waits - (cpu_seconds() - start));
+    if (rc < 0 && last)
+        return fail(rc, "%s: too slow: the time for this phase is used up", s->peer);
     return rc < 0 ? fail(rc, "%s: no %s within the time-out of %g s", s->peer,
                          to_write ? "reader" : "answer", s->seconds)
                   : 0;
@@ -474,6 +495,7 @@ void tcp_transport(struct tcp *s, struct transport *out)
                               .recv = tcp_recv,
                               .flush = tcp_flush,
                               .close = tcp_close_transport,
+                              .limit = limit_waits,
                               .ctx = s};
 }
 

@@ -4,7 +4,8 @@
  * TCP as a transport, and the addresses of the commands. The only file that opens sockets.
  *
  * Deadlines: a send or recv of n bytes fails with ERR_NET after the time-out plus n / TCP_MIN_RATE
- * seconds, however slowly bytes trickle. Small sends are collected; a recv or a flush lets them go.
+ * seconds, however slowly bytes trickle; all of them together once they have waited as long as tcp_limit
+ * allows. Small sends are collected; a recv or a flush lets them go.
  * SIGPIPE is never raised.
  */
 #include <stdbool.h>
@@ -39,10 +40,11 @@ int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out) MUS
 int tcp_connect(const struct tcp_address *a, double seconds, struct tcp **out) MUST_CHECK;
 /* A connected stream socket of the caller, who closes it; its flags stay as they are. */
 int tcp_borrow(int fd, double seconds, struct tcp **out) MUST_CHECK;
-void tcp_close(struct tcp *s);                       /* NULL is fine */
+void tcp_close(struct tcp *s); /* NULL is fine */
 bool tcp_peer_is_loopback(const struct tcp *s);
 const char *tcp_peer(const struct tcp *s);           /* "127.0.0.1:4711" for messages */
 void tcp_set_timeout(struct tcp *s, double seconds); /* from the next message on */
+void tcp_limit(struct tcp *s, double seconds); /* transport_limit, also for the handshake of TLS */
 /* For poll. */
 int tcp_fd(const struct tcp *s);
 int tcp_listener_fd(const struct tcp_listener *l);

@@ -275,6 +275,11 @@ static void tls_close(void *ctx)
     mem_free(t);
 }
 
+static void tls_limit(void *ctx, double seconds)
+{
+    tcp_limit(((struct tls *)ctx)->tcp, seconds);
+}
+
 int tls_wait(struct transport *transport, tcp_stop *stop, void *ctx)
 {
     struct tls *t = transport->ctx;
@@ -398,7 +403,11 @@ int tls_transport(struct tls_context *c, struct tcp *s, const char *host, struct
         mem_free(t);
         return rc;
     }
-    *out = (struct transport){
-        .send = tls_send, .recv = tls_recv, .flush = tls_flush, .close = tls_close, .ctx = t};
+    *out = (struct transport){.send = tls_send,
+                              .recv = tls_recv,
+                              .flush = tls_flush,
+                              .close = tls_close,
+                              .limit = tls_limit,
+                              .ctx = t};
     return 0;
 }

@@ -74,6 +74,12 @@ int transport_recv(struct transport *t, void *bytes, size_t n)
     return 0;
 }
 
+void transport_limit(struct transport *t, double seconds)
+{
+    if (t->ctx != NULL && t->limit != NULL)
+        t->limit(t->ctx, seconds);
+}
+
 void transport_close(struct transport *t)
 {
     if (t->ctx != NULL)

@@ -22,6 +22,7 @@ struct transport {
     int (*recv)(void *ctx, void *bytes, size_t n); /* exactly n */
     int (*flush)(void *ctx);
     void (*close)(void *ctx);
+    void (*limit)(void *ctx, double seconds); /* NULL: it cannot */
     void *ctx;
     struct transport_count count;
     int8_t last; /* +1 sent, -1 received, 0 nothing yet */
@@ -32,6 +33,10 @@ struct transport {
 int transport_send(struct transport *t, const void *bytes, size_t n) MUST_CHECK;
 int transport_recv(struct transport *t, void *bytes, size_t n) MUST_CHECK;
 int transport_flush(struct transport *t) MUST_CHECK;
+/* From now on all calls together may wait for the other side for `seconds`, however many messages and
+ * bytes arrive meanwhile; then they fail with ERR_NET. Below 0: no such limit. Our own work between the
+ * calls is not counted. */
+void transport_limit(struct transport *t, double seconds);
 /* Closes and clears; a cleared transport may be closed again. */
 void transport_close(struct transport *t);
 /* Two ends in one process, for two threads. Each is closed on its own; a recv at a closed peer is

@@ -178,12 +178,15 @@ static int open_linear(struct party *p)
  * PARTY_SHARED of several. */
 static int open_offline(struct party *p)
 {
+    const struct party_limits *l = p->o->limits;
     int rc = 0;
 
     p->shared += p->images;
     if (p->relu != NULL && p->shared <= PARTY_SHARED)
         return 0;
     p->shared = p->images;
+    if (l != NULL)
+        transport_limit(p->t, l->setup);
     account_begin(&p->account);
     if (p->relu != NULL) {
         p->backend->close(p->relu);
@@ -514,7 +517,16 @@ static int serve_offline(struct party *p)
     p->number += (uint64_t)p->images;
     TRY(answer(p, REFUSED_NOT));
     TRY(open_offline(p));
+    if (p->o->limits != NULL)
+        transport_limit(p->t, p->o->limits->offline * (double)p->images);
     return party_offline_server(p);
+}
+
+static int serve_online(struct party *p)
+{
+    if (p->o->limits != NULL)
+        transport_limit(p->t, p->o->limits->online);
+    return party_online_server(p);
 }
 
 static int serve_prepare(struct party *p)
@@ -537,7 +549,7 @@ static int serve_bundle(struct party *p)
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)
         return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a bundle that is not there") : rc;
-    return party_online_server(p);
+    return serve_online(p);
 }
 
 /* An id names one bundle: a second preparation under it would replace the first, another client's. */
@@ -561,7 +573,7 @@ static int serve_request(struct party *p, uint8_t kind)
         TRY(serve_bundle(p));
     } else {
         TRY(serve_offline(p));
-        TRY(party_online_server(p));
+        TRY(serve_online(p));
     }
     p->account.queries++;
     return send_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
@@ -576,6 +588,8 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
 
     if (wait != NULL)
         TRY(wait(ctx));
+    if (p->o->limits != NULL)
+        transport_limit(p->t, p->o->limits->request);
     account_begin(&p->account);
     TRY(transport_recv(p->t, bytes, sizeof bytes));
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
@@ -590,5 +604,6 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
         (rc = judge_ids(p, q.kind)) == 0)
         rc = serve_request(p, q.kind);
     drop_lot(p);
+    transport_limit(p->t, -1);
     return rc < 0 ? rc : 1;
 }

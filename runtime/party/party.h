@@ -20,6 +20,11 @@
 #define PARTY_SHARED                                                                               \
     16 /* images of a connection between two set-ups of the ReLU backend, or one lot */
 
+/* How long a server waits for its client in all (transport_limit), in seconds: for the rest of a request
+ * that has begun, each set-up, the offline phase of an image, the online phase. */
+struct party_limits {
+    double request, setup, offline, online;
+};
 struct party_options {
     const struct prepared *model; /* server: with weights */
     uint8_t hash[32];             /* identity of the package */
@@ -38,6 +43,7 @@ struct party_options {
     /* Where oblivious transfers come from: the server decides; a client with _SOFTSPOKEN takes no other. */
     enum relu_transfers transfers;
     int64_t images; /* client: how many it will ask for, for the server's choice; 0: unknown */
+    const struct party_limits *limits; /* server; NULL: none */
     /* server decides: */
     bool label;
     const struct link *expected; /* that forms of comparisons are chosen for; NULL: link */

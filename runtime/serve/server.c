@@ -87,7 +87,7 @@ static int answer_all(struct server *s, struct connection *n)
     int rc;
 
     TRY(party_open(&s->o.party, &n->t, &p));
-    tcp_set_timeout(n->tcp, s->o.seconds);
+    transport_limit(&n->t, -1);
     do
         rc = enough(s, p) ? 0 : party_answer(p, wait_request, n);
     while (rc > 0);
@@ -105,7 +105,8 @@ static int serve_client(struct server *s, struct tcp *tcp)
     int rc;
 
     snprintf(peer, sizeof peer, "%s", tcp_peer(tcp));
-    tcp_set_timeout(tcp, s->o.seconds < SERVER_GREETING ? s->o.seconds : SERVER_GREETING);
+    tcp_set_timeout(tcp, s->o.seconds);
+    tcp_limit(tcp, SERVER_GREETING);
     if (s->tls == NULL)
         tcp_transport(tcp, &n.t);
     else if ((rc = tls_transport(s->tls, tcp, NULL, &n.t)) < 0) {

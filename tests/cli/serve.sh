@@ -4,6 +4,22 @@ data=synth:3000
 expect_exit 0 "$LINNET" export "$SRC/tests/demo/resnet8.onnx" -o model.onnx --pi . --data $data --calib 100 -q
 expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
 
+# Who sends a byte now and then within a request loses the server after 20 s of waiting, not after hours.
+if command -v python3 >/dev/null 2>&1; then
+    serve
+    python3 "$SRC/tests/cli/silent.py" "$at" model.pi trickle >trickle.out &
+    trickle=$!
+    wait_for trickle.out '^connected'
+    expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy --timeout 40
+    wait $trickle
+    expect_text trickle.out '^closed after (1[89]|2[0-9]) s'
+    expect_text serve.err 'too slow: the time for this phase is used up'
+    say "trickling client $(tail -n 1 trickle.out)"
+    stop
+else
+    skip_part "trickling client, there is no python3"
+fi
+
 # Secrets that are open to others are refused, one by one, by both sides; --allow-permissions overrides.
 start="$LINNET_PI serve model.pi --weights model.pi.weights --listen 127.0.0.1:0"
 mkdir -m 700 ours dealt

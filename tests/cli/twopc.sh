@@ -106,7 +106,7 @@ if command -v python3 >/dev/null 2>&1; then
     kill $silent
     wait $silent 2>/dev/null || true
     stop
-    expect_text serve.err 'within the time-out of 5 s'
+    expect_text serve.err 'too slow: the time for this phase is used up'
     expect_text serve.err 'silent for 5 s while another client waits'
 else
     skip_part "silent clients, there is no python3"

@@ -77,7 +77,7 @@ static void spy_close(void *ctx)
 static void spy_wrap(struct spy *s, struct tcp *tcp, struct transport *out)
 {
     tcp_transport(tcp, &s->inner);
-    *out = (struct transport){spy_send, spy_recv, spy_flush, spy_close, s, {0}, 0, 0};
+    *out = (struct transport){spy_send, spy_recv, spy_flush, spy_close, NULL, s, {0}, 0, 0};
 }
 
 /* ---- copies of a folder ------------------------------------------------------------------- */

@@ -77,7 +77,7 @@ static void liar_close(void *ctx)
 static void liar_wrap(struct liar *l, struct transport *t)
 {
     l->inner = *t;
-    *t = (struct transport){liar_send, liar_recv, liar_flush, liar_close, l, {0}, 0, 0};
+    *t = (struct transport){liar_send, liar_recv, liar_flush, liar_close, NULL, l, {0}, 0, 0};
 }
 
 static void open_line(struct transport *a, struct transport *b)

@@ -195,6 +195,35 @@ static void test_trickling_bytes_end_at_the_deadline(void **state)
     tcp_close(b);
 }
 
+/* A byte now and then never meets the deadline of a short message; all messages together meet theirs. */
+static void test_trickling_messages_end_at_the_limit(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta;
+    struct trickle t = {.pieces = 40};
+    uint8_t byte;
+    pthread_t other;
+    double start;
+    int rc = 0, got = 0;
+
+    (void)state;
+    open_pair(&a, &b, 1);
+    t.s = b;
+    tcp_transport(a, &ta);
+    transport_limit(&ta, 0.5);
+    start = cpu_seconds();
+    assert_int_equal(pthread_create(&other, NULL, trickle, &t), 0);
+    while (rc == 0 && got < t.pieces)
+        got += (rc = transport_recv(&ta, &byte, 1)) == 0;
+    assert_int_equal(rc, ERR_NET);
+    assert_non_null(strstr(err_message(), "the time for this phase is used up"));
+    assert_true(cpu_seconds() - start > 0.4 && cpu_seconds() - start < 1.5);
+    assert_true(got > 0 && got < 20);
+    transport_close(&ta);
+    pthread_join(other, NULL);
+    tcp_close(b);
+}
+
 static void test_closing_is_noticed(void **state)
 {
     struct tcp *a, *b;
@@ -271,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_a_late_piece_is_refused),
         cmocka_unit_test(test_silence_ends_at_the_deadline),
         cmocka_unit_test(test_trickling_bytes_end_at_the_deadline),
+        cmocka_unit_test(test_trickling_messages_end_at_the_limit),
         cmocka_unit_test(test_closing_is_noticed),
         cmocka_unit_test(test_a_stop_ends_waiting),
         cmocka_unit_test(test_names_of_addresses_and_lines),

@@ -276,7 +276,7 @@ static int two_labels(struct tap *t, int change, uint64_t d, uint64_t *label)
     s.server.o.label = true;
     session_start(&s);
     *t = (struct tap){.inner = s.t, .change = change, .by = d};
-    s.t = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
+    s.t = (struct transport){tap_send, tap_recv, tap_flush, tap_close, NULL, t, {0}, 0, 0};
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
     assert_int_equal(party_query(p, x, y), 0);
     *label = y[0];

@@ -125,7 +125,7 @@ static void tap_close(void *ctx)
 static void tap_wrap(struct tap *t, struct transport *line)
 {
     t->inner = *line;
-    *line = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
+    *line = (struct transport){tap_send, tap_recv, tap_flush, tap_close, NULL, t, {0}, 0, 0};
 }
 
 enum backend { OPEN, DEALER, RLWE };

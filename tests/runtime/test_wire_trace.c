@@ -87,7 +87,7 @@ static void tap_open(struct tap *t, struct transport *line_)
 {
     *t = (struct tap){.inner = *line_};
     assert_int_equal(sha256_new(&t->h), 0);
-    *line_ = (struct transport){tap_send, tap_recv, tap_flush, tap_close, t, {0}, 0, 0};
+    *line_ = (struct transport){tap_send, tap_recv, tap_flush, tap_close, NULL, t, {0}, 0, 0};
 }
 
 static void tap_end(struct tap *t, const char *name, const char *from)
