@@ -10,6 +10,7 @@
 #include "cli/help.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -497,8 +498,23 @@ static int run_command(const struct cli_program *p, const struct command *c, int
     return cli_exit_code(rc);
 }
 
+/* A file that we open must not take the place of a standard stream that is closed: messages would go
+ * into it. */
+static int hold_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd >= 0 ? close(fd) : fail(ERR_IO, "cannot open /dev/null: %s", strerror(errno));
+}
+
 int cli_main(const struct cli_program *program, int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* whoever reads our messages may leave; results are checked */
+    if (hold_streams() < 0)
+        return cli_exit_code(ERR_IO);
     if (argc < 2) {
         print_program_help(program, stderr);
         return cli_exit_code(ERR_ARG);
@@ -552,27 +568,51 @@ void cli_detail(const struct cli_common *c, const char *fmt, ...)
 
 /* ---- signals ------------------------------------------------------------------------------ */
 
-static volatile sig_atomic_t interrupted; /* a handler has no other place */
+static volatile sig_atomic_t interrupted, caught; /* a handler has no other place */
 
 static void on_signal(int sig)
 {
+    static const char text[] = "\nstopping after this step; a second signal ends the program\n";
+    const int kept = errno;
+
     (void)sig;
     interrupted = 1;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+        errno = kept; /* nobody listens */
+    errno = kept;
+}
+
+/* One that is ignored (nohup) stays so. */
+static void catch_signal(int sig)
+{
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)},
+                     old;
+
+    sigemptyset(&action.sa_mask);
+    if (sigaction(sig, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(sig, &action, NULL);
 }
 
 void cli_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal,
-                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    if (caught)
+        return;
+    caught = 1;
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
+    catch_signal(SIGHUP);
 }
 
 bool cli_interrupted(void)
 {
+    cli_catch_signals();
     return interrupted != 0;
+}
+
+int cli_without_state(int rc)
+{
+    return rc == ERR_INTERRUPTED ? ERR_IO : rc;
 }
 
 /* ---- JSON --------------------------------------------------------------------------------- */

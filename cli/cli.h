@@ -91,9 +91,13 @@ FILE *cli_out(const struct cli_common *c);
 void cli_note(const struct cli_common *c, const char *fmt, ...) ERR_PRINTF(2, 3);
 void cli_detail(const struct cli_common *c, const char *fmt, ...) ERR_PRINTF(2, 3);
 
-/* SIGINT and SIGTERM from now on only raise a flag; a second one ends the process. */
+/* SIGINT, SIGTERM and SIGHUP from now on raise a flag and say so; a second one ends the process. Before
+ * that each ends it: a command that is still reading has nothing to save. */
 void cli_catch_signals(void);
+/* Was one of them sent? The first question catches them, so that whoever asks can stop. */
 bool cli_interrupted(void);
+/* For commands without a state to go on from: ERR_INTERRUPTED (exit 75) becomes ERR_IO (exit 1). */
+int cli_without_state(int rc);
 
 /* One line about a long job: a bar that is rewritten on a terminal, else a line every 10 s. */
 struct cli_progress {

@@ -8,6 +8,7 @@
 #include "core/base/mem.h"
 #include "core/base/npy.h"
 #include "pipeline/listener.h"
+#include "pipeline/outputs.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
 #include "pipeline/tasks.h"
@@ -55,6 +56,7 @@ struct job {
     struct corrupt_set set;
     struct corrupt_photos *photos;
     struct dataset *d;
+    struct lock *lock;
     enum corrupt_type types[CORRUPT_N];
     int32_t n_types, severities, n_severities;
     uint8_t *images; /* [n_severities][n][H][W][3] */
@@ -141,8 +143,7 @@ static int prepare(struct job *j)
     j->set.d = j->d;
     j->set.photos = j->photos;
     listener_note(j->l, "%s, split %s: %" PRId64 " images", j->d->source, j->d->split, j->d->n);
-    if (mkdir(o->output, 0777) != 0 && errno != EEXIST)
-        return fail(ERR_IO, "'%s': cannot be made: %s", o->output, strerror(errno));
+    TRY(output_claim(o->output, &j->lock));
     const size_t image = 3 * (size_t)j->d->height * (size_t)j->d->width;
     j->images = mem_array((size_t)j->d->n * (size_t)j->n_severities, image);
     return j->images != NULL ? 0 : ERR_NOMEM;
@@ -211,5 +212,6 @@ int linnet_corrupt(const struct linnet_options *o, const struct linnet_listener 
     corrupt_photos_close(j.photos);
     data_close(j.d);
     mem_free(j.images);
+    lock_release(j.lock);
     return rc;
 }

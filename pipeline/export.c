@@ -125,6 +125,7 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     const struct export_settings *s;
     struct export_options opt;
     struct graph *branch = NULL;
+    struct lock *lock = NULL;
     int bank, rc;
 
     TRY(options_read(o, &export_task, (const void **)&s));
@@ -133,11 +134,12 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     TRY(translate(s, &opt));
     TRY(model_branch(m->g, s->branch, &bank));
     TRY(output_branch(m, m->g, bank, NULL, &branch));
-    rc = s->pi ? output_folder(s->pi) : 0; /* -o DIR/model.onnx --pi DIR */
+    rc = s->pi ? output_claim(s->pi, &lock) : 0; /* -o DIR/model.onnx --pi DIR */
     if (rc == 0 && s->out)
         rc = write_onnx(l, s, &opt, branch);
     if (rc == 0 && s->pi)
         rc = package(l, s, options_seed(o), m, branch);
     graph_free(branch);
+    lock_release(lock);
     return rc;
 }

@@ -115,6 +115,7 @@ static int write_config(const struct linearize_job *j, const struct run *r)
 struct linearize {
     const struct linearize_job *j;
     struct conversion c;
+    struct lock *lock;      /* of the folder */
     struct student student; /* .g NULL where only a teacher is trained */
     struct summary column[SUMMARY_COLUMNS];
     bool measured[SUMMARY_COLUMNS];
@@ -152,8 +153,8 @@ static int open_everything(struct linearize *x)
     if (o->relus)
         TRY(budget_parse(o->relus, total, &kept));
     TRY(run_open_data(&c->run, &o->open, o->train_limit, true));
+    TRY(output_claim(o->out, &x->lock));
     TRY(check_folder(j));
-    TRY(output_folder(o->out));
     if (!j->brief)
         TRY(measure(x, SUMMARY_GIVEN, c->run.m.g));
     TRY(teacher_take(c));
@@ -301,6 +302,7 @@ int linearize_run(const struct linearize_job *j, struct linnet_report **out)
     student_release(&x->student);
     quota_release(&x->c.quota);
     run_release(&x->c.run);
+    lock_release(x->lock);
     mem_free(x);
     return rc;
 }

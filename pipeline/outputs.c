@@ -13,6 +13,8 @@
 #include "pipeline/listener.h"
 #include "trainer/data/normalize.h"
 
+#define PATH_BYTES 4096
+
 int output_path(const char *dir, const char *name, char *buf, size_t size)
 {
     const int n = snprintf(buf, size, "%s/%s", dir, name);
@@ -37,8 +39,40 @@ int output_folder(const char *path)
 {
     struct stat st;
 
-    if (mkdir(path, 0777) < 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return fail(ERR_IO, "'%s': cannot make this folder: %s", path, strerror(errno));
+    if (mkdir(path, 0777) == 0)
+        return 0;
+    const int why = errno; /* stat says another one */
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+        return fail(ERR_IO, "'%s': cannot make this folder: %s", path, strerror(why));
+    return 0;
+}
+
+int output_claim(const char *folder, struct lock **out)
+{
+    char path[PATH_BYTES], what[PATH_BYTES + 16];
+
+    *out = NULL;
+    TRY(output_folder(folder));
+    TRY(output_path(folder, ".linnet.lock", path, sizeof path));
+    snprintf(what, sizeof what, "folder '%s'", folder);
+    TRY(lock_take(path, what, out));
+    lock_remove_leftovers(folder, "");
+    return 0;
+}
+
+int output_claim_stem(const char *stem, struct lock **out)
+{
+    const char *slash = strrchr(stem, '/'), *name = slash != NULL ? slash + 1 : stem;
+    char folder[PATH_BYTES], path[PATH_BYTES], prefix[PATH_BYTES];
+
+    *out = NULL;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - stem) + 1 : 1,
+             slash ? stem : ".");
+    if (snprintf(path, sizeof path, "%s/.%s.lock", folder, name) >= PATH_BYTES)
+        return fail(ERR_LIMIT, "'%.200s...': path is longer than %d bytes", stem, PATH_BYTES);
+    TRY(lock_take(path, stem, out));
+    snprintf(prefix, sizeof prefix, "%s.", name);
+    lock_remove_leftovers(folder, prefix);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #define PIPELINE_OUTPUTS_H
 /* What tasks write: one branch as ONNX, one as a private-inference package. */
 #include "pipeline/model.h"
+#include "core/base/lock.h"
 #include "exporter/exporter.h"
 #include "trainer/data/data.h"
 
@@ -11,6 +12,10 @@ int output_path(const char *dir, const char *name, char *buf, size_t size) MUST_
 int output_writable(const char *path) MUST_CHECK;
 /* Makes the folder if it is missing. */
 int output_folder(const char *path) MUST_CHECK;
+/* The same, and it is this run's alone until lock_release; what killed runs left half written goes. */
+int output_claim(const char *folder, struct lock **out) MUST_CHECK;
+/* For STEM.onnx and the files beside it. */
+int output_claim_stem(const char *stem, struct lock **out) MUST_CHECK;
 
 struct output_accuracy { /* shares in [0,1] of n images of the split; n = 0: not measured */
     double clean, attacked;

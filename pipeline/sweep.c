@@ -32,6 +32,7 @@ struct sweep {
     uint64_t seed;
     json_t *teacher; /* report of the teacher's run */
     json_t *budgets; /* list of reports */
+    struct lock *lock;
 };
 
 /* ---- files --------------------------------------------------------------------------------- */
@@ -275,7 +276,7 @@ static int check(const struct linearize_options *o)
         return fail(ERR_ARG, "--%s: not in a sweep; linearize has it",
                     o->masks ? "masks" : "stages");
     TRY(check_budgets(o->relus));
-    return output_folder(o->out);
+    return 0;
 }
 
 static int run_all(struct sweep *s)
@@ -283,6 +284,7 @@ static int run_all(struct sweep *s)
     char checkpoint[PATH_BYTES], text[BUDGET_BYTES];
 
     TRY(check(s->o));
+    TRY(output_claim(s->o->out, &s->lock));
     TRY(run_teacher(s, checkpoint));
     const char *teacher = access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher;
     for (const char *list = s->o->relus; list != NULL;) {
@@ -329,5 +331,6 @@ int linnet_sweep(const char *path, const struct linnet_options *o, const struct 
         rc = finish(&s, out);
     json_decref(s.teacher);
     json_decref(s.budgets);
+    lock_release(s.lock);
     return rc;
 }

@@ -92,6 +92,7 @@ struct job {
     const struct train_settings *o;
     struct run run;
     struct stage stage;
+    struct lock *lock;
     char stem[PATH_BYTES], checkpoint[PATH_BYTES]; /* Y, Y.safetensors */
     char *config;                                  /* JSON for the checkpoint; of jansson */
 };
@@ -263,6 +264,7 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
 
     TRY(make_paths(j, path));
     TRY(make_config(j));
+    TRY(output_claim_stem(j->stem, &j->lock));
     TRY(model_open(r->l, path, &j->o->open, r->seed, &r->m));
     if (r->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
@@ -291,6 +293,7 @@ int linnet_train(const char *path, const struct linnet_options *o, const struct 
     j.run.resume = j.o->resume;
     rc = train(&j, path, out);
     free(j.config);
+    lock_release(j.lock);
     run_release(&j.run);
     return rc;
 }

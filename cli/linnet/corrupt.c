@@ -16,9 +16,7 @@ int cmd_corrupt(int argc, char **argv)
     struct linnet_report *r = NULL;
     int rc = front_begin(&f, &spec, "corrupt", argc, argv);
 
-    if (rc == 0) {
-        cli_catch_signals();
-        rc = linnet_corrupt(f.o, &f.listener, &r);
-    }
+    if (rc == 0)
+        rc = cli_without_state(linnet_corrupt(f.o, &f.listener, &r));
     return front_end(&f, rc, r);
 }

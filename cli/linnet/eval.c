@@ -17,10 +17,10 @@ int cmd_eval(int argc, char **argv)
     struct linnet_report *r = NULL;
     int rc = front_begin(&f, &spec, "eval", argc, argv);
 
-    if (rc == 0 && (rc = linnet_open(f.c.arg[0], f.o, &f.listener, &m)) == 0) {
-        cli_catch_signals();
+    if (rc == 0 && (rc = linnet_open(f.c.arg[0], f.o, &f.listener, &m)) == 0)
         rc = linnet_evaluate(m, f.o, &f.listener, &r);
-    }
+    if (rc == LINNET_INTERRUPTED && front_text(&f, "state") == NULL)
+        rc = cli_without_state(rc);
     linnet_close(m);
     return front_end(&f, rc, r);
 }

@@ -1,8 +1,10 @@
 /* Between the command line and the library; see front.h. */
 #include "cli/linnet/front.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct front_value {
     union {
@@ -145,6 +147,33 @@ const char *front_text(const struct front *f, const char *name)
 bool front_flag(const struct front *f, const char *name)
 {
     return value_of(f, name)->flag;
+}
+
+/* ---- states -------------------------------------------------------------------------------- */
+
+static bool holds_state(const char *folder, const char *below)
+{
+    static const char *const name[] = {"teacher.safetensors", "checkpoint.safetensors"};
+    char path[4096];
+
+    for (int i = 0; i < 2; i++)
+        if ((size_t)snprintf(path, sizeof path, "%s/%s/%s", folder, below, name[i]) < sizeof path &&
+            access(path, F_OK) == 0)
+            return true;
+    return false;
+}
+
+bool front_has_state(const char *folder)
+{
+    DIR *d = opendir(folder);
+    bool found = false;
+
+    for (struct dirent *e; d != NULL && !found && (e = readdir(d)) != NULL;)
+        if (strcmp(e->d_name, "..") != 0)
+            found = holds_state(folder, e->d_name);
+    if (d != NULL)
+        closedir(d);
+    return found;
 }
 
 /* ---- results ------------------------------------------------------------------------------- */

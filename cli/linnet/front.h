@@ -36,6 +36,8 @@ int front_begin(struct front *f, const struct cli_spec *spec, const char *task, 
                 char **argv) MUST_CHECK;
 const char *front_text(const struct front *f, const char *name); /* NULL where it is not given */
 bool front_flag(const struct front *f, const char *name);
+/* Does an output folder, or one in it, hold the state of a training? */
+bool front_has_state(const char *folder);
 /* Prints the report (may be NULL), writes --json, frees all. Returns rc, or the failure of that. */
 int front_end(struct front *f, int rc, struct linnet_report *report) MUST_CHECK;
 #endif

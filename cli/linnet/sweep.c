@@ -16,9 +16,9 @@ int cmd_sweep(int argc, char **argv)
     struct linnet_report *r = NULL;
     int rc = front_begin(&f, &spec, "sweep", argc, argv);
 
-    if (rc == 0) {
-        cli_catch_signals();
+    if (rc == 0)
         rc = linnet_sweep(f.c.arg[0], f.o, &f.listener, &r);
-    }
+    if (rc == LINNET_INTERRUPTED && !front_has_state(front_text(&f, "output")))
+        rc = cli_without_state(rc);
     return front_end(&f, rc, r);
 }

@@ -16,9 +16,7 @@ int cmd_train(int argc, char **argv)
     struct linnet_report *r = NULL;
     int rc = front_begin(&f, &spec, "train", argc, argv);
 
-    if (rc == 0) {
-        cli_catch_signals();
+    if (rc == 0)
         rc = linnet_train(f.c.arg[0], f.o, &f.listener, &r);
-    }
     return front_end(&f, rc, r);
 }

@@ -265,7 +265,7 @@ static int run(struct client *q, bool prepare_only)
     if (prepare_only)
         TRY(prepare_all(q));
     else if ((rc = ask_all(q)) < 0)
-        return keep_answers(q, rc);
+        return keep_answers(q, cli_without_state(rc));
     return report(q);
 }
 

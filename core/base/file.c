@@ -106,12 +106,26 @@ out:
     return rc;
 }
 
+static int check_regular(int fd, const char *path)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return fail_io("read", path);
+    if (S_ISREG(st.st_mode))
+        return 0;
+    return fail(ERR_IO, "cannot read %s: %s", path,
+                S_ISDIR(st.st_mode) ? "it is a folder" : "not a regular file");
+}
+
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
 {
     int fd;
 
-    TRY(open_read(path, 0, &fd));
-    int rc = read_all(fd, path, limit, data, len);
+    TRY(open_read(path, O_NONBLOCK, &fd));
+    int rc = check_regular(fd, path);
+    if (rc == 0)
+        rc = read_all(fd, path, limit, data, len);
     close(fd);
     return rc;
 }
@@ -123,9 +137,7 @@ int file_map_fd(int fd, const char *name, struct file_map *out)
 
     if (fstat(fd, &st) != 0)
         return fail_io("open", name);
-    if (!S_ISREG(st.st_mode))
-        return fail(ERR_IO, "cannot read %s: %s", name,
-                    S_ISDIR(st.st_mode) ? "it is a folder" : "not a regular file");
+    TRY(check_regular(fd, name));
     size_t len = (size_t)st.st_size;
     void *data = len > 0 ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     if (data == MAP_FAILED)

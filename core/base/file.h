@@ -11,7 +11,7 @@
 #include "core/base/err.h"
 
 /* The whole file, mem_free(*data). ERR_LIMIT beyond `limit` bytes. One zero byte follows the
- * content, so a text file is a string. Works for pipes too. */
+ * content, so a text file is a string. A regular file: a FIFO or a device may have no end. */
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *len) MUST_CHECK;
 
 /* ERR_ARG if `path` is the same file as one of the n inputs (NULL: none), which it would replace. */

@@ -66,7 +66,6 @@ when test -e term/y.safetensors
 stop TERM 75
 expect_text log '^linnet: train: .*term/y.safetensors'
 for folder in early middle late term; do
-    rm -f $folder/*.tmp-*
     [ ! -e $folder/y.onnx ] || die "$folder was over before it was killed"
     expect_exit 0 train $folder --resume
     same_training $folder
@@ -121,7 +120,6 @@ expect_text err "warning: stage 'mask' is not finished"
 expect_exit 0 "$LINNET" export cut/checkpoint.safetensors -o whole.onnx
 ! grep -q "not finished" err || die "a finished checkpoint is warned about"
 for folder in teacher mask finetune term2; do
-    rm -f $folder/*.tmp-*
     [ ! -e $folder/model.onnx ] || die "$folder was over before it was killed"
     expect_exit 0 cut $folder --resume
     same_cut $folder
@@ -144,7 +142,6 @@ for recipe in senet snl; do
         start cut ${recipe}_$stage $baseline --threads 1
         when in_stage ${recipe}_$stage/checkpoint.safetensors $stage
         stop KILL 137
-        rm -f ${recipe}_$stage/*.tmp-*
         # shellcheck disable=SC2086
         expect_exit 0 cut ${recipe}_$stage $baseline --threads 1 --resume
         expect_same $recipe/checkpoint.safetensors ${recipe}_$stage/checkpoint.safetensors
