@@ -11,7 +11,8 @@
 static const struct cli_option options[] = {
     PI_NET_SERVER,
     PI_NET_OWN,
-    {"max-queries", 0, CLI_INT, PI_NET_AT(max_queries), "N", "end after N answers", 1, 1e15},
+    {"max-queries", 0, CLI_INT, PI_NET_AT(max_queries), "N",
+     "end after N images begun, of queries and of preparations, answered or not", 1, 1e15},
     PI_NET_COMMON,
     {0}};
 static const struct cli_spec spec = {

@@ -565,8 +565,10 @@ static int judge_ids(struct party *p, uint8_t kind)
     return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
 }
 
+/* Counted before the first byte of an answer: who leaves half-way has had what it came for. */
 static int serve_request(struct party *p, uint8_t kind)
 {
+    p->account.begun += p->images;
     if (kind == REQUEST_PREPARE)
         return serve_prepare(p);
     if (kind == REQUEST_BUNDLE) {

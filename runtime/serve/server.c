@@ -64,13 +64,14 @@ static int wait_request(void *ctx)
 
 static bool enough(const struct server *s, const struct party *p)
 {
-    int64_t now = p == NULL ? 0 : party_account(p)->queries;
+    int64_t now = p == NULL ? 0 : party_account(p)->begun;
 
-    return s->o.max_queries >= 0 && s->totals.queries + now >= s->o.max_queries;
+    return s->o.max_queries >= 0 && s->totals.begun + now >= s->o.max_queries;
 }
 
 static void add_account(struct server_totals *t, const struct account *a)
 {
+    t->begun += a->begun;
     t->queries += a->queries;
     t->prepared += a->prepared;
     for (int i = 0; i < PHASES; i++) {

@@ -20,13 +20,13 @@ struct server_options {         /* all borrowed until server_close */
     struct tcp_address address;
     struct tls_files tls; /* no certificate: plain, with a tally; ca: of clients */
     double seconds;       /* longest silence of a client */
-    int64_t max_queries;  /* below 0: no end */
+    int64_t max_queries;  /* of images begun, answered or not; below 0: no end */
     bool (*stop)(void *ctx);
     void (*note)(void *ctx, const char *text);
     void *ctx;
 };
 struct server_totals { /* of all connections */
-    int64_t clients, failed, silent, queries, prepared;
+    int64_t clients, failed, silent, queries, prepared, begun;
     double seconds;
     struct cost_count phase[PHASES];
 };

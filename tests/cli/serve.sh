@@ -20,6 +20,16 @@ else
     skip_part "trickling client, there is no python3"
 fi
 
+# A client that begins and leaves has used up what --max-queries allows.
+if command -v python3 >/dev/null 2>&1; then
+    serve --max-queries 1
+    python3 "$SRC/tests/cli/silent.py" "$at" model.pi leave >trickle.out
+    left=100
+    while kill -0 $server 2>/dev/null && [ $left -gt 0 ]; do left=$((left - 1)); sleep 0.1; done
+    [ $left -gt 0 ] || die "the server goes on after a preparation that --max-queries should count"
+    wait $server || die "the server ended with $?"
+fi
+
 # Secrets that are open to others are refused, one by one, by both sides; --allow-permissions overrides.
 start="$LINNET_PI serve model.pi --weights model.pi.weights --listen 127.0.0.1:0"
 mkdir -m 700 ours dealt

@@ -1,4 +1,4 @@
-"""silent.py HOST:PORT MODEL.pi [trickle]: connections that hold a server up, if it lets them; until killed.
+"""silent.py HOST:PORT MODEL.pi [trickle|leave]: connections that hold a server up, if it lets them; until killed.
 
 Twenty say nothing, one sends half of a greeting, one a whole one (PROTOCOL.md) and no request.
 """
@@ -28,6 +28,10 @@ def trickle():
     line.sendall(bytes([1]) + bytes(31))
     print("connected", flush=True)
     start = time.time()
+    if sys.argv[3] == "leave":
+        line.recv(4096)
+        line.close()
+        return
     try:
         while time.time() - start < 60:
             line.sendall(b"x")
@@ -37,7 +41,7 @@ def trickle():
     print("closed after %d s" % (time.time() - start))
 
 
-if sys.argv[3:] == ["trickle"]:
+if sys.argv[3:]:
     trickle()
     sys.exit()
 lines = [socket.create_connection((host, int(port))) for _ in range(22)]
