@@ -136,7 +136,9 @@ fi
 stop
 expect_error 2 'not this machine' "$LINNET_PI" query model.pi --connect 192.0.2.1:7 --test-seed 1 -i x.npy
 expect_error 2 'belong together' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --tls-cert c
-expect_error 3 'weights' "$LINNET_PI" serve model.pi --weights x.npy --listen 127.0.0.1:0
+cp x.npy no.weights
+chmod 600 no.weights
+expect_error 3 'weights' "$LINNET_PI" serve model.pi --weights no.weights --listen 127.0.0.1:0
 expect_error 4 'no such folder' "$LINNET_PI" serve model.pi --weights model.pi.weights --listen 127.0.0.1:0 --dealer nowhere
 expect_error 2 'two folders' "$LINNET_PI" deal model.pi --client-out both --server-out both
 
