@@ -517,10 +517,12 @@ static Pi__Linear *write_linear(struct arena *a, const struct plan_step *s)
         m->stride = list(a, l->stride, 2);
         m->pads = list(a, l->pad, 4);
         m->dilation = list(a, l->dilation, 2);
+        if (m->kernel == NULL || m->stride == NULL || m->pads == NULL || m->dilation == NULL)
+            return NULL;
     }
     m->group = (uint32_t)l->group;
     m->weight_scale = (uint32_t)l->weight_scale;
-    return s->kind == PLAN_CONV && m->dilation == NULL ? NULL : m;
+    return m;
 }
 
 static Pi__Pool *write_pool(struct arena *a, const struct plan_pool *q)
@@ -536,7 +538,7 @@ static Pi__Pool *write_pool(struct arena *a, const struct plan_pool *q)
     m->stride = list(a, q->stride, 2);
     m->pads = list(a, q->pad, 4);
     m->width = (uint32_t)q->width;
-    return m->pads == NULL ? NULL : m;
+    return m->kernel == NULL || m->stride == NULL || m->pads == NULL ? NULL : m;
 }
 
 /* Bytes of the positions as packed varints. */
@@ -590,7 +592,7 @@ static Pi__Pad *write_pad(struct arena *a, const struct plan_pad *q)
     m->n_begin = m->n_end = 3;
     m->begin = list(a, q->begin, 3);
     m->end = list(a, q->end, 3);
-    return m->end == NULL ? NULL : m;
+    return m->begin == NULL || m->end == NULL ? NULL : m;
 }
 
 static Pi__Slice *write_slice(struct arena *a, const struct plan_slice *q)
@@ -603,7 +605,7 @@ static Pi__Slice *write_slice(struct arena *a, const struct plan_slice *q)
     m->n_start = m->n_step = 3;
     m->start = list(a, q->start, 3);
     m->step = list(a, q->step, 3);
-    return m->step == NULL ? NULL : m;
+    return m->start == NULL || m->step == NULL ? NULL : m;
 }
 
 /* False if memory ran out. */
