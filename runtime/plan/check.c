@@ -211,7 +211,7 @@ int32_t plan_slope_log2(const struct plan_step *s)
     int32_t log2 = 0;
 
     for (int32_t c = 0; c < s->u.relu.n_slope; c++)
-        while (log2 < 31 && llabs((long long)s->u.relu.slope[c]) > (int64_t)1 << log2)
+        while (log2 < 31 && llabs((long long)s->u.relu.slope[c]) > 1LL << log2)
             log2++;
     return log2;
 }
