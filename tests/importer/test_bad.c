@@ -43,14 +43,16 @@ static void exec_reader(const char *file)
 {
     const char *end = strrchr(file, '.');
     char linnet[2 * PATH_BYTES + 16], linnet_pi[2 * PATH_BYTES + 16];
+    char logits[2 * PATH_BYTES + 16]; /* never written: the input is refused first */
 
     snprintf(linnet, sizeof linnet, "%s/linnet", build);
     snprintf(linnet_pi, sizeof linnet_pi, "%s/linnet-pi", build);
+    snprintf(logits, sizeof logits, "%s/test_bad.npy", build);
     if (strcmp(end, ".pi") == 0)
         execl(linnet_pi, "linnet-pi", "info", file, (char *)NULL);
     else if (strcmp(end, ".npy") == 0)
-        execl(linnet, "linnet", "run", "../demo/resnet8.onnx", "--input", file, "--output",
-              "/dev/null", "-q", (char *)NULL);
+        execl(linnet, "linnet", "run", "../demo/resnet8.onnx", "--input", file, "--output", logits,
+              "-q", (char *)NULL);
     else if (strcmp(end, ".safetensors") == 0)
         execl(linnet, "linnet", "eval", file, "--data", "synth:10", "-q", (char *)NULL);
     else
