@@ -49,6 +49,17 @@ if [ -x "$python" ]; then
 else
     echo "install: skipped: no Python for the module"
 fi
+# The authors' APGD-CE attacks our engine through the module; its flags are those of `linnet eval`.
+if .ci/autoattack.sh build/autoattack; then
+    "$build/linnet" data synth:500 --limit 10 -o "$work/x.npy" --labels "$work/y.npy" -q >/dev/null
+    "$build/linnet" eval tests/demo/resnet8.onnx --data synth:500 --limit 10 --attack apgd-ce:eps=2/255 \
+        --state "$work/apgd.state" -q >/dev/null
+    PYTHONPATH=$lib OMP_NUM_THREADS=2 build/autoattack/bin/python tests/autoattack.py tests/demo/resnet8.onnx \
+        --images "$work/x.npy" --labels "$work/y.npy" --state "$work/apgd.state" --eps 2/255 --attack apgd-ce ||
+        fail "APGD-CE of pyautoattack and linnet differ"
+else
+    echo "install: skipped: APGD-CE by its authors, there is no python3-torch or pyautoattack"
+fi
 cli/dist/install.sh --remove
 rm -rf "$work"
 left=$(find "$stage" ! -type d)
