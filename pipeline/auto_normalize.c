@@ -1,16 +1,18 @@
 /*
  * The normalisation of a model, from a text or found out.
  *
- * --normalize auto:
- *
- * Every preset of trainer/data/normalize.h is tried on the first 1,000 training images. Of those whose
+ * Every preset of trainer/data/normalize.h is tried on the same training images. Of those whose
  * accuracy is within a percent of the best, the one with the lowest cross-entropy wins: a model often
  * knows its training images by heart, then accuracy says little. Then the colours are
  * swapped (RGB - BGR) and the picture is turned (height - width) under that preset: linnet does not
  * feed a model that way, but an accuracy that rises tells the user what the model expects.
  *
- * Presets that differ by a percent in their numbers differ by less than the noise of 1,000 images:
- * what is chosen is good, not certain.
+ * --normalize auto takes 1,000 images. Where nobody said anything, as many of them as the presets can
+ * be tried on in a few seconds.
+ *
+ * Presets that differ by a percent in their numbers may differ by less than the noise of so few images.
+ * The winner is clear where the model does better than guessing and, image by image, either the
+ * cross-entropy or the hits of every other preset are worse by three standard errors.
  */
 #include "pipeline/auto_normalize.h"
 
@@ -23,9 +25,16 @@
 #include "pipeline/listener.h"
 #include "trainer/data/normalize.h"
 
+#define TASK "normalisation"
 #define MOST_IMAGES 1000
 #define CLOSE 0.01     /* of accuracy: no difference worth a decision */
 #define SWAP_GAIN 0.05 /* of accuracy: what a swap must gain to be told */
+#define FEWEST_IMAGES 64
+#define FEWEST_TO_JUDGE 50 /* images: fewer do not tell a model from guessing */
+#define GUESS_MACS 1e12    /* what all presets together may cost where nobody asked for it */
+#define CLEAR 3.0          /* standard errors */
+#define LIST_TEXT 512
+#define SCORES_LIMIT ((size_t)1 << 20) /* bytes */
 
 int normalize_set(struct graph *g, const char *text)
 {
@@ -45,15 +54,23 @@ int normalize_set(struct graph *g, const char *text)
     return graph_set_meta(g, "linnet.normalize", normalize_text(&norm, canonical));
 }
 
+struct score {
+    const char *name;      /* of the preset */
+    double accuracy, loss; /* mean cross-entropy */
+    float *losses;         /* [n] by image */
+    uint8_t *hit;          /* [n]: 1 where the model is right */
+};
 struct trial { /* images and what the model says about them */
+    const struct linnet_listener *l;
+    const char *path;
     struct graph *g;
     struct exec *e;
+    struct arena *arena; /* of the scores */
     int64_t n, classes;
     float *x, *logits;
     const int32_t *label;
-};
-struct score {
-    double accuracy, loss; /* mean cross-entropy */
+    struct score score[NORMALIZE_PRESETS];
+    int32_t n_score;
 };
 
 static double cross_entropy(const float *z, int64_t k, int32_t label)
@@ -77,27 +94,54 @@ static int32_t largest(const float *z, int64_t k)
     return at;
 }
 
+/* Fills all of s but the name. */
 static int try_images(struct trial *t, struct score *s)
 {
-    int64_t correct = 0;
-    double loss = 0;
+    double correct = 0, loss = 0;
 
+    if ((s->losses = arena_array(t->arena, (size_t)t->n, sizeof *s->losses)) == NULL ||
+        (s->hit = arena_array(t->arena, (size_t)t->n, sizeof *s->hit)) == NULL)
+        return ERR_NOMEM;
     TRY(exec_infer(t->e, t->x, t->n, 0, t->logits));
     for (int64_t i = 0; i < t->n; i++) {
         const float *z = t->logits + i * t->classes;
 
-        correct += largest(z, t->classes) == t->label[i];
-        loss += cross_entropy(z, t->classes, t->label[i]);
+        s->hit[i] = largest(z, t->classes) == t->label[i];
+        s->losses[i] = (float)cross_entropy(z, t->classes, t->label[i]);
+        correct += s->hit[i];
+        loss += s->losses[i];
     }
-    *s = (struct score){(double)correct / (double)t->n, loss / (double)t->n};
+    s->accuracy = correct / (double)t->n;
+    s->loss = loss / (double)t->n;
     return 0;
 }
 
 /* A graph's norm is read when images go in; the executor keeps nothing of it. */
-static int try_preset(struct trial *t, const char *text, struct score *s)
+static int try_preset(struct trial *t, const struct normalize_preset *p)
 {
-    TRY(normalize_set(t->g, text));
-    return try_images(t, s);
+    struct score *s = &t->score[t->n_score];
+
+    if (listener_stops(t->l))
+        return fail(ERR_INTERRUPTED, "stopped while presets of normalisation were tried");
+    listener_progress(t->l, TASK, (double)t->n_score / NORMALIZE_PRESETS, "%s", p->name);
+    t->g->norm = p->norm;
+    s->name = p->name;
+    TRY(try_images(t, s));
+    t->n_score++;
+    return 0;
+}
+
+static int try_presets(struct trial *t)
+{
+    const int64_t channels = t->g->value[t->g->input].shape.dim[1];
+    int rc = 0;
+
+    listener_begin(t->l, TASK);
+    for (size_t k = 0; k < NORMALIZE_PRESETS && rc == 0; k++)
+        if (normalize_preset[k].norm.channels == 0 || normalize_preset[k].norm.channels == channels)
+            rc = try_preset(t, &normalize_preset[k]);
+    listener_end(t->l, TASK);
+    return rc;
 }
 
 /* ---- what the user should know --------------------------------------------------------------- */
@@ -146,9 +190,9 @@ static int try_changed(struct trial *t, const struct shape *in, bool applies,
 }
 
 /* One warning at most: images that are wrong in one way gain a little by the other too. */
-static int warn_swaps(const struct linnet_listener *l, const char *path, struct trial *t,
-                      const struct shape *in, const struct score *best)
+static int warn_swaps(struct trial *t, const struct score *best)
 {
+    const struct shape *in = &t->g->value[t->g->input].shape;
     double colours, turned;
 
     TRY(try_changed(t, in, in->dim[1] == 3, swap_colours, &colours));
@@ -157,85 +201,172 @@ static int warn_swaps(const struct linnet_listener *l, const char *path, struct 
         return 0;
     if (colours >= turned)
         listener_note(
-            l,
+            t->l,
             "%s: warning[E1605]: with red and blue swapped the accuracy is %.1f %%: the model wants BGR. Hint: swap the input channels of its first layer",
-            path, 100 * colours);
+            t->path, 100 * colours);
     else
         listener_note(
-            l,
+            t->l,
             "%s: warning[E1605]: with height and width swapped the accuracy is %.1f %%: the model was trained on turned images",
-            path, 100 * turned);
+            t->path, 100 * turned);
     return 0;
 }
 
 /* Guessing gives 1 / classes; its noise is three standard deviations at most. */
-static bool is_chance(const struct trial *t, const struct score *s)
+static bool is_chance(double accuracy, int64_t n, int64_t classes)
 {
-    const double p = 1 / (double)t->classes;
+    const double p = 1 / (double)classes;
 
-    return s->accuracy < p + 3 * sqrt(p * (1 - p) / (double)t->n) + 0.02;
+    return accuracy < p + 3 * sqrt(p * (1 - p) / (double)n) + 0.02;
 }
 
-static void warn_chance(const struct linnet_listener *l, const char *path, const struct trial *t,
-                        const struct score *best)
+void normalize_warn_chance(const struct linnet_listener *l, const char *path, double accuracy,
+                           int64_t n, int64_t classes)
 {
-    if (is_chance(t, best))
+    if (n >= FEWEST_TO_JUDGE && is_chance(accuracy, n, classes))
         listener_note(
             l,
-            "%s: warning[E1604]: %.1f %% is what guessing one of %lld classes gives. Hint: the model is untrained, was trained on other classes or another order of them, wants another normalisation (--normalize m,m,m/s,s,s) or order of colours, or its export is broken (onnxscript 0.5.0 to 0.5.6 gave layers wrong biases)",
-            path, 100 * best->accuracy, (long long)t->classes);
+            "%s: warning[E1604]: %.1f %% is what guessing one of %lld classes gives. Hint: the model is untrained, was trained on other classes or another order of them, wants another normalisation (--normalize auto tries the presets) or order of colours, or its export is broken (onnxscript 0.5.0 to 0.5.6 gave layers wrong biases)",
+            path, 100 * accuracy, (long long)classes);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-/* Index of the winner among the first n. */
-static int32_t best_of(const struct score *s, int32_t n)
+/* The winner, or the best but for `without`; NULL where there is no other. */
+static const struct score *best_of(const struct trial *t, const struct score *without)
 {
+    const struct score *best = NULL;
     double top = 0;
-    int32_t best = -1;
 
-    for (int32_t k = 0; k < n; k++)
-        top = s[k].accuracy > top ? s[k].accuracy : top;
-    for (int32_t k = 0; k < n; k++)
-        if (s[k].accuracy >= top - CLOSE && (best < 0 || s[k].loss < s[best].loss))
-            best = k;
+    for (int32_t k = 0; k < t->n_score; k++)
+        if (&t->score[k] != without)
+            top = fmax(top, t->score[k].accuracy);
+    for (int32_t k = 0; k < t->n_score; k++) {
+        const struct score *s = &t->score[k];
+
+        if (s != without && s->accuracy >= top - CLOSE && (best == NULL || s->loss < best->loss))
+            best = s;
+    }
     return best;
 }
 
-static int choose(const struct linnet_listener *l, const char *path, struct trial *t)
+/* Sum and sum of squares of n differences -> is their mean above 0 by so many standard errors? */
+static bool is_above(double sum, double squares, double n)
 {
-    const struct shape *in = &t->g->value[t->g->input].shape;
-    struct score s[NORMALIZE_PRESETS];
-    const char *name[NORMALIZE_PRESETS];
-    char list[512] = "";
-    int32_t n = 0;
+    const double mean = sum / n, variance = (squares / n - mean * mean) / n;
 
-    for (size_t k = 0; k < NORMALIZE_PRESETS; k++) {
-        const struct normalize_preset *p = &normalize_preset[k];
-        const size_t used = strlen(list);
+    return mean > CLEAR * sqrt(fmax(variance, 0));
+}
 
-        if (p->norm.channels != 0 && p->norm.channels != in->dim[1])
-            continue;
-        TRY(try_preset(t, p->name, &s[n]));
-        name[n] = p->name;
-        snprintf(list + used, sizeof list - used, "%s%s %.1f", n > 0 ? ", " : "", p->name,
-                 100 * s[n].accuracy);
-        n++;
+static bool is_worse(const struct trial *t, const struct score *s, const struct score *best)
+{
+    double loss = 0, loss2 = 0, hits = 0, hits2 = 0;
+
+    for (int64_t i = 0; i < t->n; i++) {
+        const double d = (double)s->losses[i] - best->losses[i], h = best->hit[i] - s->hit[i];
+
+        loss += d;
+        loss2 += d * d;
+        hits += h;
+        hits2 += h * h;
     }
-    const int32_t best = best_of(s, n);
-    TRY(normalize_set(t->g, name[best]));
-    listener_note(l, "%s: --normalize auto chooses %s, %.1f %% of %lld training images (%s)", path,
-                  name[best], 100 * s[best].accuracy, (long long)t->n, list);
-    TRY(warn_swaps(l, path, t, in, &s[best]));
-    warn_chance(l, path, t, &s[best]);
+    return is_above(loss, loss2, (double)t->n) || is_above(hits, hits2, (double)t->n);
+}
+
+/* A preset that may well be the right one instead; NULL where the choice is clear. */
+static const struct score *rival_of(const struct trial *t, const struct score *best)
+{
+    const struct score *rival = NULL;
+
+    for (int32_t k = 0; k < t->n_score; k++) {
+        const struct score *s = &t->score[k];
+
+        if (s != best && !is_worse(t, s, best) && (rival == NULL || s->loss < rival->loss))
+            rival = s;
+    }
+    return rival;
+}
+
+static const char *list_scores(const struct trial *t, char *out, size_t size)
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (int32_t k = 0; k < t->n_score && used < size; k++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s %.1f", k > 0 ? ", " : "",
+                                 t->score[k].name, 100 * t->score[k].accuracy);
+    return out;
+}
+
+static int choose(struct trial *t)
+{
+    const struct score *best = best_of(t, NULL);
+    char list[LIST_TEXT];
+
+    TRY(normalize_set(t->g, best->name));
+    listener_note(t->l, "%s: --normalize auto chooses %s, %.1f %% of %lld training images (%s)",
+                  t->path, best->name, 100 * best->accuracy, (long long)t->n,
+                  list_scores(t, list, sizeof list));
+    TRY(warn_swaps(t, best));
+    normalize_warn_chance(t->l, t->path, best->accuracy, t->n, t->classes);
     return 0;
 }
 
-static int read_images(struct trial *t, const struct dataset *d, const struct shape *in)
+/* Not one preset makes the model better than guessing: pixels stay as they are. */
+static int guess_nothing(struct trial *t, bool sure)
 {
-    const int64_t size = shape_elems(in);
+    char list[LIST_TEXT];
 
-    t->n = d->n < MOST_IMAGES ? d->n : MOST_IMAGES;
+    t->g->norm = (struct input_norm){0};
+    list_scores(t, list, sizeof list);
+    if (sure)
+        return fail(
+            ERR_ARG,
+            "'%s': no --normalize and none in the file, and no preset makes the model better than guessing (%s); give --normalize, for an untrained model the one to train with",
+            t->path, list);
+    listener_note(
+        t->l,
+        "%s: no --normalize and none in the file, and no preset makes the model better than guessing (%s): pixels in [0,1] go in as they are",
+        t->path, list);
+    return 0;
+}
+
+static int guess(struct trial *t, bool sure, bool *found)
+{
+    const struct score *best = best_of(t, NULL), *next = best_of(t, best);
+    const struct score *rival = rival_of(t, best);
+    char list[LIST_TEXT];
+
+    *found = !is_chance(best->accuracy, t->n, t->classes);
+    if (!*found)
+        return guess_nothing(t, sure);
+    if (sure && rival != NULL)
+        return fail(
+            ERR_ARG,
+            "'%s': no --normalize and none in the file, and %lld training images do not tell '%s' (%.1f %%, cross-entropy %.4f) from '%s' (%.1f %%, %.4f); say which, --normalize %s if you do not know",
+            t->path, (long long)t->n, best->name, 100 * best->accuracy, best->loss, rival->name,
+            100 * rival->accuracy, rival->loss, best->name);
+    TRY(normalize_set(t->g, best->name));
+    if (next == NULL)
+        return 0;
+    listener_note(
+        t->l,
+        "%s: no --normalize and none in the file: '%s' is taken, the best preset on %lld training images with %.1f %%, cross-entropy %.4f; next '%s' with %.1f %%, %.4f (%s)",
+        t->path, best->name, (long long)t->n, 100 * best->accuracy, best->loss, next->name,
+        100 * next->accuracy, next->loss, list_scores(t, list, sizeof list));
+    if (rival != NULL)
+        listener_note(t->l, "%s: warning: it may be '%s' as well; --normalize says which", t->path,
+                      rival->name);
+    return warn_swaps(t, best);
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+static int read_images(struct trial *t, const struct dataset *d, int64_t most)
+{
+    const int64_t size = shape_elems(&t->g->value[t->g->input].shape);
+
+    t->n = d->n < most ? d->n : most;
     t->label = d->labels;
     t->x = mem_aligned((size_t)(t->n * size), sizeof *t->x);
     t->logits = mem_aligned((size_t)(t->n * t->classes), sizeof *t->logits);
@@ -246,22 +377,64 @@ static int read_images(struct trial *t, const struct dataset *d, const struct sh
     return 0;
 }
 
+/* Close in every case: close_trial. */
+static int open_trial(struct trial *t, const struct dataset *d, int64_t most)
+{
+    t->classes = t->g->value[t->g->output].shape.dim[1];
+    TRY(arena_new(SCORES_LIMIT, &t->arena));
+    TRY(read_images(t, d, most));
+    TRY(exec_new(t->g, EXEC_INFER, 64, NULL, 0, &t->e));
+    return try_presets(t);
+}
+
+static void close_trial(struct trial *t)
+{
+    exec_free(t->e);
+    mem_free(t->x);
+    mem_free(t->logits);
+    arena_free(t->arena);
+}
+
 int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
                    const struct source_options *images, uint64_t seed, struct graph *g)
 {
-    const struct shape *in = &g->value[g->input].shape;
-    struct trial t = {.g = g, .classes = g->value[g->output].shape.dim[1]};
+    struct trial t = {.l = l, .path = path, .g = g};
     struct dataset *d = NULL;
     int rc;
 
-    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) < 0 ||
-        (rc = read_images(&t, d, in)) < 0 || (rc = exec_new(g, EXEC_INFER, 64, NULL, 0, &t.e)) < 0)
-        goto out;
-    rc = choose(l, path, &t);
-out:
-    exec_free(t.e);
-    mem_free(t.x);
-    mem_free(t.logits);
+    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) == 0 &&
+        (rc = open_trial(&t, d, MOST_IMAGES)) == 0)
+        rc = choose(&t);
+    close_trial(&t);
+    data_close(d);
+    return rc;
+}
+
+static int64_t affordable(const struct graph *g)
+{
+    const double macs = (double)graph_macs(g) * NORMALIZE_PRESETS;
+    const double n = macs > 0 ? GUESS_MACS / macs : MOST_IMAGES;
+
+    return n < FEWEST_IMAGES ? FEWEST_IMAGES : n > MOST_IMAGES ? MOST_IMAGES : (int64_t)n;
+}
+
+int normalize_guess(const struct linnet_listener *l, const char *path, const char *data,
+                    const struct source_options *images, uint64_t seed, bool sure, struct graph *g,
+                    bool *found)
+{
+    struct trial t = {.l = l, .path = path, .g = g};
+    struct dataset *d = NULL;
+    int rc;
+
+    *found = false;
+    if (source_open(data, images, DATA_TRAIN, seed, g, &d) < 0) { /* a test set alone, perhaps */
+        data_close(d);
+        d = NULL;
+        TRY(source_open(data, images, DATA_TEST, seed, g, &d));
+    }
+    if ((rc = open_trial(&t, d, affordable(g))) == 0)
+        rc = guess(&t, sure, found);
+    close_trial(&t);
     data_close(d);
     return rc;
 }

@@ -12,4 +12,15 @@ int normalize_set(struct graph *g, const char *text) MUST_CHECK;
  * images: source of the images. path: of the model, for messages. */
 int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
                    const struct source_options *images, uint64_t seed, struct graph *g) MUST_CHECK;
+/* Where neither an option nor the file says it: the same on as many training images (test images where
+ * there are no others) as take a few seconds. *found: a preset made the model better than guessing;
+ * otherwise pixels go in as they are. sure: ERR_ARG where nothing was found or another preset may be the
+ * right one as well; without it the listener hears that. */
+int normalize_guess(const struct linnet_listener *l, const char *path, const char *data,
+                    const struct source_options *images, uint64_t seed, bool sure, struct graph *g,
+                    bool *found) MUST_CHECK;
+/* Tells the listener, with what may be the cause, where an accuracy in [0,1] of n images is that of
+ * guessing. */
+void normalize_warn_chance(const struct linnet_listener *l, const char *path, double accuracy,
+                           int64_t n, int64_t classes);
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "pipeline/attack_state.h"
+#include "pipeline/auto_normalize.h"
 #include "pipeline/audit_report.h"
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
@@ -217,6 +218,16 @@ static int measure(struct job *j, struct eval_options *e)
     return rc;
 }
 
+/* Every branch: one that was never trained, or pixels of another kind. */
+static void warn_chance(const struct job *j)
+{
+    const int64_t classes = j->m->g->value[j->m->g->output].shape.dim[1];
+
+    for (int32_t i = 0; i < j->r->n_branch; i++)
+        normalize_warn_chance(j->l, j->m->path, j->r->branch[i].clean.accuracy,
+                              j->r->branch[i].clean.n, classes);
+}
+
 static int on_tick(void *ctx, int64_t forwards)
 {
     const struct job *j = ctx;
@@ -304,6 +315,7 @@ static int evaluate(struct job *j, struct linnet_report **out)
     TRY(translate(j, &e));
     TRY(open_data(j));
     TRY(measure(j, &e));
+    warn_chance(j);
     if (j->o->audit)
         TRY(run_audit(j));
     TRY(report_new(print, j, to_json(j), out));

@@ -141,12 +141,16 @@ static int open_everything(struct linearize *x)
 {
     const struct linearize_job *j = x->j;
     const struct linearize_options *o = j->o;
+    struct open_options how = o->open;
     struct conversion *c = &x->c;
     char path[PATH_BYTES];
     int64_t total, kept;
 
     TRY(check_options(o));
-    TRY(model_open(j->l, j->path, &o->open, j->seed, &c->run.m));
+    how.guess = o->teacher != NULL           ? GUESS_NEVER
+                : o->r.preset == PRESET_NONE ? GUESS_BEST
+                                             : GUESS_SURE;
+    TRY(model_open(j->l, j->path, &how, j->seed, &c->run.m));
     if (c->run.m.is_checkpoint)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->path);
     TRY(teacher_check_relus(j->path, c->run.m.g, &total));

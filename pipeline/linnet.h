@@ -129,7 +129,7 @@ LINNET_API int linnet_report_number(const struct linnet_report *r, const char *p
 struct linnet_model;
 /* Opens an ONNX file or a checkpoint of linnet (.safetensors). o: NULL, or options of any task: those
  * that say how to read a model are looked at ("normalize", "output-name", "input-shape", "layout", "relu6";
- * "data" for "normalize" "auto"). */
+ * "data" where "normalize" is "auto", or neither it nor the file says what the model expects of pixels). */
 LINNET_API int linnet_open(const char *path, const struct linnet_options *o,
                            const struct linnet_listener *l, struct linnet_model **out);
 LINNET_API void linnet_close(struct linnet_model *m);

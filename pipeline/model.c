@@ -45,8 +45,12 @@ static int choose_normalize(const struct linnet_listener *l, const char *path,
         return normalize_set(m->g, text);
     if (text)
         return model_normalize_by_file(path, m->g);
-    listener_detail(l, "%s: no --normalize and none in the file; pixels in [0,1] go in as they are",
-                    path);
+    if (o->data != NULL && o->guess != GUESS_NEVER)
+        return normalize_guess(l, path, o->data, &o->images, seed, o->guess == GUESS_SURE, m->g,
+                               &m->normalize_known);
+    if (o->guess != GUESS_NEVER)
+        listener_note(
+            l, "%s: no --normalize and none in the file: pixels in [0,1] go in as they are", path);
     return 0;
 }
 
@@ -297,7 +301,7 @@ static int refuse_folder(const char *path)
 int model_open(const struct linnet_listener *l, const char *path, const struct open_options *o,
                uint64_t seed, struct model *out)
 {
-    static const struct open_options nothing = {0};
+    static const struct open_options nothing = {.guess = GUESS_NEVER};
     struct model m = {0};
     int rc;
 

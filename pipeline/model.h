@@ -40,6 +40,12 @@ struct model {
     bool normalize_known; /* by option or metadata; otherwise pixels go in as they are */
     char *config;         /* config JSON of a checkpoint, NULL for ONNX */
 };
+/* Where there are images and nothing says what the model expects of pixels. */
+enum normalize_guess {
+    GUESS_BEST,  /* takes the best preset and tells */
+    GUESS_SURE,  /* refuses where it is not clear: what is trained stays wrong */
+    GUESS_NEVER, /* another file is asked first */
+};
 /* How to read a file: what the options of every task that opens models begin with. */
 struct open_options {
     const char *output_name, *input_shape;
@@ -50,6 +56,7 @@ struct open_options {
                             * images of `data` */
     const char *data; /* source of images, NULL if there is none */
     struct source_options images; /* beside it */
+    enum normalize_guess guess;
 };
 /* Rows of the first four, for a task's table. */
 #define OPEN_ROWS                                                                                  \
@@ -76,9 +83,11 @@ struct open_options {
     "folder or archive, or cifar10:PATH, cifar100:PATH, imagefolder:PATH, npy:X,Y, synth:[N]"
 /* Tasks with images take `auto` too. */
 #define NORMALIZE_HELP                                                                             \
-    "what the model expects of pixels: " NORMALIZE_WORDS " (default: what the file says)"
+    "what the model expects of pixels: " NORMALIZE_WORDS                                           \
+    " (default: what the file says, otherwise pixels in [0,1] as they are)"
 #define NORMALIZE_AUTO_HELP                                                                        \
-    "what the model expects of pixels: auto, " NORMALIZE_WORDS " (default: what the file says)"
+    "what the model expects of pixels: auto, " NORMALIZE_WORDS                                     \
+    " (default: what the file says, otherwise the best preset on images of --data)"
 
 #define MODEL_NAME 1024 /* bytes of a value's name */
 /* The normalisation that the file's own metadata name, if they do. ERR_FORMAT where they are damaged: it

@@ -70,11 +70,16 @@ out:
 int teacher_take(struct conversion *c)
 {
     struct model *m = &c->run.m, t = {0};
+    struct open_options how = {.images = c->o->open.images, .guess = GUESS_SURE};
     int rc;
 
     if (c->o->teacher == NULL)
         return 0;
-    if ((rc = model_open(c->run.l, c->o->teacher, NULL, c->run.seed, &t)) < 0 ||
+    if (m->normalize_known)
+        how.guess = GUESS_NEVER;
+    else
+        how.data = c->o->open.data;
+    if ((rc = model_open(c->run.l, c->o->teacher, &how, c->run.seed, &t)) < 0 ||
         (rc = check_teacher(c, &t)) < 0) {
         model_close(&t);
         return rc;

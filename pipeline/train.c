@@ -260,12 +260,14 @@ static void print(FILE *out, const void *facts)
 
 static int train(struct job *j, const char *path, struct linnet_report **out)
 {
+    struct open_options how = j->o->open;
     struct run *r = &j->run;
 
+    how.guess = GUESS_SURE;
     TRY(make_paths(j, path));
     TRY(make_config(j));
     TRY(output_claim_stem(j->stem, &j->lock));
-    TRY(model_open(r->l, path, &j->o->open, r->seed, &r->m));
+    TRY(model_open(r->l, path, &how, r->seed, &r->m));
     if (r->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
                     path);

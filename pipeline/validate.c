@@ -30,7 +30,7 @@ static const struct option_row rows[] = {
     OPTION("mode", 0, OPTION_CHOICE, FIELD(mode), "fixed|sim2pc",
            "what runs: Z_2^64, or two parties' shares (default fixed)", 0, 0),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
-    NORMALIZE_ROW("of model.onnx (default: what the file says)"),
+    NORMALIZE_ROW("of model.onnx: " NORMALIZE_WORDS " (default: what the file says)"),
     OPTION("min-agreement", 0, OPTION_REAL, FIELD(min_agreement), "P",
            "per cent of equal labels (default 99.5)", 0, 100),
     OPTION("max-accuracy-change", 0, OPTION_REAL, FIELD(max_loss), "P",
