@@ -41,6 +41,15 @@ static bool parent_of(const char *path, char out[PATH_BYTES])
     return snprintf(out, PATH_BYTES, "%.*s", (int)n, path) < PATH_BYTES;
 }
 
+static size_t trailing_slashes(const char *path)
+{
+    size_t n = strlen(path), k = 0;
+
+    while (k + 1 < n && path[n - 1 - k] == '/')
+        k++;
+    return k;
+}
+
 static const char *name_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -154,6 +163,24 @@ static int check_outputs(const struct cli_file *a, const struct cli_file *b)
     return fail(ERR_ARG, "%s and %s both write '%s'; give two names", a->what, b->what, b->path);
 }
 
+/* Does `f` lie in a folder that is an output too, and is made before anything goes there? */
+static bool is_in_new_folder(const struct cli_file *f, const struct cli_file *all, int32_t n)
+{
+    char folder[PATH_BYTES];
+    struct stat st;
+
+    if (!parent_of(f->path, folder) || stat(folder, &st) == 0)
+        return false;
+    for (int32_t i = 0; i < n; i++) {
+        const size_t len = strlen(all[i].path) - trailing_slashes(all[i].path);
+
+        if (all[i].kind == CLI_FOLDER && strlen(folder) - trailing_slashes(folder) == len &&
+            strncmp(folder, all[i].path, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A folder that does not exist is made in the one above it, but there may be several to make. */
 static int check_writable(const struct cli_file *f)
 {
@@ -184,7 +211,7 @@ int cli_files_check(const struct cli_file *f, int32_t n)
         for (int32_t b = a + 1; b < n; b++)
             TRY(check_outputs(&f[a], &f[b]));
     for (int32_t o = 0; o < n; o++)
-        if (is_output(&f[o]))
+        if (is_output(&f[o]) && !is_in_new_folder(&f[o], f, n))
             TRY(check_writable(&f[o]));
     return 0;
 }

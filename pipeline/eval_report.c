@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "pipeline/model.h"
 #include "pipeline/report.h"
 
 /* Adds accuracy, ci95 and n to obj (stolen), percent. */
@@ -161,16 +160,16 @@ static json_t *corruptions_json(const struct eval_branch *b)
         (int)b->n_corruption, "source", b->corruption_files ? "files" : "re-implementation");
 }
 
-json_t *eval_report_json(const char *model, const char *split, int deployed,
+json_t *eval_report_json(const char *model, const char *split, const struct model_branches *names,
                          const struct eval_result *r)
 {
     json_t *branches = json_array();
 
     for (int32_t i = 0; i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
-        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", model_branch_name(b->bank), "deployed",
-                              b->bank == deployed, "clean", with_score(json_object(), &b->clean),
-                              "attacks", attacks_json(b));
+        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", names->name[b->bank], "deployed",
+                              b->bank == names->deployed, "clean",
+                              with_score(json_object(), &b->clean), "attacks", attacks_json(b));
 
         if (b->flags.n > 0) {
             json_t *flags = json_array();
@@ -204,11 +203,12 @@ static void print_attack(FILE *out, const struct eval_attack *a)
     }
 }
 
-static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
+static void print_branch(FILE *out, const struct eval_branch *b, const struct model_branches *names)
 {
     char name[80];
 
-    fprintf(out, "branch %s%s\n", model_branch_name(b->bank), deployed ? " (deployed)" : "");
+    fprintf(out, "branch %s%s\n", names->name[b->bank],
+            b->bank == names->deployed ? " (deployed)" : "");
     print_score(out, "clean", &b->clean);
     for (int32_t i = 0; i < b->n_attack; i++)
         print_attack(out, &b->attack[i]);
@@ -227,10 +227,10 @@ static void print_branch(FILE *out, const struct eval_branch *b, bool deployed)
     }
 }
 
-void eval_report_print(FILE *out, const char *model, const char *split, int deployed,
-                       const struct eval_result *r)
+void eval_report_print(FILE *out, const char *model, const char *split,
+                       const struct model_branches *names, const struct eval_result *r)
 {
     fprintf(out, "%s, %s images\n", model, split);
     for (int32_t i = 0; i < r->n_branch; i++)
-        print_branch(out, &r->branch[i], r->branch[i].bank == deployed);
+        print_branch(out, &r->branch[i], names);
 }

@@ -5,11 +5,12 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "pipeline/model.h"
 #include "trainer/eval/eval.h"
 
-/* New reference, NULL if out of memory. deployed: the bank whose row is marked. */
-json_t *eval_report_json(const char *model, const char *split, int deployed,
+/* New reference, NULL if out of memory. */
+json_t *eval_report_json(const char *model, const char *split, const struct model_branches *names,
                          const struct eval_result *r);
-void eval_report_print(FILE *out, const char *model, const char *split, int deployed,
-                       const struct eval_result *r);
+void eval_report_print(FILE *out, const char *model, const char *split,
+                       const struct model_branches *names, const struct eval_result *r);
 #endif

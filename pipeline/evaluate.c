@@ -87,6 +87,7 @@ struct job {
     const struct eval_settings *o;
     uint64_t seed;
     const struct model *m;
+    struct model_branches names;
     struct dataset *d;
     struct attack_spec *specs;     /* [EVAL_MAX_ATTACKS] */
     struct attack_state *state;    /* NULL without --state */
@@ -126,6 +127,11 @@ static int on_save(void *ctx, int bank, int32_t attack, const struct attack_prog
 
 /* ---- settings ------------------------------------------------------------------------------ */
 
+static bool is_deployed_one(const struct job *j, const struct eval_options *e)
+{
+    return j->names.deployed >= 0 && e->bank[j->names.deployed];
+}
+
 static int choose_branches(const struct job *j, struct eval_options *e)
 {
     int bank = 0;
@@ -135,6 +141,11 @@ static int choose_branches(const struct job *j, struct eval_options *e)
     else
         e->bank[1] = graph_banks(j->m->g) == 2;
     e->bank[bank] = true;
+    if (j->o->require_clean > 0 && !is_deployed_one(j, e))
+        return fail(
+            ERR_ARG,
+            "--require-clean guards the deployed branch, 'clean', and '%s' is evaluated alone; name its file, or leave --branch out",
+            j->names.name[bank]);
     return 0;
 }
 
@@ -252,7 +263,7 @@ static int run_audit(struct job *j)
         rc = model_open(j->l, o->transfer, &as_ours, j->seed, &teacher);
     a.transfer = teacher.g;
     for (int32_t i = 0; rc == 0 && i < j->r->n_branch; i++) {
-        listener_note(j->l, "audit of branch %s", model_branch_name(j->r->branch[i].bank));
+        listener_note(j->l, "audit of branch %s", j->names.name[j->r->branch[i].bank]);
         a.bank = j->r->branch[i].bank;
         rc = audit_run(j->m->g, j->d, &a, &j->audit[j->n_audit]);
         j->n_audit += rc == 0;
@@ -267,9 +278,9 @@ static void print(FILE *out, const void *facts)
 {
     const struct job *j = facts;
 
-    eval_report_print(out, j->m->path, j->d->split, j->r->branch[0].bank, j->r);
+    eval_report_print(out, j->m->path, j->d->split, &j->names, j->r);
     for (int32_t i = 0; i < j->n_audit; i++)
-        audit_report_print(out, model_branch_name(j->r->branch[i].bank), &j->audit[i]);
+        audit_report_print(out, j->names.name[j->r->branch[i].bank], &j->audit[i]);
     if (j->infer.node == NULL)
         return;
     profile_report_print(out, "inference", &j->infer);
@@ -279,7 +290,7 @@ static void print(FILE *out, const void *facts)
 static json_t *to_json(const struct job *j)
 {
     char sha[SHA256_HEX];
-    json_t *root = eval_report_json(j->m->path, j->d->split, j->r->branch[0].bank, j->r);
+    json_t *root = eval_report_json(j->m->path, j->d->split, &j->names, j->r);
 
     json_object_set_new(root, "model_sha256", json_string(sha256_hex(j->m->sha256, sha)));
     json_object_set_new(root, "data", json_string(j->d->source));
@@ -296,11 +307,14 @@ static json_t *to_json(const struct job *j)
 
 static int check_goal(const struct job *j)
 {
-    const double clean = 100 * j->r->branch[0].clean.accuracy;
+    for (int32_t i = 0; i < j->r->n_branch; i++) {
+        const double clean = 100 * j->r->branch[i].clean.accuracy;
 
-    if (clean < j->o->require_clean)
-        return fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g", clean,
-                    j->o->require_clean);
+        if (j->r->branch[i].bank == j->names.deployed && clean < j->o->require_clean)
+            return fail(ERR_GOAL,
+                        "clean accuracy %.2f %% of the deployed branch is below --require-clean %g",
+                        clean, j->o->require_clean);
+    }
     return 0;
 }
 
@@ -332,6 +346,7 @@ int linnet_evaluate(struct linnet_model *m, const struct linnet_options *o,
         *out = NULL;
     TRY(options_read(o, &eval_task, (const void **)&j.o));
     j.seed = options_seed(o);
+    j.names = model_branches(m->m.g);
     rc = evaluate(&j, out);
     attack_state_close(j.state);
     corrupt_photos_close(j.photos);

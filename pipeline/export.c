@@ -17,7 +17,7 @@ struct export_settings {
 static const struct option_row rows[] = {
     OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
     OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv",
-           "batch-norm branch (default clean)", 0, 0),
+           "batch-norm branch (default clean; of a file with one branch, that)", 0, 0),
     OPTION(
         "masked-relu", 0, OPTION_CHOICE, FIELD(form), "where|prelu|gather|channel",
         "how a masked ReLU is written; gather and channel fix the batch at 1 (default where; with --for what the tool can read)",
@@ -45,8 +45,7 @@ static const struct option_row rows[] = {
            "fixes the weights file's salt; for tests only", 0, 0),
     OPEN_ROWS,
     OPTION_END};
-static const struct export_settings defaults = {
-    .branch = "clean", .calib = 2000, .target = -1, .form = -1};
+static const struct export_settings defaults = {.calib = 2000, .target = -1, .form = -1};
 
 static int check(const struct linnet_options *o)
 {

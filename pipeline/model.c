@@ -337,12 +337,29 @@ const char *model_branch_name(int bank)
     return bank == 1 ? "adv" : "clean";
 }
 
+struct model_branches model_branches(const struct graph *g)
+{
+    const char *only = graph_get_meta(g, "linnet.branch");
+    const bool is_adv = graph_banks(g) < 2 && only != NULL && strcmp(only, "adv") == 0;
+
+    return (struct model_branches){{model_branch_name(is_adv), model_branch_name(1)},
+                                   is_adv ? -1 : 0};
+}
+
 int model_branch(const struct graph *g, const char *name, int *bank)
 {
+    const struct model_branches b = model_branches(g);
+    const int banks = graph_banks(g) == 2 ? 2 : 1;
+
+    *bank = 0;
+    if (name == NULL)
+        return 0;
     if (strcmp(name, "clean") != 0 && strcmp(name, "adv") != 0)
         return fail(ERR_ARG, "--branch %s: is clean or adv", name);
-    *bank = strcmp(name, "adv") == 0;
-    if (*bank == 1 && graph_banks(g) < 2)
-        return fail(ERR_ARG, "--branch adv: the model has only one batch-norm branch");
+    while (*bank < banks && strcmp(name, b.name[*bank]) != 0)
+        ++*bank;
+    if (*bank == banks)
+        return fail(ERR_ARG, "--branch %s: the model has only one batch-norm branch, '%s'", name,
+                    b.name[0]);
     return 0;
 }

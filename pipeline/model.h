@@ -106,8 +106,15 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g);
 int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
 /* A file that could be read but is not taken. */
 bool model_refuses(int rc);
-/* "clean" or "adv" */
-const char *model_branch_name(int bank);
-/* "clean" -> 0, "adv" -> 1; ERR_ARG if the graph has no such branch. */
+/* What the batch-norm branches of a model are called. A file of one branch tells which of the two it was
+ * (linnet.branch); one that tells nothing has the clean one. */
+struct model_branches {
+    const char *name[2]; /* by bank, "clean" or "adv" */
+    int deployed;        /* bank of the branch that model.pi is made from, -1: not here */
+};
+struct model_branches model_branches(const struct graph *g);
+/* Name -> bank, NULL -> the first; ERR_ARG if the model has no such branch. */
 int model_branch(const struct graph *g, const char *name, int *bank) MUST_CHECK;
+/* "clean" or "adv", of a model with two branches */
+const char *model_branch_name(int bank);
 #endif

@@ -110,9 +110,14 @@ static int set_share(struct graph *g, const char *key, double share, int64_t n, 
     return n > 0 || graph_get_meta(g, key) != NULL ? graph_set_meta(g, key, text) : 0;
 }
 
-static int set_branch(struct graph *g, int bank, bool two_banks)
+/* What was trained with one branch is no longer the one that its model was cut from. */
+static int set_branch(struct graph *g, int bank, bool trained)
 {
-    return two_banks ? graph_set_meta(g, "linnet.branch", bank == 1 ? "adv" : "clean") : 0;
+    const bool two_banks = graph_banks(g) == 2;
+
+    if (!two_banks && (!trained || graph_get_meta(g, "linnet.branch") == NULL))
+        return 0;
+    return graph_set_meta(g, "linnet.branch", model_branch_name(two_banks ? bank : 0));
 }
 
 static int set_facts(struct graph *g, int bank, const struct output_facts *f)
@@ -153,7 +158,7 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 
     if ((rc = graph_clone(g, &b)) < 0)
         return rc;
-    if ((rc = set_provenance(m, b)) < 0 || (rc = set_branch(b, bank, graph_banks(g) == 2)) < 0 ||
+    if ((rc = set_provenance(m, b)) < 0 || (rc = set_branch(b, bank, facts != NULL)) < 0 ||
         (facts != NULL && (rc = set_facts(b, bank, facts)) < 0) ||
         (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
         goto out;

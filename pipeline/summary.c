@@ -5,7 +5,6 @@
 
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
-#include "pipeline/model.h"
 #include "pipeline/outputs.h"
 #include "pipeline/package_check.h"
 #include "pipeline/report.h"
@@ -149,6 +148,7 @@ int summary_measure(const struct summary_job *j, enum summary_column which, stru
     struct measuring m = {j->l, summary_name((int)which)};
     int rc;
 
+    out->names = model_branches(g);
     TRY(count_relus(g, &out->relus));
     listener_begin(j->l, m.name);
     rc = measure_accuracy(j, g, &m, &out->eval);
@@ -168,7 +168,7 @@ int summary_measure(const struct summary_job *j, enum summary_column which, stru
 
 json_t *summary_json(const char *model, const struct summary *s)
 {
-    json_t *o = eval_report_json(model, "test", 0, &s->eval);
+    json_t *o = eval_report_json(model, "test", &s->names, &s->eval);
 
     json_object_set_new(o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)

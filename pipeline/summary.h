@@ -9,11 +9,13 @@
 #include "core/graph/graph.h"
 #include "pipeline/linnet.h"
 #include "trainer/data/data.h"
+#include "pipeline/model.h"
 #include "trainer/eval/eval.h"
 
 enum summary_column { SUMMARY_GIVEN, SUMMARY_TEACHER, SUMMARY_RESULT, SUMMARY_COLUMNS };
 struct summary {
     int64_t relus;
+    struct model_branches names;
     struct eval_result eval; /* branches: clean on all images, the rest on the first few */
     int64_t n_fixed, agree;  /* fixed point against float, clean branch */
     double online_s;         /* estimated, gc on a LAN; -1: the network cannot run privately */

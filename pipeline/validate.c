@@ -4,6 +4,7 @@
  */
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pipeline/model.h"
 #include "pipeline/outputs.h"
@@ -48,7 +49,7 @@ const struct task validate_task = {"validate", rows, &defaults, sizeof defaults,
 
 /* What came out, in per cent where not said otherwise. */
 struct verdict {
-    const char *folder, *split;
+    const char *folder, *split, *branch; /* branch: of the package */
     const struct validate_settings *s;
     struct package_check t;
     double agreement, real, fixed;
@@ -57,21 +58,22 @@ struct verdict {
 
 /* ---- the report ---------------------------------------------------------------------------- */
 
+/* "" where a package does not say: a model without branches */
 static json_t *branch_json(const char *name, int64_t correct, int64_t n)
 {
     double lo, hi;
 
     stats_wilson(correct, n, &lo, &hi);
-    return json_pack("{s:s,s:b,s:{s:f,s:[f,f],s:I},s:[]}", "name", name, "deployed", 1, "clean",
-                     "accuracy", 100.0 * (double)correct / (double)n, "ci95", 100 * lo, 100 * hi,
-                     "n", (json_int_t)n, "attacks");
+    return json_pack("{s:s,s:b,s:{s:f,s:[f,f],s:I},s:[]}", "name", *name != '\0' ? name : "clean",
+                     "deployed", 1, "clean", "accuracy", 100.0 * (double)correct / (double)n,
+                     "ci95", 100 * lo, 100 * hi, "n", (json_int_t)n, "attacks");
 }
 
 static json_t *to_json(const struct verdict *v)
 {
     return json_pack("{s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1",
                      "model", v->folder, "n", (json_int_t)v->t.n, "split", v->split, "branches",
-                     branch_json("clean", v->t.fixed_correct, v->t.n), "agreement", v->agreement,
+                     branch_json(v->branch, v->t.fixed_correct, v->t.n), "agreement", v->agreement,
                      "max_abs_diff", v->t.max_abs_diff, "float_accuracy", v->real, "passed",
                      v->passed, "mode", v->s->mode == 1 ? "sim2pc" : "fixed");
 }
@@ -80,7 +82,8 @@ static void print(FILE *out, const void *facts)
 {
     const struct verdict *v = facts;
 
-    fprintf(out, "%s on %lld %s images\n", v->folder, (long long)v->t.n, v->split);
+    fprintf(out, "%s on %lld %s images%s%s\n", v->folder, (long long)v->t.n, v->split,
+            *v->branch != '\0' ? ", branch " : "", v->branch);
     fprintf(out, "  float accuracy          %6.2f %%\n", v->real);
     fprintf(out, "  %-22s  %6.2f %%\n",
             v->s->mode == 1 ? "two-party accuracy" : "fixed-point accuracy", v->fixed);
@@ -116,19 +119,42 @@ struct pair { /* what is compared, on what */
     struct dataset *d;
 };
 
-static int open_pair(const struct verdict *v, uint64_t seed, const struct linnet_listener *l,
+/* The float model that the package was made from, as far as names tell. */
+static int float_model(const struct verdict *v, char *path, size_t size)
+{
+    if (strcmp(v->branch, "adv") == 0) {
+        TRY(output_path(v->folder, "model.adv.onnx", path, size));
+        if (access(path, F_OK) == 0)
+            return 0;
+    }
+    return output_path(v->folder, "model.onnx", path, size);
+}
+
+static int check_branch(const struct verdict *v, const char *plan, const struct model *m)
+{
+    const char *its = graph_get_meta(m->g, "linnet.branch");
+
+    if (its == NULL || *v->branch == '\0' || strcmp(its, v->branch) == 0)
+        return 0;
+    return fail(ERR_FORMAT, "'%s' is made from branch '%s', '%s' holds '%s'; export both from one",
+                plan, v->branch, m->path, its);
+}
+
+static int open_pair(struct verdict *v, uint64_t seed, const struct linnet_listener *l,
                      struct pair *p)
 {
     const struct open_options how = {.normalize = v->s->open.normalize};
     char onnx[4096], plan[4096], weights[4096];
     enum data_split split;
 
-    TRY(output_path(v->folder, "model.onnx", onnx, sizeof onnx));
     TRY(output_path(v->folder, "model.pi", plan, sizeof plan));
     TRY(output_path(v->folder, "model.pi.weights", weights, sizeof weights));
     TRY(data_split_parse(v->s->split, &split));
     TRY(pi_open(plan, weights, v->s->mode == 1 ? PI_SIM2PC : PI_FIXED, &p->pi));
+    v->branch = pi_plan(p->pi)->branch;
+    TRY(float_model(v, onnx, sizeof onnx));
     TRY(model_open(l, onnx, &how, seed, &p->m));
+    TRY(check_branch(v, plan, &p->m));
     const int64_t k = p->m.g->value[p->m.g->output].shape.dim[1];
     if (pi_classes(p->pi) != k)
         return fail(ERR_FORMAT, "'%s' has %lld outputs, '%s' has %lld", plan,

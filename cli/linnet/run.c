@@ -18,8 +18,8 @@ static const struct cli_option own[] = {
      "what floats are: pixels in [0,1], or normalised already (default pixels)", 0, 0},
     {"output", 'o', CLI_OUTPUT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
-    {"branch", 0, CLI_TEXT, 0, "clean|adv", "batch-norm branch of a checkpoint (default clean)", 0,
-     0},
+    {"branch", 0, CLI_TEXT, 0, "clean|adv",
+     "batch-norm branch of a checkpoint (default clean; of a file the one in it)", 0, 0},
     {0}};
 static const struct cli_spec spec = {
     "MODEL",
@@ -147,7 +147,7 @@ static int run(const struct front *f, struct linnet_model **m)
         return fail(ERR_ARG, "give --input x.npy and --output y.npy");
     TRY(read_kind(f, &normalized));
     TRY(linnet_open(f->c.arg[0], f->o, &f->listener, m));
-    TRY(linnet_branch(*m, branch != NULL ? branch : "clean", &index));
+    TRY(linnet_branch(*m, branch, &index));
     return compute(f, *m, normalized, index);
 }
 

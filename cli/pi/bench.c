@@ -339,6 +339,7 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         (json_int_t)t->peak_kb, "peak_rss_server_kb", (json_int_t)t->told.peak_kb);
 
     if (o != NULL) {
+        json_object_set_new(o, "branch", json_string(t->plan->branch));
         json_object_set_new(o, "setup", pi_report_setup_json(&t->report));
         json_object_set_new(o, "logits_equal_sim2pc",
                             t->checked ? json_boolean(t->equal) : json_null());

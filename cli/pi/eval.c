@@ -136,7 +136,10 @@ static void interval(int64_t right, int64_t n, double *lo, double *hi)
 static json_t *result_json(const struct run *r, const struct cli_common *c)
 {
     static const char *const modes[] = {"float", "fixed", "sim2pc"};
-    json_t *branch = json_pack("{s:s, s:b, s:[]}", "name", "clean", "deployed", 1, "attacks"), *o;
+    const char *name = pi_plan(r->model)->branch;
+    json_t *branch = json_pack("{s:s, s:b, s:[]}", "name", *name != '\0' ? name : "clean",
+                               "deployed", 1, "attacks"),
+           *o;
     double lo, hi, sigma;
     int64_t largest;
 

@@ -175,11 +175,12 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
 
     for (int64_t i = 0; i < q->done && labels != NULL && q->labels != NULL; i++)
         json_array_append_new(labels, json_integer(q->labels[i]));
-    return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}", "format",
-                     "linnet.query/1", "model", q->c->arg[0], "n", (json_int_t)q->done, "asked",
-                     (json_int_t)q->n, "relu_backend", r->relu->name, "linear_backend",
-                     r->linear->name, "dealer", q->o->dealer != NULL, "tls", q->tls != NULL,
-                     "reveal", q->label ? "label" : "logits", "labels", labels, "phases",
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}",
+                     "format", "linnet.query/1", "model", q->c->arg[0], "branch", q->plan->branch,
+                     "n", (json_int_t)q->done, "asked", (json_int_t)q->n, "relu_backend",
+                     r->relu->name, "linear_backend", r->linear->name, "dealer",
+                     q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
+                     q->label ? "label" : "logits", "labels", labels, "phases",
                      pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",
                      pi_report_layers_json(r));
 }

@@ -60,3 +60,8 @@ done
 touch note
 expect_error 1 "--pi .note. is a file" "$LINNET" export m.onnx --pi note --data synth:100
 no_temporaries .
+
+# ---- a file in a folder that the same command makes ------------------------------------------------
+expect_exit 0 "$LINNET" export m.onnx -o fresh/model.onnx --pi fresh --data synth:100 --calib 20 -q
+[ -s fresh/model.onnx ] && [ -s fresh/model.pi ] || die "fresh/ is not filled"
+expect_error 1 'cannot write absent/model.onnx' "$LINNET" export m.onnx -o absent/model.onnx --pi fresh --data synth:100 --calib 20 -q

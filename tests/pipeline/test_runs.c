@@ -74,10 +74,10 @@ static bool exists(const char *dir, const char *name)
 
 static struct linnet_options *train_options(const struct tiny_files *t, const char *out)
 {
-    return tiny_options("train",
-                        (const char *const[]){"data", t->data, "output", out, "epochs", "3",
-                                              "batch", "20", "no-crop", "", "adversarial",
-                                              "pgd:steps=1", "dual-bn", "", "lr", "0.0625", NULL});
+    return tiny_options("train", (const char *const[]){"data", t->data, "normalize", "none",
+                                                       "output", out, "epochs", "3", "batch", "20",
+                                                       "no-crop", "", "adversarial", "pgd:steps=1",
+                                                       "dual-bn", "", "lr", "0.0625", NULL});
 }
 
 static void test_training_stops_and_goes_on(void **state)
@@ -147,6 +147,8 @@ static struct linnet_options *convert_options(const struct tiny_files *t, const 
 {
     return tiny_options(task, (const char *const[]){"data",
                                                     t->data,
+                                                    "normalize",
+                                                    "none",
                                                     "relus",
                                                     relus,
                                                     "output",
