@@ -33,7 +33,7 @@ int source_open_alone(const char *spec, const struct source_options *s, enum dat
     struct data_options o;
 
     TRY(source_data_options(s, &o));
-    return source_refusal(data_open_with(spec, &o, split, seed, out));
+    return source_refusal(data_open(spec, &o, split, seed, out));
 }
 
 int source_open(const char *spec, const struct source_options *s, enum data_split split,

@@ -125,7 +125,7 @@ int linnet_pi_run(struct linnet_pi_package *p, enum linnet_pi_mode mode, uint64_
         p->model = NULL;
         TRY(pi_prepare(p->plan, p->weights, (enum pi_mode)mode, &p->model));
     }
-    pi_simulate(p->model, test_seed, PI_LINEAR_RLWE, 1);
+    pi_simulate(p->model, test_seed, linear_backend_with(false), 1);
     p->model->images = 0;
     return pi_run(p->model, (enum pi_input)kind, images, n, logits);
 }

@@ -131,8 +131,7 @@ int bench_check(const struct bench_case *b, const int64_t *logits, bool *equal)
     int rc = expected == NULL ? ERR_NOMEM : pi_prepare(b->plan, b->weights, PI_SIM2PC, &m);
 
     if (rc == 0)
-        pi_simulate(m, (uint64_t)b->seed,
-                    b->linear->third_party ? PI_LINEAR_DEALER : PI_LINEAR_RLWE, 1);
+        pi_simulate(m, (uint64_t)b->seed, b->linear, 1);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->queries, expected)) == 0)
         *equal = memcmp(logits, expected, n * sizeof *expected) == 0;
     mem_free(expected);

@@ -110,9 +110,15 @@ static void real_step(const struct plan_step *s, const struct ring_conv *c,
     }
 }
 
+/* Does the linear backend itself run? */
+static bool runs_backend(const struct pi_model *m)
+{
+    return m->mode == PI_SIM2PC && m->linear != NULL && !m->linear->third_party;
+}
+
 static int64_t lot_of(const struct pi_model *m)
 {
-    return m->mode == PI_SIM2PC && m->linear == PI_LINEAR_RLWE ? m->lot : 1;
+    return runs_backend(m) ? m->lot : 1;
 }
 
 /* Words of a worker: slots and scratch; for shares then images and results of a lot. */
@@ -180,7 +186,8 @@ static int run_shares(const struct pi_model *m, enum pi_input kind, const uint8_
     size_t size = pi_input_size(m->plan, kind);
     uint64_t *x = words + sim2pc_words(m->prepared, m->schedule, lot_of(m));
     uint64_t *y = x + lot_of(m) * m->plan->tensor[0].count;
-    const struct sim2pc s = {m->prepared, m->schedule, m->test_seed, m->linear, m->rlwe};
+    const struct sim2pc s = {m->prepared, m->schedule, m->test_seed,
+                             m->linear != NULL && m->linear->third_party, m->own};
 
     for (int64_t i = 0; i < n; i++) {
         double *real = steps_scratch(m->prepared, words, lot_of(m));
@@ -217,7 +224,7 @@ static int run_range(const struct pi_model *m, enum pi_input kind, const void *i
 static int run_all(const struct pi_model *m, enum pi_input kind, const void *images, int64_t n,
                    const struct sink *to)
 {
-    int threads = m->rlwe != NULL ? 1 : cpu_threads(); /* its errors depend on the order */
+    int threads = m->own != NULL ? 1 : cpu_threads(); /* its errors depend on the order */
     size_t words = worker_words(m);
     int64_t bad = -1;
     uint64_t *memory;
@@ -241,22 +248,22 @@ static int run_all(const struct pi_model *m, enum pi_input kind, const void *ima
     return rc;
 }
 
-static int open_rlwe(struct pi_model *m)
+static int open_backend(struct pi_model *m)
 {
     struct share_rng shares;
     int rc;
 
-    if (m->mode != PI_SIM2PC || m->linear != PI_LINEAR_RLWE || m->rlwe != NULL)
+    if (!runs_backend(m) || m->own != NULL)
         return 0;
     if ((rc = share_rng_init(&shares, (int64_t)m->test_seed)) == 0)
-        rc = sim_linear_open(m->plan, m->prepared->weights, &shares, &m->rlwe);
+        rc = sim_linear_open(m->linear, m->prepared, &shares, &m->own);
     wipe(&shares, sizeof shares);
     return rc;
 }
 
 int pi_run(struct pi_model *m, enum pi_input kind, const void *images, int64_t n, float *logits)
 {
-    int rc = open_rlwe(m);
+    int rc = open_backend(m);
 
     if (rc == 0)
         rc = run_all(m, kind, images, n, &(struct sink){logits, NULL});
@@ -272,7 +279,7 @@ int pi_run_fixed(struct pi_model *m, enum pi_input kind, const void *images, int
 
     if (m->mode == PI_FLOAT)
         return fail(ERR_ARG, "float mode has no integers");
-    if ((rc = open_rlwe(m)) == 0)
+    if ((rc = open_backend(m)) == 0)
         rc = run_all(m, kind, images, n, &(struct sink){NULL, logits});
     m->images += n;
     return rc;

@@ -49,7 +49,7 @@ void pi_close(struct pi_model *m)
     if (m == NULL)
         return;
     prepared_free(m->prepared);
-    sim_linear_close(m->rlwe);
+    sim_linear_close(m->own);
     schedule_free(m->schedule);
     plan_weights_free(m->own_weights);
     plan_free(m->own_plan);
@@ -66,10 +66,11 @@ int64_t pi_classes(const struct pi_model *m)
     return plan_classes(m->plan);
 }
 
-void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear, int64_t lot)
+void pi_simulate(struct pi_model *m, uint64_t test_seed, const struct linear_backend *linear,
+                 int64_t lot)
 {
-    sim_linear_close(m->rlwe);
-    m->rlwe = NULL;
+    sim_linear_close(m->own);
+    m->own = NULL;
     m->test_seed = test_seed;
     m->linear = linear;
     m->lot = lot;
@@ -77,7 +78,7 @@ void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear, 
 
 void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma)
 {
-    struct sim_error e = sim_linear_error(m->rlwe);
+    struct sim_error e = sim_linear_error(m->own);
 
     *largest = e.largest;
     *sigma = e.n > 0 ? sqrt(e.squares / (double)e.n) : 0;

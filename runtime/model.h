@@ -40,10 +40,10 @@ struct pi_model {
     /* PI_SIM2PC */
     struct schedule *schedule;
     uint64_t test_seed;
-    enum pi_linear linear;
-    int64_t lot;             /* images prepared together */
-    struct sim_linear *rlwe; /* PI_LINEAR_RLWE: opened by the first image */
-    int64_t images;          /* run so far: the next one's number */
+    const struct linear_backend *linear; /* NULL: exact */
+    int64_t lot;                         /* images prepared together */
+    struct sim_linear *own; /* linear without a third party: opened by the first image */
+    int64_t images;         /* run so far: the next one's number */
 };
 /* Reads, checks and prepares both files. */
 int pi_open(const char *plan_path, const char *weights_path, enum pi_mode mode,
@@ -54,12 +54,14 @@ int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode 
 void pi_close(struct pi_model *m); /* wipes what depends on weights; NULL is fine */
 const struct plan *pi_plan(const struct pi_model *m);
 int64_t pi_classes(const struct pi_model *m);
-/* PI_SIM2PC: which run to predict, by its linear backend (enum pi_linear); a model has
- * PI_LINEAR_EXACT before this call. Images are numbered from 0 in the order they are run, as those of
+/* PI_SIM2PC: which run to predict, by its linear backend. One without a third party adds small errors to
+ * linear steps: it runs itself, both sides, and the result is that of two parties bit for bit. NULL, and
+ * before this call: the same without those errors. Images are numbered from 0 in the order they are run, as those of
  * one connection. lot: how many of them were prepared together, 1 without bundles; the last lot of a
  * call may be smaller. */
-void pi_simulate(struct pi_model *m, uint64_t test_seed, enum pi_linear linear, int64_t lot);
-/* PI_LINEAR_RLWE: the errors of linear steps so far, in units of the results before truncation: the
+void pi_simulate(struct pi_model *m, uint64_t test_seed, const struct linear_backend *linear,
+                 int64_t lot);
+/* The errors of linear steps so far, in units of the results before truncation: the
  * largest magnitude and the root of the mean square; 0 without any. */
 void pi_linear_error(const struct pi_model *m, int64_t *largest, double *sigma);
 

@@ -91,7 +91,7 @@ void parties_open_plan(struct parties *b, struct plan *plan, int deals, uint64_t
     assert_int_equal(prepared_new(b->plan, b->weights, false, &b->server), 0);
     assert_int_equal(prepared_new(b->plan, NULL, false, &b->client), 0);
     b->dealer = false;
-    pi_simulate(b->sim, PARTIES_SEED, deals > 0 ? PI_LINEAR_DEALER : PI_LINEAR_EXACT, 1);
+    pi_simulate(b->sim, PARTIES_SEED, deals > 0 ? &linear_dealer : NULL, 1);
     memset(b->hash, 0x5a, sizeof b->hash);
     scratch_open(b->dir);
     scratch_path(b->dir, "dealt-client", b->dealt_client);

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/pi/images.h"
+#include "cli/pi/net.h"
 #include "core/base/npy.h"
 #include "core/base/sha256.h"
 #include "runtime/report.h"
@@ -28,8 +29,8 @@ static const struct cli_option options[] = {
     {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "numbers to run on", 0, 0},
     {"test-seed", 0, CLI_INT, AT(test_seed), "N",
      "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
-    {"linear", 0, CLI_CHOICE, AT(linear), "rlwe|exact|dealer",
-     "sim2pc: linear backend of that run; exact: without the small errors of rlwe", 0, 0},
+    {"linear", 0, CLI_CHOICE, AT(linear), "exact", "any without the small errors of its results", 0,
+     0},
     {"lot", 0, CLI_INT, AT(lot), "L", "sim2pc: images that were prepared together (default 1)", 1,
      1e6},
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images", 0, 0},
@@ -185,10 +186,9 @@ static int run_model(struct run *r, const char *path)
 {
     enum pi_input kind = PI_U8_NCHW;
     static const enum pi_mode modes[] = {PI_FLOAT, PI_FIXED, PI_SIM2PC};
-    static const enum pi_linear linear[] = {PI_LINEAR_RLWE, PI_LINEAR_EXACT, PI_LINEAR_DEALER};
 
     TRY(pi_open(path, r->o->weights, modes[r->o->mode], &r->model));
-    pi_simulate(r->model, (uint64_t)r->o->test_seed, linear[r->o->linear], r->o->lot);
+    pi_simulate(r->model, (uint64_t)r->o->test_seed, linear_backends()[r->o->linear], r->o->lot);
     TRY(pi_images_open(r->o->input, pi_plan(r->model), (enum pi_floats)r->o->floats, &r->input,
                        &kind));
     r->n = r->input.dim[0];
@@ -235,9 +235,11 @@ int pi_cmd_eval(int argc, char **argv)
     struct options o = {.mode = MODE_FIXED, .lot = 1};
     struct run r = {.o = &o};
     struct cli_common c;
+    struct pi_choices words;
+    const struct cli_spec with = pi_with_backends(&spec, &words);
     int rc;
 
-    if ((rc = cli_parse(&spec, argc, argv, &c, &o)) < 0 || (rc = check_options(&o)) < 0 ||
+    if ((rc = cli_parse(&with, argc, argv, &c, &o)) < 0 || (rc = check_options(&o)) < 0 ||
         (rc = run_model(&r, c.arg[0])) < 0)
         goto out;
     rc = report(&r, &c);

@@ -165,6 +165,9 @@ struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices 
             o->arg = c->relu;
             o->help = c->relu_help;
         } else if (o->kind == CLI_CHOICE && strcmp(o->name, "linear") == 0) {
+            if (*o->arg != '\0')
+                add_word(c->linear, sizeof c->linear, c->linear_help, sizeof c->linear_help, o->arg,
+                         o->help);
             o->arg = c->linear;
             o->help = c->linear_help;
         }

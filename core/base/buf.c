@@ -90,14 +90,6 @@ int buf_get_u64(struct buf_reader *r, uint64_t *v)
     return get(r, sizeof *v, v);
 }
 
-int buf_end(const struct buf_reader *r)
-{
-    if (buf_left(r) > 0)
-        return fail(ERR_FORMAT, "%s: %zu bytes too many after offset %zu", r->what, buf_left(r),
-                    r->at);
-    return 0;
-}
-
 struct buf_writer buf_writer_to(size_t limit)
 {
     return (struct buf_writer){.limit = limit};

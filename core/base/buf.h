@@ -7,7 +7,6 @@
  *     struct buf_reader r = buf_reader_on(data, len, "query message");
  *     uint32_t n;
  *     TRY(buf_get_u32(&r, &n));           // ERR_FORMAT names "query message" and the offset
- *     TRY(buf_end(&r));                   // nothing may be left
  *
  *     struct buf_writer w = buf_writer_to(1 << 20);
  *     buf_put_u32(&w, n);                 // keeps the first error; puts after it do nothing
@@ -35,8 +34,6 @@ int buf_get_u64(struct buf_reader *r, uint64_t *v) MUST_CHECK;
 int buf_get_bytes(struct buf_reader *r, void *dst, size_t n) MUST_CHECK;
 /* *view = the next n bytes, inside the reader's data; unaligned. */
 int buf_get_view(struct buf_reader *r, size_t n, const uint8_t **view) MUST_CHECK;
-/* ERR_FORMAT unless everything was consumed. */
-int buf_end(const struct buf_reader *r) MUST_CHECK;
 
 struct buf_writer {
     uint8_t *data; /* owned, NULL while empty; the caller's of buf_writer_in */

@@ -3,23 +3,13 @@
  *
  * Forward, one axis: y[o] = sum over k of x[o * s - p + k * d] * w[k].
  * Hence dx[i] = sum over k of dy[(i + p - k * d) / s] * w[k] over the k that divide evenly. With
- * r = (i + p) mod s these are k0, k0 + s/g, k0 + 2 s/g, ... (g = gcd(s, d)), if any, and from one
+ * r = (i + p) mod s these are k0, k0 + s/g, k0 + 2 s/g, ... (g = gcd_i64(s, d)), if any, and from one
  * to the next the row of dy moves by -d/g. Taps are listed from the largest k down, so that rows of
  * dy go up and neighbouring taps of a dense kernel are neighbours in memory.
  */
 #include "core/kernel/conv_geom.h"
 
 #include "core/base/minmax.h"
-
-static int64_t gcd(int64_t a, int64_t b)
-{
-    while (b != 0) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
 
 void conv_axis_forward(struct conv_axis *a, int64_t in, int64_t out, int64_t kernel, int64_t stride,
                        int64_t dilation, int64_t pad)
@@ -40,7 +30,7 @@ void conv_axis_forward(struct conv_axis *a, int64_t in, int64_t out, int64_t ker
 /* Taps of a gradient phase with `first` still in rows of dy, where it may be negative. */
 static struct conv_taps grad_taps(const struct conv_axis *a, int64_t phase)
 {
-    int64_t s = a->node_stride, d = a->dilation, g = gcd(s, d), k_step = s / g, k0 = 0;
+    int64_t s = a->node_stride, d = a->dilation, g = gcd_i64(s, d), k_step = s / g, k0 = 0;
     struct conv_taps t = {.rows = (a->dst - phase + s - 1) / s, .step = d / g, .k_step = -k_step};
 
     while (k0 < k_step && k0 < a->kernel && (phase + a->pad - k0 * d) % s != 0)

@@ -1,10 +1,7 @@
 /* The cost formulas of private inference (cost.h). */
 #include "runtime/cost/cost.h"
 
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
-}
+#include <math.h>
 
 static double transfer(double bytes, const struct link *l)
 {
@@ -37,9 +34,9 @@ static void add_batch(struct cost *c, const struct cost_case *k, int64_t n, int3
     c->offline_relu_bytes += (uint64_t)off;
     c->online_messages += messages;
     c->online_seconds += t->online_batch + messages * k->link->rtt / 2 +
-                         larger(transfer(on, k->link), (double)n * wide_on * t->online);
+                         fmax(transfer(on, k->link), (double)n * wide_on * t->online);
     c->offline_relu_seconds += t->offline_batch + k->link->rtt +
-                               larger(transfer(off, k->link), (double)n * wide_off * t->offline);
+                               fmax(transfer(off, k->link), (double)n * wide_off * t->offline);
 }
 
 /* ---- local arithmetic --------------------------------------------------------------------- */

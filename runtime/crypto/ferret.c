@@ -38,6 +38,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 #include "core/base/sha256.h"
 #include "runtime/crypto/cggm.h"
 #include "runtime/crypto/gf128.h"
@@ -203,11 +204,6 @@ static void lane_close(struct lane *l)
     secret_free(l->chi);
 }
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Rows of either base: whole trees of the round before. */
 static size_t base_room(const struct ferret_set *set)
 {
@@ -215,7 +211,7 @@ static size_t base_room(const struct ferret_set *set)
     size_t from_first = refill_trees(first, set) << first->depth;
     size_t from_own = refill_trees(set, set) << set->depth;
 
-    return most(base_rows(first), most(from_first, from_own));
+    return max_size(base_rows(first), max_size(from_first, from_own));
 }
 
 static int allocate(struct ferret *f, const struct ferret_set *set)
@@ -290,11 +286,6 @@ void ferret_free(struct ferret *f)
     secret_free(f->wave);
     secret_free(f->rest);
     secret_free(f);
-}
-
-uint64_t ferret_taken(const struct ferret *f)
-{
-    return f->taken;
 }
 
 /* ---- keys and hashes ------------------------------------------------------------------------ */

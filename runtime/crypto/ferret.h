@@ -49,6 +49,4 @@ void ferret_free(struct ferret *); /* wipes; NULL is fine */
 /* The next n rows. ERR_PEER where the sender's trees do not agree with what the receiver holds; no
  * row of a round is handed out before that is known. */
 int ferret_rows(struct ferret *f, struct transport *t, size_t n, struct block *rows) MUST_CHECK;
-/* Rows taken so far. */
-uint64_t ferret_taken(const struct ferret *f);
 #endif

@@ -93,16 +93,6 @@ struct block gf128_mul(struct block a, struct block b)
     return dot_plain(&a, &b, 1);
 }
 
-void gf128_powers(struct block a, struct block *out, size_t n)
-{
-    struct block power = {1, 0};
-
-    for (size_t i = 0; i < n; i++) {
-        out[i] = power;
-        power = gf128_mul(power, a);
-    }
-}
-
 /* ---- carry-less products of the CPU ----------------------------------------------------------- */
 
 #if defined __x86_64__

@@ -15,6 +15,4 @@ struct block gf128_mul(struct block a, struct block b);
 /* Sum of a[i] * b[i], i < n; 0 for n = 0. path as in bits.h: above CPU_GENERIC with the carry-less
  * products of the CPU where it has them. Every path gives the same element. */
 struct block gf128_dot(enum cpu_path path, const struct block *a, const struct block *b, size_t n);
-/* out[i] = a^i, i < n. */
-void gf128_powers(struct block a, struct block *out, size_t n);
 #endif

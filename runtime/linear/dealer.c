@@ -312,13 +312,33 @@ static int expand(const uint8_t *bytes, int32_t ordinal, uint64_t *out, int64_t 
     return 0;
 }
 
+/* ---- messages: numbers of eight bytes ------------------------------------------------------- */
+
+static int send_number(struct dealer *d, uint64_t v)
+{
+    uint8_t bytes[sizeof v];
+    struct buf_writer w = buf_writer_in(bytes, sizeof bytes);
+
+    buf_put_u64(&w, v);
+    return transport_send(d->t, bytes, sizeof bytes);
+}
+
+static int recv_number(struct dealer *d, uint64_t *v)
+{
+    uint8_t bytes[sizeof *v];
+    struct buf_reader r = buf_reader_on(bytes, sizeof bytes, "dealer");
+
+    TRY(transport_recv(d->t, bytes, sizeof bytes));
+    return buf_get_u64(&r, v);
+}
+
 /* ---- one image: both sides take the same correlation -------------------------------------- */
 
 static int client_next(struct dealer *d)
 {
     char name[STORE_NAME], prefix[STORE_NAME], hex[2 * ID + 1];
-    uint8_t id[ID], status[8];
-    uint64_t index = 0;
+    uint64_t index = 0, refused;
+    uint8_t id[ID];
     int rc;
 
     snprintf(prefix, sizeof prefix, PREFIX "%s-", hex_of(d->id, hex));
@@ -328,24 +348,22 @@ static int client_next(struct dealer *d)
     TRY(parse_name(name, id, &index));
     TRY(store_claim(d->dir, name, file_size(d), &d->file));
     TRY(check_head(d->file, d->model, d->id, index, name));
-    TRY(transport_send(d->t, &index, sizeof index));
-    TRY(transport_recv(d->t, status, sizeof status));
-    return status[0] == 0 ? 0 : fail(ERR_PEER, "the server has no such correlation any more");
+    TRY(send_number(d, index));
+    TRY(recv_number(d, &refused));
+    return refused == 0 ? 0 : fail(ERR_PEER, "the server has no such correlation any more");
 }
 
 static int server_next(struct dealer *d)
 {
     char name[STORE_NAME];
-    uint8_t status[8] = {0};
     uint64_t index;
     int rc;
 
-    TRY(transport_recv(d->t, &index, sizeof index));
+    TRY(recv_number(d, &index));
     name_correlation(name, d->id, index, "server");
     if ((rc = store_claim(d->dir, name, file_size(d), &d->file)) == 0)
         rc = check_head(d->file, d->model, d->id, index, name);
-    status[0] = rc < 0;
-    TRY(transport_send(d->t, status, sizeof status));
+    TRY(send_number(d, rc < 0));
     TRY(transport_flush(d->t));
     return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a correlation that is not there") : rc;
 }
@@ -443,23 +461,23 @@ static int send_all_masked(struct dealer *d, const uint8_t *deal)
     return transport_flush(d->t);
 }
 
-/* Client to server: id (16), wants F (1), zeros (7). Server to client: status (8). */
+/* Client to server: id (16), 1 for F to be sent. Server to client: 0, or 1 for a refusal. */
 static int open_server(struct dealer *d)
 {
-    uint8_t ask[ID + 8], status[8] = {0}, *deal = NULL;
+    uint64_t wants_f;
+    uint8_t *deal = NULL;
     size_t size = HEAD + (size_t)d->h.events * PRG_SEED;
     char name[STORE_NAME];
     int rc;
 
-    TRY(transport_recv(d->t, ask, sizeof ask));
-    memcpy(d->id, ask, ID);
+    TRY(transport_recv(d->t, d->id, ID));
+    TRY(recv_number(d, &wants_f));
     name_once(name, "deal", d->id, "server");
     if ((rc = store_read(d->dir, name, size, &deal)) == 0)
         rc = check_head(deal, d->model, d->id, 0, name);
-    status[0] = rc < 0;
-    if (transport_send(d->t, status, sizeof status) < 0 || transport_flush(d->t) < 0)
+    if (send_number(d, rc < 0) < 0 || transport_flush(d->t) < 0)
         rc = rc < 0 ? rc : ERR_NET;
-    if (rc == 0 && ask[ID] != 0)
+    if (rc == 0 && wants_f != 0)
         rc = send_all_masked(d, deal);
     secret_free(deal);
     return rc == ERR_DATA ? fail(ERR_PEER, "client brings correlations of another deal") : rc;
@@ -499,9 +517,9 @@ static bool load_masked(struct dealer *d)
 
 static int open_client(struct dealer *d)
 {
-    uint8_t ask[ID + 8] = {0}, status[8];
     char name[STORE_NAME];
-    uint64_t index;
+    uint64_t index, refused;
+    bool has_f;
     int rc;
 
     TRY(rc = store_next(d->dir, PREFIX, ".client", name));
@@ -510,13 +528,13 @@ static int open_client(struct dealer *d)
     TRY(parse_name(name, d->id, &index));
     if ((d->f = secret_array((size_t)d->h.weights, sizeof *d->f)) == NULL)
         return ERR_NOMEM;
-    memcpy(ask, d->id, ID);
-    ask[ID] = !load_masked(d);
-    TRY(transport_send(d->t, ask, sizeof ask));
-    TRY(transport_recv(d->t, status, sizeof status));
-    if (status[0] != 0)
+    has_f = load_masked(d);
+    TRY(transport_send(d->t, d->id, ID));
+    TRY(send_number(d, !has_f));
+    TRY(recv_number(d, &refused));
+    if (refused != 0)
         return fail(ERR_PEER, "the server has no correlations of this deal");
-    if (ask[ID] == 0)
+    if (has_f)
         return 0;
     TRY(transport_recv(d->t, d->f, (size_t)d->h.weights * sizeof *d->f));
     return keep_masked(d);
@@ -555,11 +573,6 @@ int dealer_count(const char *dir, int64_t *n)
 
 /* ---- what others ask ---------------------------------------------------------------------- */
 
-static bool is_linear(const struct plan_step *s)
-{
-    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
-}
-
 /* No step is too large. */
 static int dealer_check(const struct plan *p)
 {
@@ -570,7 +583,7 @@ static int dealer_check(const struct plan *p)
 /* delta. The number of the correlation and F belong to an image and to a model, not to a step. */
 static uint64_t dealer_bytes(const struct plan *p, int32_t step, int from_client)
 {
-    if (step < 0 || !from_client || !is_linear(&p->step[step]))
+    if (step < 0 || !from_client || !plan_is_linear(&p->step[step]))
         return 0;
     return (uint64_t)p->tensor[p->step[step].in[0]].count * sizeof(uint64_t);
 }
@@ -590,7 +603,7 @@ static int dealer_work(const struct plan *p, int64_t images, struct linear_work 
     for (int32_t i = 0; i < p->n_step; i++) {
         const struct plan_step *s = &p->step[i];
         int64_t rows, columns;
-        if (!is_linear(s))
+        if (!plan_is_linear(s))
             continue;
         plan_matrix_size(p, s, &rows, &columns);
         double outputs = (double)p->tensor[s->out].count, macs = (double)columns * outputs;

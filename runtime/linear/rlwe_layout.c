@@ -37,17 +37,8 @@
 
 #include <string.h>
 
+#include "core/base/minmax.h"
 #include "runtime/crypto/rlwe.h"
-
-static int64_t greatest_divisor(int64_t a, int64_t b)
-{
-    while (b != 0) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
 
 static int64_t floor_div(int64_t a, int64_t b) /* b > 0 */
 {
@@ -57,16 +48,6 @@ static int64_t floor_div(int64_t a, int64_t b) /* b > 0 */
 static int64_t ceil_div(int64_t a, int64_t b) /* a >= 0, b > 0 */
 {
     return (a + b - 1) / b;
-}
-
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* ---- one axis ----------------------------------------------------------------------------- */
@@ -112,8 +93,8 @@ static struct rlwe_axis axis_of(const struct plan_linear *l, int i, int64_t in, 
                           .dilation = l->dilation[i],
                           .pad = l->pad[i]};
 
-    x.period = x.stride / greatest_divisor(x.stride, x.dilation);
-    x.phases = least(x.kernel, x.period);
+    x.period = x.stride / gcd_i64(x.stride, x.dilation);
+    x.phases = min_i64(x.kernel, x.period);
     x.low = tap_offset(&x, 0);
     x.high = tap_offset(&x, x.kernel - 1);
     return x;
@@ -132,10 +113,10 @@ static void cut(struct rlwe_axis *x, int64_t bands)
         return;
     }
     for (int64_t k = 0; k < x->phases; k++)
-        longest = most(longest, phase_length(x, k));
-    x->length = most(1, least(longest, end));
-    x->lead = most(0, -x->low);
-    x->pitch = x->length + most(x->lead, end - x->length);
+        longest = max_i64(longest, phase_length(x, k));
+    x->length = max_i64(1, min_i64(longest, end));
+    x->lead = max_i64(0, -x->low);
+    x->pitch = x->length + max_i64(x->lead, end - x->length);
 }
 
 /* ---- choice ------------------------------------------------------------------------------- */
@@ -149,14 +130,14 @@ static int64_t window_end(const struct rlwe_axis *x) /* last position read, in a
 static int64_t try_blocks(struct rlwe_layout *l, int64_t images, int64_t in_blocks)
 {
     const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
-    int64_t overhang = most(0, window_end(y) * x->pitch + window_end(x) + 1 - l->block);
+    int64_t overhang = max_i64(0, window_end(y) * x->pitch + window_end(x) + 1 - l->block);
     int64_t room = RLWE_N - overhang;
 
     if (images * in_blocks > room / l->block)
         return -1;
     l->images = images;
     l->in_blocks = in_blocks;
-    l->out_blocks = least(l->outputs, room / (images * in_blocks * l->block));
+    l->out_blocks = min_i64(l->outputs, room / (images * in_blocks * l->block));
     l->in_polys = ceil_div(l->planes, in_blocks);
     l->out_polys = ceil_div(l->outputs, l->out_blocks);
     if (l->in_polys > RLWE_MOST_TERMS)
@@ -225,7 +206,7 @@ int rlwe_layout_of(const struct plan *p, const struct plan_step *s, int64_t lot,
         l.axis[i] = axis_of(linear, i, in->dim[i + 1], to->dim[i + 1]);
     l.planes = l.channels * l.axis[0].phases * l.axis[1].phases;
     for (int64_t bands = 1; bands < 2 * l.axis[1].out; bands *= 2) {
-        cut(&l.axis[1], least(bands, l.axis[1].out));
+        cut(&l.axis[1], min_i64(bands, l.axis[1].out));
         if (choose_rows(&l) >= 0) {
             *out = l;
             return 0;
@@ -252,7 +233,7 @@ static struct band band_of(const struct rlwe_layout *l, int64_t band)
     int64_t first = band / area_bands(l) * l->images, place = band % area_bands(l);
 
     return (struct band){first,
-                         least(l->images, l->lot - first),
+                         min_i64(l->images, l->lot - first),
                          {place / l->axis[1].bands, place % l->axis[1].bands}};
 }
 
@@ -332,8 +313,8 @@ int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out)
 {
     int64_t per_channel = l->axis[0].phases * l->axis[1].phases;
     int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
-    int64_t end = least((in + 1) * l->in_blocks, l->planes);
-    int64_t last = least((out + 1) * l->out_blocks, l->outputs) - 1;
+    int64_t end = min_i64((in + 1) * l->in_blocks, l->planes);
+    int64_t last = min_i64((out + 1) * l->out_blocks, l->outputs) - 1;
     int64_t low = in * l->in_blocks / per_channel / per_group;
     int64_t high = (end - 1) / per_channel / per_group;
 
@@ -367,7 +348,7 @@ static void extent(const struct rlwe_layout *l, const struct band *b, int64_t st
 {
     for (int i = 0; i < 2; i++) {
         start[i] = b->at[i] * l->axis[i].band;
-        length[i] = least(l->axis[i].band, l->axis[i].out - start[i]);
+        length[i] = min_i64(l->axis[i].band, l->axis[i].out - start[i]);
     }
 }
 
@@ -377,7 +358,7 @@ int64_t rlwe_layout_count(const struct rlwe_layout *l, int64_t band, int64_t out
     int64_t start[2], length[2];
 
     extent(l, &b, start, length);
-    return b.images * least(l->out_blocks, l->outputs - out * l->out_blocks) * length[0] *
+    return b.images * min_i64(l->out_blocks, l->outputs - out * l->out_blocks) * length[0] *
            length[1];
 }
 

@@ -31,6 +31,7 @@
 #include "core/base/buf.h"
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
+#include "core/base/minmax.h"
 #include "runtime/crypto/rlwe.h"
 #include "runtime/linear/rlwe_layout.h"
 
@@ -62,22 +63,12 @@ struct party {
     size_t cache_limit, cache_left;
 };
 
-static bool is_linear(const struct plan_step *s)
-{
-    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Bands that are worked on together. */
 static int64_t tile_of(const struct rlwe_layout *l)
 {
     int64_t fit = TILE_POLYS / l->in_polys;
 
-    return least(rlwe_layout_bands(l), least(TILE, fit > 1 ? fit : 1));
+    return min_i64(rlwe_layout_bands(l), min_i64(TILE, fit > 1 ? fit : 1));
 }
 
 /* ---- public facts ------------------------------------------------------------------------- */
@@ -89,7 +80,7 @@ int linear_rlwe_check(const struct plan *p)
 
     TRY(rlwe_parameters_check(&parameters));
     for (int32_t i = 0; i < p->n_step; i++)
-        if (is_linear(&p->step[i]))
+        if (plan_is_linear(&p->step[i]))
             TRY(rlwe_layout_of(p, &p->step[i], 1, &l));
     return 0;
 }
@@ -114,7 +105,7 @@ uint64_t linear_rlwe_lot_bytes(const struct plan *p, int32_t step, int64_t lot, 
 
     if (step < 0)
         return from_client ? PRG_SEED + RLWE_POLY_BYTES : PRG_SEED;
-    if (!is_linear(&p->step[step]) || linear_rlwe_count(p, step, lot, &n) < 0)
+    if (!plan_is_linear(&p->step[step]) || linear_rlwe_count(p, step, lot, &n) < 0)
         return 0;
     if (from_client)
         return HEADER_BYTES + (uint64_t)n.uploads * RLWE_POLY_BYTES;
@@ -194,7 +185,7 @@ static int use_lot(struct party *y, int64_t lot)
     drop_cache(y);
     y->lot = 0;
     for (int32_t i = 0; i < y->plan->n_step; i++)
-        if (is_linear(&y->plan->step[i]))
+        if (plan_is_linear(&y->plan->step[i]))
             TRY(rlwe_layout_of(y->plan, &y->plan->step[i], lot, &y->layout[i]));
     y->lot = lot;
     return 0;
@@ -301,7 +292,7 @@ static int send_group(struct party *y, struct uploads *g, const struct crew *c, 
 static int send_operand(struct party *y, int32_t step, const uint64_t *r)
 {
     const struct rlwe_layout *l = &y->layout[step];
-    int64_t polys = rlwe_layout_bands(l) * l->in_polys, room = least(polys, GROUP);
+    int64_t polys = rlwe_layout_bands(l) * l->in_polys, room = min_i64(polys, GROUP);
     struct uploads g = {.y = y, .layout = l, .r = r};
     struct crew c = {encrypt_item, &g, crew_size(room)};
     int rc = ERR_NOMEM;
@@ -312,7 +303,7 @@ static int send_operand(struct party *y, int32_t step, const uint64_t *r)
     if (g.scratch != NULL && g.seed != NULL && g.bytes != NULL)
         rc = send_header(y, step, polys);
     for (; rc == 0 && g.first < polys; g.first += room)
-        rc = send_group(y, &g, &c, least(room, polys - g.first));
+        rc = send_group(y, &g, &c, min_i64(room, polys - g.first));
     secret_free(g.scratch);
     secret_free(g.seed);
     mem_free(g.bytes);
@@ -364,7 +355,7 @@ static int receive_group(struct party *y, struct downloads *g, const struct crew
 static int receive_result(struct party *y, int32_t step, uint64_t *u)
 {
     const struct rlwe_layout *l = &y->layout[step];
-    int64_t answers = rlwe_layout_bands(l) * l->out_polys, room = least(answers, GROUP);
+    int64_t answers = rlwe_layout_bands(l) * l->out_polys, room = min_i64(answers, GROUP);
     struct downloads g = {.y = y, .layout = l, .u = u};
     struct crew c = {open_item, &g, crew_size(room)};
     int rc = ERR_NOMEM;
@@ -374,7 +365,7 @@ static int receive_result(struct party *y, int32_t step, uint64_t *u)
     if (g.scratch != NULL && g.bytes != NULL)
         rc = receive_header(y, step, answers);
     for (; rc == 0 && g.first < answers; g.first += room)
-        rc = receive_group(y, &g, &c, least(room, answers - g.first));
+        rc = receive_group(y, &g, &c, min_i64(room, answers - g.first));
     secret_free(g.scratch);
     mem_free(g.bytes);
     return rc;
@@ -533,7 +524,7 @@ static int new_job(struct job *j)
     j->work = mem_array((size_t)(j->threads * j->most), sizeof(struct rlwe_work *));
     j->scratch = secret_array((size_t)j->threads, sizeof *j->scratch);
     j->seed = secret_array((size_t)(GROUP * j->most), sizeof *j->seed);
-    j->bytes = mem_array((size_t)least((int64_t)polys, GROUP), sizeof *j->bytes);
+    j->bytes = mem_array((size_t)min_i64((int64_t)polys, GROUP), sizeof *j->bytes);
     j->answer = mem_array(answers, sizeof *j->answer);
     j->c = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->c);
     j->a = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->a);
@@ -565,7 +556,7 @@ static int receive_tile(struct job *j)
     int64_t polys = j->bands * j->layout->in_polys;
 
     for (j->first = 0; j->first < polys; j->first += GROUP) {
-        int64_t n = least(GROUP, polys - j->first);
+        int64_t n = min_i64(GROUP, polys - j->first);
         for (int64_t i = 0; i < n; i++)
             TRY(transport_recv(j->y->t, j->bytes[i], sizeof j->bytes[i]));
         TRY(crew_run(&c, n));
@@ -672,7 +663,7 @@ static int answer_tile(struct job *j)
     if (last)
         TRY(send_header(j->y, j->step, bands * answers));
     for (j->first = 0; j->first < answers; j->first += GROUP) {
-        int64_t n = least(GROUP, answers - j->first);
+        int64_t n = min_i64(GROUP, answers - j->first);
         prg_bytes(j->y->rng, j->seed, (size_t)(n * j->bands) * sizeof *j->seed);
         TRY(crew_run(&c, n));
         if (last)
@@ -687,7 +678,7 @@ static int run_tiles(struct job *j)
     int rc = receive_header(j->y, j->step, bands * j->layout->in_polys);
 
     for (j->band = 0; rc == 0 && j->band < bands; j->band += j->bands) {
-        j->bands = least(j->most, bands - j->band);
+        j->bands = min_i64(j->most, bands - j->band);
         if ((rc = receive_tile(j)) == 0)
             rc = answer_tile(j);
     }
@@ -762,7 +753,7 @@ static double largest_error(const struct plan_matrix *m)
 static int check_weights(const struct plan *p, const struct plan_weights *w)
 {
     for (int32_t i = 0; i < p->n_step; i++) {
-        double error = is_linear(&p->step[i]) ? largest_error(&w->matrix[i]) : 0;
+        double error = plan_is_linear(&p->step[i]) ? largest_error(&w->matrix[i]) : 0;
         if (error > RLWE_ERROR_LIMIT)
             return fail(
                 ERR_UNSUPPORTED,
@@ -823,7 +814,7 @@ static int rlwe_work(const struct plan *p, int64_t images, struct linear_work *o
     for (int32_t i = 0; i < p->n_step; i++) {
         struct linear_rlwe_count n;
         double transforms;
-        if (!is_linear(&p->step[i]))
+        if (!plan_is_linear(&p->step[i]))
             continue;
         TRY(linear_rlwe_count(p, i, 1, &n));
         transforms = (double)n.transforms;

@@ -2,8 +2,8 @@
  * The client's walk, then the server's (sim2pc.h). The client leaves its share of every operand and
  * result of an event; the server's walk opens the operand, computes, and subtracts the client's
  * result share: exactly what the protocols arrange, because the two results add up to the plain one.
- * With rlwe they do not quite: the client's share of a linear step comes from that backend itself, run
- * on both sides (sim_linear.h), and the server's from its own formula.
+ * With ring-LWE they do not quite: the client's share of a linear step comes from that backend itself,
+ * run on both sides (sim_linear.h), and the server's from its own formula.
  */
 #include "runtime/party/sim2pc.h"
 
@@ -52,13 +52,13 @@ static void record(struct sim *s, const uint64_t *v, int64_t n)
 
 /* ---- client ------------------------------------------------------------------------------- */
 
-/* u = W r - s, with rlwe and an error; with a dealer u = W rho - s, whatever r is (dealer.h). What is
- * recorded is all that the server's walk needs: u, with rlwe s. */
+/* u = W r - s, and an error where the backend runs itself; with a dealer u = W rho - s, whatever r is
+ * (dealer.h). What is recorded is all that the server's walk needs: u, or s where the backend runs. */
 static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct sim *s = ctx;
     const struct event *e = &s->of->schedule->event[event];
-    bool dealer = s->of->linear == PI_LINEAR_DEALER, rlwe = s->of->linear == PI_LINEAR_RLWE;
+    const bool dealer = s->of->dealer, own = s->of->own != NULL;
     int64_t all = s->images * e->outputs;
     uint64_t *offset;
 
@@ -75,9 +75,9 @@ static int client_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
         TRY(share_rng_words(s->rng, dealer ? DEAL_OFFSET : SHARE_SERVER, number, (uint32_t)event,
                             offset + i * e->outputs, e->outputs));
     }
-    if (rlwe) {
+    if (own) {
         memcpy(s->open, y, (size_t)all * sizeof *y);
-        TRY(sim_linear_step(s->of->rlwe, e->step, s->images, offset, x, s->open, y));
+        TRY(sim_linear_step(s->of->own, e->step, s->images, offset, x, s->open, y));
         s->at += all;
         return 0;
     }
@@ -119,19 +119,19 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
 {
     struct sim *s = ctx;
     const struct event *e = &s->of->schedule->event[event];
-    bool rlwe = s->of->linear == PI_LINEAR_RLWE;
+    const bool own = s->of->own != NULL;
     int64_t all = s->images * e->outputs;
 
-    if (rlwe) /* y = W E + b + s, as the server itself has it */
+    if (own) /* y = W E + b + s, as the server itself has it */
         s->at += s->images * e->inputs;
     else
         open_operand(s, x, s->images * e->inputs);
     for (int64_t i = 0; i < s->images; i++)
-        ring_conv(y + i * e->outputs, (rlwe ? x : s->open) + i * e->inputs,
-                  &s->of->m->conv[e->step], s->scratch);
-    for (int64_t i = 0; rlwe && i < all; i++)
+        ring_conv(y + i * e->outputs, (own ? x : s->open) + i * e->inputs, &s->of->m->conv[e->step],
+                  s->scratch);
+    for (int64_t i = 0; own && i < all; i++)
         y[i] += s->at[i];
-    if (rlwe)
+    if (own)
         s->at += all;
     else
         share_result(s, y, all);

@@ -3,25 +3,23 @@
 /*
  * Both parties' shares in one process: the result of a two-party run with the same test seed, bit
  * for bit (which streams decide it: share_rng.h), without its cryptography, except that ring-LWE's
- * small errors are those of the backend itself (PI_LINEAR_RLWE).
+ * small errors are those of the backend itself.
  */
 #include "runtime/party/sim_linear.h"
 #include "runtime/plan/schedule.h"
 #include "runtime/ring/prepared.h"
 
-/* "rlwe" adds a small error to every linear step: PI_LINEAR_RLWE runs that backend itself, both sides,
- * and is then equal bit for bit; PI_LINEAR_EXACT leaves it out. */
-enum pi_linear { PI_LINEAR_EXACT, PI_LINEAR_DEALER, PI_LINEAR_RLWE };
 struct sim2pc {
     const struct prepared *m; /* with weights */
     const struct schedule *schedule;
     uint64_t test_seed;
-    enum pi_linear linear;
-    struct sim_linear *rlwe; /* PI_LINEAR_RLWE */
+    bool dealer; /* the run takes a dealer's correlations */
+    struct sim_linear
+        *own; /* a backend that adds small errors to linear steps; NULL: without them */
 };
 /* Words of memory of sim2pc_lot. */
 size_t sim2pc_words(const struct prepared *m, const struct schedule *s, int64_t images);
-/* Images that are prepared together; with PI_LINEAR_RLWE lots must come in order, one at a time, and
+/* Images that are prepared together; where a backend runs itself, lots must come in order, one at a time, and
  * their sizes are part of what is predicted.
  * x [images][input]: fixed-point; y [images][results of the schedule]. number: of the first image. */
 int sim2pc_lot(const struct sim2pc *s, uint64_t number, int64_t images, const uint64_t *x,

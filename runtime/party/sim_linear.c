@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "core/base/mem.h"
-#include "runtime/linear/rlwe_party.h"
 
 struct half {
     struct transport t;
@@ -19,8 +18,8 @@ struct half {
     int rc;
 };
 struct sim_linear {
-    const struct plan *plan;
-    const struct plan_weights *weights;
+    const struct linear_backend *backend;
+    const struct prepared *model;
     struct half server, client;
     char why[256]; /* of the server's failure */
     /* of the call at work */
@@ -30,13 +29,21 @@ struct sim_linear {
     struct sim_error error;
 };
 
+static int open_half(const struct sim_linear *l, struct half *h, bool client)
+{
+    const struct linear_setup o = {
+        .prepared = l->model, .client = client, .t = &h->t, .rng = h->rng};
+
+    return l->backend->open(&o, &h->linear);
+}
+
 static int run_server(struct sim_linear *l)
 {
     struct half *h = &l->server;
 
     if (l->step >= 0)
         return h->linear.server(h->linear.ctx, l->step, l->images, l->s);
-    return linear_rlwe_server(l->plan, l->weights, &h->t, h->rng, LINEAR_RLWE_CACHE, &h->linear);
+    return open_half(l, h, false);
 }
 
 static void *server_thread(void *arg)
@@ -56,7 +63,7 @@ static int run_client(struct sim_linear *l, const uint64_t *r, uint64_t *u)
 
     if (l->step >= 0)
         return h->linear.client(h->linear.ctx, l->step, l->images, r, u);
-    return linear_rlwe_client(l->plan, &h->t, h->rng, &h->linear);
+    return open_half(l, h, true);
 }
 
 /* The peer that went away is a consequence. */
@@ -79,7 +86,7 @@ static int run_both(struct sim_linear *l, const uint64_t *r, uint64_t *u)
     return l->client.rc;
 }
 
-int sim_linear_open(const struct plan *p, const struct plan_weights *w,
+int sim_linear_open(const struct linear_backend *b, const struct prepared *m,
                     const struct share_rng *shares, struct sim_linear **out)
 {
     struct sim_linear *l = mem_array(1, sizeof *l);
@@ -87,7 +94,7 @@ int sim_linear_open(const struct plan *p, const struct plan_weights *w,
 
     if (l == NULL)
         return ERR_NOMEM;
-    *l = (struct sim_linear){.plan = p, .weights = w, .step = -1};
+    *l = (struct sim_linear){.backend = b, .model = m, .step = -1};
     if ((rc = transport_pair(&l->server.t, &l->client.t)) == 0 &&
         (rc = share_rng_open(shares, SHARE_LINEAR, 0, 0, &l->server.rng)) == 0 &&
         (rc = share_rng_open(shares, SHARE_LINEAR, 0, 1, &l->client.rng)) == 0)
@@ -129,7 +136,8 @@ static void note_error(struct sim_error *e, uint64_t difference)
 int sim_linear_step(struct sim_linear *l, int32_t step, int64_t images, uint64_t *s,
                     const uint64_t *r, const uint64_t *exact, uint64_t *u)
 {
-    int64_t n = images * l->plan->tensor[l->plan->step[step].out].count;
+    const struct plan *p = l->model->plan;
+    int64_t n = images * p->tensor[p->step[step].out].count;
 
     l->step = step;
     l->images = images;

@@ -1,16 +1,16 @@
 #ifndef RUNTIME_PARTY_SIM_LINEAR_H
 #define RUNTIME_PARTY_SIM_LINEAR_H
 /*
- * Both sides of the linear backend "rlwe" in one process, over an in-memory pair, with the random
- * streams that a two-party run of the same test seed uses: its results carry the same small errors,
- * bit for bit, as long as steps are asked for in the order of that run.
+ * Both sides of a linear backend in one process, over an in-memory pair, with the random streams that
+ * a two-party run of the same test seed uses: its results carry the same small errors, bit for bit, as
+ * long as steps are asked for in the order of that run.
  */
 #include "runtime/crypto/share_rng.h"
-#include "runtime/plan/plan.h"
+#include "runtime/linear/linear.h"
 
 struct sim_linear;
-/* Borrows p and w. Errors: of linear_rlwe_server and linear_rlwe_client. */
-int sim_linear_open(const struct plan *p, const struct plan_weights *w,
+/* Borrows m, which has weights. b: without a third party. Errors: of its open. */
+int sim_linear_open(const struct linear_backend *b, const struct prepared *m,
                     const struct share_rng *shares, struct sim_linear **out) MUST_CHECK;
 void sim_linear_close(struct sim_linear *l); /* NULL is fine */
 /* One linear step of a lot: u := W r - s and an error; s [images][outputs] is only read. exact: W r, with

@@ -166,7 +166,7 @@ static int run_step(struct walk *w, const struct plan_step *st)
     uint64_t *y = steps_tensor(w->s, st->out);
     int64_t n = w->s->images * p->tensor[st->out].count;
 
-    if (st->kind == PLAN_CONV || st->kind == PLAN_GEMM)
+    if (plan_is_linear(st))
         TRY(w->s->linear(w->s->ctx, w->event++, y, a));
     else if (st->kind == PLAN_ADD)
         ring_add(y, a, st->input_shift[0], steps_tensor(w->s, st->in[st->n_in - 1]),

@@ -287,7 +287,7 @@ static int check_shape(const struct plan *p, const struct plan_step *s)
 static int check_scale(const struct plan *p, const struct plan_step *s)
 {
     const struct plan_tensor *in = &p->tensor[s->in[0]], *out = &p->tensor[s->out];
-    bool linear = s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
+    bool linear = plan_is_linear(s);
     int64_t scale = in->scale;
 
     if (!between(s->shift, 0, PLAN_VALUE_BITS) || !between(s->input_shift[0], 0, PLAN_VALUE_BITS) ||
@@ -370,7 +370,7 @@ static struct derived derive(const struct plan *p)
             d.relus += s->u.relu.total;
             d.relus_kept += s->u.relu.kept;
             d.relu_layers += s->u.relu.kept > 0;
-        } else if (s->kind == PLAN_CONV || s->kind == PLAN_GEMM) {
+        } else if (plan_is_linear(s)) {
             plan_matrix_size(p, s, &rows, &columns);
             d.macs += p->tensor[s->out].count * columns;
             d.linear_layers++;

@@ -156,6 +156,10 @@ int plan_weights_new(const struct plan *p, struct plan_weights **out) MUST_CHECK
 void plan_weights_free(struct plan_weights *w); /* wipes; NULL is fine */
 
 /* Removed positions of this step are lines. */
+static inline bool plan_is_linear(const struct plan_step *s)
+{
+    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
+}
 static inline bool plan_has_lines(const struct plan_step *s)
 {
     return s->kind == PLAN_RELU && s->u.relu.line_shift > 0;

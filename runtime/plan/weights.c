@@ -18,11 +18,6 @@
 
 #define WEIGHTS_ARENA ((size_t)8 << 30)
 
-static bool is_linear(const struct plan_step *s)
-{
-    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
-}
-
 int plan_weights_new(const struct plan *p, struct plan_weights **out)
 {
     struct arena *a = NULL;
@@ -176,7 +171,7 @@ static int read_all(const struct plan *p, const struct st_reader *r, struct plan
 
     TRY(read_meta(p, r, w));
     for (int32_t i = 0; i < p->n_step; i++) {
-        if (is_linear(&p->step[i])) {
+        if (plan_is_linear(&p->step[i])) {
             TRY(read_matrix(p, &p->step[i], r, w->arena, &w->matrix[i]));
             tensors += 2;
         } else if (plan_has_lines(&p->step[i])) {
@@ -237,7 +232,7 @@ static int scales_text(const struct plan *p, struct buf_writer *b)
 
     buf_put_bytes(b, entry, (size_t)snprintf(entry, sizeof entry, "{\"f\":%d", p->scale));
     for (int32_t i = 0; i < p->n_step; i++)
-        if (is_linear(&p->step[i])) {
+        if (plan_is_linear(&p->step[i])) {
             int n =
                 snprintf(entry, sizeof entry, ",\"%d\":%d", i, p->step[i].u.linear.weight_scale);
             buf_put_bytes(b, entry, (size_t)n);
@@ -299,7 +294,7 @@ static int write_weights(const struct plan *p, const struct plan_weights *w, con
         (rc = add_meta(p, w, out)) < 0)
         goto out;
     for (int32_t i = 0; i < p->n_step; i++)
-        if ((is_linear(&p->step[i]) &&
+        if ((plan_is_linear(&p->step[i]) &&
              (rc = add_matrix(p, &p->step[i], &w->matrix[i], a, out)) < 0) ||
             (plan_has_lines(&p->step[i]) &&
              (rc = add_offset(&p->step[i], &w->matrix[i], a, out)) < 0))

@@ -70,11 +70,6 @@ static int assign_slots(struct prepared *m)
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
-static bool is_linear(const struct plan_step *s)
-{
-    return s->kind == PLAN_CONV || s->kind == PLAN_GEMM;
-}
-
 static void fill_matrix(struct ring_conv *c, const struct plan_matrix *w, bool real,
                         int32_t in_scale, double *to)
 {
@@ -107,7 +102,7 @@ static int prepare_weights(struct prepared *m, bool real)
     if ((m->numbers = secret_array(n, sizeof *m->numbers)) == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < p->n_step; i++) {
-        if (!is_linear(&p->step[i]))
+        if (!plan_is_linear(&p->step[i]))
             continue;
         fill_matrix(&m->conv[i], &w->matrix[i], real, p->tensor[p->step[i].in[0]].scale,
                     m->numbers + at);
@@ -126,7 +121,7 @@ static int prepare_convolutions(struct prepared *m)
         return ERR_NOMEM;
     for (int32_t i = 0; i < p->n_step; i++) {
         size_t need;
-        if (!is_linear(&p->step[i]))
+        if (!plan_is_linear(&p->step[i]))
             continue;
         m->conv[i] = ring_conv_of(p, &p->step[i]);
         need = ring_conv_scratch(&m->conv[i]);

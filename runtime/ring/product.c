@@ -9,6 +9,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/gemm.h"
+#include "core/base/minmax.h"
 #include "runtime/ring/panel_block.h"
 
 #define PANEL PANEL_COLUMNS
@@ -122,17 +123,12 @@ static void multiply_piece(double *c, const double *a, const double *b, int64_t 
 
 #endif
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The panels of one piece. */
 size_t ring_product_scratch(int64_t n, int64_t k)
 {
-    int64_t panels = (least(RING_PRODUCT_COLUMNS, n) + PANEL - 1) / PANEL;
+    int64_t panels = (min_i64(RING_PRODUCT_COLUMNS, n) + PANEL - 1) / PANEL;
 
-    return (size_t)(least(RING_PRODUCT_DEPTH, k) * panels * PANEL);
+    return (size_t)(min_i64(RING_PRODUCT_DEPTH, k) * panels * PANEL);
 }
 
 void ring_product(double *c, const double *a, const double *b, int64_t m, int64_t n, int64_t k,
@@ -144,8 +140,8 @@ void ring_product(double *c, const double *a, const double *b, int64_t m, int64_
         for (int64_t left = 0; left < n; left += RING_PRODUCT_COLUMNS)
             for (int64_t first = 0; first < k; first += RING_PRODUCT_DEPTH)
                 multiply_piece(c, a, b, m, n, k, scratch,
-                               &(struct piece){first, least(RING_PRODUCT_DEPTH, k - first), left,
-                                               least(RING_PRODUCT_COLUMNS, n - left)});
+                               &(struct piece){first, min_i64(RING_PRODUCT_DEPTH, k - first), left,
+                                               min_i64(RING_PRODUCT_COLUMNS, n - left)});
         return;
     }
 #endif

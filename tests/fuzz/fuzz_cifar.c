@@ -75,7 +75,7 @@ static void open_split(const char *spec, enum data_split split)
     static float chw[PIXELS];
     struct dataset *d = NULL;
 
-    if (data_open(spec, split, 7, &d) < 0) {
+    if (data_open(spec, NULL, split, 7, &d) < 0) {
         fuzz_must(err_message()[0] != '\0', "an error without a message");
         return;
     }

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_alone(part[0], len[0]);
     snprintf(spec, sizeof spec, "npy:%s,%s", fuzz_file(0, part[0], len[0]),
              fuzz_file(1, part[1], len[1]));
-    if (data_open(spec, DATA_ALL, 1, &d) < 0)
+    if (data_open(spec, NULL, DATA_ALL, 1, &d) < 0)
         return 0;
     const int64_t pixels = (int64_t)d->channels * d->height * d->width;
     for (int64_t i = 0; i < d->n; i++) {

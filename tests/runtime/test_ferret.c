@@ -93,7 +93,6 @@ static int run_side(struct transport *t, void *arg)
         at += s->call[i];
         if (rc == 0 && i == 0 && s->look != NULL)
             s->look(f, s->arg);
-        assert_int_equal(ferret_taken(f), at);
     }
     if (rc == 0 && (rc = transport_flush(&line)) == 0)
         rc = sha256_end(tap.hash, s->line);

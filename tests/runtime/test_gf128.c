@@ -74,23 +74,11 @@ static void test_products_and_sums(void **state)
     }
 }
 
-static void test_powers(void **state)
-{
-    (void)state;
-    struct block a[2], power = {1, 0}, all[40];
-
-    random_blocks(3, a, 2);
-    gf128_powers(a[0], all, 40);
-    for (int i = 0; i < 40; i++, power = slow_mul(power, a[0]))
-        check_equal(all[i], power);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_products),
         cmocka_unit_test(test_products_and_sums),
-        cmocka_unit_test(test_powers),
     };
 
     return cmocka_run_group_tests_name("gf128", tests, NULL, NULL);

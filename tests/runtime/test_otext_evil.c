@@ -61,11 +61,20 @@ static void evil_pack(uint8_t *out, const uint8_t *planes, size_t stride, size_t
     bits_pack(out, planes, stride, count, n);
 }
 
+/* The coefficients that one challenge would give: 1, x, x^2, ... */
+static void powers_of_two(struct block out[BASE_OTS])
+{
+    struct block power = {1, 0};
+
+    for (int i = 0; i < BASE_OTS; i++, power = gf128_mul(power, (struct block){2, 0}))
+        out[i] = power;
+}
+
 static void evil_bytes(struct prg *p, void *out, size_t n)
 {
     prg_bytes(p, out, n);
     if (powers && n == (1 + BASE_OTS) * sizeof(struct block))
-        gf128_powers((struct block){2, 0}, (struct block *)out + 1, BASE_OTS);
+        powers_of_two((struct block *)out + 1);
 }
 
 /* ---- both sides in one thread ------------------------------------------------------------- */

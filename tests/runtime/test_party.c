@@ -155,7 +155,7 @@ static void logits_of(const struct plan *p, const struct plan_weights *w, enum p
         parties_image(i, image[i], x);
     assert_int_equal(pi_prepare(p, w, mode, &m), 0);
     if (mode == PI_SIM2PC)
-        pi_simulate(m, PARTIES_SEED, PI_LINEAR_EXACT, 1);
+        pi_simulate(m, PARTIES_SEED, NULL, 1);
     assert_int_equal(pi_run_fixed(m, PI_NORMALIZED, image, PARTIES_IMAGES, *y), 0);
     pi_close(m);
 }

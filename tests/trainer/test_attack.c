@@ -31,12 +31,13 @@
 static void test_checkpoints(void **state)
 {
     static const int32_t want[] = {22, 41, 57, 70, 80, 87, 93, 99};
-    int32_t at[100];
+    int32_t n = 0;
 
     (void)state;
-    assert_int_equal(apgd_checkpoints(100, at), 8);
-    assert_memory_equal(at, want, sizeof want);
-    assert_int_equal(apgd_checkpoints(1, at), 1);
+    for (int32_t k = apgd_interval(100, 0), at = k; at <= 100; k = apgd_interval(100, k), at += k)
+        assert_int_equal(at, want[n++]);
+    assert_int_equal(n, 8);
+    assert_int_equal(apgd_interval(1, 0), 1);
 }
 
 static void test_square_sides(void **state)
@@ -183,10 +184,12 @@ static void linear_release(struct linear *l)
     tiny_free(l->d);
 }
 
+static const struct fab_params fab_standard = {8 / 255.0, 100, 1, 9, 0.1, 1.05, 0.9};
+
 /* The last step crosses the plane by eta - 1 of the tenth that the walk has stepped back. */
 static void test_fab_finds_the_exact_distance(void **state)
 {
-    struct fab_params p = fab_defaults();
+    struct fab_params p = fab_standard;
     double distance[N];
     struct linear l;
 
@@ -220,7 +223,7 @@ static void test_attacks_break_at_the_exact_distance(void **state)
                     l.broken};
                 const double eps = l.distance[i] * (above ? 1.002 : 0.998);
                 struct apgd_params a = apgd_defaults();
-                struct fab_params f = fab_defaults();
+                struct fab_params f = fab_standard;
                 a.eps = f.eps = eps;
                 f.eta = 1.001;
                 l.broken[0] = 0;
@@ -238,7 +241,7 @@ static void test_attacks_break_at_the_exact_distance(void **state)
 
 static void test_square_breaks_well_above_the_distance(void **state)
 {
-    struct square_params p = square_defaults();
+    struct square_params p = {.queries = 5000, .restarts = 1, .p_init = 0.8};
     struct linear l;
 
     (void)state;
@@ -282,8 +285,11 @@ static struct graph *fragile(struct dataset *d)
 {
     struct graph *g = tiny_net(TINY_BN | TINY_MASKED, 6);
     float *z = mem_array((size_t)d->n * TINY_CLASSES, sizeof *z);
+    struct exec *e = NULL;
 
-    assert_int_equal(eval_logits(g, d, d->n, 0, z), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, d->n, NULL, 0, &e), 0);
+    assert_int_equal(exec_infer(e, d->floats, d->n, 0, z), 0);
+    exec_free(e);
     for (int64_t i = 0; i < d->n; i++)
         ((int32_t *)(uintptr_t)d->labels)[i] = attack_rank(z + i * TINY_CLASSES, TINY_CLASSES, 0);
     mem_free(z);

@@ -423,7 +423,7 @@ static void test_draws_of_a_set_are_keyed(void **state)
     uint8_t work[3072], got[3072], want[3072];
 
     (void)state;
-    assert_int_equal(data_open("synth:50", DATA_TEST, 1, &d), 0);
+    assert_int_equal(data_open("synth:50", NULL, DATA_TEST, 1, &d), 0);
     const struct corrupt_set set = {d, NULL, 77};
     for (int severity = 1; severity <= 5; severity += 2)
         for (int64_t i = 0; i < 10; i += 3) {

@@ -21,7 +21,7 @@
 static struct dataset *opened(const char *spec, enum data_split split, uint64_t seed)
 {
     struct dataset *d = NULL;
-    if (data_open(spec, split, seed, &d) != 0)
+    if (data_open(spec, NULL, split, seed, &d) != 0)
         fail_msg("%s: %s", spec, err_message());
     return d;
 }
@@ -30,7 +30,7 @@ static struct dataset *opened(const char *spec, enum data_split split, uint64_t 
 static void refused(const char *spec, enum data_split split, const char *one, const char *two)
 {
     struct dataset *d = NULL;
-    int rc = data_open(spec, split, 1, &d);
+    int rc = data_open(spec, NULL, split, 1, &d);
 
     if (rc != ERR_DATA || strstr(err_message(), one) == NULL || strstr(err_message(), two) == NULL)
         fail_msg("%s: code %d, message '%s' without '%s' or '%s'", spec, rc, err_message(), one,
@@ -487,30 +487,30 @@ static void test_own_test_and_val_sources(void **state)
     arrays_open(&b);
     write_set(&a, false);
     write_set(&b, false);
-    assert_int_equal(data_open_with(a.spec, &test, DATA_TEST, 5, &t), 0);
+    assert_int_equal(data_open(a.spec, &test, DATA_TEST, 5, &t), 0);
     assert_int_equal(t->n, SET);
     assert_string_equal(t->split, "test");
-    assert_int_equal(data_open_with(a.spec, &test, DATA_TRAIN, 5, &d), 0);
+    assert_int_equal(data_open(a.spec, &test, DATA_TRAIN, 5, &d), 0);
     assert_int_equal(d->n, 168); /* only val is cut off */
     assert_int_equal(data_common(d, t, &n), 0);
     assert_int_equal(n, 168); /* b holds the images of a: that is found */
     data_close(d);
     data_close(t);
-    assert_int_equal(data_open_with(a.spec, &test, DATA_EVAL, 5, &d), 0);
+    assert_int_equal(data_open(a.spec, &test, DATA_EVAL, 5, &d), 0);
     assert_string_equal(d->split, "test");
     data_close(d);
-    assert_int_equal(data_open_with(a.spec, &both, DATA_TRAIN, 5, &d), 0);
+    assert_int_equal(data_open(a.spec, &both, DATA_TRAIN, 5, &d), 0);
     assert_int_equal(d->n, SET);
     data_close(d);
-    assert_int_equal(data_open_with(a.spec, &both, DATA_VAL, 5, &d), 0);
+    assert_int_equal(data_open(a.spec, &both, DATA_VAL, 5, &d), 0);
     assert_int_equal(d->n, SET);
     assert_string_equal(d->split, "val");
     data_close(d);
     const struct data_options parts = {.val = "synth:100"};
-    assert_int_equal(data_open_with(a.spec, &parts, DATA_VAL, 5, &d), ERR_DATA);
+    assert_int_equal(data_open(a.spec, &parts, DATA_VAL, 5, &d), ERR_DATA);
     assert_non_null(strstr(err_message(), "no validation images"));
     const struct data_options scaled = {.resize = 8};
-    assert_int_equal(data_open_with(a.spec, &scaled, DATA_TRAIN, 5, &d), ERR_DATA);
+    assert_int_equal(data_open(a.spec, &scaled, DATA_TRAIN, 5, &d), ERR_DATA);
     refused("synth:100", DATA_ALL, "synth:100", "'all'");
     scratch_close(a.dir);
     scratch_close(b.dir);
@@ -610,7 +610,7 @@ static void test_every_failed_allocation_is_reported(void **state)
     for (long n = 1; rc == ERR_NOMEM; n++) {
         assert_true(n < 50);
         mem_fail_at(n);
-        rc = data_open(dir, DATA_TRAIN, 1, &d);
+        rc = data_open(dir, NULL, DATA_TRAIN, 1, &d);
     }
     mem_fail_at(0);
     assert_int_equal(rc, 0);

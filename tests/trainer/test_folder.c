@@ -83,7 +83,7 @@ static const char *listed(const char *dir, const struct data_options *o, enum da
     struct dataset *d = NULL;
 
     text[0] = '\0';
-    if (data_open_with(dir, o, split, 1, &d) != 0)
+    if (data_open(dir, o, split, 1, &d) != 0)
         fail_msg("%s", err_message());
     for (int64_t i = 0; i < d->n; i++)
         snprintf(text + strlen(text), SCRATCH_TEXT - strlen(text), "%s%d:%d", i > 0 ? " " : "",
@@ -96,7 +96,7 @@ static void refused(const char *dir, const struct data_options *o, enum data_spl
                     const char *one, const char *two)
 {
     struct dataset *d = NULL;
-    const int rc = data_open_with(dir, o, split, 1, &d);
+    const int rc = data_open(dir, o, split, 1, &d);
 
     if (rc != ERR_DATA || strstr(err_message(), one) == NULL || strstr(err_message(), two) == NULL)
         fail_msg("code %d, message '%s' without '%s' or '%s'", rc, err_message(), one, two);
@@ -106,7 +106,7 @@ static void says(const char *dir, enum data_split split, const char *text)
 {
     struct dataset *d = NULL;
 
-    if (data_open(dir, split, 1, &d) != 0)
+    if (data_open(dir, NULL, split, 1, &d) != 0)
         fail_msg("%s", err_message());
     if (strstr(d->source, text) == NULL)
         fail_msg("'%s' does not say '%s'", d->source, text);
@@ -137,7 +137,7 @@ static void test_numbers_come_from_the_training_part(void **state)
     make_set(dir);
     assert_string_equal(listed(dir, NULL, DATA_TRAIN_ALL, text), "10:0 20:1 21:1 30:2");
     assert_string_equal(listed(dir, NULL, DATA_TEST, text), "110:0 120:1 130:2");
-    assert_int_equal(data_open(dir, DATA_TEST, 1, &d), 0);
+    assert_int_equal(data_open(dir, NULL, DATA_TEST, 1, &d), 0);
     assert_int_equal(d->classes, 3);
     assert_string_equal(d->class_name[0], "bird");
     assert_string_equal(d->class_name[1], "cat");
@@ -240,7 +240,7 @@ static void test_sizes(void **state)
     put_sized(dir, "train/cat/2.png", 21, 6, 9);
     refused(dir, NULL, DATA_TRAIN_ALL, "has 9x6 pixels", "--resize N --crop HxW");
     assert_string_equal(listed(dir, &scaled, DATA_TRAIN_ALL, text), "10:0 20:1 21:1 30:2");
-    assert_int_equal(data_open_with(dir, &scaled, DATA_TRAIN_ALL, 1, &d), 0);
+    assert_int_equal(data_open(dir, &scaled, DATA_TRAIN_ALL, 1, &d), 0);
     assert_true(d->height == 4 && d->width == 4);
     data_close(d);
     assert_string_equal(listed(dir, &cropped, DATA_TRAIN_ALL, text), "10:0 20:1 21:1 30:2");
@@ -315,7 +315,7 @@ static void test_every_failed_allocation_is_reported(void **state)
     for (long n = 1; rc == ERR_NOMEM; n++) {
         assert_true(n < 1000);
         mem_fail_at(n);
-        rc = data_open_with(dir, &o, DATA_TEST, 1, &d);
+        rc = data_open(dir, &o, DATA_TEST, 1, &d);
     }
     mem_fail_at(0);
     assert_int_equal(rc, 0);

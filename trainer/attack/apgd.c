@@ -39,25 +39,13 @@ static int32_t share(int32_t steps, double part)
     return n > 1 ? n : 1;
 }
 
-/* Length of the interval that follows one of length k; k = 0: the first. */
-static int32_t next_interval(int32_t steps, int32_t k)
+int32_t apgd_interval(int32_t steps, int32_t k)
 {
     const int32_t least = share(steps, 0.06), shorter = k - share(steps, 0.03);
 
     if (k == 0)
         return share(steps, 0.22);
     return shorter > least ? shorter : least;
-}
-
-int32_t apgd_checkpoints(int32_t steps, int32_t *at)
-{
-    int32_t n = 0;
-
-    for (int32_t k = next_interval(steps, 0), sum = k; sum <= steps; sum += k) {
-        at[n++] = sum;
-        k = next_interval(steps, k);
-    }
-    return n;
 }
 
 struct run { /* rows 0 ... n-1 of every block are in work */
@@ -289,7 +277,7 @@ static int one_step(struct run *r, int32_t step)
 /* One run on the rows that gather() made. */
 static int run_steps(struct run *r, enum attack_id id, int32_t run_index, double *curve)
 {
-    int32_t interval = next_interval(r->p->steps, 0), since = 0;
+    int32_t interval = apgd_interval(r->p->steps, 0), since = 0;
 
     if (r->n == 0)
         return 0;
@@ -304,7 +292,7 @@ static int run_steps(struct run *r, enum attack_id id, int32_t run_index, double
             continue;
         for (int64_t i = 0; i < r->n; i++)
             checkpoint_row(r, step + 1, interval, i);
-        interval = next_interval(r->p->steps, interval);
+        interval = apgd_interval(r->p->steps, interval);
         since = 0;
     }
     return 0;

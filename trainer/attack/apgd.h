@@ -19,9 +19,9 @@ struct apgd_params {
     double rho;       /* 0.75 */
 };
 struct apgd_params apgd_defaults(void); /* eps 8/255 */
-/* Iterations after which the step length may be halved: at most `steps` of them; returns how many.
- * 100 steps: 22, 41, 57, 70, 80, 87, 93, 99. */
-int32_t apgd_checkpoints(int32_t steps, int32_t *at);
+/* Iterations from one checkpoint, where the step length may be halved, to the next: the interval after
+ * one of length k; k = 0: the first. With 100 steps checkpoints come after 22, 41, 57, 70, ..., 99. */
+int32_t apgd_interval(int32_t steps, int32_t k);
 
 /* Untargeted with CE or DLR. curve [steps + 1], may be NULL: mean over the images of the best loss so
  * far, and then no image leaves early (restart 0 counts). */

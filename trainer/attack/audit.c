@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/minmax.h"
 #include "trainer/attack/apgd.h"
 #include "trainer/attack/pgd.h"
 #include "trainer/attack/square.h"
@@ -217,11 +218,6 @@ static int measure_transfer(struct auditor *a)
 
 /* ---- judging --------------------------------------------------------------------------------- */
 
-static int64_t least(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
 static bool falls(const int64_t *v, int n, int64_t room)
 {
     for (int i = 1; i < n; i++)
@@ -232,7 +228,7 @@ static bool falls(const int64_t *v, int n, int64_t room)
 
 static void judge_black_box(const struct audit_result *r, struct audit_check *c)
 {
-    const int64_t white = least(r->apgd, r->by_steps[AUDIT_STEPS - 1]);
+    const int64_t white = min_i64(r->apgd, r->by_steps[AUDIT_STEPS - 1]);
     const int n =
         snprintf(c->detail, sizeof c->detail, "white box %" PRId64 ", Square (%d queries) %" PRId64,
                  white, (int)r->queries, r->square);

@@ -49,13 +49,6 @@ static struct fab_params params_of(const struct attack_stage *s)
                                .beta = attack_stage_get(s, "beta")};
 }
 
-struct fab_params fab_defaults(void)
-{
-    const struct attack_stage s = attack_stage_defaults(ATTACK_FAB_T);
-
-    return params_of(&s);
-}
-
 /* ---- projection ------------------------------------------------------------------------------ */
 
 static double room_of(float v, double w)

@@ -15,7 +15,6 @@ struct fab_params {
     int32_t targets;             /* 9, at most classes - 1 are used */
     double alpha_max, eta, beta; /* 0.1, 1.05, 0.9 */
 };
-struct fab_params fab_defaults(void); /* eps 8/255 */
 
 /* distance [n], may be NULL: the least L-infinity distance found (infinity where none was); then all
  * targets run to their end and broken says whether it is <= eps. Without it an image that is broken

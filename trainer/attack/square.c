@@ -39,13 +39,6 @@ static struct square_params params_of(const struct attack_stage *s)
                                   .per_image = attack_stage_get(s, "draws") != 0};
 }
 
-struct square_params square_defaults(void)
-{
-    const struct attack_stage s = attack_stage_defaults(ATTACK_SQUARE);
-
-    return params_of(&s);
-}
-
 int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w)
 {
     static const int32_t threshold[] = {10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000};

@@ -15,7 +15,6 @@ struct square_params {
     bool per_image;            /* false, as published: one square and sign for the whole batch a
                                 * query. true: drawn per image, so the batch does not matter */
 };
-struct square_params square_defaults(void); /* eps 8/255 */
 /* Side of the square of query i (from 0) on pictures of h x w. */
 int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w);
 

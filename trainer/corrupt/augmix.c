@@ -332,30 +332,24 @@ static void sharpness(double factor, const struct picture *p, uint8_t *out)
 enum form { NO_LEVEL, FROM_BITS, FROM_THRESHOLD, WHOLE, FRACTION, FACTOR };
 
 static const struct {
-    const char *name;
     void (*apply)(double parameter, const struct picture *p, uint8_t *out);
     double most; /* parameter at level 10; for translate the side is multiplied in */
     enum form form;
 } table[AUGMIX_N] = {
-    [AUGMIX_AUTOCONTRAST] = {"autocontrast", autocontrast, 0, NO_LEVEL},
-    [AUGMIX_EQUALIZE] = {"equalize", equalize, 0, NO_LEVEL},
-    [AUGMIX_POSTERIZE] = {"posterize", posterize, 4, FROM_BITS},
-    [AUGMIX_ROTATE] = {"rotate", rotate, 30, WHOLE},
-    [AUGMIX_SOLARIZE] = {"solarize", solarize, 256, FROM_THRESHOLD},
-    [AUGMIX_SHEAR_X] = {"shear_x", shear_x, 0.3, FRACTION},
-    [AUGMIX_SHEAR_Y] = {"shear_y", shear_y, 0.3, FRACTION},
-    [AUGMIX_TRANSLATE_X] = {"translate_x", translate_x, 0, WHOLE},
-    [AUGMIX_TRANSLATE_Y] = {"translate_y", translate_y, 0, WHOLE},
-    [AUGMIX_COLOR] = {"color", color, 1.8, FACTOR},
-    [AUGMIX_CONTRAST] = {"contrast", contrast, 1.8, FACTOR},
-    [AUGMIX_BRIGHTNESS] = {"brightness", brightness, 1.8, FACTOR},
-    [AUGMIX_SHARPNESS] = {"sharpness", sharpness, 1.8, FACTOR},
+    [AUGMIX_AUTOCONTRAST] = {autocontrast, 0, NO_LEVEL},
+    [AUGMIX_EQUALIZE] = {equalize, 0, NO_LEVEL},
+    [AUGMIX_POSTERIZE] = {posterize, 4, FROM_BITS},
+    [AUGMIX_ROTATE] = {rotate, 30, WHOLE},
+    [AUGMIX_SOLARIZE] = {solarize, 256, FROM_THRESHOLD},
+    [AUGMIX_SHEAR_X] = {shear_x, 0.3, FRACTION},
+    [AUGMIX_SHEAR_Y] = {shear_y, 0.3, FRACTION},
+    [AUGMIX_TRANSLATE_X] = {translate_x, 0, WHOLE},
+    [AUGMIX_TRANSLATE_Y] = {translate_y, 0, WHOLE},
+    [AUGMIX_COLOR] = {color, 1.8, FACTOR},
+    [AUGMIX_CONTRAST] = {contrast, 1.8, FACTOR},
+    [AUGMIX_BRIGHTNESS] = {brightness, 1.8, FACTOR},
+    [AUGMIX_SHARPNESS] = {sharpness, 1.8, FACTOR},
 };
-
-const char *augmix_name(enum augmix_kind op)
-{
-    return table[op].name;
-}
 
 static double most_of(enum augmix_kind op, int32_t height, int32_t width)
 {
@@ -389,9 +383,7 @@ double augmix_parameter(enum augmix_kind op, float level, bool negative, int32_t
 void augmix_op(enum augmix_kind op, double parameter, const uint8_t *chw, int32_t channels,
                int32_t height, int32_t width, uint8_t *out)
 {
-    struct picture p = {chw, channels, height, width};
-
-    table[op].apply(parameter, &p, out);
+    table[op].apply(parameter, &(struct picture){chw, channels, height, width}, out);
 }
 
 /* ---- mixtures ------------------------------------------------------------------------ */
@@ -409,7 +401,7 @@ static void random_op(const struct augmix_config *cfg, const struct picture *p, 
     float level = rng_range(r, 0.1f, cfg->severity);
     bool negative = rng_uniform(r) > 0.5f;
 
-    table[op].apply(augmix_parameter(op, level, negative, p->h, p->w), p, out);
+    augmix_op(op, augmix_parameter(op, level, negative, p->h, p->w), p->chw, p->c, p->h, p->w, out);
 }
 
 /* `depth` operations in a row; returns which of the two buffers holds the result. */

@@ -54,5 +54,4 @@ void augmix_op(enum augmix_kind op, double parameter, const uint8_t *chw, int32_
  * the form of the enumeration; `negative` turns rotate, shear and translate. */
 double augmix_parameter(enum augmix_kind op, float level, bool negative, int32_t height,
                         int32_t width);
-const char *augmix_name(enum augmix_kind op); /* "autocontrast", "shear_x", ... */
 #endif

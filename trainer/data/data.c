@@ -527,8 +527,8 @@ static int open_main(const char *spec, const struct data_options *o, enum data_s
     return keep_split(d, cut, *split, seed);
 }
 
-int data_open_with(const char *spec, const struct data_options *options, enum data_split split,
-                   uint64_t seed, struct dataset **out)
+int data_open(const char *spec, const struct data_options *options, enum data_split split,
+              uint64_t seed, struct dataset **out)
 {
     const struct data_options none = {0}, *o = options != NULL ? options : &none;
     struct dataset *d = NULL;
@@ -553,11 +553,6 @@ int data_open_with(const char *spec, const struct data_options *options, enum da
     }
     data_close(d);
     return rc;
-}
-
-int data_open(const char *spec, enum data_split split, uint64_t seed, struct dataset **out)
-{
-    return data_open_with(spec, NULL, split, seed, out);
 }
 
 void data_image(const struct dataset *d, int64_t i, float *chw)

@@ -4,7 +4,7 @@
  * Labelled pictures: one source in memory, as training and evaluation read it.
  *
  *     struct dataset *d = NULL;
- *     TRY(data_open("cifar10:/data/cifar10", DATA_TRAIN, seed, &d));
+ *     TRY(data_open("cifar10:/data/cifar10", NULL, DATA_TRAIN, seed, &d));
  *     if ((rc = data_check(d, 3, 32, 32, 10)) < 0)
  *         goto out;                       // class count or size does not fit the model
  *     for (int64_t i = 0; i < d->n; i++)
@@ -71,12 +71,9 @@ struct dataset { /* exactly one of pixels and floats is set */
 };
 
 /* Loads one split. `seed` fixes the membership of train and val and the pictures of synth:; images
- * keep the order of the files. ERR_DATA, ERR_NOMEM. Close with data_close. */
-int data_open(const char *spec, enum data_split split, uint64_t seed,
+ * keep the order of the files. o may be NULL. ERR_DATA, ERR_NOMEM. Close with data_close. */
+int data_open(const char *spec, const struct data_options *o, enum data_split split, uint64_t seed,
               struct dataset **out) MUST_CHECK;
-/* The same with options; NULL: none. */
-int data_open_with(const char *spec, const struct data_options *o, enum data_split split,
-                   uint64_t seed, struct dataset **out) MUST_CHECK;
 void data_close(struct dataset *d); /* NULL is fine */
 /* Image i as floats in [0,1], chw [C,H,W]. 0 <= i < n. Thread safe. */
 void data_image(const struct dataset *d, int64_t i, float *chw);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/minmax.h"
 #include "trainer/corrupt/set.h"
 #include "trainer/loss.h"
 #include "trainer/eval/stats.h"
@@ -37,11 +38,6 @@ struct evaluator {
     uint8_t *bytes;                         /* [batch][2][elems] */
     int *codes;                             /* [batch] what corrupt_apply returned */
 };
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int fits(const struct graph *g, const struct dataset *d)
 {
@@ -171,8 +167,8 @@ static int evaluator_init(struct evaluator *v, struct graph *g, const struct dat
 {
     TRY(fits(g, d));
     *v = (struct evaluator){.g = g, .d = d, .opt = opt};
-    v->n = opt->limit > 0 ? min64(opt->limit, d->n) : d->n;
-    v->batch = min64(opt->batch > 0 ? opt->batch : EVAL_BATCH, v->n);
+    v->n = opt->limit > 0 ? min_i64(opt->limit, d->n) : d->n;
+    v->batch = min_i64(opt->batch > 0 ? opt->batch : EVAL_BATCH, v->n);
     v->elems = shape_elems(&g->value[g->input].shape);
     v->k = shape_elems(&g->value[g->output].shape);
     if (opt->corruptions != NULL) {
@@ -210,7 +206,7 @@ static int run_clean(struct evaluator *v, struct eval_branch *b)
 {
     b->clean.n = v->n;
     for (int64_t i = 0; i < v->n; i += v->batch) {
-        const int64_t m = min64(v->batch, v->n - i);
+        const int64_t m = min_i64(v->batch, v->n - i);
         load(v->d, i, m, v->elems, v->pixels);
         TRY(infer(v, m, b->bank));
         for (int64_t j = 0; j < m; j++) {
@@ -227,7 +223,7 @@ static int on_tick(void *ctx, int64_t forwards)
 {
     struct evaluator *v = ctx;
 
-    return report(v, min64(forwards, v->planned - v->done));
+    return report(v, min_i64(forwards, v->planned - v->done));
 }
 
 struct save_context {
@@ -250,7 +246,7 @@ static void move_plan(const struct save_context *c, const struct attack_progress
     if (p->stage < c->spec->n_stage) {
         const int64_t cost = attack_stage_cost(&c->spec->stage[p->stage], v->k);
         v->done += cost * p->next;
-        v->planned = v->done + cost * min64(v->model->batch, p->n - p->next);
+        v->planned = v->done + cost * min_i64(v->model->batch, p->n - p->next);
     }
 }
 
@@ -293,7 +289,7 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
     if (count_attacks(v->opt) == 0 && !v->opt->flags)
         return 0;
-    TRY(attack_model_new(v->g, b->bank, min64(batch, v->n), &v->model));
+    TRY(attack_model_new(v->g, b->bank, min_i64(batch, v->n), &v->model));
     if (v->opt->flags)
         TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
     v->model->tick = on_tick;
@@ -352,7 +348,7 @@ static int count_branches(struct evaluator *v, struct eval_result *r, int32_t c,
 static int run_drawn(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
 {
     for (int64_t i = 0; i < v->n; i += v->batch) {
-        const int64_t m = min64(v->batch, v->n - i);
+        const int64_t m = min_i64(v->batch, v->n - i);
 
         TRY(draw(v, v->types[c], severity, i, m));
         TRY(count_branches(v, r, c, severity, v->d->labels + i, m));
@@ -368,9 +364,9 @@ static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int 
 
     TRY(corrupt_folder_open(v->opt->folder, v->types[c], severity, &d));
     rc = fits(v->g, d);
-    const int64_t n = min64(v->n, d->n);
+    const int64_t n = min_i64(v->n, d->n);
     for (int64_t i = 0; rc == 0 && i < n; i += v->batch) {
-        const int64_t m = min64(v->batch, n - i);
+        const int64_t m = min_i64(v->batch, n - i);
 
         load(d, i, m, v->elems, v->pixels);
         rc = count_branches(v, r, c, severity, d->labels + i, m);
@@ -394,7 +390,7 @@ static void finish_corruptions(struct evaluator *v, struct eval_branch *b)
                 continue;
             score_finish(score);
             sum += score->accuracy;
-            n = min64(n, score->n);
+            n = min_i64(n, score->n);
             runs++;
         }
     if (runs == 0)
@@ -477,7 +473,7 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
 {
     const int64_t elems = shape_elems(&g->value[g->input].shape);
     const int64_t k = shape_elems(&g->value[g->output].shape);
-    const int64_t n = limit > 0 ? min64(limit, d->n) : d->n;
+    const int64_t n = limit > 0 ? min_i64(limit, d->n) : d->n;
     struct exec *e = NULL;
     float *pixels = NULL, *logits = NULL;
     int rc;
@@ -491,7 +487,7 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
         goto out;
     }
     for (int64_t i = 0; i < n; i += batch) {
-        const int64_t m = min64(batch, n - i);
+        const int64_t m = min_i64(batch, n - i);
         load(d, i, m, elems, pixels);
         if ((rc = exec_infer(e, pixels, m, bank, logits)) < 0 ||
             (rc = fn(ctx, e, i, m, logits, d->labels + i)) < 0)
@@ -502,29 +498,4 @@ out:
     mem_free(pixels);
     mem_free(logits);
     return rc;
-}
-
-struct logits_context {
-    float *to;
-    int64_t k;
-};
-
-static int copy_logits(void *ctx, const struct exec *e, int64_t first, int64_t n,
-                       const float *logits, const int32_t *labels)
-{
-    const struct logits_context *c = ctx;
-
-    (void)e;
-    (void)labels;
-    memcpy(c->to + first * c->k, logits, (size_t)(n * c->k) * sizeof *logits);
-    return 0;
-}
-
-int eval_logits(struct graph *g, const struct dataset *d, int64_t n, int bank, float *logits)
-{
-    struct logits_context c = {logits, shape_elems(&g->value[g->output].shape)};
-
-    if (n < 1 || n > d->n)
-        return fail(ERR_ARG, "logits of %" PRId64 " images, the set has %" PRId64, n, d->n);
-    return eval_walk(g, d, n, min64(n, EVAL_BATCH), bank, NULL, 0, copy_logits, &c);
 }

@@ -71,9 +71,6 @@ struct eval_options {
 /* ERR_DATA if the set does not fit the graph, ERR_ARG for options that make no sense. */
 int eval_run(struct graph *g, const struct dataset *d, const struct eval_options *opt,
              struct eval_result *out) MUST_CHECK;
-/* Logits [n][K] of the first n images. */
-int eval_logits(struct graph *g, const struct dataset *d, int64_t n, int bank,
-                float *logits) MUST_CHECK;
 /* Walks over the first `limit` images (0: all) of d in order, un-augmented, in EXEC_INFER batches of
  * at most `batch`, with taps: fn reads them by exec_tap. For initial scores and statistics. */
 typedef int eval_walk_fn(void *ctx, const struct exec *e, int64_t first, int64_t n,

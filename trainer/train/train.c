@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 #include "trainer/train/attention.h"
 #include "trainer/eval/eval.h"
 #include "trainer/loss.h"
@@ -74,11 +75,6 @@ static bool train_is_over(const struct trainer *t)
     return t->at.epoch >= t->cfg.epochs || (t->at.soft.stopped && t->at.soft.closed);
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The taps of the hooks and, with beta, those of attention transfer. */
 static int new_tapped(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
                       int32_t n, const value_id *at, int32_t n_at, struct exec **out)
@@ -98,7 +94,7 @@ static int new_executors(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
     const int64_t nf = batch_clean_count(c, c->batch), na = batch_adv_count(c, c->batch);
-    const int64_t most = larger(nf, na);
+    const int64_t most = max_i64(nf, na);
     const int32_t n_at = c->beta > 0 ? c->n_at : 0;
 
     TRY(new_tapped(t->g, EXEC_TRAIN, most, c->student_taps, c->n_student_taps, c->at_student, n_at,
@@ -119,7 +115,7 @@ static int64_t largest_map(const struct trainer *t)
     for (int32_t i = 0; i < t->cfg.n_at; i++) {
         const struct shape *s = &t->g->value[t->cfg.at_student[i]].shape;
 
-        largest = larger(largest, s->dim[2] * s->dim[3]);
+        largest = max_i64(largest, s->dim[2] * s->dim[3]);
     }
     return largest;
 }
@@ -598,7 +594,7 @@ static int write_metrics(struct trainer *t, bool validated)
              ",\"seconds\":%.6g,\"images_per_s\":%.6g%s%s}",
              t->cfg.stage, t->at.epoch + 1, (int)t->cfg.epochs, t->at.step,
              optim_rate(t->cfg.schedule, t->cfg.lr, t->at.step - 1, t->steps, t->warmup),
-             t->at.last_loss, (double)t->at.correct / (double)larger(t->at.counted, 1),
+             t->at.last_loss, (double)t->at.correct / (double)max_i64(t->at.counted, 1),
              t->epoch_images, seconds, seconds > 0 ? (double)t->epoch_images / seconds : 0, soft,
              val);
     return t->hooks.metrics(t->hooks.ctx, text);
@@ -638,8 +634,8 @@ static int show_progress(struct trainer *t)
         .epochs = t->cfg.epochs,
         .step = t->at.step,
         .steps = t->steps,
-        .loss = t->at.loss_sum / (double)larger(t->at.loss_steps, 1),
-        .accuracy = (double)t->at.correct / (double)larger(t->at.counted, 1),
+        .loss = t->at.loss_sum / (double)max_i64(t->at.loss_steps, 1),
+        .accuracy = (double)t->at.correct / (double)max_i64(t->at.counted, 1),
         .images_per_s = speed,
         .seconds_left = speed > 0 ? (double)((t->steps - t->at.step) * t->cfg.batch) / speed : 0,
     };
