@@ -121,6 +121,7 @@ expect_error 2 "$plain" "$LINNET_PI" preprocess model.pi --weights model.pi.weig
 for everywhere in :0 0.0.0.0:0; do
     expect_error 2 "$plain" "$LINNET_PI" serve model.pi --weights model.pi.weights --listen $everywhere
 done
+rm -f serve.out
 "$LINNET_PI" serve model.pi -q --weights model.pi.weights --listen 0.0.0.0:0 --insecure-plain >serve.out 2>serve.err &
 server=$!
 wait_for serve.out '^listening'
