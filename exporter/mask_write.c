@@ -20,6 +20,8 @@
  *
  *   channel  whole channels, see channel_write.c
  *
+ * Of a ReLU6 r and k are Clip(x, 0, 6), bounds site.low and site.high; only where and gather say that.
+ *
  * where and gather select and are exact; prelu gives -0.0 for kept negative positions and NaN for
  * -inf. Only gather saves work in a downstream private inference, as the ReLU is evaluated at the
  * kept positions alone. For [N,K] the shapes are [1,K], [K] and [1,K].
@@ -61,6 +63,18 @@ static int64_t mixed_channel(const struct value *mask)
     return -1;
 }
 
+/* A ReLU6 that keeps a part of its positions. */
+static int check_relu6(const struct graph *g, enum mask_form form)
+{
+    for (int32_t i = 0; i < g->n_node && (form == MASK_PRELU || form == MASK_CHANNEL); i++)
+        if (g->node[i].op == &op_masked_relu && g->node[i].p.masked_relu.relu6)
+            return fail(
+                ERR_ARG,
+                "node '%s': it is a ReLU6 with a mask, which only the forms where and gather can say. Hint: use one of these, or --relu6 as-relu and train again",
+                g->node[i].name);
+    return 0;
+}
+
 static int check_lines(const struct graph *g, enum mask_form form)
 {
     for (int32_t i = 0; i < g->n_node && form != MASK_WHERE; i++)
@@ -75,6 +89,7 @@ static int check_lines(const struct graph *g, enum mask_form form)
 int mask_check_form(const struct graph *g, enum mask_form form)
 {
     TRY(check_lines(g, form));
+    TRY(check_relu6(g, form));
     for (int32_t i = 0; i < g->n_node && form == MASK_CHANNEL; i++) {
         const struct node *n = &g->node[i];
         int64_t channel = n->op == &op_masked_relu ? mixed_channel(mask_of(g, n)) : -1;
@@ -139,7 +154,8 @@ static void write_where(struct onnx_writer *w, const struct graph *g, const stru
     for (int64_t i = 0; bits != NULL && i < n; i++)
         bits[i] = is_kept(mask, i);
     onnx_write_bools(w, in[0], &shape, bits);
-    onnx_write_node(w, "Relu", onnx_write_node_name(w, site->name, "/Relu"), &x, 1, relu);
+    onnx_write_relu(w, site->name, onnx_write_node_name(w, site->name, "/Relu"),
+                    site->p.masked_relu.relu6, x, relu);
     in[2] = write_line(w, g, site);
     onnx_write_node(w, "Where", onnx_write_node_name(w, site->name, "/Where"), in, 3,
                     g->value[site->out[0]].name);
@@ -213,7 +229,8 @@ static void write_gathers(struct onnx_writer *w, const struct graph *g, const st
     onnx_write_node(w, "Flatten", onnx_write_node_name(w, name, "/Flatten"), &x, 1, flat);
     onnx_write_attr(w, "axis", 1);
     keep = write_gather(w, name, ".keep", "/Keep", "/Keep_out", flat, s.forward, s.kept);
-    onnx_write_node(w, "Relu", onnx_write_node_name(w, name, "/Relu"), &keep, 1, relu);
+    onnx_write_relu(w, name, onnx_write_node_name(w, name, "/Relu"), site->p.masked_relu.relu6,
+                    keep, relu);
     parts[0] = relu;
     parts[1] = write_gather(w, name, ".linear", "/Linear", "/Linear_out", flat, s.forward + s.kept,
                             s.total - s.kept);

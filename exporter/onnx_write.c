@@ -29,7 +29,7 @@
 #define OPSET_POOL_DILATIONS 19 /* AveragePool has none before */
 /* The most that one node of the graph becomes, a MaskedRelu as gathers; and its own tensors. */
 #define NODES_PER_NODE 11
-#define TENSORS_PER_NODE 4
+#define TENSORS_PER_NODE 6
 #define MAX_FILE ((size_t)1900000000) /* readers refuse 2 GiB */
 #define EXTERNAL_MIN 1024             /* bytes of a tensor that goes into the second file */
 #define EXTERNAL_ALIGN 64
@@ -372,11 +372,32 @@ void onnx_write_attributes(struct onnx_writer *w, const struct node *n)
     write_table(w, n);
 }
 
+void onnx_write_relu(struct onnx_writer *w, const char *site, const char *node, bool relu6,
+                     const char *x, const char *out)
+{
+    static const float low = 0, high = RELU6_TOP;
+    static const struct shape scalar = {0};
+    const char *in[3] = {x, NULL, NULL};
+
+    if (relu6) {
+        in[1] = onnx_write_value_name(w, site, ".low");
+        in[2] = onnx_write_value_name(w, site, ".high");
+        onnx_write_floats(w, in[1], &scalar, &low);
+        onnx_write_floats(w, in[2], &scalar, &high);
+    }
+    onnx_write_node(w, relu6 ? "Clip" : "Relu", node, in, relu6 ? 3 : 1, out);
+}
+
 void onnx_write_graph_node(struct onnx_writer *w, const struct node *n)
 {
     const char *in[NODE_MAX_IN + 4];
     int32_t n_in = 0;
 
+    if (n->op == &op_relu6) {
+        onnx_write_relu(w, n->name, n->name, true, op_in(w->g, n, 0)->name,
+                        w->g->value[n->out[0]].name);
+        return;
+    }
     for (int32_t i = 0; i < n->n_in; i++) {
         in[i] = n->in[i] == NO_VALUE ? "" : op_in(w->g, n, i)->name;
         if (n->in[i] != NO_VALUE)

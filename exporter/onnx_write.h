@@ -21,6 +21,9 @@ int onnx_write_new(const struct graph *g, const struct export_options *opt, cons
 void onnx_write_free(struct onnx_writer *w); /* NULL is fine */
 /* The Transpose from the file's [N,H,W,C], where there is one. */
 void onnx_write_input(struct onnx_writer *w);
+/* Relu of x, or with relu6 Clip(x, 0, 6), whose bounds are <site>.low and <site>.high. */
+void onnx_write_relu(struct onnx_writer *w, const char *site, const char *node, bool relu6,
+                     const char *x, const char *out);
 /* A node of g as it is, behind the constants that it reads first. */
 void onnx_write_graph_node(struct onnx_writer *w, const struct node *n);
 /* The Softmax that follows the graph's output, where there is one. */

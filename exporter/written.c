@@ -10,7 +10,7 @@
 #include "exporter/mask_write.h"
 #include "exporter/plain_shortcut.h"
 
-/* None kept: no node, or Mul and Add for a line. All kept: a Relu. */
+/* None kept: no node, or Mul and Add for a line. All kept: a Relu or Relu6. */
 static int resolve_masks(struct graph *g)
 {
     for (int32_t i = g->n_node - 1; i >= 0; i--) {
@@ -24,7 +24,7 @@ static int resolve_masks(struct graph *g)
                         n->name);
         kept = mask_kept(g, n, &total);
         if (kept == total) {
-            n->op = &op_relu;
+            n->op = n->p.masked_relu.relu6 ? &op_relu6 : &op_relu;
             n->n_in = 1;
             n->p = (union op_params){0};
         } else if (kept == 0 && n->n_in > 2) {

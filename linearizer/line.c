@@ -1,7 +1,8 @@
 /*
  * Lines at removed positions, y = s[c] z + b[c], and their least-squares fit.
  *
- * Over the removed positions of channel c and the images that were added, with r = max(z, 0):
+ * Over the removed positions of channel c and the images that were added, with r = max(z, 0), or
+ * min(max(z, 0), 6) of a ReLU6:
  *
  *     s = cov(z, r) / var(z)      (1/2 where the slope is a constant)      b = mean r - s mean z
  *
@@ -13,13 +14,14 @@
  * Work is split over channels and each channel adds its positions in order, so the sums do not depend
  * on threads.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/op/op.h"
 #include "linearizer/linearizer.h"
 
-struct line_sums { /* over removed positions, r = max(z, 0) */
+struct line_sums { /* over removed positions, r what the ReLU made */
     double n, z, zz, r, zr;
 };
 struct line_channel {
@@ -114,9 +116,9 @@ void line_fit_free(struct line_fit *f)
     mem_free(f);
 }
 
-static void add_value(struct line_sums *s, double z)
+static void add_value(struct line_sums *s, double z, double top)
 {
-    const double r = z > 0 ? z : 0;
+    const double r = z > top ? top : z > 0 ? z : 0;
 
     s->n++;
     s->z += z;
@@ -129,6 +131,7 @@ void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z)
 {
     const int64_t channels = channels_of(f->g, &f->site[s]), hw = f->site[s].total / channels;
     const int64_t at = f->g->value[f->site[s].mask].offset;
+    const double top = f->site[s].relu6 ? (double)RELU6_TOP : INFINITY;
 
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < channels; c++)
@@ -141,9 +144,9 @@ void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z)
                 const double v = z[(i * hw + p) * channels + c];
 
                 if (before)
-                    add_value(&sums->before, v);
+                    add_value(&sums->before, v, top);
                 if (after)
-                    add_value(&sums->after, v);
+                    add_value(&sums->after, v, top);
             }
         }
 }

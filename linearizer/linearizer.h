@@ -3,16 +3,17 @@
 /*
  * Which ReLUs stay: masks, scores, budgets (trainer/METHOD.md).
  *
- * A site is a Relu or MaskedRelu node; sites are numbered in node order. A site's positions are the
+ * A site is a Relu, Relu6 or MaskedRelu node; sites are numbered in node order. A site's positions are the
  * elements of one image at that node, [C,H,W] or [K].
  */
 #include "core/graph/graph.h"
 #include "core/exec/exec.h"
 
 struct relu_site {
-    int32_t node;   /* index of the Relu or MaskedRelu */
+    int32_t node;   /* index of the Relu, Relu6 or MaskedRelu */
     value_id x, y;  /* its input and output */
     value_id mask;  /* NO_VALUE for a plain Relu */
+    bool relu6;     /* min(max(x, 0), 6): one position costs two ReLU evaluations */
     int64_t total;  /* positions */
     int64_t kept;   /* mask > 0.5; all for a plain Relu */
     int64_t offset; /* of this site's positions among all positions */
@@ -20,10 +21,13 @@ struct relu_site {
 /* Sites in node order. The array is owned by the caller (mem_free). */
 int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n) MUST_CHECK;
 
-/* Every Relu becomes a MaskedRelu with an all-one hard mask; existing ones stay. */
+/* ReLU evaluations of a private inference that the kept positions cost. */
+int64_t relu_evaluations(const struct relu_site *site);
+
+/* Every Relu and Relu6 becomes a MaskedRelu with an all-one hard mask; existing ones stay. */
 int mask_insert(struct graph *g) MUST_CHECK;
 /* MaskedRelu with nothing kept disappears (with a line it becomes a Mul and an Add), with everything
- * kept becomes Relu. */
+ * kept becomes Relu or Relu6. */
 int mask_simplify(struct graph *g) MUST_CHECK;
 
 /* eta_l = 1 - density of the convolution (or Gemm) that produces the site's main input, after
@@ -88,6 +92,7 @@ void score_accumulate(const struct graph *g, const struct relu_site *site, int64
  *
  *     I = ( |mean g d| + mean g^2 mean d^2 / 2 ) x share of images with z <= 0
  *
+ * (of a ReLU6 d = min(max(z, 0), 6) - z, and the share is that of z <= 0 or z >= 6)
  * what the loss changes to second order if the position becomes linear or a ReLU.
  */
 struct score_taylor { /* sums over images, [positions of all sites] each, ONNX order */

@@ -1,7 +1,7 @@
 /*
  * Sites, masks in and out of the graph, top-k selection, distances between masks.
  *
- * A MaskedRelu is a Relu node that has changed its operator and gained a mask operand; node and value
+ * A MaskedRelu is a Relu or Relu6 node that has changed its operator and gained a mask operand; node and value
  * names stay, so files before and after a stage can be compared by name.
  */
 #include <math.h>
@@ -40,7 +40,9 @@ int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
         s.kept = s.total = shape_elems(&g->value[s.y].shape);
         s.offset = offset;
         offset += s.total;
+        s.relu6 = x->op == &op_relu6;
         if (x->op == &op_masked_relu) {
+            s.relu6 = x->p.masked_relu.relu6;
             s.mask = x->in[1];
             s.kept = count_kept(g, s.mask, s.total);
         }
@@ -48,6 +50,11 @@ int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
     }
     *out = sites;
     return 0;
+}
+
+int64_t relu_evaluations(const struct relu_site *site)
+{
+    return site->kept * (1 + site->relu6);
 }
 
 /* [N,C,H,W] -> [C,H,W], [N,K] -> [K] */
@@ -62,7 +69,9 @@ static struct shape mask_shape(const struct shape *activation)
 int mask_insert(struct graph *g)
 {
     for (int32_t n = 0; n < g->n_node; n++) {
-        if (g->node[n].op != &op_relu)
+        const bool relu6 = g->node[n].op == &op_relu6;
+
+        if (g->node[n].op != &op_relu && !relu6)
             continue;
         const struct shape s = mask_shape(&g->value[g->node[n].out[0]].shape);
         const int64_t total = shape_elems(&s);
@@ -76,7 +85,7 @@ int mask_insert(struct graph *g)
         g->node[n].op = &op_masked_relu;
         g->node[n].in[1] = mask;
         g->node[n].n_in = 2;
-        g->node[n].p = (union op_params){.masked_relu = {.soft = 0}};
+        g->node[n].p = (union op_params){.masked_relu = {.relu6 = relu6}};
     }
     graph_touch(g);
     return 0;
@@ -93,8 +102,9 @@ int mask_simplify(struct graph *g)
         const int64_t kept = count_kept(g, x->in[1], total);
 
         if (kept == total) {
-            x->op = &op_relu;
+            x->op = x->p.masked_relu.relu6 ? &op_relu6 : &op_relu;
             x->n_in = 1;
+            x->p = (union op_params){0};
         } else if (kept == 0 && x->n_in > 2) {
             TRY(pass_line_to_affine(g, n));
         } else if (kept == 0 && x->out[0] != g->output) {

@@ -54,18 +54,20 @@ void score_taylor_add(const struct graph *g, const struct relu_site *site, int64
                       const float *z, const float *grad, double scale, struct score_taylor *sums)
 {
     const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
+    const double top = site->relu6 ? (double)RELU6_TOP : INFINITY;
 
 #pragma omp parallel for schedule(static)
     for (int64_t p = 0; p < hw; p++)
         for (int64_t i = 0; i < n; i++)
             for (int64_t c = 0; c < channels; c++) {
                 const int64_t from = (i * hw + p) * channels + c, to = site->offset + c * hw + p;
-                const double d = z[from] < 0 ? -(double)z[from] : 0, slope = scale * grad[from];
+                const double v = z[from], slope = scale * grad[from];
+                const double d = v < 0 ? -v : v > top ? top - v : 0;
 
                 sums->first[to] += slope * d;
                 sums->grad[to] += slope * slope;
                 sums->square[to] += d * d;
-                sums->negative[to] += z[from] <= 0;
+                sums->negative[to] += v <= 0 || v >= top;
             }
 }
 

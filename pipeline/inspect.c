@@ -49,9 +49,9 @@ struct inspection { /* of one file; the graph and what follows are missing if it
     char *damaged;          /* what is wrong with the file's metadata, NULL if nothing is */
     struct relu_site *site;
     int32_t n_sites;
-    int64_t relus_total, relus_kept;
-    size_t infer_bytes, train_bytes; /* 0 where unknown */
-    struct plan costs;               /* only what cost_estimate reads */
+    int64_t relus_total, relus_kept, evaluations; /* a ReLU6 costs two ReLU evaluations */
+    size_t infer_bytes, train_bytes;              /* 0 where unknown */
+    struct plan costs;                            /* only what cost_estimate reads */
     struct cost_machine machine;
 };
 
@@ -130,6 +130,7 @@ static int make_costs(struct inspection *in)
         if (next < in->n_sites && in->site[next].node == i) {
             s = (struct plan_step){
                 .kind = PLAN_RELU, .in = {in->site[next].x}, .n_in = 1, .out = in->site[next].y};
+            s.u.relu.cap = in->site[next].relu6;
             s.u.relu.kept = in->site[next++].kept;
             s.u.relu.width = COMPARISON_BITS;
         } else if (!costly_step(g, i, &s)) {
@@ -168,6 +169,7 @@ static int measure(struct inspection *in)
     for (int32_t i = 0; i < in->n_sites; i++) {
         in->relus_total += in->site[i].total;
         in->relus_kept += in->site[i].kept;
+        in->evaluations += relu_evaluations(&in->site[i]);
     }
     in->infer_bytes = exec_bytes(in->g, EXEC_INFER, INFER_BATCH);
     in->train_bytes = exec_bytes(in->g, EXEC_TRAIN, TRAIN_BATCH);
@@ -256,16 +258,22 @@ static void print_relus(FILE *f, const struct inspection *in)
 {
     char text[SHAPE_TEXT];
 
-    fprintf(f, "\n  %-40s %-16s %10s %10s %7s\n", "ReLU layer", "shape", "total", "kept", "%");
+    fprintf(f, "\n  %-40s %-16s %10s %10s %7s %11s\n", "ReLU layer", "shape", "total", "kept", "%",
+            "evaluations");
     for (int32_t i = 0; i < in->n_sites; i++) {
         const struct relu_site *s = &in->site[i];
 
-        fprintf(f, "  %-40s %-16s %10" PRId64 " %10" PRId64 " %7.2f\n", in->g->node[s->node].name,
-                shape_text(&in->g->value[s->y].shape, text), s->total, s->kept,
-                percent(s->kept, s->total));
+        fprintf(f, "  %-40s %-16s %10" PRId64 " %10" PRId64 " %7.2f %11" PRId64 "\n",
+                in->g->node[s->node].name, shape_text(&in->g->value[s->y].shape, text), s->total,
+                s->kept, percent(s->kept, s->total), relu_evaluations(s));
     }
-    fprintf(f, "  %-57s %10" PRId64 " %10" PRId64 " %7.2f\n", "all, the first layer included",
-            in->relus_total, in->relus_kept, percent(in->relus_kept, in->relus_total));
+    fprintf(f, "  %-57s %10" PRId64 " %10" PRId64 " %7.2f %11" PRId64 "\n",
+            "all, the first layer included", in->relus_total, in->relus_kept,
+            percent(in->relus_kept, in->relus_total), in->evaluations);
+    if (in->evaluations != in->relus_kept)
+        fprintf(
+            f,
+            "  a ReLU6 is one ReLU of the budget and two ReLU evaluations of a private inference\n");
 }
 
 static void print_figures(FILE *f, const struct inspection *in)
@@ -356,9 +364,10 @@ static json_t *relu_layers_json(const struct inspection *in)
         const struct relu_site *s = &in->site[i];
 
         json_array_append_new(list,
-                              json_pack("{s:s,s:o,s:I,s:I}", "name", in->g->node[s->node].name,
+                              json_pack("{s:s,s:o,s:I,s:I,s:I}", "name", in->g->node[s->node].name,
                                         "shape", shape_json(&in->g->value[s->y].shape), "total",
-                                        (json_int_t)s->total, "kept", (json_int_t)s->kept));
+                                        (json_int_t)s->total, "kept", (json_int_t)s->kept,
+                                        "evaluations", (json_int_t)relu_evaluations(s)));
     }
     return list;
 }
@@ -423,6 +432,7 @@ static json_t *to_json(const struct inspection *in)
     json_object_set_new(o, "macs", figure(in, macs));
     json_object_set_new(o, "relus_total", figure(in, in->relus_total));
     json_object_set_new(o, "relus_kept", figure(in, in->relus_kept));
+    json_object_set_new(o, "relu_evaluations", figure(in, in->evaluations));
     json_object_set_new(o, "relu_layers", relu_layers_json(in));
     json_object_set_new(o, "operators", operators_json(r));
     json_object_set_new(o, "problems", problems_json(in));

@@ -67,10 +67,9 @@ struct open_options {
         OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                  \
                "auto|nchw|nhwc",                                                                   \
                "order of the file's input; stays as it is on export (default auto)", 0, 0),        \
-        OPTION(                                                                                    \
-            "relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "refuse|as-relu",     \
-            "as-relu takes ReLU6 for ReLU: another function, train before use (default refuse)",   \
-            0, 0)
+        OPTION("relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "keep|as-relu",    \
+               "as-relu takes ReLU6 for ReLU: another function, train before use (default keep)",  \
+               0, 0)
 #define NORMALIZE_ROW(help)                                                                        \
     OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
 #define DATA_ROW(help)                                                                             \

@@ -94,7 +94,7 @@ static void real_step(const struct plan_step *s, const struct ring_conv *c,
     case PLAN_RELU:
         move_words(s, o);
         real_line(o->y, &s->u.relu, o->out->dim[0], o->offset, o->out->scale);
-        real_relu(o->y, &s->u.relu);
+        real_relu(o->y, &s->u.relu, o->out->scale);
         break;
     case PLAN_SUM_POOL:
         real_sum_pool(o->y, o->x[0], &s->u.pool, o->in->dim, o->out->dim);

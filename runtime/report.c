@@ -94,6 +94,7 @@ static struct pi_layer layer_of(const struct pi_report *r, int32_t step)
     for (int32_t i = 0; i < r->schedule->n; i++)
         if (r->schedule->event[i].step == step) {
             l.width = r->schedule->event[i].batch.width;
+            l.evaluations += r->schedule->event[i].batch.n;
             add(&l.online, &r->online[i]);
             add(&l.offline, &r->offline[i]);
         }

@@ -37,7 +37,8 @@ uint64_t pi_report_relu_bytes(const struct pi_report *r);
 struct pi_layer {
     const char *name;
     int64_t kept, total;
-    int32_t width; /* of ReLU evaluations, 0: none */
+    int64_t evaluations; /* selections: of a ReLU layer one or two a kept position */
+    int32_t width;       /* of ReLU evaluations, 0: none */
     struct cost_count online, offline;
 };
 typedef void pi_layer_fn(void *ctx, const struct pi_layer *l);

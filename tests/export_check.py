@@ -3,7 +3,8 @@
 
 FOLDER holds input.npy, logits.npy (from linnet's executor) and, for the forms where, prelu and
 gather and the opsets 13 to 21, FORM_OPSET.onnx and FORM_OPSET_folded.onnx (BN folded); full.onnx
-with plain ReLUs, and almost.onnx where each loses one position; channel_OPSET.onnx and
+with plain ReLUs, and almost.onnx where each loses one position; relu6_FORM_OPSET.onnx, the
+same with ReLU6, and relu6_logits.npy; channel_OPSET.onnx and
 whole_OPSET.onnx with masks of whole channels in the forms channel and where. Every file must pass the full
 checker; all logits must agree; where and gather must agree bit by bit; almost.onnx with its masks
 set to ones must equal full.onnx bit by bit; real_NAME.onnx must have the logits of
@@ -66,7 +67,7 @@ def main():
     folder, sources = sys.argv[1:]
     x = np.load(f"{folder}/input.npy")
     want = np.load(f"{folder}/logits.npy")
-    limit = 1e-4 * np.abs(want).max()
+    relu6 = np.load(f"{folder}/relu6_logits.npy")
     worst, n = 0.0, 0
     models = {}
     for name in sorted(os.listdir(folder)):
@@ -78,10 +79,12 @@ def main():
         models[name] = model
         if name in ("full.onnx", "almost.onnx") or name.startswith(("real_", "whole_", "channel_")):
             continue
+        logits = relu6 if name.startswith("relu6_") else want
+        limit = 1e-4 * np.abs(logits).max()
         for optimize in False, True:
-            diff = np.abs(run(model, x, optimize) - want).max()
+            diff = np.abs(run(model, x, optimize) - logits).max()
             require(diff <= limit, name, f"logits differ by {diff}, allowed {limit}")
-            worst = max(worst, float(diff))
+            worst = max(worst, float(diff / np.abs(logits).max()))
         n += 1
     for opset in range(13, 22):
         a = each(models[f"where_{opset}_folded.onnx"], x)
@@ -104,8 +107,10 @@ def main():
             "almost.onnx", "with masks of ones is not bit-equal to plain ReLUs")
     real = [check_real(model, onnx.load(f"{sources}/{name[5:]}"), name)
             for name, model in models.items() if name.startswith("real_")]
+    require(sum(name.startswith("relu6_") for name in models) == 18, folder,
+            "should hold 18 models with ReLU6")
     require(len(real) == 8, folder, "should hold eight imported models")
-    print(f"export_check: {n} files, largest difference {worst:.3g} of {np.abs(want).max():.3g}; "
+    print(f"export_check: {n} files, largest relative difference {worst:.3g}; "
           f"form channel, relative to where, "
           f"{channel:.3g}; {len(real)} imported models, largest relative difference {max(real):.3g}")
 

@@ -71,6 +71,23 @@ struct graph *masked_resnet8(void)
     return g;
 }
 
+struct graph *relu6_resnet8(void)
+{
+    struct graph *g = masked_resnet8();
+
+    for (int32_t i = 0; i < g->n_node; i++) {
+        struct node *n = &g->node[i];
+
+        if (n->op == &op_masked_relu)
+            n->p.masked_relu.relu6 = 1;
+        for (int64_t c = 0; n->op == &op_batchnorm && c < shape_elems(&op_in(g, n, 1)->shape); c++)
+            op_in(g, n, 1)->data[c] *= 4; /* so that values are above 6 too */
+    }
+    graph_touch(g);
+    ok(graph_verify(g));
+    return g;
+}
+
 static value_id constant(struct graph *g, const char *name, struct shape shape, float base)
 {
     value_id v;

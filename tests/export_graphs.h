@@ -15,6 +15,8 @@ void assert_refused(int rc, int code, const char *part);
 
 /* resnet8 with hard masks: site 1 keeps all, site 2 nothing, the others about a third. */
 struct graph *masked_resnet8(void);
+/* The same with ReLU6, and larger activations. */
+struct graph *relu6_resnet8(void);
 /* One of each operator that resnet8 does not have: (x - 0.5) / 2 * 0.3 - pad - slice - max pool -
  * average pool - reshape - gemm (no bias) - masked relu - gemm - softmax. Input [N,2,6,6]. */
 struct graph *mixed_graph(void);

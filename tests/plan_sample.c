@@ -97,6 +97,12 @@ void plan_sample_lines(struct plan *p, bool slopes)
     plan_complete(p);
 }
 
+void plan_sample_cap(struct plan *p, int64_t cap)
+{
+    p->step[RELU].u.relu.cap = cap;
+    plan_complete(p);
+}
+
 struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed)
 {
     struct rng r = rng_at(seed, RNG_TEST, 0, 0);

@@ -16,6 +16,8 @@ void plan_sample_tensor(struct plan *p, int32_t id, int32_t rank, int64_t c, int
                         int32_t scale, int32_t max_log2);
 /* The removed positions of the ReLU become x / 2 + b, or lines with public slopes. Before the weights. */
 void plan_sample_lines(struct plan *p, bool slopes);
+/* The kept positions of the ReLU become min(max(x, 0), cap / 2^12). */
+void plan_sample_cap(struct plan *p, int64_t cap);
 /* kept: ReLUs of 64, evenly spread. */
 struct plan *plan_sample(int kept);
 struct plan_weights *plan_sample_weights(const struct plan *p, uint64_t seed);

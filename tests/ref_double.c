@@ -310,12 +310,34 @@ static double slope_at(const struct job *j, int64_t e)
     return j->in[2].v ? j->in[2].v[channel(&j->y, e)] : 1;
 }
 
+static double relu6(double x)
+{
+    return fmin(fmax(x, 0), 6);
+}
+
+static void relu6_forward(struct job *j)
+{
+    for (int64_t e = 0; e < size_of(&j->y); e++)
+        j->y.v[e] = relu6(j->in[0].v[e]);
+}
+
+static void relu6_backward(struct job *j)
+{
+    for (int64_t e = 0; e < size_of(&j->y); e++)
+        j->in[0].g[e] += j->in[0].v[e] > 0 && j->in[0].v[e] < 6 ? j->y.g[e] : 0;
+}
+
+static double relu_of(const struct job *j, double x)
+{
+    return j->node->p.masked_relu.relu6 ? relu6(x) : fmax(x, 0);
+}
+
 static void masked_forward(struct job *j)
 {
     for (int64_t e = 0; e < size_of(&j->y); e++) {
         double x = j->in[0].v[e], m = j->in[1].v[mask_at(j, e)];
         double b = j->in[3].v ? j->in[3].v[channel(&j->y, e)] : 0;
-        j->y.v[e] = m * fmax(x, 0) + (1 - m) * (slope_at(j, e) * x + b);
+        j->y.v[e] = m * relu_of(j, x) + (1 - m) * (slope_at(j, e) * x + b);
     }
 }
 
@@ -323,8 +345,8 @@ static void masked_backward(struct job *j)
 {
     for (int64_t e = 0; e < size_of(&j->y); e++) {
         double x = j->in[0].v[e], m = j->in[1].v[mask_at(j, e)], dy = j->y.g[e];
-        j->in[0].g[e] += dy * (m * (x > 0 ? 1 : 0) + (1 - m) * slope_at(j, e));
-        j->in[1].g[mask_at(j, e)] += dy * (fmax(x, 0) - x);
+        j->in[0].g[e] += dy * (m * (relu_of(j, x) == x) + (1 - m) * slope_at(j, e));
+        j->in[1].g[mask_at(j, e)] += dy * (relu_of(j, x) - x);
         if (j->in[2].g)
             j->in[2].g[channel(&j->y, e)] += dy * (1 - m) * x;
         if (j->in[3].g)
@@ -538,6 +560,7 @@ static const struct {
     {&op_gemm, gemm_forward, gemm_backward},
     {&op_batchnorm, bn_forward, bn_backward},
     {&op_relu, relu_forward, relu_backward},
+    {&op_relu6, relu6_forward, relu6_backward},
     {&op_masked_relu, masked_forward, masked_backward},
     {&op_softmax, softmax_forward, softmax_backward},
     {&op_add, binary_forward, binary_backward},

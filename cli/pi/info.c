@@ -64,8 +64,12 @@ static void print_head(FILE *f, const struct plan *p)
             p->scale, p->failure_log2);
     fprintf(f, "program    %d steps, %d linear layers, %lld multiplications\n", p->n_step,
             p->linear_layers, (long long)p->macs);
-    fprintf(f, "ReLUs      %lld of %lld kept, in %d layers\n", (long long)p->relus_kept,
+    fprintf(f, "ReLUs      %lld of %lld kept, in %d layers", (long long)p->relus_kept,
             (long long)p->relus, p->relu_layers);
+    if (plan_all_evaluations(p) != p->relus_kept)
+        fprintf(f, "; a ReLU6 costs two ReLU evaluations: %lld",
+                (long long)plan_all_evaluations(p));
+    fputc('\n', f);
     print_lines(f, p);
     for (int32_t i = 0; i < p->n_claim; i++)
         fprintf(f, "claim      %s %.2f %% on %llu images of %s\n", p->claim[i].metric,
@@ -129,6 +133,8 @@ static void print_steps(FILE *f, const struct plan *p)
         if (s->kind == PLAN_RELU)
             fprintf(f, ", kept %lld of %lld, m %d", (long long)s->u.relu.kept,
                     (long long)s->u.relu.total, s->u.relu.width);
+        if (s->kind == PLAN_RELU && s->u.relu.cap > 0)
+            fprintf(f, ", at most %g", ldexp((double)s->u.relu.cap, -t->scale));
         if (plan_has_lines(s))
             fprintf(f, ", removed %s / 2^%d + b", s->u.relu.n_slope > 0 ? "public slope * x" : "x",
                     s->u.relu.line_shift);
@@ -224,8 +230,9 @@ static json_t *relus_json(const struct plan *p)
         const struct plan_step *s = &p->step[i];
         if (s->kind == PLAN_RELU)
             a = with_item(a,
-                          json_pack("{s:s, s:I, s:I, s:i, s:i, s:b}", "name", s->name, "total",
+                          json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:b}", "name", s->name, "total",
                                     (json_int_t)s->u.relu.total, "kept", (json_int_t)s->u.relu.kept,
+                                    "evaluations", (json_int_t)plan_evaluations(&s->u.relu),
                                     "width", s->u.relu.width, "line_shift", s->u.relu.line_shift,
                                     "public_slopes", s->u.relu.n_slope > 0));
     }
@@ -293,6 +300,7 @@ static json_t *info_json(const struct plan *p, const struct cost_machine *m)
     o = with(o, "linear_layers", json_integer(p->linear_layers));
     o = with(o, "relus_total", json_integer(p->relus));
     o = with(o, "relus_kept", json_integer(p->relus_kept));
+    o = with(o, "relu_evaluations", json_integer(plan_all_evaluations(p)));
     o = with(o, "relu_layers", relus_json(p));
     o = with(o, "steps", steps_json(p));
     o = with(with(o, "machine", machine_json(m)), "costs", costs_json(p, m));

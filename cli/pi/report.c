@@ -20,16 +20,17 @@ void pi_report_phases(FILE *f, const struct pi_report *r)
 
 static void print_layer(void *ctx, const struct pi_layer *l)
 {
-    fprintf(ctx, "%-32s %9lld %9lld %12llu %7g %9.4f %12llu %9.4f\n", l->name, (long long)l->kept,
-            (long long)l->total, (unsigned long long)(l->online.sent + l->online.received),
-            (double)l->online.flips / 2, l->online.seconds,
-            (unsigned long long)(l->offline.sent + l->offline.received), l->offline.seconds);
+    fprintf(ctx, "%-32s %9lld %9lld %9lld %12llu %7g %9.4f %12llu %9.4f\n", l->name,
+            (long long)l->kept, (long long)l->total, (long long)l->evaluations,
+            (unsigned long long)(l->online.sent + l->online.received), (double)l->online.flips / 2,
+            l->online.seconds, (unsigned long long)(l->offline.sent + l->offline.received),
+            l->offline.seconds);
 }
 
 void pi_report_layers(FILE *f, const struct pi_report *r)
 {
-    fprintf(f, "%-32s %9s %9s %12s %7s %9s %12s %9s\n", "layer", "kept", "of", "online B", "rounds",
-            "seconds", "offline B", "seconds");
+    fprintf(f, "%-32s %9s %9s %9s %12s %7s %9s %12s %9s\n", "layer", "kept", "of", "compared",
+            "online B", "rounds", "seconds", "offline B", "seconds");
     pi_report_each_layer(r, print_layer, f);
 }
 
@@ -55,14 +56,14 @@ json_t *pi_report_phases_json(const struct pi_report *r)
 
 static void layer_json(void *ctx, const struct pi_layer *l)
 {
-    json_array_append_new(ctx, json_pack("{s:s, s:I, s:I, s:i, s:I, s:f, s:f, s:I, s:f}", "name",
-                                         l->name, "relus_kept", (json_int_t)l->kept, "relus_total",
-                                         (json_int_t)l->total, "width", l->width, "online_bytes",
-                                         (json_int_t)(l->online.sent + l->online.received),
-                                         "online_rounds", (double)l->online.flips / 2,
-                                         "online_seconds", l->online.seconds, "offline_bytes",
-                                         (json_int_t)(l->offline.sent + l->offline.received),
-                                         "offline_seconds", l->offline.seconds));
+    json_array_append_new(
+        ctx, json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:f, s:f, s:I, s:f}", "name", l->name,
+                       "relus_kept", (json_int_t)l->kept, "relus_total", (json_int_t)l->total,
+                       "evaluations", (json_int_t)l->evaluations, "width", l->width, "online_bytes",
+                       (json_int_t)(l->online.sent + l->online.received), "online_rounds",
+                       (double)l->online.flips / 2, "online_seconds", l->online.seconds,
+                       "offline_bytes", (json_int_t)(l->offline.sent + l->offline.received),
+                       "offline_seconds", l->offline.seconds));
 }
 
 json_t *pi_report_totals_json(const struct cost_count phase[PHASES])

@@ -44,15 +44,16 @@ static value_id other_operand(const struct graph *g, int32_t n, value_id v)
 }
 
 /* The gradient of a ReLU takes the place of that of its result, which the caller may want to read. A
- * ReLU with lines at its removed positions stays by itself: theirs reads what enters it. */
+ * ReLU with lines at its removed positions stays by itself: theirs reads what enters it. So does a
+ * ReLU6: a tail has no upper bound. */
 static bool relu_joins(const struct walk *w, int32_t n)
 {
     const struct node *x = &w->g->node[n];
 
     if (w->mode == EXEC_TRAIN && w->tap[x->out[0]])
         return false;
-    return x->op == &op_relu ||
-           (x->op == &op_masked_relu && !x->p.masked_relu.soft && x->n_in == 2);
+    return x->op == &op_relu || (x->op == &op_masked_relu && !x->p.masked_relu.soft &&
+                                 !x->p.masked_relu.relu6 && x->n_in == 2);
 }
 
 static struct exec_step grow(const struct walk *w, int32_t first)

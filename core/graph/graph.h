@@ -31,6 +31,7 @@ typedef int32_t value_id; /* index into g->value */
 #define NODE_MAX_IN 9
 #define NODE_MAX_OUT 1
 #define GRAPH_MAX_CHANNELS_NORM 16
+#define RELU6_TOP 6.0F
 
 enum value_kind { VALUE_INPUT, VALUE_PARAM, VALUE_BUFFER, VALUE_MASK, VALUE_CONST, VALUE_TEMP };
 
@@ -54,8 +55,8 @@ struct batchnorm_params {
     float eps, momentum; /* ONNX momentum: running = momentum * running + (1 - momentum) * batch */
 };
 struct masked_relu_params {
-    int64_t
-        soft; /* 1: mask in [0,1], y = m relu(x) + (1-m) x; 0: mask is 0/1, y = m ? relu(x) : x */
+    int64_t soft;  /* 1: mask in [0,1], y = m f(x) + (1-m) x; 0: mask is 0/1, y = m ? f(x) : x */
+    int64_t relu6; /* f: 1: min(max(x, 0), 6); 0: max(x, 0) */
 };
 struct pad_params {
     int64_t begin[4], end[4]; /* for [N,C,H,W]; the N entries are 0 */

@@ -48,7 +48,7 @@ enum op_flags {
 };
 
 struct op {
-    const char *type; /* ONNX name; "MaskedRelu" is ours and never appears in a file */
+    const char *type; /* ONNX name; "MaskedRelu" and "Relu6" are ours and never appear in a file */
     int8_t in_min, in_max;
     const struct attr *attrs; /* may be NULL */
     unsigned flags;

@@ -1,6 +1,6 @@
 /*
- * MaskedRelu(x, m[, s, b]): a Relu at the positions of the mask that are kept; elsewhere the
- * identity, or with s and b the line s[c] x + b[c] of the position's channel. The mask, [C,H,W] or
+ * MaskedRelu(x, m[, s, b]): a Relu, or with relu6 = 1 a ReLU6 min(max(x, 0), 6), at the positions of
+ * the mask that are kept; elsewhere the identity, or with s and b the line s[c] x + b[c] of the position's channel. The mask, [C,H,W] or
  * [K], and the lines, [C] or [K], are shared by all images and BN branches (trainer/METHOD.md).
  *
  *   hard, m in {0,1}    y = m ? max(x,0) : x            dx = dy * (m ? [x > 0] : 1)
@@ -8,13 +8,17 @@
  *                       dx = dy * (m ? [x > 0] : s[c])  ds[c] = sum of (1-m) dy x, db[c] of (1-m) dy
  *   soft, m in [0,1]    y = x > 0 ? x : (1-m) x         dx = dy * (x > 0 ? 1 : 1-m)
  *                                                       dm = sum over images of dy * -min(x,0)
+ *   ReLU6: where x >= 6, hard and kept y = 6, dx = 0; soft y = 6 + (1-m) (x-6), dx = dy * (1-m),
+ *   dm gets dy * (6-x)
  *
  * Hard is a choice between two values, not a product: no -0.0, no 0 * inf, and a NaN passes through.
- * As 1-m >= 0, x > 0 exactly where y > 0, so dx reads y only; dm and ds are the only readers of x.
+ * As 1-m >= 0, x > 0 exactly where y > 0, and x >= 6 where y >= 6, so dx reads y only; dm and ds are the only readers of x.
  * Soft masks have no line: the gradient of x at a position with both would need x itself.
  *
  * prepared: the mask as [h][w][c].
  */
+#include <math.h>
+
 #include "core/op/image.h"
 
 /* Line of the removed positions: slope is input 2, offset input 3. */
@@ -88,6 +92,26 @@ static void masked_relu_prepare(const struct graph *g, const struct node *node, 
 }
 
 /* One image of n positions. */
+static void hard6_forward(float *y, const float *x, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float f = x[i] <= 0 ? 0 : x[i] >= RELU6_TOP ? RELU6_TOP : x[i];
+
+        y[i] = m[i] > 0.5F ? f : x[i];
+    }
+}
+
+static void soft6_forward(float *y, const float *x, const float *m, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float f = x[i] <= 0 ? 0 : x[i] >= RELU6_TOP ? RELU6_TOP : x[i], over = x[i] - f;
+
+        y[i] = f + (over == 0 ? 0 : (1 - m[i]) * over);
+    }
+}
+
 static void hard_forward(float *y, const float *x, const float *m, int64_t n)
 {
 #pragma omp simd
@@ -102,35 +126,40 @@ static void soft_forward(float *y, const float *x, const float *m, int64_t n)
         y[i] = x[i] > 0 ? x[i] : (1 - m[i]) * x[i];
 }
 
-/* rows of c channels, m along with them. */
+/* rows of c channels, m along with them; top: 6, or infinity for a Relu. */
 static void line_forward(float *y, const float *x, const float *m, const float *slope,
-                         const float *offset, int64_t rows, int64_t c)
+                         const float *offset, int64_t rows, int64_t c, float top)
 {
     for (int64_t r = 0; r < rows; r++, y += c, x += c, m += c) {
 #pragma omp simd
         for (int64_t i = 0; i < c; i++) {
             const float v = x[i], line = slope[i] * v + offset[i]; /* in any case: no branch */
 
-            y[i] = m[i] > 0.5F ? (v <= 0 ? 0 : v) : line;
+            y[i] = m[i] > 0.5F ? (v <= 0 ? 0 : v >= top ? top : v) : line;
         }
     }
 }
 
+static float top_of(const struct node *node)
+{
+    return node->p.masked_relu.relu6 ? RELU6_TOP : INFINITY;
+}
+
 static void masked_relu_forward(const struct op_call *k)
 {
+    typedef void forward_fn(float *y, const float *x, const float *m, int64_t n);
+    static forward_fn *const of[2][2] = {{hard_forward, hard6_forward},
+                                         {soft_forward, soft6_forward}};
+    const struct masked_relu_params *p = &k->node->p.masked_relu;
     const struct image m = image_in(k, 0);
     int64_t n = image_size(m);
 
-    for (int64_t b = 0; b < k->n && has_line(k->node); b++)
-        line_forward(k->out + b * n, k->in[0] + b * n, k->prepared, k->in[2], k->in[3], m.h * m.w,
-                     m.c);
-    if (has_line(k->node))
-        return;
     for (int64_t b = 0; b < k->n; b++) {
-        if (k->node->p.masked_relu.soft)
-            soft_forward(k->out + b * n, k->in[0] + b * n, k->prepared, n);
+        if (has_line(k->node))
+            line_forward(k->out + b * n, k->in[0] + b * n, k->prepared, k->in[2], k->in[3],
+                         m.h * m.w, m.c, top_of(k->node));
         else
-            hard_forward(k->out + b * n, k->in[0] + b * n, k->prepared, n);
+            of[p->soft != 0][p->relu6 != 0](k->out + b * n, k->in[0] + b * n, k->prepared, n);
     }
 }
 
@@ -154,15 +183,26 @@ static void soft_grad_add(float *dx, const float *dy, const float *y, const floa
     }
 }
 
+/* ReLU6: hard masks are soft ones of 0 and 1 here. */
+static void grad6(float *dx, const float *dy, const float *y, const float *m, int64_t n, bool add)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float d = dy[i], old = add ? dx[i] : 0;
+
+        dx[i] = old + ((y[i] > 0) & (y[i] < RELU6_TOP) ? d : (1 - m[i]) * d);
+    }
+}
+
 static void line_grad(float *dx, const float *dy, const float *y, const float *m,
-                      const float *slope, int64_t rows, int64_t c, bool add)
+                      const float *slope, int64_t rows, int64_t c, float top, bool add)
 {
     for (int64_t r = 0; r < rows; r++, dx += c, dy += c, y += c, m += c) {
 #pragma omp simd
         for (int64_t i = 0; i < c; i++) {
             const float d = dy[i], s = slope[i] * d, old = add ? dx[i] : 0;
 
-            dx[i] = old + (m[i] > 0.5F ? (y[i] > 0 ? d : 0) : s);
+            dx[i] = old + (m[i] > 0.5F ? ((y[i] > 0) & (y[i] < top) ? d : 0) : s);
         }
     }
 }
@@ -178,7 +218,9 @@ static void masked_relu_grad_input(const struct op_call *k)
         const float *dy = k->dout + b * n, *y = k->out + b * n;
 
         if (has_line(k->node))
-            line_grad(dx, dy, y, k->prepared, k->in[2], m.h * m.w, m.c, k->add[0]);
+            line_grad(dx, dy, y, k->prepared, k->in[2], m.h * m.w, m.c, top_of(k->node), k->add[0]);
+        else if (k->node->p.masked_relu.relu6)
+            grad6(dx, dy, y, k->prepared, n, k->add[0]);
         else if (!k->node->p.masked_relu.soft)
             rows->relu_grad(dx, dy, y, k->prepared, n, k->add[0]);
         else if (k->add[0])
@@ -205,6 +247,7 @@ static void mask_grad(const struct op_call *k)
 {
     struct image m = image_in(k, 0);
     int64_t hw = m.h * m.w, n = image_size(m);
+    const float top = top_of(k->node);
     float *dm = k->din[1], *sum = k->scratch;
 
     if (dm == NULL || !k->node->p.masked_relu.soft)
@@ -214,7 +257,7 @@ static void mask_grad(const struct op_call *k)
         const float *x = k->in[0] + b * n, *dy = k->dout + b * n;
 #pragma omp simd
         for (int64_t i = 0; i < n; i++)
-            sum[i] -= x[i] < 0 ? dy[i] * x[i] : 0;
+            sum[i] -= x[i] < 0 ? dy[i] * x[i] : x[i] > top ? dy[i] * (x[i] - top) : 0;
     }
     for (int64_t c = 0; c < m.c; c++) {
         for (int64_t p = 0; p < hw; p++)
@@ -241,6 +284,7 @@ static size_t masked_relu_scratch(const struct graph *g, const struct node *node
 
 static const struct attr attrs[] = {
     {"soft", ATTR_INT, offsetof(union op_params, masked_relu.soft), 1, false, 0, 0, 1},
+    {"relu6", ATTR_INT, offsetof(union op_params, masked_relu.relu6), 1, false, 0, 0, 1},
     {0},
 };
 

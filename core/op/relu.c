@@ -1,5 +1,6 @@
 /*
  * Relu: y = max(x, 0); dx = y > 0 ? dy : 0 (0 at exactly 0). A NaN passes through.
+ * Relu6: y = min(max(x, 0), 6); dx = 0 < y < 6 ? dy : 0. In a file a Clip to [0, 6].
  */
 #include "core/op/image.h"
 
@@ -36,6 +37,31 @@ static void relu_grad_input(const struct op_call *k)
             ->relu_grad(k->din[0], k->dout, k->out, NULL, relu_count(k), k->add[0]);
 }
 
+static void relu6_forward(const struct op_call *k)
+{
+    const float *x = k->in[0];
+    float *y = k->out;
+    int64_t n = relu_count(k);
+
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] <= 0 ? 0 : x[i] >= RELU6_TOP ? RELU6_TOP : x[i];
+}
+
+static void relu6_grad_input(const struct op_call *k)
+{
+    const float *y = k->out, *dy = k->dout;
+    float *dx = k->din[0];
+    int64_t n = relu_count(k);
+
+#pragma omp simd
+    for (int64_t i = 0; i < n * (dx != NULL); i++) {
+        const float d = dy[i], old = k->add[0] ? dx[i] : 0;
+
+        dx[i] = old + ((y[i] > 0) & (y[i] < RELU6_TOP) ? d : 0);
+    }
+}
+
 const struct op op_relu = {
     .type = "Relu",
     .in_min = 1,
@@ -46,5 +72,18 @@ const struct op op_relu = {
         &(const struct op_hooks){
             .forward = relu_forward,
             .grad_input = relu_grad_input,
+        },
+};
+
+const struct op op_relu6 = {
+    .type = "Relu6",
+    .in_min = 1,
+    .in_max = 1,
+    .flags = OP_ELEMENTWISE | OP_KEEP_Y | OP_RELU,
+    .shape = relu_shape,
+    .hooks =
+        &(const struct op_hooks){
+            .forward = relu6_forward,
+            .grad_input = relu6_grad_input,
         },
 };

@@ -11,7 +11,7 @@
  *                         factor and offset per channel: a 1x1 convolution with a group per channel
  *   the same on the input, while nothing else reads it: into mean and std of the description
  *   Relu, MaskedRelu      relu_partial; a mask without kept positions is no step, or with lines a
- *                         factor and an offset per channel. x / 2 + b at removed positions: x
+ *                         factor and an offset per channel. Of a ReLU6 with cap 6. x / 2 + b at removed positions: x
  *                         truncated by one bit; s x + b: a public factor, if the caller agrees
  *   AveragePool, global   sum_pool; Flatten, Reshape to [N,K]: flatten
  *   Softmax at the end    dropped, with a note: logits have the same order
@@ -41,6 +41,7 @@ static const struct {
     {&op_mul, lower_constant},
     {&op_div, lower_constant},
     {&op_relu, lower_relu},
+    {&op_relu6, lower_relu},
     {&op_masked_relu, lower_relu},
     {&op_average_pool, lower_average_pool},
     {&op_global_average_pool, lower_average_pool},

@@ -7,9 +7,10 @@
 /* ---- ReLU --------------------------------------------------------------------------------- */
 
 /* m: sign, integer bits, f, margin; rounded up to 4q + 1. */
-static int32_t comparison_width(const struct lowering *s, int32_t tensor, int32_t extra)
+static int32_t comparison_width(const struct lowering *s, int32_t tensor, int32_t extra,
+                                int64_t cap)
 {
-    int32_t m = s->p->scale + s->p->tensor[tensor].max_log2 + 1 + extra + PLAN_MARGIN_BITS;
+    int32_t m = plan_relu_width(s->p->scale, s->p->tensor[tensor].max_log2 + extra, cap);
 
     m = m < PLAN_MIN_WIDTH ? PLAN_MIN_WIDTH : m;
     return (m + 2) / 4 * 4 + 1;
@@ -97,7 +98,9 @@ int lower_relu(struct lowering *s, const struct node *n)
         lowering_set(s, n, x.tensor, x.factor);
         return 0;
     }
-    r.width = comparison_width(s, x.tensor, 0);
+    if (n->op == &op_relu6 || (masked && n->p.masked_relu.relu6))
+        r.cap = llround(ldexp((double)RELU6_TOP / x.factor, s->p->scale));
+    r.width = comparison_width(s, x.tensor, 0, r.cap);
     if (masked)
         TRY(removed_lines(s, n, x.factor, &r, &d));
     TRY(lowering_result(s, n, s->p->scale, x.factor, &out));
@@ -170,6 +173,6 @@ int lower_max_pool(struct lowering *s, const struct node *n)
     struct lowered x = lowering_operand(s, n, 0);
 
     TRY(pool_attributes(s, n, &q));
-    q.width = comparison_width(s, x.tensor, 1);
+    q.width = comparison_width(s, x.tensor, 1, 0);
     return add_pool(s, n, PLAN_MAX_POOL, &q, x.factor);
 }

@@ -52,7 +52,8 @@ struct constant {
     const Onnx__TensorProto *unread; /* its numbers are still there; NULL once f or i are set */
 };
 
-struct selection { /* column k of the value is column[k] of `base`, through a Relu where relu[k] */
+/* column k of the value is column[k] of `base`, through a Relu where relu[k] is 1, a ReLU6 where 2 */
+struct selection {
     value_id base; /* [N,K] */
     int64_t n;
     int64_t *column;

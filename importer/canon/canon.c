@@ -475,5 +475,5 @@ canon_fn *canon_find(const char *type)
             if (strcmp(r->type, type) == 0)
                 return r->fn;
     const struct op *op = op_find(type);
-    return op != NULL && op != &op_masked_relu ? canon_same : NULL;
+    return op != NULL && op != &op_masked_relu && op != &op_relu6 ? canon_same : NULL;
 }

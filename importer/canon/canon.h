@@ -61,14 +61,14 @@ int mask_prelu(struct import *im) MUST_CHECK;
 /* m * Relu(x) + (1 - m) * x. *found false: nothing was done. */
 int mask_sum(struct import *im, value_id a, value_id b, bool *found) MUST_CHECK;
 int mask_gather(struct import *im) MUST_CHECK;
-/* Concat, Relu and Reshape of selections; the caller has seen that an input is one. */
+/* Concat, Relu or ReLU6, and Reshape of selections; the caller has seen that an input is one. */
 int mask_concat(struct import *im) MUST_CHECK;
-int mask_relu(struct import *im, const struct selection *from) MUST_CHECK;
+int mask_relu(struct import *im, const struct selection *from, bool relu6) MUST_CHECK;
 /* target: shape of the result. *found false: make it an activation and reshape that. */
 int mask_reshape(struct import *im, const struct shape *target, bool *found) MUST_CHECK;
 /* Makes the node at hand, or another, a MaskedRelu. mask: elements of x per image, 0 or 1. */
-int mask_emit(struct import *im, value_id x, const float *mask) MUST_CHECK;
-/* node `r` is Relu(x) */
+int mask_emit(struct import *im, value_id x, const float *mask, bool relu6) MUST_CHECK;
+/* node `r` is Relu(x) or ReLU6(x) */
 bool mask_is_relu_of(const struct graph *g, value_id r, value_id x);
 
 /* ---- relu_forms.c --------------------------------------------------------------------------- */

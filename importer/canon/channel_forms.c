@@ -159,7 +159,7 @@ int channel_concat(struct import *im, bool *found)
         return 0;
     TRY(joined_mask(im, part, n, &mask)); /* before nodes are added: part[] points at some */
     TRY(join_layers(im, part, n, &y));
-    return mask_emit(im, y, mask);
+    return mask_emit(im, y, mask, false);
 }
 
 /* ---- select --------------------------------------------------------------------------------- */
@@ -231,8 +231,9 @@ static bool is_correction(const struct graph *g, value_id x, value_id v, uint8_t
     const struct node *scatter = producer(g, v), *site, *select;
 
     if (!is_mixing(g, scatter) || (site = producer(g, scatter->in[0])) == NULL ||
-        site->op != &op_masked_relu || !is_mixing(g, select = producer(g, site->in[0])) ||
-        select->in[0] != x || !keeps_first_half(op_in(g, site, 1)))
+        site->op != &op_masked_relu || site->p.masked_relu.relu6 ||
+        !is_mixing(g, select = producer(g, site->in[0])) || select->in[0] != x ||
+        !keeps_first_half(op_in(g, site, 1)))
         return false;
     const struct value *w1 = op_in(g, select, 1), *w2 = op_in(g, scatter, 1);
     const int64_t channels = g->value[x].shape.dim[1], rows = w1->shape.dim[0];
@@ -266,5 +267,5 @@ int channel_sum(struct import *im, value_id a, value_id b, bool *found)
         return ERR_NOMEM;
     for (int64_t i = 0; i < n; i++)
         mask[i] = kept[i / positions];
-    return mask_emit(im, a, mask);
+    return mask_emit(im, a, mask, false);
 }

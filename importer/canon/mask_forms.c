@@ -8,6 +8,8 @@
  *   sum      m * Relu(x) + (1 - m) * x
  *   gather   columns of [N,K] are gathered, some go through Relu, all come back to their places
  *
+ * In where, sum and gather a ReLU6, Clip(x, 0, 6), may stand in Relu's place.
+ *
  * What is recognised is the structure; names do not matter. Masks of any shape that broadcasts to x
  * are written out in full. The node is called as the site: the last node's name less its "/Where",
  * so that a file written by linnet gets the names of the graph that it was written from.
@@ -66,8 +68,9 @@ static int line_value(struct import *im, value_id x, value_id from, bool slope, 
 
 /* Makes the node. mask: as many floats as x has elements per image, 0 or 1. */
 static int emit_site(struct import *im, const char *node, const char *out_name, value_id x,
-                     const float *mask, const struct line *line, value_id *out)
+                     const float *mask, bool relu6, const struct line *line, value_id *out)
 {
+    const union op_params p = {.masked_relu = {.relu6 = relu6}};
     const char *site = site_name(im, node);
     const char *mask_name = site != NULL ? arena_printf(im->arena, "%s.mask", site) : NULL;
     struct shape s = {.rank = im->g->value[x].shape.rank - 1};
@@ -83,29 +86,44 @@ static int emit_site(struct import *im, const char *node, const char *out_name, 
         TRY(line_value(im, x, line->slope, true, &in[2]));
         TRY(line_value(im, x, line->offset, false, &in[3]));
     }
-    return graph_add_node(im->g, &op_masked_relu, site, in, line != NULL ? 4 : 2, NULL, out_name,
+    return graph_add_node(im->g, &op_masked_relu, site, in, line != NULL ? 4 : 2, &p, out_name,
                           out);
 }
 
-static int emit_line(struct import *im, value_id x, const float *mask, const struct line *line)
+static int emit_line(struct import *im, value_id x, const float *mask, bool relu6,
+                     const struct line *line)
 {
     struct entry *e = im->call->out;
 
-    TRY(emit_site(im, im->call->name, e->name, x, mask, line, &e->act));
+    TRY(emit_site(im, im->call->name, e->name, x, mask, relu6, line, &e->act));
     e->kind = ENTRY_ACT;
     return 0;
 }
 
-int mask_emit(struct import *im, value_id x, const float *mask)
+int mask_emit(struct import *im, value_id x, const float *mask, bool relu6)
 {
-    return emit_line(im, x, mask, NULL);
+    return emit_line(im, x, mask, relu6, NULL);
+}
+
+/* The Relu or ReLU6 that makes r, NULL if something else does. */
+static const struct node *relu_of(const struct graph *g, value_id r)
+{
+    const int32_t producer = g->value[r].producer;
+    const struct op *op = producer >= 0 ? g->node[producer].op : NULL;
+
+    return op == &op_relu || op == &op_relu6 ? &g->node[producer] : NULL;
+}
+
+static bool is_relu6(const struct graph *g, value_id r)
+{
+    return relu_of(g, r)->op == &op_relu6;
 }
 
 bool mask_is_relu_of(const struct graph *g, value_id r, value_id x)
 {
-    const int32_t producer = g->value[r].producer;
+    const struct node *n = relu_of(g, r);
 
-    return producer >= 0 && g->node[producer].op == &op_relu && g->node[producer].in[0] == x;
+    return n != NULL && n->in[0] == x;
 }
 
 /* x's shape with one image. */
@@ -169,12 +187,11 @@ static bool is_by_channel(const struct graph *g, value_id v, const struct op *op
 /* Is `v` a line of what the Relu `r` reads? */
 static bool line_beside(const struct graph *g, value_id r, value_id v, struct line *line)
 {
-    const int32_t producer = g->value[r].producer;
+    const struct node *n = relu_of(g, r);
     value_id scaled, x;
 
-    return producer >= 0 && g->node[producer].op == &op_relu &&
-           is_by_channel(g, v, &op_add, &scaled, &line->offset) &&
-           is_by_channel(g, scaled, &op_mul, &x, &line->slope) && x == g->node[producer].in[0];
+    return n != NULL && is_by_channel(g, v, &op_add, &scaled, &line->offset) &&
+           is_by_channel(g, scaled, &op_mul, &x, &line->slope) && x == n->in[0];
 }
 
 /* ---- where ---------------------------------------------------------------------------------- */
@@ -211,7 +228,7 @@ int mask_where(struct import *im)
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
         mask[k] = (m->i[broadcast_index(&to, k, &m->shape)] != 0) == first ? 1 : 0;
-    return emit_line(im, x, mask, lined ? &line : NULL);
+    return emit_line(im, x, mask, is_relu6(im->g, first ? a : b), lined ? &line : NULL);
 }
 
 /* ---- prelu ---------------------------------------------------------------------------------- */
@@ -242,7 +259,7 @@ int mask_prelu(struct import *im)
     TRY(new_mask(im, x, &mask, &n));
     for (int64_t k = 0; k < n; k++)
         mask[k] = 1 - slope->f[broadcast_index(&to, k, &slope->shape)];
-    return mask_emit(im, x, mask);
+    return mask_emit(im, x, mask, false);
 }
 
 /* ---- sum ------------------------------------------------------------------------------------ */
@@ -287,7 +304,7 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
             return 0;
     }
     *found = true;
-    return mask_emit(im, xb, mask);
+    return mask_emit(im, xb, mask, is_relu6(g, xa));
 }
 
 /* ---- gather --------------------------------------------------------------------------------- */
@@ -321,15 +338,23 @@ static bool is_in_order(const struct import *im, const struct selection *s)
     return true;
 }
 
-static int selection_mask(struct import *im, const struct selection *s, float **out)
+static int selection_mask(struct import *im, const struct selection *s, float **out, bool *relu6)
 {
     float *mask;
+    uint8_t kind = 0;
 
     TRY(constant_room(im, s->n * (int64_t)sizeof *mask));
     if ((mask = arena_array(im->arena, (size_t)s->n, sizeof *mask)) == NULL)
         return ERR_NOMEM;
     for (int64_t k = 0; k < s->n; k++)
-        mask[k] = s->relu[k];
+        mask[k] = s->relu[k] != 0;
+    for (int64_t k = 0; k < s->n; k++) {
+        if (s->relu[k] != 0 && kind != 0 && s->relu[k] != kind)
+            return report_problem(im, "E1206", "", "columns through Relu and ReLU6 are joined %s",
+                                  im->at);
+        kind = s->relu[k] != 0 ? s->relu[k] : kind;
+    }
+    *relu6 = kind == 2;
     *out = mask;
     return 0;
 }
@@ -338,14 +363,15 @@ static int selection_mask(struct import *im, const struct selection *s, float **
 static int materialise(struct import *im, struct entry *e)
 {
     const struct selection *s = e->selection;
+    bool relu6;
     float *mask;
 
     if (!is_in_order(im, s))
         return report_problem(im, "E1206", "",
                               "columns gathered into '%s' do not return to their places %s",
                               e->name, im->at);
-    TRY(selection_mask(im, s, &mask));
-    TRY(emit_site(im, s->node, e->name, s->base, mask, NULL, &e->act));
+    TRY(selection_mask(im, s, &mask, &relu6));
+    TRY(emit_site(im, s->node, e->name, s->base, mask, relu6, NULL, &e->act));
     e->kind = ENTRY_ACT;
     return 0;
 }
@@ -401,19 +427,19 @@ int mask_gather(struct import *im)
             return report_problem(im, "E1306", "", "index %lld of %lld columns %s",
                                   (long long)index->i[k], (long long)columns, im->at);
         s->column[k] = from != NULL ? from->column[i] : i;
-        s->relu[k] = from != NULL && from->relu[i];
+        s->relu[k] = from != NULL ? from->relu[i] : 0;
     }
     return finish(im, s);
 }
 
-int mask_relu(struct import *im, const struct selection *from)
+int mask_relu(struct import *im, const struct selection *from, bool relu6)
 {
     struct selection *s;
 
     TRY(new_selection(im, from->base, from->n, &s));
     for (int64_t k = 0; k < s->n; k++) {
         s->column[k] = from->column[k];
-        s->relu[k] = 1;
+        s->relu[k] = relu6 || from->relu[k] == 2 ? 2 : 1;
     }
     return finish(im, s);
 }
@@ -454,6 +480,7 @@ int mask_reshape(struct import *im, const struct shape *target, bool *found)
     const int32_t producer = im->g->value[s->base].producer;
     const struct node *flat = producer >= 0 ? &im->g->node[producer] : NULL;
     value_id x = NO_VALUE;
+    bool relu6;
     float *mask;
 
     if (shape_equal(target, &im->g->value[s->base].shape))
@@ -464,6 +491,6 @@ int mask_reshape(struct import *im, const struct shape *target, bool *found)
     *found = x != NO_VALUE && is_in_order(im, s);
     if (!*found)
         return 0;
-    TRY(selection_mask(im, s, &mask));
-    return mask_emit(im, x, mask);
+    TRY(selection_mask(im, s, &mask, &relu6));
+    return mask_emit(im, x, mask, relu6);
 }

@@ -1,9 +1,11 @@
 /*
- * What computes max(x, 0) is a Relu, however the file says it:
+ * What computes max(x, 0) is a Relu, what computes min(max(x, 0), 6) a Relu6, however the file says it:
  *
  *     Relu(x), Clip(x, 0, inf), Max(x, 0), Max(0, x)
  *     LeakyRelu, Elu, ThresholdedRelu and PRelu (mask_forms.c) with the slope or threshold 0
  *     Where(x > 0, x, 0), Where(x <= 0, 0, x), x * Cast(x > 0), with >= and < too
+ *
+ *     Clip(x, 0, 6); Clip(r, *, 6), Min(r, 6) of a result r of one of these: the lower bound is 0 already
  *
  * A comparison of an activation with 0 is an entry of its own kind until one of those reads it.
  */
@@ -28,7 +30,7 @@ int canon_relu_of(struct import *im, int32_t i)
     value_id x;
 
     if (operand_has(im->call, i) && im->call->in[i]->kind == ENTRY_SELECTION)
-        return mask_relu(im, im->call->in[i]->selection);
+        return mask_relu(im, im->call->in[i]->selection, false);
     TRY(operand_act_any(im, i, &x, &order));
     canon_set_order(im, order);
     return canon_emit(im, &op_relu, &x, 1, NULL);
@@ -53,8 +55,38 @@ static int canon_leaky(struct import *im)
     return leaky && alpha == 1 ? canon_pass(im) : canon_unsupported(im);
 }
 
-/* Input i is zeros that do not change the shape of the activation x beside it. */
-static int is_zero_beside(struct import *im, int32_t i, const struct entry *x, bool *out)
+/* Input i is what a Relu made: not below 0. */
+static bool is_after_relu(const struct import *im, int32_t i)
+{
+    const struct entry *e = im->call->in[i];
+
+    if (!operand_is(im->call, i, ENTRY_ACT))
+        return false;
+    const int32_t producer = im->g->value[e->act].producer;
+    return producer >= 0 && im->g->node[producer].op == &op_relu;
+}
+
+/* The node at hand is the ReLU6 of its input i, which may have gone through a Relu. */
+static int relu6_of(struct import *im, int32_t i)
+{
+    enum entry_order order;
+    value_id x;
+
+    if (im->opt != NULL && im->opt->relu6_as_relu) {
+        im->n_relu6++;
+        return is_after_relu(im, i) ? canon_pass(im) : canon_relu_of(im, i);
+    }
+    if (operand_has(im->call, i) && im->call->in[i]->kind == ENTRY_SELECTION)
+        return mask_relu(im, im->call->in[i]->selection, true);
+    TRY(operand_act_any(im, i, &x, &order));
+    canon_set_order(im, order);
+    if (is_after_relu(im, i))
+        x = im->g->node[im->g->value[x].producer].in[0];
+    return canon_emit(im, &op_relu6, &x, 1, NULL);
+}
+
+/* Input i is zeros (or sixes) that do not change the shape of the activation x beside it. */
+static int is_all_beside(struct import *im, int32_t i, float v, const struct entry *x, bool *out)
 {
     struct constant *c;
     struct shape one, s;
@@ -63,7 +95,7 @@ static int is_zero_beside(struct import *im, int32_t i, const struct entry *x, b
     if (!operand_is(im->call, i, ENTRY_CONSTANT))
         return 0;
     TRY(operand_constant(im, i, &c));
-    if (!canon_is_all(c, 0))
+    if (!canon_is_all(c, v))
         return 0;
     if ((*out = c->count == 1))
         return 0;
@@ -74,6 +106,28 @@ static int is_zero_beside(struct import *im, int32_t i, const struct entry *x, b
     TRY(broadcast_shape(im, &one, &c->shape, &s));
     *out = shape_equal(&s, &one);
     return 0;
+}
+
+static int is_zero_beside(struct import *im, int32_t i, const struct entry *x, bool *out)
+{
+    return is_all_beside(im, i, 0, x, out);
+}
+
+static int canon_min(struct import *im)
+{
+    const struct call *c = im->call;
+    bool six = false;
+
+    TRY(attrs_only(im, ""));
+    if (c->n_in == 1)
+        return canon_pass(im);
+    for (int32_t i = 0; c->n_in == 2 && i < 2; i++) {
+        if (is_after_relu(im, i))
+            TRY(is_all_beside(im, 1 - i, RELU6_TOP, c->in[i], &six));
+        if (six)
+            return relu6_of(im, i);
+    }
+    return canon_unsupported(im);
 }
 
 static int canon_max(struct import *im)
@@ -121,27 +175,20 @@ static int canon_clip(struct import *im)
     TRY(attrs_only(im, "min,max"));
     TRY(clip_bound(im, "min", 1, -INFINITY, &low));
     TRY(clip_bound(im, "max", 2, INFINITY, &high));
-    TRY(operand_act_any(im, 0, &x, &order));
     if (low == 0 && high >= huge)
         return canon_relu_of(im, 0);
+    if (high == RELU6_TOP && (low == 0 || (low < 0 && is_after_relu(im, 0))))
+        return relu6_of(im, 0);
+    TRY(operand_act_any(im, 0, &x, &order));
     if (low <= -huge && high >= huge)
         return canon_pass(im);
-    const int32_t producer = im->g->value[x].producer;
-    const bool after_relu = producer >= 0 && im->g->node[producer].op == &op_relu;
-    const bool relu6 = high == 6 && (low == 0 || after_relu);
-
-    if (relu6 && im->opt != NULL && im->opt->relu6_as_relu) {
-        im->n_relu6++;
-        return after_relu ? canon_pass(im) : canon_relu_of(im, 0);
-    }
     TRY(result_alias(im, im->call->in[0])); /* so that the rest of the file is looked at too */
     return report_problem(
         im, "E1203",
-        relu6
-            ? "this is ReLU6; --relu6 as-relu takes it for Relu, and the network must be trained then"
-            : report_text(im, "give a model with Relu instead, or drop node '%s' and train again",
-                          im->call->name),
-        "Clip to [%g, %g] %s: only Relu can be masked", (double)low, (double)high, im->at);
+        report_text(im, "give a model with Relu instead, or drop node '%s' and train again",
+                    im->call->name),
+        "Clip to [%g, %g] %s: only Relu and ReLU6 can be masked", (double)low, (double)high,
+        im->at);
 }
 
 /* ---- comparisons with 0 --------------------------------------------------------------------- */
@@ -228,6 +275,7 @@ const struct canon_row canon_relus[] = {
     {"Less", canon_compare},
     {"LessOrEqual", canon_compare},
     {"Max", canon_max},
+    {"Min", canon_min},
     {"Not", canon_not},
     {"Relu", canon_relu},
     {"ThresholdedRelu", canon_leaky},

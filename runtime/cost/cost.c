@@ -68,7 +68,7 @@ static void add_step(struct cost *c, const struct cost_case *k, const struct pla
         break;
     case PLAN_RELU:
         if (s->u.relu.kept > 0)
-            add_batch(c, k, s->u.relu.kept, s->u.relu.width);
+            add_batch(c, k, plan_evaluations(&s->u.relu), s->u.relu.width);
         break;
     case PLAN_MAX_POOL:
         for (left = s->u.pool.kernel[0] * s->u.pool.kernel[1]; left > 1; left -= left / 2)

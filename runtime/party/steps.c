@@ -44,16 +44,24 @@ static int run_select(struct walk *w)
     return w->s->select(w->s->ctx, w->next++, w->image, w->x, w->z);
 }
 
-/* Only the kept positions, in one batch; the others are left as they are. */
+/* Only the kept positions, in one batch; the others are left as they are. With a cap max(x - cap, 0)
+ * is found too, cap being subtracted from the server's share, and taken off. */
 static int run_relu(struct walk *w, const struct plan_relu *r, uint64_t *y)
 {
+    const uint64_t cap = w->s->client ? 0 : (uint64_t)r->cap;
+    const int64_t second = plan_evaluations(r) - r->kept;
+
     if (r->kept == 0)
         return 0;
     for (int64_t i = 0; i < r->kept; i++)
         w->x[i] = y[r->index[i]];
+    for (int64_t i = 0; i < second; i++)
+        w->x[r->kept + i] = w->x[i] - cap;
     TRY(run_select(w));
     for (int64_t i = 0; i < r->kept; i++)
         y[r->index[i]] = w->z[i];
+    for (int64_t i = 0; i < second; i++)
+        y[r->index[i]] -= w->z[r->kept + i];
     return 0;
 }
 

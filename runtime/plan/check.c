@@ -235,6 +235,25 @@ static int check_lines(const struct plan *p, const struct plan_step *s)
     return 0;
 }
 
+int32_t plan_relu_width(int32_t scale, int32_t max_log2, int64_t cap)
+{
+    int32_t bits = scale + max_log2;
+
+    while (cap > 0 && bits < PLAN_VALUE_BITS &&
+           ldexp(1, scale + max_log2) + (double)cap > ldexp(1, bits))
+        bits++;
+    return bits + 1 + PLAN_MARGIN_BITS;
+}
+
+int64_t plan_all_evaluations(const struct plan *p)
+{
+    int64_t n = 0;
+
+    for (int32_t i = 0; i < p->n_step; i++)
+        n += p->step[i].kind == PLAN_RELU ? plan_evaluations(&p->step[i].u.relu) : 0;
+    return n;
+}
+
 static int check_relu(const struct plan *p, const struct plan_step *s)
 {
     const struct plan_relu *r = &s->u.relu;
@@ -250,6 +269,8 @@ static int check_relu(const struct plan *p, const struct plan_step *s)
                         r->index[i]);
         last = r->index[i];
     }
+    if (!between(r->cap, 0, ((int64_t)1 << PLAN_VALUE_BITS) - 1))
+        return step_fail(s, "its upper bound is out of range");
     return check_lines(p, s);
 }
 
@@ -325,7 +346,7 @@ static int check_width(const struct plan *p, const struct plan_step *s)
     if (!between(m, PLAN_MIN_WIDTH, PLAN_MAX_WIDTH) || m % 4 != 1)
         return fail(ERR_FORMAT, "step '%s': comparison width %d is not 21, 25, ... %d", s->name, m,
                     PLAN_MAX_WIDTH);
-    if (m < p->scale + in->max_log2 + 1 + pool + PLAN_MARGIN_BITS)
+    if (m < plan_relu_width(p->scale, in->max_log2 + pool, pool ? 0 : s->u.relu.cap))
         return fail(ERR_FORMAT, "step '%s': %d bits do not cover values up to 2^%d", s->name, m,
                     in->max_log2);
     return 0;

@@ -247,7 +247,11 @@ static int read_relu(struct plan *p, struct plan_step *s, const Pi__Relu *m)
         return fail(ERR_FORMAT, "step '%s': no attributes, or counts out of range", s->name);
     if (m->bitmap.len > 0 && m->n_index > 0)
         return fail(ERR_FORMAT, "step '%s': both a bitmap and a list of positions", s->name);
-    *r = (struct plan_relu){.total = m->total, .kept = m->kept, .width = (int32_t)m->width};
+    if (m->cap >= (uint64_t)1 << PLAN_VALUE_BITS)
+        return fail(ERR_FORMAT, "step '%s': a bound of more than %d bits", s->name,
+                    PLAN_VALUE_BITS);
+    *r = (struct plan_relu){
+        .total = m->total, .kept = m->kept, .width = (int32_t)m->width, .cap = (int64_t)m->cap};
     TRY(read_lines(p, s, m));
     if (m->bitmap.len == 0 && m->n_index != m->kept)
         return fail(ERR_FORMAT, "step '%s': %zu positions, %u kept", s->name, m->n_index, m->kept);
@@ -567,6 +571,7 @@ static Pi__Relu *write_relu(struct arena *a, const struct plan_relu *r)
     m->kept = (uint32_t)r->kept;
     m->width = (uint32_t)r->width;
     m->line_shift = (uint32_t)r->line_shift;
+    m->cap = (uint64_t)r->cap;
     m->slope = r->slope;
     m->n_slope = (size_t)r->n_slope;
     if (index_bytes(r) < (int64_t)map) {

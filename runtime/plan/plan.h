@@ -76,6 +76,9 @@ struct plan_relu {
     int64_t total, kept;
     uint32_t *index; /* kept positions, strictly increasing, in the arena */
     int32_t width;   /* m: the sign is bit m-1 */
+    /* Kept positions are max(x, 0) or, with cap > 0 (at scale f), max(x, 0) - max(x - cap, 0), two ReLU
+     * evaluations each. */
+    int64_t cap;
     /* Removed positions are x; with line_shift > 0 they are floor(slope[c] x / 2^line_shift) + b[c],
      * b being secret (plan_matrix.bias at scale f). slope [n_slope = C], in the arena; NULL: 1 throughout. */
     int32_t line_shift, n_slope;
@@ -164,6 +167,16 @@ static inline bool plan_has_lines(const struct plan_step *s)
 {
     return s->kind == PLAN_RELU && s->u.relu.line_shift > 0;
 }
+/* Selections of a ReLU step: one a kept position, two where there is a cap. */
+static inline int64_t plan_evaluations(const struct plan_relu *r)
+{
+    return r->cap > 0 ? 2 * r->kept : r->kept;
+}
+/* The same of all ReLU steps. */
+int64_t plan_all_evaluations(const struct plan *p);
+/* Bits that the comparisons of a ReLU step need for an operand of this scale and range: sign, |x| or
+ * |x - cap|, margin. */
+int32_t plan_relu_width(int32_t scale, int32_t max_log2, int64_t cap);
 /* Bits that the slopes of a step add to |x|: 0 where they are 1. */
 int32_t plan_slope_log2(const struct plan_step *s);
 
@@ -176,7 +189,8 @@ void plan_complete(struct plan *p);
  *   step makes the output, which has rank 1; every other tensor is read;
  * - shapes follow from the attributes; scales follow from shifts; activations have scale f;
  * - kept positions increase, lie inside the layer and are as many as stated;
- * - comparisons have m = 4q+1 bits and cover the calibrated maximum with PLAN_MARGIN_BITS;
+ * - comparisons have m = 4q+1 bits and cover the calibrated maximum (and cap more, where x - cap is
+ *   compared too) with PLAN_MARGIN_BITS;
  * - scale + max_log2 leaves no wrap; sums have at most PLAN_MAX_WINDOW terms;
  * - totals and failure bound are those that follow from the program.
  */

@@ -89,7 +89,9 @@ static int add_step(struct schedule *s, int32_t i)
                                      .inputs = p->tensor[st->in[0]].count,
                                      .outputs = p->tensor[st->out].count});
     case PLAN_RELU:
-        return st->u.relu.kept == 0 ? 0 : add_batch(s, i, st->u.relu.kept, st->u.relu.width, 1);
+        return st->u.relu.kept == 0
+                   ? 0
+                   : add_batch(s, i, plan_evaluations(&st->u.relu), st->u.relu.width, 1);
     case PLAN_MAX_POOL:
         return add_max_pool(s, i);
     default:

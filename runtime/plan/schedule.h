@@ -5,7 +5,8 @@
  * and batches of selections (offline and online). Both parties derive it from the public plan, so
  * every message size and every piece of prepared material follows from it.
  *
- * A ReLU step that keeps k > 0 positions is one batch; one that keeps none is no event. A max pool
+ * A ReLU step that keeps k > 0 positions is one batch of k, or with a cap of 2k: first all x, then all
+ * x - cap; one that keeps none is no event. A max pool
  * is a tournament: every level compares neighbours of all windows at once, one batch a level. With
  * `label` the class is found by one more tournament over the outputs, whose batches carry the index
  * as second payload.

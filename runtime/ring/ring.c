@@ -339,13 +339,21 @@ void ring_add(uint64_t *y, const uint64_t *a, int shift_a, const uint64_t *b, in
         y[i] = (a[i] << shift_a) + (b[i] << shift_b);
 }
 
+static uint64_t positive(uint64_t v, int bit)
+{
+    return v & ((v >> bit & 1) - 1);
+}
+
 void ring_relu(uint64_t *y, const struct plan_relu *r)
 {
-    int bit = r->width - 1;
+    const int bit = r->width - 1;
 
     for (int64_t i = 0; i < r->kept; i++) {
-        uint64_t v = y[r->index[i]];
-        y[r->index[i]] = v & ((v >> bit & 1) - 1);
+        const uint64_t v = y[r->index[i]];
+
+        y[r->index[i]] = positive(v, bit);
+        if (r->cap > 0)
+            y[r->index[i]] -= positive(v - (uint64_t)r->cap, bit);
     }
 }
 
@@ -382,11 +390,15 @@ void real_add(double *y, const double *a, const double *b, int64_t n)
         y[i] = a[i] + b[i];
 }
 
-void real_relu(double *y, const struct plan_relu *r)
+void real_relu(double *y, const struct plan_relu *r, int32_t scale)
 {
+    const double top = r->cap > 0 ? ldexp((double)r->cap, -scale) : INFINITY;
+
     for (int64_t i = 0; i < r->kept; i++)
         if (y[r->index[i]] < 0)
             y[r->index[i]] = 0;
+        else if (y[r->index[i]] > top)
+            y[r->index[i]] = top;
 }
 
 void real_line(double *y, const struct plan_relu *r, int64_t channels, const int64_t *offset,

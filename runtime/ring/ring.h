@@ -39,7 +39,8 @@ void ring_truncate(uint64_t *y, int64_t n, int bits);
 void ring_add(uint64_t *y, const uint64_t *a, int shift_a, const uint64_t *b, int shift_b,
               int64_t n);
 /* At the listed positions a value with bit width-1 set becomes 0: what the comparison of the two-
- * party run sees. For |x| < 2^(width-1) that is max(x, 0). In place. */
+ * party run sees. For |x| < 2^(width-1) that is max(x, 0). With a cap the same of x - cap is subtracted:
+ * min(max(x, 0), cap). In place. */
 void ring_relu(uint64_t *y, const struct plan_relu *r);
 /* Removed positions become floor(slope x / 2^line_shift) + offset[c], in place; nothing without lines.
  * On a party's shares (whose part is steps.h's) the sum is that value or one more. offset [channels]:
@@ -54,7 +55,7 @@ void ring_sum_pool(uint64_t *y, const uint64_t *x, const struct plan_pool *p, co
 void ring_max_pool(uint64_t *y, const uint64_t *x, const struct plan_pool *p, const int64_t in[3],
                    const int64_t out[3]);
 void real_add(double *y, const double *a, const double *b, int64_t n);
-void real_relu(double *y, const struct plan_relu *r);
+void real_relu(double *y, const struct plan_relu *r, int32_t scale); /* scale: of the cap */
 /* The same lines on real numbers; scale: of the offsets. */
 void real_line(double *y, const struct plan_relu *r, int64_t channels, const int64_t *offset,
                int32_t scale);

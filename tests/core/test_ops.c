@@ -207,31 +207,50 @@ static void relu_case(const struct op *op)
     check(&m, node1(&m, op, centred(&m), NULL), 1);
 }
 
+/* Something in [-12, 12]: beyond both bounds of a ReLU6. */
+static value_id spread(struct maker *m)
+{
+    int64_t c = m->g->value[m->x].shape.dim[1];
+    value_id k = tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 15, 20);
+    return node2(m, &op_mul, centred(m), k);
+}
+
+static void relu6_case(const struct op *op)
+{
+    struct maker m = make_graph(4, 5, 4, 3);
+
+    check(&m, node1(&m, op, spread(&m), NULL), 1);
+}
+
 static void masked_relu_case(const struct op *op)
 {
-    for (int soft = 0; soft < 2; soft++) {
+    for (int kind = 0; kind < 4; kind++) {
+        const int soft = kind % 2, relu6 = kind / 2;
         struct maker m = make_graph(4, 6, 4, 3);
-        union op_params p = {.masked_relu = {soft}};
+        union op_params p = {.masked_relu = {soft, relu6}};
         value_id mask =
             tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1);
         for (int64_t i = 0; i < 72; i++) {
             float *v = &m.g->value[mask].data[i];
             *v = soft && i % 5 != 0 ? *v : *v > 0.5F;
         }
-        value_id in[2] = {centred(&m), mask};
+        value_id in[2] = {relu6 ? spread(&m) : centred(&m), mask};
         check(&m, node(&m, op, in, 2, &p), 1);
     }
 }
 
-/* Lines at removed positions: trained slopes, then constant ones; a layer that keeps nothing; features. */
+/* Lines at removed positions: trained slopes, then constant ones; a layer that keeps nothing; features; ReLU6. */
 static void masked_relu_line_case(const struct op *op)
 {
-    for (int kind = 0; kind < 4; kind++) {
-        const bool image = kind < 3;
+    for (int kind = 0; kind < 5; kind++) {
+        const bool image = kind != 3;
+        union op_params p = {.masked_relu = {.relu6 = kind == 4}};
         const int64_t n = image ? 6 * 4 * 3 : 7, c = image ? 6 : 7;
         struct maker m = image ? make_graph(4, 6, 4, 3) : make_graph(2, 7, 1, 1);
         const value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
-        value_id in[4] = {image ? centred(&m) : node2(&m, &op_sub, m.x, shift)};
+        value_id in[4] = {kind == 4 ? spread(&m)
+                          : image   ? centred(&m)
+                                    : node2(&m, &op_sub, m.x, shift)};
 
         in[1] =
             image ? tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
@@ -242,7 +261,7 @@ static void masked_relu_line_case(const struct op *op)
         }
         in[2] = vector(&m, kind == 1 ? VALUE_CONST : VALUE_PARAM, c, -1, 2);
         in[3] = vector(&m, VALUE_PARAM, c, -1, 1);
-        check(&m, node(&m, op, in, 4, NULL), 1);
+        check(&m, node(&m, op, in, 4, &p), 1);
     }
 }
 
@@ -527,12 +546,12 @@ static void test_every_operator_has_a_case(void **state)
 
 /* ---- special numbers ----------------------------------------------------------------------- */
 
-/* Runs one operator on 4 features; returns the output in y and, for dy = 1, the gradient in dx. */
-static void run4(const struct op *op, const float *mask, int64_t soft, const float x[4], float y[4],
+/* Runs one operator on 4 features, of kind soft + 2 relu6; returns the output in y and, for dy = 1, the gradient in dx. */
+static void run4(const struct op *op, const float *mask, int64_t kind, const float x[4], float y[4],
                  float dx[4])
 {
     struct maker m = make_graph(2, 4, 1, 1);
-    union op_params p = {.masked_relu = {soft}};
+    union op_params p = {.masked_relu = {.soft = kind % 2, .relu6 = kind / 2}};
     value_id in[2] = {m.x, NO_VALUE};
     const float dy[4] = {1, 1, 1, 1};
     float prepared[4];
@@ -584,6 +603,25 @@ static void test_masked_relu_special_numbers(void **state)
     assert_true(dx[0] == 1 && dx[1] == 1 && dx[2] == 1 && dx[3] == 1);
     run4(&op_masked_relu, none, 1, x, y, dx);
     assert_true(isnan(y[0]) && y[2] == -INFINITY && dx[1] == 1);
+}
+
+/* Bounds belong to the flat parts; a NaN passes through. */
+static void test_relu6_special_numbers(void **state)
+{
+    const float x[4] = {NAN, 6, INFINITY, 0}, kept[4] = {1, 1, 1, 1}, none[4] = {0};
+    float y[4], dx[4];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        run4(i == 0 ? &op_relu6 : &op_masked_relu, i == 0 ? NULL : kept, 2, x, y, dx);
+        assert_true(isnan(y[0]) && y[1] == 6 && y[2] == 6 && y[3] == 0);
+        assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
+    }
+    run4(&op_masked_relu, none, 2, x, y, dx);
+    assert_memory_equal(y + 1, x + 1, 3 * sizeof *x);
+    assert_true(isnan(y[0]) && dx[0] == 1 && dx[1] == 1 && dx[2] == 1 && dx[3] == 1);
+    run4(&op_masked_relu, kept, 3, x, y, dx);
+    assert_true(isnan(y[0]) && y[1] == 6 && y[3] == 0 && dx[1] == 0);
 }
 
 static void test_max_pool_passes_nan(void **state)
@@ -815,6 +853,7 @@ int main(void)
         OP_CASE(op_batchnorm, batchnorm_case),
         OP_CASE(op_batchnorm, batchnorm_frozen_case),
         OP_CASE(op_relu, relu_case),
+        OP_CASE(op_relu6, relu6_case),
         OP_CASE(op_masked_relu, masked_relu_case),
         OP_CASE(op_masked_relu, masked_relu_features_case),
         OP_CASE(op_masked_relu, masked_relu_line_case),
@@ -837,6 +876,7 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_relu_special_numbers),
         cmocka_unit_test(test_masked_relu_special_numbers),
+        cmocka_unit_test(test_relu6_special_numbers),
         cmocka_unit_test(test_max_pool_passes_nan),
         cmocka_unit_test(test_max_pool_gradient_of_ties),
         cmocka_unit_test(test_messages_of_inputs),

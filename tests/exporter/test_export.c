@@ -515,6 +515,51 @@ static void test_same_graph_same_bytes_and_untouched(void **state)
     graph_free(g);
 }
 
+static void test_relu6_is_a_clip(void **state)
+{
+    static const enum mask_form refused[] = {MASK_PRELU, MASK_CHANNEL};
+    struct graph *g = relu6_resnet8(), *back = NULL;
+    struct export_options opt = {.form = MASK_GATHER};
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    Onnx__ModelProto *m = export_parsed(g, MASK_WHERE, 0);
+    const Onnx__NodeProto *some = node_named(m, "relu/Relu"),
+                          *all = node_named(m, "layer1.0.relu1");
+
+    (void)state;
+    assert_string_equal(some->op_type, "Clip");
+    assert_string_equal(all->op_type, "Clip");
+    assert_int_equal(some->n_input, 3);
+    assert_string_equal(some->input[1], "relu.low");
+    assert_string_equal(some->input[2], "relu.high");
+    assert_string_equal(node_named(m, "relu/Where")->input[1], some->output[0]);
+    assert_int_equal(count_type(m, "Relu"), 0);
+    release(m);
+    for (int form = 0; form < 2; form++) {
+        check_fixed_point(g, form ? MASK_GATHER : MASK_WHERE, false, 0);
+        check_fixed_point(g, form ? MASK_GATHER : MASK_WHERE, true, 13);
+        opt.form = form ? MASK_GATHER : MASK_WHERE;
+        ok(onnx_export_bytes(g, &opt, &bytes, &len));
+        ok(onnx_import_bytes(bytes, len, -1, NULL, NULL, &back));
+        for (int32_t i = 0; i < back->n_node; i++) {
+            const struct node *n = &back->node[i];
+
+            assert_ptr_not_equal(n->op, &op_relu);
+            assert_true(n->op != &op_masked_relu || n->p.masked_relu.relu6);
+        }
+        assert_ptr_equal(back->node[graph_find_node(back, "layer1.0.relu1")].op, &op_relu6);
+        assert_ptr_equal(back->node[graph_find_node(back, "relu")].op, &op_masked_relu);
+        mem_free(bytes);
+        graph_free(back);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        opt.form = refused[i];
+        assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG,
+                       "node 'relu': it is a ReLU6 with a mask");
+    }
+    graph_free(g);
+}
+
 static void test_import_and_export_is_a_fixed_point(void **state)
 {
     static const enum mask_form forms[] = {MASK_WHERE, MASK_PRELU, MASK_GATHER};
@@ -664,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_batch_normalisation_is_folded_on_request),
         cmocka_unit_test(test_same_graph_same_bytes_and_untouched),
         cmocka_unit_test(test_import_and_export_is_a_fixed_point),
+        cmocka_unit_test(test_relu6_is_a_clip),
         cmocka_unit_test(test_what_cannot_be_written_is_refused),
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_file_is_written_or_named),

@@ -83,7 +83,7 @@ static void test_real_models_are_fixed_points(void **state)
 
 #define IMAGES 5
 
-static void write_logits(struct graph *g, const char *folder, const float *pixels)
+static void write_logits(struct graph *g, const char *folder, const char *file, const float *pixels)
 {
     int64_t dim[2] = {IMAGES, 10};
     float logits[IMAGES * 10];
@@ -93,7 +93,7 @@ static void write_logits(struct graph *g, const char *folder, const float *pixel
     ok(exec_new(g, EXEC_INFER, IMAGES, NULL, 0, &e));
     ok(exec_infer(e, pixels, IMAGES, 0, logits));
     exec_free(e);
-    snprintf(path, sizeof path, "%s/logits.npy", folder);
+    snprintf(path, sizeof path, "%s/%s.npy", folder, file);
     ok(npy_write(path, NPY_F32, 2, dim, logits));
 }
 
@@ -125,6 +125,24 @@ static void write_models(const struct graph *g, const char *folder)
             ok(onnx_export(g, &opt, path));
         }
     }
+}
+
+/* relu6_FORM_OPSET.onnx and relu6_logits.npy: the same network with ReLU6. */
+static void write_relu6_models(const char *folder, const float *pixels)
+{
+    struct graph *g = relu6_resnet8();
+    char path[2 * SCRATCH_TEXT];
+
+    write_logits(g, folder, "relu6_logits", pixels);
+    for (int form = 0; form < 2; form++)
+        for (int64_t opset = 13; opset <= 21; opset++) {
+            struct export_options opt = {.form = form ? MASK_GATHER : MASK_WHERE, .opset = opset};
+
+            snprintf(path, sizeof path, "%s/relu6_%s_%d.onnx", folder, form ? "gather" : "where",
+                     (int)opset);
+            ok(onnx_export(g, &opt, path));
+        }
+    graph_free(g);
 }
 
 /* channel_OPSET.onnx and whole_OPSET.onnx: the same masks, of whole channels, in the forms channel and
@@ -207,7 +225,8 @@ static void test_other_programs_agree(void **state)
     scratch_open(folder);
     g = masked_resnet8();
     write_input(folder, pixels);
-    write_logits(g, folder, pixels);
+    write_logits(g, folder, "logits", pixels);
+    write_relu6_models(folder, pixels);
     write_models(g, folder);
     write_channel_models(g, folder);
     write_full_models(g, folder);

@@ -234,7 +234,10 @@ static uint64_t naive_element(const struct net *t, const struct plan_step *s, ui
     case PLAN_RELU:
         for (int64_t i = 0; i < s->u.relu.kept; i++)
             if (s->u.relu.index[i] == flat)
-                return (int64_t)x[flat] < 0 ? 0 : x[flat];
+                return (int64_t)x[flat] < 0 ? 0
+                       : s->u.relu.cap > 0 && x[flat] > (uint64_t)s->u.relu.cap
+                           ? (uint64_t)s->u.relu.cap
+                           : x[flat];
         return naive_removed(t, s, x[flat], o[0]);
     case PLAN_SUM_POOL:
     case PLAN_MAX_POOL:
@@ -440,6 +443,48 @@ static void test_lines_of_empty_layers_publish_nothing(void **state)
         assert_int_not_equal(t.p->step[i].kind, PLAN_RELU);
     net_release(&t);
     net_release(&plain);
+}
+
+/* ReLU6 with masks of some positions, all and none; the last one reads the sums of a pool, whose factor
+ * is in the cap. */
+static const char six[] = "input x [N,3,8,8]\n"
+                          "float w1 [8,3,3,3]\nfloat w2 [8,8,3,3]\nfloat w6 [5,8]\nfloat b6 [5]\n"
+                          "float k [8,1,1] 20\nfloat lo [] 0\nfloat hi [] 6\n"
+                          "a = Conv(x, w1) pads=[1,1,1,1]\na2 = Mul(a, k)\nr1 = Clip(a2, lo, hi)\n"
+                          "b = Conv(r1, w2) pads=[1,1,1,1]\ns = Add(b, a2)\nr2 = Clip(s, lo, hi)\n"
+                          "c = Conv(r2, w2) pads=[1,1,1,1]\nt = Add(c, a2)\n"
+                          "q = AveragePool(t) kernel_shape=[3,3] strides=[2,2]\n"
+                          "r3 = Clip(q, lo, hi)\np = GlobalAveragePool(r3)\nf = Flatten(p)\n"
+                          "y = Gemm(f, w6, b6) transB=1\noutput y [N,5]\n";
+
+static void test_relu6_is_a_relu_with_a_cap(void **state)
+{
+    struct graph *g = import_text(six);
+    int64_t kept = 0;
+    int32_t capped = 0;
+    struct net t;
+
+    (void)state;
+    check_net(g, 2e-3);
+    g = import_text(six);
+    assert_int_equal(mask_insert(g), 0);
+    for (int64_t i = 0; i < g->n_masks; i++)
+        g->masks[i] = (float)(i * 7 % 3 == 0);
+    graph_touch(g);
+    assert_int_equal(line_insert(g, REMOVED_HALF), 0);
+    check_net(g, 2e-3);
+    net_lower(&t, import_text(six));
+    for (int32_t i = 0; i < t.p->n_step; i++) {
+        const struct plan_step *s = &t.p->step[i];
+
+        if (s->kind != PLAN_RELU)
+            continue;
+        kept += s->u.relu.kept;
+        assert_int_equal(s->u.relu.cap, (++capped == 3 ? 9 * 6 : 6) << t.p->scale);
+    }
+    assert_int_equal(t.p->relus_kept, kept);
+    assert_int_equal(plan_all_evaluations(t.p), 2 * kept);
+    net_release(&t);
 }
 
 static void test_slopes_are_published_on_request_only(void **state)
@@ -777,6 +822,7 @@ int main(void)
         cmocka_unit_test(test_empty_masks_cost_nothing),
         cmocka_unit_test(test_removed_positions_are_lines),
         cmocka_unit_test(test_lines_of_empty_layers_publish_nothing),
+        cmocka_unit_test(test_relu6_is_a_relu_with_a_cap),
         cmocka_unit_test(test_slopes_are_published_on_request_only),
         cmocka_unit_test(test_the_branch_is_named),
         cmocka_unit_test(test_blocks_are_truncated_once),

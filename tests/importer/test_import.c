@@ -308,9 +308,7 @@ static const struct manifest_row manifest[] = {
     {"vnncomp22_sri_resnet_a.onnx", 11364, NULL, NULL, 0, 8, "[1,3,32,32]", "[1,10]"},
     {"vnncomp21_resnet_2b.onnx", 6244, NULL, NULL, 0, 6, "[1,3,32,32]", "[1,10]"},
     {"light_resnet50.onnx", 9608704, NULL, NULL, 0, 49, "[1,3,224,224]", "[1,1000]"},
-    {"resnet32_cifar100_relu6.onnx", 0, "E1203",
-     "only Relu can be masked, and 30 more of this kind. Hint: this is ReLU6; --relu6 as-relu", 0,
-     0, NULL, NULL},
+    {"resnet32_cifar100_relu6.onnx", 303104, NULL, NULL, 0, 31, "[N,3,32,32]", "[N,100]"},
     {"resnet18_missing_external_data.onnx", 0, "E1101", "'resnet18.external' not found", 0, 0, NULL,
      NULL},
 };

@@ -17,7 +17,8 @@
 #include <cmocka.h>
 
 /* x [N,2,2,2] through the statements to t; the only site has this mask and name. */
-static void check_mask(int64_t opset, const char *statements, const char *site, const float *want)
+static void check_site(int64_t opset, const char *statements, const char *site, const float *want,
+                       bool relu6)
 {
     char text[4096], mask[64];
 
@@ -32,6 +33,7 @@ static void check_mask(int64_t opset, const char *statements, const char *site, 
     assert_string_equal(g->value[n->out[0]].name, "t");
     assert_int_equal(n->in[0], node_at(g, 0, "Conv")->out[0]);
     assert_int_equal(n->p.masked_relu.soft, 0);
+    assert_int_equal(n->p.masked_relu.relu6, relu6);
     snprintf(mask, sizeof mask, "%s.mask", site);
     assert_string_equal(op_in(g, n, 1)->name, mask);
     assert_int_equal(op_in(g, n, 1)->kind, VALUE_MASK);
@@ -39,6 +41,19 @@ static void check_mask(int64_t opset, const char *statements, const char *site, 
     assert_floats(op_in(g, n, 1)->data, want, 8);
     assert_int_equal(g->n_masks, 8);
     graph_free(g);
+}
+
+static void check_mask(int64_t opset, const char *statements, const char *site, const float *want)
+{
+    check_site(opset, statements, site, want, false);
+}
+
+static void check_relu6(const char *statements, const char *site, const float *want)
+{
+    char text[2048];
+
+    snprintf(text, sizeof text, "float lo [] 0\nfloat hi [] 6\n%s", statements);
+    check_site(17, text, site, want, true);
 }
 
 static void test_where_forms_become_masked_relu(void **state)
@@ -177,6 +192,35 @@ static void test_gather_form_becomes_masked_relu(void **state)
     graph_free(g);
 }
 
+static void test_relu6_may_stand_in_the_place_of_relu(void **state)
+{
+    const float mixed[] = {1, 0, 1, 1, 0, 0, 0, 1}, channel[] = {1, 1, 1, 1, 0, 0, 0, 0};
+
+    (void)state;
+    check_relu6("bool m [1,2,2,2] 1 0 1 1 0 0 0 1\ns/Relu: r = Clip(c, lo, hi)\n"
+                "s/Where: t = Where(m, r, c)",
+                "s", mixed);
+    check_relu6("bool m [2,2,2] 0 1 0 0 1 1 1 0\nq = Relu(c)\nr = Min(hi, q)\nt = Where(m, c, r)",
+                "t", mixed);
+    check_relu6("float m [1,2,1,1] 1 0\nfloat one [] 1\nn = Sub(one, m)\nr = Clip(c, lo, hi)\n"
+                "a = Mul(m, r)\nb = Mul(n, c)\ns/Add: t = Add(a, b)",
+                "s", channel);
+    check_relu6("s/Flatten: f = Flatten(c) axis=1\n"
+                "ki = Constant() value={0,2,3,7}\ns/Keep: k0 = Gather(f, ki) axis=1\n"
+                "s/Relu: k = Clip(k0, lo, hi)\nli = Constant() value={1,4,5,6}\n"
+                "s/Linear: l = Gather(f, li) axis=1\ns/Concat: j = Concat(k, l) axis=1\n"
+                "v = Constant() value={0,4,1,2,5,6,7,3}\ns/Order: p = Gather(j, v) axis=1\n"
+                "sh = Constant() value={1,2,2,2}\ns/Reshape: t = Reshape(p, sh)",
+                "s", mixed);
+    refuse(
+        17,
+        "input img [N,4,1,1]\nx = Flatten(img)\nfloat lo [] 0\nfloat hi [] 6\nki = Constant() value={0,1}\n"
+        "k0 = Gather(x, ki) axis=1\nk = Relu(k0)\nli = Constant() value={2,3}\n"
+        "l0 = Gather(x, li) axis=1\nl = Clip(l0, lo, hi)\nj = Concat(k, l) axis=1\n"
+        "float w [2,4]\ny = Gemm(j, w) transB=1\noutput y\n",
+        "E1206", "Relu and ReLU6 are joined");
+}
+
 static void test_mask_forms_compute_the_same(void **state)
 {
     static const char *const forms[] = {
@@ -216,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_prelu_forms_become_masked_relu),
         cmocka_unit_test(test_sum_forms_become_masked_relu),
         cmocka_unit_test(test_gather_form_becomes_masked_relu),
+        cmocka_unit_test(test_relu6_may_stand_in_the_place_of_relu),
         cmocka_unit_test(test_mask_forms_compute_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

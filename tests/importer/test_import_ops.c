@@ -25,6 +25,7 @@ static const struct {
      "r = Relu(x)\nt = BatchNormalization(r, s, b, m, v) epsilon=0.5",
      "[N,2,4,4]"},
     {"Relu", "t = Relu(x)", "[N,2,4,4]"},
+    {"Relu6", "float l [] 0\nfloat h [] 6\nt = Clip(x, l, h)", "[N,2,4,4]"},
     {"MaskedRelu", "bool m [1,2,4,4] 1 0\nr = Relu(x)\nt = Where(m, r, x)", "[N,2,4,4]"},
     {"Add", "r = Relu(x)\nt = Add(r, x)", "[N,2,4,4]"},
     {"Sub", "r = Relu(x)\nt = Sub(r, x)", "[N,2,4,4]"},

@@ -87,8 +87,10 @@ static double loss(const struct fixture *f, int32_t s, const float *mask, int64_
         for (int64_t p = 0; p < hw; p++) {
             const double z = f->z[s][(i * hw + p) * channels + c];
 
+            const double r = fmin(fmax(z, 0), f->site[s].relu6 ? 6 : INFINITY);
+
             if (mask[m->offset + c * hw + p] <= 0.5f)
-                sum += pow(fmax(z, 0) - k * z - b, 2);
+                sum += pow(r - k * z - b, 2);
         }
     return sum;
 }
@@ -122,6 +124,55 @@ static void test_the_fit_is_the_least_squares_line(void **state)
         check_minimum(&f, f.half, kind == REMOVED_LINE);
         teardown(&f);
     }
+}
+
+static void test_the_fit_of_a_relu6_knows_its_bound(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, REMOVED_LINE);
+    for (int32_t s = 0; s < f.n; s++) {
+        f.site[s].relu6 = true;
+        for (int64_t i = 0; i < N * f.site[s].total; i++)
+            f.z[s][i] *= 6;
+    }
+    fit(&f, f.before, f.half);
+    check_minimum(&f, f.half, true);
+    teardown(&f);
+}
+
+/* Masks come and go, the six stays. */
+static void test_relu6_keeps_its_kind(void **state)
+{
+    struct graph *g = tiny_net(TINY_BN, 1);
+    struct relu_site *site = NULL;
+    int32_t n = 0, six = 0;
+
+    (void)state;
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->node[i].op == &op_relu && six++ < 2)
+            g->node[i].op = &op_relu6;
+    for (int masked = 0; masked < 2; masked++) {
+        assert_int_equal(relu_sites(g, &site, &n), 0);
+        for (int32_t s = 0; s < n; s++) {
+            assert_int_equal(site[s].relu6, s < 2);
+            assert_int_equal(relu_evaluations(&site[s]), site[s].kept * (s < 2 ? 2 : 1));
+        }
+        mem_free(site);
+        assert_int_equal(mask_insert(g), 0);
+    }
+    g->masks[0] = 0; /* the first site keeps a part */
+    assert_int_equal(mask_simplify(g), 0);
+    assert_int_equal(graph_verify(g), 0);
+    assert_int_equal(relu_sites(g, &site, &n), 0);
+    for (int32_t s = 0; s < n; s++)
+        assert_ptr_equal(g->node[site[s].node].op, s == 0   ? &op_masked_relu
+                                                   : s == 1 ? &op_relu6
+                                                            : &op_relu);
+    assert_true(site[0].relu6 && site[0].kept == site[0].total - 1);
+    mem_free(site);
+    graph_free(g);
 }
 
 static void test_what_was_trained_since_a_fit_stays(void **state)
@@ -200,6 +251,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_fit_is_the_least_squares_line),
+        cmocka_unit_test(test_the_fit_of_a_relu6_knows_its_bound),
+        cmocka_unit_test(test_relu6_keeps_its_kind),
         cmocka_unit_test(test_what_was_trained_since_a_fit_stays),
         cmocka_unit_test(test_a_layer_that_keeps_nothing_is_its_line),
         cmocka_unit_test(test_identity_adds_nothing),

@@ -57,13 +57,13 @@ static int64_t stored(const struct fixture *f, const struct relu_site *s, int64_
     return (i * hw + p % hw) * c + p / hw;
 }
 
-static void test_differences_and_taylor_equal_naive_sums(void **state)
+static void check_sums(bool relu6)
 {
     struct fixture f;
 
-    (void)state;
     setup(&f);
-    const struct relu_site *s = &f.site[1];
+    struct relu_site *s = &f.site[1];
+    s->relu6 = relu6;
     const size_t all = (size_t)f.positions;
     float *a = noise(N * s->total, 1), *b = noise(N * s->total, 2);
     double *score = mem_array(all, sizeof *score);
@@ -72,6 +72,8 @@ static void test_differences_and_taylor_equal_naive_sums(void **state)
 
     for (int64_t p = 0; p < s->total; p += 2) /* a zero belongs to the images with z <= 0 */
         a[stored(&f, s, 0, p)] = 0;
+    for (int64_t p = 1; relu6 && p < N * s->total; p += 3)
+        a[p] *= 8;
     score_accumulate(f.g, s, N, a, b, score);
     for (int64_t p = 0; p < s->total; p++) {
         double want = 0;
@@ -85,11 +87,11 @@ static void test_differences_and_taylor_equal_naive_sums(void **state)
         double gd = 0, gg = 0, dd = 0, below = 0;
         for (int i = 0; i < N; i++) {
             const double z = a[stored(&f, s, i, p)], g = 2.5 * b[stored(&f, s, i, p)];
-            const double d = fmax(z, 0) - z;
+            const double d = fmin(fmax(z, 0), relu6 ? 6 : INFINITY) - z;
             gd += g * d / N;
             gg += g * g / N;
             dd += d * d / N;
-            below += z <= 0 ? 1.0 / N : 0;
+            below += z <= 0 || (relu6 && z >= 6) ? 1.0 / N : 0;
         }
         assert_near(score[s->offset + p], (fabs(gd) + gg * dd / 2) * below, 1e-12);
     }
@@ -102,6 +104,13 @@ static void test_differences_and_taylor_equal_naive_sums(void **state)
     mem_free(sums.square);
     mem_free(sums.negative);
     teardown(&f);
+}
+
+static void test_differences_and_taylor_equal_naive_sums(void **state)
+{
+    (void)state;
+    check_sums(false);
+    check_sums(true);
 }
 
 static int64_t kept(const struct fixture *f, const struct relu_site *s)

@@ -110,20 +110,21 @@ static void tap_close(void *ctx)
 /* ---- tests -------------------------------------------------------------------------------- */
 
 enum lines { NO_LINES, HALVES, SLOPES };
+#define CAP (1 << 11) /* of a plan of scale 12: one half */
 
-static void check_run(int kept, enum lines lines, bool label, int deals)
+/* relu NULL: the usual backend. */
+static void check_run_of(struct plan *plan, const struct relu_backend *relu, bool label, int deals)
 {
-    struct plan *plan = plan_sample(kept);
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
     struct session s;
     struct party *p = NULL;
 
-    if (lines != NO_LINES)
-        plan_sample_lines(plan, lines == SLOPES);
     parties_open_plan(&b, plan, deals, 3);
     parties_expect(&b, expected);
     s = session_of(&b);
+    if (relu != NULL)
+        s.o.relu = s.server.o.relu = relu;
     s.server.o.label = label;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
@@ -134,6 +135,15 @@ static void check_run(int kept, enum lines lines, bool label, int deals)
     parties_close(&b);
 }
 
+static void check_run(int kept, enum lines lines, bool label, int deals)
+{
+    struct plan *plan = plan_sample(kept);
+
+    if (lines != NO_LINES)
+        plan_sample_lines(plan, lines == SLOPES);
+    check_run_of(plan, NULL, label, deals);
+}
+
 static void test_network_run_equals_simulation(void **state)
 {
     (void)state;
@@ -142,6 +152,52 @@ static void test_network_run_equals_simulation(void **state)
     check_run(16, HALVES, false, PARTIES_IMAGES);
     check_run(16, HALVES, false, 0);
     check_run(16, SLOPES, false, 0);
+}
+
+/* ReLU6: two selections a kept position, in both backends, with lines and without. */
+static void test_capped_relus_equal_the_simulation(void **state)
+{
+    (void)state;
+    for (const struct relu_backend *const *relu = relu_backends(); *relu != NULL; relu++)
+        for (int kept = 1; kept <= 64; kept *= 8) {
+            struct plan *p = plan_sample(kept);
+
+            plan_sample_lines(p, kept == 8);
+            if (kept != 8)
+                p->step[RELU].u.relu.line_shift = 0;
+            plan_sample_cap(p, CAP);
+            check_run_of(p, *relu, false, kept == 64 ? 0 : PARTIES_IMAGES);
+        }
+}
+
+/* A cap sends what twice as many ReLUs send, in the same messages. */
+static void test_a_cap_costs_a_second_evaluation(void **state)
+{
+    struct cost_count count[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct plan *plan = plan_sample(i == 2 ? 64 : 32);
+        int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
+        struct party *p = NULL;
+        struct parties b;
+
+        if (i == 1)
+            plan_sample_cap(plan, CAP);
+        parties_open_plan(&b, plan, PARTIES_IMAGES, 3);
+        parties_expect(&b, expected);
+        struct session s = session_of(&b);
+        session_start(&s);
+        assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+        ask_all(p, 0, expected, false);
+        count[i] = party_account(p)->phase[PHASE_ONLINE];
+        count[i].seconds = 0;
+        party_close(p);
+        session_end(&s);
+        parties_close(&b);
+    }
+    assert_true(count[1].sent > count[0].sent);
+    assert_memory_equal(&count[1], &count[2], sizeof count[1]);
 }
 
 static void logits_of(const struct plan *p, const struct plan_weights *w, enum pi_mode mode,
@@ -165,11 +221,13 @@ static void logits_of(const struct plan *p, const struct plan_weights *w, enum p
 static void test_lines_are_those_of_one_process(void **state)
 {
     (void)state;
-    for (int lines = NO_LINES; lines <= SLOPES; lines++) {
+    for (int lines = NO_LINES; lines <= SLOPES + 1; lines++) {
         struct plan *p = plan_sample(16);
         int64_t shares[PARTIES_IMAGES][PARTIES_CLASSES], whole[PARTIES_IMAGES][PARTIES_CLASSES];
 
-        if (lines != NO_LINES)
+        if (lines > SLOPES)
+            plan_sample_cap(p, CAP);
+        else if (lines != NO_LINES)
             plan_sample_lines(p, lines == SLOPES);
         struct plan_weights *w = plan_sample_weights(p, 3);
         for (int32_t i = 0; i < p->n_step; i++) {
@@ -731,6 +789,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_network_run_equals_simulation),
+        cmocka_unit_test(test_capped_relus_equal_the_simulation),
+        cmocka_unit_test(test_a_cap_costs_a_second_evaluation),
         cmocka_unit_test(test_lines_are_those_of_one_process),
         cmocka_unit_test(test_lines_cost_no_byte_and_no_message),
         cmocka_unit_test(test_label_is_the_argmax),

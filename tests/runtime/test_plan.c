@@ -33,6 +33,7 @@ static void assert_same_program(const struct plan *a, const struct plan *b)
         assert_true(s->n_in == t->n_in && s->out == t->out && s->shift == t->shift);
         if (s->kind == PLAN_RELU) {
             assert_true(s->u.relu.kept == t->u.relu.kept && s->u.relu.width == t->u.relu.width);
+            assert_true(s->u.relu.cap == t->u.relu.cap);
             assert_memory_equal(s->u.relu.index, t->u.relu.index, (size_t)s->u.relu.kept * 4);
             assert_int_equal(s->u.relu.line_shift, t->u.relu.line_shift);
             assert_int_equal(s->u.relu.n_slope, t->u.relu.n_slope);
@@ -53,7 +54,9 @@ static void check_round_trip(int kept, int lines)
     uint8_t *bytes, *again;
     size_t len, len_again;
 
-    if (lines > 0)
+    if (lines == 3)
+        plan_sample_cap(p, 6 << 12);
+    else if (lines > 0)
         plan_sample_lines(p, lines == 2);
 
     p->branch = "clean";
@@ -90,6 +93,7 @@ static void test_written_bytes_read_back(void **state)
     check_round_trip(32, 0);
     check_round_trip(3, 0); /* list */
     check_round_trip(1, 0);
+    check_round_trip(3, 3);
 }
 
 struct folder {
@@ -252,6 +256,9 @@ static int32_t steep[4] = {1, 1, 1, PLAN_MAX_SLOPE + 1};
     X("counts do not fit", p->step[RELU].u.relu.kept = 65)                                         \
     X("comparison width", p->step[RELU].u.relu.width = 17)                                         \
     X("comparison width", p->step[RELU].u.relu.width = 22)                                         \
+    X("upper bound is out", p->step[RELU].u.relu.cap = -1)                                         \
+    X("upper bound is out", p->step[RELU].u.relu.cap = (int64_t)1 << 62)                           \
+    X("21 bits do not cover", p->step[RELU].u.relu.cap = (1 << 18) - (1 << 16) + 1)                \
     X("no shift", p->step[RELU].u.relu.line_shift = -1)                                            \
     X("no shift", plan_sample_lines(p, true); p->step[RELU].u.relu.line_shift = 0)                 \
     X("too large a one", p->step[RELU].u.relu.line_shift = 17)                                     \

@@ -349,6 +349,24 @@ static void test_relu_touches_kept_positions_only(void **state)
     assert_int_equal(y[4], 0);
 }
 
+/* min(max(x, 0), cap), and beyond the range what the two comparisons see. */
+static void test_relu_with_a_cap(void **state)
+{
+    uint32_t index[] = {0, 1, 2, 3, 5, 6};
+    struct plan_relu r = {.total = 7, .kept = 6, .index = index, .width = 21, .cap = 100};
+    uint64_t y[7] = {(uint64_t)-5, 0, 99, 100, 5000, 5000, (1 << 20) + 3};
+    const uint64_t want[7] = {0, 0, 99, 100, 5000, 100, (uint64_t) - ((1 << 20) - 97)};
+    double real[5] = {-0.5, 0.25, 6.5, 7, 12};
+    struct plan_relu q = {.total = 5, .kept = 4, .index = (uint32_t[]){0, 1, 2, 4}, .cap = 13};
+
+    (void)state;
+    ring_relu(y, &r);
+    assert_memory_equal(y, want, sizeof y);
+    real_relu(real, &q, 1);
+    assert_true(real[0] == 0 && real[1] == 0.25 && real[2] == 6.5 && real[3] == 7 &&
+                real[4] == 6.5);
+}
+
 /* ---- pools and movement ------------------------------------------------------------------- */
 
 static void test_pools_equal_plain_loop(void **state)
@@ -421,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_add_shifts_both),
         cmocka_unit_test(test_lines_touch_removed_positions_only),
         cmocka_unit_test(test_relu_touches_kept_positions_only),
+        cmocka_unit_test(test_relu_with_a_cap),
         cmocka_unit_test(test_pools_equal_plain_loop),
         cmocka_unit_test(test_pad_and_slice_move_words),
     };
