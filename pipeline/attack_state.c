@@ -8,7 +8,6 @@
 
 #include "core/base/file.h"
 #include "core/base/mem.h"
-#include "pipeline/model.h"
 
 #define FORMAT "linnet.attackstate/1"
 #define MOST_BYTES ((size_t)1 << 28)
@@ -20,7 +19,7 @@ struct attack_state {
 
 static void key_of(int bank, int32_t attack, char key[32])
 {
-    snprintf(key, 32, "%s/%d", model_branch_name(bank), (int)attack);
+    snprintf(key, 32, "%s/%d", bank == 1 ? "adv" : "clean", (int)attack);
 }
 
 /* The first key of `want` that `got` has otherwise; NULL if none. */

@@ -13,7 +13,14 @@ struct conversion {
     struct quota quota;
     value_id group[ATTENTION_MAX_GROUPS]; /* maps of the teacher for attention transfer */
     int32_t n_group;
+    struct model logits, clean_logits; /* --logit-teacher, --clean-teacher; .g NULL without */
+    struct dataset *extra;             /* --extra */
 };
+/* Opens what the options name besides model and data, against the model. */
+int conversion_open(struct conversion *c) MUST_CHECK;
+void conversion_release(struct conversion *c);
+/* The branch that is deployed, of a network with that many. */
+int conversion_deployed(const struct conversion *c, const struct graph *g);
 /* The config of checkpoints and report: "network", options, seed, data. free(); NULL without memory. */
 char *conversion_config(const struct conversion *c, const struct model_form *form,
                         const struct graph *g);

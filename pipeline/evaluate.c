@@ -34,7 +34,7 @@ static const struct option_row rows[] = {
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
            "which images (default test; of one set without parts all)", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
-    OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv|both",
+    OPTION("branch", 0, OPTION_TEXT, FIELD(branch), BRANCH_WORDS "|both",
            "batch-norm branches (default both)", 0, 0),
     OPTION(
         "attack", 'a', OPTION_TEXTS, FIELD(attack), "SPEC",

@@ -16,8 +16,8 @@ struct export_settings {
 #define FIELD(f) offsetof(struct export_settings, f)
 static const struct option_row rows[] = {
     OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "y.onnx", "the ONNX file", 0, 0),
-    OPTION("branch", 0, OPTION_TEXT, FIELD(branch), "clean|adv",
-           "batch-norm branch (default clean; of a file with one branch, that)", 0, 0),
+    OPTION("branch", 0, OPTION_TEXT, FIELD(branch), BRANCH_WORDS,
+           "batch-norm branch (default: the deployed one; of a file with one branch, that)", 0, 0),
     OPTION(
         "masked-relu", 0, OPTION_CHOICE, FIELD(form), "where|prelu|gather|channel",
         "how a masked ReLU is written; gather and channel fix the batch at 1 (default where; with --for what the tool can read)",
@@ -131,7 +131,9 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     if (s->out)
         TRY(file_is_new(s->out, (const char *[]){m->path}, 1));
     TRY(translate(s, &opt));
-    TRY(model_branch(m->g, s->branch, &bank));
+    bank = model_branches(m->g).deployed > 0;
+    if (s->branch != NULL)
+        TRY(model_branch(m->g, s->branch, &bank));
     TRY(output_branch(m, m->g, bank, NULL, &branch));
     rc = s->pi ? output_claim(s->pi, &lock) : 0; /* -o DIR/model.onnx --pi DIR */
     if (rc == 0 && s->out)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/minmax.h"
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
@@ -18,6 +19,7 @@
 #include "trainer/data/normalize.h"
 
 #define PATH_BYTES 4096
+#define AUTOATTACK_IMAGES 200 /* of the final table, where nothing else is said */
 
 /* ---- before any work ----------------------------------------------------------------------- */
 
@@ -25,12 +27,15 @@
 static int check_folder(const struct linearize_job *j)
 {
     static const char *const state[] = {"teacher.safetensors", "checkpoint.safetensors"};
-    static const char *const result[] = {"model.onnx", "model.adv.onnx"};
+    static const char *const result[] = {"model.onnx", "model.adv.onnx", "model.clean.onnx"};
     char path[PATH_BYTES];
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         TRY(output_path(j->o->out, result[i], path, sizeof path));
-        TRY(file_is_new(path, (const char *[]){j->path, j->o->teacher, j->o->masks}, 3));
+        TRY(file_is_new(path,
+                        (const char *[]){j->path, j->o->teacher, j->o->masks, j->o->logit_teacher,
+                                         j->o->clean_teacher},
+                        5));
     }
 
     for (int i = 0; i < 2 && !j->o->resume; i++) {
@@ -89,6 +94,9 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     set_text(root, "stages", o->stages);
     set_text(root, "teacher", o->teacher);
     set_text(root, "masks", o->masks);
+    set_text(root, "logit-teacher", o->logit_teacher);
+    set_text(root, "clean-teacher", o->clean_teacher);
+    set_text(root, "extra", o->extra);
     set_text(root, "layer-budgets", o->budgets);
     if (o->publish_slopes)
         json_object_set_new(root, "publish-slopes", json_true());
@@ -121,6 +129,13 @@ struct linearize {
     bool measured[SUMMARY_COLUMNS];
 };
 
+static int64_t autoattack_images(const struct linearize_options *o)
+{
+    if (o->eval_autoattack_images >= 0)
+        return o->eval_autoattack_images;
+    return min_i64(AUTOATTACK_IMAGES, o->eval_attack_images);
+}
+
 static int measure(struct linearize *x, enum summary_column which, struct graph *g)
 {
     const struct linearize_options *o = x->j->o;
@@ -130,6 +145,8 @@ static int measure(struct linearize *x, enum summary_column which, struct graph 
                                   .calib = x->c.run.train,
                                   .n_calib = o->r.calib_images,
                                   .n_attack = o->eval_attack_images,
+                                  .n_autoattack = autoattack_images(o),
+                                  .deployed = conversion_deployed(&x->c, g),
                                   .n_corrupt = o->eval_corrupt_images};
 
     TRY(summary_measure(&s, which, g, &x->column[which]));
@@ -163,6 +180,7 @@ static int open_everything(struct linearize *x)
         TRY(measure(x, SUMMARY_GIVEN, c->run.m.g));
     TRY(teacher_take(c));
     TRY(teacher_prepare(c));
+    TRY(conversion_open(c));
     TRY(quota_count(&c->quota, c->run.m.g, o->relus));
     c->n_group = attention_groups(c->run.m.g, c->group);
     TRY(write_config(j, &c->run));
@@ -190,7 +208,8 @@ static int train(struct linearize *x)
 /* Accuracies of what was measured; branches that were not stay without. */
 static struct output_facts facts_of(const struct linearize *x, enum summary_column which)
 {
-    const struct recipe *recipe = &x->j->o->r;
+    const struct linearize_options *o = x->j->o;
+    const struct recipe *recipe = &o->r;
     struct output_facts f = {.seed = (int64_t)x->j->seed,
                              .data = x->c.run.train,
                              .eps = recipe->adversarial ? recipe->attack_eps : 0,
@@ -206,7 +225,7 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
         struct output_accuracy *a = &f.accuracy[b->bank];
 
         *a = (struct output_accuracy){.clean = b->clean.accuracy, .n = b->clean.n};
-        if (b->n_attack > 0) {
+        if (o->eval_attack_images > 0 && b->n_attack > 0) {
             a->attacked = b->attack[0].score.accuracy;
             a->n_attack = b->attack[0].score.n;
         }
@@ -214,13 +233,14 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
     return f;
 }
 
-/* model.onnx, model.adv.onnx where there are two branches, and the package of the clean one. */
+/* model.onnx, the deployed branch; the files of both where there are two; and its package. */
 static int export_student(const struct linearize *x)
 {
     const struct run *r = &x->c.run;
+    const int deployed = conversion_deployed(&x->c, x->student.g);
     struct output_facts facts = facts_of(x, SUMMARY_RESULT);
     int64_t n = x->j->o->r.calib_images;
-    struct graph *clean = NULL;
+    struct graph *branch = NULL;
     float *pixels = NULL;
     char stem[PATH_BYTES];
     int rc;
@@ -228,18 +248,18 @@ static int export_student(const struct linearize *x)
     facts.budget = x->c.quota.want;
     facts.total = x->c.quota.total;
     TRY(output_path(x->j->o->out, "model", stem, sizeof stem));
-    TRY(output_branches(&r->m, x->student.g, &facts, stem));
+    TRY(output_branches(&r->m, x->student.g, &facts, stem, deployed));
     if (x->j->o->r.removed == REMOVED_LINE && !x->j->o->publish_slopes) {
         listener_note(
             x->j->l,
             "no model.pi: it would publish the slopes of removed ReLUs; say --publish-slopes (here or to `linnet export`) if they may be public, or take --removed half");
         return 0;
     }
-    if ((rc = output_branch(&r->m, x->student.g, 0, &facts, &clean)) == 0 &&
+    if ((rc = output_branch(&r->m, x->student.g, deployed, &facts, &branch)) == 0 &&
         (rc = source_floats(r->train, &n, &pixels)) == 0)
-        rc = output_pi(x->j->l, &r->m, clean, pixels, n, x->j->o->publish_slopes, NULL,
+        rc = output_pi(x->j->l, &r->m, branch, pixels, n, x->j->o->publish_slopes, NULL,
                        x->j->o->out);
-    graph_free(clean);
+    graph_free(branch);
     mem_free(pixels);
     return rc;
 }
@@ -251,13 +271,14 @@ static int export_teacher(const struct linearize *x)
     char stem[PATH_BYTES];
 
     TRY(output_path(x->j->o->out, "teacher", stem, sizeof stem));
-    return output_branches(&x->c.run.m, x->c.run.m.g, &facts, stem);
+    return output_branches(&x->c.run.m, x->c.run.m.g, &facts, stem, 0);
 }
 
 static int check_goals(const struct linearize *x)
 {
     const struct linearize_options *o = x->j->o;
-    const double clean = 100 * x->column[SUMMARY_RESULT].eval.branch[0].clean.accuracy;
+    const struct summary *s = &x->column[SUMMARY_RESULT];
+    const double clean = 100 * s->eval.branch[s->names.deployed].clean.accuracy;
 
     if (clean < o->require_clean)
         return fail(ERR_GOAL, "clean accuracy %.2f %% is below --require-clean %g", clean,
@@ -305,6 +326,7 @@ int linearize_run(const struct linearize_job *j, struct linnet_report **out)
         rc = finish(x, out);
     student_release(&x->student);
     quota_release(&x->c.quota);
+    conversion_release(&x->c);
     run_release(&x->c.run);
     lock_release(x->lock);
     mem_free(x);

@@ -58,6 +58,20 @@ static const struct option_row rows[] = {
     OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S", "which of teacher,mask,finetune", 0, 0),
     OPTION("teacher", 0, OPTION_INPUT, FIELD(teacher), "FILE",
            "start from this trained teacher: .safetensors of linnet or ONNX", 0, 0),
+    OPTION(
+        "deploy", 0, OPTION_TEXT, FIELD(r.deploy), "clean|adv|single",
+        "which network is deployed: a branch of two (default clean), or one network with one branch for all images",
+        0, 0),
+    OPTION(
+        "logit-teacher", 0, OPTION_INPUT, FIELD(logit_teacher), "FILE",
+        "gives the targets of KL in the student's stages; any model with this input and these classes",
+        0, 0),
+    OPTION("clean-teacher", 0, OPTION_INPUT, FIELD(clean_teacher), "FILE",
+           "the same for clean and augmented images alone", 0, 0),
+    OPTION("extra", 0, OPTION_SOURCE, FIELD(extra), "SRC",
+           "labelled images that are trained on beside those of --data, generated ones say", 0, 0),
+    OPTION("extra-share", 0, OPTION_REAL, FIELD(r.extra_share), "X",
+           "--extra: their part of each batch (default 0.3)", 0.001, 0.999),
     OPTION("masks", 0, OPTION_INPUT, FIELD(masks), "FILE",
            "masks of an ONNX, a checkpoint or a .safetensors with one tensor a ReLU", 0, 0),
     OPTION("layer-budgets", 0, OPTION_INPUT, FIELD(budgets), "FILE",
@@ -80,6 +94,16 @@ static const struct option_row rows[] = {
            "weight of attention transfer (default 1000)", 0, 1e9),
     OPTION("tau", 0, OPTION_REAL, FIELD(r.tau), "X", "temperature of the distillation (default 4)",
            1e-3, 1e3),
+    OPTION("label-smoothing", 0, OPTION_REAL, FIELD(r.label_smoothing), "X",
+           "share of a label's weight in CE that goes to all classes alike", 0, 0.999),
+    OPTION(
+        "trades", 0, OPTION_REAL, FIELD(r.trades), "X",
+        "weight of the divergence between an image's logits before and after the attack, which then maximises it",
+        0, 1e3),
+    OPTION(
+        "ema", 0, OPTION_FLAG, FIELD(r.ema), NULL,
+        "teacher and finetune: keep a moving average of the weights, its batch norm estimated anew",
+        0, 0),
     OPTION("momentum", 0, OPTION_REAL, FIELD(r.momentum), "X", "of SGD (default 0.9)", 0, 1),
     OPTION("augment", 0, OPTION_TEXT, FIELD(r.augment), "augmix|corruptions[:T,..]|none",
            "augmented domain", 0, 0),
@@ -139,6 +163,10 @@ static const struct option_row rows[] = {
            "validation images that are attacked (default 500)", 0, 1e9),
     OPTION("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
            "test images attacked in the final evaluation (default 2000)", 0, 1e9),
+    OPTION(
+        "eval-autoattack-images", 0, OPTION_INT, FIELD(eval_autoattack_images), "N",
+        "test images under AutoAttack (fast) of the deployed file (default 200, at most those under PGD)",
+        0, 1e9),
     OPTION("eval-corrupt-images", 0, OPTION_INT, FIELD(eval_corrupt_images), "N",
            "test images corrupted in the final evaluation (default 1000)", 0, 1e9),
     OPTION("require-clean", 0, OPTION_REAL, FIELD(require_clean), "P",
@@ -158,6 +186,7 @@ static void set_defaults(struct linearize_options *o, enum recipe_kind kind,
 {
     *o = (struct linearize_options){.eval_attack_images = 2000,
                                     .eval_corrupt_images = 1000,
+                                    .eval_autoattack_images = -1,
                                     .max_relus = -1,
                                     .all_batch = -1,
                                     .all_weight_decay = -1,
@@ -234,6 +263,11 @@ static int check(const struct linearize_options *o)
 
     TRY(recipe_augment(o->r.augment, &augment, &list));
     TRY(recipe_check_published(&o->r));
+    if (o->deploy != DEPLOY_CLEAN && !o->r.adversarial)
+        return fail(ERR_ARG, "--deploy %s: needs adversarial training, as --recipe rlnet has it",
+                    o->r.deploy);
+    if (o->r.trades > 0 && !o->r.adversarial)
+        return fail(ERR_ARG, "--trades: needs adversarial training, as --recipe rlnet has it");
     if (o->masks && o->budgets)
         return fail(ERR_ARG, "--masks and --layer-budgets both say how many ReLUs a layer keeps");
     if (o->r.kind == RECIPE_SNL && o->budgets)
@@ -265,6 +299,7 @@ int linearize_options_read(const struct linnet_options *o, struct linearize_opti
     if (!out->open.data || !out->out)
         return fail(ERR_ARG, "give --data SRC and -o DIR");
     TRY(choose_stages(out));
+    TRY(recipe_deploy(out->r.deploy, &out->deploy));
     return check(out);
 }
 

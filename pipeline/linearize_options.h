@@ -13,6 +13,9 @@
 struct linearize_options {
     struct open_options open;
     const char *relus, *out, *stages, *teacher, *masks, *budgets;
+    const char *logit_teacher, *clean_teacher, *extra;
+    int32_t deploy;                 /* enum model_deploy, of r.deploy */
+    int64_t eval_autoattack_images; /* -1: 200, or as many as are attacked otherwise */
     int64_t empty_cheapest, train_limit, eval_attack_images, eval_corrupt_images, max_relus;
     double require_clean;
     bool resume, publish_slopes;

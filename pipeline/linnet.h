@@ -142,7 +142,7 @@ struct linnet_info {
         channels_last; /* 1: the file declares its input as [N,H,W,C]; here it is [N,C,H,W] all the same */
 };
 LINNET_API const struct linnet_info *linnet_model_info(const struct linnet_model *m);
-/* "clean" is 0, "adv" 1, the only one of a file with one branch 0, NULL 0; LINNET_ARG if the model has
+/* "clean" is 0, "adv" 1, the only one of a file with one branch (clean, adv, single) 0, NULL 0; LINNET_ARG if the model has
  * no such branch. */
 LINNET_API int linnet_branch(const struct linnet_model *m, const char *name, int *branch);
 

@@ -145,9 +145,10 @@ def _floats(a):
 
 
 class Model:
-    """An ONNX classifier or a checkpoint. branch: "clean" or "adv", through which logits and gradients go."""
+    """An ONNX classifier or a checkpoint. branch: "clean", "adv" or "single", through which
+    logits and gradients go; by default the first, which is the only one of an exported file."""
 
-    def __init__(self, path, branch="clean", **options):
+    def __init__(self, path, branch=None, **options):
         self._handle = ctypes.c_void_p()
         o = _Options("open", options)
         try:
@@ -158,7 +159,7 @@ class Model:
         for name, _kind in _Info._fields_:
             setattr(self, name, getattr(info, name))
         number = ctypes.c_int(0)
-        if branch != "clean":
+        if branch is not None:
             _check(_lib.linnet_branch(self._handle, branch.encode(), ctypes.byref(number)))
         self._branch = number.value
 

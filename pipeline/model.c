@@ -83,7 +83,7 @@ int model_apply_form(struct graph *g, const struct model_form *form)
 {
     if (form->bn_inserted)
         TRY(insert_neutral_bn(g));
-    if (form->banks == 2)
+    if (form->banks == 2 || form->deploy == DEPLOY_SINGLE)
         TRY(pass_dual_bank(g));
     if (form->shared_shortcuts)
         TRY(published_share_shortcuts(g));
@@ -92,6 +92,10 @@ int model_apply_form(struct graph *g, const struct model_form *form)
     TRY(line_insert(g, (enum removed_kind)form->removed));
     if (form->dropped_skips)
         TRY(published_drop_skips(g));
+    if (form->deploy == DEPLOY_SINGLE) /* it was the second branch, and its values are named so */
+        TRY(pass_select_bank(g, 1));
+    if (form->deploy != DEPLOY_CLEAN || form->banks == 2)
+        TRY(graph_set_meta(g, "linnet.branch", model_deploy_name(form->deploy)));
     return graph_verify(g);
 }
 
@@ -105,6 +109,8 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
     if (o && form->removed != REMOVED_IDENTITY)
         json_object_set_new(o, "removed",
                             json_string(removed_name((enum removed_kind)form->removed)));
+    if (o && form->deploy != DEPLOY_CLEAN)
+        json_object_set_new(o, "deploy", json_string(model_deploy_name(form->deploy)));
     if (o && form->shared_shortcuts)
         json_object_set_new(o, "shared_shortcuts", json_true());
     if (o && form->dropped_skips)
@@ -120,21 +126,31 @@ static bool parse_removed(const char *text, int32_t *kind)
     return strcmp(text, removed_name((enum removed_kind) * kind)) == 0;
 }
 
+static bool parse_deploy(const char *text, int32_t *deploy)
+{
+    for (*deploy = DEPLOYS - 1; *deploy > DEPLOY_CLEAN; --*deploy)
+        if (strcmp(text, model_deploy_name(*deploy)) == 0)
+            break;
+    return strcmp(text, model_deploy_name(*deploy)) == 0;
+}
+
 static int parse_form(const char *path, const char *config, struct model_form *form, json_t **root,
                       const char **normalize)
 {
     json_error_t e;
     json_t *network;
-    const char *removed = removed_name(REMOVED_IDENTITY);
+    const char *removed = removed_name(REMOVED_IDENTITY), *deploy = model_deploy_name(DEPLOY_CLEAN);
     int bn, masked, shared = 0, dropped = 0;
 
     if ((*root = json_loads(config, JSON_REJECT_DUPLICATES, &e)) == NULL)
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
-    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s}", "bn_inserted", &bn, "banks",
+    if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s,s?s}", "bn_inserted", &bn, "banks",
                     &form->banks, "masked", &masked, "normalize", normalize, "shared_shortcuts",
-                    &shared, "dropped_skips", &dropped, "removed", &removed) < 0 ||
-        !parse_removed(removed, &form->removed) || form->banks < 0 || form->banks > 2)
+                    &shared, "dropped_skips", &dropped, "removed", &removed, "deploy",
+                    &deploy) < 0 ||
+        !parse_removed(removed, &form->removed) || !parse_deploy(deploy, &form->deploy) ||
+        form->banks < 0 || form->banks > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;
     form->masked = masked;
@@ -332,32 +348,48 @@ void model_close(struct model *m)
 
 /* ---- branches ------------------------------------------------------------------------------ */
 
-const char *model_branch_name(int bank)
+const char *model_deploy_name(int32_t deploy)
 {
-    return bank == 1 ? "adv" : "clean";
+    static const char *const name[DEPLOYS] = {"clean", "adv", "single"};
+
+    return name[deploy];
 }
 
+const char *model_branch_name(int bank)
+{
+    return model_deploy_name(bank == 1 ? DEPLOY_ADV : DEPLOY_CLEAN);
+}
+
+/* Of two branches the metadata tell which one is deployed, of one which it is. */
 struct model_branches model_branches(const struct graph *g)
 {
-    const char *only = graph_get_meta(g, "linnet.branch");
-    const bool is_adv = graph_banks(g) < 2 && only != NULL && strcmp(only, "adv") == 0;
+    const char *text = graph_get_meta(g, "linnet.branch");
+    int32_t deploy;
 
-    return (struct model_branches){{model_branch_name(is_adv), model_branch_name(1)},
-                                   is_adv ? -1 : 0};
+    if (text == NULL || !parse_deploy(text, &deploy))
+        deploy = DEPLOY_CLEAN;
+    if (graph_banks(g) == 2)
+        return (struct model_branches){{model_branch_name(0), model_branch_name(1)},
+                                       deploy == DEPLOY_ADV};
+    return (struct model_branches){{model_deploy_name(deploy), model_branch_name(1)},
+                                   deploy == DEPLOY_ADV ? -1 : 0};
 }
 
 int model_branch(const struct graph *g, const char *name, int *bank)
 {
     const struct model_branches b = model_branches(g);
     const int banks = graph_banks(g) == 2 ? 2 : 1;
+    int32_t known;
 
     *bank = 0;
     if (name == NULL)
         return 0;
-    if (strcmp(name, "clean") != 0 && strcmp(name, "adv") != 0)
-        return fail(ERR_ARG, "--branch %s: is clean or adv", name);
+    if (!parse_deploy(name, &known))
+        return fail(ERR_ARG, "--branch %s: is clean, adv or single", name);
     while (*bank < banks && strcmp(name, b.name[*bank]) != 0)
         ++*bank;
+    if (*bank == banks && banks == 2)
+        return fail(ERR_ARG, "--branch %s: the model has the branches clean and adv", name);
     if (*bank == banks)
         return fail(ERR_ARG, "--branch %s: the model has only one batch-norm branch, '%s'", name,
                     b.name[0]);

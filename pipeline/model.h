@@ -10,7 +10,8 @@
  *     {"bn_inserted": true, "banks": 2, "masked": true, "normalize": "imagenet"}
  *
  * and "removed": "half" or "line" where removed ReLUs have lines, and, after --as-published,
- * "shared_shortcuts" or "dropped_skips", so opening one means: import, insert batch norm and masks again, read the numbers.
+ * "shared_shortcuts" or "dropped_skips", and "deploy": "adv" or "single" where not the clean branch is
+ * deployed, so opening one means: import, insert batch norm and masks again, read the numbers.
  */
 #include <jansson.h>
 
@@ -21,10 +22,17 @@
 #include "pipeline/options.h"
 #include "pipeline/source.h"
 
+enum model_deploy { /* which network of a conversion is deployed */
+                    DEPLOY_CLEAN,
+                    DEPLOY_ADV,
+                    DEPLOY_SINGLE, /* one network with one branch */
+                    DEPLOYS
+};
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
     int32_t removed; /* enum removed_kind */
     int32_t banks;   /* as graph_banks */
+    int32_t deploy;  /* enum model_deploy */
     /* linearizer/published.h */
     bool shared_shortcuts; /* one BN for both branches on the 1x1 shortcuts */
     bool dropped_skips;    /* identity skips are gone */
@@ -105,10 +113,13 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g);
 int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
 /* A file that could be read but is not taken. */
 bool model_refuses(int rc);
-/* What the batch-norm branches of a model are called. A file of one branch tells which of the two it was
- * (linnet.branch); one that tells nothing has the clean one. */
+/* "clean", "adv", "single": also the name of the branch that is deployed. */
+const char *model_deploy_name(int32_t deploy);
+/* What the batch-norm branches of a model are called. A file of one branch tells which of the two it was,
+ * or that it is `single` (linnet.branch); one that tells nothing has the clean one. */
+#define BRANCH_WORDS "clean|adv|single"
 struct model_branches {
-    const char *name[2]; /* by bank, "clean" or "adv" */
+    const char *name[2]; /* by bank */
     int deployed;        /* bank of the branch that model.pi is made from, -1: not here */
 };
 struct model_branches model_branches(const struct graph *g);

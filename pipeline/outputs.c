@@ -110,12 +110,15 @@ static int set_share(struct graph *g, const char *key, double share, int64_t n, 
     return n > 0 || graph_get_meta(g, key) != NULL ? graph_set_meta(g, key, text) : 0;
 }
 
-/* What was trained with one branch is no longer the one that its model was cut from. */
+/* What was trained with one branch is no longer the one that its model was cut from, but by --deploy
+ * single, which has said so already. */
 static int set_branch(struct graph *g, int bank, bool trained)
 {
+    const char *had = graph_get_meta(g, "linnet.branch");
     const bool two_banks = graph_banks(g) == 2;
 
-    if (!two_banks && (!trained || graph_get_meta(g, "linnet.branch") == NULL))
+    if (!two_banks &&
+        (!trained || had == NULL || strcmp(had, model_deploy_name(DEPLOY_SINGLE)) == 0))
         return 0;
     return graph_set_meta(g, "linnet.branch", model_branch_name(two_banks ? bank : 0));
 }
@@ -203,23 +206,30 @@ out:
     return rc;
 }
 
-int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
-                    const char *stem)
+static int output_one(const struct model *m, const struct graph *g,
+                      const struct output_facts *facts, const char *stem, const char *tail,
+                      int bank)
 {
     const struct export_options opt = {.form = MASK_WHERE};
-    const int banks = graph_banks(g) == 2 ? 2 : 1;
-    char path[4096];
-    int rc = 0;
+    struct graph *b = NULL;
+    char path[PATH_BYTES];
+    int rc;
 
-    for (int bank = 0; bank < banks && rc == 0; bank++) {
-        struct graph *b = NULL;
-
-        if (snprintf(path, sizeof path, "%s%s.onnx", stem, bank == 1 ? ".adv" : "") >=
-            (int)sizeof path)
-            return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", stem, sizeof path);
-        if ((rc = output_branch(m, g, bank, facts, &b)) == 0)
-            rc = onnx_export(b, &opt, path);
-        graph_free(b);
-    }
+    if (snprintf(path, sizeof path, "%s%s.onnx", stem, tail) >= (int)sizeof path)
+        return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", stem, sizeof path);
+    if ((rc = output_branch(m, g, bank, facts, &b)) == 0)
+        rc = onnx_export(b, &opt, path);
+    graph_free(b);
     return rc;
+}
+
+int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
+                    const char *stem, int deployed)
+{
+    TRY(output_one(m, g, facts, stem, "", deployed));
+    if (graph_banks(g) < 2)
+        return 0;
+    if (deployed != 0)
+        TRY(output_one(m, g, facts, stem, ".clean", 0));
+    return output_one(m, g, facts, stem, ".adv", 1);
 }

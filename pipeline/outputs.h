@@ -40,7 +40,8 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
               const float *pixels, int64_t n, bool publish_slopes, const char *salt,
               const char *dir) MUST_CHECK;
-/* STEM.onnx, and STEM.adv.onnx where there are two branches. */
+/* STEM.onnx, the branch `deployed`; where there are two also STEM.adv.onnx, and STEM.clean.onnx where that
+ * is not the deployed one. */
 int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,
-                    const char *stem) MUST_CHECK;
+                    const char *stem, int deployed) MUST_CHECK;
 #endif

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define EMA 0.999 /* of the weights, after each update; the trainer begins with less */
+
 const char *recipe_stage_name(enum recipe_stage s)
 {
     static const char *const name[STAGE_COUNT] = {"teacher", "mask", "finetune"};
@@ -123,6 +125,8 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         .attack_eps = 8.0 / 255,
         .attack_alpha = 2.0 / 255,
         .attack_steps = 7,
+        .deploy = "clean",
+        .extra_share = 0.3,
         .beta = 1000,
         .tau = 4,
         .density = 0.1,
@@ -174,6 +178,10 @@ int recipe_check_published(const struct recipe *r)
         return 0;
     if (r->kind != RECIPE_RLNET || r->preset != PRESET_PAPER)
         return fail(ERR_ARG, "--as-published: belongs to --recipe rlnet --preset paper");
+    if (strcmp(r->deploy, "clean") != 0)
+        return fail(
+            ERR_ARG,
+            "--as-published: the reference deploys its clean branch; leave --deploy out, or leave it out");
     if (r->removed != REMOVED_IDENTITY)
         return fail(
             ERR_ARG,
@@ -203,6 +211,14 @@ int recipe_augment(const char *text, enum train_augment *augment, const char **l
         return fail(ERR_ARG, "--augment %s: is none, augmix, corruptions or corruptions:T,T", text);
     *list = text[n] == ':' ? text + n + 1 : NULL;
     return 0;
+}
+
+int recipe_deploy(const char *text, int32_t *deploy)
+{
+    for (*deploy = 0; *deploy < DEPLOYS; ++*deploy)
+        if (strcmp(text, model_deploy_name(*deploy)) == 0)
+            return 0;
+    return fail(ERR_ARG, "--deploy %s: is clean, adv or single", text);
 }
 
 int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images)
@@ -279,6 +295,9 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.attack.steps = (int32_t)r->attack_steps;
     c.adversarial_share = r->adversarial_share;
     set_loss(r, s, &c);
+    c.label_smoothing = r->label_smoothing;
+    c.trades = r->adversarial ? r->trades : 0;
+    c.ema = r->ema && s != STAGE_MASK ? EMA : 0;
     c.select = s == STAGE_MASK ? TRAIN_SELECT_LAST : (enum train_select)r->select;
     c.val_attack_limit = r->adversarial ? r->val_attack_images : 0;
     c.checkpoint_seconds = 120;

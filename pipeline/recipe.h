@@ -6,6 +6,7 @@
  * are of the types that options.h writes, so that an option's row points at one.
  */
 #include "linearizer/linearizer.h"
+#include "pipeline/model.h"
 #include "trainer/train/trainer.h"
 
 enum recipe_kind { RECIPE_RLNET, RECIPE_SENET, RECIPE_SNL };
@@ -47,13 +48,18 @@ struct recipe {
     double attack_eps, attack_alpha;
     int64_t attack_steps;
     double adversarial_share; /* of the loss; 0: as much as each other pass */
-    double beta, tau;         /* weight of attention transfer; temperature of KL */
-    double density;           /* proxy density of the sensitivity measure */
-    double smoothing;         /* rho: score = rho score + (1 - rho) this epoch's */
-    int32_t removed;          /* enum removed_kind: what a removed ReLU becomes */
-    int32_t score, first;     /* enum score_kind, enum recipe_first */
-    int64_t score_images;     /* for the first mask */
-    int32_t freeze;           /* enum recipe_freeze */
+    double label_smoothing;   /* of CE, in all stages */
+    double trades;        /* weight of the divergence between clean and attacked images; 0: none */
+    bool ema;             /* teacher and fine-tuned network: a moving average of the weights */
+    double extra_share;   /* of a batch, where there are extra images */
+    const char *deploy;   /* word of enum model_deploy */
+    double beta, tau;     /* weight of attention transfer; temperature of KL */
+    double density;       /* proxy density of the sensitivity measure */
+    double smoothing;     /* rho: score = rho score + (1 - rho) this epoch's */
+    int32_t removed;      /* enum removed_kind: what a removed ReLU becomes */
+    int32_t score, first; /* enum score_kind, enum recipe_first */
+    int64_t score_images; /* for the first mask */
+    int32_t freeze;       /* enum recipe_freeze */
     double freeze_below;
     int64_t freeze_epoch; /* 0: by the rule alone */
     int32_t soft_rule;    /* snl: enum soft_rule */
@@ -75,6 +81,8 @@ void recipe_as_published(struct recipe *r);
 int recipe_check_published(const struct recipe *r) MUST_CHECK;
 /* "none", "augmix", "corruptions[:T,T]" -> augmentation and its list (into text, or NULL). */
 int recipe_augment(const char *text, enum train_augment *augment, const char **list) MUST_CHECK;
+/* "clean", "adv", "single" -> enum model_deploy. */
+int recipe_deploy(const char *text, int32_t *deploy) MUST_CHECK;
 /* Epochs of a stage on so many images: its own, or more to reach min_steps. */
 int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images);
 /* Trainer settings of a stage. taps, hooks, files, soft budget are the caller's to add. */

@@ -16,6 +16,7 @@
 
 #include "core/base/sha256.h"
 #include "core/graph/fresh.h"
+#include "core/graph/pass.h"
 #include "linearizer/published.h"
 #include "pipeline/listener.h"
 #include "pipeline/mask_file.h"
@@ -75,12 +76,25 @@ static int make_published(const struct conversion *c, struct student *s)
     return 0;
 }
 
+/* One branch for all images begins as the one that stands against attacks. */
+static int make_single(struct student *s)
+{
+    TRY(pass_select_bank(s->g, 1));
+    s->form.banks = 1;
+    return 0;
+}
+
 static int make_student(const struct conversion *c, struct student *s)
 {
     s->form = c->run.m.form;
     if (c->o->r.as_published)
         return make_published(c, s);
     TRY(graph_clone(c->run.m.g, &s->g));
+    s->form.deploy = c->o->deploy;
+    if (s->form.deploy == DEPLOY_SINGLE)
+        TRY(make_single(s));
+    if (c->o->r.adversarial)
+        TRY(graph_set_meta(s->g, "linnet.branch", model_deploy_name(s->form.deploy)));
     if (s->form.removed == REMOVED_IDENTITY)
         s->form.removed = c->o->r.removed;
     return line_insert(s->g, (enum removed_kind)c->o->r.removed);

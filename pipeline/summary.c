@@ -67,6 +67,25 @@ static int add_part(const struct summary_job *j, struct graph *g, const struct e
     return rc;
 }
 
+/* AutoAttack (fast) of the deployed branch, behind the attacks that it has already. */
+static int measure_autoattack(const struct summary_job *j, struct graph *g, struct measuring *m,
+                              struct eval_branch *b)
+{
+    struct eval_options e = {
+        .seed = j->seed, .ctx = m, .progress = on_progress, .limit = j->n_autoattack, .n_specs = 1};
+    struct attack_spec *spec = mem_array(1, sizeof *spec);
+    struct eval_result *r = mem_array(1, sizeof *r);
+    int rc = spec && r ? attack_spec_parse("autoattack:fast", spec) : ERR_NOMEM;
+
+    e.specs = spec;
+    e.bank[b->bank] = true;
+    if (rc == 0 && (rc = eval_run(g, j->test, &e, r)) == 0)
+        b->attack[b->n_attack++] = r->branch[0].attack[0];
+    mem_free(spec);
+    mem_free(r);
+    return rc;
+}
+
 static int measure_accuracy(const struct summary_job *j, struct graph *g, struct measuring *m,
                             struct eval_result *out)
 {
@@ -94,7 +113,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
 
 /* ---- private inference --------------------------------------------------------------------- */
 
-/* Lowers the clean branch, runs it in fixed point beside the float network, estimates its cost. */
+/* Lowers the deployed branch, runs it in fixed point beside the float network, estimates its cost. */
 static int measure_private(const struct summary_job *j, const struct graph *g, struct summary *out)
 {
     struct lower_options o = {.n_pixels = j->n_calib, .publish_slopes = true}; /* stays here */
@@ -107,7 +126,7 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     float *x = NULL;
     int rc;
 
-    if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, 0)) < 0 ||
+    if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, j->deployed)) < 0 ||
         (rc = mask_simplify(branch)) < 0 || (rc = source_floats(j->calib, &o.n_pixels, &x)) < 0)
         goto out;
     o.pixels = x;
@@ -149,9 +168,12 @@ int summary_measure(const struct summary_job *j, enum summary_column which, stru
     int rc;
 
     out->names = model_branches(g);
+    out->names.deployed = j->deployed;
     TRY(count_relus(g, &out->relus));
     listener_begin(j->l, m.name);
     rc = measure_accuracy(j, g, &m, &out->eval);
+    if (rc == 0 && which == SUMMARY_RESULT && j->n_autoattack > 0)
+        rc = measure_autoattack(j, g, &m, &out->eval.branch[j->deployed]);
     listener_end(j->l, m.name);
     if (rc < 0)
         return rc;
@@ -209,22 +231,35 @@ static const struct eval_branch *branch_of(const struct summary *s, int bank)
     return NULL;
 }
 
+/* The score of the first attack whose name begins so; NULL if there is none. */
+static const struct eval_score *attack_of(const struct eval_branch *b, const char *name)
+{
+    for (int32_t i = 0; i < b->n_attack; i++)
+        if (strncmp(b->attack[i].spec.name, name, strlen(name)) == 0)
+            return &b->attack[i].score;
+    return NULL;
+}
+
 static void print_row(FILE *out, const char *name, const struct cell c[SUMMARY_COLUMNS])
 {
     fprintf(out, "%-38s %15s %15s %15s\n", name, c[0].text, c[1].text, c[2].text);
 }
 
+/* "clean branch" of two; of one what it is called. */
 static void print_branch(FILE *out, const struct summary *column, int bank)
 {
     struct cell clean[SUMMARY_COLUMNS], bad[SUMMARY_COLUMNS], attacked[SUMMARY_COLUMNS];
-    const char *name = model_branch_name(bank);
+    const char *name = bank == 1 ? "adv" : "clean";
     char row[64];
 
     for (int i = 0; i < SUMMARY_COLUMNS; i++) {
         const struct eval_branch *b = branch_of(&column[i], bank);
 
+        if (i == SUMMARY_RESULT && b &&
+            strcmp(column[i].names.name[bank], name) != 0) /* is the deployed file below */
+            b = NULL;
         clean[i] = score_cell(b ? &b->clean : NULL);
-        attacked[i] = score_cell(b && b->n_attack > 0 ? &b->attack[0].score : NULL);
+        attacked[i] = score_cell(b ? attack_of(b, "pgd") : NULL);
         bad[i] = number_cell(b && b->n_corruption > 0, "%.2f",
                              b ? 100 * b->corruption_mean.accuracy : 0);
     }
@@ -236,10 +271,28 @@ static void print_branch(FILE *out, const struct summary *column, int bank)
     print_row(out, row, attacked);
 }
 
+/* The one file that users run, with all of its figures and no other's. */
+static void print_deployed(FILE *out, const struct summary *s)
+{
+    const struct eval_branch *b = &s->eval.branch[s->names.deployed];
+
+    fprintf(out, "\nDeployed file (branch %s): clean %s", s->names.name[s->names.deployed],
+            score_cell(&b->clean).text);
+    if (b->n_corruption > 0)
+        fprintf(out, ", corrupted %.2f", 100 * b->corruption_mean.accuracy);
+    if (attack_of(b, "pgd"))
+        fprintf(out, ", PGD-20 %s", score_cell(attack_of(b, "pgd")).text);
+    if (attack_of(b, "autoattack"))
+        fprintf(out, ", AutoAttack fast %s (n %lld)", score_cell(attack_of(b, "autoattack")).text,
+                (long long)attack_of(b, "autoattack")->n);
+    fprintf(out, " %%\n");
+}
+
 void summary_print(FILE *out, const struct summary column[SUMMARY_COLUMNS])
 {
     struct cell relus[SUMMARY_COLUMNS], fixed[SUMMARY_COLUMNS], online[SUMMARY_COLUMNS];
-    const struct eval_branch *r = &column[SUMMARY_RESULT].eval.branch[0];
+    const struct summary *result = &column[SUMMARY_RESULT];
+    const struct eval_branch *r = &result->eval.branch[0];
 
     for (int i = 0; i < SUMMARY_COLUMNS; i++) {
         const struct summary *s = &column[i];
@@ -251,16 +304,17 @@ void summary_print(FILE *out, const struct summary column[SUMMARY_COLUMNS])
     print_row(out, "", (struct cell[]){{"given"}, {"teacher"}, {"result"}});
     print_row(out, "ReLUs", relus);
     print_branch(out, column, 0);
-    if (branch_of(&column[SUMMARY_RESULT], 1))
+    if (branch_of(result, 1) || branch_of(&column[SUMMARY_TEACHER], 1))
         print_branch(out, column, 1);
     print_row(out, "fixed point: equal labels %", fixed);
     print_row(out, "private inference, online s (estimate)", online);
+    print_deployed(out, result);
     fprintf(
         out,
         "Test images: clean %lld; PGD-20 %lld (L-inf, eps 8/255, step 2/255, random start, one restart, loss CE, through the row's branch);\n"
         "corrupted %lld x (" CORRUPTIONS
         "), severity %d, re-implementation. +-: half of the 95 %% Wilson interval.\n"
-        "Deployed: clean branch. Estimate: garbled ReLUs (gc), LAN 3 Gbit/s, 0.3 ms; trust model: semi-honest client and server.\n",
-        (long long)r->clean.n, (long long)(r->n_attack > 0 ? r->attack[0].score.n : 0),
+        "Estimate: the deployed file, garbled ReLUs (gc), LAN 3 Gbit/s, 0.3 ms; trust model: semi-honest client and server.\n",
+        (long long)r->clean.n, (long long)(attack_of(r, "pgd") ? attack_of(r, "pgd")->n : 0),
         (long long)(r->n_corruption > 0 ? r->corruption[0].score[SEVERITY - 1].n : 0), SEVERITY);
 }

@@ -93,6 +93,13 @@ int teacher_take(struct conversion *c)
     return 0;
 }
 
+/* Two branches, of which the first is deployed, whatever one the file came from. */
+static int make_branches(struct graph *g)
+{
+    TRY(pass_dual_bank(g));
+    return graph_set_meta(g, "linnet.branch", NULL);
+}
+
 int teacher_prepare(struct conversion *c)
 {
     const struct recipe *r = &c->o->r;
@@ -102,7 +109,7 @@ int teacher_prepare(struct conversion *c)
     if (r->preset != PRESET_NONE)
         TRY(run_insert_batchnorm(&c->run, r->calib_images));
     if (r->adversarial)
-        TRY(pass_dual_bank(g));
+        TRY(make_branches(g));
     else
         TRY(pass_select_bank(g, 0));
     if (r->as_published)

@@ -26,7 +26,7 @@ struct train_settings {
     struct open_options open;
     const char *out, *adversarial, *augment;
     int64_t epochs, batch, train_limit, val_limit, val_attack_images;
-    double lr, momentum, weight_decay, warmup;
+    double lr, momentum, weight_decay, warmup, label_smoothing, trades;
     int32_t schedule, select;
     bool dual_bn, nesterov, no_crop, aligned, resume;
 };
@@ -56,6 +56,12 @@ static const struct option_row rows[] = {
     OPTION("nesterov", 0, OPTION_FLAG, FIELD(nesterov), NULL, "Nesterov's form of the momentum", 0,
            0),
     OPTION("weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "X", "default 5e-4", 0, 1),
+    OPTION("label-smoothing", 0, OPTION_REAL, FIELD(label_smoothing), "X",
+           "share of a label's weight that goes to all classes alike", 0, 0.999),
+    OPTION(
+        "trades", 0, OPTION_REAL, FIELD(trades), "X",
+        "--adversarial: weight of the divergence between an image's logits before and after the attack, which then maximises it",
+        0, 1e3),
     OPTION("no-crop", 0, OPTION_FLAG, FIELD(no_crop), NULL, "no random crop and flip", 0, 0),
     OPTION("aligned", 0, OPTION_FLAG, FIELD(aligned), NULL,
            "clean and augmented picture share the crop", 0, 0),
@@ -139,6 +145,10 @@ static int make_config(struct job *j)
     c->val_attack_limit = o->val_attack_images >= 0 ? o->val_attack_images
                           : c->adversarial          ? 500
                                                     : 0;
+    c->label_smoothing = o->label_smoothing;
+    c->trades = o->trades;
+    if (o->trades > 0 && !c->adversarial)
+        return fail(ERR_ARG, "--trades: needs --adversarial");
     c->checkpoint = j->checkpoint;
     c->checkpoint_seconds = 120;
     return 0;
@@ -278,7 +288,7 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
         listener_note(r->l, "no state in '%s': training starts from the beginning", j->checkpoint);
     TRY(stage_run(r, &j->stage, r->m.g, NULL));
     const struct output_facts facts = facts_of(j, graph_banks(r->m.g) == 2 ? 2 : 1);
-    TRY(output_branches(&r->m, r->m.g, &facts, j->stem));
+    TRY(output_branches(&r->m, r->m.g, &facts, j->stem, 0));
     return report_new(print, j, result_json(j), out);
 }
 

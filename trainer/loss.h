@@ -16,8 +16,14 @@
 
 double loss_ce(const float *z, const int32_t *y, int64_t n, int64_t k, int64_t count, double weight,
                float *dz);
+/* The same with targets (1 - smoothing) [k = y] + smoothing / K. */
+double loss_ce_smooth(const float *z, const int32_t *y, int64_t n, int64_t k, double smoothing,
+                      int64_t count, double weight, float *dz);
 double loss_kl(const float *zs, const float *zt, int64_t n, int64_t k, double tau, int64_t count,
                double weight, float *dzs);
+/* The same, and the gradient of the side that gives p: adds to dzt too. */
+double loss_kl_both(const float *zs, const float *zt, int64_t n, int64_t k, double tau,
+                    int64_t count, double weight, float *dzs, float *dzt);
 /* Index of the first largest of k values; -1 if one is not a number. */
 int64_t loss_argmax(const float *z, int64_t k);
 /* Rows whose argmax is the label. */

@@ -18,7 +18,7 @@ static const struct cli_option own[] = {
      "what floats are: pixels in [0,1], or normalised already (default pixels)", 0, 0},
     {"output", 'o', CLI_OUTPUT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
-    {"branch", 0, CLI_TEXT, 0, "clean|adv",
+    {"branch", 0, CLI_TEXT, 0, "clean|adv|single",
      "batch-norm branch of a checkpoint (default clean; of a file the one in it)", 0, 0},
     {0}};
 static const struct cli_spec spec = {

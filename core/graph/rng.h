@@ -19,6 +19,7 @@ enum rng_stream { /* one number each, never reused: they are part of the file fo
                   RNG_CALIB = 10,
                   RNG_ATTACK = 11,
                   RNG_TEST = 12,
+                  RNG_EXTRA = 13,
 };
 struct rng { /* a generator positioned at (seed, stream, epoch, sample), counter 0 */
     uint32_t key[2], ctr[4], out[4];

@@ -23,7 +23,7 @@ evaluate two.adv.onnx 'adv false' adv --branch adv
 evaluate "$demo" 'clean true' 'clean \(deployed\)'
 expect_error 2 "only one batch-norm branch, 'adv'" "$LINNET" eval two.adv.onnx -q --data $data --branch clean
 expect_error 2 "only one batch-norm branch, 'clean'" "$LINNET" eval two.onnx -q --data $data --branch adv
-expect_error 2 'is clean or adv' "$LINNET" eval two.onnx -q --data $data --branch other
+expect_error 2 'is clean, adv or single' "$LINNET" eval two.onnx -q --data $data --branch other
 
 # The goal is that of the deployed branch, whatever else is evaluated.
 evaluate two.safetensors 'clean true;adv false' adv --require-clean 5

@@ -118,6 +118,37 @@ static void test_gradients_match_differences(void **state)
     }
 }
 
+/* (loss(z + h) - loss(z - h)) / 2h of smoothed labels, and of a divergence by its two sides. */
+static void test_later_gradients_match_differences(void **state)
+{
+    const int32_t y[N] = {0, 6, 3, 3, 1};
+    const float h = 1.0f / 512;
+    float z[2][N * K], smooth[N * K] = {0}, dz[2][N * K] = {{0}}, plain[N * K] = {0};
+
+    (void)state;
+    fill(z[0], N * K, 4, 1);
+    fill(z[1], N * K, 5, 1);
+    loss_ce_smooth(z[0], y, N, K, 0.1, N, 1, smooth);
+    assert_near(loss_kl_both(z[0], z[1], N, K, 2, N, 1, dz[0], dz[1]), kl_plain(z[0], z[1], 2),
+                1e-12);
+    for (int i = 0; i < 2 * N * K; i++) {
+        float *at = &z[i / (N * K)][i % (N * K)];
+        const float old = *at;
+        *at = old + h;
+        const double kl1 = kl_plain(z[0], z[1], 2),
+                     ce1 = loss_ce_smooth(z[0], y, N, K, 0.1, N, 1, NULL);
+        *at = old - h;
+        const double kl0 = kl_plain(z[0], z[1], 2),
+                     ce0 = loss_ce_smooth(z[0], y, N, K, 0.1, N, 1, NULL);
+        *at = old;
+        assert_near(dz[i / (N * K)][i % (N * K)], (kl1 - kl0) / (2.0 * (double)h), 2e-6);
+        if (i < N * K)
+            assert_near(smooth[i], (ce1 - ce0) / (2.0 * (double)h), 2e-6);
+    }
+    const double all = loss_ce_smooth(z[0], y, N, K, 0, N, 1, plain);
+    assert_near(all, loss_ce(z[0], y, N, K, N, 1, NULL), 1e-14);
+}
+
 /* Blocks with the batch's count add up to the whole; gradients are added, times the weight. */
 static void test_blocks_and_weights_add_up(void **state)
 {
@@ -155,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_ce_survives_huge_logits),
         cmocka_unit_test(test_kl_equals_definition),
         cmocka_unit_test(test_gradients_match_differences),
+        cmocka_unit_test(test_later_gradients_match_differences),
         cmocka_unit_test(test_blocks_and_weights_add_up),
         cmocka_unit_test(test_argmax_takes_the_first_and_refuses_nan),
     };

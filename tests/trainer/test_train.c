@@ -19,6 +19,7 @@
 #include "trainer/train/attention.h"
 #include "trainer/eval/eval.h"
 #include "trainer/loss.h"
+#include "trainer/train/batch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,12 +38,14 @@
 enum { IMAGES = 100, BATCH = 16, PATH_BYTES = 256 };
 /* Besides the flags of tiny_net: masks that are trained, by Adam, as in SNL's mask stage. */
 #define SOFT (1u << 16)
+/* And what came later: averaged weights, trades, smoothed labels, extra images, other teachers. */
+#define MORE (1u << 17)
 
 /* What a run needs, and where it may be stopped. */
 struct job {
     struct train_config cfg;
-    struct graph *student, *teacher;
-    struct dataset *train, *val;
+    struct graph *student, *teacher, *other;
+    struct dataset *train, *val, *extra;
     double score[4]; /* stands for the linearizer's sums: a blob of the hooks */
     int64_t batches, epoch_ends;
     int64_t stop_at, kill_at; /* step, 0: never */
@@ -131,6 +134,16 @@ static void job_init(struct job *j, unsigned flags)
         j->cfg.select = TRAIN_SELECT_LAST;
     }
     j->teacher = tiny_net(TINY_BN, 2);
+    j->other = tiny_net(TINY_BN | TINY_DUAL, 3);
+    j->extra = tiny_data(30, 4);
+    if (flags & MORE) {
+        j->cfg.ema = 0.8;
+        j->cfg.trades = 2;
+        j->cfg.label_smoothing = 0.1;
+        j->cfg.extra = j->extra;
+        j->cfg.extra_share = 0.25;
+        j->cfg.signal[TRAIN_ADVERSARIAL] = (struct train_signal){j->other, 1};
+    }
     j->train = tiny_data(IMAGES, 1);
     j->val = tiny_data(20, 2);
 }
@@ -139,6 +152,8 @@ static void job_release(struct job *j)
 {
     graph_free(j->student);
     graph_free(j->teacher);
+    graph_free(j->other);
+    tiny_free(j->extra);
     tiny_free(j->train);
     tiny_free(j->val);
 }
@@ -365,6 +380,213 @@ static void test_attention_step_equals_the_formula(void **state)
     job_release(&j);
 }
 
+/* Trades with random starts alone: z of the image and z' of the noisy one are two forward passes, and
+ * the gradient of gamma CE(z) + trades KL(z, z') goes back through both. The adversarial images are the
+ * second half of the epoch's order. */
+static void test_trades_step_equals_the_formula(void **state)
+{
+    const int n = 8, half = 4, k = TINY_CLASSES;
+    float natural[4 * TINY_ELEMS], noisy[4 * TINY_ELEMS], clean[4 * TINY_ELEMS];
+    float z[4 * TINY_CLASSES], zn[4 * TINY_CLASSES];
+    float dz[4 * TINY_CLASSES] = {0}, dzn[4 * TINY_CLASSES] = {0}, dzc[4 * TINY_CLASSES] = {0};
+    int32_t labels[8];
+    int64_t sample[4];
+    uint32_t order[8];
+    struct exec *e, *attack;
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    data_limit(j.train, n);
+    j.cfg.batch = n;
+    j.cfg.epochs = 1;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.crop = false;
+    j.cfg.attack = pgd_defaults(0);
+    j.cfg.alpha = 0;
+    j.cfg.gamma = 0.5;
+    j.cfg.trades = 3;
+    j.cfg.label_smoothing = 0.2;
+    j.cfg.adversarial_share = 0.75;
+    j.cfg.momentum = j.cfg.weight_decay = 0;
+    j.cfg.lr = 0.1;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    struct rng r = rng_at(j.cfg.seed, RNG_SHUFFLE, 0, 0);
+    rng_permutation(&r, order, (uint32_t)n);
+    for (int i = 0; i < half; i++) {
+        sample[i] = order[half + i];
+        labels[i] = j.train->labels[order[i]];
+        labels[half + i] = j.train->labels[sample[i]];
+        data_image(j.train, order[i], clean + i * TINY_ELEMS);
+        data_image(j.train, sample[i], natural + i * TINY_ELEMS);
+    }
+    struct graph *g = tiny_net(0, 1);
+    float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
+    const struct pgd_key key = {j.cfg.seed, RNG_PGD, 0, 0, sample};
+    const struct pgd_target target = {.labels = labels + half};
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
+    assert_ok(exec_new(g, EXEC_INPUT_GRAD, half, NULL, 0, &attack));
+    assert_ok(pgd_attack(attack, g, &j.cfg.attack, &target, &key, natural, half, 0, noisy, noisy));
+    assert_ok(exec_train_forward(e, clean, half, 0, false, z));
+    loss_ce_smooth(z, labels, half, k, 0.2, half, 0.25 * 0.5, dzc);
+    assert_ok(exec_train_backward(e, dzc, grad, NULL, NULL));
+    assert_ok(exec_train_forward(e, natural, half, 0, false, zn));
+    assert_ok(exec_train_forward(e, noisy, half, 0, false, z));
+    loss_kl_both(z, zn, half, k, 1, half, 0.75 * 3, dz, dzn);
+    loss_ce_smooth(zn, labels + half, half, k, 0.2, half, 0.75 * 0.5, dzn);
+    assert_ok(exec_train_backward(e, dz, grad, NULL, NULL));
+    assert_ok(exec_train_forward(e, natural, half, 0, false, zn));
+    assert_ok(exec_train_backward(e, dzn, grad, NULL, NULL));
+    assert_ok(job_run(&j, NULL));
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(j.student->params[i], g->params[i] - 0.1f * grad[i], 1e-6);
+    exec_free(e);
+    exec_free(attack);
+    mem_free(grad);
+    graph_free(g);
+    job_release(&j);
+}
+
+/* Two passes without CE and with two teachers: each half goes to the logits of its own. */
+static void test_each_domain_has_its_teacher(void **state)
+{
+    const int n = 8, half = 4, k = TINY_CLASSES;
+    float x[2][4 * TINY_ELEMS], z[4 * TINY_CLASSES], zt[4 * TINY_CLASSES];
+    uint32_t order[8];
+    struct exec *e, *teacher[2];
+    struct job j;
+
+    (void)state;
+    job_init(&j, 0);
+    data_limit(j.train, n);
+    j.cfg.batch = n;
+    j.cfg.epochs = 1;
+    j.cfg.augment = TRAIN_AUGMENT_NONE;
+    j.cfg.crop = false;
+    j.cfg.attack = pgd_defaults(0);
+    j.cfg.attack.random_start = false;
+    j.cfg.gamma = 0;
+    j.cfg.alpha = 1;
+    j.cfg.momentum = j.cfg.weight_decay = 0;
+    j.cfg.lr = 0.1;
+    j.cfg.select = TRAIN_SELECT_LAST;
+    for (int64_t i = 0; i < j.other->n_params; i++) /* the branches were made as copies */
+        j.other->params[i] *= 1 + 0.1f * (float)(i % 7);
+    graph_touch(j.other);
+    j.cfg.signal[TRAIN_ADVERSARIAL] = (struct train_signal){j.other, 1};
+    struct rng r = rng_at(j.cfg.seed, RNG_SHUFFLE, 0, 0);
+    rng_permutation(&r, order, (uint32_t)n);
+    for (int i = 0; i < n; i++)
+        data_image(j.train, order[i], x[i / half] + i % half * TINY_ELEMS);
+    struct graph *g = tiny_net(0, 1);
+    float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, half, NULL, 0, &teacher[0]));
+    assert_ok(exec_new(j.other, EXEC_INFER, half, NULL, 0, &teacher[1]));
+    for (int d = 0; d < 2; d++) {
+        float dz[4 * TINY_CLASSES] = {0};
+        assert_ok(exec_infer(teacher[d], x[d], half, d, zt));
+        assert_ok(exec_train_forward(e, x[d], half, 0, false, z));
+        loss_kl(z, zt, half, k, 4, half, 0.5, dz);
+        assert_ok(exec_train_backward(e, dz, grad, NULL, NULL));
+        exec_free(teacher[d]);
+    }
+    assert_ok(job_run(&j, NULL));
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(j.student->params[i], g->params[i] - 0.1f * grad[i], 1e-6);
+    exec_free(e);
+    mem_free(grad);
+    graph_free(g);
+    job_release(&j);
+}
+
+/* Extra images: every training image once an epoch, a fourth of each batch from the other set. */
+static void test_extra_images_have_their_share(void **state)
+{
+    struct train_result result;
+    struct job j;
+
+    (void)state;
+    job_init(&j, TINY_BN | TINY_DUAL | MORE);
+    data_limit(j.train, 96);
+    j.cfg.select = TRAIN_SELECT_LAST;
+    assert_ok(job_run(&j, &result));
+    assert_int_equal(result.steps, 3 * 8); /* 12 of 16 images are the split's own */
+    struct batch b;
+    int seen[96] = {0}, others = 0;
+    uint32_t order[96];
+    batch_order(&j.cfg, j.train, 1, order);
+    assert_ok(batch_init(&b, &j.cfg, j.train));
+    for (int i = 0; i < 8; i++) {
+        assert_ok(batch_load(&b, &j.cfg, j.train, order, 1, i));
+        assert_int_equal(b.n, BATCH);
+        int halves[2] = {0};
+        for (int k = 0; k < BATCH; k++) {
+            const int64_t s = b.sample[k];
+            const struct dataset *d = s < 96 ? j.train : j.extra;
+            assert_true(s >= 0 && s < 96 + 30);
+            assert_int_equal(b.labels[k], d->labels[s < 96 ? s : s - 96]);
+            if (s < 96)
+                seen[s]++;
+            halves[k / 8] += s >= 96;
+        }
+        assert_int_equal(halves[0], 2);
+        assert_int_equal(halves[1], 2);
+        others += halves[0] + halves[1];
+    }
+    for (int i = 0; i < 96; i++)
+        assert_int_equal(seen[i], 1);
+    assert_int_equal(others, 32);
+    batch_release(&b);
+    job_release(&j);
+}
+
+/* After one step of ema 1: d = min(1, 1/10), so a tenth of the first weights stays. Its statistics are
+ * the plain mean over the epoch's batches: here of one batch in each pass. */
+static void test_average_is_kept_with_its_own_statistics(void **state)
+{
+    struct job plain, averaged;
+
+    (void)state;
+    job_init(&plain, TINY_BN);
+    job_init(&averaged, TINY_BN);
+    for (int i = 0; i < 2; i++) {
+        struct job *j = i ? &averaged : &plain;
+        data_limit(j->train, BATCH);
+        j->cfg.epochs = 1;
+        j->cfg.adversarial = false;
+        j->cfg.augment = TRAIN_AUGMENT_NONE;
+        j->cfg.crop = false;
+        j->cfg.select = TRAIN_SELECT_LAST;
+        j->cfg.ema = i;
+        assert_ok(job_run(j, NULL));
+    }
+    struct graph *g = tiny_net(TINY_BN, 1);
+    for (int64_t i = 0; i < g->n_params; i++)
+        assert_near(averaged.student->params[i],
+                    0.1f * g->params[i] + 0.9f * plain.student->params[i], 1e-6);
+    struct exec *e;
+    float x[BATCH * TINY_ELEMS];
+    for (int i = 0; i < BATCH; i++)
+        data_image(averaged.train, i, x + i * TINY_ELEMS);
+    memcpy(g->params, averaged.student->params, (size_t)g->n_params * sizeof(float));
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->node[i].op == &op_batchnorm)
+            g->node[i].p.batchnorm.momentum = 0;
+    graph_touch(g);
+    assert_ok(exec_new(g, EXEC_TRAIN, BATCH, NULL, 0, &e));
+    assert_ok(exec_train_forward(e, x, BATCH, 0, true, NULL));
+    for (int64_t i = 0; i < g->n_buffers; i++)
+        assert_near(averaged.student->buffers[i], g->buffers[i], 1e-5);
+    for (int32_t i = 0; i < g->n_node; i++) /* what training needs is as it was */
+        if (g->node[i].op == &op_batchnorm)
+            assert_near(averaged.student->node[i].p.batchnorm.momentum, 0.9f, 0);
+    exec_free(e);
+    graph_free(g);
+    job_release(&plain);
+    job_release(&averaged);
+}
+
 /* ---- learned masks --------------------------------------------------------------------------- */
 
 /* The penalty drives the masks down until few enough are left, and the stage ends there. */
@@ -457,7 +679,9 @@ static void final_bytes(struct job *j, const char *path, uint8_t **bytes, size_t
 }
 
 static const unsigned everything[] = {TINY_BN | TINY_DUAL | TINY_MASKED,
-                                      TINY_BN | TINY_DUAL | TINY_MASKED | SOFT};
+                                      TINY_BN | TINY_DUAL | TINY_MASKED | SOFT,
+                                      TINY_BN | TINY_DUAL | TINY_MASKED | MORE};
+enum { KINDS = sizeof everything / sizeof everything[0] };
 
 static void reference_bytes(const char *path, unsigned flags, uint8_t **bytes, size_t *len)
 {
@@ -477,7 +701,7 @@ static void test_threads_change_no_bit(void **state)
 
     (void)state;
     checkpoint_path(path, "threads");
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         for (int t = 0; t < 2; t++) {
             cpu_set_threads(1 + 2 * t);
             reference_bytes(path, everything[kind], &bytes[t], &len[t]);
@@ -514,18 +738,20 @@ static void test_interruption_and_resume_give_the_same_bytes(void **state)
 
     (void)state;
     checkpoint_path(path, "resume");
-    reference_bytes(path, everything[0], &want, &want_len);
-    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
-        struct job j;
-        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
-        j.stop_at = stops[i];
-        final_bytes(&j, path, &none, &len);
-        assert_null(none);
-        job_release(&j);
-        assert_continues(path, everything[0], want, want_len);
-        unlink(path);
+    for (int kind = 0; kind < KINDS; kind += 2) {
+        reference_bytes(path, everything[kind], &want, &want_len);
+        for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+            struct job j;
+            job_init(&j, everything[kind]);
+            j.stop_at = stops[i];
+            final_bytes(&j, path, &none, &len);
+            assert_null(none);
+            job_release(&j);
+            assert_continues(path, everything[kind], want, want_len);
+            unlink(path);
+        }
+        mem_free(want);
     }
-    mem_free(want);
 }
 
 /* The child dies without a word; the parent continues from what it finds. */
@@ -561,7 +787,7 @@ static void kill_and_resume(unsigned flags)
 static void test_kill_and_resume_give_the_same_bytes(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 2; kind++)
+    for (int kind = 0; kind < KINDS; kind++)
         kill_and_resume(everything[kind]);
 }
 
@@ -648,7 +874,7 @@ static void test_every_failed_allocation_is_an_error(void **state)
     (void)state;
     for (long n = 1; rc < 0; n++) {
         struct job j;
-        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED);
+        job_init(&j, TINY_BN | TINY_DUAL | TINY_MASKED | MORE);
         j.cfg.epochs = 1;
         data_limit(j.train, 2 * BATCH);
         mem_fail_at(n);
@@ -689,6 +915,14 @@ static void test_contradictions_are_refused(void **state)
     refused(&j, ERR_ARG, "attack");
     j.cfg.stage = "A stage";
     refused(&j, ERR_ARG, "stage");
+    j.cfg.trades = 1;
+    refused(&j, ERR_ARG, "trades");
+    j.cfg.extra_share = 0.5;
+    refused(&j, ERR_ARG, "extra");
+    j.cfg.extra = j.extra, j.cfg.extra_share = 1;
+    refused(&j, ERR_ARG, "extra");
+    j.cfg.signal[TRAIN_ADVERSARIAL] = (struct train_signal){j.teacher, 1};
+    refused(&j, ERR_ARG, "branch 1");
     j.cfg.augment = TRAIN_AUGMENT_CORRUPT, j.cfg.corruptions = "fog,rain";
     refused(&j, ERR_ARG, "rain");
     graph_free(j.teacher);
@@ -710,6 +944,10 @@ int main(void)
         cmocka_unit_test(test_corrupted_pictures_are_learnt_too),
         cmocka_unit_test(test_one_step_equals_the_formula),
         cmocka_unit_test(test_attention_step_equals_the_formula),
+        cmocka_unit_test(test_trades_step_equals_the_formula),
+        cmocka_unit_test(test_each_domain_has_its_teacher),
+        cmocka_unit_test(test_extra_images_have_their_share),
+        cmocka_unit_test(test_average_is_kept_with_its_own_statistics),
         cmocka_unit_test(test_soft_masks_end_at_the_budget),
         cmocka_unit_test(test_soft_masks_follow_a_plan),
         cmocka_unit_test(test_threads_change_no_bit),

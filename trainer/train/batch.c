@@ -9,7 +9,9 @@
 #include "trainer/train/batch.h"
 
 #include <inttypes.h>
+#include <math.h>
 
+#include "core/base/minmax.h"
 #include "trainer/corrupt/augmix.h"
 #include "trainer/corrupt/set.h"
 
@@ -27,9 +29,22 @@ int64_t batch_adv_count(const struct train_config *cfg, int64_t n)
     return cfg->adversarial ? n - batch_clean_count(cfg, n) : 0;
 }
 
+int64_t batch_extra_count(const struct train_config *cfg, int64_t n)
+{
+    const int64_t of_batch = llround(cfg->extra_share * cfg->batch);
+
+    return cfg->extra != NULL ? of_batch * n / cfg->batch : 0;
+}
+
+/* Images of the training split in a whole batch. */
+static int64_t own_count(const struct train_config *cfg)
+{
+    return cfg->batch - batch_extra_count(cfg, cfg->batch);
+}
+
 int64_t batch_per_epoch(const struct train_config *cfg, int64_t images)
 {
-    const int64_t whole = images / cfg->batch, rest = images % cfg->batch;
+    const int64_t own = own_count(cfg), whole = images / own, rest = images % own;
 
     return whole + (rest >= MIN_REST || (whole == 0 && rest > 0));
 }
@@ -154,6 +169,18 @@ static bool corrupt_copy(const struct batch *b, const struct dataset *d, const u
     return true;
 }
 
+/* The set that an image of the batch is of, and its index there. */
+static const struct dataset *source_of(const struct train_config *cfg, const struct dataset *d,
+                                       int64_t sample)
+{
+    return sample < d->n ? d : cfg->extra;
+}
+
+static int64_t index_of(const struct dataset *d, int64_t sample)
+{
+    return sample < d->n ? sample : sample - d->n;
+}
+
 static bool augment_image(const struct batch *b, const struct train_config *cfg,
                           const struct dataset *d, int32_t epoch, int64_t i, struct crop clean)
 {
@@ -164,7 +191,7 @@ static bool augment_image(const struct batch *b, const struct train_config *cfg,
     uint8_t *whole = b->bytes + 2 * i * b->elems, *cropped = whole + b->elems;
     float *out = b->augmented + i * b->elems;
 
-    data_image_u8(d, sample, whole);
+    data_image_u8(source_of(cfg, d, sample), index_of(d, sample), whole);
     crop_bytes(&c, d, whole, cropped);
     if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
         return corrupt_copy(b, d, cropped, &r, whole, out);
@@ -181,31 +208,55 @@ static bool load_image(const struct batch *b, const struct train_config *cfg,
     const struct crop c = draw_crop(cfg, &r);
     float *whole = b->whole + i * b->elems;
 
-    data_image(d, sample, whole);
+    data_image(source_of(cfg, d, sample), index_of(d, sample), whole);
     crop_floats(&c, d, whole, b->pixels + i * b->elems);
     if (b->augmented == NULL || i >= b->n_clean)
         return true;
     return augment_image(b, cfg, d, epoch, i, c);
 }
 
+/* Extra image number `place` of an epoch. */
+static int64_t draw_extra(const struct train_config *cfg, const struct dataset *d, int32_t epoch,
+                          int64_t place)
+{
+    struct rng r = rng_at(cfg->seed, RNG_EXTRA, (uint32_t)epoch, (uint64_t)place);
+
+    return d->n + rng_below(&r, (uint32_t)cfg->extra->n);
+}
+
+/* Which images: those of the order, and among them extra ones. */
+static void choose_images(struct batch *b, const struct train_config *cfg, const struct dataset *d,
+                          const uint32_t *order, int32_t epoch, int64_t index)
+{
+    const int64_t own = own_count(cfg), first = index * own;
+    const int64_t left = min_i64(d->n - first, own);
+    int64_t mine = 0, extra;
+
+    b->n = left * b->cap / own;
+    extra = b->n - left;
+    for (int64_t i = 0; i < b->n; i++) {
+        const bool other = (i + 1) * extra / b->n > i * extra / b->n;
+        const int64_t sample =
+            other ? draw_extra(cfg, d, epoch, index * b->cap + i) : order[first + mine++];
+
+        b->sample[i] = sample;
+        b->labels[i] = source_of(cfg, d, sample)->labels[index_of(d, sample)];
+    }
+}
+
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
                const uint32_t *order, int32_t epoch, int64_t index)
 {
-    const int64_t first = index * b->cap, left = d->n - first;
-
-    b->n = left < b->cap ? left : b->cap;
+    choose_images(b, cfg, d, order, epoch, index);
     b->n_clean = batch_clean_count(cfg, b->n);
     b->n_adv = batch_adv_count(cfg, b->n);
-    for (int64_t i = 0; i < b->n; i++) {
-        b->sample[i] = order[first + i];
-        b->labels[i] = d->labels[b->sample[i]];
-    }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < b->n; i++)
         b->refused[i] = !load_image(b, cfg, d, epoch, i);
     for (int64_t i = 0; i < b->n; i++)
         if (b->refused[i])
             return fail(ERR_DATA, "image %" PRId64 " of %s: %dx%d pixels cannot be corrupted",
-                        b->sample[i], d->source, d->height, d->width);
+                        index_of(d, b->sample[i]), source_of(cfg, d, b->sample[i])->source,
+                        d->height, d->width);
     return 0;
 }

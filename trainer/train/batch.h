@@ -6,6 +6,9 @@
  * Crop and flip of image s in epoch e are drawn from (seed, RNG_CROP, e, s). The augmented copy draws
  * its own crop, flip and operations from (seed, RNG_AUGMIX, e, s); with `aligned` it takes the crop
  * of the clean picture. The order of an epoch is a permutation from (seed, RNG_SHUFFLE, e, 0).
+ *
+ * Extra images (cfg->extra) lie evenly among those of the training split, so that every pass has its
+ * share; each is drawn by itself from (seed, RNG_EXTRA, e, its place in the epoch).
  */
 #include "trainer/corrupt/corrupt.h"
 #include "trainer/train/trainer.h"
@@ -23,13 +26,15 @@ struct batch { /* of at most `cap` images; the pictures are [.][C,H,W] in [0,1] 
     int32_t n_types;
     float *whole;    /* [cap][C,H,W] work space */
     int32_t *labels; /* [n] */
-    int64_t *sample; /* [n] index in the data set */
+    int64_t *sample; /* [n] index in the data set; from its end on in the extra images */
 };
 int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d) MUST_CHECK;
 void batch_release(struct batch *b);
 /* Images that the clean and augmented passes take of n, and those of the adversarial pass. */
 int64_t batch_clean_count(const struct train_config *cfg, int64_t n);
 int64_t batch_adv_count(const struct train_config *cfg, int64_t n);
+/* Extra images among n: the share of a batch, rounded, and in proportion in a smaller one. */
+int64_t batch_extra_count(const struct train_config *cfg, int64_t n);
 /* Iterations of an epoch. A rest of fewer than 8 images is left out, for batch norm's sake; it is
  * other images each epoch. */
 int64_t batch_per_epoch(const struct train_config *cfg, int64_t images);

@@ -15,6 +15,7 @@
 
 #define MAX_EPOCHS (1 << 24) /* what a random stream can tell apart */
 #define FINGERPRINT_MAX 8192
+#define MORE_MAX 512
 
 struct train_config train_defaults(void)
 {
@@ -70,6 +71,10 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("factor of lambda", c->soft.factor, 1, 1e3));
     TRY(in_range("mask threshold", c->soft.threshold, 0, 1));
     TRY(in_range("adversarial share", c->adversarial_share, 0, 1));
+    TRY(in_range("label smoothing", c->label_smoothing, 0, 1));
+    TRY(in_range("trades", c->trades, 0, 1e6));
+    TRY(in_range("ema", c->ema, 0, 1));
+    TRY(in_range("share of extra images", c->extra_share, 0, 1));
     TRY(in_range("validation cadence", c->val_every, 0, MAX_EPOCHS));
     TRY(in_range("attack eps", c->attack.eps, 0, 1));
     TRY(in_range("attack steps", c->attack.steps, 0, PGD_MAX_STEPS));
@@ -121,15 +126,9 @@ static int check_pictures(const struct train_config *c, const struct graph *g)
     return 0;
 }
 
-static int check_losses(const struct train_config *c, const struct graph *g,
-                        const struct graph *teacher)
+/* Input and output of a network that teaches must be those of the student. */
+static int check_teacher(const struct graph *g, const struct graph *teacher)
 {
-    if (c->gamma + c->alpha <= 0)
-        return fail(ERR_ARG, "training: gamma and alpha are both 0, so there is no loss");
-    if (c->alpha > 0 && teacher == NULL)
-        return fail(ERR_ARG, "training: alpha is %g, but there is no teacher", c->alpha);
-    if (c->n_teacher_taps > 0 && teacher == NULL)
-        return fail(ERR_ARG, "training: activations of a teacher are wanted, but there is none");
     if (teacher == NULL)
         return 0;
     if (!shape_equal(&g->value[g->input].shape, &teacher->value[teacher->input].shape) ||
@@ -138,11 +137,57 @@ static int check_losses(const struct train_config *c, const struct graph *g,
     return 0;
 }
 
+static int check_signals(const struct train_config *c, const struct graph *g,
+                         const struct graph *teacher)
+{
+    for (int i = 0; i < TRAIN_DOMAINS; i++) {
+        const struct graph *s = c->signal[i].g != NULL ? c->signal[i].g : teacher;
+
+        if (c->alpha > 0 && s == NULL)
+            return fail(ERR_ARG, "training: alpha is %g, but there is no teacher", c->alpha);
+        if (s != NULL && c->signal[i].bank > 0 && graph_banks(s) < 2)
+            return fail(ERR_ARG, "training: the teacher has no branch %d", c->signal[i].bank);
+        TRY(check_teacher(g, s));
+    }
+    return 0;
+}
+
+static int check_losses(const struct train_config *c, const struct graph *g,
+                        const struct graph *teacher)
+{
+    if (c->gamma + c->alpha <= 0)
+        return fail(ERR_ARG, "training: gamma and alpha are both 0, so there is no loss");
+    TRY(check_signals(c, g, teacher));
+    if (c->n_teacher_taps > 0 && teacher == NULL)
+        return fail(ERR_ARG, "training: activations of a teacher are wanted, but there is none");
+    if (c->trades > 0 && !c->adversarial)
+        return fail(ERR_ARG, "training: trades is %g, but there are no adversarial images",
+                    c->trades);
+    return check_teacher(g, teacher);
+}
+
+/* Images that are not of the training split. */
+static int check_extra(const struct train_config *c)
+{
+    if (c->extra == NULL && c->extra_share > 0)
+        return fail(ERR_ARG,
+                    "training: extra images have a share of each batch, but there are none");
+    if (c->extra != NULL && (c->extra->n < 1 || batch_extra_count(c, c->batch) < 1 ||
+                             batch_extra_count(c, c->batch) >= c->batch))
+        return fail(ERR_ARG,
+                    "training: extra images are %g of a batch of %d; some and not all must be",
+                    c->extra_share, (int)c->batch);
+    return 0;
+}
+
 static int check_attention(const struct train_config *c, const struct graph *g,
                            const struct graph *teacher)
 {
     if (c->beta <= 0)
         return 0;
+    if (c->trades > 0 && c->at_domains > 2)
+        return fail(ERR_ARG,
+                    "training: attention transfer of adversarial images does not go with trades");
     if (teacher == NULL)
         return fail(ERR_ARG, "training: beta is %g, but there is no teacher", c->beta);
     if (c->n_at < 1)
@@ -172,6 +217,8 @@ static int check_soft(const struct train_config *c, const struct graph *g)
     }
     if (c->soft.on && soft == 0)
         return fail(ERR_ARG, "training: soft masks are on, but the network has no mask");
+    if (c->soft.on && c->ema > 0)
+        return fail(ERR_ARG, "training: soft masks are not averaged; leave ema out");
     if (c->soft.on && c->select != TRAIN_SELECT_LAST)
         return fail(ERR_ARG, "training: with soft masks the last epoch is kept, not the best one");
     return 0;
@@ -200,6 +247,7 @@ int train_config_check(const struct train_config *cfg, const struct graph *g,
     TRY(check_domains(cfg, hooks));
     TRY(check_pictures(cfg, g));
     TRY(check_losses(cfg, g, teacher));
+    TRY(check_extra(cfg));
     TRY(check_attention(cfg, g, teacher));
     TRY(check_soft(cfg, g));
     return check_validation(cfg, have_val);
@@ -257,13 +305,40 @@ static void attack_digits(const struct pgd_params *p, char *text, size_t size)
     snprintf(text, size, "%.17g/%.17g/%d/%d", p->eps, p->alpha, (int)p->steps, p->random_start);
 }
 
+/* Options that came later are named only where they are on, so that older states can be continued. */
+static int more_options(const struct train_config *c, char *text, size_t size)
+{
+    char hash[TRAIN_DOMAINS][SHA256_HEX] = {"teacher", "teacher"}, data[SHA256_HEX] = "none";
+    int n = 0;
+
+    for (int i = 0; i < TRAIN_DOMAINS; i++)
+        if (c->signal[i].g != NULL)
+            TRY(hash_numbers(c->signal[i].g, hash[i]));
+    if (c->extra != NULL)
+        TRY(hash_data(c->extra, data));
+    text[0] = '\0';
+    if (c->signal[0].g || c->signal[1].g || c->signal[0].bank || c->signal[1].bank || c->tap_bank)
+        n += snprintf(text, size, " targets=%.16s/%d/%.16s/%d/%d", hash[0], c->signal[0].bank,
+                      hash[1], c->signal[1].bank, c->tap_bank);
+    if (c->label_smoothing > 0)
+        n += snprintf(text + n, size - (size_t)n, " label-smoothing=%.17g", c->label_smoothing);
+    if (c->trades > 0)
+        n += snprintf(text + n, size - (size_t)n, " trades=%.17g", c->trades);
+    if (c->ema > 0)
+        n += snprintf(text + n, size - (size_t)n, " ema=%.17g", c->ema);
+    if (c->extra != NULL)
+        snprintf(text + n, size - (size_t)n, " extra=%.16s/%.17g", data, c->extra_share);
+    return 0;
+}
+
 char *train_fingerprint(const struct train_config *c, const struct graph *g,
                         const struct graph *teacher, const struct dataset *d)
 {
     char text[FINGERPRINT_MAX], hash[SHA256_HEX] = "none", data[SHA256_HEX];
-    char attack[96], val_attack[96], soft[160], norm[NORMALIZE_TEXT];
+    char attack[96], val_attack[96], soft[160], norm[NORMALIZE_TEXT], more[MORE_MAX];
 
-    if ((teacher != NULL && hash_numbers(teacher, hash) < 0) || hash_data(d, data) < 0)
+    if ((teacher != NULL && hash_numbers(teacher, hash) < 0) || hash_data(d, data) < 0 ||
+        more_options(c, more, sizeof more) < 0)
         return NULL;
     soft_digits(&c->soft, soft, sizeof soft);
     attack_digits(&c->attack, attack, sizeof attack);
@@ -273,14 +348,14 @@ char *train_fingerprint(const struct train_config *c, const struct graph *g,
         "stage=%s seed=%" PRIu64
         " epochs=%d batch=%d lr=%.17g momentum=%.17g decay=%.17g nesterov=%d decay_norm=%d schedule=%d warmup=%.17g clean=%d augment=%d corruptions=%s adversarial=%d attack=%s crop=%d/%d aligned=%d gamma=%.17g alpha=%.17g tau=%.17g share=%.17g optimizer=%d beta=%.17g at_domains=%d soft=%s normalize=%s val=%d/%" PRId64
         "/%" PRId64 " val_attack=%s select=%d banks=%d images=%" PRId64
-        " data=%.16s teacher=%s%s%s",
+        " data=%.16s teacher=%s%s%s%s",
         c->stage, c->seed, (int)c->epochs, (int)c->batch, c->lr, c->momentum, c->weight_decay,
         c->nesterov, c->decay_norm, (int)c->schedule, c->warmup_epochs, c->clean, (int)c->augment,
         c->corruptions != NULL ? c->corruptions : "", c->adversarial, attack, c->crop,
         (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, c->adversarial_share,
         (int)c->optimizer, c->beta, (int)c->at_domains, soft, normalize_text(&g->norm, norm),
         (int)c->val_every, c->val_limit, c->val_attack_limit, val_attack, (int)c->select,
-        graph_banks(g), d->n, data, hash, c->options != NULL ? " " : "",
+        graph_banks(g), d->n, data, hash, more, c->options != NULL ? " " : "",
         c->options != NULL ? c->options : "");
     if (n < 0 || n >= FINGERPRINT_MAX) {
         fail(ERR_LIMIT, "training: the options are longer than %d characters", FINGERPRINT_MAX);

@@ -6,6 +6,7 @@
  *     trainer.counters   struct train_counters
  *     trainer.velocity   momenta                      (not in the file of a finished stage)
  *     trainer.square     Adam's second moments        (the same; only with Adam)
+ *     trainer.average    moving average of the weights (the same; only with ema)
  *     trainer.best       weights of the best epoch    (the same; only where a best one is chosen)
  *     hook.NAME          memory of the hooks
  *
@@ -60,7 +61,7 @@ void train_restore_best(struct trainer *t)
 /* ---- saving ---------------------------------------------------------------------------------- */
 
 struct blob_list {
-    struct checkpoint_blob v[MAX_BLOBS + 5];
+    struct checkpoint_blob v[MAX_BLOBS + 6];
     char name[MAX_BLOBS][BLOB_NAME];
     int32_t n;
 };
@@ -78,6 +79,8 @@ static void list_blobs(const struct trainer *t, bool done, struct blob_list *l)
         add_blob(l, "trainer.velocity", t->optim.velocity, (size_t)t->optim.n * sizeof(float));
     if (!done && t->optim.square != NULL)
         add_blob(l, "trainer.square", t->optim.square, (size_t)t->optim.n * sizeof(float));
+    if (!done && t->average != NULL)
+        add_blob(l, "trainer.average", t->average, (size_t)t->g->n_params * sizeof(float));
     if (!done && t->best != NULL)
         add_blob(l, "trainer.best", t->best, train_weights_bytes(t->g));
     for (int32_t i = 0; i < t->hooks.n_blobs; i++) {
@@ -193,6 +196,9 @@ static int read_state(struct trainer *t, const struct checkpoint_file *f)
         if (t->optim.square != NULL)
             TRY(checkpoint_read_blob(f, "trainer.square", t->optim.square,
                                      (size_t)t->optim.n * sizeof(float)));
+        if (t->average != NULL)
+            TRY(checkpoint_read_blob(f, "trainer.average", t->average,
+                                     (size_t)t->g->n_params * sizeof(float)));
         if (t->best != NULL)
             TRY(checkpoint_read_blob(f, "trainer.best", t->best, train_weights_bytes(t->g)));
     } else if (at.epoch != t->cfg.epochs && !at.soft.closed) {

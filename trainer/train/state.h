@@ -1,7 +1,7 @@
 #ifndef TRAINER_TRAIN_STATE_H
 #define TRAINER_TRAIN_STATE_H
 /*
- * The inside of a trainer: what train.c, train_config.c and train_state.c share.
+ * The inside of a trainer: what train.c, step.c, average.c, config.c and state.c share.
  */
 #include "trainer/train/batch.h"
 #include "trainer/train/optim.h"
@@ -28,17 +28,22 @@ struct trainer {
     char *fingerprint; /* everything that decides the result, as text */
     int64_t k, per_epoch, steps, warmup;
     struct exec *forward, *attack, *teach; /* student TRAIN, student INPUT_GRAD, teacher INFER */
+    struct exec *signal[TRAIN_DOMAINS]; /* who gives the targets: often `teach`, or one of both */
+    bool taps_apart; /* the hooks' activations are not those of the run that gives the targets */
     struct batch batch;
     uint32_t *order;                  /* [train->n] */
     float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
     float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean pictures */
-    float *at_logits;                 /* [batch][k] the teacher's on others, not used */
+    float *at_logits;                 /* [batch][k] the teacher's where nobody asks for them */
+    float *natural, *dnatural;        /* [batch][k] trades: of the images before the attack */
     double *at_work;                  /* of attention_loss */
     float *grad;                      /* [n_params], with soft masks [n_masks] behind them */
     struct optim optim;
     struct train_counters at;
-    float *best; /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
-    bool done;   /* the checkpoint that was read was of a finished stage */
+    float *best;    /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */
+    float *average; /* [n_params] moving average of the weights; NULL without */
+    float *aside;   /* params and buffers while the average is in their place */
+    bool done;      /* the checkpoint that was read was of a finished stage */
     double step_loss;
     double started, saved; /* seconds of cpu_seconds */
     int64_t images;        /* trained since trainer_run */
@@ -46,7 +51,7 @@ struct trainer {
     int64_t epoch_images;  /* trained since then */
 };
 
-/* train_config.c */
+/* config.c */
 int train_config_check(const struct train_config *cfg, const struct graph *g,
                        const struct graph *teacher, const struct train_hooks *hooks,
                        bool have_val) MUST_CHECK;
@@ -55,11 +60,29 @@ int train_config_check(const struct train_config *cfg, const struct graph *g,
 char *train_fingerprint(const struct train_config *cfg, const struct graph *g,
                         const struct graph *teacher, const struct dataset *d);
 
-/* train_state.c */
+/* state.c */
 /* Bytes of the best-weights copy: params, buffers, masks. */
 size_t train_weights_bytes(const struct graph *g);
 void train_keep_best(struct trainer *t);    /* graph -> t->best */
 void train_restore_best(struct trainer *t); /* t->best -> graph */
 /* Writes cfg.checkpoint, if there is one. */
 int train_save(struct trainer *t, bool done) MUST_CHECK;
+
+/* step.c */
+int train_iterate(struct trainer *t) MUST_CHECK;
+/* The branch of adversarial images. */
+int train_adv_bank(const struct trainer *t);
+/* Targets of images [first, first + n) of the batch, of a domain (enum train_domain). */
+int train_teach(struct trainer *t, int domain, int64_t first, int64_t n) MUST_CHECK;
+/* The same images, attacked, into t->adv. */
+int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch) MUST_CHECK;
+
+/* average.c: nothing happens where cfg.ema is 0. */
+int average_begin(struct trainer *t) MUST_CHECK;
+void average_release(struct trainer *t);
+void average_add(struct trainer *t); /* after an update */
+/* The average takes the place of the weights, with statistics of batch norm estimated anew on the
+ * first images of that epoch. average_leave puts the weights back, also after a failure. */
+int average_enter(struct trainer *t, int64_t epoch) MUST_CHECK;
+void average_leave(struct trainer *t);
 #endif

@@ -1,21 +1,9 @@
 /*
- * The training loop.
+ * The training loop: what a trainer consists of, and its epochs; an iteration is in step.c.
  *
- * One iteration, n images, of which the first nf go through the clean and augmented passes and the
- * last na through the adversarial one (batch.h); zT are the teacher's logits on the clean picture:
- *
- *     zT[< nf]  = T(x[< nf])                    where a teacher is needed
- *     clean     S(x[< nf]), hooks->batch, backward                       bank 0
- *     augmented S(x^g[< nf]), backward                                   bank 0
- *     zT[>= nf] = T(x[>= nf])
- *     x^a       = PGD(S, x[>= nf]; CE, or KL to zT where alpha > 0)
- *     adversar. S(x^a), backward                                         bank 1 or 0
- *     one optimizer step on the sum of the gradients
- *
- * Losses on logits carry the factor 1 / (number of passes), unless adversarial_share weighs them;
- * with beta the teacher also sees the pictures of the other passes, right before them. An epoch ends
- * with validation, the hook that may choose new masks, and the checkpoint, in this order, so that
- * the best epoch keeps its weights together with the mask they were trained under.
+ * An epoch ends with validation, the hook that may choose new masks, and the checkpoint, in this
+ * order, so that the best epoch keeps its weights together with the mask they were trained under.
+ * With ema it is the average that is validated and kept (average.c).
  */
 #include "trainer/train/trainer.h"
 
@@ -28,45 +16,31 @@
 #include "core/base/minmax.h"
 #include "trainer/train/attention.h"
 #include "trainer/eval/eval.h"
-#include "trainer/loss.h"
 #include "trainer/train/state.h"
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
+/* The network that gives the targets of a domain, NULL if none does. */
+static struct graph *signal_graph(const struct trainer *t, int domain)
+{
+    struct graph *g = t->cfg.signal[domain].g;
+
+    return g != NULL ? g : t->teacher;
+}
+
+/* Does somebody look into the teacher, besides its targets? */
+static bool taps_teacher(const struct trainer *t)
+{
+    return t->teacher != NULL &&
+           (t->cfg.beta > 0 || t->cfg.n_teacher_taps > 0 || t->hooks.batch != NULL);
+}
+
 static bool needs_teacher(const struct trainer *t)
 {
-    return t->teacher != NULL && (t->cfg.alpha > 0 || t->cfg.beta > 0 ||
-                                  t->cfg.n_teacher_taps > 0 || t->hooks.batch != NULL);
-}
+    const bool targets = t->cfg.alpha > 0 && (signal_graph(t, TRAIN_CLEAN) == t->teacher ||
+                                              signal_graph(t, TRAIN_ADVERSARIAL) == t->teacher);
 
-static int adv_bank(const struct trainer *t)
-{
-    return graph_banks(t->g) > 1 ? 1 : 0;
-}
-
-static int passes(const struct trainer *t)
-{
-    return t->cfg.clean + (t->cfg.augment != TRAIN_AUGMENT_NONE) + t->cfg.adversarial;
-}
-
-/* Passes with attention transfer. */
-static int attention_passes(const struct trainer *t)
-{
-    const struct train_config *c = &t->cfg;
-
-    return c->clean + (c->at_domains > 1 && c->augment != TRAIN_AUGMENT_NONE) +
-           (c->at_domains > 2 && c->adversarial);
-}
-
-/* Weight of a pass in the loss; all of them add up to 1. */
-static double pass_share(const struct trainer *t, bool adversarial)
-{
-    const double a = t->cfg.adversarial_share;
-    const int n = passes(t);
-
-    if (a <= 0 || !t->cfg.adversarial || n == 1)
-        return 1.0 / n;
-    return adversarial ? a : (1 - a) / (n - 1);
+    return t->teacher != NULL && (targets || taps_teacher(t));
 }
 
 /* All epochs done, or the masks have reached their budget. */
@@ -90,6 +64,24 @@ static int new_tapped(struct graph *g, enum exec_mode mode, int64_t batch, const
     return rc;
 }
 
+/* Who gives the targets: the teacher, or other networks. */
+static int new_signals(struct trainer *t, int64_t batch)
+{
+    for (int i = 0; i < TRAIN_DOMAINS; i++) {
+        struct graph *g = t->cfg.alpha > 0 ? signal_graph(t, i) : t->teacher;
+
+        if (g == t->teacher)
+            t->signal[i] = t->teach;
+        else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
+            t->signal[i] = t->signal[TRAIN_CLEAN];
+        else
+            TRY(exec_new(g, EXEC_INFER, batch, NULL, 0, &t->signal[i]));
+    }
+    t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
+                                        t->cfg.signal[TRAIN_CLEAN].bank != t->cfg.tap_bank);
+    return 0;
+}
+
 static int new_executors(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
@@ -104,7 +96,7 @@ static int new_executors(struct trainer *t)
     if (needs_teacher(t))
         TRY(new_tapped(t->teacher, EXEC_INFER, most, c->teacher_taps, c->n_teacher_taps,
                        c->at_teacher, n_at, &t->teach));
-    return 0;
+    return new_signals(t, most);
 }
 
 /* Pixels of the largest map. */
@@ -124,9 +116,8 @@ static int new_attention(struct trainer *t)
 {
     if (t->cfg.beta <= 0)
         return 0;
-    t->at_logits = mem_aligned((size_t)(t->cfg.batch * t->k), sizeof *t->at_logits);
     t->at_work = mem_array(attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
-    return t->at_logits && t->at_work ? 0 : ERR_NOMEM;
+    return t->at_work ? 0 : ERR_NOMEM;
 }
 
 static int new_memory(struct trainer *t)
@@ -139,26 +130,30 @@ static int new_memory(struct trainer *t)
     t->logits = mem_aligned(logits, sizeof *t->logits);
     t->dlogits = mem_aligned(logits, sizeof *t->dlogits);
     t->target = mem_aligned(logits, sizeof *t->target);
+    t->at_logits = mem_aligned(logits, sizeof *t->at_logits);
+    t->natural = mem_aligned(logits, sizeof *t->natural);
+    t->dnatural = mem_aligned(logits, sizeof *t->dnatural);
     t->grad = mem_aligned((size_t)t->optim.n, sizeof *t->grad);
     t->adv = mem_aligned(adv, sizeof *t->adv);
     t->adv_grad = mem_aligned(adv, sizeof *t->adv_grad);
-    if (!t->order || !t->logits || !t->dlogits || !t->target || !t->grad || !t->adv || !t->adv_grad)
+    if (!t->order || !t->logits || !t->dlogits || !t->target || !t->at_logits || !t->natural ||
+        !t->dnatural || !t->grad || !t->adv || !t->adv_grad)
         return ERR_NOMEM;
     if (c->select != TRAIN_SELECT_LAST &&
         (t->best = mem_aligned(train_weights_bytes(t->g) / sizeof(float), sizeof(float))) == NULL)
         return ERR_NOMEM;
-    return 0;
+    return average_begin(t);
 }
 
 static int check_data(const struct trainer *t)
 {
     const struct shape *in = &t->g->value[t->g->input].shape;
-    const struct dataset *sets[] = {t->train, t->val};
+    const struct dataset *sets[] = {t->train, t->val, t->cfg.extra};
 
     if (in->rank != 4)
         return fail(ERR_UNSUPPORTED, "training: the network's input has rank %d, not 4",
                     (int)in->rank);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (sets[i] != NULL)
             TRY(data_check(sets[i], in->dim[1], in->dim[2], in->dim[3], t->k));
     if (t->train->n < 1 || t->train->n > INT32_MAX)
@@ -228,6 +223,9 @@ void trainer_free(struct trainer *t)
         return;
     exec_free(t->forward);
     exec_free(t->attack);
+    for (int i = TRAIN_DOMAINS - 1; i >= 0; i--)
+        if (t->signal[i] != t->teach && (i == 0 || t->signal[i] != t->signal[0]))
+            exec_free(t->signal[i]);
     exec_free(t->teach);
     batch_release(&t->batch);
     optim_release(&t->optim);
@@ -239,227 +237,13 @@ void trainer_free(struct trainer *t)
     mem_free(t->dlogits);
     mem_free(t->target);
     mem_free(t->at_logits);
+    mem_free(t->natural);
+    mem_free(t->dnatural);
+    average_release(t);
     mem_free(t->at_work);
     mem_free(t->grad);
     mem_free(t->best);
     mem_free(t);
-}
-
-/* ---- one iteration --------------------------------------------------------------------------- */
-
-/* Name of the first value whose numbers are not finite; NULL if all are. */
-static const char *first_bad_value(const struct graph *g)
-{
-    for (value_id v = 0; v < g->n_value; v++)
-        if (g->value[v].kind == VALUE_PARAM || g->value[v].kind == VALUE_BUFFER)
-            for (int64_t i = 0, n = shape_elems(&g->value[v].shape); i < n; i++)
-                if (!isfinite(g->value[v].data[i]))
-                    return g->value[v].name;
-    return NULL;
-}
-
-static double largest_weight(const struct graph *g)
-{
-    double largest = 0;
-
-    for (int64_t i = 0; i < g->n_params; i++)
-        largest = fabs(g->params[i]) > largest ? fabs(g->params[i]) : largest;
-    return largest;
-}
-
-static int numeric_failure(const struct trainer *t, const char *pass, double loss)
-{
-    const char *bad = first_bad_value(t->g);
-
-    if (bad != NULL)
-        return fail(
-            ERR_NUMERIC,
-            "stage '%s': step %" PRId64
-            ": the loss of the %s pass is %g; the first weights that are not numbers are '%s' (a smaller --lr may help)",
-            t->cfg.stage, t->at.step, pass, loss, bad);
-    return fail(
-        ERR_NUMERIC,
-        "stage '%s': step %" PRId64
-        ": the loss of the %s pass is %g; all weights are finite, the largest is %g (a smaller --lr may help)",
-        t->cfg.stage, t->at.step, pass, loss, largest_weight(t->g));
-}
-
-struct pass {
-    const char *name;
-    const float *pixels;
-    int64_t first, n; /* images of the batch */
-    int bank;
-    bool hooked, counted, adversarial, attention;
-};
-
-static int call_batch_hook(struct trainer *t, const struct pass *p,
-                           int (*hook)(void *, const struct train_batch *))
-{
-    const struct train_batch b = {
-        .epoch = (int32_t)t->at.epoch,
-        .step = t->at.step,
-        .n = p->n,
-        .share = pass_share(t, p->adversarial),
-        .student = t->forward,
-        .teacher = t->teach,
-        .student_logits = t->logits,
-        .teacher_logits = t->teach != NULL ? t->target : NULL,
-        .labels = t->batch.labels + p->first,
-    };
-
-    return p->hooked && hook != NULL ? hook(t->hooks.ctx, &b) : 0;
-}
-
-/* Attention transfer of a pass: adds to the gradients of the maps; the teacher has just seen the
- * same pictures. */
-static double add_attention(struct trainer *t, const struct pass *p)
-{
-    const struct train_config *c = &t->cfg;
-    const double weight = c->beta / attention_passes(t);
-    double sum = 0;
-
-    for (int32_t i = 0; i < c->n_at; i++) {
-        const struct shape *s = &t->g->value[c->at_student[i]].shape;
-        const struct attention_maps m = {.student = exec_tap(t->forward, c->at_student[i]),
-                                         .teacher = exec_tap(t->teach, c->at_teacher[i]),
-                                         .grad = exec_tap_grad(t->forward, c->at_student[i]),
-                                         .n = p->n,
-                                         .positions = s->dim[2] * s->dim[3],
-                                         .channels = s->dim[1]};
-
-        sum += attention_loss(&m, weight, t->at_work);
-    }
-    return weight * sum;
-}
-
-static int train_pass(struct trainer *t, const struct pass *p)
-{
-    const struct train_config *c = &t->cfg;
-    const double share = pass_share(t, p->adversarial);
-    const int32_t *labels = t->batch.labels + p->first;
-    double loss = 0, attention = 0;
-
-    if (p->n == 0)
-        return 0;
-    TRY(exec_train_forward(t->forward, p->pixels, p->n, p->bank, true, t->logits));
-    memset(t->dlogits, 0, (size_t)(p->n * t->k) * sizeof *t->dlogits);
-    if (c->gamma > 0)
-        loss +=
-            c->gamma * loss_ce(t->logits, labels, p->n, t->k, p->n, share * c->gamma, t->dlogits);
-    if (c->alpha > 0)
-        loss += c->alpha * loss_kl(t->logits, t->target + p->first * t->k, p->n, t->k, c->tau, p->n,
-                                   share * c->alpha, t->dlogits);
-    if (p->attention)
-        attention = add_attention(t, p);
-    if (!isfinite(loss + attention))
-        return numeric_failure(t, p->name, loss + attention);
-    t->step_loss += share * loss + attention;
-    if (p->counted) {
-        t->at.correct += loss_correct(t->logits, labels, p->n, t->k);
-        t->at.counted += p->n;
-    }
-    TRY(call_batch_hook(t, p, t->hooks.batch));
-    TRY(exec_train_backward(t->forward, t->dlogits, t->grad,
-                            c->soft.on ? t->grad + t->g->n_params : NULL, NULL));
-    return call_batch_hook(t, p, t->hooks.gradients);
-}
-
-/* Teacher's logits of images [first, first + n) into target. */
-static int teach(struct trainer *t, int64_t first, int64_t n)
-{
-    if (t->teach == NULL || n == 0)
-        return 0;
-    return exec_infer(t->teach, t->batch.pixels + first * t->batch.elems, n, 0,
-                      t->target + first * t->k);
-}
-
-/* The teacher's maps of pictures that are not clean; their logits are no target. */
-static int teach_maps(struct trainer *t, const struct pass *p)
-{
-    const int bank = p->adversarial && graph_banks(t->teacher) > 1 ? 1 : 0;
-
-    return exec_infer(t->teach, p->pixels, p->n, bank, t->at_logits);
-}
-
-static int attack(struct trainer *t, int64_t first, int64_t n)
-{
-    const struct train_config *c = &t->cfg;
-    struct pgd_target target = {.labels = t->batch.labels + first};
-    const struct pgd_key key = {c->seed, RNG_PGD, (uint32_t)t->at.epoch, 0,
-                                t->batch.sample + first};
-
-    if (n == 0)
-        return 0;
-    if (c->alpha > 0)
-        target = (struct pgd_target){.teacher = t->target + first * t->k, .tau = c->tau};
-    if (adv_bank(t) == 0)
-        graph_touch(t->g); /* the passes before moved the running statistics of this branch */
-    return pgd_attack(t->attack, t->g, &c->attack, &target, &key,
-                      t->batch.pixels + first * t->batch.elems, n, adv_bank(t), t->adv_grad,
-                      t->adv);
-}
-
-static int update(struct trainer *t)
-{
-    const struct train_config *c = &t->cfg;
-
-    if (c->soft.on && c->soft.rule == SOFT_PENALTY)
-        t->step_loss += soft_penalty(t->g, t->at.soft.lambda, t->grad + t->g->n_params);
-    optim_step(&t->optim, t->g, t->grad,
-               optim_rate(c->schedule, c->lr, t->at.step, t->steps, t->warmup), t->at.step);
-    t->at.loss_sum += t->step_loss;
-    t->at.loss_steps++;
-    t->at.step++;
-    if (c->soft.on && c->soft.rule == SOFT_PLAN)
-        t->at.soft.lambda =
-            soft_project(t->g, soft_plan(&c->soft, t->at.step, t->steps, t->g->n_masks));
-    t->images += t->batch.n;
-    t->epoch_images += t->batch.n;
-    return 0;
-}
-
-static int iterate(struct trainer *t)
-{
-    const struct train_config *c = &t->cfg;
-    struct batch *b = &t->batch;
-    const bool augment = c->augment != TRAIN_AUGMENT_NONE, at = c->beta > 0;
-
-    TRY(batch_load(b, c, t->train, t->order, (int32_t)t->at.epoch, t->at.step % t->per_epoch));
-    const int64_t first = b->n - b->n_adv;
-    const struct pass clean = {.name = "clean",
-                               .pixels = b->pixels,
-                               .n = b->n_clean,
-                               .hooked = true,
-                               .counted = true,
-                               .attention = at};
-    const struct pass augmented = {.name = "augmented",
-                                   .pixels = b->augmented,
-                                   .n = b->n_clean,
-                                   .counted = !c->clean,
-                                   .attention = at && c->at_domains > 1};
-    const struct pass adversarial = {.name = "adversarial",
-                                     .pixels = t->adv,
-                                     .first = first,
-                                     .n = b->n_adv,
-                                     .bank = adv_bank(t),
-                                     .counted = !c->clean && !augment,
-                                     .adversarial = true,
-                                     .attention = at && c->at_domains > 2};
-    memset(t->grad, 0, (size_t)t->optim.n * sizeof *t->grad);
-    t->step_loss = 0;
-    TRY(teach(t, 0, b->n_clean));
-    if (c->clean)
-        TRY(train_pass(t, &clean));
-    if (augment && augmented.attention)
-        TRY(teach_maps(t, &augmented));
-    if (augment)
-        TRY(train_pass(t, &augmented));
-    TRY(teach(t, first, b->n_adv));
-    TRY(attack(t, first, b->n_adv));
-    if (c->adversarial && adversarial.attention)
-        TRY(teach_maps(t, &adversarial));
-    TRY(train_pass(t, &adversarial));
-    return update(t);
 }
 
 static int stop(struct trainer *t)
@@ -492,7 +276,7 @@ static int validate_clean(struct trainer *t, struct train_validation *val)
 {
     const struct eval_options opt = {.limit = t->cfg.val_limit,
                                      .seed = t->cfg.seed,
-                                     .bank = {true, adv_bank(t) == 1},
+                                     .bank = {true, train_adv_bank(t) == 1},
                                      .ctx = t,
                                      .progress = on_validation};
     struct eval_result *r = mem_array(1, sizeof *r);
@@ -511,7 +295,7 @@ static int validate_attacked(struct trainer *t, struct train_validation *val)
 {
     const struct eval_options opt = {.limit = t->cfg.val_attack_limit,
                                      .seed = t->cfg.seed,
-                                     .bank = {adv_bank(t) == 0, adv_bank(t) == 1},
+                                     .bank = {train_adv_bank(t) == 0, train_adv_bank(t) == 1},
                                      .attack = &t->cfg.val_attack,
                                      .n_attack = 1,
                                      .ctx = t,
@@ -555,6 +339,19 @@ static int validate(struct trainer *t)
         train_keep_best(t);
     }
     return 0;
+}
+
+/* The same of the average, where there is one. */
+static int validate_average(struct trainer *t)
+{
+    int rc;
+
+    if (t->average == NULL)
+        return validate(t);
+    if ((rc = average_enter(t, t->at.epoch)) == 0)
+        rc = validate(t);
+    average_leave(t);
+    return rc;
 }
 
 static bool validation_due(const struct trainer *t)
@@ -609,7 +406,7 @@ static int finish_epoch(struct trainer *t)
     at->last_loss = at->loss_sum / (double)at->loss_steps;
     if (t->cfg.soft.on)
         soft_epoch_end(&t->cfg.soft, at->epoch, t->g, &at->soft);
-    if (due && (rc = validate(t)) < 0)
+    if (due && (rc = validate_average(t)) < 0)
         return rc == ERR_INTERRUPTED ? stop(t) : rc;
     TRY(write_metrics(t, due));
     if (t->hooks.epoch_end != NULL)
@@ -664,7 +461,7 @@ static int run_epoch(struct trainer *t)
         return finish_epoch(t);
     batch_order(&t->cfg, t->train, (int32_t)t->at.epoch, t->order);
     do {
-        TRY(iterate(t));
+        TRY(train_iterate(t));
         TRY(show_progress(t));
         if (t->cfg.soft.on)
             soft_reached(&t->cfg.soft, t->g, &t->at.soft);
@@ -706,6 +503,8 @@ int trainer_run(struct trainer *t, struct train_result *result)
     if (!t->done) {
         if (t->best != NULL)
             train_restore_best(t);
+        else if (t->average != NULL)
+            TRY(average_enter(t, t->at.epoch - 1));
         TRY(train_save(t, true));
         t->done = true;
     }

@@ -21,6 +21,7 @@
  * adversarial_share says how much the adversarial one counts:
  *
  *     L = 1/D sum over passes of [ gamma CE + alpha KL_tau(student, teacher on the clean picture) ]
+ *         + trades KL_1(student on clean, student on attacked)     in the adversarial pass
  *         + beta times the mean of AT over the first at_domains of (clean, augmented, adversarial)
  *         + lambda sum |mask|                                                 with soft masks
  *
@@ -42,6 +43,12 @@
 #include "trainer/train/soft_mask.h"
 
 enum train_augment { TRAIN_AUGMENT_NONE, TRAIN_AUGMENT_AUGMIX, TRAIN_AUGMENT_CORRUPT };
+/* Who gives targets of KL: g NULL is the teacher. */
+enum train_domain { TRAIN_CLEAN, TRAIN_ADVERSARIAL, TRAIN_DOMAINS };
+struct train_signal {
+    struct graph *g; /* borrowed; input and classes of the student, any shape between */
+    int bank;
+};
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
 struct train_config {          /* train_defaults() fills it; trainer_new checks it */
@@ -67,9 +74,15 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     int32_t crop_pad;         /* 4 */
     bool aligned;             /* false: the augmented picture has its own crop and flip */
     /* Losses. */
-    double gamma;             /* 1: weight of the cross-entropy */
-    double alpha;             /* 0: weight of KL; needs a teacher */
-    double tau;               /* 4 */
+    double gamma;                              /* 1: weight of the cross-entropy */
+    double alpha;                              /* 0: weight of KL; needs a teacher */
+    double tau;                                /* 4 */
+    struct train_signal signal[TRAIN_DOMAINS]; /* of clean and augmented, of adversarial images */
+    int tap_bank; /* 0: branch of the teacher that taps and attention transfer look into */
+    double label_smoothing; /* 0: share of the labels' weight that goes to all classes alike */
+    double trades; /* 0: weight of KL_1 between an adversarial image's logits before and after
+                             * the attack, which then maximises it; the supervised loss takes those
+                             * before (Zhang et al. 2019) */
     double adversarial_share; /* 0: every pass counts alike; else the adversarial pass's part of
                                * the loss, and the other passes share the rest */
     double beta;              /* 0: weight of attention transfer; needs a teacher */
@@ -81,6 +94,12 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     /* Activations that the hooks want to read after the clean pass. */
     const value_id *student_taps, *teacher_taps;
     int32_t n_student_taps, n_teacher_taps;
+    double ema; /* 0: off; else validated and kept is a moving average of the weights: after step
+                 * t (from 0) it keeps min(ema, (1 + t) / (10 + t)) of itself */
+    /* More images beside the training split: so large a share of each batch. An epoch still sees
+     * every training image once. */
+    const struct dataset *extra; /* NULL: none */
+    double extra_share;
     /* Validation on the val split. */
     int32_t val_every;            /* 1: each so many epochs and after the last; 0: never */
     int64_t val_limit;            /* 0: all of the split */
