@@ -89,11 +89,24 @@ static int check_call(const struct linnet_model *m, int branch, int64_t n)
     return n < 0 ? fail(ERR_ARG, "%lld images", (long long)n) : 0;
 }
 
+/* An executor with memory for the images of this call; a later call with more gets another. */
+static int open_exec(struct linnet_model *m, enum exec_mode mode, int64_t n, struct exec **e,
+                     int64_t *holds)
+{
+    const int64_t held = n < 1 ? 1 : n > BATCH ? BATCH : n;
+
+    if (*e != NULL && *holds >= held)
+        return 0;
+    exec_free(*e);
+    *e = NULL;
+    *holds = held;
+    return exec_new_small(m->m.g, mode, BATCH, held, NULL, 0, e);
+}
+
 int linnet_logits(struct linnet_model *m, int branch, const float *pixels, int64_t n, float *logits)
 {
     TRY(check_call(m, branch, n));
-    if (m->infer == NULL)
-        TRY(exec_new(m->m.g, EXEC_INFER, BATCH, NULL, 0, &m->infer));
+    TRY(open_exec(m, EXEC_INFER, n, &m->infer, &m->infer_holds));
     return exec_infer(m->infer, pixels, n, branch, logits);
 }
 
@@ -142,7 +155,6 @@ int linnet_gradient(struct linnet_model *m, int branch, const float *pixels, int
     struct upstream u = {upstream, m->info.classes};
 
     TRY(check_call(m, branch, n));
-    if (m->gradient == NULL)
-        TRY(exec_new(m->m.g, EXEC_INPUT_GRAD, BATCH, NULL, 0, &m->gradient));
+    TRY(open_exec(m, EXEC_INPUT_GRAD, n, &m->gradient, &m->gradient_holds));
     return exec_input_grad(m->gradient, pixels, n, branch, pass_upstream, &u, gradient, logits);
 }

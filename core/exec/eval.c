@@ -155,9 +155,9 @@ int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *
 
     assert(e->mode == EXEC_INFER);
     for (value_id v = 0; v < e->g->n_value; v++)
-        if (e->tap[v] && n > e->batch)
+        if (e->tap[v] && n > e->held)
             return fail(ERR_ARG, "exec: %lld images, but taps hold %lld", (long long)n,
-                        (long long)e->batch);
+                        (long long)e->held);
     return evaluate(e, &call);
 }
 

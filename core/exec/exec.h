@@ -33,13 +33,18 @@ struct exec;
  * ERR_LIMIT, ERR_UNSUPPORTED (a node has no gradient). */
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
              int32_t n_taps, struct exec **out) MUST_CHECK;
+/* The same for INFER and INPUT_GRAD with memory for `held` images at a time, 1 ... batch: where fewer
+ * come, or taps take much. Results have the bits that an executor of `batch` gives; with taps n must
+ * not exceed `held`. */
+int exec_new_small(struct graph *g, enum exec_mode mode, int64_t batch, int64_t held,
+                   const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
 void exec_free(struct exec *e); /* NULL is fine */
 /* *bytes = what exec_new would take without taps, the weights not counted. Takes no such memory
  * itself; the same errors. */
 int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes) MUST_CHECK;
 
 /* Logits [n,K] of n images (any n; the executor walks in blocks). In INFER mode with taps n must
- * not exceed `batch`. */
+ * not exceed `batch` (or `held`). */
 int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *logits) MUST_CHECK;
 
 /* Loss of a block: logits and dlogits are [count,K]; first = index of the block's first image in

@@ -153,10 +153,10 @@ static int64_t images_held(const struct exec *e)
     if (e->mode == EXEC_TRAIN)
         return e->batch;
     if (!e->wide)
-        return block_images(e->g);
-    const int64_t fit = e->plan.floats > 0 ? WIDE_FLOATS / e->plan.floats : e->batch;
+        return min_i64(block_images(e->g), e->held);
+    const int64_t fit = e->plan.floats > 0 ? WIDE_FLOATS / e->plan.floats : e->held;
 
-    return max_i64(1, min_i64(fit, e->batch));
+    return max_i64(1, min_i64(fit, e->held));
 }
 
 static int new_workers(struct exec *e)
@@ -251,7 +251,7 @@ static int new_tap_memory(struct exec *e)
         return ERR_NOMEM;
     for (value_id v = 0; e->mode == EXEC_INFER && v < e->g->n_value; v++)
         if (e->tap[v] &&
-            (e->tap_memory[v] = floats(e, (size_t)(exec_elems(e, v) * e->batch))) == NULL)
+            (e->tap_memory[v] = floats(e, (size_t)(exec_elems(e, v) * e->held))) == NULL)
             return ERR_NOMEM;
     return 0;
 }
@@ -328,18 +328,26 @@ static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batc
         return NULL;
     e->g = g;
     e->mode = mode;
-    e->batch = batch;
+    e->batch = e->held = batch;
     return e;
 }
 
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
              int32_t n_taps, struct exec **out)
 {
+    return exec_new_small(g, mode, batch, batch, taps, n_taps, out);
+}
+
+int exec_new_small(struct graph *g, enum exec_mode mode, int64_t batch, int64_t held,
+                   const value_id *taps, int32_t n_taps, struct exec **out)
+{
     struct exec *e = new_empty(g, mode, batch);
     int rc;
 
+    assert(held > 0 && held <= batch && (mode != EXEC_TRAIN || held == batch));
     if (e == NULL)
         return ERR_NOMEM;
+    e->held = held;
     if ((rc = make_parts(e, taps, n_taps)) == 0)
         *out = e;
     else

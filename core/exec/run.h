@@ -48,7 +48,8 @@ struct step_order {
 struct exec {
     struct graph *g;
     enum exec_mode mode;
-    int64_t batch; /* most images a call */
+    int64_t batch; /* most images a call; what operators are prepared for */
+    int64_t held;  /* images that there is memory for at a time */
     int64_t cap;   /* images that a worker's memory holds */
     bool wide;     /* step by step over all images, not block by block through the network */
     struct exec_plan plan;

@@ -2,12 +2,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/minmax.h"
 #include "core/exec/exec.h"
 #include "core/graph/pass.h"
 #include "exporter/lower/lower.h"
 #include "exporter/lower/lowering.h"
 
 #define CALIBRATION_BATCH 32
+#define TAP_FLOATS (64LL << 20) /* 256 MiB: activations of all nodes for the images at hand */
 
 static int drop_softmax(struct graph *g)
 {
@@ -88,13 +90,24 @@ static int32_t made_values(const struct graph *g, value_id *ids)
     return n;
 }
 
+/* Images at a time: of n, as many as TAP_FLOATS allows. */
+static int64_t images_at_once(const struct graph *g, const value_id *ids, int32_t n_ids, int64_t n)
+{
+    int64_t floats = 1;
+
+    for (int32_t k = 0; k < n_ids; k++)
+        floats += shape_elems(&g->value[ids[k]].shape);
+    return max_i64(1, min_i64(min_i64(n, CALIBRATION_BATCH), TAP_FLOATS / floats));
+}
+
 static int calibrate_with(struct exec *e, const struct graph *g, const value_id *ids, int32_t n_ids,
-                          const float *pixels, int64_t n, float *logits, double *max_abs)
+                          const float *pixels, int64_t n, int64_t step, float *logits,
+                          double *max_abs)
 {
     int64_t image = shape_elems(&g->value[g->input].shape);
 
-    for (int64_t i = 0; i < n; i += CALIBRATION_BATCH) {
-        int64_t count = n - i < CALIBRATION_BATCH ? n - i : CALIBRATION_BATCH;
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t count = min_i64(n - i, step);
         TRY(exec_infer(e, pixels + i * image, count, 0, logits));
         for (int32_t k = 0; k < n_ids; k++)
             max_abs[ids[k]] = largest(
@@ -114,15 +127,17 @@ int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max
                               sizeof *logits);
     struct exec *e = NULL;
     int32_t n_ids;
+    int64_t step;
     int rc = ERR_NOMEM;
 
     memset(max_abs, 0, (size_t)g->n_value * sizeof *max_abs);
     if (ids == NULL || logits == NULL)
         goto out;
     n_ids = made_values(g, ids);
-    if ((rc = exec_new(g, EXEC_INFER, CALIBRATION_BATCH, ids, n_ids, &e)) < 0)
+    step = images_at_once(g, ids, n_ids, n);
+    if ((rc = exec_new_small(g, EXEC_INFER, CALIBRATION_BATCH, step, ids, n_ids, &e)) < 0)
         goto out;
-    rc = calibrate_with(e, g, ids, n_ids, pixels, n, logits, max_abs);
+    rc = calibrate_with(e, g, ids, n_ids, pixels, n, step, logits, max_abs);
 out:
     exec_free(e);
     mem_free(ids);

@@ -3,7 +3,10 @@
  * what the convolution writes must not lie where other blocks still keep what the batch norm behind
  * it has to read.
  */
+#include <string.h>
+
 #include "core/graph/arch.h"
+#include "core/graph/rng.h"
 #include "core/exec/exec.h"
 #include "core/exec/plan.h"
 #include "core/op/op.h"
@@ -83,11 +86,54 @@ static void test_pairs_do_not_write_over_each_other(void **state)
     }
 }
 
+/* Memory for fewer images changes no bit: of few images one by one, of blocks, of activations. */
+static void test_little_memory_gives_the_same_bits(void **state)
+{
+    enum { IMAGES = 5, BATCH = 16, ELEMS = 3 * 32 * 32 };
+    static const char *const arch[] = {"resnet8", "resnet18"}; /* in blocks, and wide */
+    static float pixels[IMAGES * ELEMS], want[IMAGES * 10], have[IMAGES * 10];
+    struct rng r = rng_at(1, RNG_TEST, 0, 0);
+
+    (void)state;
+    for (int i = 0; i < IMAGES * ELEMS; i++)
+        pixels[i] = rng_normal(&r);
+    for (size_t a = 0; a < 2; a++) {
+        struct graph *g = NULL;
+        struct exec *full = NULL, *plain = NULL, *small = NULL;
+
+        assert_int_equal(arch_build(arch[a], 10, 32, 32, 1, &g), 0);
+        const value_id tap = g->node[g->n_node / 2].out[0];
+        const size_t size = (size_t)shape_elems(&g->value[tap].shape) * sizeof(float);
+
+        assert_int_equal(exec_new(g, EXEC_INFER, BATCH, &tap, 1, &full), 0);
+        assert_int_equal(exec_new(g, EXEC_INFER, BATCH, NULL, 0, &plain), 0);
+        assert_int_equal(exec_infer(plain, pixels, IMAGES, 0, want), 0);
+        exec_free(plain);
+        for (int64_t held = 1; held <= 3; held++) {
+            assert_int_equal(exec_new_small(g, EXEC_INFER, BATCH, held, NULL, 0, &small), 0);
+            memset(have, 0, sizeof have);
+            assert_int_equal(exec_infer(small, pixels, IMAGES, 0, have), 0);
+            assert_memory_equal(have, want, sizeof want);
+            exec_free(small);
+        }
+        assert_int_equal(exec_infer(full, pixels, IMAGES, 0, want), 0);
+        assert_int_equal(exec_new_small(g, EXEC_INFER, BATCH, 2, &tap, 1, &small), 0);
+        assert_int_equal(exec_infer(small, pixels, 2, 0, have), 0);
+        assert_memory_equal(have, want, 20 * sizeof *want);
+        assert_memory_equal(exec_tap(small, tap), exec_tap(full, tap), 2 * size);
+        assert_int_equal(exec_infer(small, pixels, 3, 0, have), ERR_ARG);
+        exec_free(small);
+        exec_free(full);
+        graph_free(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pairs_do_not_write_over_each_other),
         cmocka_unit_test(test_size_alone),
+        cmocka_unit_test(test_little_memory_gives_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,8 +66,23 @@ def resnet(head="mean", softmax=True, bias=False, rescale=False, size=32, stem="
     return keras.Model(inputs, x)
 
 
-def save(name, model, opset, seed=1, **k):
-    randomise(model, seed)
+def settle(model, seed):
+    """A deep network's batch norm fitted to random images, then moved a little."""
+    rng = np.random.default_rng(seed)
+    norms = [m for m in model.layers if isinstance(m, layers.BatchNormalization)]
+    for m in norms:
+        m.momentum = 0.0
+    model(rng.random((2, *model.input_shape[1:]), np.float32), training=True)
+    for m in norms:
+        _, _, mean, var = m.get_weights()
+        n = len(mean)
+        m.set_weights([rng.uniform(0.8, 1.2, n), rng.normal(0, 0.2, n),
+                       mean + 0.1 * np.sqrt(var) * rng.normal(0, 1, n),
+                       var * rng.uniform(0.8, 1.2, n)])
+
+
+def save(name, model, opset, seed=1, deep=False, **k):
+    (settle if deep else randomise)(model, seed)
     shape = (None,) + model.input_shape[1:]
     spec = (tf.TensorSpec(shape, tf.float32, name="x"),)
     call = tf.function(lambda x: model(x, training=False), input_signature=spec)
@@ -90,6 +105,9 @@ save("keras_resnet_nchw_op15.onnx", resnet(softmax=False), 15, inputs_as_nchw=["
 save("keras_resnet_op9.onnx", resnet(softmax=False), 9)
 save("keras_resnet50_op15.onnx",
      keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10), 15)
+save("keras_resnet50_own_size_op15.onnx", keras.applications.ResNet50(weights=None), 15, deep=True)
+save("keras_mobilenet_v1_op15.onnx",
+     keras.applications.MobileNet(weights=None, input_shape=(64, 64, 3), classes=10, alpha=0.25), 15)
 save("keras_resnet50v2_op15.onnx",
      keras.applications.ResNet50V2(weights=None, input_shape=(64, 64, 3), classes=10), 15)
 save("keras_mobilenet_op15.onnx",

@@ -21,10 +21,10 @@ def resnet(**k):
     return nets.ResNetCifar(**k)
 
 
-def script(name, model, opset, seed=1, size=32, batch=2, dynamic=True, dynamo=None, **k):
+def script(name, model, opset, seed=1, size=32, batch=2, dynamic=True, dynamo=None, deep=False, **k):
     torch.manual_seed(seed)
-    model = nets.randomise(model, seed)
     x = torch.rand(batch, 3, size, size)
+    model = nets.settle(model, x, seed) if deep else nets.randomise(model, seed)
     axes = {"x": {0: "batch"}, "y": {0: "batch"}} if dynamic else None
     if dynamo is not None:
         k["dynamo"] = dynamo
@@ -128,6 +128,53 @@ def torch_29():
     dynamo("dy29_gelu_op20.onnx", resnet(act=nn.GELU), 20)
 
 
+# At their own sizes, with their own 1000 classes, which is what a user has.
+VISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2",
+          "resnext50_32x4d", "vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "mobilenet_v2", "mnasnet0_5",
+          "mobilenet_v3_small", "shufflenet_v2_x0_5", "densenet121", "squeezenet1_1"]
+TIMM = ["resnet14t", "resnet26d", "resnet26t", "resnet34d", "resnet50c", "resnet50d", "resnet50t",
+        "resnetaa50", "resnext50d_32x4d", "wide_resnet50_2",
+        # refused
+        "ecaresnet26t", "skresnet18", "resnest14d", "resnet33ts", "gcresnet33ts", "resnet50_gn",
+        "resnetblur18", "resnetv2_50", "resnetrs50", "resnet51q"]
+
+
+def families(library):
+    """One process a network, so that memory stays small."""
+    for net in VISION if library == "tv" else TIMM:
+        file = f"{library}_{net}_op17.onnx"
+        if os.path.exists(os.path.join(out, file)):
+            continue
+        if os.fork() == 0:
+            family(library, net, file)
+            os._exit(0)
+        if os.wait()[1] != 0:
+            sys.exit(f"{library} {net}: no file")
+
+
+def family(library, net, file):
+    torch.manual_seed(1)
+    if library == "tv":
+        import torchvision
+
+        model, size = torchvision.models.get_model(net, weights=None), 224
+    else:
+        import timm
+
+        model = timm.create_model(net, pretrained=False)
+        size = model.default_cfg["input_size"][1]
+    script("part_" + file, model, 17, size=size, deep=True, dynamo=False)
+    os.replace(os.path.join(out, "part_" + file), os.path.join(out, file))
+
+
+def depthwise():
+    script("ts29_depthwise_op17.onnx", nets.Depthwise(), 17, dynamo=False)
+    script("ts29_depthwise_relu6_op17.onnx", nets.Depthwise(nn.ReLU6), 17, dynamo=False)
+    dynamo("dy29_depthwise_op18.onnx", nets.Depthwise())
+    dynamo("dy29_depthwise_relu6_op20.onnx", nets.Depthwise(nn.ReLU6), 20)
+    dynamo("dy29_relu6_op18.onnx", resnet(act=nn.ReLU6))
+
+
 def torch_25():
     fixed = {"dynamic": False, "batch": 1}  # this release fails on most dynamic shapes
     dynamo("dy25_resnet8_op18.onnx", resnet(), **fixed)
@@ -158,6 +205,7 @@ def small_25():
     dynamo("dy25_functions.onnx", tiny(shortcut="A", head="mean"), size=8, dynamic=False, batch=1)
 
 
-sets = {"ts113": torchscript_113, "t29": torch_29, "t25": torch_25,
+sets = {"ts113": torchscript_113, "t29": torch_29, "t25": torch_25, "depthwise": depthwise,
+        "tv": lambda: families("tv"), "timm": lambda: families("timm"),
         "small113": small_113, "small29": small_29, "small25": small_25}
 sets[which]()

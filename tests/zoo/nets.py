@@ -20,6 +20,44 @@ def randomise(model, seed):
     return model.eval()
 
 
+def settle(model, x, seed):
+    """A deep network's batch norm fitted to x, then moved a little, so that values stay in range
+    through any number of blocks; weights as initialised."""
+    g = torch.Generator().manual_seed(seed)
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for m in norms:
+        m.momentum = 1.0
+    with torch.no_grad():
+        model.train()(x)
+    for m in norms:
+        n = m.num_features
+        m.weight.data = 0.8 + 0.4 * torch.rand(n, generator=g)
+        m.bias.data = 0.2 * torch.randn(n, generator=g)
+        m.running_mean += 0.1 * m.running_var.sqrt() * torch.randn(n, generator=g)
+        m.running_var *= 0.8 + 0.4 * torch.rand(n, generator=g)
+    return model.eval()
+
+
+class Depthwise(nn.Module):
+    """MobileNet of the first kind: depthwise 3x3 and 1x1 in turn, BN and an activation behind each."""
+
+    def __init__(self, act=nn.ReLU, width=16, classes=10):
+        super().__init__()
+
+        def part(cin, cout, kernel, stride, groups=1):
+            return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups,
+                                           bias=False), nn.BatchNorm2d(cout), act())
+
+        parts, c = [part(3, width, 3, 1)], width
+        for stride in 1, 2, 1, 2, 1:
+            parts += [part(c, c, 3, stride, c), part(c, c * stride, 1, 1)]
+            c *= stride
+        self.body, self.fc = nn.Sequential(*parts), nn.Linear(c, classes)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean([2, 3]))
+
+
 class OptionA(nn.Module):
     """Strided identity with zero channels on both sides: no parameters."""
 

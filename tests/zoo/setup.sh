@@ -31,6 +31,9 @@ made() { # NAME COMMAND...
 mkdir -p files
 made ts113 /usr/bin/python3 "$here/make_torch.py" files ts113
 made t29 torch/bin/python "$here/make_torch.py" files t29
+for set in depthwise tv timm; do
+    made $set torch/bin/python "$here/make_torch.py" files $set
+done
 [ ! -e torch25/ok ] || made t25 torch25/bin/python "$here/make_torch.py" files t25
 made keras tf/bin/python "$here/make_keras.py" files
 made tools torch/bin/python "$here/make_tools.py" files

@@ -474,14 +474,16 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     const int64_t elems = shape_elems(&g->value[g->input].shape);
     const int64_t k = shape_elems(&g->value[g->output].shape);
     const int64_t n = limit > 0 ? min_i64(limit, d->n) : d->n;
+    const int64_t held = max_i64(1, min_i64(batch, n));
     struct exec *e = NULL;
     float *pixels = NULL, *logits = NULL;
     int rc;
 
-    if ((rc = fits(g, d)) < 0 || (rc = exec_new(g, EXEC_INFER, batch, taps, n_taps, &e)) < 0)
+    if ((rc = fits(g, d)) < 0 ||
+        (rc = exec_new_small(g, EXEC_INFER, batch, held, taps, n_taps, &e)) < 0)
         goto out;
-    pixels = mem_aligned((size_t)(batch * elems), sizeof *pixels);
-    logits = mem_aligned((size_t)(batch * k), sizeof *logits);
+    pixels = mem_aligned((size_t)(held * elems), sizeof *pixels);
+    logits = mem_aligned((size_t)(held * k), sizeof *logits);
     if (pixels == NULL || logits == NULL) {
         rc = ERR_NOMEM;
         goto out;
