@@ -4,7 +4,7 @@
  * Every preset of trainer/data/normalize.h is tried on the same training images. Of those whose
  * accuracy is within a percent of the best, the one with the lowest cross-entropy wins: a model often
  * knows its training images by heart, then accuracy says little. Then the colours are
- * swapped (RGB - BGR) and the picture is turned (height - width) under that preset: linnet does not
+ * swapped (RGB - BGR) and the image is turned (height - width) under that preset: linnet does not
  * feed a model that way, but an accuracy that rises tells the user what the model expects.
  *
  * --normalize auto takes 1,000 images. Where nobody said anything, as many of them as the presets can

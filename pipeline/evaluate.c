@@ -63,7 +63,7 @@ static const struct option_row rows[] = {
         "gradient-masking checks on the first 200 images (--limit), with PGD, APGD, Square, noise",
         0, 0),
     OPTION("transfer-from", 0, OPTION_INPUT, FIELD(transfer), "MODEL",
-           "--audit: also tries this model's PGD pictures (a teacher's)", 0, 0),
+           "--audit: also tries this model's PGD images (a teacher's)", 0, 0),
     OPTION("profile", 0, OPTION_FLAG, FIELD(profile), NULL,
            "time by layer: milliseconds, share, GFLOP/s; inference and the attacks' gradients", 0,
            0),

@@ -108,7 +108,7 @@ static const struct option_row rows[] = {
     OPTION("augment", 0, OPTION_TEXT, FIELD(r.augment), "augmix|corruptions[:T,..]|none",
            "augmented domain", 0, 0),
     OPTION("aligned", 0, OPTION_FLAG, FIELD(r.aligned), NULL,
-           "clean and augmented picture share the crop", 0, 0),
+           "clean and augmented image share the crop", 0, 0),
     OPTION("adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
            "adversarial domain with its own batch norm (rlnet: on)", 0, 0),
     OPTION("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,

@@ -23,12 +23,12 @@ struct output_accuracy { /* shares in [0,1] of n images of the split; n = 0: not
 };
 /* What a training says about itself in the metadata of the files that it writes (linnet.*). */
 struct output_facts {
-    int64_t seed, budget, total; /* ReLUs kept and all; total 0: masks were not touched */
-    const char *recipe;          /* NULL: none */
-    const char *removed;         /* what a removed ReLU became, NULL: the identity */
-    const struct dataset *data;  /* it was trained on these pictures; paths are not written */
-    double eps;                  /* of the adversarial pictures, 0: there were none */
-    const char *split;           /* "test" or "val", of the accuracies */
+    int64_t seed, budget, total;        /* ReLUs kept and all; total 0: masks were not touched */
+    const char *recipe;                 /* NULL: none */
+    const char *removed;                /* what a removed ReLU became, NULL: the identity */
+    const struct dataset *data;         /* it was trained on these images; paths are not written */
+    double eps;                         /* of the adversarial images, 0: there were none */
+    const char *split;                  /* "test" or "val", of the accuracies */
     struct output_accuracy accuracy[2]; /* per bank */
 };
 /* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */

@@ -43,7 +43,7 @@ struct recipe {
     struct recipe_stage_settings stage[STAGE_COUNT];
     double momentum;
     const char *augment; /* none, augmix, corruptions[:T,T] */
-    bool aligned;        /* clean and augmented picture share the crop */
+    bool aligned;        /* clean and augmented image share the crop */
     int32_t adversarial; /* 1: third domain, second batch-norm bank */
     double attack_eps, attack_alpha;
     int64_t attack_steps;

@@ -6,7 +6,7 @@
 #include "exporter/exporter.h"
 
 #define ok(call) assert_int_equal(checked(call), 0)
-#define SIDE 8 /* of the pictures of masked_resnet8 */
+#define SIDE 8 /* of the images of masked_resnet8 */
 
 /* rc, after the message of an error was printed. */
 int checked(int rc);

@@ -1,6 +1,6 @@
 #ifndef TESTS_TINY_FILES_H
 #define TESTS_TINY_FILES_H
-/* The network and the pictures of tiny_net.h as files in a scratch folder, and options for them: what
+/* The network and the images of tiny_net.h as files in a scratch folder, and options for them: what
  * tests of the C API begin with. With cmocka assertions inside. */
 #include "pipeline/linnet.h"
 #include "tests/scratch.h"
@@ -10,7 +10,7 @@ enum { TINY_IMAGES = 60 };
 struct tiny_files {
     char dir[SCRATCH_TEXT], model[SCRATCH_TEXT];
     char data[2 * SCRATCH_TEXT + 8]; /* "npy:DIR/x.npy,DIR/y.npy": one set without parts */
-    struct dataset *d;               /* the same pictures */
+    struct dataset *d;               /* the same images */
 };
 /* flags: enum tiny_flags. */
 void tiny_files_open(struct tiny_files *t, unsigned flags);

@@ -1,4 +1,4 @@
-/* The network and the pictures of the training tests. */
+/* The network and the images of the training tests. */
 #include "tests/tiny_net.h"
 
 #include <math.h>
@@ -172,7 +172,7 @@ struct dataset *tiny_data(int64_t n, uint64_t seed)
                           .classes = TINY_CLASSES,
                           .floats = pixels,
                           .labels = labels,
-                          .source = "tiny pictures",
+                          .source = "tiny images",
                           .split = "test"};
     return d;
 }

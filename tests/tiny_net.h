@@ -1,7 +1,7 @@
 #ifndef TESTS_TINY_NET_H
 #define TESTS_TINY_NET_H
 /*
- * A residual network of 1,400 weights on pictures of 3x8x8, and pictures of three classes that it can
+ * A residual network of 1,400 weights on images of 3x8x8, and images of three classes that it can
  * learn in a few steps. Memory failure aborts: tests only.
  */
 #include "core/graph/graph.h"
@@ -15,10 +15,10 @@ enum tiny_flags {
 };
 /* conv - relu - conv - (+ skip) - relu - conv/2 - relu - mean - linear */
 struct graph *tiny_net(unsigned flags, uint64_t seed);
-/* y = W x + b on the flattened picture: one Gemm, TINY_CLASSES outputs. */
+/* y = W x + b on the flattened image: one Gemm, TINY_CLASSES outputs. */
 struct graph *tiny_linear(uint64_t seed);
 
-/* n pictures: class c has channel c brighter in one corner, noise everywhere. Free with tiny_free. */
+/* n images: class c has channel c brighter in one corner, noise everywhere. Free with tiny_free. */
 struct dataset *tiny_data(int64_t n, uint64_t seed);
 void tiny_free(struct dataset *d);
 #endif

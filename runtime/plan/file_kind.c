@@ -19,8 +19,8 @@ static const struct kind kinds[] = {
     {"-----BEGIN", "a PEM file (key or certificate)"},
     {"PK\x03\x04", "a zip archive (.npz, .zip)"},
     {"\x1f\x8b", "a gzip archive"},
-    {"\x89PNG", "a PNG picture"},
-    {"\xff\xd8\xff", "a JPEG picture"},
+    {"\x89PNG", "a PNG image"},
+    {"\xff\xd8\xff", "a JPEG image"},
     {"\x7f"
      "ELF",
      "a program"},

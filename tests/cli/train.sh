@@ -1,5 +1,5 @@
 # Training makes a model better; evaluation under attack and corruption.
-# From scratch, drawn pictures need more steps than a test has time for: a cut model recovers faster.
+# From scratch, synthetic images need more steps than a test has time for: a cut model recovers faster.
 expect_exit 0 "$LINNET" init resnet8 -o start.onnx
 expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data synth:100 --preset none --relus 40% \
     --eval-attack-images 0 --eval-corrupt-images 0 -o cut -q
@@ -10,7 +10,7 @@ expect_keys train.json format config epochs kept_epoch loss seconds images_per_s
 expect_exit 0 "$LINNET" eval t.onnx --data synth:2000 --json after.json -q
 before=$(json before.json accuracy) after=$(json after.json accuracy)
 expect_number "$after >= $before + 5" "training from $before % in two epochs"
-say "a model with 40 % of its ReLUs, two epochs on 1,800 drawn pictures: $before -> $after %"
+say "a model with 40 % of its ReLUs, two epochs on 1,800 synthetic images: $before -> $after %"
 expect_exit 0 "$LINNET" eval t.safetensors --data synth:2000 --json again.json -q
 expect_number "$(json again.json accuracy) == $after" "checkpoint and model give the same accuracy"
 

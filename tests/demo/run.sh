@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole path on the bundled model and drawn pictures. Usage: tests/demo/run.sh BUILD
+# The whole path on the bundled model and synthetic images. Usage: tests/demo/run.sh BUILD
 set -eu
 build=$1
 out=$(mktemp -d "${TMPDIR:-/tmp}/linnet-demo.XXXXXX")

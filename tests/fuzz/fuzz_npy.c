@@ -1,4 +1,4 @@
-/* .npy files, alone and (fuzz_split) as pictures and labels of a data set. */
+/* .npy files, alone and (fuzz_split) as images and labels of a data set. */
 #include "core/base/npy.h"
 
 #include <stdio.h>

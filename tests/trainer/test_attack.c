@@ -147,7 +147,7 @@ struct linear {
     struct attack_batch b;
 };
 
-/* Two classes (the third is out of reach), pictures far from 0 and 1, labels as predicted: the exact
+/* Two classes (the third is out of reach), images far from 0 and 1, labels as predicted: the exact
  * distance is (z_y - z_k) / ||w_k - w_y||_1. */
 static void linear_init(struct linear *l)
 {

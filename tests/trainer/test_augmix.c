@@ -166,7 +166,7 @@ static void test_mixture_stays_in_range_and_repeats(void **state)
     assert_int_equal(changed, 200);
 }
 
-/* No operation changes a black picture at severity 3, so no mixture does. */
+/* No operation changes a black image at severity 3, so no mixture does. */
 static void test_mixture_of_black_is_black(void **state)
 {
     struct augmix_config cfg = augmix_defaults();

@@ -171,7 +171,7 @@ static void test_random_types_have_the_libraries_moments(void **state)
 
 /* ---- by hand --------------------------------------------------------------------------------- */
 
-/* Mean and standard deviation over `times` applications to a picture of one grey, in [0,1]. */
+/* Mean and standard deviation over `times` applications to an image of one grey, in [0,1]. */
 static void moments(enum corrupt_type type, int severity, uint8_t level, int times, double *mean,
                     double *sd)
 {

@@ -93,7 +93,7 @@ static void test_cifar100_uses_fine_labels(void **state)
     data_close(d);
 }
 
-/* Pictures found by content: train and val together are exactly the training images. */
+/* Images found by content: train and val together are exactly the training images. */
 static void test_split_is_stratified_and_disjoint(void **state)
 {
     char path[SCRATCH_TEXT];
@@ -254,7 +254,7 @@ static void test_other_layouts_are_named(void **state)
     refused(dir, DATA_TEST, "pickle", "opcode 0x78");
     assert_int_equal(remove(path), 0);
     scratch_write(scratch_path(dir, "wnids.txt", path), "n1", 2);
-    refused(dir, DATA_TEST, "n1", "no picture");
+    refused(dir, DATA_TEST, "n1", "no image");
     assert_int_equal(remove(path), 0);
     scratch_write(scratch_path(dir, "labels.npy", path), "x", 1);
     refused(dir, DATA_TEST, "corrupted", "eval --corruptions");

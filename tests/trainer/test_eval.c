@@ -26,7 +26,7 @@ static struct eval_result *evaluate(struct graph *g, const struct dataset *d,
     return r;
 }
 
-/* Pictures whose prediction is the label, one executor call each. */
+/* Images whose prediction is the label, one executor call each. */
 static int64_t correct_by_hand(struct graph *g, const float *pixels, const int32_t *labels,
                                int64_t n, int bank)
 {

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-/* ---- folders of one-coloured pictures ------------------------------------------------------- */
+/* ---- folders of one-coloured images ------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
 {
@@ -43,7 +43,7 @@ static const char *place(const char *dir, const char *name, char path[SCRATCH_TE
     return path;
 }
 
-/* A picture of 2x2 (or side x side) pixels that are all `value`. */
+/* An image of 2x2 (or side x side) pixels that are all `value`. */
 static void put_sized(const char *dir, const char *name, uint8_t value, uint32_t height,
                       uint32_t width)
 {
@@ -152,8 +152,8 @@ static void test_numbers_come_from_the_training_part(void **state)
     drop(dir, "train/cat/1.png");
     drop(dir, "train/cat/2.png");
     put_text(dir, "train/cat/readme.txt", "x");
-    refused(dir, NULL, DATA_TRAIN, "class 'cat'", "no picture");
-    refused(dir, NULL, DATA_VAL, "class 'cat'", "no picture");
+    refused(dir, NULL, DATA_TRAIN, "class 'cat'", "no image");
+    refused(dir, NULL, DATA_VAL, "class 'cat'", "no image");
     tree_close(dir);
 }
 
@@ -196,8 +196,8 @@ static void test_skipped_files_are_said(void **state)
     says(dir, DATA_TRAIN_ALL, " 2 .bmp");
     says(dir, DATA_TRAIN_ALL, " 1 .webp");
     says(dir, DATA_TRAIN_ALL, " 1 without an ending");
-    says(dir, DATA_TRAIN_ALL, " 1 pictures in nested folders");
-    says(dir, DATA_TRAIN_ALL, " 1 pictures beside the class folders");
+    says(dir, DATA_TRAIN_ALL, " 1 images in nested folders");
+    says(dir, DATA_TRAIN_ALL, " 1 images beside the class folders");
     assert_string_equal(listed(dir, NULL, DATA_TRAIN_ALL, text), "10:0 20:1 21:1 30:2");
     tree_close(dir);
 }
@@ -221,7 +221,7 @@ static void test_odd_files_are_refused_at_once(void **state)
     assert_int_equal(symlink("nowhere", place(dir, "train/cat/3.png", path)), 0);
     refused(dir, NULL, DATA_TRAIN, "3.png", "cannot be read");
     drop(dir, "train/cat/3.png");
-    put_text(dir, "train/cat/3.png", "no picture");
+    put_text(dir, "train/cat/3.png", "no image");
     refused(dir, NULL, DATA_TRAIN, "3.png", "neither a JPEG nor a PNG");
     tree_close(dir);
 }

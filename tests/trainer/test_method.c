@@ -77,7 +77,7 @@ static void kl_gradient(void *ctx, int64_t first, int64_t count, const float *lo
     }
 }
 
-/* ---- pictures -------------------------------------------------------------------------------- */
+/* ---- images -------------------------------------------------------------------------------- */
 
 static float clip(float v, float lo, float hi)
 {
@@ -99,7 +99,7 @@ static struct window draw_window(struct rng *r)
     return w;
 }
 
-/* Pixel j of the window of a picture with black around it. */
+/* Pixel j of the window of an image with black around it. */
 static int source_of(const struct window *w, int j)
 {
     const int y = j / SIDE % SIDE + w->dy;
@@ -111,7 +111,7 @@ static int source_of(const struct window *w, int j)
 }
 
 /* AugMix by its definition: three chains of 1 to 3 of the nine operations at severity 3, Dirichlet
- * weights, mixed with the picture by a uniform m. */
+ * weights, mixed with the image by a uniform m. */
 static void mixture(const uint8_t *chw, int side, struct rng *r, float *out)
 {
     const int n = 3 * side * side;
@@ -140,7 +140,7 @@ static void mixture(const uint8_t *chw, int side, struct rng *r, float *out)
         out[j] = (float)(mixed[j] / 255);
 }
 
-/* Clean and augmented pictures of one image in one epoch. */
+/* The clean and the augmented form of one image in one epoch. */
 static void draw_pictures(const struct dataset *d, uint32_t epoch, uint64_t sample, float *clean,
                           float *augmented)
 {

@@ -100,7 +100,7 @@ static void test_boxes_hold_and_loss_rises(void **state)
     (void)state;
     attack_init(&a, tiny_net(TINY_BN | TINY_MASKED, 3));
     float *x = (float *)(uintptr_t)a.d->floats;
-    for (int i = 0; i < TINY_ELEMS; i++) /* the first picture touches both ends */
+    for (int i = 0; i < TINY_ELEMS; i++) /* the first image touches both ends */
         x[i] = i & 1 ? 1.0f : 0.0f;
     attack_run(&a, &noise, 0);
     const double start = loss_of(&a, a.adv);

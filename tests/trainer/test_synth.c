@@ -1,4 +1,4 @@
-/* The drawn pictures: repeatable, balanced, the same for any number of threads, and classes that
+/* The synthetic images: repeatable, balanced, the same for any number of threads, and classes that
  * can be told apart. */
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static void test_same_seed_gives_the_same_bytes_for_any_threads(void **state)
     mem_free(b);
 }
 
-/* The pictures are part of recorded results: a change of the generator must be meant. FNV-1a. */
+/* The images are part of recorded results: a change of the generator must be meant. FNV-1a. */
 static void test_pictures_are_those_of_this_version(void **state)
 {
     uint8_t chw[SYNTH_BYTES];
@@ -57,11 +57,11 @@ static void test_pictures_are_those_of_this_version(void **state)
             hash = (hash ^ chw[k]) * 0x100000001b3u;
     }
     if (hash != SYNTH_HASH)
-        fail_msg("hash of the first 50 pictures is 0x%016llx", (unsigned long long)hash);
+        fail_msg("hash of the first 50 images is 0x%016llx", (unsigned long long)hash);
 }
 
-/* Strong contrasts: in each picture some channel spans at least 60 of 255 grey levels, a large part
- * of the range is used over all pictures, and few values are clipped. */
+/* Strong contrasts: in each image some channel spans at least 60 of 255 grey levels, a large part
+ * of the range is used over all images, and few values are clipped. */
 static void test_pictures_have_contrast(void **state)
 {
     uint8_t chw[SYNTH_BYTES];

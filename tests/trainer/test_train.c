@@ -260,7 +260,7 @@ static void test_corrupted_pictures_are_learnt_too(void **state)
 /* ---- one step is the formula ----------------------------------------------------------------- */
 
 /* Without batch norm the branches are equal, and nothing is random with crop off and an attack of
- * no steps from the picture itself; so the gradient is that of
+ * no steps from the image itself; so the gradient is that of
  * 1/2 [ gamma CE + alpha KL ](first half) + 1/2 [ the same ](second half). */
 static void test_one_step_equals_the_formula(void **state)
 {
@@ -286,7 +286,7 @@ static void test_one_step_equals_the_formula(void **state)
     j.cfg.weight_decay = 0;
     j.cfg.lr = 0.1;
     j.cfg.select = TRAIN_SELECT_LAST;
-    /* the same picture everywhere: the order of the epoch does not matter */
+    /* the same image everywhere: the order of the epoch does not matter */
     float *all = (void *)(uintptr_t)j.train->floats;
     int32_t *label = (void *)(uintptr_t)j.train->labels;
     for (int i = 0; i < n; i++) {

@@ -70,7 +70,7 @@ struct attack_batch {
     const int64_t *sample; /* [n] index in the data set: keys the random numbers */
     int64_t group;         /* keys what the images of a batch share (Square) */
     uint64_t seed;
-    float *adv;      /* [n][C,H,W] out: where broken was set, a picture that is misclassified */
+    float *adv;      /* [n][C,H,W] out: where broken was set, an image that is misclassified */
     uint8_t *broken; /* [n] in and out */
 };
 /* X(NAME, name, word, stream): all attacks that users can name; spec.h says what a row stands for.

@@ -178,7 +178,7 @@ static int measure_curve(struct auditor *a)
     return apgd_attack(a->m, &p, ATTACK_CE, &b, a->out->curve);
 }
 
-/* PGD pictures of the other network, tried on this one. */
+/* PGD images of the other network, tried on this one. */
 static int transfer_batch(struct auditor *a, struct exec *e, const struct attack_batch *b,
                           int64_t *standing)
 {

@@ -20,7 +20,7 @@ struct audit_options {
     int bank;
     double eps;             /* 0: 8/255 */
     int32_t queries;        /* of Square; 0: 1000 */
-    struct graph *transfer; /* whose PGD-50 pictures are tried too (branch 0); NULL: none */
+    struct graph *transfer; /* whose PGD-50 images are tried too (branch 0); NULL: none */
     attack_tick_fn *tick;   /* may be NULL */
     void *ctx;
 };

@@ -28,7 +28,7 @@ struct attack_job {
     /* May be NULL; a negative result stops. */
     int (*save)(void *ctx, const struct attack_progress *p);
 };
-/* Continues at p->stage, p->next. ERR_NUMERIC if an attack returns a picture outside its box. */
+/* Continues at p->stage, p->next. ERR_NUMERIC if an attack returns an image outside its box. */
 int autoattack_run(const struct attack_job *job, struct attack_progress *p) MUST_CHECK;
 
 /* The signs of an evaluation that misleads (ROBUSTNESS.md, Flags), on the first images of d. */

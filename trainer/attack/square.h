@@ -15,7 +15,7 @@ struct square_params {
     bool per_image;            /* false, as published: one square and sign for the whole batch a
                                 * query. true: drawn per image, so the batch does not matter */
 };
-/* Side of the square of query i (from 0) on pictures of h x w. */
+/* Side of the square of query i (from 0) on images of h x w. */
 int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w);
 
 int square_attack(struct attack_model *m, const struct square_params *p,

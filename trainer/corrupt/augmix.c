@@ -157,7 +157,7 @@ static double lerp(double a, double b, double t)
     return a + step;
 }
 
-/* The picture at (x, y), which lies in [0,w) x [0,h); pixel (0,0) has its centre at (.5, .5). */
+/* The image at (x, y), which lies in [0,w) x [0,h); pixel (0,0) has its centre at (.5, .5). */
 static void sample(const struct picture *p, double x, double y, uint8_t *out)
 {
     int32_t plane = p->h * p->w, col, row;

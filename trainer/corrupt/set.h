@@ -7,7 +7,7 @@
  *     CIFAR-10-C style   NAME.npy, uint8 [5 n,H,W,3], severity-major, and labels.npy [5 n]: the labels
  *                        of the n images five times; a file severities.txt ("1 3") where it holds
  *                        other than all five
- *     image files        NAME/SEVERITY/CLASS with pictures in it
+ *     image files        NAME/SEVERITY/CLASS with images in it
  *
  * Image i of type t at severity s draws from (seed, RNG_CORRUPT, 8 t + s, i), whoever asks: so an
  * evaluation of drawn corruptions and one of the folder that was written agree bit for bit.

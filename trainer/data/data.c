@@ -5,7 +5,7 @@
  *                  drawn from (seed, RNG_SPLIT, c, 0), gives the (n_c + 5) / 10 validation images
  *     test         of one set without parts: the same from (seed, RNG_SPLIT, c, 1), before that
  *
- * The pictures of a split are moved to the front of the loaded block in file order, so no second
+ * The images of a split are moved to the front of the loaded block in file order, so no second
  * copy is held.
  *
  * Limits: everything is in memory.
@@ -303,7 +303,7 @@ static int detect_folder(const char *path, enum data_part part, const struct dat
         return 0;
     return fail(
         ERR_DATA,
-        "'%s' holds no layout that is known: data_batch_1..5 and test_batch (CIFAR-10, .bin or python), train and test (CIFAR-100, .bin or python), wnids.txt (Tiny-ImageNet), train/CLASS/ with pictures; imagefolder:%s takes CLASS/ alone",
+        "'%s' holds no layout that is known: data_batch_1..5 and test_batch (CIFAR-10, .bin or python), train and test (CIFAR-100, .bin or python), wnids.txt (Tiny-ImageNet), train/CLASS/ with images; imagefolder:%s takes CLASS/ alone",
         path, path);
 }
 
@@ -641,7 +641,7 @@ int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
     return 0;
 }
 
-/* ---- sizes of pictures ------------------------------------------------------- */
+/* ---- sizes of images ------------------------------------------------------- */
 
 /* Digits of a number from 1 to MOST_SIDE; what stands behind them in *end. */
 static int parse_side(const char *text, const char **end, int32_t *out)

@@ -1,7 +1,7 @@
 #ifndef TRAINER_DATA_DATA_H
 #define TRAINER_DATA_DATA_H
 /*
- * Labelled pictures: one source in memory, as training and evaluation read it.
+ * Labelled images: one source in memory, as training and evaluation read it.
  *
  *     struct dataset *d = NULL;
  *     TRY(data_open("cifar10:/data/cifar10", NULL, DATA_TRAIN, seed, &d));
@@ -18,13 +18,13 @@
  *                      in place; .npz
  *     cifar10:PATH     data_batch_1..5 and test_batch, binary (.bin, 3073 bytes a record) or pickled
  *     cifar100:PATH    train and test, binary (.bin, 3074 bytes a record) or pickled; fine labels
- *     imagefolder:P    a folder or archive with pictures (.jpg, .jpeg, .png) in train/CLASS and
+ *     imagefolder:P    a folder or archive with images (.jpg, .jpeg, .png) in train/CLASS and
  *                      test/CLASS (or val/CLASS; with both, val is the validation split), or in CLASS
  *                      alone. Classes are numbered by the sorted names of the training part, for all
  *                      parts; other files are skipped, counted and named in `source`
  *     npy:X,Y          images: pixels 0 ... 255 of any integer type, or floats in [0,1], [N,H,W,C],
  *                      [N,C,H,W] or [N,H,W]; labels [N], [N,1] or one-hot [N,K]
- *     synth:[N]        drawn pictures (synth.h), N training images (10,000 where not said)
+ *     synth:[N]        synthetic images (synth.h), N training images (10,000 where not said)
  *
  * Splits. A source with a test part keeps it, and a tenth of its training images, by class and seed,
  * is for validation. One set without parts (npy:, CLASS folders alone, an .npz with one pair of
@@ -70,7 +70,7 @@ struct dataset { /* exactly one of pixels and floats is set */
     struct data_owner *owner;
 };
 
-/* Loads one split. `seed` fixes the membership of train and val and the pictures of synth:; images
+/* Loads one split. `seed` fixes the membership of train and val and the images of synth:; images
  * keep the order of the files. o may be NULL. ERR_DATA, ERR_NOMEM. Close with data_close. */
 int data_open(const char *spec, const struct data_options *o, enum data_split split, uint64_t seed,
               struct dataset **out) MUST_CHECK;

@@ -1,5 +1,5 @@
 /*
- * Pictures in class folders, on disk or in an archive: image folders and Tiny-ImageNet-200.
+ * Images in class folders, on disk or in an archive: image folders and Tiny-ImageNet-200.
  *
  *     train/CLASS/NAME   .jpg, .jpeg or .png; test/CLASS/NAME and val/CLASS/NAME of the same form
  *     CLASS/NAME         one set without parts
@@ -7,10 +7,10 @@
  *                        val/val_annotations.txt, or val sorted into ID/NAME or ID/images/NAME
  *
  * The class is the place of the folder's name among the sorted names (bytes) of the training part, in
- * every part, also for Tiny-ImageNet, whose wnids.txt has another order. A class without pictures, one
+ * every part, also for Tiny-ImageNet, whose wnids.txt has another order. A class without images, one
  * that another part lacks and one that the training part lacks are refused: labels would shift.
  *
- * Pictures of several sizes must be made one by data_options (resize, crop).
+ * Images of several sizes must be made one by data_options (resize, crop).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ struct listing { /* what is to be read */
     struct name_list classes; /* of the training part, sorted */
     struct listed *file;
     size_t n, cap;
-    int64_t nested, stray; /* pictures below or beside the class folders */
+    int64_t nested, stray; /* images below or beside the class folders */
     struct {
         char end[KIND];
         int64_t n;
@@ -83,7 +83,7 @@ static void count_skipped(struct listing *l, const char *name)
     l->skipped[k].n++;
 }
 
-/* "; skipped: 3 .bmp, 1 .webp, 2 pictures in nested folders" or nothing. */
+/* "; skipped: 3 .bmp, 1 .webp, 2 images in nested folders" or nothing. */
 static int tell_skipped(const struct listing *l, struct dataset *d)
 {
     const char *before = "; skipped:";
@@ -91,11 +91,11 @@ static int tell_skipped(const struct listing *l, struct dataset *d)
     for (int k = 0; k < MOST_KINDS && l->skipped[k].n > 0; k++, before = ",")
         TRY(data_owner_source(d, "%s %" PRId64 " %s", before, l->skipped[k].n, l->skipped[k].end));
     if (l->nested > 0) {
-        TRY(data_owner_source(d, "%s %" PRId64 " pictures in nested folders", before, l->nested));
+        TRY(data_owner_source(d, "%s %" PRId64 " images in nested folders", before, l->nested));
         before = ",";
     }
     if (l->stray > 0)
-        TRY(data_owner_source(d, "%s %" PRId64 " pictures beside the class folders", before,
+        TRY(data_owner_source(d, "%s %" PRId64 " images beside the class folders", before,
                               l->stray));
     return 0;
 }
@@ -127,7 +127,7 @@ static int list_classes(const struct tree *t, const char *under, struct name_lis
                : fail(ERR_DATA, "'%s': %zu classes, at most %d", t->root, out->n, MOST_CLASSES);
 }
 
-/* rest: CLASS/... of one name below `under`. inside: a folder between class and pictures, or "". */
+/* rest: CLASS/... of one name below `under`. inside: a folder between class and images, or "". */
 static int list_one(struct listing *l, const char *under, const char *inside, const char *name,
                     const char *rest)
 {
@@ -162,7 +162,7 @@ static int by_label(const void *a, const void *b)
     return x->label != y->label ? (x->label < y->label ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-/* Every class must have a picture. */
+/* Every class must have an image. */
 static int check_classes(struct listing *l, const char *under)
 {
     int64_t next = 0;
@@ -170,7 +170,7 @@ static int check_classes(struct listing *l, const char *under)
     for (size_t i = 0; i <= l->n; i++) {
         const int64_t label = i < l->n ? l->file[i].label : (int64_t)l->classes.n;
         if (label > next)
-            return fail(ERR_DATA, "'%s': class '%s' has no picture (.jpg, .jpeg, .png) in '%s%s/'",
+            return fail(ERR_DATA, "'%s': class '%s' has no image (.jpg, .jpeg, .png) in '%s%s/'",
                         l->tree->root, l->classes.v[next], under, l->classes.v[next]);
         next = label + 1;
     }
@@ -227,7 +227,7 @@ static int load_one(const struct listing *l, size_t i, const struct data_options
     if (rc == 0 && (p.height != d->height || p.width != d->width))
         rc = fail(
             ERR_DATA,
-            "'%s/%s' has %dx%d pixels, the first picture %dx%d: bring them to one size, with --resize N --crop HxW",
+            "'%s/%s' has %dx%d pixels, the first image %dx%d: bring them to one size, with --resize N --crop HxW",
             l->tree->root, l->file[i].name, p.width, p.height, d->width, d->height);
     if (rc == 0)
         to_planes(&p, chw);
@@ -376,7 +376,7 @@ static int list_annotated(struct listing *l)
     return rc;
 }
 
-/* Between the class and its pictures: "images/" as published, or nothing. */
+/* Between the class and its images: "images/" as published, or nothing. */
 static const char *inside_of(const struct tree *t, const char *part, const char *id)
 {
     char name[PATH_SIZE];

@@ -32,7 +32,7 @@ static void on_error(j_common_ptr info)
 }
 
 /* A file that ends too early is refused, as Pillow does. Other warnings are about odd bytes: the
- * picture is taken as far as it goes. */
+ * image is taken as far as it goes. */
 static void on_message(j_common_ptr info, int level)
 {
     if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) {
@@ -181,7 +181,7 @@ int picture_jpeg_round_trip(const uint8_t *chw, int32_t h, int32_t w, int qualit
     for (size_t i = 0; i < 3 * n; i++)
         rgb[i] = chw[i % 3 * n + i / 3];
     if ((rc = write_jpeg(rgb, h, w, quality, writing)) == 0 &&
-        (rc = picture_read_jpeg(writing->data, writing->len, "a picture of ours", &back)) == 0)
+        (rc = picture_read_jpeg(writing->data, writing->len, "an image of ours", &back)) == 0)
         for (size_t i = 0; i < 3 * n; i++)
             out[i % 3 * n + i / 3] = back.rgb[i];
 out:

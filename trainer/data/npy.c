@@ -1,10 +1,10 @@
 /*
- * Pictures and labels from two .npy files, or from one .npz.
+ * Images and labels from two .npy files, or from one .npz.
  *
  *     images   [N,H,W,C], [N,C,H,W] or [N,H,W]; integers 0 ... 255, or floats in [0,1]
  *     labels   [N], [N,1] or one-hot [N,K]; whole numbers of any type
  *
- * The side of the channels is found by its size: a picture has 1 or 3 of them. Where both sides
+ * The side of the channels is found by its size: an image has 1 or 3 of them. Where both sides
  * could be meant ([N,3,H,3]) the file is refused. Floats may miss [0,1] by rounding and are put back
  * to its border. The number of classes is in the files only with one-hot labels; otherwise the
  * largest label + 1 is what is known.

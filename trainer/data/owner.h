@@ -1,7 +1,7 @@
 #ifndef TRAINER_DATA_OWNER_H
 #define TRAINER_DATA_OWNER_H
 /*
- * Between data.c and the loaders: who owns the pictures. Beside them only trainer/corrupt/set.c, whose
+ * Between data.c and the loaders: who owns the images. Beside them only trainer/corrupt/set.c, whose
  * data sets are made here too, includes this.
  *
  * A loader fills n, channels, height, width, classes of the data set and the blocks below; what it
@@ -28,7 +28,7 @@ struct data_owner {
     bool classes_known; /* false: classes is only the largest label + 1 */
     bool one_set;       /* the source has no parts */
     bool own_val;       /* it has a validation part of its own */
-    bool pictures;      /* from picture files, which may be scaled and cropped */
+    bool pictures;      /* from image files, which may be scaled and cropped */
 };
 
 /* Either layout in a folder: the training files or the test file. k is 10 or 100. */
@@ -47,7 +47,7 @@ int data_imagefolder_load(const char *path, enum data_part part, const struct da
 int data_imagefolder_classes(const char *path, char ***name, int32_t *n) MUST_CHECK;
 int data_npy_load(const char *images, const char *labels, struct dataset *d) MUST_CHECK;
 int data_npz_load(const char *path, enum data_part part, struct dataset *d) MUST_CHECK;
-/* n training pictures, or n / 5 test pictures. */
+/* n training images, or n / 5 test images. */
 int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d) MUST_CHECK;
 /* An empty data set with its owner; data_close. */
 int data_owner_new(struct dataset **out) MUST_CHECK;

@@ -1,4 +1,4 @@
-/* Picture files: by their first bytes to the reader of the format. */
+/* Image files: by their first bytes to the reader of the format. */
 #include "trainer/data/picture.h"
 
 #include <string.h>

@@ -1,10 +1,10 @@
 #ifndef TRAINER_DATA_PICTURE_H
 #define TRAINER_DATA_PICTURE_H
 /*
- * Picture files: JPEG (libjpeg-turbo, slow integer DCT) and PNG (libpng), always as RGB of 8 bits,
+ * Image files: JPEG (libjpeg-turbo, slow integer DCT) and PNG (libpng), always as RGB of 8 bits,
  * with the values of Pillow's Image.open(...).convert("RGB"): grey becomes RGB, alpha is dropped, four
  * inks become RGB, 16 bits become the high byte. Gamma, colour profiles and the EXIF orientation are
- * ignored: a picture that only a tag turns stays as it is stored. A truncated file is refused.
+ * ignored: an image that only a tag turns stays as it is stored. A truncated file is refused.
  *
  *     struct picture p = {0};
  *     TRY(picture_read("cat.jpg", &p));       // p.rgb [p.height][p.width][3]

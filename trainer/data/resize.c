@@ -1,12 +1,12 @@
 /*
  * Pillow's resampling (libImaging/Resample.c): a pass that changes the width, then one that changes
  * the height; since Pillow 13 the other way round where the height shrinks by more than twice the
- * pixels that the width loses. The order shows, because the picture between them is rounded.
+ * pixels that the width loses. The order shows, because the image between them is rounded.
  *
- * The filter is stretched by the scale where the picture shrinks, so every pixel of the source has its
+ * The filter is stretched by the scale where the image shrinks, so every pixel of the source has its
  * share (antialiasing). Output pixel x has its centre at (x + 1/2) scale; taps reach support * scale
  * to both sides, cut at the border and normalised to sum 1. Weights are integers with 22 fractional
- * bits, and the picture between the passes is rounded to 8 bits: both as Pillow has it.
+ * bits, and the image between the passes is rounded to 8 bits: both as Pillow has it.
  */
 #include "trainer/data/resize.h"
 
@@ -172,7 +172,7 @@ int picture_resize(const struct picture *p, int32_t height, int32_t width,
     if (height < 1 || width < 1 || !picture_fits((size_t)width, (size_t)height) ||
         !picture_fits((size_t)width, (size_t)p->height) ||
         !picture_fits((size_t)p->width, (size_t)height))
-        return fail(ERR_DATA, "a picture of %dx%d pixels cannot be scaled to %dx%d", p->width,
+        return fail(ERR_DATA, "an image of %dx%d pixels cannot be scaled to %dx%d", p->width,
                     p->height, width, height);
     h = height_first(p, height, width) ? height : p->height;
     w = height_first(p, height, width) ? p->width : width;
@@ -192,7 +192,7 @@ int picture_shorter_side(struct picture *p, int32_t side, enum resize_filter fil
     if (shorter == side)
         return 0;
     if (other > INT32_MAX)
-        return fail(ERR_DATA, "a picture of %dx%d pixels cannot be scaled", p->width, p->height);
+        return fail(ERR_DATA, "an image of %dx%d pixels cannot be scaled", p->width, p->height);
     TRY(picture_resize(p, wide ? side : (int32_t)other, wide ? (int32_t)other : side, filter,
                        &scaled));
     picture_release(p);

@@ -1,7 +1,7 @@
 #ifndef TRAINER_DATA_RESIZE_H
 #define TRAINER_DATA_RESIZE_H
 /*
- * Scaling pictures as Pillow's Image.resize does it (version 13), bit for bit: antialiased bilinear and
+ * Scaling images as Pillow's Image.resize does it (version 13), bit for bit: antialiased bilinear and
  * bicubic.
  *
  *     struct picture small = {0};
@@ -19,6 +19,6 @@ int picture_resize(const struct picture *p, int32_t height, int32_t width,
  * Resize(side): in place. */
 int picture_shorter_side(struct picture *p, int32_t side, enum resize_filter filter) MUST_CHECK;
 /* The middle height x width pixels, in place; the remainder of an odd margin as torchvision's
- * CenterCrop. ERR_DATA where the picture is smaller. */
+ * CenterCrop. ERR_DATA where the image is smaller. */
 int picture_crop(struct picture *p, int32_t height, int32_t width) MUST_CHECK;
 #endif

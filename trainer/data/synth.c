@@ -1,5 +1,5 @@
 /*
- * The generator of labelled pictures.
+ * The generator of labelled images.
  *
  * Layers, from the back: a background of two colours with a wave and coarse cells; clutter (thin
  * bars and blobs); one shape, whose outline is the class, in random pose, with its own colours and
@@ -24,7 +24,7 @@
 #define SIDE SYNTH_SIDE
 #define PLANE (SIDE * SIDE)
 
-/* The measures that set how hard the pictures are. */
+/* The measures that set how hard the images are. */
 static const float radius_min = 7.0f, radius_max = 12.5f; /* of the shape, pixels */
 static const float offset_most = 4.5f;                    /* of its centre, pixels */
 static const float aspect_most = 1.30f;                   /* stretch along one axis */

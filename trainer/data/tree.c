@@ -149,7 +149,7 @@ static int64_t before_mark(const char *name)
     return strcmp(archive_base(name), "wnids.txt") == 0 ? archive_base(name) - name : -1;
 }
 
-/* Where the class folders lie: the parent of the folders of the pictures, so of the first one. */
+/* Where the class folders lie: the parent of the folders of the images, so of the first one. */
 static size_t above_classes(const char *picture)
 {
     size_t n = strlen(picture), slashes = 0;

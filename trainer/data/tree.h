@@ -39,7 +39,7 @@ struct tree {
     struct name_list name;       /* sorted */
     struct archive_files *files; /* archive: what tree_load has read, sorted */
 };
-/* ERR_DATA: not there, not readable, or a picture that is a FIFO or a device. */
+/* ERR_DATA: not there, not readable, or an image that is a FIFO or a device. */
 int tree_open(const char *path, struct tree *t) MUST_CHECK;
 void tree_release(struct tree *t); /* a zeroed one is fine */
 bool tree_has(const struct tree *t, const char *name);

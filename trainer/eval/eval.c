@@ -330,7 +330,7 @@ static int draw(struct evaluator *v, enum corrupt_type type, int severity, int64
     return 0;
 }
 
-/* The pictures in v->pixels through every branch: what number `c` of its corruptions gains. */
+/* The images in v->pixels through every branch: what number `c` of its corruptions gains. */
 static int count_branches(struct evaluator *v, struct eval_result *r, int32_t c, int severity,
                           const int32_t *labels, int64_t n)
 {
@@ -356,7 +356,7 @@ static int run_drawn(struct evaluator *v, struct eval_result *r, int32_t c, int 
     return 0;
 }
 
-/* One severity from files: their pictures and labels, whatever the data set holds. */
+/* One severity from files: their images and labels, whatever the data set holds. */
 static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
 {
     struct dataset *d = NULL;
@@ -402,7 +402,7 @@ static void finish_corruptions(struct evaluator *v, struct eval_branch *b)
                        &b->corruption_mean.hi);
 }
 
-/* Each picture is drawn once, for all branches. */
+/* Each image is drawn once, for all branches. */
 static int run_corruptions(struct evaluator *v, struct eval_result *r)
 {
     for (int32_t c = 0; c < v->n_types; c++) {

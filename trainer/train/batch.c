@@ -1,7 +1,7 @@
 /*
- * The pictures of one iteration.
+ * The images of one iteration.
  *
- * Crop: the picture is padded with `crop_pad` black pixels on each side and a window of its own
+ * Crop: the image is padded with `crop_pad` black pixels on each side and a window of its own
  * size is taken at a random place; then it is mirrored with probability 1/2. The augmented copy is
  * made in 8 bits, as its operations are defined there: AugMix at severity 3, or one corruption of
  * the list at a severity from 1 to 5.
@@ -98,7 +98,7 @@ void batch_order(const struct train_config *cfg, const struct dataset *d, int32_
 /* ---- crop and flip --------------------------------------------------------------------------- */
 
 struct crop {
-    int64_t dy, dx; /* of the window against the picture, -pad ... pad */
+    int64_t dy, dx; /* of the window against the image, -pad ... pad */
     bool flip;
 };
 
@@ -115,7 +115,7 @@ static struct crop draw_crop(const struct train_config *cfg, struct rng *r)
     return c;
 }
 
-/* Column of the picture that lands in column x of the window. */
+/* Column of the image that lands in column x of the window. */
 static int64_t source_column(const struct crop *c, int64_t x, int64_t w)
 {
     return (c->flip ? w - 1 - x : x) + c->dx;
@@ -199,7 +199,7 @@ static bool augment_image(const struct batch *b, const struct train_config *cfg,
     return true;
 }
 
-/* False where a corruption refused the picture. */
+/* False where a corruption refused the image. */
 static bool load_image(const struct batch *b, const struct train_config *cfg,
                        const struct dataset *d, int32_t epoch, int64_t i)
 {

@@ -1,7 +1,7 @@
 #ifndef TRAINER_TRAIN_BATCH_H
 #define TRAINER_TRAIN_BATCH_H
 /*
- * The pictures of one iteration: shuffled order, random crop and flip, augmented copies.
+ * The images of one iteration: shuffled order, random crop and flip, augmented copies.
  *
  * Crop and flip of image s in epoch e are drawn from (seed, RNG_CROP, e, s). The augmented copy draws
  * its own crop, flip and operations from (seed, RNG_AUGMIX, e, s); with `aligned` it takes the crop
@@ -13,7 +13,7 @@
 #include "trainer/corrupt/corrupt.h"
 #include "trainer/train/trainer.h"
 
-struct batch { /* of at most `cap` images; the pictures are [.][C,H,W] in [0,1] */
+struct batch { /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
     int64_t cap, elems;
     int64_t n;        /* images */
     int64_t n_clean;  /* the first so many go through the clean and the augmented pass */

@@ -97,10 +97,10 @@ static int check_domains(const struct train_config *c, const struct train_hooks 
     const bool other = c->clean || c->augment != TRAIN_AUGMENT_NONE;
 
     if (!other && !c->adversarial)
-        return fail(ERR_ARG, "training: clean, augmented and adversarial pictures are all off");
+        return fail(ERR_ARG, "training: clean, augmented and adversarial images are all off");
     if (other && c->adversarial && c->batch < 2)
         return fail(ERR_ARG,
-                    "training: batch %d cannot be split between clean and adversarial pictures",
+                    "training: batch %d cannot be split between clean and adversarial images",
                     (int)c->batch);
     if (!c->clean && (hooks->batch != NULL || hooks->gradients != NULL || c->beta > 0 ||
                       c->n_student_taps > 0 || c->n_teacher_taps > 0))
@@ -229,7 +229,7 @@ static int check_validation(const struct train_config *c, bool have_val)
     const bool attack = c->select == TRAIN_SELECT_PGD || c->select == TRAIN_SELECT_MEAN;
 
     if ((c->val_every > 0 || c->select != TRAIN_SELECT_LAST) && !have_val)
-        return fail(ERR_ARG, "training: validation is on, but there are no validation pictures");
+        return fail(ERR_ARG, "training: validation is on, but there are no validation images");
     if (c->select != TRAIN_SELECT_LAST && c->val_every == 0)
         return fail(ERR_ARG, "training: the best epoch is wanted, but validation is off");
     if (attack && c->val_attack_limit <= 0)
@@ -274,7 +274,7 @@ out:
     return rc;
 }
 
-/* One hash over pictures and labels. */
+/* One hash over images and labels. */
 static int hash_data(const struct dataset *d, char text[SHA256_HEX])
 {
     const size_t elems = (size_t)d->n * (size_t)d->channels * (size_t)d->height * (size_t)d->width;

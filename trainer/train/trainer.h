@@ -27,8 +27,8 @@
  *
  * and one optimizer step is made. Plain adversarial training is gamma 1 alpha 0; `kl+ce` is
  * gamma alpha 0.5; `kl` is gamma 0 alpha 1; SENet's clean recipe is clean alone. For AT the teacher
- * sees the same picture as the student, through the branch of that domain; for KL always the clean
- * picture.
+ * sees the same image as the student, through the branch of that domain; for KL always the clean
+ * image.
  *
  * Everything random is keyed by (seed, stream, epoch, sample) and sums run in index order: threads,
  * interruptions and resume change no bit of the result.
@@ -72,7 +72,7 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     struct pgd_params attack; /* pgd_defaults(7) */
     bool crop;                /* true: random crop from zero padding, then flip */
     int32_t crop_pad;         /* 4 */
-    bool aligned;             /* false: the augmented picture has its own crop and flip */
+    bool aligned;             /* false: the augmented image has its own crop and flip */
     /* Losses. */
     double gamma;                              /* 1: weight of the cross-entropy */
     double alpha;                              /* 0: weight of KL; needs a teacher */
