@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
     OPTION("frost-dir", 0, OPTION_INPUT, FIELD(frost), "DIR",
            "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator",
            0, 0),
-    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
+    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "use the first N images only", 1, 1e9),
     OPTION_END};
 static const struct corrupt_settings defaults = {0};
 

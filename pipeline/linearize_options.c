@@ -13,17 +13,17 @@
 /* clang-format off */
 /* The rows that every stage has, */
 #define STAGE_ROWS(S, name)                                                                       \
-    OPTION(name "-epochs", 0, OPTION_INT, FIELD(r.stage[S].epochs), "N", "0 leaves the stage out", 0, 1e6), \
+    OPTION(name "-epochs", 0, OPTION_INT, FIELD(r.stage[S].epochs), "N", "epochs; 0 skips the stage", 0, 1e6), \
     OPTION(name "-min-steps", 0, OPTION_INT, FIELD(r.stage[S].min_steps), "N",                              \
-     "more epochs where the data are so few that these are fewer updates", 0, 1e12),               \
+     "least number of updates: more epochs are run on small data sets", 0, 1e12),               \
     OPTION(name "-lr", 0, OPTION_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 1e-9, 100),                 \
     OPTION(name "-warmup", 0, OPTION_REAL, FIELD(r.stage[S].warmup), "N",                                   \
-     "epochs in which the rate rises", 0, 1e6),                                                    \
+     "warm-up epochs", 0, 1e6),                                                    \
     OPTION(name "-schedule", 0, OPTION_CHOICE, FIELD(r.stage[S].schedule), SCHEDULES,                       \
      "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %", 0, 0),                                \
-    OPTION(name "-batch", 0, OPTION_INT, FIELD(r.stage[S].batch), "N", "images an update", 2, 65536),       \
+    OPTION(name "-batch", 0, OPTION_INT, FIELD(r.stage[S].batch), "N", "images per update", 2, 65536),       \
     OPTION(name "-weight-decay", 0, OPTION_REAL, FIELD(r.stage[S].weight_decay), "X",                       \
-     "of all parameters", 0, 1),                                                                   \
+     "weight decay, of all parameters", 0, 1),                                                                   \
     OPTION(name "-optimizer", 0, OPTION_CHOICE, FIELD(r.stage[S].optimizer), OPTIMIZERS,                    \
      "adam: betas 0.9, 0.999", 0, 0)
 /* and those of the two student stages. */
@@ -42,20 +42,21 @@ static const struct option_row rows[] = {
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
            "ReLUs to keep: a count, or a share of all", 0, 0),
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",
-           "folder for the results; made if missing", 0, 0),
+           "folder for the results; created if missing", 0, 0),
     OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)",
            0, 0),
     OPTION("preset", 0, OPTION_CHOICE, FIELD(r.preset), "paper|short|quick|none",
            "schedule (default short)", 0, 0),
     OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
-           "preset paper with the reference code's defects, for comparisons", 0, 0),
+           "preset paper, with the defects of the published code, to compare with it", 0, 0),
     OPEN_ROWS,
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
            "continue an interrupted run of the same command", 0, 0),
     OPTION("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
            "train on the first N images only", 1, 1e9),
-    OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S", "which of teacher,mask,finetune", 0, 0),
+    OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S",
+           "stages to run, of teacher,mask,finetune", 0, 0),
     OPTION("teacher", 0, OPTION_INPUT, FIELD(teacher), "FILE",
            "start from this trained teacher: .safetensors of linnet or ONNX", 0, 0),
     OPTION(
@@ -75,7 +76,7 @@ static const struct option_row rows[] = {
     OPTION("masks", 0, OPTION_INPUT, FIELD(masks), "FILE",
            "masks of an ONNX, a checkpoint or a .safetensors with one tensor a ReLU", 0, 0),
     OPTION("layer-budgets", 0, OPTION_INPUT, FIELD(budgets), "FILE",
-           "JSON list or object: ReLUs (3000), shares (0.05) or texts (\"5%\") per layer", 0, 0),
+           "JSON list or object: ReLUs (3000), shares (0.05) or strings (\"5%\") per layer", 0, 0),
     OPTION("empty-cheapest", 0, OPTION_INT, FIELD(empty_cheapest), "N",
            "no ReLU in the N least sensitive layers", 0, 1e6),
     STAGE_ROWS(STAGE_TEACHER, "teacher"),
@@ -83,7 +84,7 @@ static const struct option_row rows[] = {
     STUDENT_ROWS(STAGE_MASK, "mask"),
     STAGE_ROWS(STAGE_FINETUNE, "finetune"),
     STUDENT_ROWS(STAGE_FINETUNE, "finetune"),
-    OPTION("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images an update, in all stages", 2,
+    OPTION("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images per update, in all stages", 2,
            65536),
     OPTION("weight-decay", 0, OPTION_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1),
     OPTION("gamma", 0, OPTION_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0,
@@ -106,9 +107,9 @@ static const struct option_row rows[] = {
         0, 0),
     OPTION("momentum", 0, OPTION_REAL, FIELD(r.momentum), "X", "of SGD (default 0.9)", 0, 1),
     OPTION("augment", 0, OPTION_TEXT, FIELD(r.augment), "augmix|corruptions[:T,..]|none",
-           "augmented domain", 0, 0),
+           "also train on augmented images", 0, 0),
     OPTION("aligned", 0, OPTION_FLAG, FIELD(r.aligned), NULL,
-           "clean and augmented image share the crop", 0, 0),
+           "use the same crop and flip for the clean and the augmented image", 0, 0),
     OPTION("adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
            "adversarial domain with its own batch norm (rlnet: on)", 0, 0),
     OPTION("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,
@@ -118,13 +119,13 @@ static const struct option_row rows[] = {
     OPTION("attack-eps", 0, OPTION_REAL, FIELD(r.attack_eps), "X",
            "PGD radius in training (default 8/255)", 0, 1),
     OPTION("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
-           "part of the adversarial pass in the loss; 0: as much as each other pass", 0, 1),
+           "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
     OPTION("density", 0, OPTION_REAL, FIELD(r.density), "X",
-           "share of weights kept where sensitivity is measured (default 0.1)", 1e-6, 1),
+           "share of weights kept while layer sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,
            "what a removed ReLU becomes: z, z/2 + b, or s z + b with s and b per channel", 0, 0),
     OPTION("publish-slopes", 0, OPTION_FLAG, FIELD(publish_slopes), NULL,
-           "--removed line: model.pi, which is public, may hold the slopes", 0, 0),
+           "--removed line: allow the slopes in model.pi, which is public", 0, 0),
     OPTION("score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor",
            "score of a position (default diff0; taylor is experimental)", 0, 0),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
@@ -132,33 +133,35 @@ static const struct option_row rows[] = {
     OPTION("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
            "images for the first mask (default 10000)", 1, 1e9),
     OPTION("smoothing", 0, OPTION_REAL, FIELD(r.smoothing), "X",
-           "share of the old score kept each epoch", 0, 1),
+           "share of the old score that is kept in each epoch", 0, 1),
     OPTION("freeze", 0, OPTION_CHOICE, FIELD(r.freeze), "nhd|turnover|none",
            "what freezes the masks: normalised Hamming distance, or the share replaced", 0, 0),
     OPTION("freeze-below", 0, OPTION_REAL, FIELD(r.freeze_below), "X",
-           "of that rule (default 0.05)", 0, 1),
+           "threshold of that rule (default 0.05)", 0, 1),
     OPTION("freeze-epoch", 0, OPTION_INT, FIELD(r.freeze_epoch), "N",
            "masks are frozen after N epochs at the latest (default 0: by the rule alone)", 0, 1e6),
     OPTION("lambda", 0, OPTION_REAL, FIELD(r.lambda), "X", "snl: first weight of the L1 penalty", 0,
            1e3),
     OPTION(
         "mask-rule", 0, OPTION_CHOICE, FIELD(r.soft_rule), "penalty|plan",
-        "snl: what presses the masks: the L1 penalty as published, or a bound on their mean that falls to the budget",
+        "snl: what drives masks to 0: the published L1 penalty, or an upper bound on their mean that falls to the budget",
         0, 0),
     OPTION(
         "mask-travel", 0, OPTION_REAL, FIELD(r.mask_travel), "X",
-        "snl: rate of the masks, as the way that one could go in the stage (1: from 1 to 0); 0: the weights' rate, as published",
+        "snl: learning rate of the masks, as the distance that a mask can travel in the stage (1: from 1 to 0); 0: as published, that of the weights",
         0, 1e6),
-    OPTION("lambda-factor", 0, OPTION_REAL, FIELD(r.factor), "X", "snl: what moves lambda", 1, 1e3),
+    OPTION("lambda-factor", 0, OPTION_REAL, FIELD(r.factor), "X",
+           "snl: factor by which lambda rises", 1, 1e3),
     OPTION("lambda-epoch", 0, OPTION_INT, FIELD(r.patience), "N",
            "snl: first epoch that may raise it", 0, 1e6),
     OPTION("mask-threshold", 0, OPTION_REAL, FIELD(r.threshold), "X",
            "snl: soft masks above it count as ReLUs (default 0.01)", 0, 1),
     OPTION("select", 0, OPTION_CHOICE, FIELD(r.select), "last|clean|pgd|mean",
-           "which epoch of teacher and finetune is kept, by validation", 0, 0),
-    OPTION("calib", 0, OPTION_INT, FIELD(r.calib_images), "N",
-           "images for batch-norm re-insertion, --removed half|line and fixed point (default 2000)",
-           1, 1e9),
+           "epoch of teacher and finetune to keep, by validation", 0, 0),
+    OPTION(
+        "calib", 0, OPTION_INT, FIELD(r.calib_images), "N",
+        "calibration images: for batch norm that is put back, --removed half|line, fixed point (default 2000)",
+        1, 1e9),
     OPTION("val-attack-images", 0, OPTION_INT, FIELD(r.val_attack_images), "N",
            "validation images that are attacked (default 500)", 0, 1e9),
     OPTION("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
@@ -170,9 +173,9 @@ static const struct option_row rows[] = {
     OPTION("eval-corrupt-images", 0, OPTION_INT, FIELD(eval_corrupt_images), "N",
            "test images corrupted in the final evaluation (default 1000)", 0, 1e9),
     OPTION("require-clean", 0, OPTION_REAL, FIELD(require_clean), "P",
-           "exit 6 if the result stays below P per cent", 0, 100),
-    OPTION("max-relus", 0, OPTION_INT, FIELD(max_relus), "N", "exit 6 if more ReLUs are kept", 0,
-           1e12),
+           "exit 6 if the result is less than P per cent accurate", 0, 100),
+    OPTION("max-relus", 0, OPTION_INT, FIELD(max_relus), "N",
+           "exit 6 if more than N ReLUs are kept", 0, 1e12),
     OPTION_END};
 
 static const struct linearize_options defaults = {0}; /* the recipe decides; see below */

@@ -67,17 +67,18 @@ struct open_options {
     enum normalize_guess guess;
 };
 /* Rows of the first four, for a task's table. */
-#define OPEN_ROWS                                                                                  \
-    OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",      \
-           "which value of the ONNX file holds the logits, where it has several outputs", 0, 0),   \
-        OPTION("input-shape", 0, OPTION_TEXT, offsetof(struct open_options, input_shape),          \
-               "NAME:1,C,H,W", "sizes that the ONNX file leaves open", 0, 0),                      \
-        OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                  \
-               "auto|nchw|nhwc",                                                                   \
-               "order of the file's input; stays as it is on export (default auto)", 0, 0),        \
-        OPTION("relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "keep|as-relu",    \
-               "as-relu takes ReLU6 for ReLU: another function, train before use (default keep)",  \
-               0, 0)
+#define OPEN_ROWS                                                                                     \
+    OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",         \
+           "which value of the ONNX file holds the logits, where it has several outputs", 0, 0),      \
+        OPTION("input-shape", 0, OPTION_TEXT, offsetof(struct open_options, input_shape),             \
+               "NAME:1,C,H,W", "sizes that the ONNX file leaves open", 0, 0),                         \
+        OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                     \
+               "auto|nchw|nhwc", "layout of the file's input, kept on export (default auto)", 0,      \
+               0),                                                                                    \
+        OPTION(                                                                                       \
+            "relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "keep|as-relu",          \
+            "as-relu imports ReLU6 as ReLU: another function, so train it before use (default keep)", \
+            0, 0)
 #define NORMALIZE_ROW(help)                                                                        \
     OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
 #define DATA_ROW(help)                                                                             \

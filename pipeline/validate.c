@@ -29,13 +29,13 @@ static const struct option_row rows[] = {
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "test|val|train|all",
            "which of them (default test; of one set without parts all)", 0, 0),
     OPTION("mode", 0, OPTION_CHOICE, FIELD(mode), "fixed|sim2pc",
-           "what runs: Z_2^64, or two parties' shares (default fixed)", 0, 0),
-    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "the first N images", 1, 1e9),
+           "arithmetic: Z_2^64, or the shares of two parties (default fixed)", 0, 0),
+    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "use the first N images only", 1, 1e9),
     NORMALIZE_ROW("of model.onnx: " NORMALIZE_WORDS " (default: what the file says)"),
     OPTION("min-agreement", 0, OPTION_REAL, FIELD(min_agreement), "P",
-           "per cent of equal labels (default 99.5)", 0, 100),
+           "smallest share of equal labels, in per cent (default 99.5)", 0, 100),
     OPTION("max-accuracy-change", 0, OPTION_REAL, FIELD(max_loss), "P",
-           "points of accuracy (default 0.3)", 0, 100),
+           "largest change of accuracy, in points (default 0.3)", 0, 100),
     OPTION_END};
 static const struct validate_settings defaults = {.min_agreement = 99.5, .max_loss = 0.3};
 

@@ -16,7 +16,7 @@ static const struct cli_spec spec = {
     "DIR...",
     1,
     CLI_MAX_ARGS,
-    "Writes one HTML file, without scripts from elsewhere or a network, that shows what linearize or sweep left in the folders: accuracies of every file, ReLUs per layer, maps of kept positions, training curves, predicted private inference, and how to repeat it.",
+    "Writes one self-contained HTML file about the folders that linearize or sweep wrote: accuracies of every file, ReLUs per layer, maps of kept positions, training curves, predicted private inference, and how to repeat the run.",
     "linnet report out -o report.html",
     report_option};
 

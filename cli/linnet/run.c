@@ -15,7 +15,7 @@ static const struct cli_option own[] = {
      "images: uint8 [N,C,H,W] or [N,H,W,C] pixels, or float32 [N,C,H,W], or [N,H,W,C] where the file declares that",
      0, 0},
     {"input-kind", 0, CLI_TEXT, 0, "pixels|normalized",
-     "what floats are: pixels in [0,1], or normalised already (default pixels)", 0, 0},
+     "meaning of float images: pixels in [0,1], or already normalised (default pixels)", 0, 0},
     {"output", 'o', CLI_OUTPUT, 0, "y.npy", "outputs of the file, float32 [N,K]", 0, 0},
     {"strip-softmax", 0, CLI_FLAG, 0, NULL, "logits, even if the file ends in a Softmax", 0, 0},
     {"branch", 0, CLI_TEXT, 0, "clean|adv|single",

@@ -29,7 +29,8 @@ struct options {
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
     {"weights", 'w', CLI_INPUT, AT(weights), "FILE", "model.pi.weights", 0, 0},
-    {"compare", 0, CLI_INPUT, AT(compare), "CUT.pi", "a second program, beside the first", 0, 0},
+    {"compare", 0, CLI_INPUT, AT(compare), "OTHER.pi", "a second model, measured beside the first",
+     0, 0},
     {"compare-weights", 0, CLI_INPUT, AT(compare_weights), "FILE", "its weights", 0, 0},
     {"link", 0, CLI_TEXT, AT(link), "L",
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
@@ -40,7 +41,8 @@ static const struct cli_option options[] = {
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
     {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
      1e6},
-    {"timeout", 0, CLI_REAL, AT(timeout), "S", "longest silence (default 300)", 1, 86400},
+    {"timeout", 0, CLI_REAL, AT(timeout), "S", "seconds to wait for the other side (default 300)",
+     1, 86400},
     {"save", 0, CLI_OUTPUT, AT(save), "FILE",
      "write the fitted constants of the cost model; info and inspect use ~/.config/linnet/machine.txt",
      0, 0},
@@ -309,11 +311,11 @@ static void print_ratio(const struct trial *a, const struct trial *z, FILE *f)
             (long long)z->plan->relus_kept,
             ratio((double)a->plan->relus_kept, (double)z->plan->relus_kept));
     fprintf(
-        f, "%-34s %16llu %16llu %9.3f\n", "online bytes of comparisons",
+        f, "%-34s %16llu %16llu %9.3f\n", "online bytes of ReLUs",
         (unsigned long long)pi_report_relu_bytes(&a->report),
         (unsigned long long)pi_report_relu_bytes(&z->report),
         ratio((double)pi_report_relu_bytes(&a->report), (double)pi_report_relu_bytes(&z->report)));
-    fprintf(f, "%-34s %16llu %16llu %9.3f\n", "offline bytes of comparisons",
+    fprintf(f, "%-34s %16llu %16llu %9.3f\n", "offline bytes of ReLUs",
             (unsigned long long)phase_bytes(a, PHASE_OFFLINE_RELU),
             (unsigned long long)phase_bytes(z, PHASE_OFFLINE_RELU),
             ratio((double)phase_bytes(a, PHASE_OFFLINE_RELU),

@@ -1,5 +1,5 @@
 /*
- * linnet-pi eval: runs a description on images of a .npy file, in one process.
+ * linnet-pi eval: runs model.pi on images of a .npy file, in one process.
  *
  * Images: as images.h says. Results: logits float32 [N,K] (--output), their SHA-256, accuracy where --labels is
  * given. --expect compares with other logits: exit code 5 if one differs by more than --atol.
@@ -26,7 +26,7 @@ struct options {
 #define AT(field) offsetof(struct options, field)
 static const struct cli_option options[] = {
     {"weights", 'w', CLI_INPUT, AT(weights), "FILE", "model.pi.weights", 0, 0},
-    {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "numbers to run on", 0, 0},
+    {"mode", 'm', CLI_CHOICE, AT(mode), "float|fixed|sim2pc", "arithmetic (default fixed)", 0, 0},
     {"test-seed", 0, CLI_INT, AT(test_seed), "N",
      "sim2pc: shares of the run to predict (default 0)", 0, 1e15},
     {"linear", 0, CLI_CHOICE, AT(linear), "exact", "any without the small errors of its results", 0,
@@ -36,7 +36,7 @@ static const struct cli_option options[] = {
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images", 0, 0},
     PI_INPUT_KIND_ROW(AT(floats)),
     {"labels", 'l', CLI_INPUT, AT(labels), "Y.npy", "their classes", 0, 0},
-    {"output", 'o', CLI_OUTPUT, AT(output), "Z.npy", "where logits go", 0, 0},
+    {"output", 'o', CLI_OUTPUT, AT(output), "Z.npy", "write the logits", 0, 0},
     {"expect", 'e', CLI_INPUT, AT(expect), "Z.npy", "logits to compare with", 0, 0},
     {"atol", 0, CLI_REAL, AT(atol), "X", "allowed difference (default 0)", 0, 1e30},
     {0},
@@ -45,7 +45,7 @@ static const struct cli_spec spec = {
     "MODEL.pi",
     1,
     1,
-    "Runs a private-inference program in one process: float on real numbers, fixed in Z_2^64, bit for bit the same on every machine, sim2pc on the shares of two parties: what serve and query give with the same --test-seed.",
+    "Runs model.pi in one process: float on real numbers, fixed in Z_2^64, bit for bit the same on every machine, sim2pc on the shares of two parties: what serve and query give with the same --test-seed.",
     "linnet-pi eval out/model.pi -w out/model.pi.weights --mode fixed -i x.npy -l y.npy",
     options};
 

@@ -10,7 +10,8 @@ enum pi_floats { PI_FLOATS_PIXELS, PI_FLOATS_NORMALIZED }; /* as --input-kind li
 #define PI_INPUT_KIND_ROW(offset)                                                                  \
     {                                                                                              \
         "input-kind", 0, CLI_CHOICE, offset, "pixels|normalized",                                  \
-            "what floats are: pixels in [0,1], or normalised already (default pixels)", 0, 0       \
+            "meaning of float images: pixels in [0,1], or already normalised (default pixels)", 0, \
+            0                                                                                      \
     }
 /* Values are checked when they are read (pi_input_real). ERR_DATA. */
 int pi_images_open(const char *path, const struct plan *p, enum pi_floats floats, struct npy *x,

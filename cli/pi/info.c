@@ -1,5 +1,5 @@
 /*
- * linnet-pi info: what a description says, for people and as JSON ("linnet.piinfo/1").
+ * linnet-pi info: what a model.pi says, for people and as JSON ("linnet.piinfo/1").
  *
  * The JSON holds every part of the public file except the kept positions themselves.
  */
@@ -14,7 +14,7 @@ static const struct cli_spec spec = {
     "MODEL.pi",
     1,
     1,
-    "Describes a private-inference program: input, numbers, steps, ReLUs, estimated cost.",
+    "Shows what a model.pi says: input, numbers, steps, ReLUs, estimated cost.",
     "linnet-pi info out/model.pi -v",
     NULL};
 

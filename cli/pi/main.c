@@ -3,10 +3,10 @@
 #include "cli/commands.h"
 
 static const struct command commands[] = {
-    {"info", "a private-inference description, for people or as JSON", pi_cmd_info},
-    {"eval", "run the description in one process", pi_cmd_eval},
+    {"info", "what a model.pi says, for people or as JSON", pi_cmd_info},
+    {"eval", "run a model.pi in one process", pi_cmd_eval},
     {"deal", "make single-use correlations for both parties", pi_cmd_deal},
-    {"preprocess", "run the offline phase ahead", pi_cmd_preprocess},
+    {"preprocess", "run the offline phase ahead of time", pi_cmd_preprocess},
     {"serve", "answer queries; owns the weights", pi_cmd_serve},
     {"query", "ask a server; owns the image", pi_cmd_query},
     {"bench", "both parties over loopback: bytes, rounds, seconds", pi_cmd_bench},
@@ -16,7 +16,7 @@ static const struct command commands[] = {
 int main(int argc, char **argv)
 {
     static const struct cli_program program = {
-        "linnet-pi", "Private inference with a description made by linnet.", commands};
+        "linnet-pi", "Private inference with a model.pi made by linnet.", commands};
 
     return cli_main(&program, argc, argv);
 }

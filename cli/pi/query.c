@@ -16,7 +16,7 @@ static const struct cli_option options[] = {
     PI_NET_OWN,
     {"input", 'i', CLI_INPUT, PI_NET_AT(input), "X.npy", "images", 0, 0},
     PI_INPUT_KIND_ROW(PI_NET_AT(floats)),
-    {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "where logits or labels go", 0, 0},
+    {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "write the logits or labels", 0, 0},
     PI_NET_COMMON,
     {0}};
 static const struct cli_spec spec = {
