@@ -231,7 +231,7 @@ static void check_slice(struct lint *l, const Onnx__NodeProto *p)
 static void check_where(struct lint *l, const Onnx__NodeProto *p)
 {
     if (p->n_input > 0 && nameset_has(&l->initializers, p->input[0]))
-        find(l, p, "use --masked-relu gather, which also saves comparisons",
+        find(l, p, "use --masked-relu gather, which also saves ReLU evaluations",
              "the mask '%.100s' is an initializer: it would be encrypted as a parameter",
              p->input[0]);
 }

@@ -275,7 +275,7 @@ static void print_trial(const struct trial *t, const struct bench *b)
 
     fprintf(
         f,
-        "%s: %lld of %lld ReLUs, comparisons %s, linear layers %s%s, link %s, per image of %lld\n",
+        "%s: %lld of %lld ReLUs by %s, linear layers by %s%s, link %s, per image of %lld\n",
         t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.relu->name,
         t->report.linear->name, t->run.linear->third_party ? " (third party)" : "",
         b->has_link ? b->link.name : "loopback", (long long)b->o->queries);

@@ -203,7 +203,7 @@ static int report(struct client *q)
     TRY(pi_report_init(&r, q->p, q->plan));
     if (q->o->input != NULL && (q->n <= 20 || q->c->verbose > 0))
         print_labels(q);
-    fprintf(cli_out(q->c), "per image, comparisons by %s, linear layers by %s%s\n", r.relu->name,
+    fprintf(cli_out(q->c), "per image, ReLUs by %s, linear layers by %s%s\n", r.relu->name,
             r.linear->name,
             q->o->dealer != NULL ? " (a third party that must collude with neither side)" : "");
     pi_report_phases(cli_out(q->c), &r);

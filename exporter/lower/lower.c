@@ -9,7 +9,7 @@
  *   Add                   operands are brought to one scale by left shifts, then truncated
  *   BatchNormalization that could not be folded, Add/Sub/Mul/Div by a constant per channel
  *                         factor and offset per channel: a 1x1 convolution with a group per channel
- *   the same on the input, while nothing else reads it: into mean and std of the description
+ *   the same on the input, while nothing else reads it: into mean and std of the plan
  *   Relu, MaskedRelu      relu_partial; a mask without kept positions is no step, or with lines a
  *                         factor and an offset per channel. Of a ReLU6 with cap 6. x / 2 + b at removed positions: x
  *                         truncated by one bit; s x + b: a public factor, if the caller agrees
@@ -99,7 +99,7 @@ static int prepare_tables(struct lowering *s)
     size_t cap = (size_t)(3 * s->g->n_node + 2);
 
     if (cap > PLAN_MAX_TENSORS)
-        return fail(ERR_LIMIT, "%d nodes are too many for a description", s->g->n_node);
+        return fail(ERR_LIMIT, "%d nodes are too many for model.pi", s->g->n_node);
     s->p->tensor = arena_array(a, cap, sizeof *s->p->tensor);
     s->p->step = arena_array(a, cap, sizeof *s->p->step);
     s->draft = arena_array(a, cap, sizeof *s->draft);

@@ -55,7 +55,7 @@ int lowering_shape(const struct lowering *s, const struct node *n, value_id v, i
     const struct shape *shape = &s->g->value[v].shape;
 
     if (shape->rank != 4 && shape->rank != 2)
-        return lowering_refuse(n, "only [N,C,H,W] and [N,K] have a form in the description");
+        return lowering_refuse(n, "only [N,C,H,W] and [N,K] have a form in model.pi");
     *rank = shape->rank - 1;
     for (int32_t i = 0; i < *rank; i++)
         dim[i] = shape->dim[i + 1];

@@ -223,7 +223,7 @@ static int run_step(struct side *s, const struct linear_party *l, int32_t step, 
     return 0;
 }
 
-/* All steps, TIMES times, by a provider with this much cache; the first image, which fills it, does not
+/* All steps, TIMES times, by a linear backend with this much cache; the first image, which fills it, does not
  * count. */
 static int time_steps(struct side *s, size_t cache, struct sample out[STEPS])
 {

@@ -145,7 +145,7 @@ static int receive_header(struct party *y, int32_t step, int64_t count)
     if (memcmp(header, want, sizeof header) != 0)
         return fail(
             ERR_PEER,
-            "linear step '%s': the peer's message is of another step or has another number of ciphertexts than the %lld of the description",
+            "linear step '%s': the peer's message is of another step or has another number of ciphertexts than the %lld of the plan",
             y->plan->step[step].name, (long long)count);
     return 0;
 }

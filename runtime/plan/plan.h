@@ -183,7 +183,7 @@ int32_t plan_slope_log2(const struct plan_step *s);
 /* Recomputes totals and failure bound from steps and masks. */
 void plan_complete(struct plan *p);
 /*
- * Every rule of a valid description; ERR_FORMAT, ERR_LIMIT or ERR_UNSUPPORTED name step or tensor:
+ * Every rule of a valid plan; ERR_FORMAT, ERR_LIMIT or ERR_UNSUPPORTED name step or tensor:
  * - counts and sizes within the limits above, no product overflows;
  * - operands come from earlier steps, every tensor but the input is made exactly once; the last
  *   step makes the output, which has rank 1; every other tensor is read;

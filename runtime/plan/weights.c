@@ -158,7 +158,7 @@ static int read_meta(const struct plan *p, const struct st_reader *r, struct pla
     if (salt == NULL || sha256_parse(salt, w->salt) < 0)
         return fail(ERR_FORMAT, "no salt of %d bytes in the metadata", PLAN_SALT);
     if (id == NULL || strcmp(id, p->model_id) != 0)
-        return fail(ERR_FORMAT, "weights of model '%s', the description is of '%s'",
+        return fail(ERR_FORMAT, "weights of model '%s', model.pi is of '%s'",
                     id == NULL ? "" : id, p->model_id);
     w->source_sha256 = arena_strdup(w->arena, source == NULL ? "" : source);
     w->maxima = arena_strdup(w->arena, maxima == NULL ? "" : maxima);
@@ -190,7 +190,7 @@ static int check_commitment(const struct plan *p, const void *data, size_t len)
 
     TRY(sha256_bytes(data, len, digest));
     if (memcmp(digest, p->commitment, SHA256_SIZE) != 0)
-        return fail(ERR_FORMAT, "not the weights that the description commits to");
+        return fail(ERR_FORMAT, "not the weights that model.pi commits to");
     return 0;
 }
 

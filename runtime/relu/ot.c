@@ -424,7 +424,7 @@ out:
 const struct relu_backend relu_ot = {
     .code = 2,
     .name = "ot",
-    .text = "comparison by oblivious transfer",
+    .text = "DReLU by oblivious transfer",
     .seconds = {.online_batch = 75e-6,
                 .online = 0.043e-6,
                 .offline_batch = 170e-6,
