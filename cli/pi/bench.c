@@ -273,12 +273,11 @@ static void print_trial(const struct trial *t, const struct bench *b)
 {
     FILE *f = cli_out(b->c);
 
-    fprintf(
-        f,
-        "%s: %lld of %lld ReLUs by %s, linear layers by %s%s, link %s, per image of %lld\n",
-        t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.relu->name,
-        t->report.linear->name, t->run.linear->third_party ? " (third party)" : "",
-        b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
+    fprintf(f, "%s: %lld of %lld ReLUs by %s, linear layers by %s%s, link %s, per image of %lld\n",
+            t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus,
+            t->report.relu->name, t->report.linear->name,
+            t->run.linear->third_party ? " (third party)" : "",
+            b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
     pi_report_phases(f, &t->report);
     fprintf(f,
             "of which server's own arithmetic %.3f s; peak memory client %ld MB, server %ld MB\n",

@@ -158,8 +158,8 @@ static int read_meta(const struct plan *p, const struct st_reader *r, struct pla
     if (salt == NULL || sha256_parse(salt, w->salt) < 0)
         return fail(ERR_FORMAT, "no salt of %d bytes in the metadata", PLAN_SALT);
     if (id == NULL || strcmp(id, p->model_id) != 0)
-        return fail(ERR_FORMAT, "weights of model '%s', model.pi is of '%s'",
-                    id == NULL ? "" : id, p->model_id);
+        return fail(ERR_FORMAT, "weights of model '%s', model.pi is of '%s'", id == NULL ? "" : id,
+                    p->model_id);
     w->source_sha256 = arena_strdup(w->arena, source == NULL ? "" : source);
     w->maxima = arena_strdup(w->arena, maxima == NULL ? "" : maxima);
     return w->source_sha256 == NULL || w->maxima == NULL ? ERR_NOMEM : 0;
