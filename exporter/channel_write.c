@@ -2,13 +2,13 @@
  * A masked ReLU of whole channels, called `site`, without any selection by position, so that the
  * importers of all private-inference tools understand it, see importer/ONNX.md.
  *
- * split: behind a Conv or Gemm `layer` of its own whose kept channels come first
+ * split: after a Conv or Gemm `layer` of its own whose kept channels come first
  *
  *     k = Conv(x, W[kept])     layer/Kept      W.kept, b.kept
  *     l = Conv(x, W[others])   layer/Linear    W.linear, b.linear
  *     y = Concat(Relu(k), l)   site/Relu, site/Concat
  *
- * select: anywhere else, for instance behind a residual Add. S picks the kept channels.
+ * select: anywhere else, for instance after a residual Add. S picks the kept channels.
  *
  *     s = Conv(x, S)                        site/Select    site.select   [K,C,1,1]
  *     t = Concat(Relu(s), s)                site/Relu, site/Both
@@ -16,7 +16,7 @@
  *
  * Both are exact: every sum of select has one term that is not 0, and x + (0 - x) = 0. Where a layer
  * is followed by nothing but layers, channel_sort puts its kept channels in front and undoes the
- * order in the weights behind.
+ * order in the weights that follow.
  */
 #include "exporter/channel_write.h"
 

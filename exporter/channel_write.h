@@ -3,7 +3,7 @@
 /* The channel form of a masked ReLU; channel_write.c shows it. */
 #include "exporter/onnx_write.h"
 
-/* Puts the channels that a mask keeps in front, where the layers before and behind it can take the
+/* Puts the channels that a mask keeps in front, where the layers before and after it can take the
  * new order into their weights. The function of g stays the same. */
 int channel_sort(struct graph *g) MUST_CHECK;
 /* The layer is written by channel_write, as two. */

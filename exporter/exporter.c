@@ -2,7 +2,7 @@
  * graph -> standard ONNX file, opset 13 to 21.
  *
  *   clone  -- written.c: fold BN, drop dead nodes, resolve masks --> written graph
- *          -- node by node, each behind the initializers it reads first --> onnx_write.c
+ *          -- node by node, each after the initializers it reads first --> onnx_write.c
  *          -- size, then pack --> one block of bytes  -- atomic --> file
  *
  * MASK_GATHER and MASK_CHANNEL are meant for importers of private-inference tools and bring what they

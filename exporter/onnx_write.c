@@ -42,7 +42,7 @@ struct onnx_writer {
     struct arena *arena;
     const struct graph *g;
     const struct export_options *opt;
-    const char *input; /* of the file; the graph's is behind a Transpose where they differ */
+    const char *input; /* of the file; the graph's is after a Transpose where they differ */
     int64_t opset;
     bool static_batch, constant_nodes;
     struct nameset value_names, node_names; /* of the file */

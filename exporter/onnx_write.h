@@ -24,7 +24,7 @@ void onnx_write_input(struct onnx_writer *w);
 /* Relu of x, or with relu6 Clip(x, 0, 6), whose bounds are <site>.low and <site>.high. */
 void onnx_write_relu(struct onnx_writer *w, const char *site, const char *node, bool relu6,
                      const char *x, const char *out);
-/* A node of g as it is, behind the constants that it reads first. */
+/* A node of g as it is, after the constants that it reads first. */
 void onnx_write_graph_node(struct onnx_writer *w, const struct node *n);
 /* The Softmax that follows the graph's output, where there is one. */
 void onnx_write_output(struct onnx_writer *w);
@@ -35,7 +35,7 @@ int onnx_write_finish(struct onnx_writer *w, const char *path, uint8_t **out,
 
 /* Zeroed memory of the writer; NULL after a failure. */
 void *onnx_write_array(struct onnx_writer *w, size_t n, size_t size);
-/* stem + suffix as the name of a value, or with _1, _2 ... behind it where a value of the file has
+/* stem + suffix as the name of a value, or with _1, _2 ... after it where a value of the file has
  * that name already. Never NULL. */
 const char *onnx_write_value_name(struct onnx_writer *w, const char *stem, const char *suffix);
 /* The same among the names of nodes. */

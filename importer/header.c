@@ -29,7 +29,7 @@ static bool is_safetensors(const uint8_t *bytes, size_t len)
     return len >= 4 + sizeof head && memcmp(bytes + 4, head, sizeof head) == 0;
 }
 
-/* What people give by mistake, by the bytes at an offset; offset -1: behind white space. */
+/* What people give by mistake, by the bytes at an offset; offset -1: after white space. */
 static const struct {
     int offset;
     const char *magic, *code, *what, *hint;

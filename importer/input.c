@@ -3,7 +3,7 @@
  *
  * dim 0 is the batch whatever the file says; the other three must be fixed in the file or by
  * import_options.input_shape. A file of TensorFlow has [N,H,W,C] and turns it by a Transpose, at
- * once or behind the preprocessing; that Transpose is what the order is known by. The graph has
+ * once or after the preprocessing; that Transpose is what the order is known by. The graph has
  * [N,C,H,W] in any case (graph.channels_last), its entry says that the file sees it the other way.
  */
 #include <string.h>
@@ -12,7 +12,7 @@
 
 #include "importer/steps.h"
 
-#define MAX_FOLLOWED 16 /* values behind the input that are searched for a Transpose */
+#define MAX_FOLLOWED 16 /* values after the input that are searched for a Transpose */
 
 /* A uint8 input takes pixels as they are stored, 0 to 255. The file says so where nothing else was said:
  * its input is float32 when it is written again. */

@@ -1,5 +1,5 @@
 /*
- * Nodes in topological order. ONNX demands it, some tools write another one: each node goes behind those
+ * Nodes in topological order. ONNX demands it, some tools write another one: each node goes after those
  * whose results it reads, and otherwise the file's order stays.
  *
  * Depth first from each node in the file's order, with a stack of its own. What lies on a circle, and what
@@ -34,7 +34,7 @@ static bool is_sorted(const struct import *im)
     return true;
 }
 
-/* Appends `root`, behind all that it needs, to order[*n]. */
+/* Appends `root`, after all that it needs, to order[*n]. */
 static void visit(const struct import *im, int32_t root, uint8_t *mark, struct frame *stack,
                   int32_t *order, int32_t *n)
 {

@@ -107,7 +107,7 @@ static void mark_sources(const struct graph *g, value_id v, bool *seen)
     }
 }
 
-/* Conv or Gemm that produces the site's main input: the last one behind it that is no 1x1 shortcut,
+/* Conv or Gemm that produces the site's main input: the last one after it that is no 1x1 shortcut,
  * else the last one; -1 if there is none. */
 static int32_t main_producer(const struct graph *g, value_id x, bool *seen)
 {
@@ -236,7 +236,7 @@ out:
     return rc;
 }
 
-/* The free layers one behind the other, as budget_allocate wants them. */
+/* The free layers one after the other, as budget_allocate wants them. */
 struct free_layers {
     int32_t n, *layer;
     int64_t *total, *kept;

@@ -9,7 +9,7 @@
 
 /* ---- structure ----------------------------------------------------------------------------- */
 
-/* Node that makes v, behind a BN; -1 for the input. */
+/* Node that makes v, after a BN; -1 for the input. */
 static int32_t maker_of(const struct graph *g, value_id v)
 {
     int32_t n = g->value[v].producer;

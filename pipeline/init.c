@@ -22,7 +22,7 @@ static const struct option_row rows[] = {
 static const struct init_settings defaults = {.size = "32x32", .classes = 10};
 const struct task init_task = {"init", rows, &defaults, sizeof defaults, NULL, false};
 
-/* Digits at *s, which moves behind them; 0 if there are none or too many. */
+/* Digits at *s, which moves after them; 0 if there are none or too many. */
 static int64_t read_side(const char **s)
 {
     int64_t v = 0;

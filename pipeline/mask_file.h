@@ -6,7 +6,7 @@
  *     *.onnx           a network with masked ReLUs: layers are matched by the name of their node; a
  *                      plain ReLU keeps everything, a layer that is not in the file keeps nothing
  *     *.safetensors    a checkpoint of linnet, or tensors named as the ReLU nodes (or with ".mask"
- *                      behind), F32 or U8, one value a position, above 0.5 = kept; all layers
+ *                      after), F32 or U8, one value a position, above 0.5 = kept; all layers
  */
 #include "core/graph/graph.h"
 #include "pipeline/linnet.h"

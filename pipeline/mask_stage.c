@@ -315,7 +315,7 @@ static int on_epoch_end(void *ctx, int32_t epoch, const struct train_validation 
     return m->run->metrics.file ? metrics_add(&m->run->metrics, line) : 0;
 }
 
-/* A budget so small that the Hamming distance says nothing is told once. */
+/* Warns once of a budget so small that the Hamming distance says nothing. */
 static void warn_of_freezing(const struct mask_stage *m)
 {
     double most = 0;

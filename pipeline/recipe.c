@@ -256,7 +256,7 @@ static void set_loss(const struct recipe *r, enum recipe_stage s, struct train_c
     c->at_domains = loss_terms[loss].at > 0 ? loss_terms[loss].at : 1;
 }
 
-/* The masks' rate is told by the way that they can go, so that it fits a stage of any length. */
+/* The masks' rate is given by how far they can travel, so that it fits a stage of any length. */
 static void set_soft(const struct recipe *r, int64_t images, struct train_config *c)
 {
     const int64_t per_epoch = images / c->batch > 0 ? images / c->batch : 1;

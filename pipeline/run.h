@@ -20,7 +20,7 @@ struct run {
 /* The splits of o->data, checked against the model and against each other; train_limit 0: all. */
 int run_open_data(struct run *r, const struct open_options *o, int64_t train_limit,
                   bool test) MUST_CHECK;
-/* Batch norm where it was folded away, with the statistics of so many training images. */
+/* Batch norm where it was folded away, with the statistics of that many training images. */
 int run_insert_batchnorm(struct run *r, int64_t images) MUST_CHECK;
 void run_release(struct run *r);
 #endif

@@ -239,7 +239,7 @@ static void print_table(FILE *out, const void *facts)
 
 /* ---- the task ------------------------------------------------------------------------------- */
 
-/* Copies the next budget of "A,B,C"; *list is NULL behind the last. */
+/* Copies the next budget of "A,B,C"; *list is NULL after the last. */
 static int next_budget(const char **list, char text[BUDGET_BYTES])
 {
     const size_t n = strcspn(*list, ",");

@@ -14,7 +14,7 @@ static bool read_decimal(const char *text, const char **end, double *out)
     if (n == 0 || strchr("eE", *text) != NULL)
         return false;
     *out = strtod(text, &after);
-    if (after == text || after > text + n) /* behind n: a hexadecimal number */
+    if (after == text || after > text + n) /* after n: a hexadecimal number */
         return false;
     *end = after;
     return true;

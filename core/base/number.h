@@ -10,7 +10,7 @@
  */
 #include <stdbool.h>
 
-/* The number at the beginning of text; *end is the character behind it. False where none stands
+/* The number at the beginning of text; *end is the character after it. False where none stands
  * there, its divisor is 0 or it is not finite. */
 bool number_read(const char *text, const char **end, double *out);
 /* The same where the whole text must be the number. */

@@ -2,7 +2,7 @@
  * Lowering: a graph becomes a list of steps on integers.
  *
  * A value of the graph is a tensor and a factor in the plan: real = integer / 2^scale * factor.
- * The factor is 1 except behind an average pool, which only sums; the next weights take it in.
+ * The factor is 1 except after an average pool, which only sums; the next weights take it in.
  *
  *   Conv, Gemm            weights round(w * factor * 2^f_w); truncated at once, unless the only
  *                         reader is an Add, which truncates the block once

@@ -33,7 +33,7 @@ static void slice_range(int64_t dim, int64_t start, int64_t end, int64_t step, i
     end = end < 0 ? end + dim : end;
     start = start < low ? low : start > high ? high : start;
     end = end < low ? low : end > high ? high : end;
-    if (start < 0) /* only for step < 0, behind the first element */
+    if (start < 0) /* only for step < 0, after the first element */
         end = start;
     *first = start;
     if (step > 0)

@@ -14,7 +14,7 @@ int fold_node(struct import *im) MUST_CHECK;
 typedef int fold_fn(struct import *im);
 struct fold_rule {
     const char *type;
-    int32_t n_in; /* at least so many inputs must be there */
+    int32_t n_in; /* at least this many inputs must be there */
     bool images;  /* takes constants of one image that stand for all (constant.images) */
     fold_fn *fn;
 };
@@ -27,7 +27,7 @@ int fold_copy_element(struct import *im, struct constant *to, int64_t j,
                       const struct constant *from, int64_t k) MUST_CHECK;
 /* c is the node's result. */
 int fold_finish(struct import *im, struct constant *c) MUST_CHECK;
-/* Elements behind axis k. */
+/* Elements after axis k. */
 int64_t fold_inner_size(const struct shape *s, int32_t k);
 /* Input i as a shape; *images: its dim 0, 1 here, is the number of images. */
 int fold_read_dims(struct import *im, int32_t i, struct shape *s, bool *images) MUST_CHECK;

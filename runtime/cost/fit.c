@@ -117,7 +117,7 @@ struct phases {
     struct sample off, on;
 };
 
-/* Adds seconds of a batch, IN_A_ROW of them one behind the other. */
+/* Adds seconds of a batch, IN_A_ROW of them one after the other. */
 static int time_batches(struct side *s, const struct relu_backend *k, int64_t n, struct phases *x)
 {
     struct relu_batch b = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};

@@ -31,7 +31,7 @@ uint64_t ferret_round_rows(const struct ferret_set *set);
 
 /* What one party sends for the first `rows` rows of an instance, base transfers included. */
 uint64_t ferret_bytes(const struct ferret_set *set, uint64_t rows, int from_sender);
-/* The set that sends least for so many rows. */
+/* The set that sends least for this many rows. */
 const struct ferret_set *ferret_set_for(uint64_t rows);
 
 #define FERRET_SID 32

@@ -526,7 +526,7 @@ void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uin
 }
 
 /* round(x * 2^64 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
- * behind the point (off by less than 2^-86). */
+ * after the point (off by less than 2^-86). */
 static uint64_t switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])
 {
     u128 sum = (u128)1 << 63;

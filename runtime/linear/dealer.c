@@ -162,7 +162,7 @@ static int write_file(const struct deal *d, const char *dir, const char *name, e
     return rc;
 }
 
-/* c = A rho - s of all events of one image, one behind the other. */
+/* c = A rho - s of all events of one image, one after the other. */
 static int correlate(struct deal *d, uint64_t number, uint64_t *c)
 {
     const struct schedule *s = d->h.s;

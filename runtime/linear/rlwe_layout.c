@@ -11,7 +11,7 @@
  *
  *     place of (plane p, row i, column j) = (lead_y + i) * pitch_x + lead_x + j + p * block
  *
- * pitch_x >= length + padding of the wider side, likewise rows: the zeros behind a row are also those
+ * pitch_x >= length + padding of the wider side, likewise rows: the zeros after a row are also those
  * before the next one. Weights, for out_blocks outputs at a time (reach: largest distance of a tap
  * within a block, first = (in_blocks - 1) * block + reach):
  *
@@ -20,10 +20,10 @@
  * so the product holds output (m, i, j) at m * in_blocks * block + first + i * pitch_x + j. Planes of
  * other m are at least one polynomial's support away, and what wraps around X^4096 + 1 falls below
  * the places that are read as long as out_blocks * in_blocks * block + overhang <= 4096, overhang
- * being what the last windows read behind their block. The same holds for planes of other groups:
+ * being what the last windows read after their block. The same holds for planes of other groups:
  * their weights are zero.
  *
- * Several images: with the weights of output m at m * images * in_blocks * block and image g behind g *
+ * Several images: with the weights of output m at m * images * in_blocks * block and image g after g *
  * in_blocks blocks, everything above holds with (m * images + g) in place of m: an output of one image
  * gets nothing from planes of another one, which are at least in_blocks blocks off. So the room of a
  * polynomial is shared between planes, outputs and images, and where an image's plane and output take

@@ -14,9 +14,9 @@
 
 struct rlwe_axis { /* rows or columns */
     int64_t in, out, kernel, stride, dilation, pad;
-    int64_t period, phases; /* tap k reads phase k % period; so many phases are read */
+    int64_t period, phases; /* tap k reads phase k % period; how many phases are read */
     int64_t low, high;      /* first and last offset of a tap in its phase */
-    int64_t bands, band;    /* output is cut into bands of so many positions */
+    int64_t bands, band;    /* the output is split into bands of this many positions */
     int64_t length;         /* positions of a phase that a block holds */
     int64_t lead, pitch;    /* zeros before the first block; positions from block to block */
 };
@@ -31,7 +31,7 @@ struct rlwe_layout {
     int64_t in_polys, out_polys; /* of one band */
     int64_t first;               /* place of the first output */
 };
-/* The layout that moves the fewest bytes for a lot of so many images. ERR_UNSUPPORTED where one window
+/* The layout that moves the fewest bytes for a lot of this many images. ERR_UNSUPPORTED where one window
  * does not fit. */
 int rlwe_layout_of(const struct plan *p, const struct plan_step *s, int64_t lot,
                    struct rlwe_layout *out) MUST_CHECK;

@@ -33,7 +33,7 @@ int linear_rlwe_client(const struct plan *p, struct transport *t, struct prg *rn
 
 /* ERR_UNSUPPORTED names the first step that no layout fits. Both open functions call it. */
 int linear_rlwe_check(const struct plan *p) MUST_CHECK;
-/* What a step takes for a lot of so many images: polynomials the client encrypts, answers, products of the two (those that are
+/* What a step takes for a lot of this many images: polynomials the client encrypts, answers, products of the two (those that are
  * zero because of groups included), and different weights among them. ERR_UNSUPPORTED as above. */
 struct linear_rlwe_count {
     int64_t uploads, answers, products, weights;
@@ -43,6 +43,6 @@ int linear_rlwe_count(const struct plan *p, int32_t step, int64_t lot,
                       struct linear_rlwe_count *out) MUST_CHECK;
 /* Bytes that one party sends for a linear step, exactly; step -1: the key, once a connection. */
 uint64_t linear_rlwe_bytes(const struct plan *p, int32_t step, int from_client);
-/* For a lot of so many images together. */
+/* For a lot of this many images. */
 uint64_t linear_rlwe_lot_bytes(const struct plan *p, int32_t step, int64_t lot, int from_client);
 #endif

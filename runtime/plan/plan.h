@@ -62,7 +62,7 @@ struct plan_tensor {
     int32_t rank;            /* 3: [C,H,W], 1: [K] */
     int64_t dim[3];          /* 1 beyond the rank */
     int64_t count;           /* product */
-    int32_t scale, max_log2; /* bits behind the point; calibrated |x| <= 2^max_log2 */
+    int32_t scale, max_log2; /* bits after the point; calibrated |x| <= 2^max_log2 */
 };
 struct plan_linear { /* conv: weights [O,C/group,KH,KW]; gemm: [O,K], kernel 1x1 on [K,1,1] */
     int64_t kernel[2], stride[2], pad[4] /* top, left, bottom, right */, dilation[2], group;

@@ -38,7 +38,7 @@ struct relu_batch {
 enum event_kind { EVENT_LINEAR, EVENT_SELECT };
 struct event {
     enum event_kind kind;
-    int32_t step;            /* n_step of the plan: the argmax behind the last step */
+    int32_t step;            /* n_step of the plan: the argmax after the last step */
     int64_t inputs, outputs; /* of a linear step, elements */
     struct relu_batch batch; /* of selections; tweak: the event's number */
 };

@@ -2,7 +2,7 @@
 #define RUNTIME_RING_PANEL_BLOCK_H
 /*
  * The inner loop of the exact products, for doubles (ring_product.c) and for 64-bit words (word_conv.c):
- * 8 rows of A times a panel of 16 columns of B that lie row behind row, all 128 sums in registers of
+ * 8 rows of A times a panel of 16 columns of B that lie row after row, all 128 sums in registers of
  * AVX-512. For those two files only.
  */
 #define PANEL_ROWS 8

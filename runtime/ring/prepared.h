@@ -4,7 +4,7 @@
  * A plan made ready to run: weights as doubles, and a place in memory for every tensor.
  *
  * A tensor's slot is a piece of memory of 8 bytes an element that is free again after the tensor's
- * last reader. Whoever runs the plan brings `slots` words, then `scratch` words behind them.
+ * last reader. Whoever runs the plan brings `slots` words, then `scratch` words after them.
  * Without weights (a client, a dealer) the convolutions have their geometry only.
  */
 #include "runtime/ring/ring.h"

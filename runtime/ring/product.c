@@ -1,6 +1,6 @@
 /*
  * Exact products (ring_product.h). A piece of B, RING_PRODUCT_DEPTH rows of at most
- * RING_PRODUCT_COLUMNS columns, is copied into panels of 16 columns that lie row behind row, zeros
+ * RING_PRODUCT_COLUMNS columns, is copied into panels of 16 columns that lie row after row, zeros
  * where columns are missing; then every block of rows of A meets every panel, the sums in registers.
  */
 #include "runtime/ring/product.h"

@@ -128,7 +128,7 @@ static void fill_columns(double *to, const double *x, const struct ring_conv *c,
 /* ring_product's arguments */
 typedef void multiply_fn(double *c, const double *a, const double *b, int64_t m, int64_t n,
                          int64_t k, double *scratch);
-/* Images of a convolution, one behind the other: limbs of x, or x itself. */
+/* Images of a convolution, one after the other: limbs of x, or x itself. */
 struct images {
     const double *x;
     int n, shift; /* shift: bits between two limbs */

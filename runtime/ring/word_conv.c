@@ -1,6 +1,6 @@
 /*
  * Convolution of 64-bit words (word_conv.h): windows of whole output rows become columns of a [k, n]
- * matrix in panels of 16 columns that lie row behind row, and every 8 rows of M times a panel are summed
+ * matrix in panels of 16 columns that lie row after row, and every 8 rows of M times a panel are summed
  * in registers: by AVX-512, which has a 64-bit product, or in plain C.
  */
 #include "runtime/ring/word_conv.h"

@@ -1,7 +1,7 @@
 #ifndef TRAINER_ATTACK_SPEC_H
 #define TRAINER_ATTACK_SPEC_H
 /*
- * What users write behind --attack: NAME[:KEY=VALUE,...], numbers may be fractions (8/255)
+ * What users write after --attack: NAME[:KEY=VALUE,...], numbers may be fractions (8/255)
  *
  *     pgd            eps alpha steps restarts start=random|clean
  *     apgd-ce        eps steps restarts rho            apgd-dlr the same with the DLR loss
@@ -83,7 +83,7 @@ struct attack_spec attack_spec_of(const struct attack_stage *s);
 /* "apgd-t:eps=0.0313725,steps=100,restarts=1,targets=9,rho=0.75"; attack_spec_parse reads it. */
 #define ATTACK_TEXT 192
 const char *attack_stage_text(const struct attack_stage *s, char buf[ATTACK_TEXT]);
-/* Parameters of a stage, one after the other: false behind the last. word is NULL for numbers. */
+/* Parameters of a stage, one after the other: false after the last. word is NULL for numbers. */
 struct attack_value {
     const char *key, *word;
     double number;

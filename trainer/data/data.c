@@ -387,7 +387,7 @@ static int open_synth(const char *text, bool is_test, uint64_t seed, struct data
     return data_synth_load(n, is_test, seed, d);
 }
 
-/* The rest of spec behind "kind:", NULL if it starts otherwise. */
+/* The rest of spec after "kind:", NULL if it starts otherwise. */
 static const char *after_kind(const char *spec, const char *kind)
 {
     size_t n = strlen(kind);
@@ -643,7 +643,7 @@ int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
 
 /* ---- sizes of images ------------------------------------------------------- */
 
-/* Digits of a number from 1 to MOST_SIDE; what stands behind them in *end. */
+/* Digits of a number from 1 to MOST_SIDE; what stands after them in *end. */
 static int parse_side(const char *text, const char **end, int32_t *out)
 {
     char *after;
@@ -664,7 +664,7 @@ int data_resize_parse(const char *text, struct data_options *o)
             return 0;
     }
     return fail(ERR_ARG,
-                "'%s' is not a side in pixels, 1 to %d, with ,bilinear or ,bicubic behind it", text,
+                "'%s' is not a side in pixels, 1 to %d, with ,bilinear or ,bicubic after it", text,
                 MOST_SIDE);
 }
 

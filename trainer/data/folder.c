@@ -102,7 +102,7 @@ static int tell_skipped(const struct listing *l, struct dataset *d)
 
 /* ---- names to labels ------------------------------------------------------------------------- */
 
-/* What stands behind `under`, NULL for names that do not begin with it. */
+/* What stands after `under`, NULL for names that do not begin with it. */
 static const char *below(const char *name, const char *under)
 {
     const size_t n = strlen(under);

@@ -12,7 +12,7 @@
 const struct normalize_preset normalize_preset[NORMALIZE_PRESETS] = {NORMALIZE_TABLE(PRESET_ROW)};
 
 /* A number (linnet never calls setlocale, so the point is the decimal sign). Returns the character
- * behind it, NULL if there is none or it is out of range. */
+ * after it, NULL if there is none or it is out of range. */
 static const char *parse_number(const char *s, float *out)
 {
     char *end;

@@ -507,7 +507,7 @@ static int memoize(struct pickle *p, int32_t *next)
     return memo_put(p, (uint64_t)(*next)++);
 }
 
-/* One opcode behind p->at; *next: the counter of MEMOIZE. */
+/* One opcode after p->at; *next: the counter of MEMOIZE. */
 static int step(struct pickle *p, uint8_t op, int32_t *next)
 {
     switch (op) {

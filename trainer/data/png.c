@@ -6,7 +6,7 @@
  *     1, 2, 4 bits grey is scaled to 0 ... 255; palette indices are looked up
  *     alpha, tRNS  dropped: the colour below counts, however transparent
  *     gAMA, iCCP, sRGB   ignored: no gamma and no colour management, numbers as they are stored
- *     palette      indices behind its end are black
+ *     palette      indices after its end are black
  *
  * Stricter than Pillow: the file must have its end (IEND) and right checksums.
  *

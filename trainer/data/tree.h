@@ -45,7 +45,7 @@ void tree_release(struct tree *t); /* a zeroed one is fine */
 bool tree_has(const struct tree *t, const char *name);
 /* Archives: reads the files below the folder `under` ("" for all); folders: nothing to do. */
 int tree_load(struct tree *t, const char *under) MUST_CHECK;
-/* The bytes of one file, a copy of the caller's, with a zero behind them. Thread safe. ERR_DATA names
+/* The bytes of one file, a copy of the caller's, with a zero after them. Thread safe. ERR_DATA names
  * the file. */
 int tree_read(const struct tree *t, const char *name, uint8_t **data, size_t *len) MUST_CHECK;
 

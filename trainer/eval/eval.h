@@ -45,7 +45,7 @@ struct eval_result {
     int32_t n_branch;
 };
 struct eval_options {
-    int64_t limit; /* first so many images; 0: all */
+    int64_t limit; /* the first N images; 0: all */
     int64_t batch; /* images an executor call; 0: 256 */
     uint64_t seed;
     bool bank[2];                    /* which branches; bank 1 only where the graph has two */

@@ -37,7 +37,7 @@ static bool same_side(const struct graph *g, value_id a, value_id b)
     return x->dim[2] == y->dim[2] && x->dim[3] == y->dim[3];
 }
 
-/* The ReLU behind an addition, where nothing else reads the sum. */
+/* The ReLU after an addition, where nothing else reads the sum. */
 static value_id behind_relu(const struct graph *g, value_id v)
 {
     const int32_t user = graph_single_user(g, v);

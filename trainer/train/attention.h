@@ -16,7 +16,7 @@
 
 /*
  * Ends of the network's stages, found by themselves: of all residual additions whose results have
- * the same height and width, the last in node order; or the ReLU behind it where that is its only
+ * the same height and width, the last in node order; or the ReLU after it where that is its only
  * reader. So what counts is the last block before each spatial reduction and the last one before the
  * pool: four values for a ResNet-18, three for a ResNet-20, and the three sums of a pre-activation
  * WRN. Without residual additions: the last ReLU of each height and width. Returns how many there

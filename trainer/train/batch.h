@@ -16,8 +16,8 @@
 struct batch { /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
     int64_t cap, elems;
     int64_t n;        /* images */
-    int64_t n_clean;  /* the first so many go through the clean and the augmented pass */
-    int64_t n_adv;    /* the last so many go through the adversarial pass */
+    int64_t n_clean;  /* this many, the first, go through the clean and the augmented pass */
+    int64_t n_adv;    /* this many, the last, go through the adversarial pass */
     float *pixels;    /* [n] cropped and flipped */
     float *augmented; /* [n_clean], NULL without augmentation */
     uint8_t *bytes;   /* [cap][2][C,H,W] work space, NULL without augmentation */

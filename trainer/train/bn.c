@@ -115,7 +115,7 @@ out:
     return rc;
 }
 
-/* From the last site to the first: insertion moves only the nodes behind it. */
+/* From the last site to the first: insertion moves only the nodes after it. */
 static int insert(struct graph *g, int64_t n, struct bn_work *w)
 {
     for (int32_t i = w->n_site - 1; i >= 0; i--) {

@@ -1,7 +1,7 @@
 #ifndef TRAINER_TRAIN_BN_H
 #define TRAINER_TRAIN_BN_H
 /*
- * Batch-norm re-insertion: a network whose BN was folded away gets one back behind every
+ * Batch-norm re-insertion: a network whose BN was folded away gets one back after every
  * convolution that feeds a ReLU, with the statistics it has on data, so that its function stays the
  * same and training has something to normalise with (METHOD.md, Two BN branches).
  */

@@ -25,7 +25,7 @@ struct optim_params {
 };
 struct optim {
     struct optim_params p;
-    int64_t n;        /* parameters, and with `masks` the masks behind them */
+    int64_t n;        /* parameters, and with `masks` the masks after them */
     int64_t n_params; /* of them */
     float *velocity;  /* [n]; Adam: first moments */
     float *square;    /* [n] Adam's second moments, else NULL */

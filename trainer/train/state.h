@@ -37,7 +37,7 @@ struct trainer {
     float *at_logits;                 /* [batch][k] the teacher's where nobody asks for them */
     float *natural, *dnatural;        /* [batch][k] trades: of the images before the attack */
     double *at_work;                  /* of attention_loss */
-    float *grad;                      /* [n_params], with soft masks [n_masks] behind them */
+    float *grad;                      /* [n_params], with soft masks [n_masks] after them */
     struct optim optim;
     struct train_counters at;
     float *best;    /* params, buffers, masks of the best epoch; NULL for SELECT_LAST */

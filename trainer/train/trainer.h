@@ -2,8 +2,8 @@
 #define TRAINER_TRAIN_TRAINER_H
 /*
  * Training of a graph: plain, adversarial, distilled, with one or two batch-norm branches
- * (METHOD.md). Masks are constants here: who wants to choose them does so in the
- * hooks, on the activations that the trainer taps for him.
+ * (METHOD.md). Masks are constants here: whoever chooses them
+ * uses the hooks, on activations that the trainer taps.
  *
  *     struct train_config c = train_defaults();
  *     c.epochs = 30, c.adversarial = true, c.augment = TRAIN_AUGMENT_AUGMIX;
@@ -63,7 +63,7 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     bool decay_norm;           /* true: gamma, beta and biases decay too, as published */
     enum optim_kind optimizer; /* OPTIM_SGD */
     enum optim_schedule schedule; /* OPTIM_STEP: x 0.1 after 62.5, 75 and 87.5 % of the steps */
-    double warmup_epochs;         /* 0: lr rises linearly from 0 over so many epochs */
+    double warmup_epochs;         /* 0: lr rises linearly from 0 over this many epochs */
     /* Domains. */
     bool clean;                 /* true */
     enum train_augment augment; /* NONE */
@@ -101,9 +101,9 @@ struct train_config {          /* train_defaults() fills it; trainer_new checks 
     const struct dataset *extra; /* NULL: none */
     double extra_share;
     /* Validation on the val split. */
-    int32_t val_every;            /* 1: each so many epochs and after the last; 0: never */
+    int32_t val_every;            /* every N epochs, and after the last; 0: never */
     int64_t val_limit;            /* 0: all of the split */
-    int64_t val_attack_limit;     /* 0: no attack; else the first so many images */
+    int64_t val_attack_limit;     /* 0: no attack; else the first N images */
     struct pgd_params val_attack; /* pgd_defaults(7) */
     enum train_select select;     /* LAST: result is the last epoch, else the best validated one */
     /* Checkpoints. NULL checkpoint: none. */
