@@ -5,7 +5,7 @@
  *
  * Crop and flip of image s in epoch e are drawn from (seed, RNG_CROP, e, s). The augmented copy draws
  * its own crop, flip and operations from (seed, RNG_AUGMIX, e, s); with `aligned` it takes the crop
- * of the clean picture. The order of an epoch is a permutation from (seed, RNG_SHUFFLE, e, 0).
+ * of the clean image. The order of an epoch is a permutation from (seed, RNG_SHUFFLE, e, 0).
  *
  * Extra images (cfg->extra) lie evenly among those of the training split, so that every pass has its
  * share; each is drawn by itself from (seed, RNG_EXTRA, e, its place in the epoch).

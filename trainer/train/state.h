@@ -33,7 +33,7 @@ struct trainer {
     struct batch batch;
     uint32_t *order;                  /* [train->n] */
     float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
-    float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean pictures */
+    float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean images */
     float *at_logits;                 /* [batch][k] the teacher's where nobody asks for them */
     float *natural, *dnatural;        /* [batch][k] trades: of the images before the attack */
     double *at_work;                  /* of attention_loss */

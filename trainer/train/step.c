@@ -121,7 +121,7 @@ static int call_batch_hook(struct trainer *t, const struct pass *p,
 }
 
 /* Attention transfer of a pass: adds to the gradients of the maps; the teacher has just seen the
- * same pictures. */
+ * same images. */
 static double add_attention(struct trainer *t, const struct pass *p)
 {
     const struct train_config *c = &t->cfg;
@@ -241,7 +241,7 @@ int train_teach(struct trainer *t, int domain, int64_t first, int64_t n)
     return exec_infer(t->teach, pixels, n, t->cfg.tap_bank, t->at_logits);
 }
 
-/* The teacher's maps of pictures that are not clean; their logits are no target. */
+/* The teacher's maps of images that are not clean; their logits are no target. */
 static int teach_maps(struct trainer *t, const struct pass *p)
 {
     const bool adversarial = p->adversarial && graph_banks(t->teacher) > 1;

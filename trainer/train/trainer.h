@@ -20,7 +20,7 @@
  * every image goes through every pass. The losses of the D passes are averaged, or weighted where
  * adversarial_share says how much the adversarial one counts:
  *
- *     L = 1/D sum over passes of [ gamma CE + alpha KL_tau(student, teacher on the clean picture) ]
+ *     L = 1/D sum over passes of [ gamma CE + alpha KL_tau(student, teacher on the clean image) ]
  *         + trades KL_1(student on clean, student on attacked)     in the adversarial pass
  *         + beta times the mean of AT over the first at_domains of (clean, augmented, adversarial)
  *         + lambda sum |mask|                                                 with soft masks
