@@ -35,7 +35,7 @@ static const struct option_row rows[] = {
            "which images (default test; of one set without parts all)", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("branch", 0, OPTION_TEXT, FIELD(branch), BRANCH_WORDS "|both",
-           "batch-norm branches (default both)", 0, 0),
+           "BN branches (default both)", 0, 0),
     OPTION(
         "attack", 'a', OPTION_TEXTS, FIELD(attack), "SPEC",
         "NAME[:KEY=VALUE,...], such as pgd:eps=8/255,alpha=2/255,steps=20,restarts=1 or autoattack:fast,eps=4/255; one of " ATTACK_WORDS
