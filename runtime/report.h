@@ -9,6 +9,7 @@
 #include "runtime/linear/dealer.h"
 #include "runtime/model.h"
 #include "runtime/net/tls.h"
+#include "runtime/party/message.h"
 #include "runtime/serve/server.h"
 
 /* A copy of what a party counted, so that it outlives it. Figures are per image. */

@@ -22,7 +22,7 @@
 
 int pi_net_guard(const struct pi_net_options *o)
 {
-    const char *secret[] = {o->weights, o->tls_key, o->bundles, o->dealer};
+    const char *secret[] = {o->weights, o->tls_key, o->bundles, o->dealer, o->ledger};
     const struct rlimit none = {0, 0};
 
     umask(077);

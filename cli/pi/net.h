@@ -9,7 +9,7 @@
 #define PI_RELU_WORDS "auto", "ReLU backend", 0, 0
 #define PI_LINEAR_WORDS "", "linear backend", 0, 0
 #define PI_OT_WORDS "auto|softspoken|ferret", "oblivious transfers; ferret assumes LPN", 0, 0
-#define PI_MAX_OPTIONS 32
+#define PI_MAX_OPTIONS 64
 struct pi_choices {
     char relu[64], linear[64], relu_help[192], linear_help[192];
     struct cli_option table[PI_MAX_OPTIONS];
@@ -21,17 +21,17 @@ struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices 
 struct pi_net_options {
     const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *pin, *client_ca, *dealer,
         *bundles, *link;
-    const char *input, *output;
+    const char *input, *output, *budget, *rate, *ledger, *metrics;
     bool plain, anonymous, permissions;
     const char *expected;
-    int32_t relu, reveal, floats, ot;
-    int64_t max_queries, max_bundles, count, lot, test_seed;
+    int32_t relu, reveal, floats, ot, log;
+    int64_t max_queries, max_bundles, count, lot, test_seed, workers, strikes, retry;
     double timeout, min_rate;
 };
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
         .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
-        .timeout = 60, .min_rate = 262144                                                          \
+        .timeout = 60, .min_rate = 262144, .strikes = 5, .retry = 5                                \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
@@ -101,6 +101,28 @@ struct pi_net_options {
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
+        {"workers", 0,                                                                             \
+         CLI_INT,   PI_NET_AT(workers),                                                            \
+         "N",       "images or lots in work at a time (default 4 a core)",                         \
+         1,         4096},                                                                         \
+        {"budget", 0,                                                                              \
+         CLI_TEXT, PI_NET_AT(budget),                                                              \
+         "N/day",  "images that one client may begin a day, answered or not",                      \
+         0,        0},                                                                             \
+        {"rate", 0, CLI_TEXT, PI_NET_AT(rate), "N/s", "and a second, on average", 0, 0},           \
+        {"strikes", 0,                                                                             \
+         CLI_INT,   PI_NET_AT(strikes),                                                            \
+         "N",       "ban who has broken the protocol N times (default 5; 0: none)",                \
+         0,         1e9},                                                                          \
+        {"ledger", 0,                                                                              \
+         CLI_TEXT, PI_NET_AT(ledger),                                                              \
+         "FILE",   "where budgets, strikes and bans outlive the server",                           \
+         0,        0},                                                                             \
+        {"metrics",   0,                                                                           \
+         CLI_TEXT,    PI_NET_AT(metrics),                                                          \
+         "HOST:PORT", "counters for a monitoring system, HTTP",                                    \
+         0,           0},                                                                          \
+        {"log", 0, CLI_CHOICE, PI_NET_AT(log), "text|json", "a line an event, on stderr", 0, 0},   \
     {                                                                                              \
         "max-bundles", 0, CLI_INT, PI_NET_AT(max_bundles), "N",                                    \
             "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9                 \
@@ -111,6 +133,10 @@ struct pi_net_options {
          CLI_INPUT, PI_NET_AT(tls_ca),                                                             \
          "FILE",    "use TLS; trusted certificates of the server, PEM",                            \
          0,         0},                                                                            \
+        {"retry", 0,                                                                               \
+         CLI_INT, PI_NET_AT(retry),                                                                \
+         "N",     "try again N times if the server is busy or not there (default 5)",              \
+         0,       1000},                                                                           \
     {                                                                                              \
         "pin", 0, CLI_TEXT, PI_NET_AT(pin), "SHA256",                                              \
             "use TLS; the server's public key must have this SHA-256, which serve prints", 0, 0    \

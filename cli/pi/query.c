@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/commands.h"
 #include "cli/pi/images.h"
@@ -40,6 +41,10 @@ struct client {
     struct tls_context *tls;
     struct transport t;
     struct party *p;
+    struct prg *jitter;
+    uint8_t refusal; /* what the server refused last for */
+    bool silent;   /* it ended the last connection before it had said anything, or was not there */
+    int64_t tries; /* that failed in a row */
     bool label;
     int64_t n, width; /* images, numbers per answer */
     int64_t done;     /* images answered, bundles made */
@@ -49,32 +54,102 @@ struct client {
 
 /* ---- connection --------------------------------------------------------------------------- */
 
-static int connect_server(struct client *q)
+static void hang_up(struct client *q)
 {
-    const struct pi_net_options *o = q->o;
-    struct tls_files files;
-    uint8_t pin[SHA256_SIZE];
+    party_close(q->p);
+    transport_close(&q->t);
+    q->p = NULL;
+}
+
+static int greet(struct client *q)
+{
+    TRY(party_open(&q->party, &q->t, &q->p));
+    q->label = party_schedule(q->p)->label;
+    q->width = party_schedule(q->p)->results;
+    return 0;
+}
+
+static int connect_once(struct client *q)
+{
     struct tcp *tcp = NULL;
     int rc;
 
-    TRY(pi_net_files(o, pin, &files));
-    if (pi_net_tls(o))
-        TRY(tls_client(&files, &q->tls));
-    TRY(tcp_connect(&q->address, o->timeout, &tcp));
-    if ((rc = pi_net_check_peer(o, tcp)) < 0) {
+    q->silent = true;
+    q->refusal = 0;
+    TRY(tcp_connect(&q->address, q->o->timeout, &tcp));
+    if ((rc = pi_net_check_peer(q->o, tcp)) < 0) {
+        q->silent = false;
         tcp_close(tcp);
         return rc;
     }
     if (q->tls == NULL)
         tcp_transport(tcp, &q->t);
     else if ((rc = tls_transport(q->tls, tcp, q->address.host, &q->t)) < 0) {
+        q->silent = !tcp_heard(tcp);
         tcp_close(tcp);
         return rc;
     }
-    TRY(party_open(&q->party, &q->t, &q->p));
-    q->label = party_schedule(q->p)->label;
-    q->width = party_schedule(q->p)->results;
+    rc = greet(q);
+    q->silent = rc < 0 && !tcp_heard(tcp);
+    if (rc < 0)
+        hang_up(q);
+    return rc;
+}
+
+/* Between two steps; a second signal ends the program at once. */
+static int check_stop(void)
+{
+    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped by a signal") : 0;
+}
+
+/* Clients that were turned away together must not come back together: 1/8 s, doubled each time up to 8 s,
+ * times 1 to 3. */
+static int sleep_a_while(struct client *q)
+{
+    double seconds = ldexp(0.125, q->tries < 6 ? (int)q->tries : 6), until;
+    uint8_t r = 0;
+
+    if (q->jitter == NULL)
+        TRY(prg_new_random(&q->jitter));
+    prg_bytes(q->jitter, &r, 1);
+    until = cpu_seconds() + seconds * (1 + r / 128.0);
+    while (cpu_seconds() < until) {
+        TRY(check_stop());
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
     return 0;
+}
+
+/* Whether a failure is one that goes by, and there are tries left: then it has waited. rc otherwise. */
+static int wait_again(struct client *q, int rc)
+{
+    const bool passes = q->refusal == REFUSED_BUSY || q->silent;
+
+    if (!passes || q->tries >= q->o->retry || rc == ERR_INTERRUPTED)
+        return rc;
+    cli_note(q->c, "%s; trying again (%lld of %lld)", err_message(), (long long)q->tries + 1,
+             (long long)q->o->retry);
+    TRY(sleep_a_while(q));
+    q->tries++;
+    return 0;
+}
+
+static int connect_server(struct client *q)
+{
+    int rc;
+
+    while ((rc = connect_once(q)) < 0)
+        TRY(wait_again(q, rc));
+    return 0;
+}
+
+static int open_tls(struct client *q)
+{
+    struct tls_files files;
+    uint8_t pin[SHA256_SIZE];
+
+    TRY(pi_net_files(q->o, pin, &files));
+    return pi_net_tls(q->o) ? tls_client(&files, &q->tls) : 0;
 }
 
 static int prepare_model(struct client *q)
@@ -83,6 +158,7 @@ static int prepare_model(struct client *q)
     TRY(prepared_new(q->plan, NULL, false, &q->model));
     TRY(pi_net_party(q->o, q->model, &q->link, &q->party));
     q->party.client = true;
+    q->party.refusal = &q->refusal;
     q->party.tally = !pi_net_tls(q->o);
     return q->o->bundles != NULL ? bundle_folder(q->o->bundles) : 0;
 }
@@ -106,10 +182,13 @@ static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint6
     return 0;
 }
 
-/* Between two of them; a second signal ends the program at once. */
-static int check_stop(void)
+/* A server that is busy ends the connection: another one, later. */
+static int turned_away(struct client *q, int rc)
 {
-    return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped by a signal") : 0;
+    q->silent = false;
+    TRY(wait_again(q, rc));
+    hang_up(q);
+    return connect_server(q);
 }
 
 static int ask_all(struct client *q)
@@ -127,9 +206,14 @@ static int ask_all(struct client *q)
         rc = ERR_NOMEM;
     cli_progress_begin(&p, q->c, "query");
     while (rc == 0 && q->done < q->n) {
-        if ((rc = check_stop()) < 0 || (rc = ask_one(q, q->done, real, x, y)) < 0)
+        if ((rc = check_stop()) < 0)
             break;
+        if ((rc = ask_one(q, q->done, real, x, y)) < 0) {
+            rc = turned_away(q, rc);
+            continue;
+        }
         q->done++;
+        q->tries = 0;
         cli_progress_at(&p, (double)q->done / (double)q->n, "%lld images", (long long)q->done);
     }
     cli_progress_end(&p);
@@ -147,8 +231,14 @@ static int prepare_all(struct client *q)
 
     while (q->done < q->o->count && rc == 0) {
         int64_t left = q->o->count - q->done, lot = left < q->o->lot ? left : q->o->lot;
-        if ((rc = check_stop()) == 0 && (rc = party_prepare(q->p, lot)) == 0)
-            q->done += lot;
+        if ((rc = check_stop()) < 0)
+            break;
+        if ((rc = party_prepare(q->p, lot)) < 0) {
+            rc = turned_away(q, rc);
+            continue;
+        }
+        q->done += lot;
+        q->tries = 0;
     }
     if (q->done > 0)
         fprintf(cli_out(q->c), "%lld bundles in '%s'\n", (long long)q->done, q->o->bundles);
@@ -261,8 +351,9 @@ static int run(struct client *q, bool prepare_only)
     }
     TRY(check_supply(q, prepare_only));
     q->party.images = prepare_only ? q->o->count : q->n;
-    TRY(connect_server(q));
+    TRY(open_tls(q));
     cli_catch_signals();
+    TRY(connect_server(q));
     if (prepare_only)
         TRY(prepare_all(q));
     else if ((rc = ask_all(q)) < 0)
@@ -303,8 +394,8 @@ int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, boo
         rc = pi_net_guard(o);
     if (rc == 0)
         rc = run(&q, prepare_only);
-    party_close(q.p);
-    transport_close(&q.t);
+    hang_up(&q);
+    prg_free(q.jitter);
     if (rc == 0)
         rc = check_labels(&q);
     tls_context_free(q.tls);

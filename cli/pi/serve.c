@@ -1,9 +1,15 @@
 /*
- * linnet-pi serve: answers queries, one client after another (runtime/serve/server.h). SIGTERM and
- * SIGINT let the request that is being answered finish, then end the program with code 0.
+ * linnet-pi serve: answers queries (runtime/serve/server.h). SIGTERM and SIGINT let requests that are being
+ * answered finish, then end the program with code 0; a second one ends it at once.
  *
- * --json, at the end ("linnet.serve/1"): clients, queries, preparations, and phases in total.
+ * Log, a line an event on stderr: time, event, address and the first digits of the client's key, images,
+ * seconds, and why. --json, at the end ("linnet.serve/1"): clients, queries, preparations, and phases in
+ * total.
  */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
 #include "cli/commands.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
@@ -19,9 +25,18 @@ static const struct cli_spec spec = {
     "MODEL.pi",
     1,
     1,
-    "Answers private queries: the client's image stays with the client, the weights stay here. Semi-honest security: both sides are trusted to follow the protocol. The program's shape, its scales and the positions of its ReLUs are public. With --dealer a third party must collude with neither side. One client is served at a time; one that says nothing for 5 seconds makes way for the next. --json: clients, queries, bytes and seconds of each phase, written at the end.",
+    "Answers private queries: the client's image stays with the client, the weights stay here. Semi-honest security: both sides are trusted to follow the protocol. The program's shape, its scales and the positions of its ReLUs are public. With --dealer a third party must collude with neither side. Clients are served side by side, each in a process of its own; --workers bounds how many images are in work. --json: clients, queries, bytes and seconds of each phase, written at the end.",
     "linnet-pi serve out/model.pi -w out/model.pi.weights --listen 127.0.0.1:7000",
     options};
+
+struct serve {
+    const struct cli_common *c;
+    const struct pi_net_options *o;
+    struct link link[2]; /* emulated, expected */
+    struct party_limits limits;
+    struct tcp_address metrics;
+    struct server_options how;
+};
 
 static bool interrupted(void *ctx)
 {
@@ -29,9 +44,51 @@ static bool interrupted(void *ctx)
     return cli_interrupted();
 }
 
-static void show_note(void *ctx, const char *text)
+/* "2026-11-28T17:40:01.123Z", UTC. */
+static void time_now(char text[32])
 {
-    cli_note(ctx, "%s", text);
+    struct timespec t;
+    struct tm utc;
+    size_t n;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &utc);
+    n = strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text + n, 32 - n, ".%03ldZ", t.tv_nsec / 1000000);
+}
+
+static void log_text(const char *time, const struct server_event *e)
+{
+    fprintf(stderr, "%s %s", time, e->name);
+    if (*e->client != '\0')
+        fprintf(stderr, " %s", e->client);
+    if (e->images > 0)
+        fprintf(stderr, " images %lld", (long long)e->images);
+    fprintf(stderr, " %.3f s%s%s\n", e->seconds, *e->text != '\0' ? ": " : "", e->text);
+}
+
+static void log_json(const char *time, const struct server_event *e)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:f, s:s}", "time", time, "event", e->name,
+                          "client", e->client, "images", (json_int_t)e->images, "seconds",
+                          e->seconds, "text", e->text);
+
+    if (o != NULL &&
+        json_dumpf(o, stderr, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(6)) == 0)
+        fputc('\n', stderr);
+    json_decref(o);
+}
+
+static void log_event(void *ctx, const struct server_event *e)
+{
+    const struct serve *s = ctx;
+    char time[32];
+
+    time_now(time);
+    if (s->o->log == 1)
+        log_json(time, e);
+    else if (!s->c->quiet)
+        log_text(time, e);
 }
 
 static int check_options(const struct pi_net_options *o)
@@ -73,26 +130,73 @@ static int find_limits(const struct pi_net_options *o, const struct plan *p,
     return 0;
 }
 
-static int fill_options(const struct cli_common *c, const struct pi_net_options *o,
-                        const struct pi_model *model, struct link link[2],
-                        struct party_limits *limits, struct server_options *out)
+/* "1000/day", "2.5/s": a number and that unit. Not given: `none`. */
+static int parse_per(const char *option, const char *text, const char *unit, double none,
+                     double *out)
 {
+    char *end;
+
+    *out = none;
+    if (text == NULL)
+        return 0;
+    *out = strtod(text, &end);
+    if (end == text || strcmp(end, unit) != 0 || !(*out >= 0) || *out > 1e15)
+        return fail(ERR_ARG, "option '--%s': '%s' is not a number and '%s'", option, text, unit);
+    return 0;
+}
+
+static int fill_budget(const struct pi_net_options *o, struct server_options *out)
+{
+    double budget, rate;
+
+    TRY(parse_per("budget", o->budget, "/day", -1, &budget));
+    TRY(parse_per("rate", o->rate, "/s", 0, &rate));
+    if (o->rate != NULL && rate == 0)
+        return fail(ERR_ARG, "option '--rate': 0 would let nobody begin");
+    out->budget = (struct ledger_rules){(int64_t)budget, rate, o->strikes};
+    out->ledger = o->ledger;
+    return 0;
+}
+
+static int fill_metrics(struct serve *s)
+{
+    bool loopback;
+
+    if (s->o->metrics == NULL)
+        return 0;
+    TRY(tcp_address_parse(s->o->metrics, &s->metrics));
+    TRY(tcp_address_is_loopback(&s->metrics, &loopback));
+    if (!loopback)
+        cli_note(s->c, "warning: whoever reaches '%s' can read the counters of --metrics",
+                 s->o->metrics);
+    s->how.metrics = &s->metrics;
+    return 0;
+}
+
+static int fill_options(struct serve *s, const struct pi_model *model)
+{
+    const struct pi_net_options *o = s->o;
+    struct server_options *out = &s->how;
+
     *out = (struct server_options){.seconds = o->timeout,
+                                   .workers = o->workers > 0 ? o->workers : 4 * cpu_threads(),
                                    .max_queries = o->max_queries,
                                    .stop = interrupted,
-                                   .note = show_note,
-                                   .ctx = (void *)(uintptr_t)c};
+                                   .event = log_event,
+                                   .ctx = s};
     TRY(pi_net_files(o, NULL, &out->tls));
     TRY(pi_net_check(o, o->listen, &out->address));
-    TRY(pi_net_party(o, model->prepared, &link[0], &out->party));
+    TRY(pi_net_party(o, model->prepared, &s->link[0], &out->party));
     if (o->expected != NULL) {
-        TRY(link_parse(o->expected, &link[1]));
-        out->party.expected = &link[1];
+        TRY(link_parse(o->expected, &s->link[1]));
+        out->party.expected = &s->link[1];
     }
     out->party.label = o->reveal == 1;
     TRY(pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu));
-    out->party.limits = limits;
-    return find_limits(o, model->plan, &out->party, limits);
+    out->party.limits = &s->limits;
+    TRY(fill_budget(o, out));
+    TRY(fill_metrics(s));
+    return find_limits(o, model->plan, &out->party, &s->limits);
 }
 
 static int serve(const struct cli_common *c, const struct server_options *o, struct server *s)
@@ -101,13 +205,15 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
     uint8_t identity[SHA256_SIZE];
     char hex[SHA256_HEX];
 
-    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
-            o->address.host, server_port(s), o->tls.cert != NULL ? "TLS 1.3" : "plain",
-            o->party.relu->name, o->party.linear->name);
+    if (server_metrics_port(s) > 0)
+        fprintf(cli_out(c), "counters on %s:%d\n", o->metrics->host, server_metrics_port(s));
     if (server_tls(s) != NULL) {
         TRY(tls_identity(server_tls(s), identity));
         fprintf(cli_out(c), "key for --pin: %s\n", sha256_hex(identity, hex));
     }
+    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
+            o->address.host, server_port(s), o->tls.cert != NULL ? "TLS 1.3" : "plain",
+            o->party.relu->name, o->party.linear->name);
     fflush(cli_out(c));
     cli_catch_signals();
     TRY(server_run(s));
@@ -119,20 +225,18 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
 
 int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
 {
-    struct server_options how;
+    struct serve how = {.c = c, .o = o};
     struct server *s = NULL;
     struct pi_model *model = NULL;
-    struct link link[2]; /* emulated, expected */
-    struct party_limits limits;
     int rc;
 
     if ((rc = check_options(o)) < 0 || (rc = pi_net_guard(o)) < 0 ||
         (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 ||
-        (rc = fill_options(c, o, model, link, &limits, &how)) < 0)
+        (rc = fill_options(&how, model)) < 0)
         goto out;
-    how.party.prepare_only = prepare_only;
-    if ((rc = server_open(&how, &s)) == 0)
-        rc = serve(c, &how, s);
+    how.how.party.prepare_only = prepare_only;
+    if ((rc = server_open(&how.how, &s)) == 0)
+        rc = serve(c, &how.how, s);
 out:
     server_close(s);
     pi_close(model);

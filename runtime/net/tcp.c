@@ -24,6 +24,7 @@
 #define OUT_BYTES ((size_t)1 << 16)
 #define IN_BYTES ((size_t)1 << 16)
 #define SLICE_MS 200 /* how late a stop may be noticed */
+#define BACKLOG 256
 #define PEER_TEXT (INET6_ADDRSTRLEN + 16)
 
 struct tcp {
@@ -31,7 +32,8 @@ struct tcp {
     double seconds; /* time-out */
     double waits;   /* seconds left of tcp_limit; below 0: no limit */
     size_t out_used, in_at, in_used;
-    bool loopback, borrowed;
+    bool loopback, borrowed, heard;
+    uint8_t source[TCP_SOURCE];
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
 };
@@ -119,6 +121,21 @@ static int prepare_socket(int fd)
     return 0;
 }
 
+static void find_source(const struct sockaddr *a, uint8_t source[TCP_SOURCE])
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    if (a->sa_family == AF_INET) {
+        memcpy(&v4, a, sizeof v4);
+        source[10] = source[11] = 0xff; /* as IPv6 writes it */
+        memcpy(source + 12, &v4.sin_addr, 4);
+    } else if (a->sa_family == AF_INET6) {
+        memcpy(&v6, a, sizeof v6);
+        memcpy(source, &v6.sin6_addr, IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) ? 16 : 8);
+    }
+}
+
 static void name_peer(struct tcp *s, const struct sockaddr *a, socklen_t len)
 {
     char host[INET6_ADDRSTRLEN] = "?", port[8] = "?";
@@ -127,6 +144,7 @@ static void name_peer(struct tcp *s, const struct sockaddr *a, socklen_t len)
                       NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(s->peer, sizeof s->peer, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
     s->loopback = is_loopback(a);
+    find_source(a, s->source);
 }
 
 static int endpoint_new(int fd, double seconds, struct tcp **out)
@@ -149,7 +167,8 @@ static int listen_at(const struct addrinfo *i, int *out)
     if (fd < 0)
         return -errno;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, i->ai_addr, i->ai_addrlen) < 0 || listen(fd, 16) < 0 || prepare_socket(fd) < 0) {
+    if (bind(fd, i->ai_addr, i->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0 ||
+        prepare_socket(fd) < 0) {
         int e = errno;
         close(fd);
         return -e;
@@ -170,10 +189,33 @@ static int port_of(int fd)
     return atoi(port);
 }
 
+static int listener_new(int fd, struct tcp_listener **out)
+{
+    struct tcp_listener *l = mem_array(1, sizeof *l);
+
+    if (l == NULL) {
+        close(fd);
+        return ERR_NOMEM;
+    }
+    *l = (struct tcp_listener){fd, port_of(fd)};
+    *out = l;
+    return 0;
+}
+
+int tcp_listener_adopt(int fd, struct tcp_listener **out)
+{
+    int listening = 0;
+    socklen_t len = sizeof listening;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening)
+        return fail(ERR_NET, "descriptor %d is no socket that listens", fd);
+    TRY(prepare_socket(fd));
+    return listener_new(fd, out);
+}
+
 int tcp_listen(const struct tcp_address *a, struct tcp_listener **out)
 {
     struct addrinfo *list;
-    struct tcp_listener *l;
     int fd = -1, e = 0;
 
     TRY(resolve(a, true, &list));
@@ -182,13 +224,7 @@ int tcp_listen(const struct tcp_address *a, struct tcp_listener **out)
     freeaddrinfo(list);
     if (fd < 0)
         return fail(ERR_NET, "listen on '%s:%s': %s", a->host, a->port, strerror(-e));
-    if ((l = mem_array(1, sizeof *l)) == NULL) {
-        close(fd);
-        return ERR_NOMEM;
-    }
-    *l = (struct tcp_listener){fd, port_of(fd)};
-    *out = l;
-    return 0;
+    return listener_new(fd, out);
 }
 
 int tcp_listener_port(const struct tcp_listener *l)
@@ -235,6 +271,11 @@ static bool nobody(int e)
            e == ENETDOWN || e == ENETUNREACH || e == EHOSTUNREACH;
 }
 
+static bool exhausted(int e)
+{
+    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+}
+
 int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out)
 {
     struct sockaddr_storage a;
@@ -242,6 +283,8 @@ int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out)
     int fd = accept(l->fd, (struct sockaddr *)&a, &len), rc;
 
     *out = NULL;
+    if (fd < 0 && exhausted(errno))
+        return 1;
     if (fd < 0)
         return nobody(errno) ? 0 : fail(ERR_NET, "accept: %s", strerror(errno));
     if ((rc = prepare_socket(fd)) < 0 || (rc = endpoint_new(fd, seconds, out)) < 0) {
@@ -255,8 +298,11 @@ int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out)
 int tcp_accept(struct tcp_listener *l, double seconds, tcp_stop *stop, void *ctx, struct tcp **out)
 {
     do {
+        int rc;
         TRY(poll_until(l->fd, POLLIN, -1, stop, ctx));
-        TRY(tcp_accept_now(l, seconds, out));
+        TRY(rc = tcp_accept_now(l, seconds, out));
+        if (rc > 0)
+            return fail(ERR_NET, "accept: no descriptor or memory left");
     } while (*out == NULL);
     return 0;
 }
@@ -333,6 +379,16 @@ bool tcp_peer_is_loopback(const struct tcp *s)
     return s->loopback;
 }
 
+bool tcp_heard(const struct tcp *s)
+{
+    return s->heard;
+}
+
+void tcp_source(const struct tcp *s, uint8_t source[TCP_SOURCE])
+{
+    memcpy(source, s->source, TCP_SOURCE);
+}
+
 const char *tcp_peer(const struct tcp *s)
 {
     return s->peer;
@@ -391,11 +447,22 @@ int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
     ssize_t got = recv(s->fd, bytes, max, MSG_DONTWAIT);
 
     *n = got > 0 ? (size_t)got : 0;
+    s->heard = s->heard || got > 0;
     if (got > 0 || (got < 0 && would_block()))
         return 0;
     if (got == 0 || errno == ECONNRESET)
         return fail(ERR_PEER, "%s closed the connection", s->peer);
     return fail(ERR_NET, "%s: %s", s->peer, strerror(errno));
+}
+
+int tcp_peek(struct tcp *s, void *bytes, size_t max, size_t *n)
+{
+    ssize_t got = recv(s->fd, bytes, max, MSG_DONTWAIT | MSG_PEEK);
+
+    *n = got > 0 ? (size_t)got : 0;
+    if (got > 0 || (got < 0 && would_block()))
+        return 0;
+    return fail(ERR_PEER, "%s closed the connection", s->peer);
 }
 
 int tcp_write(struct tcp *s, const void *bytes, size_t max, size_t *n)

@@ -26,6 +26,8 @@ int tcp_address_is_loopback(const struct tcp_address *a, bool *loopback) MUST_CH
 
 struct tcp_listener;
 int tcp_listen(const struct tcp_address *a, struct tcp_listener **out) MUST_CHECK;
+/* A listening socket that somebody else opened (socket activation); closed with the listener. */
+int tcp_listener_adopt(int fd, struct tcp_listener **out) MUST_CHECK;
 int tcp_listener_port(const struct tcp_listener *l);
 void tcp_listener_close(struct tcp_listener *l); /* NULL is fine */
 
@@ -35,13 +37,22 @@ struct tcp;
 typedef bool tcp_stop(void *ctx);
 int tcp_accept(struct tcp_listener *l, double seconds, tcp_stop *stop, void *ctx,
                struct tcp **out) MUST_CHECK;
-/* The same without waiting: *out is NULL where nobody is there. */
+/* The same without waiting: *out is NULL where nobody is there. 1: somebody is, but this process or the
+ * system has no descriptor or memory left for now. */
 int tcp_accept_now(struct tcp_listener *l, double seconds, struct tcp **out) MUST_CHECK;
 int tcp_connect(const struct tcp_address *a, double seconds, struct tcp **out) MUST_CHECK;
 /* A connected stream socket of the caller, who closes it; its flags stay as they are. */
 int tcp_borrow(int fd, double seconds, struct tcp **out) MUST_CHECK;
 void tcp_close(struct tcp *s); /* NULL is fine */
 bool tcp_peer_is_loopback(const struct tcp *s);
+/* Where the peer is, for sharing out between peers: its address without the port, of IPv6 the network
+ * of 64 bits. */
+#define TCP_SOURCE 16
+void tcp_source(const struct tcp *s, uint8_t source[TCP_SOURCE]);
+bool tcp_heard(const struct tcp *s); /* whether the peer has sent anything that was read */
+/* The first bytes that have arrived, which stay where they are: *n of at most max, 0: none yet.
+ * ERR_PEER: it closed and nothing is there. */
+int tcp_peek(struct tcp *s, void *bytes, size_t max, size_t *n) MUST_CHECK;
 const char *tcp_peer(const struct tcp *s);           /* "127.0.0.1:4711" for messages */
 void tcp_set_timeout(struct tcp *s, double seconds); /* from the next message on */
 void tcp_limit(struct tcp *s, double seconds); /* transport_limit, also for the handshake of TLS */

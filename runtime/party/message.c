@@ -22,6 +22,9 @@ const char *refusal_text(uint8_t why)
         [REFUSED_KIND] = "a kind of request it does not serve",
         [REFUSED_LINK] = "another setting of --link (one side emulates a link, one does not)",
         [REFUSED_TAKEN] = "a bundle of that id already",
+        [REFUSED_BUSY] = "too many clients now; try again later",
+        [REFUSED_SPENT] = "no budget left for this client today",
+        [REFUSED_BANNED] = "banned this client",
         [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
     };
 

@@ -43,6 +43,9 @@ enum refusal { /* 0: go on */
                REFUSED_ROOM,
                REFUSED_LINK,
                REFUSED_TAKEN,
+               REFUSED_BUSY,
+               REFUSED_SPENT,
+               REFUSED_BANNED,
                REFUSALS
 };
 /* "another model.pi": what the side that is refused has. */

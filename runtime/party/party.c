@@ -104,9 +104,13 @@ static int server_hello(struct party *p)
     TRY(transport_recv(p->t, received, sizeof received));
     hello_read(received, &theirs);
     mine.status = (uint8_t)hello_compare(&mine, &theirs);
+    if (mine.status == REFUSED_NOT)
+        mine.status = p->o->refuse;
     hello_write(&mine, sent);
     TRY(transport_send(p->t, sent, sizeof sent));
     TRY(transport_flush(p->t));
+    if (mine.status != REFUSED_NOT && mine.status == p->o->refuse)
+        return fail(ERR_NET, "refused: it has %s", refusal_text(mine.status));
     if (mine.status != REFUSED_NOT)
         return refused("client", mine.status, &theirs);
     p->backend = p->o->relu;
@@ -116,12 +120,21 @@ static int server_hello(struct party *p)
     return wrap_transport(p);
 }
 
+/* Client: for whoever decides whether to try again. */
+static void note_refusal(struct party *p, uint8_t why)
+{
+    p->refused = why;
+    if (p->o->refusal != NULL)
+        *p->o->refusal = why;
+}
+
 static int take_server_hello(struct party *p, const struct hello *mine, const struct hello *theirs)
 {
     uint8_t why = (uint8_t)hello_compare(mine, theirs);
 
     if (why == REFUSED_NOT && theirs->status < REFUSALS)
         why = theirs->status;
+    note_refusal(p, why);
     if (why != REFUSED_NOT)
         return refused("server", why, theirs);
     if (theirs->relu == 0 || theirs->status != REFUSED_NOT ||
@@ -375,6 +388,7 @@ static int ask(struct party *p, enum request_kind kind, uint64_t number)
         rc = transport_recv(p->t, answer, sizeof answer);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(rc);
+    note_refusal(p, answer[0]);
     if (answer[0] != REFUSED_NOT)
         return fail(ERR_PEER, "the server refused: it has %s", refusal_text(answer[0]));
     return 0;
@@ -390,12 +404,22 @@ static int fresh_id(uint8_t id[BUNDLE_ID])
     return 0;
 }
 
+/* A server that is busy has not touched its half, and nothing that depends on ours has left. */
+static int put_back(const struct party *p, int rc, const struct bundle_key *k)
+{
+    if (p->refused != REFUSED_BUSY && p->refused != REFUSED_SPENT)
+        return rc;
+    return bundle_save(p->lot[0], k, p->o->bundles) < 0 ? fail_context(rc, "a bundle is lost") : rc;
+}
+
 static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
 {
     struct bundle_key k = key_of(p);
+    int rc;
 
     TRY(bundle_claim(p->lot[0], &k, p->o->bundles));
-    TRY(ask(p, REQUEST_BUNDLE, p->lot[0]->number));
+    if ((rc = ask(p, REQUEST_BUNDLE, p->lot[0]->number)) < 0)
+        return put_back(p, rc, &k);
     TRY(party_online_client(p, x, y));
     return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
@@ -565,6 +589,20 @@ static int judge_ids(struct party *p, uint8_t kind)
     return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
 }
 
+/* Whether a request that we could serve may begin; refused is where it may not. */
+static int ask_leave(struct party *p, uint8_t kind)
+{
+    uint8_t why = REFUSED_NOT;
+
+    if (p->o->begin == NULL)
+        return 0;
+    TRY(p->o->begin(p->o->begin_ctx, kind == REQUEST_PREPARE, p->images, &why));
+    if (why == REFUSED_NOT)
+        return 0;
+    TRY(answer(p, why));
+    return fail(ERR_NET, "refused: it has %s", refusal_text(why));
+}
+
 /* Counted before the first byte of an answer: who leaves half-way has had what it came for. */
 static int serve_request(struct party *p, uint8_t kind)
 {
@@ -603,7 +641,7 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
     if (why != REFUSED_NOT)
         return refuse(p, why);
     if ((rc = new_lot(p, q.kind == REQUEST_PREPARE ? q.images : 1, q.id)) == 0 &&
-        (rc = judge_ids(p, q.kind)) == 0)
+        (rc = judge_ids(p, q.kind)) == 0 && (rc = ask_leave(p, q.kind)) == 0)
         rc = serve_request(p, q.kind);
     drop_lot(p);
     transport_limit(p->t, -1);

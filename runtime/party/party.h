@@ -25,6 +25,9 @@
 struct party_limits {
     double request, setup, offline, online;
 };
+/* Server: whether a request may begin. *why: 0, or what the client is told instead, REFUSED_BUSY,
+ * _SPENT or _BANNED (message.h). May wait. */
+typedef int party_begin(void *ctx, bool prepare, int64_t images, uint8_t *why);
 struct party_options {
     const struct prepared *model; /* server: with weights */
     uint8_t hash[32];             /* identity of the package */
@@ -42,8 +45,12 @@ struct party_options {
     const struct relu_backend *relu;
     /* Where oblivious transfers come from: the server decides; a client with _SOFTSPOKEN takes no other. */
     enum relu_transfers transfers;
-    int64_t images; /* client: how many it will ask for, for the server's choice; 0: unknown */
+    int64_t images;   /* client: how many it will ask for, for the server's choice; 0: unknown */
+    uint8_t *refusal; /* client, may be NULL: set to what the server refused for (enum refusal) */
     const struct party_limits *limits; /* server; NULL: none */
+    uint8_t refuse;                    /* server: what it refuses every client for; 0: nothing */
+    party_begin *begin;                /* server; NULL: any request may */
+    void *begin_ctx;
     /* server decides: */
     bool label;
     const struct link *expected; /* that forms of comparisons are chosen for; NULL: link */

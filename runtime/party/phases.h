@@ -13,6 +13,7 @@ struct party {
     const struct relu_backend *backend;
     struct relu_ways ways;
     bool label, dead;
+    uint8_t refused; /* client: what the server refused last for */
     struct schedule *schedule;
     struct share_rng shares; /* decide results */
     struct prg *linear_rng;  /* of the linear backend, whose errors decide last bits too */
