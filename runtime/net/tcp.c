@@ -32,7 +32,7 @@ struct tcp {
     double seconds; /* time-out */
     double waits;   /* seconds left of tcp_limit; below 0: no limit */
     size_t out_used, in_at, in_used;
-    bool loopback, borrowed, heard;
+    bool loopback, borrowed, heard, closed;
     uint8_t source[TCP_SOURCE];
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
@@ -379,6 +379,16 @@ bool tcp_peer_is_loopback(const struct tcp *s)
     return s->loopback;
 }
 
+bool tcp_closed(const struct tcp *s)
+{
+    return s->closed;
+}
+
+void tcp_note_closed(struct tcp *s)
+{
+    s->closed = true;
+}
+
 bool tcp_heard(const struct tcp *s)
 {
     return s->heard;
@@ -442,6 +452,12 @@ static bool would_block(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
+static int fail_closed(struct tcp *s)
+{
+    s->closed = true;
+    return fail(ERR_PEER, "%s closed the connection", s->peer);
+}
+
 int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
 {
     ssize_t got = recv(s->fd, bytes, max, MSG_DONTWAIT);
@@ -451,7 +467,7 @@ int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
     if (got > 0 || (got < 0 && would_block()))
         return 0;
     if (got == 0 || errno == ECONNRESET)
-        return fail(ERR_PEER, "%s closed the connection", s->peer);
+        return fail_closed(s);
     return fail(ERR_NET, "%s: %s", s->peer, strerror(errno));
 }
 
@@ -462,7 +478,7 @@ int tcp_peek(struct tcp *s, void *bytes, size_t max, size_t *n)
     *n = got > 0 ? (size_t)got : 0;
     if (got > 0 || (got < 0 && would_block()))
         return 0;
-    return fail(ERR_PEER, "%s closed the connection", s->peer);
+    return fail_closed(s);
 }
 
 int tcp_write(struct tcp *s, const void *bytes, size_t max, size_t *n)
@@ -473,7 +489,7 @@ int tcp_write(struct tcp *s, const void *bytes, size_t max, size_t *n)
     if (put >= 0 || would_block())
         return 0;
     if (errno == EPIPE || errno == ECONNRESET)
-        return fail(ERR_PEER, "%s closed the connection", s->peer);
+        return fail_closed(s);
     return fail(ERR_NET, "%s: %s", s->peer, strerror(errno));
 }
 
@@ -580,6 +596,6 @@ int tcp_wait(struct tcp *s, tcp_stop *stop, void *ctx)
                    : rc;
     ssize_t got = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno == ECONNRESET))
-        return fail(ERR_PEER, "%s closed the connection", s->peer);
+        return fail_closed(s);
     return 0;
 }

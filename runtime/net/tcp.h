@@ -49,6 +49,9 @@ bool tcp_peer_is_loopback(const struct tcp *s);
  * of 64 bits. */
 #define TCP_SOURCE 16
 void tcp_source(const struct tcp *s, uint8_t source[TCP_SOURCE]);
+/* Whether the peer has closed the connection; tls.c tells of its own kind of goodbye. */
+bool tcp_closed(const struct tcp *s);
+void tcp_note_closed(struct tcp *s);
 bool tcp_heard(const struct tcp *s); /* whether the peer has sent anything that was read */
 /* The first bytes that have arrived, which stay where they are: *n of at most max, 0: none yet.
  * ERR_PEER: it closed and nothing is there. */

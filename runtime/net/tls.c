@@ -201,6 +201,7 @@ static int wait_or_fail(struct tls *t, int result, double deadline, const char *
     case SSL_ERROR_WANT_WRITE:
         return tcp_ready(t->tcp, true, deadline);
     case SSL_ERROR_ZERO_RETURN:
+        tcp_note_closed(t->tcp);
         return fail(ERR_PEER, "%s closed the connection", tcp_peer(t->tcp));
     default:
         if (t->net_rc == 0)

@@ -193,11 +193,14 @@ static int let_in(struct lobby *b)
 
 static void look_at_all(struct lobby *b)
 {
-    double now = cpu_seconds();
+    const double now = cpu_seconds();
 
-    for (int i = b->n - 1; i >= 0; i--)
-        if (!b->seat[i].whole && b->seat[i].quiet <= now && !look_at(b, &b->seat[i], now))
+    for (int i = b->n - 1; i >= 0; i--) {
+        struct seat *a = &b->seat[i];
+        bool due = a->quiet <= now || now - a->since > LOBBY_GREETING;
+        if (!a->whole && due && !look_at(b, a, now))
             send_away(b, i);
+    }
 }
 
 int lobby_look(struct lobby *b)

@@ -1,6 +1,7 @@
 # Many clients at once, honest ones among those who only want to keep others out.
 data=synth:3000
-expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --relus 300 --preset none -o cut -q
+expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --test-data synth:20 --relus 300 --preset none \
+    --eval-attack-images 1 --eval-corrupt-images 1 -o cut -q
 cp cut/model.pi cut/model.pi.weights .
 expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
 expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy

@@ -6,7 +6,7 @@ leave    asks as it should and leaves
 byte     COUNT connections (20) that send one byte; each comes again when it is closed
 greet    COUNT (50) that greet and ask for nothing, and come again
 stall    COUNT (2) that begin a preparation and say no more, and come again
-drip     COUNT (2) that begin a preparation and send 65 bytes every 2.2 s, and come again
+drip     COUNT (2) that begin a preparation and send 5 bytes every 2.2 s, and come again
 """
 import hashlib
 import socket
@@ -61,7 +61,7 @@ def wait_closed(line):
 def drip(line):
     line.sendall(hello + ask)
     while True:
-        line.sendall(bytes(65))
+        line.sendall(bytes(5))
         time.sleep(2.2)
 
 

@@ -156,7 +156,7 @@ if command -v openssl >/dev/null 2>&1; then
     expect_error 8 'not the pinned one' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert.pem --pin "$(printf %064d 0)" -i x.npy
     expect_error 2 '64 hexadecimal digits' "$LINNET_PI" query model.pi --connect "$at" --pin 12 -i x.npy
     expect_error 8 'certificate' "$LINNET_PI" query model.pi --connect "$at" --tls-ca cert2.pem -i x.npy
-    expect_error 8 'only one side use TLS' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy
+    expect_error 8 'only one side use TLS' "$LINNET_PI" query model.pi --connect "$at" --timeout 3 -i x.npy --retry 0
     expect_error 2 'No such file' "$LINNET_PI" query model.pi --connect "$at" --tls-ca nothing.pem -i x.npy
     stop
     serve --tls-cert cert.pem --tls-key key.pem --client-ca cert2.pem
