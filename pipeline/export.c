@@ -1,5 +1,6 @@
 /* Task "export": a model or a checkpoint as standard ONNX, and as a private-inference package. */
 #include "core/base/file.h"
+#include "exporter/lower/lower.h"
 #include "pipeline/listener.h"
 #include "pipeline/network.h"
 #include "pipeline/outputs.h"
@@ -11,6 +12,7 @@ struct export_settings {
     const char *out, *branch, *pi, *salt;
     int32_t form, target;
     int64_t opset, calib;
+    double max_failure;
     bool fold_bn, strip_softmax, external_data, publish_slopes;
 };
 #define FIELD(f) offsetof(struct export_settings, f)
@@ -40,12 +42,17 @@ static const struct option_row rows[] = {
     IMAGE_ROWS,
     OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "number of calibration images (default 2000)",
            1, 1e7),
+    OPTION(
+        "max-failure", 0, OPTION_REAL, FIELD(max_failure), "P",
+        "--pi: largest chance of a garbage answer; weights get fewer bits for it (default 1/256)",
+        1e-15, 1),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("salt", 0, OPTION_TEXT, FIELD(salt), "HEX",
            "fixed salt of the weights file; for tests only", 0, 0),
     OPEN_ROWS,
     OPTION_END};
-static const struct export_settings defaults = {.calib = 2000, .target = -1, .form = -1};
+static const struct export_settings defaults = {
+    .calib = 2000, .target = -1, .form = -1, .max_failure = LOWER_MAX_FAILURE};
 
 static int check(const struct linnet_options *o)
 {
@@ -91,18 +98,19 @@ static int translate(const struct export_settings *o, struct export_options *e)
 }
 
 static int package(const struct linnet_listener *l, const struct export_settings *s, uint64_t seed,
-                   const struct model *m, const struct graph *branch)
+                   const struct model *m, struct graph *branch)
 {
+    struct output_private how = {.n = s->calib,
+                                 .publish_slopes = s->publish_slopes,
+                                 .salt = s->salt,
+                                 .max_failure = s->max_failure};
     struct dataset *d = NULL;
-    int64_t n = s->calib;
-    float *x = NULL;
-    int rc;
+    int rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, branch, &d);
 
-    if ((rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, branch, &d)) == 0 &&
-        (rc = source_floats(d, &n, &x)) == 0)
-        rc = output_pi(l, m, branch, x, n, s->publish_slopes, s->salt, s->pi);
+    how.calib = d;
+    if (rc == 0)
+        rc = output_pi(l, m, branch, &how, s->pi);
     data_close(d);
-    mem_free(x);
     return rc;
 }
 

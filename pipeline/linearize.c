@@ -7,6 +7,7 @@
 
 #include "core/base/file.h"
 #include "core/base/minmax.h"
+#include "exporter/lower/lower.h"
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
@@ -239,9 +240,11 @@ static int export_student(const struct linearize *x)
     const struct run *r = &x->c.run;
     const int deployed = conversion_deployed(&x->c, x->student.g);
     struct output_facts facts = facts_of(x, SUMMARY_RESULT);
-    int64_t n = x->j->o->r.calib_images;
+    const struct output_private how = {.calib = r->train,
+                                       .n = x->j->o->r.calib_images,
+                                       .publish_slopes = x->j->o->publish_slopes,
+                                       .max_failure = LOWER_MAX_FAILURE};
     struct graph *branch = NULL;
-    float *pixels = NULL;
     char stem[PATH_BYTES];
     int rc;
 
@@ -255,12 +258,13 @@ static int export_student(const struct linearize *x)
             "no model.pi: it would publish the slopes of removed ReLUs; say --publish-slopes (here or to `linnet export`) if they may be public, or take --removed half");
         return 0;
     }
-    if ((rc = output_branch(&r->m, x->student.g, deployed, &facts, &branch)) == 0 &&
-        (rc = source_floats(r->train, &n, &pixels)) == 0)
-        rc = output_pi(x->j->l, &r->m, branch, pixels, n, x->j->o->publish_slopes, NULL,
-                       x->j->o->out);
+    if ((rc = output_branch(&r->m, x->student.g, deployed, &facts, &branch)) == 0)
+        rc = output_pi(x->j->l, &r->m, branch, &how, x->j->o->out);
     graph_free(branch);
-    mem_free(pixels);
+    if (rc == ERR_GOAL) { /* what was trained is worth keeping */
+        listener_note(x->j->l, "no model.pi: %s (linnet export has it)", err_message());
+        rc = 0;
+    }
     return rc;
 }
 

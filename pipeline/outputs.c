@@ -11,6 +11,8 @@
 #include "exporter/lower/lower.h"
 #include "linearizer/linearizer.h"
 #include "pipeline/listener.h"
+#include "pipeline/package_check.h"
+#include "pipeline/source.h"
 #include "trainer/data/normalize.h"
 
 #define PATH_BYTES 4096
@@ -172,28 +174,83 @@ out:
     return rc;
 }
 
-int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
-              const float *pixels, int64_t n, bool publish_slopes, const char *salt,
-              const char *dir)
+#define TRIM_IMAGES 1000 /* of the calibration set, where bits were taken away */
+
+static void say_failure(const struct linnet_listener *l, const struct lower_failure *f)
+{
+    listener_note(
+        l,
+        "an answer is garbage with a chance of at most 1 in %.0f (bound), about 1 in %.0f (largest calibrated values)",
+        1 / f->bound, 1 / f->calibrated);
+    if (f->trimmed > 0)
+        listener_note(l, "weights of %d layers have fewer bits for it: it was 1 in %.0f",
+                      f->trimmed, 1 / f->untrimmed);
+}
+
+/* Whether weights with fewer bits give the labels of the float network. */
+static int check_trimmed(const struct linnet_listener *l, struct graph *branch,
+                         const struct output_private *how, const struct plan *p,
+                         const struct plan_weights *w, const struct lower_failure *f)
+{
+    struct package_check check;
+    struct pi_model *pi = NULL;
+    double agreement = 0;
+    int rc;
+
+    if (f->trimmed == 0)
+        return 0;
+    if ((rc = pi_prepare(p, w, PI_FIXED, &pi)) == 0 &&
+        (rc = package_check_run(l, branch, pi, how->calib,
+                                TRIM_IMAGES < how->n ? TRIM_IMAGES : how->n, &check)) == 0)
+        agreement = 100 * (double)check.agree / (double)check.n;
+    pi_close(pi);
+    TRY(rc);
+    if (agreement >= OUTPUT_AGREEMENT)
+        return 0;
+    return fail(
+        ERR_GOAL,
+        "an answer would be garbage with a chance of 1 in %.0f; weights that bring it to 1 in %.0f give only %.2f %% equal labels (at least %g): --max-failure %.2g takes the chance",
+        1 / f->untrimmed, 1 / f->bound, agreement, OUTPUT_AGREEMENT, f->untrimmed * 1.01);
+}
+
+static int lower_checked(const struct linnet_listener *l, struct graph *branch,
+                         const struct output_private *how, const struct lower_options *o,
+                         struct plan **p, struct plan_weights **w)
+{
+    TRY(lower(branch, o, p, w));
+    TRY(check_trimmed(l, branch, how, *p, *w, o->failure));
+    say_failure(l, o->failure);
+    return 0;
+}
+
+int output_pi(const struct linnet_listener *l, const struct model *m, struct graph *branch,
+              const struct output_private *how, const char *dir)
 {
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
     uint8_t salt_bytes[PLAN_SALT];
-    struct lower_options o = {.pixels = pixels,
-                              .n_pixels = n,
-                              .publish_slopes = publish_slopes,
+    struct lower_failure failure;
+    struct lower_options o = {.n_pixels = how->n,
+                              .publish_slopes = how->publish_slopes,
+                              .max_failure = how->max_failure,
+                              .failure = &failure,
                               .source_sha256 = sha256_hex(m->sha256, hex)};
     struct plan *p = NULL;
     struct plan_weights *w = NULL;
+    float *pixels = NULL;
     int rc;
 
     _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
     o.normalize = normalize_text(&branch->norm, norm);
-    if (salt && (rc = sha256_parse(salt, salt_bytes)) < 0)
+    if (how->salt && (rc = sha256_parse(how->salt, salt_bytes)) < 0)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
-    o.salt = salt ? salt_bytes : NULL;
+    o.salt = how->salt ? salt_bytes : NULL;
+    if ((rc = source_floats(how->calib, &o.n_pixels, &pixels)) < 0)
+        return rc;
+    o.pixels = pixels;
     if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
         (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
-        (rc = lower(branch, &o, &p, &w)) < 0 || (rc = plan_write(p, w, pi, weights)) < 0)
+        (rc = lower_checked(l, branch, how, &o, &p, &w)) < 0 ||
+        (rc = plan_write(p, w, pi, weights)) < 0)
         goto out;
     if (p->relus_kept == 0)
         listener_note(l, "%s: no ReLU is left; keep %s secret", pi, weights);
@@ -203,6 +260,7 @@ int output_pi(const struct linnet_listener *l, const struct model *m, const stru
 out:
     plan_weights_free(w);
     plan_free(p);
+    mem_free(pixels);
     return rc;
 }
 

@@ -34,12 +34,19 @@ struct output_facts {
 /* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */
 int output_branch(const struct model *m, const struct graph *g, int bank,
                   const struct output_facts *facts, struct graph **out) MUST_CHECK;
-/* dir/model.pi and dir/model.pi.weights from a graph with one bank, calibrated on n images
- * pixels [n,C,H,W]. salt: 64 hex digits or NULL for a random one. publish_slopes:
- * lower.h. */
-int output_pi(const struct linnet_listener *l, const struct model *m, const struct graph *branch,
-              const float *pixels, int64_t n, bool publish_slopes, const char *salt,
-              const char *dir) MUST_CHECK;
+struct output_private {
+    const struct dataset *calib; /* its first n images */
+    int64_t n;
+    bool publish_slopes; /* lower.h */
+    const char *salt;    /* 64 hex digits or NULL for a random one */
+    double max_failure;  /* of one answer (lower.h) */
+};
+/* dir/model.pi and dir/model.pi.weights from a graph with one bank. Says the chance that an answer fails.
+ * ERR_GOAL: it is above max_failure, or was brought below it only by rounding that changes labels
+ * of more than OUTPUT_AGREEMENT of the calibration images. */
+#define OUTPUT_AGREEMENT 99.5 /* as validate has it */
+int output_pi(const struct linnet_listener *l, const struct model *m, struct graph *branch,
+              const struct output_private *how, const char *dir) MUST_CHECK;
 /* STEM.onnx, the branch `deployed`; where there are two also STEM.adv.onnx, and STEM.clean.onnx where that
  * is not the deployed one. */
 int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,

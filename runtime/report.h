@@ -8,6 +8,7 @@
 #include "runtime/cost/fit.h"
 #include "runtime/linear/dealer.h"
 #include "runtime/model.h"
+#include "runtime/net/system.h"
 #include "runtime/net/tls.h"
 #include "runtime/party/message.h"
 #include "runtime/serve/server.h"

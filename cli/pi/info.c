@@ -10,13 +10,20 @@
 #include "core/base/sha256.h"
 #include "runtime/report.h"
 
+struct info_options {
+    const char *weights;
+};
+static const struct cli_option options[] = {
+    {"weights", 'w', CLI_INPUT, offsetof(struct info_options, weights), "FILE",
+     "model.pi.weights, for the chance of a garbage answer by the largest calibrated values", 0, 0},
+    {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
     1,
     1,
     "Shows what a model.pi says: input, numbers, steps, ReLUs, estimated cost.",
     "linnet-pi info out/model.pi -v",
-    NULL};
+    options};
 
 /* ---- for people --------------------------------------------------------------------------- */
 
@@ -25,6 +32,46 @@ static void print_dims(FILE *f, const struct plan_tensor *t)
     for (int32_t i = 0; i < t->rank; i++)
         fprintf(f, "%s%lld", i == 0 ? "[" : ",", (long long)t->dim[i]);
     fputc(']', f);
+}
+
+/* The secret file's {"0":2.64,"1":17.5,...}, largest values by tensor. */
+static int read_maxima(const struct plan *p, const struct plan_weights *w, double *max)
+{
+    json_t *o = json_loads(w->maxima, 0, NULL);
+    int rc = 0;
+
+    for (int32_t i = 0; i < p->n_tensor && rc == 0; i++) {
+        char key[16];
+        const json_t *v;
+        snprintf(key, sizeof key, "%d", i);
+        v = json_object_get(o, key);
+        max[i] = json_number_value(v);
+        if (!json_is_number(v) || !isfinite(max[i]) || max[i] < 0)
+            rc = fail(ERR_FORMAT, "the weights name no largest value of tensor %d", i);
+    }
+    json_decref(o);
+    return rc;
+}
+
+/* *chance: below 0 without the weights. */
+static int find_calibrated(const struct plan *p, const char *weights, double *chance)
+{
+    struct plan_weights *w = NULL;
+    double *max = NULL;
+    int rc;
+
+    *chance = -1;
+    if (weights == NULL)
+        return 0;
+    if ((rc = plan_weights_read(p, weights, &w)) < 0)
+        return rc;
+    if ((max = secret_array((size_t)p->n_tensor, sizeof *max)) == NULL)
+        rc = ERR_NOMEM;
+    else if ((rc = read_maxima(p, w, max)) == 0)
+        *chance = plan_failure(p, max);
+    secret_free(max);
+    plan_weights_free(w);
+    return rc;
 }
 
 /* What removed ReLUs are, and what of it is public. */
@@ -45,7 +92,7 @@ static void print_lines(FILE *f, const struct plan *p)
         fprintf(f, "removed    x / 2 + b in %d layers; b is secret\n", lines);
 }
 
-static void print_head(FILE *f, const struct plan *p)
+static void print_head(FILE *f, const struct plan *p, double calibrated)
 {
     char hex[SHA256_HEX];
     const struct plan_tensor *out = &p->tensor[p->step[p->n_step - 1].out];
@@ -60,8 +107,15 @@ static void print_head(FILE *f, const struct plan *p)
     fprintf(f, ", uint8 %d ... %d, normalisation %s\n", p->input.low, p->input.high,
             *p->input.normalize ? p->input.normalize : "as listed in the file");
     fprintf(f, "output     %lld classes\n", (long long)out->count);
-    fprintf(f, "numbers    ring 2^64, scale 2^-%d, local truncation fails with chance <= 2^%d\n",
-            p->scale, p->failure_log2);
+    fprintf(f, "numbers    ring 2^64, scale 2^-%d\n", p->scale);
+    fprintf(f, "garbage    an answer is, with a chance of at most 1 in %.0f (bound, below 2^%d)",
+            1 / plan_failure(p, NULL), p->failure_log2);
+    if (calibrated >= 0)
+        fprintf(f, ", about 1 in %.0f (largest calibrated values)", 1 / calibrated);
+    fputc('\n', f);
+    fprintf(
+        f,
+        "rounding   the last bits are random: asking N times about an image tells about log2 sqrt(N) more bits of each logit than once\n");
     fprintf(f, "program    %d steps, %d linear layers, %lld multiplications\n", p->n_step,
             p->linear_layers, (long long)p->macs);
     fprintf(f, "ReLUs      %lld of %lld kept, in %d layers", (long long)p->relus_kept,
@@ -282,7 +336,7 @@ static json_t *claims_json(const struct plan *p)
     return a;
 }
 
-static json_t *info_json(const struct plan *p, const struct cost_machine *m)
+static json_t *info_json(const struct plan *p, const struct cost_machine *m, double calibrated)
 {
     char hex[SHA256_HEX], identity[SHA256_HEX];
     json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "format",
@@ -292,6 +346,8 @@ static json_t *info_json(const struct plan *p, const struct cost_machine *m)
                           sha256_hex(p->commitment, hex), "ring_bits", PLAN_RING_BITS, "scale",
                           p->scale, "failure_log2", p->failure_log2, "truncation", "local");
 
+    o = with(o, "failure_bound", json_real(plan_failure(p, NULL)));
+    o = with(o, "failure_calibrated", calibrated < 0 ? json_null() : json_real(calibrated));
     o = with(o, "input", input_json(p));
     o = with(o, "classes", json_integer(p->tensor[p->step[p->n_step - 1].out].count));
     o = with(o, "labels", texts_json(p->label, p->n_label));
@@ -309,20 +365,22 @@ static json_t *info_json(const struct plan *p, const struct cost_machine *m)
 
 int pi_cmd_info(int argc, char **argv)
 {
+    struct info_options o = {0};
     struct cli_common c;
     struct cost_machine m;
     struct plan *p = NULL;
+    double calibrated;
     int rc;
 
-    if ((rc = cli_parse(&spec, argc, argv, &c, NULL)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0 ||
-        (rc = cost_machine_find(&m)) < 0)
+    if ((rc = cli_parse(&spec, argc, argv, &c, &o)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0 ||
+        (rc = find_calibrated(p, o.weights, &calibrated)) < 0 || (rc = cost_machine_find(&m)) < 0)
         goto out;
-    print_head(cli_out(&c), p);
+    print_head(cli_out(&c), p, calibrated);
     if ((rc = print_assumptions(cli_out(&c), p)) < 0 || (rc = print_costs(cli_out(&c), p, &m)) < 0)
         goto out;
     if (c.verbose > 0)
         print_steps(cli_out(&c), p);
-    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p, &m));
+    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p, &m, calibrated));
 out:
     plan_free(p);
     cli_release(&c);

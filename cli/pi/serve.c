@@ -35,6 +35,8 @@ struct serve {
     struct link link[2]; /* emulated, expected */
     struct party_limits limits;
     struct tcp_address metrics;
+    int inherited; /* a socket that listens, 0: none */
+    char bound[TCP_TEXT];
     struct server_options how;
 };
 
@@ -84,6 +86,8 @@ static void log_event(void *ctx, const struct server_event *e)
     const struct serve *s = ctx;
     char time[32];
 
+    if (strcmp(e->name, "stopping") == 0)
+        system_notify("STOPPING=1");
     time_now(time);
     if (s->o->log == 1)
         log_json(time, e);
@@ -91,10 +95,14 @@ static void log_event(void *ctx, const struct server_event *e)
         log_text(time, e);
 }
 
-static int check_options(const struct pi_net_options *o)
+static int check_options(const struct pi_net_options *o, int inherited)
 {
-    if (o->weights == NULL || o->listen == NULL)
-        return fail(ERR_ARG, "give --%s", o->weights == NULL ? "weights FILE" : "listen HOST:PORT");
+    if (o->weights == NULL)
+        return fail(ERR_ARG, "give --weights FILE");
+    if (o->listen == NULL && inherited == 0)
+        return fail(ERR_ARG, "give --listen HOST:PORT");
+    if (o->listen != NULL && inherited > 0)
+        return fail(ERR_ARG, "--listen: a socket that listens was inherited (LISTEN_FDS)");
     return 0;
 }
 
@@ -179,6 +187,7 @@ static int fill_options(struct serve *s, const struct pi_model *model)
     struct server_options *out = &s->how;
 
     *out = (struct server_options){.seconds = o->timeout,
+                                   .inherited = s->inherited,
                                    .workers = o->workers > 0 ? o->workers : 4 * cpu_threads(),
                                    .max_queries = o->max_queries,
                                    .stop = interrupted,
@@ -216,6 +225,12 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
             o->party.relu->name, o->party.linear->name);
     fflush(cli_out(c));
     cli_catch_signals();
+    if (secret_unlocked() > 0)
+        cli_note(
+            c,
+            "%ld bytes of secrets could not be locked into memory (ulimit -l): swap may see them",
+            secret_unlocked());
+    system_notify("READY=1\nSTATUS=answers queries");
     TRY(server_run(s));
     t = server_totals(s);
     cli_note(c, "%lld queries, %lld prepared, %lld clients", (long long)t.queries,
@@ -223,22 +238,35 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
     return c->json != NULL ? cli_json_write(c, report_json(c, o, &t)) : 0;
 }
 
-int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
+/* Where the socket is bound decides what is allowed, whoever opened it. */
+static int find_socket(struct serve *s, struct pi_net_options *o)
 {
-    struct serve how = {.c = c, .o = o};
-    struct server *s = NULL;
+    TRY(system_listen_fd(&s->inherited));
+    TRY(check_options(o, s->inherited));
+    if (s->inherited == 0)
+        return 0;
+    TRY(tcp_bound(s->inherited, s->bound));
+    o->listen = s->bound;
+    return 0;
+}
+
+int pi_serve_run(const struct cli_common *c, const struct pi_net_options *given, bool prepare_only)
+{
+    struct pi_net_options o = *given;
+    struct serve s = {.c = c, .o = &o};
+    struct server *server = NULL;
     struct pi_model *model = NULL;
     int rc;
 
-    if ((rc = check_options(o)) < 0 || (rc = pi_net_guard(o)) < 0 ||
-        (rc = pi_open(c->arg[0], o->weights, PI_FIXED, &model)) < 0 ||
-        (rc = fill_options(&how, model)) < 0)
+    if ((rc = find_socket(&s, &o)) < 0 || (rc = pi_net_guard(&o)) < 0 ||
+        (rc = pi_open(c->arg[0], o.weights, PI_FIXED, &model)) < 0 ||
+        (rc = fill_options(&s, model)) < 0)
         goto out;
-    how.how.party.prepare_only = prepare_only;
-    if ((rc = server_open(&how.how, &s)) == 0)
-        rc = serve(c, &how.how, s);
+    s.how.party.prepare_only = prepare_only;
+    if ((rc = server_open(&s.how, &server)) == 0)
+        rc = serve(c, &s.how, server);
 out:
-    server_close(s);
+    server_close(server);
     pi_close(model);
     return rc;
 }

@@ -21,7 +21,7 @@
  *     calibrate.c  the graph that is lowered; largest values
  *     input.c      normalisation        move.c     Pad, Slice, Flatten, Reshape
  *     linear.c     weighted sums        package.c  texts, rounded weights
- *     relu.c       ReLU, pools
+ *     relu.c       ReLU, pools          trim.c     fewer bits where truncation fails too often
  */
 #include "exporter/lower/lower.h"
 
@@ -121,6 +121,7 @@ static int build(struct lowering *s, bool softmax, struct plan_weights **w)
     TRY(prepare_tables(s));
     TRY(lower_texts(s->p, s->o, graph_get_meta(s->g, "linnet.branch"), softmax));
     TRY(lower_program(s));
+    TRY(lower_trim(s));
     plan_complete(s->p);
     TRY(lower_weights(s, w));
     if ((rc = plan_name_model(s->p, (*w)->salt)) < 0 || (rc = plan_check(s->p)) < 0 ||

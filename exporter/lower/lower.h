@@ -16,6 +16,14 @@
 #define LOWER_SCALE 12        /* f */
 #define LOWER_WEIGHT_SCALE 14 /* f_w where the weights of a layer suit it */
 
+#define LOWER_MAX_FAILURE (1.0 / 256) /* of one answer, unless the user says otherwise */
+
+/* What became of the chance that an answer fails (plan_failure). */
+struct lower_failure {
+    double untrimmed, bound,
+        calibrated;  /* before scales were lowered; after; by the largest values */
+    int32_t trimmed; /* linear steps whose weights have fewer bits now */
+};
 struct lower_options {
     int32_t scale, weight_scale; /* 0: the defaults above */
     const float *pixels;         /* calibration images in [0,1], [n,C,H,W] */
@@ -32,7 +40,12 @@ struct lower_options {
     /* Removed ReLUs that are lines s x + b with any s: s becomes public. Without it they are refused;
      * x / 2 + b and layers that keep no ReLU publish nothing. */
     bool publish_slopes;
+    /* Weights get fewer bits where truncations fail too often for this, down to LOWER_LEAST_BITS of the
+     * largest; ERR_GOAL if that is not enough. 0: any chance will do. */
+    double max_failure;
+    struct lower_failure *failure; /* out; may be NULL */
 };
+#define LOWER_LEAST_BITS 8
 
 /* g: one batch-norm bank, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
  * (plan_weights_free). ERR_UNSUPPORTED: a node that cannot run privately, by name, with a hint.

@@ -66,6 +66,8 @@ lower_node_fn lower_average_pool, lower_max_pool, lower_relu;
 lower_node_fn lower_pad, lower_reshape, lower_slice;
 /* input.c */
 int lower_input(struct lowering *s) MUST_CHECK;
+/* trim.c */
+int lower_trim(struct lowering *s) MUST_CHECK;
 /* package.c */
 int lower_texts(struct plan *p, const struct lower_options *o, const char *branch,
                 bool softmax) MUST_CHECK;

@@ -189,6 +189,20 @@ static int port_of(int fd)
     return atoi(port);
 }
 
+int tcp_bound(int fd, char text[TCP_TEXT])
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof a;
+    char host[INET6_ADDRSTRLEN + 16], port[8];
+
+    if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 ||
+        getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return fail(ERR_NET, "descriptor %d is no socket that is bound to an address", fd);
+    snprintf(text, TCP_TEXT, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    return 0;
+}
+
 static int listener_new(int fd, struct tcp_listener **out)
 {
     struct tcp_listener *l = mem_array(1, sizeof *l);

@@ -26,6 +26,9 @@ int tcp_address_is_loopback(const struct tcp_address *a, bool *loopback) MUST_CH
 
 struct tcp_listener;
 int tcp_listen(const struct tcp_address *a, struct tcp_listener **out) MUST_CHECK;
+#define TCP_TEXT 80
+/* Where a listening socket is bound, "127.0.0.1:7000", "[::1]:7000". ERR_NET. */
+int tcp_bound(int fd, char text[TCP_TEXT]) MUST_CHECK;
 /* A listening socket that somebody else opened (socket activation); closed with the listener. */
 int tcp_listener_adopt(int fd, struct tcp_listener **out) MUST_CHECK;
 int tcp_listener_port(const struct tcp_listener *l);

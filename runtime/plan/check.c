@@ -359,21 +359,45 @@ struct derived {
     int32_t relu_layers, linear_layers, failure_log2;
 };
 
-/* Chance that a local truncation goes wrong anywhere: elements * 2^(bits of the value + 1 - 64). */
-static int32_t failure_log2(const struct plan *p)
+/* One of them fails with chance |value| / 2^64 exactly, the shares being uniform. The bound takes the power of
+ * two above the largest value, and one bit for inputs that go beyond the calibrated ones. */
+static double truncation_failure(int64_t elements, int32_t scale, int32_t max_log2,
+                                 const double *max)
+{
+    return max == NULL ? ldexp((double)elements, scale + max_log2 + 1 - PLAN_RING_BITS)
+                       : ldexp((double)elements * *max, scale - PLAN_RING_BITS);
+}
+
+double plan_step_failure(const struct plan *p, int32_t step, const double *max)
+{
+    const struct plan_step *s = &p->step[step];
+    const struct plan_tensor *t = &p->tensor[s->out], *in = &p->tensor[s->in[0]];
+    double sum = 0;
+
+    if (plan_has_lines(s))
+        sum += truncation_failure(s->u.relu.total - s->u.relu.kept, in->scale + plan_slope_log2(s),
+                                  in->max_log2, max == NULL ? NULL : &max[s->in[0]]);
+    if (s->shift > 0)
+        sum += truncation_failure(t->count, t->scale + s->shift, t->max_log2,
+                                  max == NULL ? NULL : &max[s->out]);
+    return sum;
+}
+
+double plan_failure(const struct plan *p, const double *max)
 {
     double sum = 0;
+
+    for (int32_t i = 0; i < p->n_step; i++)
+        sum += plan_step_failure(p, i, max);
+    return sum;
+}
+
+/* The power of two above it. */
+static int32_t failure_log2(const struct plan *p)
+{
+    double sum = plan_failure(p, NULL);
     int exponent;
 
-    for (int32_t i = 0; i < p->n_step; i++) {
-        const struct plan_step *s = &p->step[i];
-        const struct plan_tensor *t = &p->tensor[s->out], *in = &p->tensor[s->in[0]];
-        if (plan_has_lines(s))
-            sum += ldexp((double)(s->u.relu.total - s->u.relu.kept),
-                         in->scale + in->max_log2 + plan_slope_log2(s) + 1 - PLAN_RING_BITS);
-        if (s->shift > 0)
-            sum += ldexp((double)t->count, t->scale + s->shift + t->max_log2 + 1 - PLAN_RING_BITS);
-    }
     if (sum <= 0)
         return -PLAN_RING_BITS;
     frexp(sum, &exponent);

@@ -180,6 +180,12 @@ int32_t plan_relu_width(int32_t scale, int32_t max_log2, int64_t cap);
 /* Bits that the slopes of a step add to |x|: 0 where they are 1. */
 int32_t plan_slope_log2(const struct plan_step *s);
 
+/* Chance that a local truncation goes wrong somewhere in one answer, which is garbage then: elements times
+ * |value before truncation| / 2^64. max: largest real |value| of each tensor, where they are known (they
+ * are secret: the weights' file has them); NULL: twice the powers of two that the plan states, a
+ * bound as long as inputs stay below those. */
+double plan_failure(const struct plan *p, const double *max);
+double plan_step_failure(const struct plan *p, int32_t step, const double *max); /* its share */
 /* Recomputes totals and failure bound from steps and masks. */
 void plan_complete(struct plan *p);
 /*

@@ -515,6 +515,8 @@ static void end_all(struct server *s)
 {
     double now = cpu_seconds(), since;
 
+    if (!s->ending)
+        event(s, NULL, "stopping", 0, stopped(s) ? "" : "--max-queries");
     lobby_shut(s->lobby);
     s->ending = true;
     if (s->stopped == 0 && stopped(s))

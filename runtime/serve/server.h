@@ -32,7 +32,8 @@
 
 /* A line of the log. Never an image, a logit, a label or a key. */
 struct server_event {
-    const char *name;   /* "query", "prepare", "left", "failed", "refused", "crashed", "strike" */
+    const char *name;   /* "query", "prepare", "left", "failed", "refused", "crashed", "strike",
+                         * "stopping" */
     const char *client; /* address, and who it is by its certificate */
     const char *text;   /* why, or "" */
     int64_t images;

@@ -100,7 +100,8 @@ static void report(struct worker *w, const struct account *a, int rc)
 {
     w->says.images = a->begun - w->before.begun;
     w->says.answered = a->queries - w->before.queries + a->prepared - w->before.prepared;
-    w->says.rc = rc == ERR_PEER && tcp_closed(w->job->tcp) ? ERR_NET : rc; /* it may have its reasons */
+    w->says.rc =
+        rc == ERR_PEER && tcp_closed(w->job->tcp) ? ERR_NET : rc; /* it may have its reasons */
     for (int i = 0; i < PHASES; i++) {
         struct cost_count *now = &w->says.phase[i];
         const struct cost_count *old = &w->before.phase[i];

@@ -811,6 +811,70 @@ static void test_options_are_checked(void **state)
     graph_free(g);
 }
 
+/* ---- truncations that fail ----------------------------------------------------------------- */
+
+static int lower_within(struct graph *g, struct net *t, double most, struct lower_failure *f)
+{
+    struct lower_options o = {
+        .n_pixels = IMAGES, .salt = salt, .pixels = t->pixels, .max_failure = most, .failure = f};
+
+    plan_free(t->p);
+    plan_weights_free(t->w);
+    t->p = NULL;
+    t->w = NULL;
+    return lower(g, &o, &t->p, &t->w);
+}
+
+static void test_weights_lose_bits_where_truncation_fails_too_often(void **state)
+{
+    float want[IMAGES * 64], fixed[IMAGES * 64];
+    struct lower_failure f, g;
+    struct net t;
+
+    (void)state;
+    net_lower(&t, import_text(residual));
+    assert_int_equal(lower_within(t.g, &t, 0, &f), 0);
+    assert_int_equal(f.trimmed, 0);
+    assert_true(f.bound == f.untrimmed && f.calibrated < f.bound / 2);
+    assert_true(f.calibrated > f.bound / 8); /* at most a power of two each, and the spare bit */
+    assert_true(ldexp(1, t.p->failure_log2) >= f.bound);
+    assert_true(ldexp(1, t.p->failure_log2 - 1) < f.bound * 1.0001);
+
+    for (double part = 2; part <= 32; part *= 2) {
+        assert_int_equal(lower_within(t.g, &t, f.bound / part, &g), 0);
+        assert_true(g.trimmed > 0 && g.untrimmed == f.bound);
+        assert_true(g.bound <= f.bound / part && g.bound > f.bound / part / 4);
+        assert_true(plan_failure(t.p, NULL) == g.bound);
+        check_fixed_is_exact(&t);
+        run_exec(&t, t.g, want);
+        run_pi(&t, PI_FIXED, fixed);
+        assert_close("fewer bits", want, fixed, IMAGES * t.k, 0.002 * part);
+    }
+    assert_int_equal(lower_within(t.g, &t, f.bound * 1e-6, &g), ERR_GOAL);
+    assert_non_null(strstr(err_message(), "--max-failure"));
+    net_release(&t);
+}
+
+/* The formula itself: local truncation of shares of one value, many times. */
+static void test_truncations_fail_as_often_as_stated(void **state)
+{
+    const int64_t n = 1 << 20;
+
+    (void)state;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        const int64_t x = sign * ((int64_t)3 << 53); /* 3/2048 of the ring */
+        struct rng r = rng_at(11, RNG_TEST, 0, 0);
+        int64_t failed = 0;
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t s = (uint64_t)rng_u32(&r) << 32 | rng_u32(&r), u = (uint64_t)x - s;
+            int64_t y = (int64_t)((s >> 12) - ((0 - u) >> 12)) - (x >> 12);
+            failed += y != 0 && y != 1;
+        }
+        double want = (double)n * 3 / 2048, sigma = sqrt(want);
+        assert_true(fabs((double)failed - want) < 5 * sigma);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -834,6 +898,8 @@ int main(void)
         cmocka_unit_test(test_real_network_keeps_its_labels),
         cmocka_unit_test(test_what_cannot_run_privately_is_named),
         cmocka_unit_test(test_options_are_checked),
+        cmocka_unit_test(test_weights_lose_bits_where_truncation_fails_too_often),
+        cmocka_unit_test(test_truncations_fail_as_often_as_stated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
