@@ -180,8 +180,10 @@ json_t *eval_report_json(const char *model, const char *split, const struct mode
             json_object_set_new(o, "corruptions", corruptions_json(b));
         json_array_append_new(branches, o);
     }
-    return json_pack("{s:s,s:s,s:I,s:s,s:o}", "format", "linnet.eval/1", "model", model, "n",
-                     (json_int_t)r->n, "split", split, "branches", branches);
+    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:s,s:o}", "format", "linnet.eval/1", "model", model,
+                     "n", (json_int_t)r->n, "split", split, "precision",
+                     exec_precision_name(r->precision), "attack_precision",
+                     exec_precision_name(r->attacks), "branches", branches);
 }
 
 static void print_score(FILE *out, const char *name, const struct eval_score *s)
@@ -230,7 +232,10 @@ static void print_branch(FILE *out, const struct eval_branch *b, const struct mo
 void eval_report_print(FILE *out, const char *model, const char *split,
                        const struct model_branches *names, const struct eval_result *r)
 {
-    fprintf(out, "%s, %s images\n", model, split);
+    const bool same = r->precision == r->attacks;
+
+    fprintf(out, "%s, %s images, %s%s\n", model, split, exec_precision_name(r->precision),
+            same ? "" : ", attacks fp32");
     for (int32_t i = 0; i < r->n_branch; i++)
         print_branch(out, &r->branch[i], names);
 }

@@ -7,6 +7,7 @@
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/network.h"
+#include "pipeline/precision.h"
 #include "pipeline/profile_report.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
@@ -69,8 +70,9 @@ static const struct option_row rows[] = {
            "time by layer: milliseconds, share, GFLOP/s; inference and the attacks' gradients", 0,
            0),
     OPEN_ROWS,
+    PRECISION_ROW(FIELD(open.precision), "fp32"),
     OPTION_END};
-static const struct eval_settings defaults = {.branch = "both"};
+static const struct eval_settings defaults = {.branch = "both", .open.precision = PRECISION_FP32};
 
 static int check(const struct linnet_options *o)
 {
@@ -158,6 +160,8 @@ static int translate(struct job *j, struct eval_options *e)
     *e = (struct eval_options){.limit = o->limit,
                                .batch = o->batch,
                                .seed = j->seed,
+                               .precision = precision_of(o->open.precision, false),
+                               .attacks = precision_of(o->open.precision, true),
                                .specs = j->specs,
                                .n_specs = o->attack.n,
                                .flags = o->attack.n > 0,
@@ -186,12 +190,13 @@ static json_t *identity(const struct job *j, const struct eval_options *e)
         for (int32_t s = 0; s < e->specs[i].n_stage; s++)
             json_array_append_new(attacks,
                                   json_string(attack_stage_text(&e->specs[i].stage[s], text)));
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "model_sha256",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "model_sha256",
                      sha256_hex(j->m->sha256, sha), "normalize",
                      normalize_text(&j->m->g->norm, norm), "branch", j->o->branch, "data",
                      d->source, "split", d->split, "n",
                      (json_int_t)(e->limit > 0 && e->limit < d->n ? e->limit : d->n), "batch",
-                     (json_int_t)e->batch, "seed", (json_int_t)e->seed, "attacks", attacks);
+                     (json_int_t)e->batch, "seed", (json_int_t)e->seed, "precision",
+                     exec_precision_name(e->attacks), "attacks", attacks);
 }
 
 /* ---- measuring ----------------------------------------------------------------------------- */
@@ -253,8 +258,12 @@ static int run_audit(struct job *j)
 {
     const struct eval_settings *o = j->o;
     const struct open_options as_ours = {.normalize = o->open.normalize};
-    struct audit_options a = {
-        .limit = o->limit, .batch = o->batch, .seed = j->seed, .tick = on_tick, .ctx = j};
+    struct audit_options a = {.limit = o->limit,
+                              .batch = o->batch,
+                              .seed = j->seed,
+                              .precision = precision_of(o->open.precision, true),
+                              .tick = on_tick,
+                              .ctx = j};
     struct model teacher = {0};
     int rc = 0;
 

@@ -62,7 +62,7 @@ static size_t exec_bytes(struct graph *g, enum exec_mode mode, int64_t batch)
 {
     size_t n = 0;
 
-    return exec_size(g, mode, batch, &n) < 0 ? 0 : n;
+    return exec_size(g, mode, EXEC_FP32, batch, &n) < 0 ? 0 : n;
 }
 
 /* ---- cost of private inference --------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
+#include "pipeline/precision.h"
 #include "pipeline/page/page.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
@@ -165,6 +166,7 @@ static int open_everything(struct linearize *x)
     int64_t total, kept;
 
     TRY(check_options(o));
+    precision_note(j->l, precision_of(o->r.precision, true));
     how.guess = o->teacher != NULL           ? GUESS_NEVER
                 : o->r.preset == PRESET_NONE ? GUESS_BEST
                                              : GUESS_SURE;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "pipeline/precision.h"
 #include "pipeline/tasks.h"
 
 #define FIELD(f) offsetof(struct linearize_options, f)
@@ -50,6 +51,7 @@ static const struct option_row rows[] = {
     OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
            "preset paper, with the defects of the published code, to compare with it", 0, 0),
     OPEN_ROWS,
+    PRECISION_ROW(FIELD(r.precision), "auto; the final evaluation is fp32"),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
            "continue an interrupted run of the same command", 0, 0),

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipeline/precision.h"
+
 #define OVERLAP                                                                                    \
     "trained on the corruption generator: the corrupted accuracy is that of known corruptions"
 
@@ -46,7 +48,8 @@ json_t *linearize_report_json(const struct linearize_facts *f)
     static const char *const name[] = {NULL, "teacher.safetensors", "model.onnx"};
     char *config = conversion_config(c, &c->run.m.form, c->run.m.g);
     json_t *root =
-        json_pack("{s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "config",
+        json_pack("{s:s,s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "precision",
+                  exec_precision_name(precision_of(c->o->r.precision, true)), "config",
                   json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)c->run.seed,
                   "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
                   metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",

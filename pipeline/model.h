@@ -57,8 +57,9 @@ enum normalize_guess {
 /* How to read a file: what the options of every task that opens models begin with. */
 struct open_options {
     const char *output_name, *input_shape;
-    int32_t layout; /* enum import_layout */
-    int32_t relu6;  /* 1: as Relu */
+    int32_t layout;    /* enum import_layout */
+    int32_t relu6;     /* 1: as Relu */
+    int32_t precision; /* enum precision_choice; of the tasks that have PRECISION_ROW */
     const char
         *normalize;   /* preset, NULL for what the file says, "auto" for the best on the training
                             * images of `data` */
@@ -66,7 +67,7 @@ struct open_options {
     struct source_options images; /* beside it */
     enum normalize_guess guess;
 };
-/* Rows of the first four, for a task's table. */
+/* Rows that say how a file is read, for a task's table. */
 #define OPEN_ROWS                                                                                     \
     OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",         \
            "which value of the ONNX file holds the logits, where it has several outputs", 0, 0),      \

@@ -4,14 +4,17 @@
 #include <math.h>
 
 #include "linearizer/linearizer.h"
+#include "pipeline/precision.h"
 #include "pipeline/tasks.h"
 
 #define BATCH 64 /* images an executor holds; longer calls are cut */
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-static const struct option_row rows[] = {OPEN_ROWS, NORMALIZE_ROW(NORMALIZE_HELP), OPTION_END};
-static const struct open_options defaults = {0};
+static const struct option_row rows[] = {
+    OPEN_ROWS, NORMALIZE_ROW(NORMALIZE_HELP),
+    PRECISION_ROW(offsetof(struct open_options, precision), "fp32"), OPTION_END};
+static const struct open_options defaults = {.precision = PRECISION_FP32};
 const struct task open_task = {"open", rows, &defaults, sizeof defaults, NULL, true};
 
 static int fill_info(const struct graph *g, struct linnet_info *out)
@@ -52,6 +55,8 @@ int linnet_open(const char *path, const struct linnet_options *o, const struct l
         return ERR_NOMEM;
     if ((rc = model_open(l, path, how, options_seed(o), &m->m)) == 0)
         rc = fill_info(m->m.g, &m->info);
+    m->precision = how != NULL ? how->precision : PRECISION_FP32;
+    precision_note(l, precision_of(m->precision, false));
     if (rc < 0) {
         linnet_close(m);
         return rc;
@@ -100,7 +105,8 @@ static int open_exec(struct linnet_model *m, enum exec_mode mode, int64_t n, str
     exec_free(*e);
     *e = NULL;
     *holds = held;
-    return exec_new_small(m->m.g, mode, BATCH, held, NULL, 0, e);
+    return exec_new_small(m->m.g, mode, precision_of(m->precision, mode != EXEC_INFER), BATCH, held,
+                          NULL, 0, e);
 }
 
 int linnet_logits(struct linnet_model *m, int branch, const float *pixels, int64_t n, float *logits)

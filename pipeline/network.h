@@ -8,6 +8,7 @@
 struct linnet_model {
     struct model m;
     struct linnet_info info;
+    int32_t precision;                   /* enum precision_choice */
     struct exec *infer, *gradient;       /* made when they are first needed */
     int64_t infer_holds, gradient_holds; /* images they have memory for */
 };

@@ -34,8 +34,9 @@ static void count(struct package_check *t, const float *a, const float *b, int64
     }
 }
 
-int package_check_run(const struct linnet_listener *l, struct graph *g, struct pi_model *pi,
-                      const struct dataset *d, int64_t limit, struct package_check *out)
+int package_check_run(const struct linnet_listener *l, struct graph *g,
+                      enum exec_precision precision, struct pi_model *pi, const struct dataset *d,
+                      int64_t limit, struct package_check *out)
 {
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
     const int64_t size = (int64_t)d->channels * d->height * d->width;
@@ -44,7 +45,7 @@ int package_check_run(const struct linnet_listener *l, struct graph *g, struct p
           *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
     struct exec *e = NULL;
     struct package_check t = {0};
-    int rc = x && a && b ? exec_new(g, EXEC_INFER, CHUNK, NULL, 0, &e) : ERR_NOMEM;
+    int rc = x && a && b ? exec_new_in(g, EXEC_INFER, precision, CHUNK, NULL, 0, &e) : ERR_NOMEM;
 
     listener_begin(l, TASK);
     for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
@@ -62,8 +63,10 @@ int package_check_run(const struct linnet_listener *l, struct graph *g, struct p
             rc = fail(ERR_INTERRUPTED, "stopped; a validation keeps no state");
     }
     listener_end(l, TASK);
-    if (rc == 0)
+    if (rc == 0) {
+        t.precision = exec_precision_of(e);
         *out = t;
+    }
     exec_free(e);
     mem_free(x);
     mem_free(a);

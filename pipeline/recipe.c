@@ -8,6 +8,7 @@
  * the first updates, and few epochs do not bring them back: the student's rates rise over half an
  * epoch. Epochs are meant for some 50,000 images; with fewer, min_steps keeps the updates up.
  */
+#include "pipeline/precision.h"
 #include "pipeline/recipe.h"
 
 #include <string.h>
@@ -279,6 +280,7 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
 
     c.stage = recipe_stage_name(s);
     c.seed = seed;
+    c.precision = precision_of(r->precision, true);
     c.epochs = (int32_t)recipe_epochs(r, s, images);
     c.batch = (int32_t)x->batch;
     c.lr = x->lr;

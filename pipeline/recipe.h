@@ -42,6 +42,7 @@ struct recipe {
     bool as_published;    /* with the reference's defects (linearizer/published.h) */
     struct recipe_stage_settings stage[STAGE_COUNT];
     double momentum;
+    int32_t precision;   /* enum precision_choice, of training */
     const char *augment; /* none, augmix, corruptions[:T,T] */
     bool aligned;        /* clean and augmented image share the crop */
     int32_t adversarial; /* 1: third domain, second batch-norm bank */

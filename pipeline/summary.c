@@ -134,7 +134,7 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
         goto out;
     if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
         (rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
-        (rc = package_check_run(j->l, branch, pi, j->test, FIXED_IMAGES, &check)) < 0)
+        (rc = package_check_run(j->l, branch, EXEC_FP32, pi, j->test, FIXED_IMAGES, &check)) < 0)
         goto out;
     out->online_s = cost.online_seconds;
     out->n_fixed = check.n;

@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
+#include "pipeline/precision.h"
 #include "pipeline/recipe.h"
 #include "pipeline/report.h"
 #include "pipeline/stage.h"
@@ -75,6 +76,7 @@ static const struct option_row rows[] = {
     OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
            "continue an interrupted run of the same command", 0, 0),
     OPEN_ROWS,
+    PRECISION_ROW(FIELD(open.precision), "auto; validation is fp32"),
     OPTION_END};
 static const struct train_settings defaults = {.augment = "none",
                                                .epochs = 30,
@@ -125,6 +127,7 @@ static int make_config(struct job *j)
 
     *c = train_defaults();
     c->seed = j->run.seed;
+    c->precision = precision_of(o->open.precision, true);
     c->epochs = (int32_t)o->epochs;
     c->batch = (int32_t)o->batch;
     c->lr = o->lr;
@@ -240,15 +243,15 @@ static json_t *result_json(const struct job *j)
     const struct train_result *r = &j->stage.result;
     const struct train_validation *v = &r->val;
 
-    return json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
-                     "linnet.train/1", "model", j->o->out, "config", json_loads(j->config, 0, NULL),
-                     "epochs", (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1,
-                     "steps", (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds,
-                     "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
-                     percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
-                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack",
-                     (json_int_t)v->n_attack, "pgd",
-                     percent_or_null(v->n_attack > 0 ? v->pgd : -1));
+    return json_pack(
+        "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
+        "linnet.train/1", "precision", exec_precision_name(r->precision), "model", j->o->out,
+        "config", json_loads(j->config, 0, NULL), "epochs", (json_int_t)r->epochs, "kept_epoch",
+        (json_int_t)r->best_epoch + 1, "steps", (json_int_t)r->steps, "loss", r->loss, "seconds",
+        r->seconds, "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
+        percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
+        percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack", (json_int_t)v->n_attack, "pgd",
+        percent_or_null(v->n_attack > 0 ? v->pgd : -1));
 }
 
 static void print(FILE *out, const void *facts)
@@ -256,8 +259,8 @@ static void print(FILE *out, const void *facts)
     const struct job *j = facts;
     const struct train_result *r = &j->stage.result;
 
-    fprintf(out, "%s: epoch %d of %d kept, last loss %.4f", j->o->out, r->best_epoch + 1, r->epochs,
-            r->loss);
+    fprintf(out, "%s: %s, epoch %d of %d kept, last loss %.4f", j->o->out,
+            exec_precision_name(r->precision), r->best_epoch + 1, r->epochs, r->loss);
     if (r->val.n > 0)
         fprintf(out, ", validation clean %.2f %% (%lld images)", 100 * r->val.clean,
                 (long long)r->val.n);
@@ -275,6 +278,7 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
     how.guess = GUESS_SURE;
     TRY(make_paths(j, path));
     TRY(make_config(j));
+    precision_note(r->l, j->stage.cfg.precision);
     TRY(output_claim_stem(j->stem, &j->lock));
     TRY(model_open(r->l, path, &how, r->seed, &r->m));
     if (r->m.is_checkpoint)

@@ -9,6 +9,7 @@
 #include "pipeline/model.h"
 #include "pipeline/outputs.h"
 #include "pipeline/package_check.h"
+#include "pipeline/precision.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
 #include "pipeline/tasks.h"
@@ -36,8 +37,10 @@ static const struct option_row rows[] = {
            "smallest share of equal labels, in per cent (default 99.5)", 0, 100),
     OPTION("max-accuracy-change", 0, OPTION_REAL, FIELD(max_loss), "P",
            "largest change of accuracy, in points (default 0.3)", 0, 100),
+    PRECISION_ROW(FIELD(open.precision), "fp32; of model.onnx"),
     OPTION_END};
-static const struct validate_settings defaults = {.min_agreement = 99.5, .max_loss = 0.3};
+static const struct validate_settings defaults = {
+    .open.precision = PRECISION_FP32, .min_agreement = 99.5, .max_loss = 0.3};
 
 static int check(const struct linnet_options *o)
 {
@@ -71,8 +74,9 @@ static json_t *branch_json(const char *name, int64_t correct, int64_t n)
 
 static json_t *to_json(const struct verdict *v)
 {
-    return json_pack("{s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1",
-                     "model", v->folder, "n", (json_int_t)v->t.n, "split", v->split, "branches",
+    return json_pack("{s:s,s:s,s:s,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1",
+                     "precision", exec_precision_name(v->t.precision), "model", v->folder, "n",
+                     (json_int_t)v->t.n, "split", v->split, "branches",
                      branch_json(v->branch, v->t.fixed_correct, v->t.n), "agreement", v->agreement,
                      "max_abs_diff", v->t.max_abs_diff, "float_accuracy", v->real, "passed",
                      v->passed, "mode", v->s->mode == 1 ? "sim2pc" : "fixed");
@@ -82,8 +86,9 @@ static void print(FILE *out, const void *facts)
 {
     const struct verdict *v = facts;
 
-    fprintf(out, "%s on %lld %s images%s%s\n", v->folder, (long long)v->t.n, v->split,
-            *v->branch != '\0' ? ", branch " : "", v->branch);
+    fprintf(out, "%s on %lld %s images%s%s, model.onnx in %s\n", v->folder, (long long)v->t.n,
+            v->split, *v->branch != '\0' ? ", branch " : "", v->branch,
+            exec_precision_name(v->t.precision));
     fprintf(out, "  float accuracy          %6.2f %%\n", v->real);
     fprintf(out, "  %-22s  %6.2f %%\n",
             v->s->mode == 1 ? "two-party accuracy" : "fixed-point accuracy", v->fixed);
@@ -175,7 +180,8 @@ int linnet_validate(const char *folder, const struct linnet_options *o,
         *out = NULL;
     TRY(options_read(o, &validate_task, (const void **)&v.s));
     if ((rc = open_pair(&v, options_seed(o), l, &p)) == 0 &&
-        (rc = package_check_run(l, p.m.g, p.pi, p.d, p.d->n, &v.t)) == 0) {
+        (rc = package_check_run(l, p.m.g, precision_of(v.s->open.precision, false), p.pi, p.d,
+                                p.d->n, &v.t)) == 0) {
         v.split = p.d->split;
         rc = judge(&v, out);
     }

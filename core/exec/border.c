@@ -55,11 +55,13 @@ const float *exec_tap(const struct exec *e, value_id v)
 {
     if (e->tap_memory[v])
         return e->tap_memory[v];
-    return e->worker[0].memory + e->plan.act[v] * e->batch;
+    return e->worker[0].memory + e->plan.act[v] * e->cap;
 }
 
 float *exec_tap_grad(struct exec *e, value_id v)
 {
     assert(e->mode == EXEC_TRAIN && e->tap[v]);
-    return e->worker[0].memory + e->plan.grad[v] * e->batch;
+    if (e->tap_grad[v])
+        return e->tap_grad[v];
+    return e->worker[0].memory + e->plan.grad[v] * e->cap;
 }

@@ -26,6 +26,11 @@
 #include "core/graph/graph.h"
 
 enum exec_mode { EXEC_INFER, EXEC_INPUT_GRAD, EXEC_TRAIN };
+/* What activations are stored and multiplied in. EXEC_BF16: maps and weights in bfloat16, sums in fp32
+ * (core/kernel/bf16.h, edge.c); pixels, their gradient, logits, losses, parameters, their gradients and
+ * batch statistics are fp32 in both. */
+enum exec_precision { EXEC_FP32, EXEC_BF16 };
+const char *exec_precision_name(enum exec_precision p); /* "fp32", "bf16" */
 struct exec;
 
 /* batch: the largest n of later calls. taps: values whose activations the caller wants to read
@@ -36,12 +41,19 @@ int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id
 /* The same for INFER and INPUT_GRAD with memory for `held` images at a time, 1 ... batch: where fewer
  * come, or taps take much. Results have the bits that an executor of `batch` gives; with taps n must
  * not exceed `held`. */
-int exec_new_small(struct graph *g, enum exec_mode mode, int64_t batch, int64_t held,
-                   const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
+                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
+                   struct exec **out) MUST_CHECK;
+/* The same in a precision; exec_new is EXEC_FP32. */
+int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
+                const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+/* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store. */
+enum exec_precision exec_precision_of(const struct exec *e);
 void exec_free(struct exec *e); /* NULL is fine */
-/* *bytes = what exec_new would take without taps, the weights not counted. Takes no such memory
+/* *bytes = what exec_new_in would take without taps, the weights not counted. Takes no such memory
  * itself; the same errors. */
-int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes) MUST_CHECK;
+int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
+              size_t *bytes) MUST_CHECK;
 
 /* Logits [n,K] of n images (any n; the executor walks in blocks). In INFER mode with taps n must
  * not exceed `batch` (or `held`). */

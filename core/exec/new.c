@@ -99,7 +99,9 @@ static size_t prepare_size(const struct exec *e, const struct node *n, bool grad
 {
     const struct op_use use = exec_use(e, n, gradient);
 
-    return n->op->hooks->prepare_size ? n->op->hooks->prepare_size(e->g, n, &use) : 0;
+    const struct op_hooks *h = exec_hooks(e, (int32_t)(n - e->g->node));
+
+    return h->prepare_size ? h->prepare_size(e->g, n, &use) : 0;
 }
 
 static int new_prepared_node(struct exec *e, int32_t n)
@@ -159,17 +161,26 @@ static int64_t images_held(const struct exec *e)
     return max_i64(1, min_i64(fit, e->held));
 }
 
+/* In bf16 memory holds whole blocks. */
+static int64_t whole_blocks(const struct exec *e, int64_t images)
+{
+    if (e->precision == EXEC_FP32)
+        return images;
+    return (images + BF16_IMAGES - 1) / BF16_IMAGES * BF16_IMAGES;
+}
+
 static int new_workers(struct exec *e)
 {
     const size_t memory = (size_t)e->plan.floats * (size_t)e->cap;
 
-    for (int32_t n = 0; n < e->g->n_node; n++) {
-        const struct node *x = &e->g->node[n];
-        const size_t s =
-            x->op->hooks->scratch_size ? x->op->hooks->scratch_size(e->g, x, e->cap) : 0;
-
-        e->scratch_floats = max_size(e->scratch_floats, s);
-    }
+    for (int32_t n = 0; n < e->g->n_node; n++)
+        e->scratch_floats = max_size(e->scratch_floats, exec_hook_scratch(e, n, e->cap));
+    for (int32_t s = 0; s < e->plan.n_step; s++)
+        if (exec_converts(e, s))
+            e->edge_scratch = max_size(
+                e->edge_scratch, exec_hook_scratch(e, e->plan.step[s].node, exec_edge_images(e)));
+    for (int32_t s = 0; s < e->plan.n_step; s++)
+        e->scratch_floats = max_size(e->scratch_floats, exec_edge_scratch(e, s));
     e->n_worker = cpu_threads();
     if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
         return ERR_NOMEM;
@@ -189,7 +200,7 @@ static int new_workers(struct exec *e)
 /* Does a later step than s read v, or the caller? Then its gradient is there when s adds its own. */
 static bool written_before(const struct exec *e, int32_t s, value_id v)
 {
-    if (v == e->g->output || (e->mode == EXEC_TRAIN && e->tap[v]))
+    if (v == e->g->output || (e->mode == EXEC_TRAIN && e->tap[v] && !e->half[v]))
         return true;
     for (int32_t later = s + 1; later < e->plan.n_step; later++) {
         const struct exec_step *t = &e->plan.step[later];
@@ -249,10 +260,18 @@ static int new_tap_memory(struct exec *e)
 {
     if ((e->tap_memory = mem_array((size_t)e->g->n_value + 1, sizeof *e->tap_memory)) == NULL)
         return ERR_NOMEM;
-    for (value_id v = 0; e->mode == EXEC_INFER && v < e->g->n_value; v++)
-        if (e->tap[v] &&
-            (e->tap_memory[v] = floats(e, (size_t)(exec_elems(e, v) * e->held))) == NULL)
+    if ((e->tap_grad = mem_array((size_t)e->g->n_value + 1, sizeof *e->tap_grad)) == NULL)
+        return ERR_NOMEM;
+    for (value_id v = 0; v < e->g->n_value; v++) {
+        const size_t size = (size_t)(exec_elems(e, v) * e->held);
+
+        if (!e->tap[v] || (e->mode != EXEC_INFER && !e->half[v]))
+            continue;
+        if ((e->tap_memory[v] = floats(e, size)) == NULL)
             return ERR_NOMEM;
+        if (e->mode == EXEC_TRAIN && (e->tap_grad[v] = floats(e, size)) == NULL)
+            return ERR_NOMEM;
+    }
     return 0;
 }
 
@@ -297,7 +316,8 @@ static int new_training(struct exec *e)
 }
 
 /* All parts of an executor that has its graph, mode and batch. */
-static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
+static int make_parts(struct exec *e, enum exec_precision precision, const value_id *taps,
+                      int32_t n_taps)
 {
     const struct graph *g = e->g;
 
@@ -309,9 +329,10 @@ static int make_parts(struct exec *e, const value_id *taps, int32_t n_taps)
         assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
         e->tap[taps[i]] = true;
     }
-    TRY(exec_plan_make(g, e->mode, e->tap, e->mode == EXEC_INFER, &e->plan));
+    TRY(exec_choose_storage(e, precision));
+    TRY(exec_plan_make(g, e->mode, e->half, e->tap, e->mode == EXEC_INFER, &e->plan));
     TRY(check_gradients(e));
-    e->cap = images_held(e);
+    e->cap = whole_blocks(e, images_held(e));
     TRY(new_order(e));
     TRY(new_prepared(e));
     TRY(new_workers(e));
@@ -332,14 +353,9 @@ static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batc
     return e;
 }
 
-int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
-             int32_t n_taps, struct exec **out)
-{
-    return exec_new_small(g, mode, batch, batch, taps, n_taps, out);
-}
-
-int exec_new_small(struct graph *g, enum exec_mode mode, int64_t batch, int64_t held,
-                   const value_id *taps, int32_t n_taps, struct exec **out)
+int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
+                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
+                   struct exec **out)
 {
     struct exec *e = new_empty(g, mode, batch);
     int rc;
@@ -348,14 +364,27 @@ int exec_new_small(struct graph *g, enum exec_mode mode, int64_t batch, int64_t 
     if (e == NULL)
         return ERR_NOMEM;
     e->held = held;
-    if ((rc = make_parts(e, taps, n_taps)) == 0)
+    if ((rc = make_parts(e, precision, taps, n_taps)) == 0)
         *out = e;
     else
         exec_free(e);
     return rc;
 }
 
-int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes)
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
+             int32_t n_taps, struct exec **out)
+{
+    return exec_new_small(g, mode, EXEC_FP32, batch, batch, taps, n_taps, out);
+}
+
+int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
+                const value_id *taps, int32_t n_taps, struct exec **out)
+{
+    return exec_new_small(g, mode, precision, batch, batch, taps, n_taps, out);
+}
+
+int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
+              size_t *bytes)
 {
     struct exec *e = new_empty(g, mode, batch);
     int rc;
@@ -363,7 +392,7 @@ int exec_size(struct graph *g, enum exec_mode mode, int64_t batch, size_t *bytes
     if (e == NULL)
         return ERR_NOMEM;
     e->only_size = true;
-    if ((rc = make_parts(e, NULL, 0)) == 0)
+    if ((rc = make_parts(e, precision, NULL, 0)) == 0)
         *bytes = e->bytes;
     exec_free(e);
     return rc;
@@ -388,9 +417,14 @@ void exec_free(struct exec *e)
     }
     for (value_id v = 0; e->tap_memory && v < e->g->n_value; v++)
         mem_free(e->tap_memory[v]);
+    for (value_id v = 0; e->tap_grad && v < e->g->n_value; v++)
+        mem_free(e->tap_grad[v]);
     exec_plan_release(&e->plan);
     mem_free(e->tap);
     mem_free(e->tap_memory);
+    mem_free(e->tap_grad);
+    mem_free(e->half);
+    mem_free(e->native);
     mem_free(e->prepared);
     mem_free(e->late);
     mem_free(e->worker);

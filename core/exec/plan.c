@@ -136,8 +136,8 @@ static void gradient_lifetimes(const struct graph *g, enum exec_mode mode,
 }
 
 /* Lets elementwise steps write over their first input. root[v]: the value whose item v shares. */
-static void merge_in_place(const struct graph *g, const struct exec_plan *p, const bool *tap,
-                           struct item *act, value_id *root)
+static void merge_in_place(const struct graph *g, const struct exec_plan *p, const bool *half,
+                           const bool *tap, struct item *act, value_id *root)
 {
     for (value_id v = 0; v < g->n_value; v++)
         root[v] = v;
@@ -148,7 +148,7 @@ static void merge_in_place(const struct graph *g, const struct exec_plan *p, con
 
         if (!(x->op->flags & OP_ELEMENTWISE) || in == NO_VALUE || tap[in] || tap[out] ||
             g->value[in].kind != VALUE_TEMP || (x->n_in > 1 && x->in[1] == in) || s->other == in ||
-            act[root[in]].end != n ||
+            act[root[in]].end != n || half[in] != half[out] ||
             shape_elems(&g->value[in].shape) != shape_elems(&g->value[out].shape))
             continue;
         root[out] = root[in];
@@ -218,17 +218,26 @@ static int place(struct item *item, int32_t n_item, int64_t *total)
     return 0;
 }
 
-static void item_sizes(const struct graph *g, struct item *item)
+static int64_t stored_floats(const struct shape *s, bool half)
+{
+    if (!half)
+        return (shape_elems(s) + 15) / 16 * 16;
+    const struct bf16_map m = bf16_map_of(s->dim[1], s->dim[2], s->dim[3]);
+
+    return bf16_tiles(&m) * BF16_TILE / BF16_IMAGES / 2;
+}
+
+static void item_sizes(const struct graph *g, const bool *half, struct item *item)
 {
     for (value_id v = 0; v < g->n_value; v++) {
         item[v] = (struct item){.offset = -1, .start = 0, .end = -1};
         if (value_is_activation(&g->value[v]))
-            item[v].size = (shape_elems(&g->value[v].shape) + 15) / 16 * 16;
+            item[v].size = stored_floats(&g->value[v].shape, half[v]);
     }
 }
 
-int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, bool taps_outside,
-                   struct exec_plan *out)
+int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *half, const bool *tap,
+                   bool taps_outside, struct exec_plan *out)
 {
     const size_t n = (size_t)g->n_value;
     struct item *item = mem_array(2 * n + 1, sizeof *item); /* activations, then gradients */
@@ -243,14 +252,14 @@ int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, 
         goto out;
     mark_live(g, p.live);
     p.n_step = exec_fuse(g, mode, tap, p.live, p.step);
-    item_sizes(g, item);
-    item_sizes(g, item + n);
+    item_sizes(g, half, item);
+    item_sizes(g, half, item + n);
     activation_lifetimes(g, mode, &p, tap, item);
     if (mode != EXEC_INFER)
         gradient_lifetimes(g, mode, &p, tap, item + n);
-    merge_in_place(g, &p, tap, item, root);
+    merge_in_place(g, &p, half, tap, item, root);
     for (value_id v = 0; v < g->n_value; v++)
-        if (taps_outside && tap[v])
+        if (taps_outside && tap[v] && !half[v])
             item[v].end = item[v].start - 1;
     if ((rc = place(item, (int32_t)(2 * n), &p.floats)) < 0)
         goto out;

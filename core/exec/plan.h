@@ -15,7 +15,7 @@
  *
  * MEMORY (plan.c): where every activation and every gradient lives, so that tensors whose lifetimes
  * do not overlap share memory. Offsets are floats per image; the executor multiplies them by the
- * number of images that its memory holds.
+ * number of images that its memory holds. half[v]: stored in bf16, by blocks of 32 images (edge.c).
  */
 #include "core/exec/exec.h"
 
@@ -39,7 +39,7 @@ struct exec_plan {
     int32_t n_step;
 };
 /* tap[v]: the caller reads v after the forward pass. taps_outside: taps have memory of their own. */
-int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *tap, bool taps_outside,
-                   struct exec_plan *out) MUST_CHECK;
+int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *half, const bool *tap,
+                   bool taps_outside, struct exec_plan *out) MUST_CHECK;
 void exec_plan_release(struct exec_plan *p);
 #endif

@@ -36,7 +36,8 @@ static void prepare_folded(const struct exec *e, const struct exec_step *s, int 
     const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
 
     norm->op->hooks->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);
-    x->op->hooks->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
+    exec_hooks(e, s->node)
+        ->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
 }
 
 static void prepare_node(const struct exec *e, int32_t n, int bank)
@@ -45,7 +46,7 @@ static void prepare_node(const struct exec *e, int32_t n, int bank)
     const struct op_use use = exec_use(e, x, false);
 
     if (e->prepared[n])
-        x->op->hooks->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
+        exec_hooks(e, n)->prepare(e->g, x, exec_node_bank(x, bank), &use, e->prepared[n]);
 }
 
 void exec_prepare(struct exec *e, int bank)

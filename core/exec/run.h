@@ -20,7 +20,7 @@
  *
  *   fuse.c     which nodes make one step          plan.c   where their values live
  *   new.c      construction and release           border.c pixels, their gradient, taps
- *   prepare.c  packed weights
+ *   prepare.c  packed weights                      edge.c   bf16 storage beside fp32
  *   step.c     one step over some images, and over all of them on all threads ("wide")
  *   eval.c     evaluation modes                   train.c  training mode
  *   profile.c  time by node
@@ -52,10 +52,15 @@ struct exec {
     int64_t held;  /* images that there is memory for at a time */
     int64_t cap;   /* images that a worker's memory holds */
     bool wide;     /* step by step over all images, not block by block through the network */
+    enum exec_precision precision;
+    bool *half;          /* per value: stored in bf16 */
+    bool *native;        /* per node: computes on that storage */
+    size_t edge_scratch; /* floats that fp32 hooks of converted calls may use */
     struct exec_plan plan;
     struct step_order *order; /* per step */
     bool *tap;                /* per value */
-    float **tap_memory;       /* per value, INFER mode: [batch * elems] */
+    float **tap_memory;       /* per value, INFER mode, and in bf16: [batch * elems] */
+    float **tap_grad;         /* the same, in bf16 training: gradients */
     float **prepared;         /* per node; NULL where it is done late */
     float *late;              /* training: what the running step has prepared late */
     uint64_t prepared_version;
@@ -86,6 +91,27 @@ struct window { /* where the images of a call live */
     bool training;
 };
 
+/* edge.c */
+int exec_choose_storage(struct exec *e, enum exec_precision wanted) MUST_CHECK;
+/* The hooks that node n runs with. */
+const struct op_hooks *exec_hooks(const struct exec *e, int32_t n);
+/* Floats an image of a value takes; a block of 32 images takes 32 times that. */
+int64_t exec_floats(const struct exec *e, value_id v);
+/* Does step s compute in fp32 what is stored in bf16? Then its hooks run through exec_run_converted,
+ * for exec_edge_images images at a time, in exec_edge_scratch floats. */
+bool exec_converts(const struct exec *e, int32_t s);
+void exec_run_converted(const struct exec *e, int32_t s, const struct op_call *all,
+                        void (*hook)(const struct op_call *));
+int64_t exec_edge_images(const struct exec *e);
+size_t exec_edge_scratch(const struct exec *e, int32_t s);
+size_t exec_hook_scratch(const struct exec *e, int32_t n, int64_t images);
+/* to (+)= from over n images of a value in bf16. */
+void exec_add_gradient(const struct exec *e, value_id v, float *to, const float *from, int64_t n,
+                       bool add);
+/* Copies a value in bf16 to its tap, if it has one; adds the gradient from outside to its own. */
+void exec_fill_tap(const struct exec *e, const struct window *w, value_id v);
+void exec_merge_tap_gradient(const struct exec *e, const struct window *w, value_id v);
+
 /* new.c */
 int64_t exec_elems(const struct exec *e, value_id v);
 /* May operand i of a node be trained? Parameters and soft masks. */
@@ -114,6 +140,9 @@ float *exec_gradient(const struct exec *e, const struct window *w, value_id v);
 struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s);
 /* Is a step cut by channels rather than by images? A rule of the shapes and n. */
 bool exec_splits(const struct exec *e, int32_t s, int64_t n);
+/* A hook of step s, converted where it must be. */
+void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
+                   void (*hook)(const struct op_call *));
 /* One step over the images of a window, on this thread. want_input: gradients of values without
  * trainable parameters upstream, too. params: see op_call.din of parameters, NULL in evaluation. */
 void exec_forward(struct exec *e, const struct window *w, int32_t s);

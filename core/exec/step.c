@@ -8,19 +8,25 @@
 #include "core/exec/run.h"
 
 #include "core/base/cpu.h"
+#include "core/base/minmax.h"
 #include "core/op/image.h"
 
 #define SPLIT_WEIGHTS (256 * 1024) /* floats, 1 MiB */
 #define SPLIT_IMAGES 4
+#define SPLIT_IMAGES_BF16 512 /* fewer than EXEC_BLOCKS blocks of images */
 
 int exec_threads(const struct exec *e)
 {
     return cpu_threads() < e->n_worker ? cpu_threads() : e->n_worker;
 }
 
+/* In bf16 blocks of images are not cut. */
 struct window exec_block(const struct exec *e, const struct window *all, int32_t b, int32_t blocks)
 {
-    const int64_t first = all->n * b / blocks, last = all->n * (b + 1) / blocks;
+    const int64_t unit = e->precision == EXEC_BF16 ? BF16_IMAGES : 1;
+    const int64_t units = (all->n + unit - 1) / unit;
+    const int64_t first = min_i64(units * b / blocks * unit, all->n);
+    const int64_t last = min_i64(units * (b + 1) / blocks * unit, all->n);
     struct window w = *all;
 
     w.scratch = e->worker[cpu_thread_index()].scratch;
@@ -32,18 +38,18 @@ struct window exec_block(const struct exec *e, const struct window *all, int32_t
 
 float *exec_activation(const struct exec *e, const struct window *w, value_id v)
 {
-    if (e->tap_memory && e->tap_memory[v])
+    if (e->tap_memory && e->tap_memory[v] && !e->half[v])
         return e->tap_memory[v] + w->whole * exec_elems(e, v);
     if (e->plan.act[v] < 0)
         return NULL;
-    return w->memory + e->plan.act[v] * w->cap + w->first * exec_elems(e, v);
+    return w->memory + e->plan.act[v] * w->cap + w->first * exec_floats(e, v);
 }
 
 float *exec_gradient(const struct exec *e, const struct window *w, value_id v)
 {
     if (e->plan.grad[v] < 0)
         return NULL;
-    return w->memory + e->plan.grad[v] * w->cap + w->first * exec_elems(e, v);
+    return w->memory + e->plan.grad[v] * w->cap + w->first * exec_floats(e, v);
 }
 
 static struct rows_tail tail_of(const struct exec *e, const struct window *w,
@@ -56,6 +62,17 @@ static struct rows_tail tail_of(const struct exec *e, const struct window *w,
     if (s->relu >= 0)
         t.mask = e->prepared[s->relu]; /* NULL for a Relu */
     return t;
+}
+
+/* The same for a result in bf16. */
+static struct bf16_tail bf16_tail_of(const struct exec *e, const struct exec_step *s,
+                                     const struct rows_tail *t)
+{
+    if (!e->half[s->out])
+        return (struct bf16_tail){.relu = false};
+    return (struct bf16_tail){.other = op_bf16_in(t->other),
+                              .mask = (const uint32_t *)(const void *)t->mask,
+                              .relu = t->relu};
 }
 
 struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s)
@@ -76,6 +93,8 @@ struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s
                         .tail = tail_of(e, w, step),
                         .folded = step->norm >= 0};
 
+    c.bf16_tail = bf16_tail_of(e, step, &c.tail);
+
     for (int32_t i = 0; i < x->n_in; i++) {
         value_id v = x->in[i];
 
@@ -90,8 +109,10 @@ bool exec_splits(const struct exec *e, int32_t s, int64_t n)
 {
     const struct node *x = &e->g->node[e->plan.step[s].node];
 
-    return (x->op->flags & OP_SPLIT) &&
-           (n < SPLIT_IMAGES || shape_elems(&op_in(e->g, x, 1)->shape) >= SPLIT_WEIGHTS);
+    if (!(x->op->flags & OP_SPLIT) || exec_converts(e, s))
+        return false;
+    return n < (e->precision == EXEC_BF16 ? SPLIT_IMAGES_BF16 : SPLIT_IMAGES) ||
+           shape_elems(&op_in(e->g, x, 1)->shape) >= SPLIT_WEIGHTS;
 }
 
 /* ---- some images, this thread */
@@ -101,11 +122,20 @@ static struct exec_profile *profile_of(const struct exec *e, int32_t s)
     return &e->worker[cpu_thread_index()].profile[e->plan.step[s].node];
 }
 
+void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
+                   void (*hook)(const struct op_call *))
+{
+    if (exec_converts(e, s))
+        exec_run_converted(e, s, c, hook);
+    else
+        hook(c);
+}
+
 static void timed_forward(const struct exec *e, int32_t s, const struct op_call *c)
 {
     const double start = cpu_seconds();
 
-    c->node->op->hooks->forward(c);
+    exec_run_hook(e, s, c, exec_hooks(e, e->plan.step[s].node)->forward);
     profile_of(e, s)->forward_s += cpu_seconds() - start;
 }
 
@@ -114,6 +144,7 @@ void exec_forward(struct exec *e, const struct window *w, int32_t s)
     const struct op_call c = exec_call(e, w, s);
 
     timed_forward(e, s, &c);
+    exec_fill_tap(e, w, e->plan.step[s].out);
 }
 
 static bool gradient_wanted(const struct exec *e, value_id v, bool want_input)
@@ -129,6 +160,8 @@ void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool 
     const double start = cpu_seconds();
     float *d = exec_gradient(e, w, step->out);
 
+    if (e->tap_grad && e->tap_grad[step->out])
+        exec_merge_tap_gradient(e, w, step->out);
     if (step->relu >= 0) {
         const struct op_call c = {.g = e->g,
                                   .node = &e->g->node[step->relu],
@@ -139,9 +172,14 @@ void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool 
                                   .prepared = e->prepared[step->relu],
                                   .scratch = w->scratch};
 
-        c.node->op->hooks->grad_input(&c);
+        exec_hooks(e, step->relu)->grad_input(&c);
     }
-    if (step->other != NO_VALUE && gradient_wanted(e, step->other, want_input))
+    if (step->other == NO_VALUE || !gradient_wanted(e, step->other, want_input))
+        ;
+    else if (e->half[step->out])
+        exec_add_gradient(e, step->out, exec_gradient(e, w, step->other), d, w->n,
+                          e->order[s].add_other);
+    else
         floats_put(exec_gradient(e, w, step->other), d, w->n * exec_elems(e, step->out),
                    e->order[s].add_other);
     if (step->relu >= 0 || step->other != NO_VALUE)
@@ -187,7 +225,7 @@ static void timed_grad_input(const struct exec *e, int32_t s, const struct op_ca
 {
     const double start = cpu_seconds();
 
-    c->node->op->hooks->grad_input(c);
+    exec_run_hook(e, s, c, exec_hooks(e, e->plan.step[s].node)->grad_input);
     profile_of(e, s)->grad_input_s += cpu_seconds() - start;
 }
 
@@ -223,7 +261,8 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
 
         use.part = i;
         use.parts = threads;
-        x->op->hooks->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
+        exec_hooks(e, e->plan.step[s].node)
+            ->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
     }
 }
 
@@ -252,6 +291,7 @@ void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
         const struct op_call c = exec_call(e, all, s);
 
         split_call(e, s, &c, timed_forward);
+        exec_fill_tap(e, all, e->plan.step[s].out);
         return;
     }
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))

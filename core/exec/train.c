@@ -23,7 +23,7 @@ static struct window whole_batch(const struct exec *e)
 {
     return (struct window){.memory = e->worker[0].memory,
                            .scratch = e->worker[0].scratch,
-                           .cap = e->batch,
+                           .cap = e->cap,
                            .n = e->n_train,
                            .bank = e->bank_train,
                            .training = true};
@@ -46,8 +46,9 @@ static void block_stats(struct exec *e, const struct window *w, int32_t s, int32
     const struct node *x = node_of(e, s);
     const struct op_call c = exec_call(e, w, s);
 
-    x->op->hooks->stats(&c, e->stat_partial[e->plan.step[s].node] +
-                                (size_t)b * x->op->hooks->stats_size(e->g, x));
+    exec_hooks(e, e->plan.step[s].node)
+        ->stats(&c, e->stat_partial[e->plan.step[s].node] +
+                        (size_t)b * x->op->hooks->stats_size(e->g, x));
 }
 
 static void clear_stats(struct exec *e, int32_t s)
@@ -151,7 +152,7 @@ static void call_grad_params(struct exec *e, const struct window *w, int32_t s, 
     c.parts = parts;
     c.dout = exec_gradient(e, w, e->plan.step[s].out);
     exec_param_slices(e, s, sum, &c);
-    c.node->op->hooks->grad_params(&c);
+    exec_run_hook(e, s, &c, exec_hooks(e, e->plan.step[s].node)->grad_params);
     e->worker[cpu_thread_index()].profile[e->plan.step[s].node].grad_params_s +=
         cpu_seconds() - start;
 }

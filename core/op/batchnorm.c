@@ -22,6 +22,7 @@
  */
 #include <math.h>
 
+#include "core/base/minmax.h"
 #include "core/op/image.h"
 
 enum { GAMMA, BETA, MEAN, VAR, PER_BANK };
@@ -146,6 +147,19 @@ static void affine(const struct op_call *k, const float *scale, const float *shi
     }
 }
 
+/* The scale and shift of the batch's statistics. */
+static void batch_affine(const struct op_call *k, float *scale, float *shift)
+{
+    int64_t n = channels(k->g, k->node);
+    const float *gamma = operand(k, GAMMA), *beta = operand(k, BETA);
+    const float *mean = k->stats, *inv = k->stats + n;
+
+    for (int64_t c = 0; c < n; c++) {
+        scale[c] = gamma[c] * inv[c];
+        shift[c] = (float)((double)beta[c] - (double)mean[c] * (double)scale[c]);
+    }
+}
+
 static void batchnorm_forward(const struct op_call *k)
 {
     int64_t n = channels(k->g, k->node);
@@ -155,12 +169,7 @@ static void batchnorm_forward(const struct op_call *k)
         affine(k, k->prepared, k->prepared + n);
         return;
     }
-    const float *gamma = operand(k, GAMMA), *beta = operand(k, BETA);
-    const float *mean = k->stats, *inv = k->stats + n;
-    for (int64_t c = 0; c < n; c++) {
-        scale[c] = gamma[c] * inv[c];
-        shift[c] = (float)((double)beta[c] - (double)mean[c] * (double)scale[c]);
-    }
+    batch_affine(k, scale, shift);
     affine(k, scale, shift);
 }
 
@@ -224,26 +233,49 @@ static void batchnorm_stats_done(struct graph *g, const struct node *node, int b
         graph_touch(g); /* evaluation mode has packed the old statistics */
 }
 
-static void batchnorm_grad_params(const struct op_call *k)
+/* sum = { sum dy (x - mean), without inv; sum dy }, over rows, in double */
+static void give_sums(const struct op_call *k, const double *sum)
 {
-    int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
+    int64_t n = channels(k->g, k->node);
     float *dgamma = k->din[slot(k->bank, GAMMA)], *dbeta = k->din[slot(k->bank, BETA)];
-    double *sum = (double *)(void *)k->scratch;
     bool batch = uses_batch(k);
-    const float *mean = batch ? k->stats : operand(k, MEAN);
 
-    if (dgamma == NULL && dbeta == NULL)
-        return;
-    /* sum = { sum dy (x - mean), without inv; sum dy }, over rows, in double */
-    for (int64_t c = 0; c < 2 * n; c++)
-        sum[c] = 0;
-    rows_kernels_of(cpu_best_path())->grad_stats(k->dout, k->in[0], mean, rows, n, sum + n, sum);
     for (int64_t c = 0; c < n && dgamma != NULL; c++) {
         float inv = batch ? k->stats[n + c] : inv_std(operand(k, VAR)[c], k->node->p.batchnorm.eps);
         dgamma[c] += (float)(sum[c] * (double)inv);
     }
     for (int64_t c = 0; c < n && dbeta != NULL; c++)
         dbeta[c] += (float)sum[n + c];
+}
+
+static void batchnorm_grad_params(const struct op_call *k)
+{
+    int64_t n = channels(k->g, k->node), rows = k->n * rows_per_image(k->g, k->node);
+    double *sum = (double *)(void *)k->scratch;
+    const float *mean = uses_batch(k) ? k->stats : operand(k, MEAN);
+
+    if (k->din[slot(k->bank, GAMMA)] == NULL && k->din[slot(k->bank, BETA)] == NULL)
+        return;
+    for (int64_t c = 0; c < 2 * n; c++)
+        sum[c] = 0;
+    rows_kernels_of(cpu_best_path())->grad_stats(k->dout, k->in[0], mean, rows, n, sum + n, sum);
+    give_sums(k, sum);
+}
+
+/* dx = a dy + b (x - mean) + d: a, b and d of every channel, from the sums of the whole batch. */
+static void batch_factors(const struct op_call *k, float *abd)
+{
+    int64_t n = channels(k->g, k->node);
+    const float *gamma = operand(k, GAMMA), *inv = k->stats + n;
+    const float *dgamma = k->din[slot(k->bank, GAMMA)], *dbeta = k->din[slot(k->bank, BETA)];
+    float count = k->stats[2 * n];
+
+    for (int64_t c = 0; c < n; c++) {
+        float a = gamma[c] * inv[c];
+        abd[c] = a;
+        abd[n + c] = -a * inv[c] * dgamma[c] / count;
+        abd[2 * n + c] = -a * dbeta[c] / count;
+    }
 }
 
 static void batchnorm_grad_input(const struct op_call *k)
@@ -258,18 +290,210 @@ static void batchnorm_grad_input(const struct op_call *k)
         kernels->scale(k->din[0], k->dout, k->prepared, rows, n, k->add[0]);
         return;
     }
-    const float *gamma = operand(k, GAMMA), *mean = k->stats, *inv = k->stats + n;
-    const float *dgamma = k->din[slot(k->bank, GAMMA)], *dbeta = k->din[slot(k->bank, BETA)];
-    float count = k->stats[2 * n];
-    for (int64_t c = 0; c < n; c++) {
-        float a = gamma[c] * inv[c];
-        abd[c] = a;
-        abd[n + c] = -a * inv[c] * dgamma[c] / count;
-        abd[2 * n + c] = -a * dbeta[c] / count;
-    }
-    kernels->batch_grad(k->din[0], k->dout, k->in[0], mean, abd, abd + n, abd + 2 * n, rows, n,
+    batch_factors(k, abd);
+    kernels->batch_grad(k->din[0], k->dout, k->in[0], k->stats, abd, abd + n, abd + 2 * n, rows, n,
                         k->add[0]);
 }
+
+/* ---- on bf16 storage: vectors of channels in the order of tiles, [blocks][32] (image_spread) */
+
+static struct bf16_map map_of(const struct graph *g, const struct node *node)
+{
+    return image_map(image_of(&op_in(g, node, 0)->shape));
+}
+
+static int64_t tile_channels(const struct graph *g, const struct node *node)
+{
+    return map_of(g, node).blocks * BF16_CHANNELS;
+}
+
+static size_t bf16_prepare_size(const struct graph *g, const struct node *node,
+                                const struct op_use *use)
+{
+    (void)use;
+    return (size_t)(4 * tile_channels(g, node));
+}
+
+/* prepared: scale, shift; behind them both in the order of channels. */
+static void bf16_prepare(const struct graph *g, const struct node *node, int bank,
+                         const struct op_use *use, float *prepared)
+{
+    const struct bf16_map m = map_of(g, node);
+    const int64_t n = tile_channels(g, node);
+    float *plain = prepared + 2 * n;
+
+    batchnorm_prepare(g, node, bank, use, plain);
+    image_spread(&m, plain, prepared);
+    image_spread(&m, plain + m.c, prepared + n);
+}
+
+/* Calls of a kernel for one block of channels of one block of images. */
+struct piece {
+    int64_t at, tiles; /* first number, tiles */
+    int64_t b;         /* block of channels */
+    int64_t rows;      /* images */
+};
+
+static struct piece piece_of(const struct bf16_map *m, int64_t n, int64_t i)
+{
+    const int64_t image = i / m->blocks * BF16_IMAGES, tiles = bf16_plane(m);
+
+    return (struct piece){i * tiles * BF16_TILE, tiles, i % m->blocks,
+                          min_i64(BF16_IMAGES, n - image)};
+}
+
+static int64_t pieces(const struct bf16_map *m, int64_t n)
+{
+    return (n + BF16_IMAGES - 1) / BF16_IMAGES * m->blocks;
+}
+
+static void bf16_affine(const struct op_call *k, const float *scale, const float *shift)
+{
+    const struct bf16_map m = map_of(k->g, k->node);
+    const struct bf16_state s = bf16_begin();
+
+    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
+        const struct piece p = piece_of(&m, k->n, i);
+        struct bf16_tail tail = k->bf16_tail;
+
+        if (tail.other != NULL)
+            tail.other += p.at;
+        if (tail.mask != NULL)
+            tail.mask += p.b * p.tiles;
+        s.k->affine(op_bf16(k->out) + p.at, op_bf16_in(k->in[0]) + p.at,
+                    scale + p.b * BF16_CHANNELS, shift + p.b * BF16_CHANNELS, p.tiles, &tail);
+    }
+    bf16_end(s);
+}
+
+static void bf16_forward(const struct op_call *k)
+{
+    const struct bf16_map m = map_of(k->g, k->node);
+    const int64_t n = tile_channels(k->g, k->node);
+    float *scale = k->scratch, *shift = scale + n, *plain = shift + n;
+
+    if (!uses_batch(k)) {
+        bf16_affine(k, k->prepared, k->prepared + n);
+        return;
+    }
+    batch_affine(k, plain, plain + m.c);
+    image_spread(&m, plain, scale);
+    image_spread(&m, plain + m.c, shift);
+    bf16_affine(k, scale, shift);
+}
+
+static size_t bf16_scratch(const struct graph *g, const struct node *node, int64_t n)
+{
+    (void)n;
+    return (size_t)(8 * tile_channels(g, node));
+}
+
+/* Adds sums of tile numbers to those of channels. */
+static void gather(const struct bf16_map *m, const double *tile, double *sum)
+{
+    for (int64_t i = 0; i < m->blocks * BF16_CHANNELS; i++) {
+        const int64_t c = bf16_channel(m, i / BF16_CHANNELS, i % BF16_CHANNELS);
+
+        if (c < m->c)
+            sum[c] += tile[i];
+    }
+}
+
+static void bf16_stats(const struct op_call *k, double *partial)
+{
+    const struct bf16_map m = map_of(k->g, k->node);
+    const int64_t n = tile_channels(k->g, k->node);
+    double *sum = (double *)(void *)k->scratch;
+    const struct bf16_state s = bf16_begin();
+
+    for (int64_t i = 0; i < 2 * n; i++)
+        sum[i] = 0;
+    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
+        const struct piece p = piece_of(&m, k->n, i);
+        double *to = sum + p.b * BF16_CHANNELS;
+
+        s.k->stats(op_bf16_in(k->in[0]) + p.at, p.tiles, p.rows, to, to + n);
+    }
+    bf16_end(s);
+    for (int64_t c = 0; c < 2 * m.c; c++)
+        partial[c] = 0;
+    gather(&m, sum, partial);
+    gather(&m, sum + n, partial + m.c);
+}
+
+static void bf16_grad_params(const struct op_call *k)
+{
+    const struct bf16_map m = map_of(k->g, k->node);
+    const int64_t n = tile_channels(k->g, k->node);
+    double *sum = (double *)(void *)k->scratch, *channel = sum + 2 * n;
+    float *mean = (float *)(void *)(sum + 2 * n); /* read before channel is written */
+
+    if (k->din[slot(k->bank, GAMMA)] == NULL && k->din[slot(k->bank, BETA)] == NULL)
+        return;
+    image_spread(&m, uses_batch(k) ? k->stats : operand(k, MEAN), mean);
+    for (int64_t i = 0; i < 2 * n; i++)
+        sum[i] = 0;
+    const struct bf16_state s = bf16_begin();
+
+    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
+        const struct piece p = piece_of(&m, k->n, i);
+        double *to = sum + p.b * BF16_CHANNELS;
+
+        s.k->grad_stats(op_bf16_in(k->dout) + p.at, op_bf16_in(k->in[0]) + p.at,
+                        mean + p.b * BF16_CHANNELS, p.tiles, p.rows, to + n, to);
+    }
+    bf16_end(s);
+    for (int64_t c = 0; c < 2 * m.c; c++)
+        channel[c] = 0;
+    gather(&m, sum, channel);
+    gather(&m, sum + n, channel + m.c);
+    give_sums(k, channel);
+}
+
+static void bf16_grad_input(const struct op_call *k)
+{
+    const struct bf16_map m = map_of(k->g, k->node);
+    const int64_t n = tile_channels(k->g, k->node);
+    const bool batch = uses_batch(k);
+    float *mean = k->scratch, *abd = mean + n, *plain = abd + 3 * n;
+
+    if (k->din[0] == NULL)
+        return;
+    if (batch) {
+        batch_factors(k, plain);
+        image_spread(&m, k->stats, mean);
+        for (int i = 0; i < 3; i++)
+            image_spread(&m, plain + i * m.c, abd + i * n);
+    }
+    const struct bf16_state s = bf16_begin();
+
+    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
+        const struct piece p = piece_of(&m, k->n, i);
+        const int64_t c = p.b * BF16_CHANNELS;
+        bf16 *dx = op_bf16(k->din[0]) + p.at;
+        const bf16 *dy = op_bf16_in(k->dout) + p.at;
+
+        if (batch)
+            s.k->batch_grad(dx, dy, op_bf16_in(k->in[0]) + p.at, mean + c, abd + c, abd + n + c,
+                            abd + 2 * n + c, p.tiles, k->add[0]);
+        else
+            s.k->scale(dx, dy, k->prepared + c, p.tiles, k->add[0]);
+    }
+    bf16_end(s);
+}
+
+static const struct op_hooks bf16_hooks = {
+    .prepare_size = bf16_prepare_size,
+    .prepare = bf16_prepare,
+    .scratch_size = bf16_scratch,
+    .forward = bf16_forward,
+    .grad_input = bf16_grad_input,
+    .grad_params = bf16_grad_params,
+    .stats_size = batchnorm_stats_size,
+    .stats_floats = batchnorm_stats_floats,
+    .stats = bf16_stats,
+    .stats_done = batchnorm_stats_done,
+};
 
 static const struct attr attrs[] = {
     {"epsilon", ATTR_FLOAT, offsetof(union op_params, batchnorm.eps), 1, false, 1e-5, 0, 1},
@@ -296,5 +520,6 @@ const struct op op_batchnorm = {
             .stats_floats = batchnorm_stats_floats,
             .stats = batchnorm_stats,
             .stats_done = batchnorm_stats_done,
+            .bf16 = &bf16_hooks,
         },
 };

@@ -10,12 +10,13 @@
  *   conv_direct.h   everything else
  *
  * Forward and grad_input are correlations with packed weights, grad_params sums of outer products.
- * What is prepared: the forward weights, then (where gradients are wanted) those of the gradient.
+ * On bf16 storage conv_bf16.c computes. What is prepared: the forward weights, then (where gradients are wanted) those of the gradient.
  */
+#include "core/op/conv_bf16.h"
+
+#include "core/base/cpu.h"
 #include "core/kernel/conv_direct.h"
 #include "core/kernel/conv_wino.h"
-#include "core/base/cpu.h"
-#include "core/op/op.h"
 
 #include <string.h>
 
@@ -393,5 +394,7 @@ const struct op op_conv = {
             .forward = conv_forward,
             .grad_input = conv_grad_input,
             .grad_params = conv_grad_params,
+            .bf16 = &conv_bf16_hooks,
+            .bf16_fits = conv_bf16_fits,
         },
 };

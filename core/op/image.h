@@ -28,6 +28,22 @@ static inline struct image image_out(const struct op_call *k)
     return image_of(&k->g->value[k->node->out[0]].shape);
 }
 
+/* How an image is stored in bf16. */
+static inline struct bf16_map image_map(struct image m)
+{
+    return bf16_map_of(m.c, m.h, m.w);
+}
+
+/* A vector of channels in the order of tiles, [m->blocks][32]; 0 where a tile has no channel. */
+static inline void image_spread(const struct bf16_map *m, const float *channel, float *to)
+{
+    for (int64_t i = 0; i < m->blocks * BF16_CHANNELS; i++) {
+        const int64_t c = bf16_channel(m, i / BF16_CHANNELS, i % BF16_CHANNELS);
+
+        to[i] = c < m->c ? channel[c] : 0;
+    }
+}
+
 static inline int64_t image_size(struct image m)
 {
     return m.c * m.h * m.w;

@@ -17,9 +17,9 @@
  *
  * prepared: the mask as [h][w][c].
  */
-#include <math.h>
+#include "core/op/relu_bf16.h"
 
-#include "core/op/image.h"
+#include <math.h>
 
 /* Line of the removed positions: slope is input 2, offset input 3. */
 static bool has_line(const struct node *node)
@@ -303,5 +303,7 @@ const struct op op_masked_relu = {
             .forward = masked_relu_forward,
             .grad_input = masked_relu_grad_input,
             .grad_params = masked_relu_grad_params,
+            .bf16 = &masked_relu_bf16_hooks,
+            .bf16_fits = masked_relu_bf16_fits,
         },
 };

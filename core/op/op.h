@@ -12,7 +12,13 @@
  * channels-last, [n][h][w][c]; any other rank is row-major as its shape says. PARAM, BUFFER, MASK
  * and CONST operands are in ONNX order; an operator that wants them in another order says so by
  * prepare_size/prepare and finds the result in call->prepared.
+ *
+ * In an executor of bf16 most rank-4 activations are stored as core/kernel/bf16.h says. An operator
+ * that computes on that storage has a second set of hooks (op_hooks.bf16), which gets all activations
+ * so, as bf16 behind the float pointers (op_bf16), for blocks of 32 images. For all other operators the
+ * executor converts, a few images at a time.
  */
+#include "core/kernel/bf16.h"
 #include "core/graph/graph.h"
 #include "core/kernel/rows.h"
 
@@ -46,7 +52,8 @@ struct op_call {
     int32_t part, parts;   /* OP_SPLIT: do part `part` of `parts`, channels or tiles; 0 of 0: all */
     /* OP_TAIL: what follows in forward. `other` runs along with out, the mask with each image. */
     struct rows_tail tail;
-    bool folded; /* OP_FOLD: `prepared` was made by prepare_folded */
+    struct bf16_tail bf16_tail; /* the same for hooks of bf16 */
+    bool folded;                /* OP_FOLD: `prepared` was made by prepare_folded */
 };
 
 /* forward is required; the rest may be NULL where an operator has no use for it. A network with a
@@ -80,7 +87,19 @@ struct op_hooks {
     void (*stats)(const struct op_call *, double *partial);
     void (*stats_done)(struct graph *g, const struct node *node, int bank, bool update,
                        int64_t n_total, const double *partial, int32_t n_blocks, float *stats);
+    /* The hooks on bf16 storage, NULL: none; and whether they can do this node (NULL: always). */
+    const struct op_hooks *bf16;
+    bool (*bf16_fits)(const struct graph *g, const struct node *node);
 };
+
+static inline bf16 *op_bf16(float *p)
+{
+    return (bf16 *)(void *)p;
+}
+static inline const bf16 *op_bf16_in(const float *p)
+{
+    return (const bf16 *)(const void *)p;
+}
 
 /* Helpers for shape rules. */
 int op_check_inputs(const struct graph *g, const struct node *node); /* arity, existence */

@@ -2,7 +2,7 @@
  * Relu: y = max(x, 0); dx = y > 0 ? dy : 0 (0 at exactly 0). A NaN passes through.
  * Relu6: y = min(max(x, 0), 6); dx = 0 < y < 6 ? dy : 0. In a file a Clip to [0, 6].
  */
-#include "core/op/image.h"
+#include "core/op/relu_bf16.h"
 
 static int relu_shape(const struct graph *g, const struct node *node, struct shape *out)
 {
@@ -72,6 +72,7 @@ const struct op op_relu = {
         &(const struct op_hooks){
             .forward = relu_forward,
             .grad_input = relu_grad_input,
+            .bf16 = &relu_bf16_hooks,
         },
 };
 

@@ -38,7 +38,7 @@ static void check(struct graph *g)
     int pairs = 0;
 
     assert_non_null(tap);
-    assert_int_equal(exec_plan_make(g, EXEC_TRAIN, tap, false, &p), 0);
+    assert_int_equal(exec_plan_make(g, EXEC_TRAIN, tap, tap, false, &p), 0);
     for (int32_t s = 0; s + 1 < p.n_step; s++) {
         const struct node *conv = &g->node[p.step[s].node], *bn = &g->node[p.step[s + 1].node];
 
@@ -64,11 +64,11 @@ static void test_size_alone(void **state)
 
     (void)state;
     for (int mode = EXEC_INFER; mode <= EXEC_TRAIN; mode++) {
-        assert_int_equal(exec_size(g, (enum exec_mode)mode, 1, &one), 0);
+        assert_int_equal(exec_size(g, (enum exec_mode)mode, EXEC_FP32, 1, &one), 0);
         assert_true(one > 0);
     }
-    assert_int_equal(exec_size(g, EXEC_TRAIN, 2, &two), 0);
-    assert_int_equal(exec_size(g, EXEC_TRAIN, 1 << 30, &many), 0);
+    assert_int_equal(exec_size(g, EXEC_TRAIN, EXEC_FP32, 2, &two), 0);
+    assert_int_equal(exec_size(g, EXEC_TRAIN, EXEC_FP32, 1 << 30, &many), 0);
     assert_true(two > one && many > (size_t)1 << 40);
     graph_free(g);
 }
@@ -110,14 +110,14 @@ static void test_little_memory_gives_the_same_bits(void **state)
         assert_int_equal(exec_infer(plain, pixels, IMAGES, 0, want), 0);
         exec_free(plain);
         for (int64_t held = 1; held <= 3; held++) {
-            assert_int_equal(exec_new_small(g, EXEC_INFER, BATCH, held, NULL, 0, &small), 0);
+            assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, held, NULL, 0, &small), 0);
             memset(have, 0, sizeof have);
             assert_int_equal(exec_infer(small, pixels, IMAGES, 0, have), 0);
             assert_memory_equal(have, want, sizeof want);
             exec_free(small);
         }
         assert_int_equal(exec_infer(full, pixels, IMAGES, 0, want), 0);
-        assert_int_equal(exec_new_small(g, EXEC_INFER, BATCH, 2, &tap, 1, &small), 0);
+        assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, 2, &tap, 1, &small), 0);
         assert_int_equal(exec_infer(small, pixels, 2, 0, have), 0);
         assert_memory_equal(have, want, 20 * sizeof *want);
         assert_memory_equal(exec_tap(small, tap), exec_tap(full, tap), 2 * size);

@@ -59,7 +59,7 @@ static int auditor_init(struct auditor *a, struct graph *g)
     const int64_t batch = opt->batch > 0 ? opt->batch : BATCH;
 
     a->n = most < a->d->n ? most : a->d->n;
-    TRY(attack_model_new(g, opt->bank, batch < a->n ? batch : a->n, &a->m));
+    TRY(attack_model_new(g, opt->bank, opt->precision, batch < a->n ? batch : a->n, &a->m));
     a->m->tick = opt->tick;
     a->m->ctx = opt->ctx;
     const size_t rows = (size_t)a->m->batch, floats = rows * (size_t)a->m->elems;
@@ -207,7 +207,7 @@ static int measure_transfer(struct auditor *a)
     const struct shape *in = &g->value[g->input].shape;
     TRY(data_check(a->d, in->dim[1], in->dim[2], in->dim[3],
                    shape_elems(&g->value[g->output].shape)));
-    TRY(exec_new(g, EXEC_INPUT_GRAD, a->m->batch, NULL, 0, &e));
+    TRY(exec_new_in(g, EXEC_INPUT_GRAD, a->opt->precision, a->m->batch, NULL, 0, &e));
     a->out->transfer = 0;
     rc = 0;
     for (int64_t first = 0; rc == 0 && next_batch(a, &first, &b);)

@@ -18,6 +18,7 @@ struct audit_options {
     int64_t batch; /* 0: 250 */
     uint64_t seed;
     int bank;
+    enum exec_precision precision;
     double eps;             /* 0: 8/255 */
     int32_t queries;        /* of Square; 0: 1000 */
     struct graph *transfer; /* whose PGD-50 images are tried too (branch 0); NULL: none */

@@ -120,7 +120,7 @@ static int allocate(struct evaluator *v)
     v->robust = mem_array((size_t)v->n, sizeof *v->robust);
     if (!v->pixels || !v->logits || !v->correct || !v->robust)
         return ERR_NOMEM;
-    TRY(exec_new(v->g, EXEC_INFER, v->batch, NULL, 0, &v->infer));
+    TRY(exec_new_in(v->g, EXEC_INFER, v->opt->precision, v->batch, NULL, 0, &v->infer));
     if (v->n_types > 0) {
         v->bytes = mem_array(2 * floats, sizeof *v->bytes);
         v->codes = mem_array(batch, sizeof *v->codes);
@@ -289,7 +289,7 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
     if (count_attacks(v->opt) == 0 && !v->opt->flags)
         return 0;
-    TRY(attack_model_new(v->g, b->bank, min_i64(batch, v->n), &v->model));
+    TRY(attack_model_new(v->g, b->bank, v->opt->attacks, min_i64(batch, v->n), &v->model));
     if (v->opt->flags)
         TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
     v->model->tick = on_tick;
@@ -459,6 +459,8 @@ int eval_run(struct graph *g, const struct dataset *d, const struct eval_options
     if ((rc = evaluator_init(&v, g, d, opt)) < 0)
         goto out;
     out->n = v.n;
+    out->precision = exec_precision_of(v.infer);
+    out->attacks = out->precision == opt->precision ? opt->attacks : EXEC_FP32;
     rc = run_all(&v, out);
     add_profile(opt->infer_profile, v.infer, v.inferred);
 out:
@@ -480,7 +482,7 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     int rc;
 
     if ((rc = fits(g, d)) < 0 ||
-        (rc = exec_new_small(g, EXEC_INFER, batch, held, taps, n_taps, &e)) < 0)
+        (rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, batch, held, taps, n_taps, &e)) < 0)
         goto out;
     pixels = mem_aligned((size_t)(held * elems), sizeof *pixels);
     logits = mem_aligned((size_t)(held * k), sizeof *logits);

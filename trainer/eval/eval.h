@@ -41,6 +41,7 @@ struct eval_branch {
 };
 struct eval_result {
     int64_t n;
+    enum exec_precision precision, attacks; /* what was computed in */
     struct eval_branch branch[2];
     int32_t n_branch;
 };
@@ -48,6 +49,8 @@ struct eval_options {
     int64_t limit; /* the first N images; 0: all */
     int64_t batch; /* images an executor call; 0: 256 */
     uint64_t seed;
+    enum exec_precision precision;   /* of clean and corrupted images */
+    enum exec_precision attacks;     /* of attacks, judgement included */
     bool bank[2];                    /* which branches; bank 1 only where the graph has two */
     const struct pgd_params *attack; /* PGD, before what `specs` names */
     int32_t n_attack;

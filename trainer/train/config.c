@@ -348,15 +348,15 @@ char *train_fingerprint(const struct train_config *c, const struct graph *g,
         "stage=%s seed=%" PRIu64
         " epochs=%d batch=%d lr=%.17g momentum=%.17g decay=%.17g nesterov=%d decay_norm=%d schedule=%d warmup=%.17g clean=%d augment=%d corruptions=%s adversarial=%d attack=%s crop=%d/%d aligned=%d gamma=%.17g alpha=%.17g tau=%.17g share=%.17g optimizer=%d beta=%.17g at_domains=%d soft=%s normalize=%s val=%d/%" PRId64
         "/%" PRId64 " val_attack=%s select=%d banks=%d images=%" PRId64
-        " data=%.16s teacher=%s%s%s%s",
+        " data=%.16s teacher=%s%s%s%s%s",
         c->stage, c->seed, (int)c->epochs, (int)c->batch, c->lr, c->momentum, c->weight_decay,
         c->nesterov, c->decay_norm, (int)c->schedule, c->warmup_epochs, c->clean, (int)c->augment,
         c->corruptions != NULL ? c->corruptions : "", c->adversarial, attack, c->crop,
         (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, c->adversarial_share,
         (int)c->optimizer, c->beta, (int)c->at_domains, soft, normalize_text(&g->norm, norm),
         (int)c->val_every, c->val_limit, c->val_attack_limit, val_attack, (int)c->select,
-        graph_banks(g), d->n, data, hash, more, c->options != NULL ? " " : "",
-        c->options != NULL ? c->options : "");
+        graph_banks(g), d->n, data, hash, more, c->precision == EXEC_BF16 ? " precision=bf16" : "",
+        c->options != NULL ? " " : "", c->options != NULL ? c->options : "");
     if (n < 0 || n >= FINGERPRINT_MAX) {
         fail(ERR_LIMIT, "training: the options are longer than %d characters", FINGERPRINT_MAX);
         return NULL;

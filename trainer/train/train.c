@@ -50,8 +50,9 @@ static bool train_is_over(const struct trainer *t)
 }
 
 /* The taps of the hooks and, with beta, those of attention transfer. */
-static int new_tapped(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
-                      int32_t n, const value_id *at, int32_t n_at, struct exec **out)
+static int new_tapped(struct graph *g, enum exec_mode mode, enum exec_precision precision,
+                      int64_t batch, const value_id *taps, int32_t n, const value_id *at,
+                      int32_t n_at, struct exec **out)
 {
     value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
 
@@ -59,7 +60,7 @@ static int new_tapped(struct graph *g, enum exec_mode mode, int64_t batch, const
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
         all[i] = i < n ? taps[i] : at[i - n];
-    int rc = exec_new(g, mode, batch, all, n + n_at, out);
+    int rc = exec_new_in(g, mode, precision, batch, all, n + n_at, out);
     mem_free(all);
     return rc;
 }
@@ -75,7 +76,7 @@ static int new_signals(struct trainer *t, int64_t batch)
         else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
             t->signal[i] = t->signal[TRAIN_CLEAN];
         else
-            TRY(exec_new(g, EXEC_INFER, batch, NULL, 0, &t->signal[i]));
+            TRY(exec_new_in(g, EXEC_INFER, c->precision, batch, NULL, 0, &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
                                         t->cfg.signal[TRAIN_CLEAN].bank != t->cfg.tap_bank);
@@ -89,13 +90,13 @@ static int new_executors(struct trainer *t)
     const int64_t most = max_i64(nf, na);
     const int32_t n_at = c->beta > 0 ? c->n_at : 0;
 
-    TRY(new_tapped(t->g, EXEC_TRAIN, most, c->student_taps, c->n_student_taps, c->at_student, n_at,
-                   &t->forward));
+    TRY(new_tapped(t->g, EXEC_TRAIN, c->precision, most, c->student_taps, c->n_student_taps,
+                   c->at_student, n_at, &t->forward));
     if (c->adversarial)
-        TRY(exec_new(t->g, EXEC_INPUT_GRAD, na, NULL, 0, &t->attack));
+        TRY(exec_new_in(t->g, EXEC_INPUT_GRAD, c->precision, na, NULL, 0, &t->attack));
     if (needs_teacher(t))
-        TRY(new_tapped(t->teacher, EXEC_INFER, most, c->teacher_taps, c->n_teacher_taps,
-                       c->at_teacher, n_at, &t->teach));
+        TRY(new_tapped(t->teacher, EXEC_INFER, c->precision, most, c->teacher_taps,
+                       c->n_teacher_taps, c->at_teacher, n_at, &t->teach));
     return new_signals(t, most);
 }
 
@@ -486,6 +487,7 @@ static void fill_result(const struct trainer *t, struct train_result *r)
         .loss = t->at.last_loss,
         .val = t->best != NULL ? t->at.best_val : t->at.last_val,
         .soft = t->at.soft,
+        .precision = exec_precision_of(t->forward),
     };
 }
 

@@ -51,9 +51,11 @@ struct train_signal {
 };
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
-struct train_config {          /* train_defaults() fills it; trainer_new checks it */
-    const char *stage;         /* name in messages, metrics and checkpoint: "teacher" ("train") */
-    uint64_t seed;             /* 0 */
+struct train_config {  /* train_defaults() fills it; trainer_new checks it */
+    const char *stage; /* name in messages, metrics and checkpoint: "teacher" ("train") */
+    uint64_t seed;     /* 0 */
+    enum exec_precision
+        precision;             /* EXEC_FP32: of student, attack and teacher; validation is fp32 */
     int32_t epochs;            /* 240 */
     int32_t batch;             /* 128 images an iteration */
     double lr;                 /* 0.05 */
@@ -168,10 +170,11 @@ struct train_hooks { /* each may be NULL; a negative result stops the training w
 struct train_result {
     int32_t epochs, best_epoch; /* done; the one whose weights the graph now holds, from 0 */
     int64_t steps;
-    double seconds, images_per_s; /* of this run, not of resumed parts */
-    double loss;                  /* mean of the last epoch */
-    struct train_validation val;  /* of best_epoch; .n = 0 if nothing was validated */
-    struct soft_state soft;       /* with soft masks */
+    double seconds, images_per_s;  /* of this run, not of resumed parts */
+    double loss;                   /* mean of the last epoch */
+    struct train_validation val;   /* of best_epoch; .n = 0 if nothing was validated */
+    struct soft_state soft;        /* with soft masks */
+    enum exec_precision precision; /* what the student was trained in */
 };
 struct trainer;
 

@@ -1,0 +1,317 @@
+/*
+ * bf16 kernels (bf16.h) for the code paths; the bodies of the passes are in bf16.inc, here is the
+ * product of tiles of each. Emulation widens both operands to fp32, the weights split into even and odd
+ * numbers, and multiplies rows of a (broadcast) with lanes of b: as fast as fp32 multiply-adds go, 32
+ * of them and three sums for 32 products.
+ *
+ * On AMX four tiles hold 32 x 32 sums: tiles 0, 1 images 0 to 15 of both halves, 2, 3 images 16 to 31;
+ * 4, 5 are operands a, 6, 7 operands b. Tiles are configured by bf16_begin, for the thread.
+ */
+#include "core/kernel/bf16.h"
+
+#include "core/base/minmax.h"
+
+#if defined __x86_64__
+#include <immintrin.h>
+
+#define FLUSH (0x8000u | 0x40u) /* MXCSR: FTZ, DAZ */
+
+/* a, rows first to first + n, in fp32; b split: even[k][lane], odd[k][lane]. */
+typedef float wide_rows[BF16_IMAGES][BF16_CHANNELS];
+typedef float wide_lanes[16][16];
+
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma")))
+#define PATH(name) name##_avx512
+static inline __attribute__((always_inline)) TARGET void widen_avx512(wide_rows to, const bf16 *a,
+                                                                      int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int i = 0; i < BF16_CHANNELS; i += 16) {
+            const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(a + 32 * r + i));
+            const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16);
+
+            _mm512_storeu_ps(&to[r][i], _mm512_castsi512_ps(wide));
+        }
+}
+
+static inline __attribute__((always_inline)) TARGET void split_avx512(wide_lanes even,
+                                                                      wide_lanes odd, const bf16 *b)
+{
+    for (int k = 0; k < 16; k++) {
+        const __m512i v = _mm512_loadu_si512(b + (size_t)32 * (size_t)k);
+        const __m512i high = _mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000u));
+
+        _mm512_storeu_ps(even[k], _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)));
+        _mm512_storeu_ps(odd[k], _mm512_castsi512_ps(high));
+    }
+}
+
+#define ROWS_AVX512 8
+static inline __attribute__((always_inline)) TARGET void
+rows_avx512(float (*sums)[16], float (*a)[BF16_CHANNELS], wide_lanes even, wide_lanes odd)
+{
+    __m512 e[ROWS_AVX512], o[ROWS_AVX512];
+
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS_AVX512; r++)
+        e[r] = o[r] = _mm512_setzero_ps();
+    for (int k = 0; k < 16; k++) {
+        const __m512 be = _mm512_loadu_ps(even[k]), bo = _mm512_loadu_ps(odd[k]);
+
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS_AVX512; r++) {
+            e[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[r][2 * k]), be, e[r]);
+            o[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[r][2 * k + 1]), bo, o[r]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS_AVX512; r++)
+        _mm512_storeu_ps(sums[r],
+                         _mm512_add_ps(_mm512_loadu_ps(sums[r]), _mm512_add_ps(e[r], o[r])));
+}
+
+static TARGET void product_avx512(bf16_sums sums, const struct bf16_product *list, int64_t count,
+                                  int64_t rows, bool fresh)
+{
+    wide_rows a;
+    wide_lanes even, odd;
+    const int64_t all = (rows + ROWS_AVX512 - 1) / ROWS_AVX512 * ROWS_AVX512;
+
+    if (fresh)
+        memset(sums, 0, sizeof(bf16_sums));
+    for (int64_t i = 0; i < count; i++) {
+        widen_avx512(a, list[i].a, all);
+        for (int h = 0; h < 2; h++) {
+            if ((list[i].halves >> h & 1) == 0)
+                continue;
+            split_avx512(even, odd, list[i].b + h * (BF16_TILE / 2));
+            for (int64_t r = 0; r < all; r += ROWS_AVX512)
+                rows_avx512(sums[h] + r, a + r, even, odd);
+        }
+    }
+}
+
+static void begin_flush(void)
+{
+    _mm_setcsr(_mm_getcsr() | FLUSH);
+}
+
+static void end_nothing(void)
+{
+}
+
+#define BEGIN begin_flush
+#define END end_nothing
+#define PRODUCT product_avx512
+#include "core/kernel/bf16.inc"
+#undef PATH
+#undef TARGET
+#undef PRODUCT
+
+#define TARGET __attribute__((target("avx2,fma")))
+#define PATH(name) name##_avx2
+#define ROWS_AVX2 4
+/* Eight lanes from `lane` on of a half. */
+static inline __attribute__((always_inline)) TARGET void rows_avx2(float (*sums)[16], const bf16 *a,
+                                                                   const bf16 *b, int lane)
+{
+    __m256 e[ROWS_AVX2], o[ROWS_AVX2];
+
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS_AVX2; r++)
+        e[r] = o[r] = _mm256_setzero_ps();
+    for (int k = 0; k < 16; k++) {
+        const __m256i v =
+            _mm256_loadu_si256((const __m256i *)(const void *)(b + 32 * k + 2 * lane));
+        const __m256 be = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+        const __m256 bo =
+            _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000u)));
+
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS_AVX2; r++) {
+            e[r] = _mm256_fmadd_ps(_mm256_set1_ps(bf16_float(a[32 * r + 2 * k])), be, e[r]);
+            o[r] = _mm256_fmadd_ps(_mm256_set1_ps(bf16_float(a[32 * r + 2 * k + 1])), bo, o[r]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS_AVX2; r++)
+        _mm256_storeu_ps(sums[r] + lane,
+                         _mm256_add_ps(_mm256_loadu_ps(sums[r] + lane), _mm256_add_ps(e[r], o[r])));
+}
+
+static TARGET void product_avx2(bf16_sums sums, const struct bf16_product *list, int64_t count,
+                                int64_t rows, bool fresh)
+{
+    if (fresh)
+        memset(sums, 0, sizeof(bf16_sums));
+    for (int64_t i = 0; i < count; i++)
+        for (int h = 0; h < 2; h++)
+            for (int64_t r = 0; r < rows && (list[i].halves >> h & 1); r += ROWS_AVX2)
+                for (int lane = 0; lane < 16; lane += 8)
+                    rows_avx2(sums[h] + r, list[i].a + 32 * r, list[i].b + h * (BF16_TILE / 2),
+                              lane);
+}
+#define PRODUCT product_avx2
+#include "core/kernel/bf16.inc"
+#undef PATH
+#undef TARGET
+#undef PRODUCT
+
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma,amx-tile,amx-bf16")))
+#define PATH(name) name##_amx
+struct tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+
+static TARGET void begin_amx(void)
+{
+    static const struct tile_config config = {.palette = 1,
+                                              .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                              .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+    begin_flush();
+    _tile_loadconfig(&config);
+}
+
+static TARGET void end_amx(void)
+{
+    _tile_release();
+}
+
+static TARGET void product_amx(bf16_sums sums, const struct bf16_product *list, int64_t count,
+                               int64_t rows, bool fresh)
+{
+    (void)rows;
+    if (fresh) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, sums[0][0], 64);
+        _tile_loadd(1, sums[1][0], 64);
+        _tile_loadd(2, sums[0][16], 64);
+        _tile_loadd(3, sums[1][16], 64);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        _tile_loadd(4, list[i].a, 64);
+        _tile_loadd(5, list[i].a + BF16_TILE / 2, 64);
+        if (list[i].halves & 1) {
+            _tile_loadd(6, list[i].b, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (list[i].halves & 2) {
+            _tile_loadd(7, list[i].b + BF16_TILE / 2, 64);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, sums[0][0], 64);
+    _tile_stored(1, sums[1][0], 64);
+    _tile_stored(2, sums[0][16], 64);
+    _tile_stored(3, sums[1][16], 64);
+}
+#undef BEGIN
+#undef END
+#define BEGIN begin_amx
+#define END end_amx
+#define PRODUCT product_amx
+#include "core/kernel/bf16.inc"
+#undef PATH
+#undef TARGET
+#undef PRODUCT
+#undef BEGIN
+#undef END
+#define BEGIN begin_flush
+#else
+static void begin_nothing(void)
+{
+}
+
+static void end_nothing(void)
+{
+}
+#define BEGIN begin_nothing
+#endif
+#define END end_nothing
+
+#define TARGET
+#define PATH(name) name##_generic
+#define MIN_NORMAL 0x1p-126F
+static inline float flush(float v)
+{
+    return (v < 0 ? -v : v) < MIN_NORMAL ? 0 : v;
+}
+
+/* e + o of one row and one lane. */
+static float pair_sum(const bf16 *a, const bf16 *b)
+{
+    float e = 0, o = 0;
+
+    for (int k = 0; k < 16; k++) {
+        const bf16 *lane = b + (ptrdiff_t)32 * k;
+
+        e = flush(__builtin_fmaf(flush(bf16_float(a[2 * k])), flush(bf16_float(lane[0])), e));
+        o = flush(__builtin_fmaf(flush(bf16_float(a[2 * k + 1])), flush(bf16_float(lane[1])), o));
+    }
+    return flush(e + o);
+}
+
+static void product_generic(bf16_sums sums, const struct bf16_product *list, int64_t count,
+                            int64_t rows, bool fresh)
+{
+    if (fresh)
+        memset(sums, 0, sizeof(bf16_sums));
+    for (int64_t i = 0; i < count; i++)
+        for (int h = 0; h < 2; h++)
+            for (int64_t r = 0; r < rows && (list[i].halves >> h & 1); r++)
+                for (int lane = 0; lane < 16; lane++)
+                    sums[h][r][lane] =
+                        flush(sums[h][r][lane] +
+                              pair_sum(list[i].a + 32 * r,
+                                       list[i].b + h * (BF16_TILE / 2) + (ptrdiff_t)2 * lane));
+}
+#define PRODUCT product_generic
+#include "core/kernel/bf16.inc"
+
+const struct bf16_kernels *bf16_kernels_of(enum cpu_path level)
+{
+#if defined __x86_64__
+    switch (level) {
+    case CPU_AMX:
+        return &kernels_amx;
+    case CPU_AVX512BF16: /* its products are half as fast as fp32 on some CPUs */
+    case CPU_AVX512:
+        return &kernels_avx512;
+    case CPU_AVX2:
+        return &kernels_avx2;
+    case CPU_GENERIC:
+        break;
+    }
+#else
+    (void)level;
+#endif
+    return &kernels_generic;
+}
+
+struct bf16_state bf16_begin(void)
+{
+    struct bf16_state s = {.k = bf16_kernels_of(cpu_level())};
+
+#if defined __x86_64__
+    s.control = _mm_getcsr();
+#endif
+    s.k->begin();
+    return s;
+}
+
+void bf16_end(struct bf16_state s)
+{
+    s.k->end();
+#if defined __x86_64__
+    _mm_setcsr(s.control);
+#endif
+}
