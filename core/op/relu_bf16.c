@@ -59,7 +59,7 @@ static void grad_input(const struct op_call *k)
 bool masked_relu_bf16_fits(const struct graph *g, const struct node *node)
 {
     (void)g;
-    return !node->p.masked_relu.soft && node->n_in == 2;
+    return !node->p.masked_relu.soft && !node->p.masked_relu.relu6 && node->n_in == 2;
 }
 
 static size_t prepare_size(const struct graph *g, const struct node *node, const struct op_use *use)

@@ -4,6 +4,6 @@
 #include "core/op/image.h"
 
 extern const struct op_hooks relu_bf16_hooks, masked_relu_bf16_hooks;
-/* Hard masks without lines; the others are done in fp32. */
+/* Hard masks of ReLUs without lines; the others are done in fp32. */
 bool masked_relu_bf16_fits(const struct graph *g, const struct node *node);
 #endif
