@@ -76,7 +76,7 @@ static int new_signals(struct trainer *t, int64_t batch)
         else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
             t->signal[i] = t->signal[TRAIN_CLEAN];
         else
-            TRY(exec_new_in(g, EXEC_INFER, c->precision, batch, NULL, 0, &t->signal[i]));
+            TRY(exec_new_in(g, EXEC_INFER, t->cfg.precision, batch, NULL, 0, &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
                                         t->cfg.signal[TRAIN_CLEAN].bank != t->cfg.tap_bank);
