@@ -135,7 +135,8 @@ int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max
         goto out;
     n_ids = made_values(g, ids);
     step = images_at_once(g, ids, n_ids, n);
-    if ((rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e)) < 0)
+    if ((rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e)) <
+        0)
         goto out;
     rc = calibrate_with(e, g, ids, n_ids, pixels, n, step, logits, max_abs);
 out:
