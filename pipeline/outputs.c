@@ -200,7 +200,7 @@ static int check_trimmed(const struct linnet_listener *l, struct graph *branch,
     if (f->trimmed == 0)
         return 0;
     if ((rc = pi_prepare(p, w, PI_FIXED, &pi)) == 0 &&
-        (rc = package_check_run(l, branch, pi, how->calib,
+        (rc = package_check_run(l, branch, EXEC_FP32, pi, how->calib,
                                 TRIM_IMAGES < how->n ? TRIM_IMAGES : how->n, &check)) == 0)
         agreement = 100 * (double)check.agree / (double)check.n;
     pi_close(pi);
