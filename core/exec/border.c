@@ -55,7 +55,7 @@ const float *exec_tap(const struct exec *e, value_id v)
 {
     if (e->tap_memory[v])
         return e->tap_memory[v];
-    return e->worker[0].memory + e->plan.act[v] * e->cap;
+    return e->rooms->room[0].memory + e->plan.act[v] * e->cap;
 }
 
 float *exec_tap_grad(struct exec *e, value_id v)
@@ -63,5 +63,5 @@ float *exec_tap_grad(struct exec *e, value_id v)
     assert(e->mode == EXEC_TRAIN && e->tap[v]);
     if (e->tap_grad[v])
         return e->tap_grad[v];
-    return e->worker[0].memory + e->plan.grad[v] * e->cap;
+    return e->rooms->room[0].memory + e->plan.grad[v] * e->cap;
 }

@@ -53,9 +53,9 @@ static void store(const struct exec *e, const struct eval_call *call, const stru
 
 static void eval_block(struct exec *e, const struct eval_call *call, int64_t first, int64_t n)
 {
-    const struct worker *worker = &e->worker[cpu_thread_index()];
-    const struct window w = {.memory = worker->memory,
-                             .scratch = worker->scratch,
+    const struct room *room = &e->rooms->room[cpu_thread_index()];
+    const struct window w = {.memory = room->memory,
+                             .scratch = room->scratch,
                              .cap = e->cap,
                              .whole = first,
                              .n = n,
@@ -117,8 +117,8 @@ static void tails_backward(struct exec *e, const struct window *all, int32_t s)
 
 static void eval_wide(struct exec *e, const struct eval_call *call, int64_t first, int64_t n)
 {
-    const struct window all = {.memory = e->worker[0].memory,
-                               .scratch = e->worker[0].scratch,
+    const struct window all = {.memory = e->rooms->room[0].memory,
+                               .scratch = e->rooms->room[0].scratch,
                                .cap = e->cap,
                                .whole = first,
                                .n = n,

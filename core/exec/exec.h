@@ -47,6 +47,13 @@ int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision pre
 /* The same in a precision; exec_new is EXEC_FP32. */
 int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
                 const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+/* exec_new_in in the working memory of `with` (NULL: its own), which grows where the new one needs more; in
+ * INFER and INPUT_GRAD mode it rather holds fewer images at a time, with the same bits. The two never run
+ * at the same time, and a call of one ends what the other's taps and the backward pass of a forward pass
+ * would still read; taps of INFER mode have memory of their own. Freed in any order. */
+int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
+                    enum exec_precision precision, int64_t batch, const value_id *taps,
+                    int32_t n_taps, struct exec **out) MUST_CHECK;
 /* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store. */
 enum exec_precision exec_precision_of(const struct exec *e);
 void exec_free(struct exec *e); /* NULL is fine */

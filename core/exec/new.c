@@ -149,16 +149,21 @@ static bool has_large_weights(const struct graph *g)
     return false;
 }
 
-/* Images that a worker's memory holds. */
-static int64_t images_held(const struct exec *e)
+/* Images that a worker's memory holds. Where it is there already, as many as it has room for. */
+static int64_t images_held(const struct exec *e, const struct exec *with)
 {
+    const int64_t there = with != NULL ? (int64_t)with->rooms->room[0].memory_floats : 0;
+
     if (e->mode == EXEC_TRAIN)
         return e->batch;
     if (!e->wide)
         return min_i64(block_images(e->g), e->held);
-    const int64_t fit = e->plan.floats > 0 ? WIDE_FLOATS / e->plan.floats : e->held;
+    if (e->plan.floats == 0)
+        return e->held;
+    const int64_t fit = WIDE_FLOATS / e->plan.floats, room = there / e->plan.floats;
 
-    return max_i64(1, min_i64(fit, e->held));
+    return max_i64(1,
+                   min_i64(with != NULL ? max_i64(room, EXEC_BLOCKS) : fit, min_i64(fit, e->held)));
 }
 
 /* In bf16 memory holds whole blocks. */
@@ -169,7 +174,55 @@ static int64_t whole_blocks(const struct exec *e, int64_t images)
     return (images + BF16_IMAGES - 1) / BF16_IMAGES * BF16_IMAGES;
 }
 
-static int new_workers(struct exec *e)
+/* At least n floats at *p; what was there is lost. */
+static int reserve(struct exec *e, float **p, size_t *had, size_t n)
+{
+    if (e->only_size) {
+        e->bytes += n * sizeof **p;
+        return 0;
+    }
+    if (n <= *had)
+        return 0;
+    mem_free(*p);
+    *had = 0;
+    if ((*p = mem_aligned(n, sizeof **p)) == NULL)
+        return ERR_NOMEM;
+    *had = n;
+    e->bytes += n * sizeof **p;
+    return 0;
+}
+
+static int new_rooms(struct exec *e, const struct exec *with)
+{
+    if (with != NULL) {
+        e->rooms = with->rooms;
+        e->rooms->users++;
+        e->n_worker = e->rooms->n;
+        return 0;
+    }
+    e->n_worker = cpu_threads();
+    if ((e->rooms = mem_array(1, sizeof *e->rooms)) == NULL)
+        return ERR_NOMEM;
+    e->rooms->users = 1;
+    if ((e->rooms->room = mem_array((size_t)e->n_worker, sizeof *e->rooms->room)) == NULL)
+        return ERR_NOMEM;
+    e->rooms->n = e->n_worker;
+    return 0;
+}
+
+static void leave_rooms(struct exec_rooms *r)
+{
+    if (r == NULL || --r->users > 0)
+        return;
+    for (int i = 0; i < r->n; i++) {
+        mem_free(r->room[i].memory);
+        mem_free(r->room[i].scratch);
+    }
+    mem_free(r->room);
+    mem_free(r);
+}
+
+static int new_workers(struct exec *e, const struct exec *with)
 {
     const size_t memory = (size_t)e->plan.floats * (size_t)e->cap;
 
@@ -181,18 +234,18 @@ static int new_workers(struct exec *e)
                 e->edge_scratch, exec_hook_scratch(e, e->plan.step[s].node, exec_edge_images(e)));
     for (int32_t s = 0; s < e->plan.n_step; s++)
         e->scratch_floats = max_size(e->scratch_floats, exec_edge_scratch(e, s));
-    e->n_worker = cpu_threads();
+    TRY(new_rooms(e, with));
     if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
         return ERR_NOMEM;
     for (int i = 0; i < e->n_worker; i++) {
-        struct worker *w = &e->worker[i];
+        struct room *r = &e->rooms->room[i];
 
-        w->profile = mem_array((size_t)e->g->n_node + 1, sizeof *w->profile);
-        w->scratch = floats(e, e->scratch_floats);
-        if (!e->wide || i == 0)
-            w->memory = floats(e, memory);
-        if (!w->profile || !w->scratch || (!w->memory && (!e->wide || i == 0)))
+        e->worker[i].profile = mem_array((size_t)e->g->n_node + 1, sizeof *e->worker[i].profile);
+        if (e->worker[i].profile == NULL)
             return ERR_NOMEM;
+        TRY(reserve(e, &r->scratch, &r->scratch_floats, e->scratch_floats));
+        if (!e->wide || i == 0)
+            TRY(reserve(e, &r->memory, &r->memory_floats, memory));
     }
     return 0;
 }
@@ -316,8 +369,8 @@ static int new_training(struct exec *e)
 }
 
 /* All parts of an executor that has its graph, mode and batch. */
-static int make_parts(struct exec *e, enum exec_precision precision, const value_id *taps,
-                      int32_t n_taps)
+static int make_parts(struct exec *e, const struct exec *with, enum exec_precision precision,
+                      const value_id *taps, int32_t n_taps)
 {
     const struct graph *g = e->g;
 
@@ -332,10 +385,10 @@ static int make_parts(struct exec *e, enum exec_precision precision, const value
     TRY(exec_choose_storage(e, precision));
     TRY(exec_plan_make(g, e->mode, e->half, e->tap, e->mode == EXEC_INFER, &e->plan));
     TRY(check_gradients(e));
-    e->cap = whole_blocks(e, images_held(e));
+    e->cap = whole_blocks(e, images_held(e, with));
     TRY(new_order(e));
     TRY(new_prepared(e));
-    TRY(new_workers(e));
+    TRY(new_workers(e, with));
     TRY(new_tap_memory(e));
     return new_training(e);
 }
@@ -353,9 +406,9 @@ static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batc
     return e;
 }
 
-int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
-                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
-                   struct exec **out)
+static int new_exec(struct exec *with, struct graph *g, enum exec_mode mode,
+                    enum exec_precision precision, int64_t batch, int64_t held,
+                    const value_id *taps, int32_t n_taps, struct exec **out)
 {
     struct exec *e = new_empty(g, mode, batch);
     int rc;
@@ -364,11 +417,25 @@ int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision pre
     if (e == NULL)
         return ERR_NOMEM;
     e->held = held;
-    if ((rc = make_parts(e, precision, taps, n_taps)) == 0)
+    if ((rc = make_parts(e, with, precision, taps, n_taps)) == 0)
         *out = e;
     else
         exec_free(e);
     return rc;
+}
+
+int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
+                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
+                   struct exec **out)
+{
+    return new_exec(NULL, g, mode, precision, batch, held, taps, n_taps, out);
+}
+
+int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
+                    enum exec_precision precision, int64_t batch, const value_id *taps,
+                    int32_t n_taps, struct exec **out)
+{
+    return new_exec(with, g, mode, precision, batch, batch, taps, n_taps, out);
 }
 
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
@@ -392,7 +459,7 @@ int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precisio
     if (e == NULL)
         return ERR_NOMEM;
     e->only_size = true;
-    if ((rc = make_parts(e, precision, NULL, 0)) == 0)
+    if ((rc = make_parts(e, NULL, precision, NULL, 0)) == 0)
         *bytes = e->bytes;
     exec_free(e);
     return rc;
@@ -402,11 +469,9 @@ void exec_free(struct exec *e)
 {
     if (e == NULL)
         return;
-    for (int i = 0; e->worker && i < e->n_worker; i++) {
-        mem_free(e->worker[i].memory);
-        mem_free(e->worker[i].scratch);
+    for (int i = 0; e->worker && i < e->n_worker; i++)
         mem_free(e->worker[i].profile);
-    }
+    leave_rooms(e->rooms);
     for (int32_t n = 0; n < e->g->n_node; n++) {
         if (e->prepared)
             mem_free(e->prepared[n]);

@@ -32,7 +32,7 @@ static void prepare_folded(const struct exec *e, const struct exec_step *s, int 
 {
     const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
     const struct op_use use = exec_use(e, x, false);
-    float *affine = e->worker[cpu_thread_index()].scratch; /* scale, then shift */
+    float *affine = e->rooms->room[cpu_thread_index()].scratch; /* scale, then shift */
     const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
 
     norm->op->hooks->prepare(e->g, norm, exec_node_bank(norm, bank), &use, affine);

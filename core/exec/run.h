@@ -31,9 +31,17 @@
 
 #define EXEC_BLOCKS 16 /* parts that the images of a wide step are cut into, whatever the threads */
 
+struct room { /* of a worker */
+    float *memory, *scratch;
+    size_t memory_floats, scratch_floats;
+};
+/* What workers work in, of one executor or of several that take turns. */
+struct exec_rooms {
+    struct room *room; /* [n] */
+    int n;
+    int users; /* executors */
+};
 struct worker {
-    float *memory;                /* plan.floats * cap; only of worker 0 where all is wide */
-    float *scratch;               /* scratch_floats */
     struct exec_profile *profile; /* per node */
 };
 
@@ -67,6 +75,8 @@ struct exec {
     int prepared_bank;
     int n_worker;
     struct worker *worker;
+    struct exec_rooms *rooms; /* a worker's memory: plan.floats * cap, only of worker 0 where all is
+                               * wide; and its scratch */
     size_t scratch_floats;
     size_t bytes;
     bool only_size; /* nothing but `bytes` is wanted: exec_size */

@@ -29,7 +29,7 @@ struct window exec_block(const struct exec *e, const struct window *all, int32_t
     const int64_t last = min_i64(units * (b + 1) / blocks * unit, all->n);
     struct window w = *all;
 
-    w.scratch = e->worker[cpu_thread_index()].scratch;
+    w.scratch = e->rooms->room[cpu_thread_index()].scratch;
     w.first += first;
     w.whole += first;
     w.n = last - first;
@@ -279,7 +279,7 @@ static void split_call(const struct exec *e, int32_t s, const struct op_call *al
 
         c.part = i;
         c.parts = threads;
-        c.scratch = e->worker[cpu_thread_index()].scratch;
+        c.scratch = e->rooms->room[cpu_thread_index()].scratch;
         fn(e, s, &c);
     }
 }

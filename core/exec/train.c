@@ -21,8 +21,8 @@
 
 static struct window whole_batch(const struct exec *e)
 {
-    return (struct window){.memory = e->worker[0].memory,
-                           .scratch = e->worker[0].scratch,
+    return (struct window){.memory = e->rooms->room[0].memory,
+                           .scratch = e->rooms->room[0].scratch,
                            .cap = e->cap,
                            .n = e->n_train,
                            .bank = e->bank_train,
@@ -147,7 +147,7 @@ static void call_grad_params(struct exec *e, const struct window *w, int32_t s, 
     const double start = cpu_seconds();
     struct op_call c = exec_call(e, w, s);
 
-    c.scratch = e->worker[cpu_thread_index()].scratch;
+    c.scratch = e->rooms->room[cpu_thread_index()].scratch;
     c.part = part;
     c.parts = parts;
     c.dout = exec_gradient(e, w, e->plan.step[s].out);

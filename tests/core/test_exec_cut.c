@@ -159,6 +159,69 @@ static void test_training_of_any_threads(void **state)
     check_training("wrn16_4", 3);
 }
 
+/* A round of training as the trainer has it: a teacher, an attack, a step. beside: in one memory. */
+static void train_round(bool beside, const char *teacher_name, struct result *r, float *dparams,
+                        float *teacher_logits)
+{
+    struct graph *g = network("wrn16_4"), *t = network(teacher_name);
+    float pixels[IMAGES * PIXELS];
+    struct exec *step, *attack, *teacher;
+
+    fill(pixels, IMAGES * PIXELS, 4);
+    cpu_set_threads(2);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, 2, NULL, 0, &step), 0);
+    struct exec *with = beside ? step : NULL;
+    assert_int_equal(exec_new_beside(with, g, EXEC_INPUT_GRAD, EXEC_FP32, IMAGES, NULL, 0, &attack),
+                     0);
+    assert_int_equal(
+        exec_new_beside(with, t, EXEC_INFER, EXEC_FP32, IMAGES, &t->node[3].out[0], 1, &teacher),
+        0);
+    for (int64_t i = 0; i < IMAGES; i += 2) {
+        float *dx = r->dpixels + i * PIXELS;
+
+        assert_int_equal(exec_infer(teacher, pixels, IMAGES, 0, teacher_logits), 0);
+        assert_int_equal(
+            exec_input_grad(attack, pixels + i * PIXELS, 2, 0, logits_as_gradient, NULL, dx, NULL),
+            0);
+        assert_int_equal(exec_train_forward(step, dx, 2, 0, false, r->logits + i * CLASSES), 0);
+        assert_int_equal(exec_train_backward(step, r->logits + i * CLASSES, dparams, NULL, NULL),
+                         0);
+    }
+    memcpy(r->logits, exec_tap(teacher, t->node[3].out[0]), sizeof r->logits);
+    exec_free(step); /* the memory is the others' now */
+    assert_int_equal(exec_infer(teacher, pixels, IMAGES, 0, teacher_logits), 0);
+    exec_free(teacher);
+    exec_free(attack);
+    cpu_set_threads(1);
+    graph_free(g);
+    graph_free(t);
+}
+
+/* Executors that take turns in one memory give the bits of those that have their own; the second
+ * teacher goes in blocks on each thread, the others step by step. */
+static void test_turns_in_one_memory(void **state)
+{
+    static const char *const teacher[] = {"wrn16_4", "resnet8"};
+    float logits[2][IMAGES * CLASSES];
+    struct result r[2] = {0};
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct graph *g = network("wrn16_4");
+        float *d[2] = {mem_array((size_t)g->n_params, sizeof(float)),
+                       mem_array((size_t)g->n_params, sizeof(float))};
+
+        for (int beside = 0; beside < 2; beside++)
+            train_round(beside, teacher[k], &r[beside], d[beside], logits[beside]);
+        assert_memory_equal(d[0], d[1], (size_t)g->n_params * sizeof(float));
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+        assert_memory_equal(&r[0], &r[1], sizeof r[0]);
+        mem_free(d[0]);
+        mem_free(d[1]);
+        graph_free(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_large_weights_by_channels),
         cmocka_unit_test(test_large_weights_for_one_image),
         cmocka_unit_test(test_training_of_any_threads),
+        cmocka_unit_test(test_turns_in_one_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,7 +156,7 @@ static void linear_init(struct linear *l)
     float *x = (float *)(uintptr_t)l->d->floats;
     for (int i = 0; i < N * TINY_ELEMS; i++)
         x[i] = 0.4f + 0.2f * x[i];
-    assert_int_equal(attack_model_new(l->g, 0, EXEC_FP32, N, &l->m), 0);
+    assert_int_equal(attack_model_new(NULL, l->g, 0, EXEC_FP32, N, &l->m), 0);
     const struct node *fc = &l->g->node[l->g->n_node - 1];
     const float *w = op_in(l->g, fc, 1)->data;
     float z[N * TINY_CLASSES];
@@ -414,7 +414,7 @@ static void test_curve_rises(void **state)
     for (int i = 0; i < 20; i++)
         sample[i] = i;
     struct attack_batch b = {20, d->floats, d->labels, sample, 0, 7, adv, broken};
-    assert_int_equal(attack_model_new(g, 0, EXEC_FP32, 20, &m), 0);
+    assert_int_equal(attack_model_new(NULL, g, 0, EXEC_FP32, 20, &m), 0);
     assert_int_equal(apgd_attack(m, &p, ATTACK_CE, &b, curve), 0);
     for (int i = 1; i <= 100; i++)
         assert_true(curve[i] >= curve[i - 1]);

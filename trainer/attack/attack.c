@@ -21,8 +21,8 @@
 #define GRADIENT_COST 3 /* a forward pass and about twice its work back */
 #define TINY 1e-12
 
-int attack_model_new(struct graph *g, int bank, enum exec_precision precision, int64_t batch,
-                     struct attack_model **out)
+int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_precision precision,
+                     int64_t batch, struct attack_model **out)
 {
     struct attack_model *m = mem_array(1, sizeof *m);
     int rc;
@@ -32,8 +32,9 @@ int attack_model_new(struct graph *g, int bank, enum exec_precision precision, i
     *m = (struct attack_model){.g = g, .bank = bank, .batch = batch};
     m->elems = shape_elems(&g->value[g->input].shape);
     m->classes = shape_elems(&g->value[g->output].shape);
-    if ((rc = exec_new_in(g, EXEC_INFER, precision, batch, NULL, 0, &m->infer)) < 0 ||
-        (rc = exec_new_in(g, EXEC_INPUT_GRAD, precision, batch, NULL, 0, &m->gradient)) < 0) {
+    if ((rc = exec_new_beside(with, g, EXEC_INFER, precision, batch, NULL, 0, &m->infer)) < 0 ||
+        (rc = exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, batch, NULL, 0, &m->gradient)) <
+            0) {
         attack_model_free(m);
         return rc;
     }

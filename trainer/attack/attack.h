@@ -5,7 +5,7 @@
  * batch-norm branch of a graph. All that an attack needs, ours or yours:
  *
  *     struct attack_model *m = NULL;
- *     TRY(attack_model_new(graph, 0, EXEC_FP32, 250, &m)); // branch 0, at most 250 images a call
+ *     TRY(attack_model_new(NULL, graph, 0, EXEC_FP32, 250, &m)); // branch 0, at most 250 images a call
  *     if ((rc = attack_logits(m, pixels, n, z)) < 0 ||     // z [n][classes]
  *         (rc = attack_loss_grad(m, ATTACK_CE, pixels, n, labels, NULL, loss, grad, z)) < 0)
  *         goto out;                                        // grad [n][C,H,W], loss [n]
@@ -44,9 +44,10 @@ struct attack_model { /* read-only for the caller, except tick and ctx */
     attack_tick_fn *tick;
     void *ctx;
 };
-/* The graph is borrowed. ERR_UNSUPPORTED: a node has no gradient; ERR_NOMEM. */
-int attack_model_new(struct graph *g, int bank, enum exec_precision precision, int64_t batch,
-                     struct attack_model **out) MUST_CHECK;
+/* The graph is borrowed; with: NULL, or whose working memory is used (exec_new_beside). ERR_UNSUPPORTED: a
+ * node has no gradient; ERR_NOMEM. */
+int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_precision precision,
+                     int64_t batch, struct attack_model **out) MUST_CHECK;
 void attack_model_free(struct attack_model *m); /* NULL is fine */
 /* z [n][classes], n <= batch. */
 int attack_logits(struct attack_model *m, const float *pixels, int64_t n, float *z) MUST_CHECK;

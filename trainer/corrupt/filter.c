@@ -147,6 +147,6 @@ void filter_motion(uint8_t *out, const uint8_t *in, int32_t h, int32_t w, double
         double v = 0;
         for (int32_t i = 0; i < n; i++)
             v += k[i] / sum * in[clamp(p / w + dy[i], h) * w + clamp(p % w + dx[i], w)];
-        out[p] = (uint8_t)(v + 0.5);
+        out[p] = (uint8_t)((int32_t)(257 * v + 0.5) / 257); /* rounded to 16 bits, cut to 8 */
     }
 }

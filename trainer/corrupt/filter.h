@@ -24,8 +24,8 @@ int filter_zoom(double *out, const double *in, int32_t h, int32_t w, double fact
 /* Bilinear value at (y, x), any place. */
 double filter_sample(const double *plane, int32_t h, int32_t w, double y, double x,
                      enum filter_border border);
-/* ImageMagick's motion blur of 8-bit values, angle in degrees; edge pixels repeat, results are
- * rounded. out may not be in. */
+/* ImageMagick's motion blur of 8-bit values, byte for byte, angle in degrees; edge pixels repeat, results are
+ * rounded to 16 bits and truncated to 8. out may not be in. */
 void filter_motion(uint8_t *out, const uint8_t *in, int32_t h, int32_t w, double radius,
                    double sigma, double angle);
 #endif

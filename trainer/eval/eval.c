@@ -120,7 +120,8 @@ static int allocate(struct evaluator *v)
     v->robust = mem_array((size_t)v->n, sizeof *v->robust);
     if (!v->pixels || !v->logits || !v->correct || !v->robust)
         return ERR_NOMEM;
-    TRY(exec_new_in(v->g, EXEC_INFER, v->opt->precision, v->batch, NULL, 0, &v->infer));
+    TRY(exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, v->batch, NULL, 0,
+                        &v->infer));
     if (v->n_types > 0) {
         v->bytes = mem_array(2 * floats, sizeof *v->bytes);
         v->codes = mem_array(batch, sizeof *v->codes);
@@ -289,7 +290,8 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
     if (count_attacks(v->opt) == 0 && !v->opt->flags)
         return 0;
-    TRY(attack_model_new(v->g, b->bank, v->opt->attacks, min_i64(batch, v->n), &v->model));
+    TRY(attack_model_new(v->opt->beside, v->g, b->bank, v->opt->attacks, min_i64(batch, v->n),
+                         &v->model));
     if (v->opt->flags)
         TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
     v->model->tick = on_tick;

@@ -49,9 +49,10 @@ struct eval_options {
     int64_t limit; /* the first N images; 0: all */
     int64_t batch; /* images an executor call; 0: 256 */
     uint64_t seed;
-    enum exec_precision precision;   /* of clean and corrupted images */
-    enum exec_precision attacks;     /* of attacks, judgement included */
-    bool bank[2];                    /* which branches; bank 1 only where the graph has two */
+    enum exec_precision precision; /* of clean and corrupted images */
+    enum exec_precision attacks;   /* of attacks, judgement included */
+    struct exec *beside; /* NULL, or whose working memory to use meanwhile (exec_new_beside) */
+    bool bank[2];        /* which branches; bank 1 only where the graph has two */
     const struct pgd_params *attack; /* PGD, before what `specs` names */
     int32_t n_attack;
     const struct attack_spec *specs;

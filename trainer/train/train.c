@@ -50,9 +50,9 @@ static bool train_is_over(const struct trainer *t)
 }
 
 /* The taps of the hooks and, with beta, those of attention transfer. */
-static int new_tapped(struct graph *g, enum exec_mode mode, enum exec_precision precision,
-                      int64_t batch, const value_id *taps, int32_t n, const value_id *at,
-                      int32_t n_at, struct exec **out)
+static int new_tapped(struct exec *with, struct graph *g, enum exec_mode mode,
+                      enum exec_precision precision, int64_t batch, const value_id *taps, int32_t n,
+                      const value_id *at, int32_t n_at, struct exec **out)
 {
     value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
 
@@ -60,7 +60,7 @@ static int new_tapped(struct graph *g, enum exec_mode mode, enum exec_precision 
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
         all[i] = i < n ? taps[i] : at[i - n];
-    int rc = exec_new_in(g, mode, precision, batch, all, n + n_at, out);
+    int rc = exec_new_beside(with, g, mode, precision, batch, all, n + n_at, out);
     mem_free(all);
     return rc;
 }
@@ -76,13 +76,16 @@ static int new_signals(struct trainer *t, int64_t batch)
         else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
             t->signal[i] = t->signal[TRAIN_CLEAN];
         else
-            TRY(exec_new_in(g, EXEC_INFER, t->cfg.precision, batch, NULL, 0, &t->signal[i]));
+            TRY(exec_new_beside(t->forward, g, EXEC_INFER, t->cfg.precision, batch, NULL, 0,
+                                &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
                                         t->cfg.signal[TRAIN_CLEAN].bank != t->cfg.tap_bank);
     return 0;
 }
 
+/* All of them take turns: the activations of a forward pass are read by the hooks and its backward pass
+ * alone, and teachers and attacks run before it. */
 static int new_executors(struct trainer *t)
 {
     const struct train_config *c = &t->cfg;
@@ -90,12 +93,13 @@ static int new_executors(struct trainer *t)
     const int64_t most = max_i64(nf, na);
     const int32_t n_at = c->beta > 0 ? c->n_at : 0;
 
-    TRY(new_tapped(t->g, EXEC_TRAIN, c->precision, most, c->student_taps, c->n_student_taps,
+    TRY(new_tapped(NULL, t->g, EXEC_TRAIN, c->precision, most, c->student_taps, c->n_student_taps,
                    c->at_student, n_at, &t->forward));
     if (c->adversarial)
-        TRY(exec_new_in(t->g, EXEC_INPUT_GRAD, c->precision, na, NULL, 0, &t->attack));
+        TRY(exec_new_beside(t->forward, t->g, EXEC_INPUT_GRAD, c->precision, na, NULL, 0,
+                            &t->attack));
     if (needs_teacher(t))
-        TRY(new_tapped(t->teacher, EXEC_INFER, c->precision, most, c->teacher_taps,
+        TRY(new_tapped(t->forward, t->teacher, EXEC_INFER, c->precision, most, c->teacher_taps,
                        c->n_teacher_taps, c->at_teacher, n_at, &t->teach));
     return new_signals(t, most);
 }
@@ -278,6 +282,7 @@ static int validate_clean(struct trainer *t, struct train_validation *val)
     const struct eval_options opt = {.limit = t->cfg.val_limit,
                                      .seed = t->cfg.seed,
                                      .bank = {true, train_adv_bank(t) == 1},
+                                     .beside = t->forward,
                                      .ctx = t,
                                      .progress = on_validation};
     struct eval_result *r = mem_array(1, sizeof *r);
@@ -298,6 +303,7 @@ static int validate_attacked(struct trainer *t, struct train_validation *val)
                                      .seed = t->cfg.seed,
                                      .bank = {train_adv_bank(t) == 0, train_adv_bank(t) == 1},
                                      .attack = &t->cfg.val_attack,
+                                     .beside = t->forward,
                                      .n_attack = 1,
                                      .ctx = t,
                                      .progress = on_validation};
