@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "core/base/value.h"
-
 int32_t cli_option_rows(const struct cli_option *t)
 {
     int32_t n = 0;
@@ -17,19 +15,6 @@ int32_t cli_option_rows(const struct cli_option *t)
 bool cli_option_takes_value(const struct cli_option *o)
 {
     return o->kind != CLI_FLAG && o->kind != CLI_COUNT;
-}
-
-static int add_text(struct arena *arena, struct cli_texts *list, const char *text)
-{
-    const char **v = arena_array(arena, (size_t)list->n + 1, sizeof *v);
-
-    if (v == NULL)
-        return ERR_NOMEM;
-    if (list->n > 0)
-        memcpy((void *)v, (const void *)list->v, (size_t)list->n * sizeof *v);
-    v[list->n++] = text;
-    list->v = v;
-    return 0;
 }
 
 int cli_option_set(const struct cli_option *o, void *base, struct arena *arena, const char *text)
@@ -55,7 +40,7 @@ int cli_option_set(const struct cli_option *o, void *base, struct arena *arena, 
         *(const char **)field = text;
         return 0;
     case CLI_TEXTS:
-        return add_text(arena, field, text);
+        return value_add_text(arena, text, field);
     case CLI_CHOICE:
         return value_choice(o->name, text, o->arg, field);
     }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/mem.h"
+#include "core/base/value.h"
 
 enum cli_kind {
     CLI_FLAG,  /* bool, set to true; no value */
@@ -18,12 +18,8 @@ enum cli_kind {
     CLI_SOURCE, /* images: "cifar10:DIR", "npy:X,Y" */
     CLI_OUTPUT, /* a file that is written; "-" is stdout */
     CLI_FOLDER, /* a folder that files are written into */
-    CLI_TEXTS,  /* struct cli_texts: may be given several times */
+    CLI_TEXTS,  /* struct value_texts: may be given several times */
     CLI_CHOICE, /* int32_t: index of the word among those in `arg`, "where|prelu|gather" */
-};
-struct cli_texts {
-    const char **v;
-    int32_t n;
 };
 struct cli_option {
     const char *name; /* long name; NULL ends a table */

@@ -21,7 +21,7 @@
 struct eval_settings {
     struct open_options open;
     const char *split, *branch, *corruptions, *types, *severities, *state, *frost, *transfer;
-    struct option_texts attack;
+    struct value_texts attack;
     bool audit, profile;
     int64_t limit, batch;
     double require_clean;

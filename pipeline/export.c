@@ -43,7 +43,7 @@ static const struct option_row rows[] = {
     OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "number of calibration images (default 2000)",
            1, 1e7),
     OPTION(
-        "max-failure", 0, OPTION_REAL, FIELD(max_failure), "P",
+        "max-failure", 0, OPTION_REAL, FIELD(max_failure), "X",
         "--pi: largest chance of a garbage answer; weights get fewer bits for it (default 1/256)",
         1e-15, 1),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),

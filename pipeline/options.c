@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/base/value.h"
 
 #define DEFAULT_SEED 1
 #define MOST_SEED 9e15
@@ -33,19 +32,6 @@ static int read_flag(const struct option_row *r, const char *text, bool *out)
     return 0;
 }
 
-static int add_text(struct arena *arena, struct option_texts *list, const char *text)
-{
-    const char **v = arena_array(arena, (size_t)list->n + 1, sizeof *v);
-
-    if (v == NULL)
-        return ERR_NOMEM;
-    if (list->n > 0)
-        memcpy((void *)v, (const void *)list->v, (size_t)list->n * sizeof *v);
-    v[list->n++] = text;
-    list->v = v;
-    return 0;
-}
-
 /* Stores the value of one row; nothing changes on failure. */
 static int set_value(const struct option_row *r, struct arena *arena, const char *text, void *base)
 {
@@ -62,7 +48,7 @@ static int set_value(const struct option_row *r, struct arena *arena, const char
     case OPTION_CHOICE:
         return value_choice(r->is.name, text, r->is.value, field);
     case OPTION_TEXTS:
-        return add_text(arena, field, text);
+        return value_add_text(arena, text, field);
     case OPTION_TEXT:
     case OPTION_INPUT:
     case OPTION_SOURCE:

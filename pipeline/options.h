@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/value.h"
 #include "pipeline/linnet.h"
 
 enum option_kind {
@@ -31,12 +31,8 @@ enum option_kind {
     OPTION_SOURCE,
     OPTION_OUTPUT,
     OPTION_FOLDER,
-    OPTION_TEXTS,  /* struct option_texts: may be given several times */
+    OPTION_TEXTS,  /* struct value_texts: may be given several times */
     OPTION_CHOICE, /* int32_t: index of the word among those of `value`, "where|prelu|gather" */
-};
-struct option_texts {
-    const char **v;
-    int32_t n;
 };
 struct option_row {
     struct linnet_option is;

@@ -10,7 +10,7 @@ struct front_value {
     union {
         bool flag;
         const char *text;
-        struct cli_texts texts;
+        struct value_texts texts;
     };
 };
 

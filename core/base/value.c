@@ -61,3 +61,16 @@ int value_choice(const char *name, const char *text, const char *words, int32_t 
     }
     return fail(ERR_ARG, "option '--%s': '%s' is not one of %s", name, text, words);
 }
+
+int value_add_text(struct arena *arena, const char *text, struct value_texts *list)
+{
+    const char **v = arena_array(arena, (size_t)list->n + 1, sizeof *v);
+
+    if (v == NULL)
+        return ERR_NOMEM;
+    if (list->n > 0)
+        memcpy((void *)v, (const void *)list->v, (size_t)list->n * sizeof *v);
+    v[list->n++] = text;
+    list->v = v;
+    return 0;
+}

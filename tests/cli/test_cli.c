@@ -17,7 +17,7 @@ struct options {
     const char *data;
     int64_t limit;
     double eps;
-    struct cli_texts attack;
+    struct value_texts attack;
     int32_t form;
     bool audit;
 };
