@@ -110,7 +110,8 @@ static void test_little_memory_gives_the_same_bits(void **state)
         assert_int_equal(exec_infer(plain, pixels, IMAGES, 0, want), 0);
         exec_free(plain);
         for (int64_t held = 1; held <= 3; held++) {
-            assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, held, NULL, 0, &small), 0);
+            assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, held, NULL, 0, &small),
+                             0);
             memset(have, 0, sizeof have);
             assert_int_equal(exec_infer(small, pixels, IMAGES, 0, have), 0);
             assert_memory_equal(have, want, sizeof want);
