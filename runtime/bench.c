@@ -13,7 +13,9 @@ static struct party_options options_of(const struct bench_case *b, const struct 
     struct party_options o = {.model = m,
                               .client = client,
                               .linear = b->linear,
-                              .dealer = b->linear->third_party ? b->dealt[!client] : NULL,
+                              .dealer = b->linear->third_party ? b->folder[!client] : NULL,
+                              .bundles = b->lot > 0 ? b->folder[!client] : NULL,
+                              .max_bundles = b->queries,
                               .relu = b->relu,
                               .label = b->label,
                               .transfers = b->transfers,
@@ -38,14 +40,21 @@ int bench_random(uint8_t seed, uint8_t *out, size_t n)
 
 int bench_deal(const struct bench_case *b)
 {
-    return dealer_deal(b->plan, b->plan->identity, b->queries, b->seed, b->dealt[0], b->dealt[1],
-                       NULL, NULL);
+    return dealer_deal(b->plan, b->plan->identity, b->queries, b->seed, b->folder[0],
+                       b->folder[1], NULL, NULL);
 }
 
-void bench_remove_dealt(const struct bench_case *b)
+int bench_folders(const struct bench_case *b)
 {
     for (int i = 0; i < 2; i++)
-        if (store_remove(b->dealt[i]) < 0)
+        TRY(bundle_folder(b->folder[i]));
+    return 0;
+}
+
+void bench_remove_folders(const struct bench_case *b)
+{
+    for (int i = 0; i < 2; i++)
+        if (b->folder[i] != NULL && store_remove(b->folder[i]) < 0)
             return; /* left in the folder for temporary files */
 }
 
@@ -78,6 +87,13 @@ out:
 }
 
 /* ---- the client --------------------------------------------------------------------------- */
+
+static int prepare_lots(const struct bench_case *b, struct party *p)
+{
+    for (int64_t at = 0; b->lot > 0 && at < b->queries; at += b->lot)
+        TRY(party_prepare(p, b->queries - at < b->lot ? b->queries - at : b->lot));
+    return 0;
+}
 
 static int ask_all(const struct bench_case *b, struct party *p, int64_t *out)
 {
@@ -114,7 +130,8 @@ int bench_ask(const struct bench_case *b, const struct tcp_address *at, int64_t 
         goto out;
     tcp_transport(tcp, &line);
     o = options_of(b, model, true);
-    if ((rc = party_open(&o, &line, &p)) == 0 && (rc = ask_all(b, p, results)) == 0)
+    if ((rc = party_open(&o, &line, &p)) == 0 && (rc = prepare_lots(b, p)) == 0 &&
+        (rc = ask_all(b, p, results)) == 0)
         rc = pi_report_init(report, p, b->plan);
 out:
     party_close(p);
@@ -131,7 +148,7 @@ int bench_check(const struct bench_case *b, const int64_t *logits, bool *equal)
     int rc = expected == NULL ? ERR_NOMEM : pi_prepare(b->plan, b->weights, PI_SIM2PC, &m);
 
     if (rc == 0)
-        pi_simulate(m, (uint64_t)b->seed, b->linear, 1);
+        pi_simulate(m, (uint64_t)b->seed, b->linear, b->lot > 1 ? b->lot : 1);
     if (rc == 0 && (rc = pi_run_fixed(m, b->kind, b->images, b->queries, expected)) == 0)
         *equal = memcmp(logits, expected, n * sizeof *expected) == 0;
     mem_free(expected);

@@ -62,17 +62,22 @@ struct bench_case { /* all borrowed */
     bool label;
     enum relu_transfers transfers;
     int64_t queries, seed;
+    int64_t lot; /* above 0: bundles of so many images together are made first, then used up */
     double seconds; /* longest silence */
     enum pi_input kind;
     const void *images;
     const char
-        *dealt[2]; /* folders of client and server, where the linear backend has a third party */
+        *folder[2]; /* of client and server: correlations, where the linear backend has a third
+                     * party, or the bundles of a lot */
 };
 /* Bytes that follow from the seed. */
 int bench_random(uint8_t seed, uint8_t *out, size_t n) MUST_CHECK;
-/* Fills the folders. */
+/* Fills the folders with correlations. */
 int bench_deal(const struct bench_case *b) MUST_CHECK;
-void bench_remove_dealt(const struct bench_case *b);
+/* Makes the folders of a lot. */
+int bench_folders(const struct bench_case *b) MUST_CHECK;
+/* Folders and what is in them, where there are any. */
+void bench_remove_folders(const struct bench_case *b);
 /* The server: one connection. linear_seconds: of its own arithmetic, one image. */
 int bench_serve(const struct bench_case *b, struct tcp_listener *l,
                 double *linear_seconds) MUST_CHECK;

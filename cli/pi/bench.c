@@ -23,7 +23,7 @@
 struct options {
     const char *weights, *compare, *compare_weights, *link, *input, *save;
     int32_t relu, reveal, linear, ot;
-    int64_t queries;
+    int64_t queries, lot;
     double timeout;
 };
 #define AT(field) offsetof(struct options, field)
@@ -41,6 +41,9 @@ static const struct cli_option options[] = {
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
     {"queries", 'n', CLI_INT, AT(queries), "N", "images (default 1); figures are per image", 1,
      1e6},
+    {"lot", 0, CLI_INT, AT(lot), "L",
+     "also: L images whose offline phases are made together (preprocess --lot), and what one of them takes",
+     1, PARTY_LOT},
     {"timeout", 0, CLI_REAL, AT(timeout), "S", "seconds to wait for the other side (default 300)",
      1, 86400},
     {"save", 0, CLI_OUTPUT, AT(save), "FILE",
@@ -70,11 +73,12 @@ struct trial {
     struct plan *plan;
     struct plan_weights *w;
     struct bench_case run;
-    char folder[TEMPORARY], dealt[2][TEMPORARY + 16]; /* of a dealer; "" without */
+    int64_t images, lot;                              /* of a lot; 0: none */
+    char folder[TEMPORARY], parts[2][TEMPORARY + 16]; /* of a dealer or a lot; "" without */
     struct pi_report report;
     struct told told;
     long peak_kb;
-    int64_t *logits; /* [queries][results] */
+    int64_t *logits; /* [images][results] */
     pid_t server;    /* its process; 0: none */
     int go, tell;    /* pipes: one byte makes it listen; what it tells comes back */
     struct tcp_address at;
@@ -156,16 +160,16 @@ static int temporary_folder(char dir[TEMPORARY])
     return mkdtemp(dir) != NULL ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
 }
 
-static int deal_for(struct trial *t)
+static int make_folders(struct trial *t)
 {
     static const char *const side[2] = {"client", "server"};
 
     TRY(temporary_folder(t->folder));
     for (int i = 0; i < 2; i++) {
-        snprintf(t->dealt[i], sizeof t->dealt[i], "%s/%s", t->folder, side[i]);
-        t->run.dealt[i] = t->dealt[i];
+        snprintf(t->parts[i], sizeof t->parts[i], "%s/%s", t->folder, side[i]);
+        t->run.folder[i] = t->parts[i];
     }
-    return bench_deal(&t->run);
+    return t->lot > 0 ? bench_folders(&t->run) : bench_deal(&t->run);
 }
 
 static int prepare_trial(struct trial *t, const struct bench *b)
@@ -178,14 +182,15 @@ static int prepare_trial(struct trial *t, const struct bench *b)
                                  .link = b->has_link ? &b->link : NULL,
                                  .label = b->o->reveal == 1,
                                  .transfers = (enum relu_transfers)b->o->ot,
-                                 .queries = b->o->queries,
+                                 .queries = t->images,
+                                 .lot = t->lot,
                                  .seed = b->c->seed,
                                  .seconds = b->o->timeout,
                                  .kind = b->kind,
                                  .images = b->images};
     TRY(pi_net_backend(b->o->relu, t->plan, b->has_link ? &b->link : link_loopback(), &b->machine,
                        &t->run.relu));
-    return t->run.linear->third_party ? deal_for(t) : 0;
+    return t->run.linear->third_party || t->lot > 0 ? make_folders(t) : 0;
 }
 
 static int start_server(struct trial *t)
@@ -217,7 +222,7 @@ static int start_server(struct trial *t)
 static int prepare(struct trial *t, const struct bench *b)
 {
     TRY(prepare_trial(t, b));
-    t->logits = mem_array((size_t)(b->o->queries * plan_classes(t->plan)), sizeof *t->logits);
+    t->logits = mem_array((size_t)(t->images * plan_classes(t->plan)), sizeof *t->logits);
     return t->logits == NULL ? ERR_NOMEM : start_server(t);
 }
 
@@ -273,11 +278,12 @@ static void print_trial(const struct trial *t, const struct bench *b)
 {
     FILE *f = cli_out(b->c);
 
-    fprintf(f, "%s: %lld of %lld ReLUs by %s, linear layers by %s%s, link %s, per image of %lld\n",
-            t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus,
-            t->report.relu->name, t->report.linear->name,
-            t->run.linear->third_party ? " (third party)" : "",
-            b->has_link ? b->link.name : "loopback", (long long)b->o->queries);
+    fprintf(
+        f, "%s: %lld of %lld ReLUs by %s, linear layers by %s%s, link %s, per image of %lld%s\n",
+        t->path, (long long)t->plan->relus_kept, (long long)t->plan->relus, t->report.relu->name,
+        t->report.linear->name, t->run.linear->third_party ? " (third party)" : "",
+        b->has_link ? b->link.name : "loopback", (long long)t->images,
+        t->lot > 0 ? ", prepared together" : "");
     pi_report_phases(f, &t->report);
     fprintf(f,
             "of which server's own arithmetic %.3f s; peak memory client %ld MB, server %ld MB\n",
@@ -333,7 +339,7 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
         "linnet.pibench/1", "model", t->path, "relu_backend", t->report.relu->name,
         "linear_backend", t->report.linear->name, "link", b->has_link ? b->link.name : "loopback",
-        "dealer", t->run.linear->third_party, "images", (json_int_t)b->o->queries, "relus_kept",
+        "dealer", t->run.linear->third_party, "images", (json_int_t)t->images, "relus_kept",
         (json_int_t)t->plan->relus_kept, "relus_total", (json_int_t)t->plan->relus, "phases",
         pi_report_phases_json(&t->report), "layers", pi_report_layers_json(&t->report),
         "online_linear_seconds", t->told.linear_seconds, "peak_rss_client_kb",
@@ -345,6 +351,107 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         json_object_set_new(o, "logits_equal_sim2pc",
                             t->checked ? json_boolean(t->equal) : json_null());
     }
+    return o;
+}
+
+/* ---- totals: fresh, in a lot, online ------------------------------------------------------- */
+
+enum { FRESH, IN_LOT, TRIALS, PACKAGES = 2 }; /* trials of one package, packages */
+
+/* What one image takes from the first word of a connection on; the set-up is shared by its images. */
+static double total_seconds(const struct trial *t)
+{
+    double sum = t->report.phase[PHASE_SETUP].seconds / (double)t->images;
+
+    for (int i = PHASE_SETUP + 1; i < PHASES; i++)
+        sum += t->report.phase[i].seconds;
+    return sum;
+}
+
+static double total_mb(const struct trial *t)
+{
+    double sum = (double)phase_bytes(t, PHASE_SETUP) / (double)t->images;
+
+    for (int i = PHASE_SETUP + 1; i < PHASES; i++)
+        sum += (double)phase_bytes(t, (enum phase)i);
+    return 1e-6 * sum;
+}
+
+static double online_mb(const struct trial *t)
+{
+    return 1e-6 * (double)phase_bytes(t, PHASE_ONLINE);
+}
+
+static void total_row(FILE *f, const char *name, const struct trial *of)
+{
+    const struct trial *lot = of[IN_LOT].path != NULL ? &of[IN_LOT] : NULL;
+
+    fprintf(f, "%-24s %9.2f %9.3f", name, total_mb(of), total_seconds(of));
+    if (lot != NULL)
+        fprintf(f, " %9.2f %9.3f", total_mb(lot), total_seconds(lot));
+    fprintf(f, " %9.2f %9.3f\n", online_mb(lot != NULL ? lot : of), online(lot != NULL ? lot : of));
+}
+
+static void total_ratios(FILE *f, const struct trial *a, const struct trial *z)
+{
+    const struct trial *last_a = a, *last_z = z;
+
+    fprintf(f, "%-24s %9.2f %9.2f", "first / second", ratio(total_mb(a), total_mb(z)),
+            ratio(total_seconds(a), total_seconds(z)));
+    if (a[IN_LOT].path != NULL) {
+        last_a = &a[IN_LOT];
+        last_z = &z[IN_LOT];
+        fprintf(f, " %9.2f %9.2f", ratio(total_mb(last_a), total_mb(last_z)),
+                ratio(total_seconds(last_a), total_seconds(last_z)));
+    }
+    fprintf(f, " %9.2f %9.2f\n", ratio(online_mb(last_a), online_mb(last_z)),
+            ratio(online(last_a), online(last_z)));
+}
+
+/* z->path NULL: one package. */
+static void print_totals(const struct trial *a, const struct trial *z, FILE *f)
+{
+    char lot[24];
+
+    fprintf(f, "\n%-24s %19s", "one image", "fresh");
+    if (a[IN_LOT].path != NULL) {
+        snprintf(lot, sizeof lot, "in a lot of %lld", (long long)a[IN_LOT].lot);
+        fprintf(f, " %19s", lot);
+    }
+    fprintf(f, " %19s\n%-24s %9s %9s", "online", "", "MB", "seconds");
+    if (a[IN_LOT].path != NULL)
+        fprintf(f, " %9s %9s", "MB", "seconds");
+    fprintf(f, " %9s %9s\n", "MB", "seconds");
+    total_row(f, z->path != NULL ? "first" : "total", a);
+    if (z->path == NULL)
+        return;
+    total_row(f, "second", z);
+    total_ratios(f, a, z);
+}
+
+static json_t *totals_json(const struct trial *of)
+{
+    json_t *o = json_pack("{s:{s:f, s:f}, s:{s:f, s:f}}", "fresh", "mb", total_mb(of), "seconds",
+                          total_seconds(of), "online", "mb", online_mb(of), "seconds", online(of));
+
+    if (o != NULL && of[IN_LOT].path != NULL)
+        json_object_set_new(o, "lot",
+                            json_pack("{s:I, s:f, s:f, s:f}", "images", (json_int_t)of[IN_LOT].lot,
+                                      "mb", total_mb(&of[IN_LOT]), "seconds",
+                                      total_seconds(&of[IN_LOT]), "online_seconds",
+                                      online(&of[IN_LOT])));
+    return o;
+}
+
+/* One package with its totals and, where there is one, its lot. */
+static json_t *package_json(const struct trial *of, const struct bench *b)
+{
+    json_t *o = trial_json(of, b);
+
+    if (o != NULL)
+        json_object_set_new(o, "totals", totals_json(of));
+    if (o != NULL && of[IN_LOT].path != NULL)
+        json_object_set_new(o, "lot", trial_json(&of[IN_LOT], b));
     return o;
 }
 
@@ -360,34 +467,52 @@ static json_t *ratio_json(const struct trial *a, const struct trial *z)
         ratio(a->report.predicted.online_seconds, z->report.predicted.online_seconds));
 }
 
-static int report(struct bench *b, const struct trial *a, const struct trial *z)
+static bool all_equal(const struct trial *t, int n)
 {
-    json_t *root;
+    for (int i = 0; i < n; i++)
+        if (t[i].checked && !t[i].equal)
+            return false;
+    return true;
+}
+
+static void print_all(struct bench *b, const struct trial *a, const struct trial *z)
+{
+    FILE *f = cli_out(b->c);
 
     if (b->c->verbose > 0)
         print_machine(b);
-    print_trial(a, b);
-    if (z->path != NULL) {
-        fputc('\n', cli_out(b->c));
-        print_trial(z, b);
-        print_ratio(a, z, cli_out(b->c));
+    for (const struct trial *t = a; t < a + (size_t)(PACKAGES * TRIALS); t++) {
+        if (t->path == NULL)
+            continue;
+        if (t != a)
+            fputc('\n', f);
+        print_trial(t, b);
     }
+    if (z->path != NULL)
+        print_ratio(a, z, f);
+    print_totals(a, z, f);
     fprintf(
-        cli_out(b->c),
+        f,
         "published, other hardware (Delphi, ResNet-18 with 557,056 ReLUs): online 14.8 s and 1,193 B a ReLU, offline 332 s and 19,088 B a ReLU\n");
+}
+
+/* a, z: the first and second package's trials. */
+static int report(struct bench *b, const struct trial *a, const struct trial *z)
+{
+    print_all(b, a, z);
     if (b->c->json != NULL) {
-        root = trial_json(a, b);
+        json_t *root = package_json(a, b);
         if (root != NULL)
             json_object_set_new(root, "machine", machine_json(b));
         if (root != NULL && z->path != NULL) {
-            json_object_set_new(root, "compare", trial_json(z, b));
+            json_object_set_new(root, "compare", package_json(z, b));
             json_object_set_new(root, "ratio", ratio_json(a, z));
         }
         TRY(cli_json_write(b->c, root));
     }
-    if ((a->checked && !a->equal) || (z->checked && !z->equal))
-        return fail(ERR_VERIFY, "logits of the two-party run differ from sim2pc");
-    return 0;
+    return all_equal(a, PACKAGES * TRIALS)
+               ? 0
+               : fail(ERR_VERIFY, "logits of the two-party run differ from sim2pc");
 }
 
 /* ---- the command -------------------------------------------------------------------------- */
@@ -395,15 +520,17 @@ static int report(struct bench *b, const struct trial *a, const struct trial *z)
 /* Images of --input, or random bytes in the shape of the first program. */
 static int open_images(struct bench *b, const struct plan *p)
 {
-    size_t n = (size_t)(b->o->queries * p->tensor[0].count);
+    int64_t images = b->o->lot > b->o->queries ? b->o->lot : b->o->queries;
+    size_t n = (size_t)(images * p->tensor[0].count);
 
     if (b->o->input != NULL) {
         TRY(pi_images_open(b->o->input, p, PI_FLOATS_PIXELS, &b->file, &b->kind));
         b->images = (uint8_t *)(uintptr_t)b->file.data;
-        return b->file.dim[0] >= b->o->queries
+        return b->file.dim[0] >= images
                    ? 0
-                   : fail(ERR_DATA, "'%s' holds %lld images, --queries asks for %lld", b->o->input,
-                          (long long)b->file.dim[0], (long long)b->o->queries);
+                   : fail(ERR_DATA, "'%s' holds %lld images, --%s asks for %lld", b->o->input,
+                          (long long)b->file.dim[0], images > b->o->queries ? "lot" : "queries",
+                          (long long)images);
     }
     if ((b->images = mem_array(n, 1)) == NULL)
         return ERR_NOMEM;
@@ -457,7 +584,7 @@ static int fit_machine(struct bench *b)
     return rc;
 }
 
-static int run(struct bench *b, struct trial *a, struct trial *z)
+static int run(struct bench *b, struct trial *all)
 {
     struct plan *p = NULL;
     int rc;
@@ -466,7 +593,7 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
         TRY(link_parse(b->o->link, &b->link));
         b->has_link = true;
     }
-    TRY(plan_read(a->path, &p));
+    TRY(plan_read(all->path, &p));
     if ((rc = open_images(b, p)) == 0)
         rc = fit_machine(b);
     plan_free(p);
@@ -474,18 +601,16 @@ static int run(struct bench *b, struct trial *a, struct trial *z)
     if (b->o->save != NULL)
         TRY(cost_machine_write(&b->machine, b->o->save));
     /* All processes are made before this one has parallel regions, whose threads a fork would lose. */
-    TRY(prepare(a, b));
-    if (z->path != NULL)
-        TRY(prepare(z, b));
-    TRY(measure(a, b));
-    if (z->path != NULL)
-        TRY(measure(z, b));
-    if (b->o->reveal != 1) {
-        TRY(check_logits(a));
-        if (z->path != NULL)
-            TRY(check_logits(z));
-    }
-    return report(b, a, z);
+    for (int i = 0; i < PACKAGES * TRIALS; i++)
+        if (all[i].path != NULL)
+            TRY(prepare(&all[i], b));
+    for (int i = 0; i < PACKAGES * TRIALS; i++)
+        if (all[i].path != NULL)
+            TRY(measure(&all[i], b));
+    for (int i = 0; i < PACKAGES * TRIALS && b->o->reveal != 1; i++)
+        if (all[i].path != NULL)
+            TRY(check_logits(&all[i]));
+    return report(b, all, all + TRIALS);
 }
 
 static void trial_release(struct trial *t)
@@ -496,7 +621,7 @@ static void trial_release(struct trial *t)
         waitpid(t->server, NULL, 0);
     }
     if (*t->folder != '\0') {
-        bench_remove_dealt(&t->run);
+        bench_remove_folders(&t->run);
         (void)rmdir(t->folder);
     }
     pi_report_release(&t->report);
@@ -511,7 +636,19 @@ static int check_options(const struct options *o)
         return fail(ERR_ARG, "give --weights FILE");
     if ((o->compare == NULL) != (o->compare_weights == NULL))
         return fail(ERR_ARG, "--compare and --compare-weights belong together");
+    if (o->lot > 1 && linear_backends()[o->linear]->third_party)
+        return fail(ERR_ARG, "--lot: correlations of a dealer are made for each image alone");
     return 0;
+}
+
+/* A package's trials: its images one by one and, with --lot, a lot. */
+static void plan_trials(struct trial t[TRIALS], const char *path, const char *weights,
+                        const struct options *o)
+{
+    t[FRESH] = (struct trial){.path = path, .weights = weights, .images = o->queries};
+    if (path != NULL && o->lot > 0)
+        t[IN_LOT] =
+            (struct trial){.path = path, .weights = weights, .images = o->lot, .lot = o->lot};
 }
 
 int pi_cmd_bench(int argc, char **argv)
@@ -519,20 +656,18 @@ int pi_cmd_bench(int argc, char **argv)
     struct options o = {.queries = 1, .timeout = 300};
     struct cli_common c;
     struct bench b = {.c = &c, .o = &o, .kind = PI_U8_NCHW};
-    struct trial a = {0}, z = {0};
+    struct trial all[PACKAGES * TRIALS] = {0};
     struct pi_choices words;
     const struct cli_spec with = pi_with_backends(&spec, &words);
     int rc;
 
     if ((rc = cli_parse(&with, argc, argv, &c, &o)) == 0 && (rc = check_options(&o)) == 0) {
-        a.path = c.arg[0];
-        a.weights = o.weights;
-        z.path = o.compare;
-        z.weights = o.compare_weights;
-        rc = run(&b, &a, &z);
+        plan_trials(all, c.arg[0], o.weights, &o);
+        plan_trials(all + TRIALS, o.compare, o.compare_weights, &o);
+        rc = run(&b, all);
     }
-    trial_release(&a);
-    trial_release(&z);
+    for (int i = 0; i < PACKAGES * TRIALS; i++)
+        trial_release(&all[i]);
     if (o.input == NULL)
         mem_free(b.images);
     npy_release(&b.file);
