@@ -40,8 +40,8 @@ int bench_random(uint8_t seed, uint8_t *out, size_t n)
 
 int bench_deal(const struct bench_case *b)
 {
-    return dealer_deal(b->plan, b->plan->identity, b->queries, b->seed, b->folder[0],
-                       b->folder[1], NULL, NULL);
+    return dealer_deal(b->plan, b->plan->identity, b->queries, b->seed, b->folder[0], b->folder[1],
+                       NULL, NULL);
 }
 
 int bench_folders(const struct bench_case *b)

@@ -30,6 +30,7 @@ struct cpu_amx {
 const char *cpu_amx_missing(struct cpu_amx a, char text[CPU_TEXT]);
 
 int cpu_has_ifma(void);  /* AVX-512 products of 52-bit integers */
+int cpu_has_vnni(void);  /* AVX-512 products of bytes, added in 32 bits */
 int cpu_has_clmul(void); /* carry-less products of 64 bits */
 
 /* Threads that parallel regions use: cpu_set_threads, else OMP_NUM_THREADS, else allowed cores. */

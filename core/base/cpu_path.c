@@ -186,6 +186,15 @@ int cpu_has_ifma(void)
 #endif
 }
 
+int cpu_has_vnni(void)
+{
+#if defined __x86_64__
+    return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+    return 0;
+#endif
+}
+
 int cpu_has_clmul(void)
 {
 #if defined __x86_64__

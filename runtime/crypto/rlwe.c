@@ -525,6 +525,17 @@ void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uin
     memset(&k->a, 0, sizeof k->a);
 }
 
+void rlwe_work_plus(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
+                    const uint64_t *a)
+{
+    uint64_t q = r->p[i].q;
+
+    for (int j = 0; j < RLWE_N; j++) {
+        k->first[i][j] = once(k->first[i][j] + c[j], q);
+        k->second[i][j] = once(k->second[i][j] + a[j], q);
+    }
+}
+
 /* round(x * 2^64 / Q) of the number with these residues: x/Q = sum of y_i/q_i mod 1, in 128 bits
  * after the point (off by less than 2^-86). */
 static uint64_t switched(const struct rlwe *r, const uint64_t x[RLWE_PRIMES])

@@ -95,6 +95,9 @@ void rlwe_work_add_batch(struct rlwe_work *k, const struct rlwe *r, int i, int n
 /* Ends prime i: adds an encryption of 0 under the public key (c, a of that prime). */
 void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
                      const uint64_t *a);
+/* After that: adds sums of products that were made in the coefficients, c and a residues of prime i. */
+void rlwe_work_plus(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
+                    const uint64_t *a);
 /* After all primes: switches to 2^64 and subtracts mask[k], which must be uniform and used once, at
  * place[k], n <= RLWE_N. half: RLWE_HALF_BYTES, values: n * RLWE_ANSWER_BYTES. */
 void rlwe_answer(struct rlwe_work *k, const struct rlwe *r, const int32_t *place,

@@ -35,6 +35,7 @@
  */
 #include "runtime/linear/rlwe_layout.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/base/minmax.h"
@@ -340,6 +341,58 @@ int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in
         }
     }
     return rlwe_layout_reads(l, in, out);
+}
+
+/* Phases of a channel: input polynomials that begin with the same one are of one kind. */
+int64_t rlwe_layout_kinds(const struct rlwe_layout *l)
+{
+    return l->axis[0].phases * l->axis[1].phases;
+}
+
+int64_t rlwe_layout_kind(const struct rlwe_layout *l, int64_t in)
+{
+    return in * l->in_blocks % rlwe_layout_kinds(l);
+}
+
+struct taps { /* being listed */
+    int64_t n, room;
+    int32_t *place;
+    int16_t *value;
+};
+
+/* Taps of one output and one plane; w NULL: zeros. */
+static void list_taps(const struct rlwe_layout *l, struct plane p, const int16_t *w, int64_t last,
+                      struct taps *t)
+{
+    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
+
+    for (int64_t a = p.phase[0]; a < y->kernel; a += y->period)
+        for (int64_t b = p.phase[1]; b < x->kernel; b += x->period, t->n++) {
+            if (t->n >= t->room)
+                continue;
+            t->place[t->n] = (int32_t)(last - tap_distance(y, a) * x->pitch - tap_distance(x, b));
+            t->value[t->n] = w != NULL ? w[a * x->kernel + b] : 0;
+        }
+}
+
+int64_t rlwe_layout_taps(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
+                         int64_t room, int32_t *place, int16_t *value)
+{
+    int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
+    int64_t window = l->axis[0].kernel * l->axis[1].kernel;
+    struct taps t = {0, room, place, value};
+
+    for (int64_t m = 0; m < l->out_blocks; m++)
+        for (int64_t b = 0; b < l->in_blocks; b++) {
+            int64_t o = out * l->out_blocks + m, plane = in * l->in_blocks + b;
+            struct plane p = plane_of(l, plane);
+            bool read = w != NULL && o < l->outputs && plane < l->planes &&
+                        p.channel / per_group == o / outs;
+
+            list_taps(l, p, read ? w + o * l->columns + p.channel % per_group * window : NULL,
+                      (m * l->images * l->in_blocks - b) * l->block + l->first, &t);
+        }
+    return t.n;
 }
 
 /* First row and column of a band's outputs, and how many there are. */

@@ -46,6 +46,13 @@ void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, 
  * where that is always zero (other groups). */
 int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
                        int16_t *coefficient);
+/* The coefficients of that polynomial that can be other than zero: at most `room` places and values,
+ * which places being the same for all answers and for all input polynomials of one kind (kinds: 0 ...
+ * rlwe_layout_kinds - 1). Returns how many there are. */
+int64_t rlwe_layout_taps(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
+                         int64_t room, int32_t *place, int16_t *value);
+int64_t rlwe_layout_kinds(const struct rlwe_layout *l);
+int64_t rlwe_layout_kind(const struct rlwe_layout *l, int64_t in);
 /* Whether all weight polynomials are constants: 1x1 windows where every block has its own polynomial. */
 int rlwe_layout_constant(const struct rlwe_layout *l);
 /* 0 where input polynomial `in` has no part in answer `out`, as above. */

@@ -33,17 +33,21 @@
 #include "core/base/mem.h"
 #include "core/base/minmax.h"
 #include "runtime/crypto/rlwe.h"
+#include "runtime/linear/rlwe_direct.h"
 #include "runtime/linear/rlwe_layout.h"
 
 #define HEADER_BYTES 8
-#define GROUP 32        /* polynomials or answers that are moved, then worked on, at a time */
-#define TILE 8          /* bands that share a transform of weights at the server */
-#define TILE_POLYS 1024 /* uploads that it keeps for that at most: 128 MiB */
+#define GROUP 32            /* polynomials or answers that are moved, then worked on, at a time */
+#define AT_ONCE (4 * GROUP) /* answers whose products without transforms are made at a time */
+#define TILE 8              /* bands that share a transform of weights at the server */
+#define TILE_POLYS 1024     /* uploads that it keeps for that at most: 128 MiB */
 #define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
 struct weight_cache {
     uint64_t *w;  /* [in][out][RLWE_PRIMES][RLWE_N], NULL where it did not fit or is not made yet */
     int64_t uses; /* of the step, since the layouts were made */
+    struct rlwe_direct
+        *direct; /* of a step whose products need no transforms; made when first used */
 };
 struct party {
     const struct plan *plan;
@@ -156,6 +160,7 @@ static void drop_cache(struct party *y)
 {
     for (int32_t i = 0; y->cache != NULL && i < y->plan->n_step; i++) {
         secret_free(y->cache[i].w);
+        rlwe_direct_free(y->cache[i].direct);
         y->cache[i] = (struct weight_cache){0};
     }
     y->cache_left = y->cache_limit;
@@ -472,6 +477,10 @@ struct job {
     uint8_t (*seed)[PRG_SEED];         /* [GROUP][most] of a group of answers */
     uint8_t (*bytes)[RLWE_POLY_BYTES]; /* of a group */
     uint8_t (*answer)[ANSWER_ROOM];    /* of all bands */
+    /* products without transforms, one band at a time; NULL: with them */
+    const struct rlwe_direct *direct;
+    uint8_t *digits, *panel; /* of the band's uploads; a thread's work */
+    uint64_t *sum;           /* [AT_ONCE][2][RLWE_PRIMES][RLWE_N] */
 };
 
 /* Transforms the weights of a step for good, if they fit into what is left of the limit, when it comes
@@ -483,7 +492,7 @@ static void fill_cache(struct job *j)
     struct weight_cache *cache = &j->y->cache[j->step];
     size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
 
-    if (++cache->uses != 2 || pairs > j->y->cache_left / size ||
+    if (cache->uses != 2 || cache->direct != NULL || pairs > j->y->cache_left / size ||
         (cache->w = secret_array(pairs, size)) == NULL)
         return; /* a cache that cannot be had is none */
     j->y->cache_left -= pairs * size;
@@ -511,6 +520,26 @@ static void free_job(struct job *j)
     mem_free(j->answer);
     mem_free(j->c);
     mem_free(j->a);
+    mem_free(j->digits);
+    mem_free(j->panel);
+    secret_free(j->sum);
+}
+
+/* What products without transforms need, where the step has them. */
+static int new_direct(struct job *j)
+{
+    struct weight_cache *cache = &j->y->cache[j->step];
+    size_t answers = (size_t)least(j->layout->out_polys, AT_ONCE);
+
+    if (cache->uses++ == 0)
+        TRY(rlwe_direct_new(j->y->rlwe, j->layout, j->y->weights->matrix[j->step].weight,
+                            &cache->direct));
+    if ((j->direct = cache->direct) == NULL)
+        return 0;
+    j->digits = mem_aligned(rlwe_direct_bytes(j->direct), 1);
+    j->panel = mem_aligned((size_t)cpu_threads(), rlwe_direct_panel_bytes(j->direct));
+    j->sum = secret_array(answers * 2, RLWE_POLY_WORDS * sizeof *j->sum);
+    return j->digits == NULL || j->panel == NULL || j->sum == NULL ? ERR_NOMEM : 0;
 }
 
 static int new_job(struct job *j)
@@ -518,7 +547,8 @@ static int new_job(struct job *j)
     const struct rlwe_layout *l = j->layout;
     size_t answers = (size_t)(rlwe_layout_bands(l) * l->out_polys), polys;
 
-    j->most = tile_of(l);
+    TRY(new_direct(j));
+    j->most = j->direct != NULL ? 1 : tile_of(l);
     polys = (size_t)(j->most * l->in_polys);
     j->threads = crew_size(l->in_polys > l->out_polys ? l->in_polys : l->out_polys);
     j->work = mem_array((size_t)(j->threads * j->most), sizeof(struct rlwe_work *));
@@ -562,6 +592,35 @@ static int receive_tile(struct job *j)
         TRY(crew_run(&c, n));
     }
     return 0;
+}
+
+/* Uploads of the band as coefficients, then as digits. */
+static int invert_item(void *ctx, int64_t item, int thread)
+{
+    const struct job *j = ctx;
+
+    (void)thread;
+    for (int i = 0; i < RLWE_PRIMES; i++) {
+        size_t at = (size_t)item * RLWE_POLY_WORDS + (size_t)i * RLWE_N;
+        ntt_inverse(rlwe_prime(j->y->rlwe, i), j->c + at);
+        ntt_inverse(rlwe_prime(j->y->rlwe, i), j->a + at);
+    }
+    return 0;
+}
+
+static int load_item(void *ctx, int64_t group, int thread)
+{
+    const struct job *j = ctx;
+
+    (void)thread;
+    rlwe_direct_load(j->direct, j->y->rlwe, group, j->c, j->a, j->digits);
+    return 0;
+}
+
+static int load_direct(struct job *j)
+{
+    TRY(crew_run(&(struct crew){invert_item, j, j->threads}, j->layout->in_polys));
+    return crew_run(&(struct crew){load_item, j, j->threads}, rlwe_direct_groups(j->direct));
 }
 
 /* ---- server: answers ---------------------------------------------------------------------- */
@@ -608,6 +667,17 @@ static void add_products(const struct job *j, int64_t out, int i, struct rlwe_wo
         rlwe_work_close(work[b], y->rlwe, i, y->key + prime, y->key_a + prime);
 }
 
+/* The same of the only band, from sums that are there. */
+static void take_products(const struct job *j, int64_t item, int i, struct rlwe_work *work)
+{
+    size_t prime = (size_t)i * RLWE_N;
+    const uint64_t *sum =
+        j->sum + (size_t)((j->first + item) % AT_ONCE) * 2 * RLWE_POLY_WORDS + prime;
+
+    rlwe_work_close(work, j->y->rlwe, i, j->y->key + prime, j->y->key_a + prime);
+    rlwe_work_plus(work, j->y->rlwe, i, sum, sum + RLWE_POLY_WORDS);
+}
+
 /* Hides it and writes it down. */
 static void write_answer(const struct job *j, int64_t band, int64_t out, struct rlwe_work *work,
                          struct scratch *k)
@@ -633,7 +703,10 @@ static int answer_item(void *ctx, int64_t item, int thread)
         prg_free(rng);
     }
     for (int i = 0; i < RLWE_PRIMES; i++)
-        add_products(j, out, i, work, &j->scratch[thread]);
+        if (j->direct != NULL)
+            take_products(j, item, i, work[0]);
+        else
+            add_products(j, out, i, work, &j->scratch[thread]);
     for (int64_t b = 0; b < j->bands; b++)
         write_answer(j, j->band + b, out, work[b], &j->scratch[thread]);
     return 0;
@@ -665,6 +738,9 @@ static int answer_tile(struct job *j)
     for (j->first = 0; j->first < answers; j->first += GROUP) {
         int64_t n = min_i64(GROUP, answers - j->first);
         prg_bytes(j->y->rng, j->seed, (size_t)(n * j->bands) * sizeof *j->seed);
+        if (j->direct != NULL && j->first % AT_ONCE == 0)
+            rlwe_direct_products(j->direct, j->y->rlwe, j->digits, j->first,
+                                 least(AT_ONCE, answers - j->first), j->threads, j->panel, j->sum);
         TRY(crew_run(&c, n));
         if (last)
             TRY(send_answers(j, n));
@@ -678,8 +754,10 @@ static int run_tiles(struct job *j)
     int rc = receive_header(j->y, j->step, bands * j->layout->in_polys);
 
     for (j->band = 0; rc == 0 && j->band < bands; j->band += j->bands) {
-        j->bands = min_i64(j->most, bands - j->band);
-        if ((rc = receive_tile(j)) == 0)
+        j->bands = least(j->most, bands - j->band);
+        if ((rc = receive_tile(j)) == 0 && j->direct != NULL)
+            rc = load_direct(j);
+        if (rc == 0)
             rc = answer_tile(j);
     }
     if (rc == 0)
