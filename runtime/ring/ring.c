@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/cpu.h"
 #include "core/base/gemm.h"
 #include "runtime/ring/product.h"
 
@@ -68,8 +69,8 @@ static int64_t tile_positions(const struct ring_conv *c, int limbs)
     return is_plain(c) ? plane(c->out) : tile_rows(c, limbs) * c->out[2] * limbs;
 }
 
-/* rest of x, limbs as doubles, columns of a tile, products of a tile, panels */
-size_t ring_conv_scratch(const struct ring_conv *c)
+/* Doubles of a thread: columns of a tile, products of a tile, panels. */
+static int64_t tile_scratch(const struct ring_conv *c)
 {
     int64_t most = 0;
 
@@ -79,7 +80,13 @@ size_t ring_conv_scratch(const struct ring_conv *c)
                        (int64_t)ring_product_scratch(tile, c->columns);
         most = need > most ? need : most;
     }
-    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + most);
+    return (most + 7) / 8 * 8;
+}
+
+/* rest of x, limbs as doubles, and what each thread needs */
+size_t ring_conv_scratch(const struct ring_conv *c)
+{
+    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + cpu_threads() * tile_scratch(c));
 }
 
 /* Outputs j in [*from, *to) of a row read inside [0, size) at start + j * stride. */
@@ -137,54 +144,78 @@ struct images {
 /* What is done with a tile: y at channel row * plane + offset takes n products. */
 typedef void tile_sink(void *y, int64_t at, const double *product, int64_t n, int shift);
 
-/* One group, output rows [first, first + rows): one product for all images, so that the weights are
- * read once. */
-static void window_tile(void *y, const struct images *im, const struct ring_conv *c, int64_t g,
-                        int64_t first, int64_t rows, double *scratch, tile_sink *sink)
+/* A piece of a convolution: of a group, output rows [first, first + rows), of its channels [from, to). */
+struct piece {
+    int64_t group, first, rows, from, to;
+};
+
+/* One product for all images, so that the weights are read once. */
+static void window_tile(void *y, const struct images *im, const struct ring_conv *c,
+                        const struct piece *p, double *scratch, tile_sink *sink)
 {
-    int64_t n = rows * c->out[2], all = n * im->n, o = c->out[0] / c->linear.group;
-    int64_t size = c->in[0] * plane(c->in);
-    const double *x = im->x + g * (c->in[0] / c->linear.group) * plane(c->in);
-    double *columns = scratch, *product = columns + c->columns * all, *rest = product + o * all;
+    int64_t n = p->rows * c->out[2], all = n * im->n, o = c->out[0] / c->linear.group;
+    int64_t size = c->in[0] * plane(c->in), channels = p->to - p->from;
+    int64_t top = p->group * o + p->from;
+    const double *x = im->x + p->group * (c->in[0] / c->linear.group) * plane(c->in);
+    double *columns = scratch, *product = columns + c->columns * all;
+    double *rest = product + channels * all;
 
     for (int i = 0; i < im->n; i++)
-        fill_columns(columns + i * n, x + i * size, c, first, rows, all);
-    im->multiply(product, c->weight + g * o * c->columns, columns, o, all, c->columns, rest);
-    for (int64_t r = 0; r < o; r++)
+        fill_columns(columns + i * n, x + i * size, c, p->first, p->rows, all);
+    im->multiply(product, c->weight + top * c->columns, columns, channels, all, c->columns, rest);
+    for (int64_t r = 0; r < channels; r++)
         for (int i = 0; i < im->n; i++)
-            sink(y, (g * o + r) * plane(c->out) + first * c->out[2], product + r * all + i * n, n,
+            sink(y, (top + r) * plane(c->out) + p->first * c->out[2], product + r * all + i * n, n,
                  i * im->shift);
 }
 
 /* 1x1, stride 1: the image is the matrix. */
-static void plain_tile(void *y, const struct images *im, const struct ring_conv *c, int64_t g,
-                       double *scratch, tile_sink *sink)
+static void plain_tile(void *y, const struct images *im, const struct ring_conv *c,
+                       const struct piece *p, double *scratch, tile_sink *sink)
 {
-    int64_t n = plane(c->out), o = c->out[0] / c->linear.group;
-    int64_t size = c->in[0] * n;
-    double *product = scratch, *rest = product + o * n;
-    const double *x = im->x + g * (c->in[0] / c->linear.group) * n;
+    int64_t n = plane(c->out), o = c->out[0] / c->linear.group, channels = p->to - p->from;
+    int64_t size = c->in[0] * n, top = p->group * o + p->from;
+    double *product = scratch, *rest = product + channels * n;
+    const double *x = im->x + p->group * (c->in[0] / c->linear.group) * n;
 
     for (int i = 0; i < im->n; i++) {
-        im->multiply(product, c->weight + g * o * c->columns, x + i * size, o, n, c->columns, rest);
-        for (int64_t r = 0; r < o; r++)
-            sink(y, (g * o + r) * n, product + r * n, n, i * im->shift);
+        im->multiply(product, c->weight + top * c->columns, x + i * size, channels, n, c->columns,
+                     rest);
+        for (int64_t r = 0; r < channels; r++)
+            sink(y, (top + r) * n, product + r * n, n, i * im->shift);
     }
 }
 
+/* Piece k of a convolution cut into tiles of `step` rows and `parts` of the channels. */
+static struct piece piece_of(const struct ring_conv *c, int64_t k, int64_t step, int64_t parts)
+{
+    int64_t o = c->out[0] / c->linear.group, tiles = (c->out[1] + step - 1) / step;
+    int64_t part = k % parts, first = k / parts % tiles * step;
+
+    return (struct piece){k / parts / tiles, first,
+                          first + step > c->out[1] ? c->out[1] - first : step, part * o / parts,
+                          (part + 1) * o / parts};
+}
+
+/* Pieces write to places of their own, so that no result depends on the threads. Where there are few
+ * tiles, which is where they are deep, the channels are shared out too. */
 static void each_tile(void *y, const struct images *im, const struct ring_conv *c, double *scratch,
                       tile_sink *sink)
 {
-    int64_t step = tile_rows(c, im->n);
+    int64_t step = is_plain(c) ? c->out[1] : tile_rows(c, im->n), o = c->out[0] / c->linear.group;
+    int64_t tiles = c->linear.group * ((c->out[1] + step - 1) / step), own = tile_scratch(c);
+    int threads = cpu_threads();
+    int64_t parts = tiles >= 4 * threads ? 1 : o < threads ? o : threads;
 
-    for (int64_t g = 0; g < c->linear.group; g++) {
-        if (is_plain(c)) {
-            plain_tile(y, im, c, g, scratch, sink);
-            continue;
-        }
-        for (int64_t first = 0; first < c->out[1]; first += step)
-            window_tile(y, im, c, g, first, first + step > c->out[1] ? c->out[1] - first : step,
-                        scratch, sink);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (tiles * parts > 1)
+    for (int64_t k = 0; k < tiles * parts; k++) {
+        struct piece p = piece_of(c, k, step, parts);
+        double *mine = scratch + cpu_thread_index() * own;
+
+        if (is_plain(c))
+            plain_tile(y, im, c, &p, mine, sink);
+        else
+            window_tile(y, im, c, &p, mine, sink);
     }
 }
 

@@ -8,7 +8,8 @@
  * for values, two for shares under ordinary weights, three where |w| = 2^15 over K < 2^16 terms. No
  * result depends on the way it was computed, on threads, or on the CPU.
  *
- * The same window code serves the float mode: real_conv. Single-threaded, no allocation.
+ * The same window code serves the float mode: real_conv. By as many threads as cpu_threads() says, one
+ * where they are called from a parallel region; no allocation.
  * Tensors are [C,H,W] in C order. Letters: o output channels, k terms of a sum.
  */
 #include <stddef.h>
@@ -27,7 +28,7 @@ struct ring_conv { /* gemm is a 1x1 convolution of a 1x1 image */
 };
 /* Sizes of a step; the pointers and row_l1 are the caller's to fill. */
 struct ring_conv ring_conv_of(const struct plan *p, const struct plan_step *s);
-/* Doubles of scratch that ring_conv and real_conv need. */
+/* Doubles of scratch that ring_conv and real_conv need, for as many threads as there are now. */
 size_t ring_conv_scratch(const struct ring_conv *c);
 /* y = W x + b mod 2^64. */
 void ring_conv(uint64_t *y, const uint64_t *x, const struct ring_conv *c, double *scratch);
