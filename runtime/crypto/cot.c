@@ -10,9 +10,8 @@
 #include "runtime/ring/bits.h"
 
 #define PIECE ((size_t)8192) /* bits in flight */
-/* Seconds a row, one thread a party, Sapphire Rapids; rounds of b10 to b13 differ by half as much. */
-#define EXTENSION_ROW 9e-9
-#define SILENT_ROW 32e-9
+#define EXTENSION_ROW 9e-9   /* seconds a row, one thread a party, Sapphire Rapids */
+#define LEAF 6e-9 /* growing and checking one leaf of a round, also of one that nobody takes */
 
 int cot_sender_open(struct cot_sender *s, struct otext_sender *base, const struct ferret_set *set,
                     const struct ferret_id *id, struct prg *rng)
@@ -54,14 +53,29 @@ uint64_t cot_check_bytes(const struct ferret_set *set)
 
 double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_second, double rtt)
 {
-    double sent, computed = (double)rows * (set == NULL ? EXTENSION_ROW : SILENT_ROW);
+    double sent, computed, rounds;
 
     if (set == NULL) {
         sent = 8 * (double)otext_bytes(rows, 0) / bits_per_second;
+        computed = (double)rows * EXTENSION_ROW;
         return sent > computed ? sent : computed;
     }
+    rounds = 1 + (double)(rows / ferret_round_rows(set));
     sent = 8 * (double)(ferret_bytes(set, rows, 0) + ferret_bytes(set, rows, 1)) / bits_per_second;
-    return sent + computed + 2 * rtt * (1 + (double)(rows / ferret_round_rows(set)));
+    computed =
+        (double)rows * (1e-9 * set->row_ns - LEAF) + rounds * (double)ferret_round_rows(set) * LEAF;
+    return sent + computed + 2 * rtt * rounds;
+}
+
+const struct ferret_set *cot_set(uint64_t rows, double bits_per_second, double rtt)
+{
+    const struct ferret_set *best = ferret_set(0);
+
+    for (int i = 1; i < FERRET_SETS; i++)
+        if (cot_seconds(ferret_set(i), rows, bits_per_second, rtt) <
+            cot_seconds(best, rows, bits_per_second, rtt))
+            best = ferret_set(i);
+    return best;
 }
 
 /* Where a row's bit is to be another one, the sender's label for 0 is the other one. */

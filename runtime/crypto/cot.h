@@ -35,6 +35,8 @@ uint64_t cot_check_bytes(const struct ferret_set *set);
 /* Seconds that rows take, of both parties at once: computing and line overlap in OT extension, but not
  * in the rounds of silent OT. */
 double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_second, double rtt);
+/* The set of silent OT that takes the fewest seconds for so many rows. */
+const struct ferret_set *cot_set(uint64_t rows, double bits_per_second, double rtt);
 
 /* The calls of otext.h. */
 int cot_send(struct cot_sender *s, struct transport *t, size_t n, int chosen,

@@ -28,7 +28,8 @@
  *
  * Wrong sums survive where a guess about the place was right, so g guessed bits survive with 2^-g.
  * A receiver that sends another x' gets a hash of an unknown multiple of delta: nothing.
- * Each tree is grown twice, for the check and for its rows: what a round would fill is not kept.
+ * Leaves of a round that takes at most 64 MiB are kept from the check to their rows; trees of larger
+ * rounds are grown twice.
  *
  * Keys, all of SHA-256(text, sid, instance, round, part): of the matrix ("linnet lpn"), of the trees
  * ("linnet tree"; part: 2^20 hashes under one key).
@@ -45,8 +46,9 @@
 #include "runtime/crypto/lpn.h"
 
 #define CHECK_ROWS 128
-#define LOG_HASHES 20 /* of trees under one key */
-#define WAVE 128      /* trees of which the sums are sent at once */
+#define LOG_HASHES 20                 /* of trees under one key */
+#define KEPT_BYTES ((size_t)64 << 20) /* leaves of a round that are kept at most */
+#define WAVE 128                      /* trees of which the sums are sent at once */
 
 /* ---- sets --------------------------------------------------------------------------------- */
 
@@ -63,16 +65,20 @@
  *     mpz-2024  2048000     69559  2000   141.9  136.1  159.6  130.7   112.3
  *
  * To be looked at again by the end of 2027, or when an attack is published.
+ *
+ * row_ns: Sapphire Rapids, 17 million rows between two processes on two cores, less what rows of OT
+ * extension took in the same run. Secrets of b12 and b13 do not fit into the second cache (2 MiB).
  */
 #define EMP "emp-ot 1.0.0-alpha.1, tuning.h, 2026"
 static const struct ferret_set sets[] = {
-    {"b10", 65536, 850, 10, EMP, 128.7, NULL},
-    {"b11", 131072, 1170, 11, EMP, 128.2, NULL},
-    {"b12", 262144, 1520, 12, EMP, 128.1, NULL},
-    {"b13", 524288, 1900, 13, EMP, 128.2, NULL},
+    {"b10", 65536, 850, 10, EMP, 128.7, NULL, 26},
+    {"b11", 131072, 1170, 11, EMP, 128.2, NULL, 27},
+    {"b12", 262144, 1520, 12, EMP, 128.1, NULL, 34},
+    {"b13", 524288, 1900, 13, EMP, 128.2, NULL, 44},
     {"ferret-2020", 124000, 4971, 11, "Ferret, eprint 2020/924, 2020", 92.8,
-     "the hybrid attack of 2025"},
-    {"mpz-2024", 69559, 2000, 10, "mpz, ferret/mod.rs, 2024", 112.3, "the hybrid attack of 2025"},
+     "the hybrid attack of 2025", 0},
+    {"mpz-2024", 69559, 2000, 10, "mpz, ferret/mod.rs, 2024", 112.3, "the hybrid attack of 2025",
+     0},
 };
 
 const struct ferret_set *ferret_set(int i)
@@ -137,22 +143,6 @@ uint64_t ferret_bytes(const struct ferret_set *set, uint64_t rows, int from_send
     return sum + more * (from_sender ? sums_bytes(set) + SHA256_SIZE : sizeof(struct block));
 }
 
-const struct ferret_set *ferret_set_for(uint64_t rows)
-{
-    const struct ferret_set *best = &sets[0];
-    uint64_t least = UINT64_MAX;
-
-    for (int i = 0; i < FERRET_SETS; i++) {
-        uint64_t bytes = ferret_bytes(&sets[i], rows, 0) + ferret_bytes(&sets[i], rows, 1);
-
-        if (bytes < least) {
-            least = bytes;
-            best = &sets[i];
-        }
-    }
-    return best;
-}
-
 /* ---- the object --------------------------------------------------------------------------- */
 
 struct lane { /* of one thread */
@@ -177,6 +167,7 @@ struct ferret {
     struct block *folded, *hit;  /* [trees]: sums of chi * leaf; chi of the hidden leaf */
     struct block *wave;          /* [WAVE][depth]: a message */
     struct block *rest;          /* rows of a tree a thread */
+    struct block *kept;          /* leaves of the round; NULL: grown again */
     struct lane *lane;
     int lanes;
     enum cpu_path path;
@@ -214,6 +205,11 @@ static size_t base_room(const struct ferret_set *set)
     return max_size(base_rows(first), max_size(from_first, from_own));
 }
 
+static size_t round_leaves(const struct ferret_set *set)
+{
+    return (size_t)set->trees << set->depth;
+}
+
 static int allocate(struct ferret *f, const struct ferret_set *set)
 {
     size_t leaves = (size_t)1 << set->depth, trees = (size_t)set->trees, depth = (size_t)set->depth;
@@ -225,6 +221,10 @@ static int allocate(struct ferret *f, const struct ferret_set *set)
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         if ((*array[i] = secret_array(size[i], sizeof **array[i])) == NULL)
             return ERR_NOMEM;
+    if (round_leaves(set) <= KEPT_BYTES / sizeof *f->kept &&
+        (f->kept = secret_array(most(round_leaves(set), round_leaves(&sets[0])),
+                                sizeof *f->kept)) == NULL)
+        return ERR_NOMEM;
     if ((f->lane = secret_array((size_t)f->lanes, sizeof *f->lane)) == NULL)
         return ERR_NOMEM;
     for (int i = 0; i < f->lanes; i++)
@@ -285,6 +285,7 @@ void ferret_free(struct ferret *f)
     secret_free(f->hit);
     secret_free(f->wave);
     secret_free(f->rest);
+    secret_free(f->kept);
     secret_free(f);
 }
 
@@ -367,8 +368,12 @@ static int rows_of(struct ferret *f, struct lane *l, size_t tree, struct block *
 {
     struct block left[CGGM_MOST_DEPTH];
     size_t n = (size_t)1 << f->set->depth;
-    int rc = leaves_of(f, l, tree, rows, left);
+    int rc = 0;
 
+    if (f->kept != NULL)
+        memcpy(rows, f->kept + tree * n, n * sizeof *rows);
+    else
+        rc = leaves_of(f, l, tree, rows, left);
     if (rc == 0)
         lpn_add(l->code, f->base, (uint64_t)tree * n, rows, n);
     wipe(left, sizeof left);
@@ -392,7 +397,8 @@ static int rows_of_trees(struct ferret *f, size_t first, size_t count, struct bl
 /* ---- beginning of a round ------------------------------------------------------------------- */
 
 /* What the check needs of one tree, whose sums travelled as `sums`. */
-static int fold_tree(struct ferret *f, struct lane *l, size_t tree, const struct block *sums)
+static int fold_tree(struct ferret *f, struct lane *l, size_t tree, const struct block *sums,
+                     const struct block *leaves)
 {
     size_t n = (size_t)1 << f->set->depth;
     uint8_t hash[SHA256_SIZE];
@@ -401,9 +407,9 @@ static int fold_tree(struct ferret *f, struct lane *l, size_t tree, const struct
     TRY(digest(f, "linnet chi", tree, sums, (size_t)f->set->depth * sizeof *sums, hash));
     prg_restart(l->weights, hash);
     prg_bytes(l->weights, l->chi, n * sizeof *l->chi);
-    f->folded[tree] = gf128_dot(f->path, l->leaves, l->chi, n);
+    f->folded[tree] = gf128_dot(f->path, leaves, l->chi, n);
     for (size_t i = 0; f->receiver != NULL && i < n; i++) {
-        uint64_t chosen = (uint64_t)0 - (l->leaves[i].lo & 1);
+        uint64_t chosen = (uint64_t)0 - (leaves[i].lo & 1);
 
         hit.lo ^= l->chi[i].lo & chosen;
         hit.hi ^= l->chi[i].hi & chosen;
@@ -418,15 +424,16 @@ static int wave_tree(struct ferret *f, struct lane *l, size_t tree, struct block
     size_t depth = (size_t)f->set->depth;
     const struct block *base = tree_base(f, tree);
     struct block *opened = f->opened + tree * depth, left[CGGM_MOST_DEPTH];
+    struct block *leaves = f->kept != NULL ? f->kept + (tree << depth) : l->leaves;
     int rc;
 
     for (size_t i = 0; f->receiver != NULL && i < depth; i++)
         opened[i] = (struct block){sums[i].lo ^ base[i].lo, sums[i].hi ^ base[i].hi};
-    rc = leaves_of(f, l, tree, l->leaves, left);
+    rc = leaves_of(f, l, tree, leaves, left);
     for (size_t i = 0; rc == 0 && f->sender != NULL && i < depth; i++)
         sums[i] = (struct block){left[i].lo ^ base[i].lo, left[i].hi ^ base[i].hi};
     if (rc == 0)
-        rc = fold_tree(f, l, tree, sums);
+        rc = fold_tree(f, l, tree, sums, leaves);
     wipe(left, sizeof left);
     return rc;
 }

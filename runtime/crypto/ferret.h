@@ -21,6 +21,7 @@ struct ferret_set {
     const char *source;      /* of the numbers, with its date */
     double bits;             /* the least of the estimates beside the table */
     const char *withdrawn;   /* why it must not be used; NULL: it may */
+    double row_ns;           /* a row takes so long, both parties on two cores; grows with k */
 };
 #define FERRET_SETS 4 /* that may be used, the one with the smallest rounds first */
 const struct ferret_set *ferret_set(int i);
@@ -31,8 +32,6 @@ uint64_t ferret_round_rows(const struct ferret_set *set);
 
 /* What one party sends for the first `rows` rows of an instance, base transfers included. */
 uint64_t ferret_bytes(const struct ferret_set *set, uint64_t rows, int from_sender);
-/* The set that sends least for this many rows. */
-const struct ferret_set *ferret_set_for(uint64_t rows);
 
 #define FERRET_SID 32
 struct ferret_id { /* what makes an instance unlike all others; public, the same on both sides */

@@ -19,8 +19,8 @@
  * tile only (128 KiB a polynomial). So uploads come band by band, answers one output polynomial after
  * the other, of all bands each.
  * Polynomials travel in groups: one thread moves bytes, then all threads encrypt, unpack, multiply or
- * open the group. What is random about a polynomial or an answer is drawn before the threads start,
- * so their number changes no bit.
+ * open the group. What is random about a polynomial or an answer is drawn before the threads start, of
+ * a step's answers at its beginning, so neither threads nor tiles change a bit.
  */
 #include "runtime/linear/rlwe_party.h"
 
@@ -474,7 +474,7 @@ struct job {
     int threads;
     struct rlwe_work **work;           /* one a thread and band of a tile */
     struct scratch *scratch;           /* one a thread */
-    uint8_t (*seed)[PRG_SEED];         /* [GROUP][most] of a group of answers */
+    uint8_t (*seed)[PRG_SEED];         /* of answers, [out_polys][all bands] */
     uint8_t (*bytes)[RLWE_POLY_BYTES]; /* of a group */
     uint8_t (*answer)[ANSWER_ROOM];    /* of all bands */
     /* products without transforms, one band at a time; NULL: with them */
@@ -529,7 +529,7 @@ static void free_job(struct job *j)
 static int new_direct(struct job *j)
 {
     struct weight_cache *cache = &j->y->cache[j->step];
-    size_t answers = (size_t)least(j->layout->out_polys, AT_ONCE);
+    size_t answers = (size_t)min_i64(j->layout->out_polys, AT_ONCE);
 
     if (cache->uses++ == 0)
         TRY(rlwe_direct_new(j->y->rlwe, j->layout, j->y->weights->matrix[j->step].weight,
@@ -553,7 +553,7 @@ static int new_job(struct job *j)
     j->threads = crew_size(l->in_polys > l->out_polys ? l->in_polys : l->out_polys);
     j->work = mem_array((size_t)(j->threads * j->most), sizeof(struct rlwe_work *));
     j->scratch = secret_array((size_t)j->threads, sizeof *j->scratch);
-    j->seed = secret_array((size_t)(GROUP * j->most), sizeof *j->seed);
+    j->seed = secret_array(answers, sizeof *j->seed);
     j->bytes = mem_array((size_t)min_i64((int64_t)polys, GROUP), sizeof *j->bytes);
     j->answer = mem_array(answers, sizeof *j->answer);
     j->c = mem_aligned(polys, RLWE_POLY_WORDS * sizeof *j->c);
@@ -563,6 +563,7 @@ static int new_job(struct job *j)
         return ERR_NOMEM;
     for (int64_t k = 0; k < j->threads * j->most; k++)
         TRY(rlwe_work_new(&j->work[k]));
+    prg_bytes(j->y->rng, j->seed, answers * sizeof *j->seed);
     return 0;
 }
 
@@ -694,11 +695,11 @@ static int answer_item(void *ctx, int64_t item, int thread)
 {
     const struct job *j = ctx;
     struct rlwe_work **work = j->work + thread * j->most;
-    int64_t out = j->first + item;
+    int64_t out = j->first + item, all = rlwe_layout_bands(j->layout);
 
     for (int64_t b = 0; b < j->bands; b++) {
         struct prg *rng = NULL;
-        TRY(prg_new(j->seed[item * j->bands + b], &rng));
+        TRY(prg_new(j->seed[out * all + j->band + b], &rng));
         rlwe_work_start(work[b], rng);
         prg_free(rng);
     }
@@ -737,10 +738,9 @@ static int answer_tile(struct job *j)
         TRY(send_header(j->y, j->step, bands * answers));
     for (j->first = 0; j->first < answers; j->first += GROUP) {
         int64_t n = min_i64(GROUP, answers - j->first);
-        prg_bytes(j->y->rng, j->seed, (size_t)(n * j->bands) * sizeof *j->seed);
         if (j->direct != NULL && j->first % AT_ONCE == 0)
             rlwe_direct_products(j->direct, j->y->rlwe, j->digits, j->first,
-                                 least(AT_ONCE, answers - j->first), j->threads, j->panel, j->sum);
+                                 min_i64(AT_ONCE, answers - j->first), j->threads, j->panel, j->sum);
         TRY(crew_run(&c, n));
         if (last)
             TRY(send_answers(j, n));
@@ -754,7 +754,7 @@ static int run_tiles(struct job *j)
     int rc = receive_header(j->y, j->step, bands * j->layout->in_polys);
 
     for (j->band = 0; rc == 0 && j->band < bands; j->band += j->bands) {
-        j->bands = least(j->most, bands - j->band);
+        j->bands = min_i64(j->most, bands - j->band);
         if ((rc = receive_tile(j)) == 0 && j->direct != NULL)
             rc = load_direct(j);
         if (rc == 0)

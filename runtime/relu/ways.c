@@ -38,7 +38,7 @@ static uint64_t rows_of(const struct relu_backend *k, const struct relu_ways *li
 static const struct ferret_set *choose_set(enum relu_transfers how, const struct link *link,
                                            uint64_t rows, int up)
 {
-    const struct ferret_set *set = ferret_set_for(rows);
+    const struct ferret_set *set = cot_set(rows, link->bits_per_second, link->rtt);
     uint64_t bytes = ferret_bytes(set, rows, 0) + ferret_bytes(set, rows, 1);
 
     if (rows == 0)

@@ -24,7 +24,7 @@
 
 struct ring_conv ring_conv_of(const struct plan *p, const struct plan_step *s)
 {
-    struct ring_conv c = {.linear = s->u.linear};
+    struct ring_conv c = {.linear = s->u.linear, .threads = cpu_threads()};
     int64_t rows;
 
     memcpy(c.in, p->tensor[s->in[0]].dim, sizeof c.in);
@@ -83,10 +83,15 @@ static int64_t tile_scratch(const struct ring_conv *c)
     return (most + 7) / 8 * 8;
 }
 
+static int threads_of(const struct ring_conv *c)
+{
+    return c->threads < 1 ? 1 : c->threads;
+}
+
 /* rest of x, limbs as doubles, and what each thread needs */
 size_t ring_conv_scratch(const struct ring_conv *c)
 {
-    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + cpu_threads() * tile_scratch(c));
+    return (size_t)((1 + MAX_LIMBS) * c->in[0] * plane(c->in) + threads_of(c) * tile_scratch(c));
 }
 
 /* Outputs j in [*from, *to) of a row read inside [0, size) at start + j * stride. */
@@ -204,7 +209,7 @@ static void each_tile(void *y, const struct images *im, const struct ring_conv *
 {
     int64_t step = is_plain(c) ? c->out[1] : tile_rows(c, im->n), o = c->out[0] / c->linear.group;
     int64_t tiles = c->linear.group * ((c->out[1] + step - 1) / step), own = tile_scratch(c);
-    int threads = cpu_threads();
+    int threads = threads_of(c);
     int64_t parts = tiles >= 4 * threads ? 1 : o < threads ? o : threads;
 
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (tiles * parts > 1)

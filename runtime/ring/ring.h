@@ -8,7 +8,7 @@
  * for values, two for shares under ordinary weights, three where |w| = 2^15 over K < 2^16 terms. No
  * result depends on the way it was computed, on threads, or on the CPU.
  *
- * The same window code serves the float mode: real_conv. By as many threads as cpu_threads() says, one
+ * The same window code serves the float mode: real_conv. By as many threads as their scratch is for, one
  * where they are called from a parallel region; no allocation.
  * Tensors are [C,H,W] in C order. Letters: o output channels, k terms of a sum.
  */
@@ -25,10 +25,11 @@ struct ring_conv { /* gemm is a 1x1 convolution of a 1x1 image */
     const int64_t *bias;     /* [o], ring_conv */
     const double *real_bias; /* [o], real_conv */
     double row_l1;           /* largest sum of |weight| of a row */
+    int threads;             /* that scratch is for; below 1 is one */
 };
-/* Sizes of a step; the pointers and row_l1 are the caller's to fill. */
+/* Sizes of a step, all threads of this moment; the pointers and row_l1 are the caller's to fill. */
 struct ring_conv ring_conv_of(const struct plan *p, const struct plan_step *s);
-/* Doubles of scratch that ring_conv and real_conv need, for as many threads as there are now. */
+/* Doubles of scratch that ring_conv and real_conv need. */
 size_t ring_conv_scratch(const struct ring_conv *c);
 /* y = W x + b mod 2^64. */
 void ring_conv(uint64_t *y, const uint64_t *x, const struct ring_conv *c, double *scratch);

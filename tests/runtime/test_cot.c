@@ -122,6 +122,20 @@ static void run_way(const struct ferret_set *set)
     mem_free(side);
 }
 
+/* Few rows want small rounds, a slow line with many the fewest bytes and round trips. */
+static void test_set_for_a_link(void **state)
+{
+    (void)state;
+    assert_ptr_equal(cot_set(1, 3e9, 3e-4), ferret_set(0));
+    assert_ptr_equal(cot_set(1000, 1e6, 0.3), ferret_set(0));
+    assert_ptr_equal(cot_set(1000000000, 1e6, 0.3), ferret_set(FERRET_SETS - 1));
+    assert_true(cot_set(17000000, 1e11, 1e-5)->k < ferret_set(FERRET_SETS - 1)->k);
+    for (uint64_t n = 1000; n < 400000000; n += n / 5)
+        for (int i = 0; i < FERRET_SETS; i++)
+            assert_true(cot_seconds(cot_set(n, 1e8, 0.02), n, 1e8, 0.02) <=
+                        cot_seconds(ferret_set(i), n, 1e8, 0.02));
+}
+
 static void test_extension_alone(void **state)
 {
     (void)state;
@@ -138,6 +152,7 @@ static void test_silent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_set_for_a_link),
         cmocka_unit_test(test_extension_alone),
         cmocka_unit_test(test_silent),
     };

@@ -190,25 +190,6 @@ static void test_sets(void **state)
     assert_int_equal(ferret_set_find("b14", &s), ERR_ARG);
 }
 
-/* More rows never want a smaller set, and the choice is the least of all. */
-static void test_set_for_a_count(void **state)
-{
-    (void)state;
-    const struct ferret_set *last = ferret_set(0);
-
-    assert_ptr_equal(ferret_set_for(1), ferret_set(0));
-    assert_ptr_equal(ferret_set_for(1000000000), ferret_set(3));
-    for (uint64_t n = 1000; n < 400000000; n += n / 5) {
-        const struct ferret_set *s = ferret_set_for(n);
-
-        for (int i = 0; i < FERRET_SETS; i++)
-            assert_true(ferret_bytes(s, n, 0) + ferret_bytes(s, n, 1) <=
-                        ferret_bytes(ferret_set(i), n, 0) + ferret_bytes(ferret_set(i), n, 1));
-        last = s;
-    }
-    assert_ptr_equal(last, ferret_set(3));
-}
-
 /* ---- rows --------------------------------------------------------------------------------- */
 
 /* All sets start with a small round; the second one is theirs. */
@@ -533,7 +514,7 @@ static int lie_and_answer(struct ferret *f, struct transport *t, uint32_t place)
             all[k * depth + i] = (struct block){left[i].lo ^ base[i].lo, left[i].hi ^ base[i].hi};
         if (k == 0)
             all[depth - 1].lo ^= e.lo;
-        TRY(fold_tree(f, &f->lane[0], k, all + k * depth));
+        TRY(fold_tree(f, &f->lane[0], k, all + k * depth, f->lane[0].leaves));
     }
     TRY(transport_send(t, all, trees * depth * sizeof *all));
     TRY(sha256_bytes(all, trees * depth * sizeof *all, sums));
@@ -658,7 +639,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_set_for_a_count),
         cmocka_unit_test(test_trees_of_every_hole),
         cmocka_unit_test(test_rows_are_correlated),
         cmocka_unit_test(test_rows_look_random),

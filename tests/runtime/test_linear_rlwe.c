@@ -15,7 +15,9 @@
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
 #include "runtime/crypto/rlwe.h"
+#include "runtime/linear/rlwe_direct.h"
 #include "runtime/linear/rlwe_layout.h"
+#include "runtime/ring/byte_product.h"
 
 #define SEED 20261126
 
@@ -364,6 +366,72 @@ static void test_threads_change_no_bit(void **state)
     network_free(b);
 }
 
+/* Whether a server of this machine makes a step's products without transforms. */
+static bool goes_direct(const struct network *n)
+{
+    struct rlwe *r = NULL;
+    struct rlwe_layout l;
+    struct rlwe_direct *d = NULL;
+    bool direct;
+
+    assert_int_equal(rlwe_new(ntt_best_path(), &r), 0);
+    assert_int_equal(rlwe_layout_of(&n->plan, n->step, n->lot, &l), 0);
+    assert_int_equal(rlwe_direct_new(r, &l, n->matrix[0].weight, &d), 0);
+    direct = d != NULL;
+    rlwe_direct_free(d);
+    rlwe_free(r);
+    return direct;
+}
+
+/* Products in the coefficients and by transforms: the same answers, bit for bit. */
+static void test_the_way_of_products_changes_no_bit(void **state)
+{
+    static const struct {
+        struct shape shape;
+        int64_t lot;
+    } way[] = {
+        {{{6, 30, 30}, 5, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1}, 9},  /* one tap */
+        {{{7, 8, 8}, 9, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}, 50},   /* 9 taps, 7 uploads */
+        {{{6, 16, 16}, 5, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}, 49}, /* phases */
+        {{{9, 4, 4}, 8, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}, 64},   /* blocks share */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof way / sizeof *way; i++)
+        for (int extreme = 0; extreme < 2; extreme++) {
+            struct network *a = network_lot(&way[i].shape, 0, way[i].lot);
+            struct network *b = network_lot(&way[i].shape, 0, way[i].lot);
+            struct run direct = {.n = a, .images = 2}, transforms = {.n = b, .images = 2};
+
+            /* digits of the smallest weight; INT16_MAX has none, so that a step goes without them */
+            for (int64_t k = 0; k < a->matrix[0].rows * a->matrix[0].columns && extreme; k += 2)
+                a->matrix[0].weight[k] = b->matrix[0].weight[k] = k % 3 ? INT16_MIN : 32639;
+            assert_int_equal(goes_direct(a), byte_product_fast());
+            run_both(&direct);
+            setenv("LINNET_CPU", "generic", 1);
+            assert_false(goes_direct(b));
+            run_both(&transforms);
+            unsetenv("LINNET_CPU");
+            assert_int_equal(direct.rc[0] | direct.rc[1] | transforms.rc[0] | transforms.rc[1], 0);
+            assert_memory_equal(a->u, b->u, (size_t)(a->lot * a->tensor[1].count) * 8);
+            network_free(a);
+            network_free(b);
+        }
+    if (!byte_product_fast())
+        print_message("no AVX512-VNNI: products without transforms are not tested\n");
+}
+
+/* A weight that has no two digits keeps its step from going without transforms. */
+static void test_a_weight_without_digits(void **state)
+{
+    struct network *n = network_lot(&pointwise, 0, 9);
+
+    (void)state;
+    n->matrix[0].weight[3] = 32640;
+    assert_false(goes_direct(n));
+    network_free(n);
+}
+
 /* Weights whose products could add more than a quarter of an ulp are the server's to refuse. */
 static void test_weights_too_large_for_their_number_are_refused(void **state)
 {
@@ -627,6 +695,8 @@ int main(void)
         cmocka_unit_test(test_extreme_numbers),
         cmocka_unit_test(test_cache_and_several_images),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_the_way_of_products_changes_no_bit),
+        cmocka_unit_test(test_a_weight_without_digits),
         cmocka_unit_test(test_weights_too_large_for_their_number_are_refused),
         cmocka_unit_test(test_lying_clients_are_refused),
         cmocka_unit_test(test_lying_servers_are_refused),

@@ -182,7 +182,7 @@ static void test_choice_by_link_and_count(void **state)
     relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1000000, &w);
     assert_non_null(w.down);
     assert_non_null(w.up);
-    assert_ptr_equal(w.down, ferret_set(FERRET_SETS - 1));
+    assert_true(w.down->k > ferret_set(0)->k);
     relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &fast, s, 1000000, &w);
     assert_null(w.down); /* computing costs more than sending */
     relu_ways_choose(&relu_ot, RELU_TRANSFERS_FERRET, &fast, s, 1, &w);
