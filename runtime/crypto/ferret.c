@@ -222,7 +222,7 @@ static int allocate(struct ferret *f, const struct ferret_set *set)
         if ((*array[i] = secret_array(size[i], sizeof **array[i])) == NULL)
             return ERR_NOMEM;
     if (round_leaves(set) <= KEPT_BYTES / sizeof *f->kept &&
-        (f->kept = secret_array(most(round_leaves(set), round_leaves(&sets[0])),
+        (f->kept = secret_array(max_size(round_leaves(set), round_leaves(&sets[0])),
                                 sizeof *f->kept)) == NULL)
         return ERR_NOMEM;
     if ((f->lane = secret_array((size_t)f->lanes, sizeof *f->lane)) == NULL)

@@ -740,7 +740,8 @@ static int answer_tile(struct job *j)
         int64_t n = min_i64(GROUP, answers - j->first);
         if (j->direct != NULL && j->first % AT_ONCE == 0)
             rlwe_direct_products(j->direct, j->y->rlwe, j->digits, j->first,
-                                 min_i64(AT_ONCE, answers - j->first), j->threads, j->panel, j->sum);
+                                 min_i64(AT_ONCE, answers - j->first), j->threads, j->panel,
+                                 j->sum);
         TRY(crew_run(&c, n));
         if (last)
             TRY(send_answers(j, n));

@@ -198,7 +198,7 @@ expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --
     -o cut -q
 expect_exit 0 "$LINNET_PI" bench model.pi --weights model.pi.weights --compare cut/model.pi \
     --compare-weights cut/model.pi.weights --link 1Gbit,1ms --relu gc -n 2 --json bench.json --save machine.txt
-expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio
+expect_keys bench.json format model relu_backend linear_backend link phases layers logits_equal_sim2pc ratio totals
 for key in name cpu gc.online ot.offline rlwe.upload dealer.claim mac; do
     grep -q "^$key = ." machine.txt || die "machine.txt has no $key"
 done
@@ -208,6 +208,11 @@ expect_exit 0 env XDG_CONFIG_HOME="$PWD/config" "$LINNET_PI" info model.pi
 expect_text out "constants of $(sed -n 's/^name = //p' machine.txt)"
 [ "$(grep -c '"logits_equal_sim2pc": true' bench.json)" -eq 2 ] || die "bench differs from sim2pc"
 expect_number "$(json bench.json online_relu_bytes) > 8" "bytes of comparisons follow the count of ReLUs"
+# The same fresh and in a lot.
+expect_exit 0 "$LINNET_PI" bench cut/model.pi --weights cut/model.pi.weights --lot 3 --json lot.json
+expect_text out "in a lot of 3"
+[ "$(grep -c '"logits_equal_sim2pc": true' lot.json)" -eq 2 ] || die "bench of a lot differs from sim2pc"
+expect_exit 2 "$LINNET_PI" bench cut/model.pi --weights cut/model.pi.weights --lot 3 --linear dealer
 say "bench resnet8, 1 Gbit/s, 1 ms, 10 % of the ReLUs: online without arithmetic" \
     "$(json bench.json online_seconds_without_linear) times faster, comparison bytes" \
     "$(json bench.json online_relu_bytes) times fewer"
