@@ -88,7 +88,7 @@ LIBDIR ?= $(PREFIX)/lib
 
 .DELETE_ON_ERROR:
 .PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
-.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-install clean help libs
+.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-deb check-install clean help libs
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -167,6 +167,7 @@ check-unit: all tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
 check-long: all $(BUILD)/tests/test_ctime ## what takes hours: full models, floors of accuracy
 	@tests/long/run.sh $(BUILD)
+	@$(MAKE) --no-print-directory check-deb
 zoo: all ## exports of many programs through linnet; installs PyTorch and TensorFlow in build/zoo
 	@tests/long/run.sh $(BUILD) zoo
 coverage: ## lines of core, importer, exporter that the unit tests execute
@@ -199,6 +200,8 @@ uninstall: ## removes what install put there
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" SOVERSION=$(SOVERSION) cli/dist/install.sh --remove
 deb: $(INSTALLED) ## a Debian package in $(BUILD)
 	@cli/dist/deb.sh $(BUILD)
+check-deb: $(INSTALLED) ## the package installed, used and purged in a clean chroot; needs root, debootstrap
+	@tests/deb.sh $(BUILD)
 check-install: $(INSTALLED) ## staged install; examples built against it alone
 	@CC="$(CC)" tests/install.sh $(BUILD)
 clean: ## remove what was built in this mode

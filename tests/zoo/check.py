@@ -162,6 +162,11 @@ for line in open(table):
     if not os.path.exists(path) and exporter.startswith("torch 2.5"):
         print("skipped", name, "(setup.sh makes it with torch25)")
         continue
+    if not os.path.exists(path):
+        print("FAILED", name, "no such file: what makes it said nothing", flush=True)
+        failed += 1
+        rows.append((name, exporter, net, "", "", expected, "no file"))
+        continue
     ir, opset = facts(path)
     options = []
     if expected.startswith("ok "):
