@@ -51,20 +51,24 @@ inside() { # TEXT OF sh
 }
 mount -t proc proc "$root/proc"
 mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null || true
-mkdir -p "$root/work"
-cp "$package" "$root/work/linnet.deb"
-cp tests/demo/resnet8.onnx "$root/work"
+mkdir -p "$root/tmp/try"
+cp "$package" "$root/tmp/try/linnet.deb"
+cp tests/demo/resnet8.onnx "$root/tmp/try"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /work/linnet.deb'
+inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /tmp/try/linnet.deb'
 
 # ---- what a user does first -----------------------------------------------------------------------------
 inside 'linnet --version && linnet-pi --version && linnet --help'
-inside 'cd /work && linnet inspect resnet8.onnx --json i.json && grep -q relus_total i.json'
-inside 'cd /work && linnet linearize resnet8.onnx --data synth:200 --relus 50% --preset none --calib 50 -o half -q'
-inside 'cd /work && linnet-pi info half/model.pi && linnet data synth:20 -o x.npy --limit 1 -q'
-inside 'cd /work
-linnet-pi serve half/model.pi --weights half/model.pi.weights --listen 127.0.0.1:42917 --max-queries 1 &
+inside 'cd /tmp/try && linnet inspect resnet8.onnx --json i.json && grep -q relus_total i.json'
+inside 'cd /tmp/try && linnet linearize resnet8.onnx --data synth:200 --relus 50% --preset none --calib 50 -o half -q'
+inside 'cd /tmp/try && linnet-pi info half/model.pi && linnet data synth:20 -o x.npy --limit 1 -q'
+inside 'cd /tmp/try
+linnet-pi serve half/model.pi --weights half/model.pi.weights --listen 127.0.0.1:42917 --max-queries 1 2>serve.log &
 server=$!
+for i in $(seq 300); do
+    grep -q listening serve.log && break
+    sleep 0.2
+done
 linnet-pi query half/model.pi --connect 127.0.0.1:42917 --input x.npy --output z.npy
 wait $server
 test -s z.npy'
@@ -77,9 +81,9 @@ inside 'bash -c ". /usr/share/bash-completion/completions/linnet && complete -p 
 inside 'bash -c ". /usr/share/bash-completion/completions/linnet-pi && complete -p linnet-pi"'
 inside 'test -s /usr/share/zsh/site-functions/_linnet && test -s /usr/share/fish/vendor_completions.d/linnet.fish'
 inside 'ldconfig -p | grep -q liblinnet.so.0 && ldconfig -p | grep -q liblinnet-pi.so.0'
-inside 'test -s /usr/share/doc/linnet/README.md && test -s /usr/share/doc/linnet/LICENSE'
+inside 'cd /usr/share/doc/linnet && test -s README.md && test -s LICENSE'
 
 # ---- and away with it -----------------------------------------------------------------------------------
 inside 'DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq linnet'
-inside 'find /usr /etc /opt -xdev -iname "*linnet*" >/work/left; cat /work/left; ! test -s /work/left'
+inside 'find /usr /etc /opt -xdev -iname "*linnet*" >/tmp/try/left; cat /tmp/try/left; ! test -s /tmp/try/left'
 echo "deb: $(basename "$package"), $(($(stat -c %s "$package") / 1024)) kB: installed, used and purged in a clean Debian 12"
