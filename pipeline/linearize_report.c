@@ -9,6 +9,9 @@
 #define OVERLAP                                                                                    \
     "trained on the corruption generator: the corrupted accuracy is that of known corruptions"
 
+#define SYNTHETIC                                                                                  \
+    "synthetic test images: their classes lie far apart, so even a network without robust training may keep some accuracy under attack; on CIFAR-10 its clean branch keeps none"
+
 static json_t *budget_json(const struct conversion *c)
 {
     const struct quota *q = &c->quota;
@@ -42,6 +45,22 @@ static bool knows_corruptions(const struct conversion *c)
     return strncmp(c->o->r.augment, "corruptions", 11) == 0;
 }
 
+static bool is_synthetic(const struct conversion *c)
+{
+    return c->run.test != NULL && strncmp(c->run.test->source, "synth", 5) == 0;
+}
+
+static json_t *notes_json(const struct conversion *c)
+{
+    json_t *notes = json_array();
+
+    if (knows_corruptions(c))
+        json_array_append_new(notes, json_string(OVERLAP));
+    if (is_synthetic(c))
+        json_array_append_new(notes, json_string(SYNTHETIC));
+    return notes;
+}
+
 json_t *linearize_report_json(const struct linearize_facts *f)
 {
     const struct conversion *c = f->c;
@@ -53,7 +72,7 @@ json_t *linearize_report_json(const struct linearize_facts *f)
                   json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)c->run.seed,
                   "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
                   metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",
-                  knows_corruptions(c) ? json_pack("[s]", OVERLAP) : json_array());
+                  notes_json(c));
 
     free(config);
     for (int i = 0; root && i < SUMMARY_COLUMNS; i++)
@@ -73,4 +92,6 @@ void linearize_report_print(FILE *out, const void *facts)
     summary_print(out, f->column);
     if (knows_corruptions(f->c))
         fprintf(out, "Note: " OVERLAP ".\n");
+    if (is_synthetic(f->c))
+        fprintf(out, "Note: " SYNTHETIC ".\n");
 }

@@ -111,6 +111,55 @@ static int new_prepared_node(struct exec *e, int32_t n)
     return size > 0 && (e->prepared[n] = floats(e, size)) == NULL ? ERR_NOMEM : 0;
 }
 
+/* At least n floats at *p; what was there is lost. */
+static int reserve(struct exec *e, float **p, size_t *had, size_t n)
+{
+    if (e->only_size) {
+        e->bytes += n * sizeof **p;
+        return 0;
+    }
+    if (n <= *had)
+        return 0;
+    mem_free(*p);
+    *had = 0;
+    if ((*p = mem_aligned(n, sizeof **p)) == NULL)
+        return ERR_NOMEM;
+    *had = n;
+    e->bytes += n * sizeof **p;
+    return 0;
+}
+
+static int new_rooms(struct exec *e, const struct exec *with)
+{
+    if (with != NULL) {
+        e->rooms = with->rooms;
+        e->rooms->users++;
+        e->n_worker = e->rooms->n;
+        return 0;
+    }
+    e->n_worker = cpu_threads();
+    if ((e->rooms = mem_array(1, sizeof *e->rooms)) == NULL)
+        return ERR_NOMEM;
+    e->rooms->users = 1;
+    if ((e->rooms->room = mem_array((size_t)e->n_worker, sizeof *e->rooms->room)) == NULL)
+        return ERR_NOMEM;
+    e->rooms->n = e->n_worker;
+    return 0;
+}
+
+static void leave_rooms(struct exec_rooms *r)
+{
+    if (r == NULL || --r->users > 0)
+        return;
+    for (int i = 0; i < r->n; i++) {
+        mem_free(r->room[i].memory);
+        mem_free(r->room[i].scratch);
+    }
+    mem_free(r->late);
+    mem_free(r->room);
+    mem_free(r);
+}
+
 /* Memory for the largest of what is prepared late. */
 static int new_late(struct exec *e)
 {
@@ -118,11 +167,12 @@ static int new_late(struct exec *e)
 
     for (int32_t i = 0; i < 2 * e->plan.n_step; i++) {
         const struct node *x = &e->g->node[e->plan.step[i / 2].node];
-        const size_t size = exec_is_late(e, x) ? prepare_size(e, x, i % 2) : 0;
+        const bool asked = i % 2 == 0 || e->mode != EXEC_INFER;
+        const size_t size = asked && exec_is_late(e, x) ? prepare_size(e, x, i % 2) : 0;
 
         most = max_size(most, size);
     }
-    return most > 0 && (e->late = floats(e, most)) == NULL ? ERR_NOMEM : 0;
+    return reserve(e, &e->rooms->late, &e->rooms->late_floats, most);
 }
 
 static int new_prepared(struct exec *e)
@@ -174,55 +224,7 @@ static int64_t whole_blocks(const struct exec *e, int64_t images)
     return (images + BF16_IMAGES - 1) / BF16_IMAGES * BF16_IMAGES;
 }
 
-/* At least n floats at *p; what was there is lost. */
-static int reserve(struct exec *e, float **p, size_t *had, size_t n)
-{
-    if (e->only_size) {
-        e->bytes += n * sizeof **p;
-        return 0;
-    }
-    if (n <= *had)
-        return 0;
-    mem_free(*p);
-    *had = 0;
-    if ((*p = mem_aligned(n, sizeof **p)) == NULL)
-        return ERR_NOMEM;
-    *had = n;
-    e->bytes += n * sizeof **p;
-    return 0;
-}
-
-static int new_rooms(struct exec *e, const struct exec *with)
-{
-    if (with != NULL) {
-        e->rooms = with->rooms;
-        e->rooms->users++;
-        e->n_worker = e->rooms->n;
-        return 0;
-    }
-    e->n_worker = cpu_threads();
-    if ((e->rooms = mem_array(1, sizeof *e->rooms)) == NULL)
-        return ERR_NOMEM;
-    e->rooms->users = 1;
-    if ((e->rooms->room = mem_array((size_t)e->n_worker, sizeof *e->rooms->room)) == NULL)
-        return ERR_NOMEM;
-    e->rooms->n = e->n_worker;
-    return 0;
-}
-
-static void leave_rooms(struct exec_rooms *r)
-{
-    if (r == NULL || --r->users > 0)
-        return;
-    for (int i = 0; i < r->n; i++) {
-        mem_free(r->room[i].memory);
-        mem_free(r->room[i].scratch);
-    }
-    mem_free(r->room);
-    mem_free(r);
-}
-
-static int new_workers(struct exec *e, const struct exec *with)
+static int new_workers(struct exec *e)
 {
     const size_t memory = (size_t)e->plan.floats * (size_t)e->cap;
 
@@ -234,7 +236,6 @@ static int new_workers(struct exec *e, const struct exec *with)
                 e->edge_scratch, exec_hook_scratch(e, e->plan.step[s].node, exec_edge_images(e)));
     for (int32_t s = 0; s < e->plan.n_step; s++)
         e->scratch_floats = max_size(e->scratch_floats, exec_edge_scratch(e, s));
-    TRY(new_rooms(e, with));
     if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
         return ERR_NOMEM;
     for (int i = 0; i < e->n_worker; i++) {
@@ -375,6 +376,7 @@ static int make_parts(struct exec *e, const struct exec *with, enum exec_precisi
     const struct graph *g = e->g;
 
     e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
+    e->packs_late = e->mode == EXEC_TRAIN || (e->wide && with != NULL);
     e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
     if (!e->tap)
         return ERR_NOMEM;
@@ -387,8 +389,9 @@ static int make_parts(struct exec *e, const struct exec *with, enum exec_precisi
     TRY(check_gradients(e));
     e->cap = whole_blocks(e, images_held(e, with));
     TRY(new_order(e));
+    TRY(new_rooms(e, with));
     TRY(new_prepared(e));
-    TRY(new_workers(e, with));
+    TRY(new_workers(e));
     TRY(new_tap_memory(e));
     return new_training(e);
 }
@@ -491,7 +494,6 @@ void exec_free(struct exec *e)
     mem_free(e->half);
     mem_free(e->native);
     mem_free(e->prepared);
-    mem_free(e->late);
     mem_free(e->worker);
     mem_free(e->trainable);
     mem_free(e->stats);

@@ -2,7 +2,9 @@
  * Weights in the order that the kernels want. Evaluation packs them once, for both directions, and
  * again after graph_touch() or for the other bank; the BatchNormalization of a step goes into them.
  * Training packs late, in exec_prepare_late, into memory that all steps share: weights change after
- * every batch, so keeping them would cost memory and save nothing.
+ * every batch, so keeping them would cost memory and save nothing. So do executors of large weights beside
+ * another one: packed twice over, a teacher and an attack take more than the step itself, and packing is
+ * small against a step over many images.
  */
 #include "core/exec/run.h"
 
@@ -10,7 +12,7 @@
 
 bool exec_is_late(const struct exec *e, const struct node *n)
 {
-    return e->mode == EXEC_TRAIN && (n->op->flags & OP_PREPARE_LATE);
+    return e->packs_late && (n->op->flags & OP_PREPARE_LATE);
 }
 
 struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient)
@@ -62,9 +64,11 @@ void exec_prepare(struct exec *e, int bank)
 
         if (!all && norm->n_in <= 5)
             continue; /* the same for both banks */
-        if (s->norm >= 0)
+        const bool late = exec_is_late(e, &e->g->node[s->node]);
+
+        if (s->norm >= 0 && !late)
             prepare_folded(e, s, bank);
-        else
+        else if (!late)
             prepare_node(e, s->node, bank);
         if (s->relu >= 0 && all)
             prepare_node(e, s->relu, bank);

@@ -38,6 +38,8 @@ struct room { /* of a worker */
 /* What workers work in, of one executor or of several that take turns. */
 struct exec_rooms {
     struct room *room; /* [n] */
+    float *late;       /* what the running step has prepared late */
+    size_t late_floats;
     int n;
     int users; /* executors */
 };
@@ -70,7 +72,7 @@ struct exec {
     float **tap_memory;       /* per value, INFER mode, and in bf16: [batch * elems] */
     float **tap_grad;         /* the same, in bf16 training: gradients */
     float **prepared;         /* per node; NULL where it is done late */
-    float *late;              /* training: what the running step has prepared late */
+    bool packs_late;          /* weights are prepared for one step at a time */
     uint64_t prepared_version;
     int prepared_bank;
     int n_worker;
@@ -161,7 +163,7 @@ void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool
                          float *params);
 /* Points din of the trainable operands into `base`, one after the other. */
 void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c);
-/* Prepares what is done late for the forward pass of step s, or its input gradient, into e->late:
+/* Prepares what is done late for the forward pass of step s, or its input gradient, into rooms->late:
  * before exec_forward and exec_input_backward in training mode. On all threads. */
 void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input);
 /* Over all images of a window, on all threads; these prepare themselves. */

@@ -86,7 +86,7 @@ struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s
                         .bank = exec_node_bank(x, w->bank),
                         .training = w->training && !x->frozen, /* frozen: fixed statistics */
                         .out = exec_activation(e, w, step->out),
-                        .prepared = exec_is_late(e, x) ? e->late : e->prepared[n],
+                        .prepared = exec_is_late(e, x) ? e->rooms->late : e->prepared[n],
                         .use = exec_use(e, x, false),
                         .stats = w->training && e->stats ? e->stats[n] : NULL,
                         .scratch = w->scratch,
@@ -248,21 +248,38 @@ static bool has_gradient(const struct exec *e, const struct node *x, bool want_i
     return false;
 }
 
+/* Scale and shift of the BatchNormalization that goes into a step's weights, into scratch. */
+static float *fold_norm(const struct exec *e, const struct exec_step *s)
+{
+    const struct node *norm = &e->g->node[s->norm];
+    const struct op_use use = exec_use(e, norm, false);
+    float *affine = e->rooms->room[0].scratch;
+
+    norm->op->hooks->prepare(e->g, norm, exec_node_bank(norm, e->prepared_bank), &use, affine);
+    return affine;
+}
+
 void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input)
 {
-    const struct node *x = &e->g->node[e->plan.step[s].node];
+    const struct exec_step *step = &e->plan.step[s];
+    const struct node *x = &e->g->node[step->node];
+    const struct op_hooks *hooks = exec_hooks(e, step->node);
     const int threads = exec_threads(e);
 
     if (!exec_is_late(e, x) || (gradient && !has_gradient(e, x, want_input)))
         return;
+    const float *affine = step->norm >= 0 ? fold_norm(e, step) : NULL;
+    const int64_t channels = e->g->value[x->out[0]].shape.dim[1];
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < threads; i++) {
         struct op_use use = exec_use(e, x, gradient);
 
         use.part = i;
         use.parts = threads;
-        exec_hooks(e, e->plan.step[s].node)
-            ->prepare(e->g, x, exec_node_bank(x, e->bank_train), &use, e->late);
+        if (affine != NULL)
+            hooks->prepare_folded(e->g, x, affine, affine + channels, &use, e->rooms->late);
+        else
+            hooks->prepare(e->g, x, exec_node_bank(x, e->prepared_bank), &use, e->rooms->late);
     }
 }
 

@@ -306,7 +306,7 @@ static void conv_prepare_folded(const struct graph *g, const struct node *node, 
     const float *b = has_bias(node) ? op_in(g, node, 2)->data : NULL;
     int64_t n = op_in(g, node, 1)->shape.dim[0];
 
-    for (int64_t c = 0; c < n; c++)
+    for (int64_t c = 0; c < n && use->part == 0; c++)
         prepared[c] =
             b == NULL ? shift[c] : (float)((double)b[c] * (double)scale[c] + (double)shift[c]);
     prepare_weights(g, node, scale, use, prepared);

@@ -160,10 +160,10 @@ static void test_training_of_any_threads(void **state)
 }
 
 /* A round of training as the trainer has it: a teacher, an attack, a step. beside: in one memory. */
-static void train_round(bool beside, const char *teacher_name, struct result *r, float *dparams,
-                        float *teacher_logits)
+static void train_round(bool beside, const char *name, const char *teacher_name, struct result *r,
+                        float *dparams, float *teacher_logits)
 {
-    struct graph *g = network("wrn16_4"), *t = network(teacher_name);
+    struct graph *g = network(name), *t = network(teacher_name);
     float pixels[IMAGES * PIXELS];
     struct exec *step, *attack, *teacher;
 
@@ -197,22 +197,24 @@ static void train_round(bool beside, const char *teacher_name, struct result *r,
     graph_free(t);
 }
 
-/* Executors that take turns in one memory give the bits of those that have their own; the second
- * teacher goes in blocks on each thread, the others step by step. */
+/* Executors that take turns in one memory, and pack weights for one step at a time, give the bits of those
+ * that have their own; batch norm is folded into weights of resnet18 alone, and the second teacher goes in
+ * blocks on each thread, the others step by step. */
 static void test_turns_in_one_memory(void **state)
 {
-    static const char *const teacher[] = {"wrn16_4", "resnet8"};
+    static const char *const student[] = {"resnet18", "wrn16_4"},
+                             *teacher[] = {"wrn16_4", "resnet8"};
     float logits[2][IMAGES * CLASSES];
     struct result r[2] = {0};
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct graph *g = network("wrn16_4");
+        struct graph *g = network(student[k]);
         float *d[2] = {mem_array((size_t)g->n_params, sizeof(float)),
                        mem_array((size_t)g->n_params, sizeof(float))};
 
         for (int beside = 0; beside < 2; beside++)
-            train_round(beside, teacher[k], &r[beside], d[beside], logits[beside]);
+            train_round(beside, student[k], teacher[k], &r[beside], d[beside], logits[beside]);
         assert_memory_equal(d[0], d[1], (size_t)g->n_params * sizeof(float));
         assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
         assert_memory_equal(&r[0], &r[1], sizeof r[0]);
