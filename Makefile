@@ -88,7 +88,7 @@ LIBDIR ?= $(PREFIX)/lib
 
 .DELETE_ON_ERROR:
 .PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
-.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-deb check-install clean help libs
+.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-deb check-install clean help libs results
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -185,6 +185,8 @@ format: ## rewrite the sources in house style
 	clang-format -i $$(git ls-files '*.c' '*.h')
 layers: ## who may include whom
 	@.ci/layers.sh
+results: ## the tables of trainer/RESULTS.md from trainer/results.json
+	python3 trainer/results.py
 ci: ## everything a change must pass
 	@.ci/run
 ci-long: ## the heavier matrix: every test under ASan, UBSan and clang, coverage
