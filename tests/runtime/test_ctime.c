@@ -1,6 +1,6 @@
 /*
- * Secrets decide no branch and no address in OT extension, garbling, both comparison backends and ring-LWE
- * encryption.
+ * Secrets decide no branch and no address in OT extension, silent OT, garbling, both comparison backends
+ * and ring-LWE encryption.
  *
  * How: under valgrind's memcheck all secrets are marked as undefined memory (the idea of ctgrind, A.
  * Langley 2010): a conditional jump or an address that depends on one is then reported. Messages
@@ -28,6 +28,8 @@ int product_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_C
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "runtime/crypto/cggm.h"
+#include "runtime/crypto/lpn.h"
 #include "runtime/crypto/rlwe.h"
 #include "runtime/relu/relu.h"
 #include "runtime/relu/party.h"
@@ -235,6 +237,40 @@ static void test_consistency_checks(void **state)
     check_clean();
 }
 
+/* Silent OT: the trees of both sides, the choice in the lowest bit's mask left to its own users, and rows
+ * of the code, whose places are public and whose operand is secret. */
+static void test_correlated_trees_and_the_code(void **state)
+{
+    (void)state;
+    enum { DEPTH = 5, NODES = 1 << DEPTH, SECRETS = 64 };
+    static const uint8_t key[PRG_SEED] = {9};
+    struct block delta = {11, 12}, seed = {13, 14}, left[DEPTH], leaves[NODES], rows[NODES];
+    struct block opened[DEPTH] = {{1, 2}, {3, 4}}, secret[SECRETS] = {{5, 6}};
+    struct cggm *tree = NULL;
+    struct lpn *code = NULL;
+
+    assert_int_equal(cggm_new(&tree), 0);
+    assert_int_equal(lpn_new(&code), 0);
+    cggm_key(tree, key);
+    lpn_key(code, key, SECRETS);
+    hide(&delta, sizeof delta);
+    hide(&seed, sizeof seed);
+    hide(opened, sizeof opened);
+    hide(secret, sizeof secret);
+    cggm_grow(tree, DEPTH, delta, seed, leaves, left);
+    for (uint32_t place = 0; place < NODES; place += 7) {
+        uint32_t hidden = place;
+
+        hide(&hidden, sizeof hidden);
+        cggm_fill(tree, DEPTH, hidden, opened, rows);
+    }
+    lpn_add(code, secret, 3, rows, NODES);
+    lpn_add(code, secret, 3, leaves, NODES);
+    cggm_free(tree);
+    lpn_free(code);
+    check_clean();
+}
+
 /* ---- whole comparisons ------------------------------------------------------------------------ */
 
 struct hidden {
@@ -303,13 +339,16 @@ out:
 static void test_backends(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gc", "ot"};
+    static const char *const names[] = {"gc", "ot", "ot"};
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         struct hidden w[2] = {{relu_backend_find(names[i / 2]),
                                {.n = 77, .width = 25, .payloads = 1 + i % 2, .tweak = 3},
                                0},
                               {0}};
+        if (i >= 4) /* four messages a layer */
+            relu_ot.choose(&w[0].b, 1000000000, 1000000000);
+        assert_int_equal(w[0].b.form.one_shot, i >= 4);
         struct pair_half half[2] = {{.run = hidden_half, .arg = &w[0]},
                                     {.run = hidden_half, .arg = &w[1]}};
 
@@ -400,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_base_ot_choices),
         cmocka_unit_test(test_punctured_trees),
         cmocka_unit_test(test_consistency_checks),
+        cmocka_unit_test(test_correlated_trees_and_the_code),
         cmocka_unit_test(test_backends),
         cmocka_unit_test(test_ring_lwe),
     };
