@@ -11,6 +11,7 @@
 
 #define PIECE ((size_t)8192) /* bits in flight */
 #define EXTENSION_ROW 9e-9   /* seconds a row, one thread a party, Sapphire Rapids */
+#define ROUND 5e-3           /* of silent OT, in which the parties wait for each other */
 #define LEAF 6e-9 /* growing and checking one leaf of a round, also of one that nobody takes */
 
 int cot_sender_open(struct cot_sender *s, struct otext_sender *base, const struct ferret_set *set,
@@ -64,7 +65,7 @@ double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_
     sent = 8 * (double)(ferret_bytes(set, rows, 0) + ferret_bytes(set, rows, 1)) / bits_per_second;
     computed =
         (double)rows * (1e-9 * set->row_ns - LEAF) + rounds * (double)ferret_round_rows(set) * LEAF;
-    return sent + computed + 2 * rtt * rounds;
+    return sent + computed + (2 * rtt + ROUND) * rounds;
 }
 
 const struct ferret_set *cot_set(uint64_t rows, double bits_per_second, double rtt)
