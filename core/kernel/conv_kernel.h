@@ -18,10 +18,11 @@
 #include "core/base/cpu.h"
 #include "core/base/minmax.h"
 
-#define CONV_LANES 16     /* output channels of a panel, floats of a vector group (lanes.h) */
-#define CONV_MAX_GROUPS 4 /* runs of neighbouring pixels in a tile */
-#define CONV_MAX_PIXELS 4 /* pixels in such a run */
-#define CONV_MAX_TERMS 16 /* rows of an outer tile */
+#define CONV_LANES 16      /* output channels of a panel, floats of a vector group (lanes.h) */
+#define CONV_MAX_GROUPS 4  /* runs of neighbouring pixels in a tile */
+#define CONV_MAX_PIXELS 4  /* pixels in such a run */
+#define CONV_MAX_TERMS 16  /* rows of an outer tile */
+#define CONV_PAIR_TERMS 12 /* the same of two panels */
 
 /* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
  *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
@@ -47,8 +48,17 @@ struct conv_outer {
     int64_t dy_image, dy_row, dy_pixel;
 };
 
+/* Two panels: sum[j][l] += sum over i < count of x[i * CONV_PAIR_TERMS + j] * dy[i * 2 * CONV_LANES + l],
+ * and those of the second panel, whose sums begin sum_panel floats later, with l + CONV_LANES. */
+struct conv_outer_pair {
+    const float *x, *dy;
+    float *sum;
+    int64_t count, sum_panel;
+};
+
 typedef void conv_tile_fn(const struct conv_tile *);
 typedef void conv_outer_fn(const struct conv_outer *);
+typedef void conv_outer_pair_fn(const struct conv_outer_pair *);
 
 struct conv_tiles {
     int64_t panels;                          /* 1 or 2 */
@@ -60,7 +70,8 @@ struct conv_kernels {
     int64_t pixels;                 /* longest run, at most CONV_MAX_PIXELS */
     int64_t terms;                  /* most rows of an outer tile, at most CONV_MAX_TERMS */
     struct conv_tiles single, pair; /* pair.panels == 0: this path has none */
-    conv_outer_fn *outer[CONV_MAX_TERMS + 1]; /* [j range] */
+    conv_outer_fn *outer[CONV_MAX_TERMS + 1];            /* [j range] */
+    conv_outer_pair_fn *outer_pair[CONV_PAIR_TERMS + 1]; /* [j range]; NULL: this path has none */
 };
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path);

@@ -1,9 +1,12 @@
 /*
  * Weight gradient of direct convolution (conv_direct.h): sums of outer products of 16 destination
  * channels and up to 16 neighbouring (tap, channel) elements of the source, kept in registers over
- * all pixels of a piece.
+ * all pixels of a piece. Where a path has kernels for two panels and there are enough of both, they
+ * work on copies of CHUNK pixels without gaps instead (conv_weights_pair): neighbouring pixels are one
+ * to eight KB apart in a map of many channels, a bad stride for any cache.
  *
- * One element of dw is one chain over (piece, image, row, column). The cut into pieces depends on
+ * In both ways one element of dw is one chain over (piece, image, row, column), so they give the same
+ * bits. The cut into pieces depends on
  * shapes and n only, so the bits do not depend on threads. Sums lie as packed weights do,
  * [panel][tap][channel][lane], and are added to dw[O][I][KH][KW] once at the end.
  */
@@ -12,7 +15,18 @@
 
 #include <string.h>
 
-#define SUM_FLOATS (256 * 1024) /* 1 MiB: sums of the panels that are worked on together */
+#define SUM_FLOATS (256 * 1024)       /* 1 MiB: sums of the panels that are worked on together */
+#define PAIR_SUM_FLOATS (1024 * 1024) /* 4 MiB: read and written once a chunk */
+#define PAIR_PRODUCT 8192             /* least channels x channels */
+#define CHUNK 192                     /* pixels: x and dy of a call stay in the level-1 cache */
+#define PARTS 4 /* runs of CONV_PAIR_TERMS elements copied together: 3 cache lines */
+
+/* A rule of the shape, on paths that can: copies of x want several pairs that use them. */
+static bool in_pairs(const struct conv_pass *p, const struct conv_kernels *k)
+{
+    return k->outer_pair[1] != NULL && p->groups == 1 && p->dst_c % (2 * CONV_LANES) == 0 &&
+           p->src_c >= CONV_PAIR_TERMS * PARTS && p->src_c * p->dst_c >= PAIR_PRODUCT;
+}
 
 /* Whether a panel of dy is copied: to fill up its unused lanes, or because its pixels lie so far
  * apart that they crowd a few sets of the cache. */
@@ -56,6 +70,58 @@ static void add_taps(const struct conv_pass *p, const struct conv_kernels *k,
     }
 }
 
+/* ---- two panels at a time, on copies */
+
+/* Pixels of a piece in the order of the chain; x is that of the first tap. */
+struct walk {
+    const float *x;
+    int64_t image, row, col, rows, cols;
+    int64_t x_image, x_row, x_pixel;
+};
+
+static void walk_next(struct walk *w)
+{
+    if (++w->col < w->cols)
+        return;
+    w->col = 0;
+    if (++w->row < w->rows)
+        return;
+    w->row = 0;
+    w->image++;
+}
+
+/* Elements of a run in equal parts of at most CONV_PAIR_TERMS. */
+static int64_t part_begin(int64_t len, int64_t part)
+{
+    return len * part / ((len + CONV_PAIR_TERMS - 1) / CONV_PAIR_TERMS);
+}
+
+/* `count` pixels from w on, parts [first, end) of a run of len: each [pixel][CONV_PAIR_TERMS]. */
+static void copy_x(struct walk w, int64_t count, int64_t len, int64_t first, int64_t end, float *to)
+{
+    for (int64_t i = 0; i < count; i++, to += CONV_PAIR_TERMS, walk_next(&w)) {
+        const float *x = w.x + w.image * w.x_image + w.row * w.x_row + w.col * w.x_pixel;
+        float *part = to;
+
+        for (int64_t j = first; j < end; j++, part += CHUNK * CONV_PAIR_TERMS) {
+            const int64_t at = part_begin(len, j);
+
+            if (at + CONV_PAIR_TERMS <= len) /* a shorter part is followed by its neighbour's */
+                memcpy(part, x + at, CONV_PAIR_TERMS * sizeof *to);
+            else
+                memcpy(part, x + at, (size_t)(len - at) * sizeof *to);
+        }
+    }
+}
+
+/* Pairs of panels from destination channel d on, each [pixel][2 * CONV_LANES]. */
+static void copy_dy(const float *dy, int64_t step, int64_t count, int64_t pairs, float *to)
+{
+    for (int64_t b = 0; b < pairs; b++, dy += 2 * CONV_LANES, to += CHUNK * 2 * CONV_LANES)
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + i * 2 * CONV_LANES, dy + i * step, 2 * CONV_LANES * sizeof *to);
+}
+
 /* dw[lane][channel][tap] += sum[tap][channel][lane]; 16 channels at a time stay in cache. */
 static void add_panel(const float *sum, int64_t taps, int64_t channels, int64_t lanes, float *dw)
 {
@@ -76,10 +142,11 @@ static void add_panel(const float *sum, int64_t taps, int64_t channels, int64_t 
 struct grad_plan {
     struct conv_cut cut;
     int64_t panels, bundle;        /* of a group; of a bundle */
-    int64_t sum_floats, dy_floats; /* of a panel */
+    int64_t sum_floats, dy_floats; /* of a panel; in pairs dy of a bundle */
+    int64_t x_floats;              /* in pairs */
 };
 
-static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n)
+static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n, bool pairs)
 {
     int64_t src_c = p->src_c / p->groups;
     struct grad_plan plan = {.cut = conv_cut_make(p, n, src_c),
@@ -87,15 +154,33 @@ static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n)
                              .sum_floats = p->y.kernel * p->x.kernel * src_c * CONV_LANES};
 
     plan.bundle = max_i64(1, min_i64(plan.panels, SUM_FLOATS / plan.sum_floats));
-    if (packs_dy(p))
+    if (pairs) {
+        plan.bundle = max_i64(2, min_i64(plan.panels, PAIR_SUM_FLOATS / plan.sum_floats) / 2 * 2);
+        if (plan.cut.direct) { /* nothing to copy: one piece, the same chain */
+            plan.cut.images = n;
+            plan.cut.rows = plan.cut.all_rows;
+            plan.cut.whole = true;
+        }
+        plan.dy_floats = plan.bundle * CHUNK * CONV_LANES;
+        plan.x_floats = PARTS * CHUNK * CONV_PAIR_TERMS;
+    } else if (packs_dy(p)) {
         plan.dy_floats = plan.cut.images * plan.cut.rows * p->x.dst * CONV_LANES;
+    }
     return plan;
 }
 
 size_t conv_grad_scratch(const struct conv_pass *forward, int64_t n)
 {
-    struct grad_plan plan = make_grad_plan(forward, n);
-    return (size_t)(plan.bundle * plan.sum_floats + plan.dy_floats) + conv_cut_scratch(&plan.cut);
+    size_t most = 0;
+
+    for (int pairs = 0; pairs < 2; pairs++) { /* whatever the path */
+        const struct grad_plan plan = make_grad_plan(forward, n, pairs);
+
+        most = max_size(most,
+                        (size_t)(plan.bundle * plan.sum_floats + plan.dy_floats + plan.x_floats) +
+                            conv_cut_scratch(&plan.cut));
+    }
+    return most;
 }
 
 struct grad {
@@ -103,8 +188,72 @@ struct grad {
     const struct conv_kernels *k;
     struct grad_plan plan;
     const float *dy;
-    float *sum, *dy_part, *padded;
+    float *sum, *dy_part, *x_part, *padded;
 };
+
+/* The sums of the next pair, which lie elsewhere. */
+static void fetch_sums(const float *sum, int64_t panel)
+{
+    for (int64_t j = 0; j < CONV_PAIR_TERMS; j++) {
+        __builtin_prefetch(sum + j * CONV_LANES);
+        __builtin_prefetch(sum + panel + j * CONV_LANES);
+    }
+}
+
+/* Parts [first, end) of a run of len neighbouring elements, all pairs of the bundle. */
+static void add_parts(const struct grad *r, const struct walk *w, int64_t count, int64_t len,
+                      int64_t first, int64_t end, int64_t pairs, float *sum)
+{
+    copy_x(*w, count, len, first, end, r->x_part);
+    for (int64_t j = first; j < end; j++) {
+        const int64_t at = part_begin(len, j), terms = part_begin(len, j + 1) - at;
+
+        for (int64_t b = 0; b < pairs; b++) {
+            const struct conv_outer_pair t = {
+                .x = r->x_part + (j - first) * CHUNK * CONV_PAIR_TERMS,
+                .dy = r->dy_part + b * CHUNK * 2 * CONV_LANES,
+                .sum = sum + 2 * b * r->plan.sum_floats + at * CONV_LANES,
+                .count = count,
+                .sum_panel = r->plan.sum_floats};
+
+            if (b + 1 < pairs)
+                fetch_sums(t.sum + 2 * r->plan.sum_floats, r->plan.sum_floats);
+            r->k->outer_pair[terms](&t);
+        }
+    }
+}
+
+/* The piece's part of the panels of a bundle, from destination channel d on. */
+static void add_piece_in_pairs(const struct grad *r, const struct conv_piece *q, int64_t d,
+                               int64_t panels)
+{
+    const struct conv_pass *p = r->p;
+    const bool dense = p->x.dilation * q->pixel_step == p->src_c;
+    const int64_t cols = dense ? 1 : p->x.kernel, len = dense ? p->x.kernel * p->src_c : p->src_c;
+    const int64_t parts = (len + CONV_PAIR_TERMS - 1) / CONV_PAIR_TERMS;
+    const int64_t rows = q->t1 - q->t0, pixels = q->images * rows * p->x.dst;
+    const float *dy = r->dy + (q->image * p->y.dst + q->t0) * p->x.dst * p->dst_c + d;
+    struct walk w = {.rows = rows,
+                     .cols = p->x.dst,
+                     .x_image = q->image_step,
+                     .x_row = p->y.stride * q->row_step,
+                     .x_pixel = p->x.stride * q->pixel_step};
+
+    for (int64_t first = 0, count; first < pixels; first += count) {
+        count = min_i64(CHUNK, pixels - first);
+        copy_dy(dy + first * p->dst_c, p->dst_c, count, panels / 2, r->dy_part);
+        w.image = first / (rows * w.cols);
+        w.row = first / w.cols % rows;
+        w.col = first % w.cols;
+        for (int64_t i = 0; i < p->y.kernel * cols; i++) {
+            w.x = q->src + i / cols * p->y.dilation * q->row_step +
+                  i % cols * p->x.dilation * q->pixel_step;
+            for (int64_t part = 0; part < parts; part += PARTS)
+                add_parts(r, &w, count, len, part, min_i64(part + PARTS, parts), panels / 2,
+                          r->sum + i * len * CONV_LANES);
+        }
+    }
+}
 
 /* The piece's part of one panel: destination channels [d, d + lanes). A piece is whole images or
  * rows of one, so its pixels of dy follow each other. */
@@ -137,11 +286,13 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
     const struct conv_pass *p = forward;
     int64_t src_c = p->src_c / p->groups, dst_c = p->dst_c / p->groups;
     int64_t taps = p->y.kernel * p->x.kernel;
-    struct grad r = {.p = p, .k = k, .plan = make_grad_plan(p, n), .dy = dy, .sum = scratch};
+    const bool pairs = in_pairs(p, k) && span.first % 2 == 0 && span.end % 2 == 0;
+    struct grad r = {.p = p, .k = k, .plan = make_grad_plan(p, n, pairs), .dy = dy, .sum = scratch};
     const struct grad_plan *plan = &r.plan;
 
     r.dy_part = r.sum + plan->bundle * plan->sum_floats;
-    r.padded = r.dy_part + plan->dy_floats;
+    r.x_part = r.dy_part + plan->dy_floats;
+    r.padded = r.x_part + plan->x_floats;
     for (int64_t g = 0; g < p->groups; g++) {
         int64_t begin = max_i64(0, span.first - g * plan->panels);
         int64_t end = min_i64(span.end - g * plan->panels, plan->panels);
@@ -155,7 +306,9 @@ void conv_grad_weights(const struct conv_pass *forward, const struct conv_kernel
                 if (!plan->cut.whole || b0 == begin)
                     conv_piece_copy(&plan->cut, x, g * src_c, &q, r.padded);
                 conv_piece_find(&plan->cut, x, g * src_c, r.padded, &q);
-                for (int64_t b = b0; b < b1; b++)
+                if (pairs)
+                    add_piece_in_pairs(&r, &q, b0 * CONV_LANES, b1 - b0);
+                for (int64_t b = b0; b < b1 && !pairs; b++)
                     add_piece(&r, &q, g * dst_c + b * CONV_LANES, conv_panel_lanes(dst_c, b),
                               r.sum + (b - b0) * plan->sum_floats);
             }
