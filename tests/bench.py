@@ -2,13 +2,15 @@
 """Timings of linnet beside PyTorch and onnxruntime: `make bench BENCH="--model resnet20 ..."`.
 
     bench.py BUILD [--model a,b] [--work train,input_grad,infer,rlnet_step] [--batch N]
-             [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
+             [--precision fp32,bf16] [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
 
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
-engine is the median of its rounds. Peers are those of `make bench-peers`, and Debian's
-python3-torch where it is installed. JSON lines on standard output. On standard
-error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
+engine is the median of its rounds. Every engine runs in fp32 and in bf16 (PyTorch: autocast, also
+compiled; OpenVINO: its inference precision); linnet's bf16 is left out where the machine has no AMX,
+unless --precision names bf16: then it is emulation, and says so. Peers are those of `make bench-peers`, and Debian's
+python3-torch where it is installed. JSON lines on standard output, the first one about the machine. On
+standard error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
 choice of kernels, and those for AVX-512, which old versions do not choose on every CPU that has
 it); with --profile linnet's time per layer.
 """
@@ -29,8 +31,9 @@ PEER = os.path.join(HERE, "bench_peer.py")
 class Engine:
     """A child process that does one step for every line it is sent."""
 
-    def __init__(self, name, layout, threads, command, env):
+    def __init__(self, name, layout, precision, threads, command, env):
         self.name, self.layout, self.threads, self.seconds = name, layout, threads, []
+        self.precision = precision
         env = dict(env, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=None if name == "linnet" else subprocess.DEVNULL,
@@ -66,45 +69,69 @@ def has(python, module):
 
 
 def pythons(options):
-    """Interpreters with PyTorch, the one with onnxruntime."""
+    """Interpreters with PyTorch, the ones with onnxruntime and with OpenVINO."""
     new = os.path.join(HERE, "..", "build", "peers", "bin", "python")
     if options.no_peers:
-        return [], None
+        return [], None, None
     return ([p for p in ("/usr/bin/python3", new) if has(p, "torch")],
-            new if has(new, "onnxruntime") else None)
+            new if has(new, "onnxruntime") else None, new if has(new, "openvino") else None)
 
 
-def linnet(options, model, work, threads):
+def linnet(options, model, work, threads, precision="fp32"):
     command = [os.path.join(options.build, "tests", "bench_model"), "--serve", "--model", model,
-               "--work", work, "--batch", str(options.batch), "--threads", str(threads)]
+               "--work", work, "--batch", str(options.batch), "--threads", str(threads),
+               "--precision", precision]
     profile = options.profile and threads == options.threads
-    return Engine("linnet", "nhwc", threads, command + ["--profile"] * profile, os.environ)
+    return Engine("linnet", "nhwc", precision, threads, command + ["--profile"] * profile, os.environ)
 
 
 def start_all(options, model, work, onnx):
     tail = [model, work, str(options.batch), str(options.threads)]
 
-    def peer(python, name, layout, *more):
-        return Engine(name, layout, options.threads,
-                      [python, PEER, name, layout, *tail, *more], os.environ)
+    def peer(python, name, layout, precision, *more):
+        return Engine(name, layout, precision, options.threads,
+                      [python, PEER, name, layout, *tail, precision, *more], os.environ)
 
-    engines = [linnet(options, model, work, options.threads)]
+    engines = [linnet(options, model, work, options.threads, p) for p in options.linnet]
     for python in options.torch:
-        engines += [peer(python, "pytorch", layout) for layout in ("nchw", "nhwc")]
+        engines += [peer(python, "pytorch", layout, "fp32") for layout in ("nchw", "nhwc")]
+        if "bf16" in options.precisions:
+            engines += [peer(python, "pytorch", "nhwc", p) for p in ("bf16", "bf16-compiled")]
     if options.ort and work == "infer":
-        engines.append(peer(options.ort, "onnxruntime", "nchw", onnx))
+        engines.append(peer(options.ort, "onnxruntime", "nchw", "fp32", onnx))
+    if options.openvino and work == "infer":
+        engines += [peer(options.openvino, "openvino", "nchw", p, onnx) for p in options.precisions]
     return engines
 
 
 def openblas(options, threads, core):
     env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else os.environ
-    return Engine("openblas", "", threads, [sys.executable, PEER, "openblas", "-", "-", "-", "0",
-                                            str(threads)], env)
+    return Engine("openblas", "", "fp32", threads,
+                  [sys.executable, PEER, "openblas", "-", "-", "-", "0", str(threads), "fp32"], env)
+
+
+def cpu():
+    """Model name and flags of this machine's CPU."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        fields = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].splitlines())
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    return fields.get("model name", "unknown"), fields.get("flags", "").split()
 
 
 def has_avx512():
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
-        return " avx512f " in f.read()
+    return "avx512f" in cpu()[1]
+
+
+def print_head(options):
+    """The machine, and what its figures cannot say."""
+    name, flags = cpu()
+    told = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16") if f in flags]
+    print(json.dumps({"cpu": name, "flags": told, "threads": options.threads,
+                      "load": round(os.getloadavg()[0], 1)}), flush=True)
+    if "amx_bf16" not in flags:
+        print("this machine has no AMX: bf16 of linnet is "
+              + ("emulation, no figure of its speed" if "bf16" in options.linnet else "left out")
+              + ", and that of the peers is not their best", file=sys.stderr, flush=True)
 
 
 def start_scaling(options, model, work):
@@ -130,7 +157,7 @@ def print_scaling(pairs, work):
 
 def run(options, model, work, folder):
     onnx = os.path.join(folder, model + ".onnx")
-    if options.ort and work == "infer":
+    if (options.ort or options.openvino) and work == "infer":
         subprocess.run([os.path.join(options.build, "linnet"), "init", model, "-o", onnx],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     engines = start_all(options, model, work, onnx)
@@ -147,7 +174,8 @@ def run(options, model, work, folder):
     for engine in engines:
         print(json.dumps({
             "engine": engine.name, "version": " ".join(engine.version), "layout": engine.layout,
-            "model": model, "work": work, "batch": options.batch, "threads": options.threads,
+            "model": model, "work": work, "precision": engine.precision.split("-")[0],
+            "compiled": engine.precision.endswith("compiled"), "batch": options.batch, "threads": options.threads,
             "images_per_s": round(options.batch / statistics.median(engine.seconds), 1),
             "peak_rss_mb": engine.end()}), flush=True)
 
@@ -157,6 +185,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--model", default="resnet20,resnet18")
     parser.add_argument("--work", default="train,input_grad,infer,rlnet_step")
+    parser.add_argument("--precision")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
@@ -164,7 +193,11 @@ def main():
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-scaling", action="store_true")
     options = parser.parse_args()
-    options.torch, options.ort = pythons(options)
+    options.precisions = (options.precision or "fp32,bf16").split(",")
+    options.linnet = [p for p in options.precisions
+                      if p == "fp32" or options.precision or "amx_bf16" in cpu()[1]]
+    options.torch, options.ort, options.openvino = pythons(options)
+    print_head(options)
     with tempfile.TemporaryDirectory() as folder:
         for model in options.model.split(","):
             for work in options.work.split(","):

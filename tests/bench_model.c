@@ -2,12 +2,13 @@
  * Speed of the executor on whole networks.
  *
  *     bench_model [--model resnet20,resnet18] [--work infer,input_grad,train,rlnet_step]
- *                 [--batch 128] [--threads 2] [--runs 5] [--profile] [--serve]
+ *                 [--precision fp32|bf16] [--batch 128] [--threads 2] [--runs 5] [--profile] [--serve]
  *
  * Prints a JSON line for each, images per second from the median of the runs. --serve: one model,
  * one work; prints "ready VERSION", then does one step for every line on standard input and prints
  * its seconds, at the end of input the peak memory in MiB (tests/bench.py). --profile: thread
- * milliseconds and GFLOP/s of every layer on standard error.
+ * milliseconds and GFLOP/s of every layer on standard error. bf16 without AMX is emulation: its
+ * version ends in "emulated".
  *
  * rlnet_step is one iteration of robust training on a batch: the teacher sees all images, half of
  * them go through a training step, the other half through PGD (input gradients, evaluation mode)
@@ -35,6 +36,7 @@ struct bench {
     int64_t n, image, classes;
     const char *work;
     int64_t steps; /* done */
+    enum exec_precision precision;
 };
 
 static void loss(void *ctx, int64_t first, int64_t count, const float *logits, float *dlogits)
@@ -98,11 +100,11 @@ static int setup(struct bench *b, const char *model, const char *work, int64_t b
 
     TRY(arch_build(model, 10, 32, 32, 1, &b->g));
     if (all || strcmp(work, "infer") == 0)
-        TRY(exec_new(b->g, EXEC_INFER, batch, NULL, 0, &b->infer));
+        TRY(exec_new_in(b->g, EXEC_INFER, b->precision, batch, NULL, 0, &b->infer));
     if (all || strcmp(work, "input_grad") == 0)
-        TRY(exec_new(b->g, EXEC_INPUT_GRAD, half, NULL, 0, &b->input_grad));
+        TRY(exec_new_in(b->g, EXEC_INPUT_GRAD, b->precision, half, NULL, 0, &b->input_grad));
     if (all || strcmp(work, "train") == 0)
-        TRY(exec_new(b->g, EXEC_TRAIN, half, NULL, 0, &b->train));
+        TRY(exec_new_in(b->g, EXEC_TRAIN, b->precision, half, NULL, 0, &b->train));
     if (!b->infer && !b->input_grad && !b->train)
         return fail(ERR_ARG, "work '%s': one of train, input_grad, infer, rlnet_step", work);
     b->n = batch;
@@ -173,8 +175,17 @@ struct options {
     char models[256], works[256];
     int64_t batch;
     int runs;
+    enum exec_precision precision;
     bool profile, serve;
 };
+
+/* The code path that computes. */
+static const char *path_name(enum exec_precision p)
+{
+    if (p == EXEC_FP32)
+        return cpu_path_name(cpu_best_path());
+    return cpu_level() == CPU_AMX ? cpu_path_name(CPU_AMX) : "emulated";
+}
 
 static int by_value(const void *a, const void *b)
 {
@@ -197,7 +208,7 @@ static int serve(struct bench *b)
     char line[64];
     double seconds;
 
-    printf("ready %s %s\n", LINNET_VERSION, cpu_path_name(cpu_best_path()));
+    printf("ready %s %s\n", LINNET_VERSION, path_name(b->precision));
     fflush(stdout);
     while (fgets(line, sizeof line, stdin) != NULL) {
         TRY(timed_step(b, &seconds));
@@ -217,16 +228,16 @@ static int measure(struct bench *b, const char *model, const struct options *o)
         TRY(timed_step(b, &seconds[i]));
     qsort(seconds, (size_t)o->runs, sizeof *seconds, by_value);
     printf(
-        "{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%lld}\n",
-        LINNET_VERSION, cpu_path_name(cpu_best_path()), model, b->work, (long long)b->n,
-        cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
+        "{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\",\"precision\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%lld}\n",
+        LINNET_VERSION, path_name(b->precision), model, b->work, exec_precision_name(b->precision),
+        (long long)b->n, cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
     fflush(stdout);
     return 0;
 }
 
 static int run(const char *model, const char *work, const struct options *o)
 {
-    struct bench b = {0};
+    struct bench b = {.precision = o->precision};
     int rc = setup(&b, model, work, o->batch);
 
     if (rc == 0)
@@ -261,6 +272,8 @@ static bool parse(int argc, char **argv, struct options *o)
             snprintf(o->models, sizeof o->models, "%s", v), i++;
         else if (strcmp(argv[i], "--work") == 0)
             snprintf(o->works, sizeof o->works, "%s", v), i++;
+        else if (strcmp(argv[i], "--precision") == 0)
+            o->precision = strcmp(v, "bf16") == 0 ? EXEC_BF16 : EXEC_FP32, i++;
         else if (strcmp(argv[i], "--batch") == 0)
             o->batch = strtoll(v, NULL, 10), i++;
         else if (strcmp(argv[i], "--threads") == 0)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """One engine of tests/bench.py in a process of its own: PyTorch, onnxruntime or OpenBLAS.
 
-    bench_peer.py ENGINE LAYOUT MODEL WORK BATCH THREADS [ONNX]
+    bench_peer.py ENGINE LAYOUT MODEL WORK BATCH THREADS PRECISION [ONNX]
 
-ENGINE pytorch (LAYOUT nchw or nhwc = channels_last), onnxruntime (LAYOUT nchw, ONNX the file) or
+ENGINE pytorch (LAYOUT nchw or nhwc = channels_last; PRECISION fp32, bf16 = autocast, or
+bf16-compiled), onnxruntime, openvino (PRECISION fp32 or bf16; LAYOUT nchw, ONNX the file) or
 openblas (matrix products, whatever model and work: what more threads are worth to it).
 Prints "ready VERSION"; then does one step for every line on standard input and prints its seconds;
 at the end of input prints the peak memory in MiB. Each engine at its best: inference with
@@ -75,27 +76,36 @@ def make_network(torch, name, fold):
     return nn.Sequential(*layers)
 
 
-def torch_steps(layout, name, work, batch, threads):
+def torch_steps(layout, name, work, batch, threads, precision):
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     memory = torch.channels_last if layout == "nhwc" else torch.contiguous_format
     net = make_network(torch, name, work == "infer").to(memory_format=memory)
+    run = torch.compile(net) if precision == "bf16-compiled" else net
+
+    def cast():
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != "fp32")
+
     x = torch.rand(batch, 3, 32, 32).contiguous(memory_format=memory)
     y = torch.randint(10, (batch,))
     loss_of = torch.nn.CrossEntropyLoss()
 
     def infer():
-        with torch.inference_mode():
-            net(x)
+        with torch.inference_mode(), cast():
+            run(x)
 
     def gradient(v, labels):
         v = v.detach().requires_grad_(True)
-        return torch.autograd.grad(loss_of(net(v), labels), v)[0]
+        with cast():
+            loss = loss_of(run(v), labels)
+        return torch.autograd.grad(loss, v)[0]
 
     def train(v, labels):
-        loss_of(net(v), labels).backward()
+        with cast():
+            loss = loss_of(run(v), labels)
+        loss.backward()
 
     def clear():
         for p in net.parameters():
@@ -109,7 +119,7 @@ def torch_steps(layout, name, work, batch, threads):
 
     def rlnet_step():
         half = batch // 2
-        with torch.inference_mode():
+        with torch.inference_mode(), cast():
             teacher(x)
         clear()
         net.train()
@@ -148,6 +158,20 @@ def onnxruntime_steps(path, batch, threads):
     return ort.__version__, lambda: session.run(None, feed)
 
 
+def openvino_steps(path, batch, threads, precision):
+    import numpy as np
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape([batch, 3, 32, 32])
+    compiled = core.compile_model(model, "CPU", {
+        "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"})
+    x = np.random.default_rng(1).random((batch, 3, 32, 32), dtype=np.float32)
+    return openvino.__version__.split("-")[0], lambda: compiled(x)
+
+
 def openblas_steps(threads):
     blas = ctypes.CDLL(ctypes.util.find_library("openblas"))
     blas.openblas_get_corename.restype = ctypes.c_char_p
@@ -165,13 +189,15 @@ def openblas_steps(threads):
 
 
 def main():
-    engine, layout, model, work, batch, threads = sys.argv[1:7]
+    engine, layout, model, work, batch, threads, precision = sys.argv[1:8]
     if engine == "pytorch":
-        version, step = torch_steps(layout, model, work, int(batch), int(threads))
+        version, step = torch_steps(layout, model, work, int(batch), int(threads), precision)
     elif engine == "openblas":
         version, step = openblas_steps(int(threads))
+    elif engine == "openvino":
+        version, step = openvino_steps(sys.argv[8], int(batch), int(threads), precision)
     else:
-        version, step = onnxruntime_steps(sys.argv[7], int(batch), int(threads))
+        version, step = onnxruntime_steps(sys.argv[8], int(batch), int(threads))
     print("ready", version, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
