@@ -12,6 +12,7 @@
 
 #include "core/base/cpu.h"
 #include "core/graph/graph.h"
+#include "core/kernel/conv_direct.h"
 #include "core/op/op.h"
 
 #include <cmocka.h> /* last: its macro fail() would hide ours */
@@ -54,6 +55,11 @@ static const struct conv_case cases[] = {
     {1, 64, 2, 8, 32, 3, 3, S2, .pad = {1, 1, 1, 1}},
     {1, 32, 1, 8, 32, 3, 3, S2, .pad = {1, 1, 1, 1}},
     {2, 96, 8, 8, 128, 3, 3, S2, .pad = {1, 1, 1, 1}, .few = true},
+    /* weight gradients by two panels: 1x1, strided, several pieces, parts of unequal length */
+    {5, 128, 7, 7, 64, 1, 1, S1},
+    {2, 100, 28, 28, 96, 1, 1, S2},
+    {2, 112, 30, 30, 96, 3, 3, S2, .pad = {0, 1, 1, 0}},
+    {1, 80, 9, 9, 128, 5, 5, S1, .pad = {2, 2, 2, 2}},
     /* odd channels and maps */
     {1, 1, 1, 1, 1, 1, 1, S1, .bias = true},
     {9, 5, 1, 1, 8, 3, 3, S1, .pad = {1, 1, 1, 1}, .bias = true},
@@ -371,6 +377,51 @@ static void test_conv_shape_refuses_bad_nodes(void **state)
     assert_int_equal(make_graph(&c, NULL, NULL, &g), ERR_LIMIT);
 }
 
+/* Two panels at a time make the chains of one: the same bits, for a whole and for parts. */
+static void check_two_panels(const struct conv_axis *y, const struct conv_axis *x, int64_t n,
+                             int64_t in_c, int64_t out_c)
+{
+    const struct conv_pass p = {.y = *y, .x = *x, .groups = 1, .src_c = in_c, .dst_c = out_c};
+    const struct conv_kernels *two = conv_kernels_of(CPU_AVX512);
+    struct conv_kernels one = *two;
+    const int64_t nx = n * y->src * x->src * in_c, ny = n * y->dst * x->dst * out_c;
+    const int64_t nw = out_c * in_c * y->kernel * x->kernel;
+    float *in = mem_aligned((size_t)nx, sizeof *in), *dy = mem_aligned((size_t)ny, sizeof *dy);
+    float *a = mem_aligned((size_t)nw, sizeof *a), *b = mem_aligned((size_t)nw, sizeof *b);
+    float *scratch = mem_aligned(conv_grad_scratch(&p, n), sizeof *scratch);
+
+    assert_true(in && dy && a && b && scratch);
+    for (int64_t i = 0; i < nx; i++)
+        in[i] = (float)(i * 7919 % 1009) / 1009 - 0.5F;
+    for (int64_t i = 0; i < ny; i++)
+        dy[i] = (float)(i * 6421 % 997) / 997 - 0.5F;
+    memset(a, 0, (size_t)nw * sizeof *a);
+    memset(b, 0, (size_t)nw * sizeof *b);
+    memset(one.outer_pair, 0, sizeof one.outer_pair);
+    conv_grad_weights(&p, &one, conv_span_of(&p, 0, 1), n, in, dy, a, scratch);
+    for (int part = 0; part < 2; part++)
+        conv_grad_weights(&p, two, conv_span_of(&p, part, 2), n, in, dy, b, scratch);
+    assert_memory_equal(a, b, (size_t)nw * sizeof *a);
+    mem_free(in);
+    mem_free(dy);
+    mem_free(a);
+    mem_free(b);
+    mem_free(scratch);
+}
+
+static void test_two_panels_make_the_same_bits(void **state)
+{
+    struct conv_axis plain, strided;
+
+    (void)state;
+    if (cpu_best_path() < CPU_AVX512)
+        skip();
+    conv_axis_forward(&plain, 14, 14, 1, 1, 1, 0);
+    check_two_panels(&plain, &plain, 3, 192, 128);
+    conv_axis_forward(&strided, 30, 15, 3, 2, 1, 1);
+    check_two_panels(&strided, &strided, 4, 112, 128);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_conv_avx2_matches_naive),
         cmocka_unit_test(test_conv_avx512_matches_naive),
         cmocka_unit_test(test_conv_shape_refuses_bad_nodes),
+        cmocka_unit_test(test_two_panels_make_the_same_bits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
