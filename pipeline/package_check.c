@@ -40,12 +40,14 @@ int package_check_run(const struct linnet_listener *l, struct graph *g,
 {
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
     const int64_t size = (int64_t)d->channels * d->height * d->width;
-    float *x = mem_aligned((size_t)(CHUNK * size), sizeof *x);
-    float *a = mem_aligned((size_t)(CHUNK * k), sizeof *a),
-          *b = mem_aligned((size_t)(CHUNK * k), sizeof *b);
+    const int64_t held = total < 1 ? 1 : total < CHUNK ? total : CHUNK;
+    float *x = mem_aligned((size_t)(held * size), sizeof *x);
+    float *a = mem_aligned((size_t)(held * k), sizeof *a),
+          *b = mem_aligned((size_t)(held * k), sizeof *b);
     struct exec *e = NULL;
     struct package_check t = {0};
-    int rc = x && a && b ? exec_new_in(g, EXEC_INFER, precision, CHUNK, NULL, 0, &e) : ERR_NOMEM;
+    int rc = x && a && b ? exec_new_small(g, EXEC_INFER, precision, CHUNK, held, NULL, 0, &e)
+                         : ERR_NOMEM;
 
     listener_begin(l, TASK);
     for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
