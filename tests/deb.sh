@@ -63,13 +63,14 @@ inside 'cd /tmp/try && linnet inspect resnet8.onnx --json i.json && grep -q relu
 inside 'cd /tmp/try && linnet linearize resnet8.onnx --data synth:200 --relus 50% --preset none --calib 50 -o half -q'
 inside 'cd /tmp/try && linnet-pi info half/model.pi && linnet data synth:20 -o x.npy --limit 1 -q'
 inside 'cd /tmp/try
-linnet-pi serve half/model.pi --weights half/model.pi.weights --listen 127.0.0.1:42917 --max-queries 1 2>serve.log &
+linnet-pi serve half/model.pi --weights half/model.pi.weights --listen 127.0.0.1:0 --max-queries 1 >serve.log 2>&1 &
 server=$!
+trap "kill $server 2>/dev/null || true" EXIT
 for i in $(seq 300); do
     grep -q listening serve.log && break
     sleep 0.2
 done
-linnet-pi query half/model.pi --connect 127.0.0.1:42917 --input x.npy --output z.npy
+linnet-pi query half/model.pi --connect "$(sed -n "s/^listening on \([^ ]*\).*/\1/p" serve.log)" --input x.npy --output z.npy
 wait $server
 test -s z.npy'
 
