@@ -23,6 +23,7 @@ int pi_cmd_info(int argc, char **argv);
 int pi_cmd_eval(int argc, char **argv);
 int pi_cmd_deal(int argc, char **argv);
 int pi_cmd_preprocess(int argc, char **argv);
+int pi_cmd_keep(int argc, char **argv);
 int pi_cmd_serve(int argc, char **argv);
 int pi_cmd_query(int argc, char **argv);
 int pi_cmd_bench(int argc, char **argv);

@@ -6,6 +6,7 @@
  */
 #include "runtime/cost/cost.h"
 #include "runtime/cost/fit.h"
+#include "runtime/crypto/seal.h"
 #include "runtime/linear/dealer.h"
 #include "runtime/model.h"
 #include "runtime/net/system.h"

@@ -10,6 +10,7 @@ static const struct command commands[] = {
     {"eval", "run a model.pi in one process", pi_cmd_eval},
     {"deal", "make single-use correlations for both parties", pi_cmd_deal},
     {"preprocess", "run the offline phase ahead of time", pi_cmd_preprocess},
+    {"keep", "refill a folder of bundles in the background", pi_cmd_keep},
     {"serve", "answer queries; owns the weights", pi_cmd_serve},
     {"query", "ask a server; owns the image", pi_cmd_query},
     {"bench", "both parties over loopback: bytes, rounds, seconds", pi_cmd_bench},

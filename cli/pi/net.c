@@ -22,7 +22,8 @@
 
 int pi_net_guard(const struct pi_net_options *o)
 {
-    const char *secret[] = {o->weights, o->tls_key, o->bundles, o->dealer, o->ledger};
+    const char *secret[] = {o->weights, o->tls_key, o->bundles,
+                            o->dealer,  o->ledger,  o->bundle_key};
     const struct rlimit none = {0, 0};
 
     umask(077);
@@ -107,7 +108,7 @@ int pi_net_check_peer(const struct pi_net_options *o, const struct tcp *s)
                                 : "use TLS (--tls-ca) or --insecure-plain");
 }
 
-int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,
+int pi_net_party(struct pi_net_options *o, const struct prepared *model, struct link *link,
                  struct party_options *out)
 {
     *out = (struct party_options){.model = model,
@@ -118,6 +119,10 @@ int pi_net_party(const struct pi_net_options *o, const struct prepared *model, s
                                   .max_bundles = o->max_bundles,
                                   .test_seed = o->test_seed};
     memcpy(out->hash, model->plan->identity, sizeof out->hash);
+    if (o->bundle_key != NULL) {
+        TRY(seal_key_read(o->bundle_key, o->seal));
+        out->bundle_key = o->seal;
+    }
     if (o->link == NULL)
         return 0;
     out->link = link;

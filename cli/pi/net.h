@@ -20,12 +20,13 @@ struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices 
 
 struct pi_net_options {
     const char *weights, *listen, *connect, *tls_cert, *tls_key, *tls_ca, *pin, *client_ca, *dealer,
-        *bundles, *link;
+        *bundles, *link, *bundle_key;
     const char *input, *output, *budget, *rate, *ledger, *metrics;
     bool plain, anonymous, permissions;
     const char *expected;
     int32_t relu, reveal, floats, ot, log;
-    int64_t max_queries, max_bundles, count, lot, test_seed, workers, strikes, retry;
+    uint8_t seal[SEAL_KEY]; /* of bundle_key */
+    int64_t below, max_queries, max_bundles, count, lot, test_seed, workers, strikes, retry;
     double timeout, min_rate;
 };
 #define PI_NET_DEFAULTS                                                                            \
@@ -46,6 +47,14 @@ struct pi_net_options {
      "DIR",    "correlations of a third party (linnet-pi deal); default: no third party",            \
      0,        0},                                                                                   \
         {"bundles", 0, CLI_TEXT, PI_NET_AT(bundles), "DIR", "prepared material (preprocess)", 0, 0}, \
+        {"bundle-key",                                                                               \
+         0,                                                                                          \
+         CLI_INPUT,                                                                                  \
+         PI_NET_AT(bundle_key),                                                                      \
+         "FILE",                                                                                     \
+         "32 bytes or 64 digits: bundles are encrypted on the disk",                                 \
+         0,                                                                                          \
+         0},                                                                                         \
         {"insecure-plain",                                                                           \
          0,                                                                                          \
          CLI_FLAG,                                                                                   \
@@ -157,8 +166,8 @@ int pi_net_files(const struct pi_net_options *o, uint8_t pin[SHA256_SIZE],
                  struct tls_files *out) MUST_CHECK;
 /* The same for who was reached: a name may stand for another address a moment later. */
 int pi_net_check_peer(const struct pi_net_options *o, const struct tcp *s) MUST_CHECK;
-/* Fills in what every party needs; the rest is the caller's. link: room for the one of --link. */
-int pi_net_party(const struct pi_net_options *o, const struct prepared *model, struct link *link,
+/* Fills in what every party needs, and o->seal; the rest is the caller's. link: room for the one of --link. */
+int pi_net_party(struct pi_net_options *o, const struct prepared *model, struct link *link,
                  struct party_options *out) MUST_CHECK;
 /* --relu for a plan and a link (NULL: lan); machine as in struct cost_case. */
 int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
@@ -167,6 +176,8 @@ int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
 /* preprocess is one of these two. */
 int pi_serve_run(const struct cli_common *c, const struct pi_net_options *o,
                  bool prepare_only) MUST_CHECK;
-int pi_query_run(const struct cli_common *c, const struct pi_net_options *o,
+int pi_query_run(const struct cli_common *c, struct pi_net_options *o,
                  bool prepare_only) MUST_CHECK;
+/* Until a signal ends it. */
+int pi_keep_run(const struct cli_common *c, struct pi_net_options *o) MUST_CHECK;
 #endif

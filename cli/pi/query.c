@@ -30,7 +30,7 @@ static const struct cli_spec spec = {
 
 struct client {
     const struct cli_common *c;
-    const struct pi_net_options *o;
+    struct pi_net_options *o;
     struct tcp_address address;
     struct party_options party;
     struct link link;
@@ -46,6 +46,7 @@ struct client {
     bool silent;   /* it ended the last connection before it had said anything, or was not there */
     int64_t tries; /* that failed in a row */
     bool label;
+    int64_t full;     /* keep: bundles to have again */
     int64_t n, width; /* images, numbers per answer */
     int64_t done;     /* images answered, bundles made */
     float *logits;
@@ -385,7 +386,18 @@ static int check_labels(const struct client *q)
                      (long long)wrong, (long long)q->done);
 }
 
-int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, bool prepare_only)
+static void release(struct client *q)
+{
+    prg_free(q->jitter);
+    tls_context_free(q->tls);
+    npy_release(&q->images);
+    prepared_free(q->model);
+    plan_free(q->plan);
+    mem_free(q->logits);
+    mem_free(q->labels);
+}
+
+int pi_query_run(const struct cli_common *c, struct pi_net_options *o, bool prepare_only)
 {
     struct client q = {.c = c, .o = o};
     int rc = check_options(o, prepare_only);
@@ -395,15 +407,85 @@ int pi_query_run(const struct cli_common *c, const struct pi_net_options *o, boo
     if (rc == 0)
         rc = run(&q, prepare_only);
     hang_up(&q);
-    prg_free(q.jitter);
     if (rc == 0)
         rc = check_labels(&q);
-    tls_context_free(q.tls);
-    npy_release(&q.images);
-    prepared_free(q.model);
-    plan_free(q.plan);
-    mem_free(q.logits);
-    mem_free(q.labels);
+    release(&q);
+    return rc;
+}
+
+/* ---- keeping a folder filled ----------------------------------------------------------------- */
+
+static int sleep_watching(double seconds)
+{
+    const double until = cpu_seconds() + seconds;
+
+    while (cpu_seconds() < until) {
+        TRY(check_stop());
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return check_stop();
+}
+
+/* One connection that makes as many bundles as are missing. */
+static int refill(struct client *q, int64_t have)
+{
+    int rc;
+
+    q->done = q->tries = 0;
+    q->o->count = q->full - have;
+    q->party.images = q->o->count;
+    if ((rc = connect_server(q)) == 0)
+        rc = prepare_all(q);
+    hang_up(q);
+    return rc;
+}
+
+/* What goes wrong goes by, perhaps: from 1 s to a minute between two tries. */
+static int keep_filled(struct client *q)
+{
+    double pause = 1;
+    int64_t have;
+    int rc;
+
+    for (;;) {
+        TRY(check_stop());
+        TRY(bundle_count(q->o->bundles, true, &have));
+        if (have >= q->o->below) {
+            TRY(sleep_watching(1));
+            continue;
+        }
+        rc = refill(q, have);
+        if (rc == ERR_INTERRUPTED)
+            return rc;
+        if (rc < 0)
+            cli_note(q->c, "%s; again in %g s", err_message(), pause);
+        TRY(sleep_watching(rc < 0 ? pause : 0));
+        pause = rc < 0 ? fmin(2 * pause, 60) : 1;
+    }
+}
+
+static int keep(struct client *q)
+{
+    int rc;
+
+    TRY(pi_net_check(q->o, q->o->connect, &q->address));
+    TRY(prepare_model(q));
+    TRY(open_tls(q));
+    cli_catch_signals();
+    rc = keep_filled(q);
+    return rc == ERR_INTERRUPTED ? 0 : rc; /* that is how it ends */
+}
+
+int pi_keep_run(const struct cli_common *c, struct pi_net_options *o)
+{
+    struct client q = {.c = c, .o = o, .full = o->count};
+    int rc = check_options(o, true);
+
+    if (rc == 0)
+        rc = pi_net_guard(o);
+    if (rc == 0)
+        rc = keep(&q);
+    release(&q);
     return rc;
 }
 

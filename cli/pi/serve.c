@@ -31,7 +31,7 @@ static const struct cli_spec spec = {
 
 struct serve {
     const struct cli_common *c;
-    const struct pi_net_options *o;
+    struct pi_net_options *o;
     struct link link[2]; /* emulated, expected */
     struct party_limits limits;
     struct tcp_address metrics;
@@ -183,7 +183,7 @@ static int fill_metrics(struct serve *s)
 
 static int fill_options(struct serve *s, const struct pi_model *model)
 {
-    const struct pi_net_options *o = s->o;
+    struct pi_net_options *o = s->o;
     struct server_options *out = &s->how;
 
     *out = (struct server_options){.seconds = o->timeout,

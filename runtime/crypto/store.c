@@ -1,4 +1,5 @@
 /* Single-use files (store.h). */
+#define _DEFAULT_SOURCE /* flock */
 #include "runtime/crypto/store.h"
 
 #include <dirent.h>
@@ -7,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -272,4 +274,59 @@ int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
     rc = read_file(used, size, bytes);
     (void)unlink(used); /* store_sweep tries again */
     return rc;
+}
+
+/* ---- what was used ------------------------------------------------------------------------- */
+
+/* Whether the list has the id; *size: bytes of whole ids. */
+static int list_has(int fd, const uint8_t id[STORE_ID], off_t *size, bool *found)
+{
+    uint8_t ids[256 * STORE_ID];
+
+    *size = 0;
+    *found = false;
+    for (;;) {
+        ssize_t got = pread(fd, ids, sizeof ids, *size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return fail(ERR_IO, "%s", strerror(errno));
+        for (ssize_t i = 0; i + STORE_ID <= got; i += STORE_ID)
+            *found = *found || memcmp(ids + i, id, STORE_ID) == 0;
+        *size += got / STORE_ID * STORE_ID;
+        if (got < (ssize_t)sizeof ids)
+            return 0;
+    }
+}
+
+static int add_to_list(int fd, const uint8_t id[STORE_ID])
+{
+    bool found;
+    off_t size;
+
+    if (flock(fd, LOCK_EX) < 0)
+        return fail(ERR_IO, "%s", strerror(errno));
+    TRY(list_has(fd, id, &size, &found));
+    if (found)
+        return fail(ERR_DATA,
+                    "a bundle that was used before has come back, from a copy of the folder");
+    /* half of an id, where a machine stopped, was nobody's leave */
+    if (ftruncate(fd, size) < 0 || pwrite(fd, id, STORE_ID, size) != STORE_ID || fsync(fd) < 0)
+        return fail(ERR_IO, "%s", strerror(errno));
+    return 0;
+}
+
+int store_mark_used(const char *dir, const uint8_t id[STORE_ID])
+{
+    char path[STORE_PATH];
+    int fd, rc;
+
+    TRY(path_of(path, dir, STORE_LIST, ""));
+    if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+        return fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    rc = add_to_list(fd, id);
+    close(fd);
+    if (rc < 0)
+        return fail_context(rc, "'%s'", path);
+    return sync_folder(dir);
 }

@@ -29,6 +29,11 @@ int store_count(const char *dir, const char *prefix, const char *suffix, int64_t
 /* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
  * that name (used before, or never made); ERR_FORMAT: damaged. */
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
+/* Writes the id into the folder's list of those that were used, which stays for ever (STORE_LIST, 16 bytes
+ * each), and syncs it. ERR_DATA: it stands there already, so the file came back from a copy. */
+#define STORE_ID 16
+#define STORE_LIST "used-ids"
+int store_mark_used(const char *dir, const uint8_t id[STORE_ID]) MUST_CHECK;
 /* Its first n bytes, without claiming or checking it. ERR_DATA as store_claim; ERR_FORMAT: shorter. */
 int store_head(const char *dir, const char *name, void *bytes, size_t n) MUST_CHECK;
 /* The same for a file that may serve many times: neither renamed nor removed. */

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "runtime/crypto/prg.h"
+#include "runtime/crypto/seal.h"
 #include "runtime/crypto/store.h"
 
 #define HEAD 128
@@ -152,7 +154,8 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     put_name(&w, b->backend->name);
     buf_put_u8(&w, k->test_seed);
     buf_put_u8(&w, (uint8_t)((b->ways.down != NULL) | (b->ways.up != NULL) << 1));
-    buf_put_u16(&w, 0);
+    buf_put_u8(&w, k->seal != NULL);
+    buf_put_u8(&w, 0);
     buf_put_bytes(&w, k->model, sizeof k->model);
     buf_put_bytes(&w, b->id, BUNDLE_ID);
     buf_put_u64(&w, b->number);
@@ -206,6 +209,66 @@ static void file_name(const struct bundle *b, char name[STORE_NAME])
         snprintf(name, STORE_NAME, BUNDLE_PREFIX "%s" BUNDLE_SERVER, hex);
 }
 
+/* Bytes behind the head. */
+static size_t stored_size(const struct bundle *b, const struct bundle_key *k)
+{
+    return k->seal == NULL ? b->size : SEAL_SALT + seal_size(b->size);
+}
+
+static int append_pieces(const struct bundle *b, struct seal *s, struct store_writer *w,
+                         uint8_t *piece)
+{
+    for (size_t at = 0, i = 0; at < b->size; at += SEAL_PIECE, i++) {
+        size_t left = b->size - at, n = left < SEAL_PIECE ? left : SEAL_PIECE;
+        TRY(seal_close(s, i, n == left, b->memory + at, n, piece));
+        TRY(store_append(w, piece, n + SEAL_TAG));
+    }
+    return 0;
+}
+
+static int append_block(const struct bundle *b, const struct bundle_key *k,
+                        const uint8_t head[HEAD], struct store_writer *w)
+{
+    uint8_t salt[SEAL_SALT], *piece;
+    struct prg *rng = NULL;
+    struct seal *s = NULL;
+    int rc;
+
+    if (k->seal == NULL)
+        return store_append(w, b->memory, b->size);
+    TRY(prg_new_random(&rng));
+    prg_bytes(rng, salt, sizeof salt);
+    prg_free(rng);
+    if ((piece = mem_array(SEAL_PIECE + SEAL_TAG, 1)) == NULL)
+        return ERR_NOMEM;
+    if ((rc = store_append(w, salt, sizeof salt)) == 0 &&
+        (rc = seal_new(k->seal, salt, head, HEAD, &s)) == 0)
+        rc = append_pieces(b, s, w, piece);
+    seal_free(s);
+    mem_free(piece);
+    return rc;
+}
+
+static int take_block(struct bundle *b, const struct bundle_key *k, const uint8_t *bytes)
+{
+    const uint8_t *from = bytes + HEAD + SEAL_SALT;
+    struct seal *s = NULL;
+    int rc;
+
+    if (k->seal == NULL) {
+        memcpy(b->memory, bytes + HEAD, b->size);
+        return 0;
+    }
+    rc = seal_new(k->seal, bytes + HEAD, bytes, HEAD, &s);
+    for (size_t at = 0, i = 0; at < b->size && rc == 0; at += SEAL_PIECE, i++) {
+        size_t left = b->size - at, n = left < SEAL_PIECE ? left : SEAL_PIECE;
+        rc = seal_open(s, i, n == left, from, n, b->memory + at);
+        from += n + SEAL_TAG;
+    }
+    seal_free(s);
+    return rc;
+}
+
 int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir)
 {
     struct store_writer *w = NULL;
@@ -216,7 +279,7 @@ int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *
     file_name(b, name);
     make_head(b, k, head);
     if ((rc = store_write(dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
-        (rc = store_append(w, b->memory, b->size)) == 0)
+        (rc = append_block(b, k, head, w)) == 0)
         rc = store_commit(&w);
     store_abort(w);
     return rc;
@@ -236,10 +299,11 @@ static int check_head(const struct bundle *b, const struct bundle_key *k, const 
             ERR_FORMAT,
             "'%s': made by version %d of this program's bundles, now %d; make new ones with linnet-pi preprocess",
             name, h->version, VERSION);
-    return fail(ERR_FORMAT, "'%s': %s", name,
-                memcmp(k->model, h->model, sizeof h->model) == 0
-                    ? "made for another ReLU or linear backend, kind of answer or with --test-seed"
-                    : "made for another model.pi");
+    return fail(
+        ERR_FORMAT, "'%s': %s", name,
+        memcmp(k->model, h->model, sizeof h->model) == 0
+            ? "made for another ReLU or linear backend, kind of answer, with --test-seed or another --bundle-key"
+            : "made for another model.pi");
 }
 
 /* The claimed bytes of the file of that name. */
@@ -255,7 +319,8 @@ static int take_file(struct bundle *b, const struct bundle_key *k, const uint8_t
     TRY(check_head(b, k, &h, bytes, name));
     if (!b->client && memcmp(wanted, h.id, BUNDLE_ID) != 0)
         return fail(ERR_FORMAT, "'%s': renamed", name);
-    memcpy(b->memory, bytes + HEAD, b->size);
+    if (take_block(b, k, bytes) < 0)
+        return fail_context(ERR_FORMAT, "'%s'", name);
     return 0;
 }
 
@@ -289,10 +354,15 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
             return fail(ERR_DATA, "'%s' holds no bundle; make some with linnet-pi preprocess", dir);
     }
     TRY(take_forms(b, dir, name));
-    TRY(store_claim(dir, name, HEAD + b->size, &bytes));
+    TRY(store_claim(dir, name, HEAD + stored_size(b, k), &bytes));
     rc = take_file(b, k, bytes, name);
     secret_free(bytes);
     return rc;
+}
+
+int bundle_use(const struct bundle *b, const char *dir)
+{
+    return store_mark_used(dir, b->id);
 }
 
 int bundle_exists(const struct bundle *b, const char *dir, bool *exists)

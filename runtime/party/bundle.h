@@ -12,8 +12,9 @@
  * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 2, u8
  * role (0 client), u8 label, u8 linear backend name length and name (15 bytes), u8 ReLU backend name length and
  * name (15 bytes), u8 1 if made with a test seed, u8 silent transfers (1 down, 2 up),
- * zeros to 48, identity of the package (32), id (16), u64 number, u64 block size,
+ * u8 1 if sealed, zeros to 48, identity of the package (32), id (16), u64 number, u64 block size,
  * u64 bits per second, u64 round trip in ns of the link that its forms were chosen for (ways.h).
+ * Sealed: after the head a salt (16), then the block in sealed pieces (seal.h), head as stored.
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".
  */
 #include "runtime/relu/ways.h"
@@ -39,7 +40,8 @@ struct bundle {
 };
 struct bundle_key { /* what a file must agree with */
     uint8_t model[32];
-    const char *linear; /* name of the backend */
+    const char *linear;  /* name of the backend */
+    const uint8_t *seal; /* SEAL_KEY bytes: the file is encrypted (seal.h); NULL: it is not */
     bool test_seed; /* known shares: of no use to a run without a seed, which may be off loopback */
 };
 
@@ -58,6 +60,9 @@ int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *
 /* Client: the next one in the folder. Server: the one with b->id. Claimed (store.h) before it is
  * read. ERR_DATA: there is none. b comes from bundle_new; its forms become those of the file. */
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
+/* Right before the first byte that depends on it is sent: the id goes into the folder's list, for ever.
+ * ERR_DATA: it was there. */
+int bundle_use(const struct bundle *b, const char *dir) MUST_CHECK;
 /* Server: whether the folder holds one with b->id. */
 int bundle_exists(const struct bundle *b, const char *dir, bool *exists) MUST_CHECK;
 /* Makes the folder where it is missing and removes what was claimed and not used up. */

@@ -354,7 +354,8 @@ static int check_tally(struct party *p, enum phase phase, int32_t event)
 
 static struct bundle_key key_of(const struct party *p)
 {
-    struct bundle_key k = {.linear = p->o->linear->name, .test_seed = p->o->test_seed >= 0};
+    struct bundle_key k = {
+        .linear = p->o->linear->name, .seal = p->o->bundle_key, .test_seed = p->o->test_seed >= 0};
 
     memcpy(k.model, p->o->hash, sizeof k.model);
     return k;
@@ -420,6 +421,7 @@ static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
     TRY(bundle_claim(p->lot[0], &k, p->o->bundles));
     if ((rc = ask(p, REQUEST_BUNDLE, p->lot[0]->number)) < 0)
         return put_back(p, rc, &k);
+    TRY(bundle_use(p->lot[0], p->o->bundles));
     TRY(party_online_client(p, x, y));
     return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
@@ -570,6 +572,8 @@ static int serve_bundle(struct party *p)
     struct bundle_key k = key_of(p);
     int rc = bundle_claim(p->lot[0], &k, p->o->bundles);
 
+    if (rc == 0)
+        rc = bundle_use(p->lot[0], p->o->bundles);
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)
         return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a bundle that is not there") : rc;

@@ -33,11 +33,12 @@ struct party_options {
     uint8_t hash[32];             /* identity of the package */
     bool client;
     const struct linear_backend *linear; /* both sides the same */
-    const char *dealer;  /* folder of correlations, where the backend has a third party */
-    const char *bundles; /* folder of prepared material; NULL: none */
-    bool prepare_only;   /* server: refuses queries */
-    int64_t max_bundles; /* server: prepares no more while its folder holds so many */
-    int64_t test_seed;   /* below 0: random */
+    const char *dealer;        /* folder of correlations, where the backend has a third party */
+    const char *bundles;       /* folder of prepared material; NULL: none */
+    const uint8_t *bundle_key; /* 32 bytes: its files are encrypted; NULL: they are not */
+    bool prepare_only;         /* server: refuses queries */
+    int64_t max_bundles;       /* server: prepares no more while its folder holds so many */
+    int64_t test_seed;         /* below 0: random */
     bool tally; /* a connection without TLS: every answer is followed by SHA-256 of what was
                           * carried each way, and compared; both sides or neither */
     /* The server decides. A client takes what the registry has for the server's code, or, where relu

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/cpu.h"
@@ -14,6 +15,8 @@
 #include "runtime/serve/server.h"
 
 _Static_assert(sizeof(struct worker_says) <= 512, "a pipe takes so many bytes in one piece");
+
+#define OFFLINE_NICE 10
 
 struct worker {
     const struct worker_job *job;
@@ -92,6 +95,8 @@ static int begin(void *ctx, bool prepare, int64_t images, uint8_t *why)
     w->says.images = images;
     say(w, WORKER_BEGINS);
     *why = wait_leave(w).why;
+    if (prepare) /* queries of others go first; a process cannot take that back, so it holds for this client */
+        (void)setpriority(PRIO_PROCESS, 0, OFFLINE_NICE);
     return 0;
 }
 

@@ -47,8 +47,12 @@ static void open_fixture(struct fixture *f)
 
 static void close_fixture(struct fixture *f)
 {
+    char list[SCRATCH_TEXT];
+
     linnet_pi_close(f->client);
     linnet_pi_close(f->server);
+    (void)remove(scratch_path(f->mine, "used-ids", list));
+    (void)remove(scratch_path(f->theirs, "used-ids", list));
     (void)rmdir(f->mine);
     (void)rmdir(f->theirs);
     scratch_close(f->dir);
