@@ -4,7 +4,9 @@ expect_exit 0 "$LINNET" linearize "$SRC/tests/demo/resnet8.onnx" --data $data --
     --eval-attack-images 1 --eval-corrupt-images 1 -o cut -q
 cp cut/model.pi cut/model.pi.weights .
 expect_exit 0 "$LINNET" data $data --limit 1 -o one.npy
-expect_exit 0 "$LINNET" data $data --limit 3 -o x.npy
+images=3
+[ "${LINNET_LONG:-0}" != 1 ] || images=20
+expect_exit 0 "$LINNET" data $data --limit $images -o x.npy
 expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input x.npy --output fixed.npy
 command -v python3 >/dev/null 2>&1 || skip "no python3"
 
@@ -46,6 +48,8 @@ for client in $clients; do wait "$client" || { cat q*.err; die "one of 8 clients
 for i in 0 1 2 3 4 5 6 7; do
     python3 "$SRC/tests/cli/labels.py" fixed.npy "y$i.npy" || die "client $i: other labels than fixed point"
 done
+
+say "8 clients with $images images each: the labels of fixed point"
 
 # A child that is killed costs its client alone.
 "$LINNET_PI" query model.pi --connect "$at" -i x.npy --retry 0 >killed.out 2>killed.err &

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What takes hours: packages of all real models on all test images, two parties as processes, the
 # real conversion with the accuracies that it must reach, exports of many programs, an importer for
-# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|zoo|crypten|import|fuzz]...
+# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|fuzz]...
 # LINNET_ZOO_TORCH25=1 adds the files of PyTorch 2.5, which call functions of their own.
 #
 # Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 SRC=$(pwd)
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
-[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|zoo|crypten|import|fuzz]..." >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|fuzz]..." >&2; exit 2; }
 build=$(absolute "$1")
 shift
 LINNET=$build/linnet
@@ -158,6 +158,10 @@ for part in "$@"; do
     senet) convert senet ;;
     autoattack) autoattack_all ;;
     ctime) check_ctime ;;
+    serve) # 20,000 queries of 40 clients, 500 changed connections each way (MODE=asan: under ASan); 8 clients x 20 images
+        LINNET_LONG=1 "$build/tests/test_server" || missed "the server under full counts"
+        LINNET_LONG=1 "$SRC/tests/cli/run.sh" "$build" crowd || missed "many clients"
+        ;;
     zoo) zoo_check ;;
     crypten) crypten_check ;;
     import) # peak and time of an import of 100 MB
