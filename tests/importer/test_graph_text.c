@@ -16,7 +16,7 @@ static void test_text(void **state)
         "input x [N,2,4,4]\n"
         "sub: a = Sub(x, m [2,1,1]) frozen -> [N,2,4,4]\n"
         "conv: c = Conv(a, w [2,2,3,3], -) strides=1,1 pads=1,1,1,1 dilations=1,1 group=1 -> [N,2,4,4]\n"
-        "relu: t = MaskedRelu(c, kept 16 of 32) soft=0 -> [N,2,4,4]\n"
+        "relu: t = MaskedRelu(c, kept 16 of 32) soft=0 relu6=0 -> [N,2,4,4]\n"
         "cut: s = Slice(t) start=0,0,1,0 end=1,2,4,4 step=1,1,2,1 -> [N,2,2,4]\n"
         "pad: p = Pad(s) begin=0,1,0,0 end=0,1,0,0 value=0 -> [N,4,2,4]\n"
         "y: y = Flatten(p) -> [N,32]\n"

@@ -97,7 +97,7 @@ static void test_training_stops_and_goes_on(void **state)
     assert_int_equal(linnet_train(t.model, o, NULL, &r), 0);
     assert_true(tiny_number(r, "epochs") == 3 && tiny_number(r, "steps") == 9);
     assert_in_range(tiny_number(r, "validation/n"), 1, TINY_IMAGES / 5); /* a part of the set */
-    assert_non_null(strstr(linnet_report_text(r), "whole.onnx: epoch 3 of 3 kept"));
+    assert_non_null(strstr(linnet_report_text(r), "whole.onnx: fp32, epoch 3 of 3 kept"));
     assert_true(exists(t.dir, "whole.adv.onnx") && exists(t.dir, "whole.safetensors"));
     linnet_report_free(r);
     linnet_options_free(o);
