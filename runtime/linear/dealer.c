@@ -316,7 +316,7 @@ static int expand(const uint8_t *bytes, int32_t ordinal, uint64_t *out, int64_t 
 
 static int send_number(struct dealer *d, uint64_t v)
 {
-    uint8_t bytes[sizeof v];
+    uint8_t bytes[sizeof v] = {0};
     struct buf_writer w = buf_writer_in(bytes, sizeof bytes);
 
     buf_put_u64(&w, v);
@@ -325,7 +325,7 @@ static int send_number(struct dealer *d, uint64_t v)
 
 static int recv_number(struct dealer *d, uint64_t *v)
 {
-    uint8_t bytes[sizeof *v];
+    uint8_t bytes[sizeof *v] = {0};
     struct buf_reader r = buf_reader_on(bytes, sizeof bytes, "dealer");
 
     TRY(transport_recv(d->t, bytes, sizeof bytes));
