@@ -32,8 +32,10 @@ struct worker {
 /* Without a server there is nobody to answer to. */
 static void say(struct worker *w, enum worker_what what)
 {
-    w->says.what = (int32_t)what;
-    if (write(w->job->says, &w->says, sizeof w->says) != (ssize_t)sizeof w->says)
+    struct worker_says all = w->says;
+
+    all.what = (int32_t)what;
+    if (write(w->job->says, &all, sizeof all) != (ssize_t)sizeof all)
         _exit(1);
 }
 
