@@ -190,7 +190,7 @@ static void grad6(float *dx, const float *dy, const float *y, const float *m, in
     for (int64_t i = 0; i < n; i++) {
         const float d = dy[i], old = add ? dx[i] : 0;
 
-        dx[i] = old + ((y[i] > 0) & (y[i] < RELU6_TOP) ? d : (1 - m[i]) * d);
+        dx[i] = old + (((y[i] > 0) & (y[i] < RELU6_TOP)) ? d : (1 - m[i]) * d);
     }
 }
 
@@ -202,7 +202,7 @@ static void line_grad(float *dx, const float *dy, const float *y, const float *m
         for (int64_t i = 0; i < c; i++) {
             const float d = dy[i], s = slope[i] * d, old = add ? dx[i] : 0;
 
-            dx[i] = old + (m[i] > 0.5F ? ((y[i] > 0) & (y[i] < top) ? d : 0) : s);
+            dx[i] = old + (m[i] > 0.5F ? (((y[i] > 0) & (y[i] < top)) ? d : 0) : s);
         }
     }
 }

@@ -58,7 +58,7 @@ static void relu6_grad_input(const struct op_call *k)
     for (int64_t i = 0; i < n * (dx != NULL); i++) {
         const float d = dy[i], old = k->add[0] ? dx[i] : 0;
 
-        dx[i] = old + ((y[i] > 0) & (y[i] < RELU6_TOP) ? d : 0);
+        dx[i] = old + (((y[i] > 0) & (y[i] < RELU6_TOP)) ? d : 0);
     }
 }
 

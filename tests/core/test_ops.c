@@ -268,7 +268,7 @@ static void masked_relu_line_case(const struct op *op)
 static void masked_relu_features_case(const struct op *op)
 {
     struct maker m = make_graph(2, 7, 1, 1);
-    union op_params p = {.masked_relu = {1}};
+    union op_params p = {.masked_relu = {1, 0}};
     value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
     value_id in[2] = {node2(&m, &op_sub, m.x, shift), vector(&m, VALUE_MASK, 7, 0, 1)};
 
@@ -739,7 +739,7 @@ static void test_messages_of_masked_relu(void **state)
             v, wide);
     m = make_graph(2, 3, 1, 1);
     mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(m, op_masked_relu, (&(union op_params){.masked_relu = {1}}),
+    REFUSED(m, op_masked_relu, (&(union op_params){.masked_relu = {1, 0}}),
             "node 'here' (MaskedRelu): a soft mask has no line", m.x, mask, v, v);
 }
 
