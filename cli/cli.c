@@ -20,6 +20,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
 
@@ -642,7 +643,7 @@ int cli_json_write(const struct cli_common *c, json_t *root)
         return fail(ERR_NOMEM, "out of memory while making JSON");
     if (c->json == NULL)
         goto out;
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (text == NULL || (line = mem_array(strlen(text) + 2, 1)) == NULL) {
         rc = fail(ERR_NOMEM, "out of memory while writing JSON");
         goto out;
@@ -651,7 +652,7 @@ int cli_json_write(const struct cli_common *c, json_t *root)
     line[strlen(text)] = '\n';
     rc = cli_json_text(c, line);
 out:
-    free(text);
+    mem_free(text);
     mem_free(line);
     json_decref(root);
     return rc;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
@@ -129,13 +130,13 @@ int attack_state_load(const struct attack_state *s, int bank, int32_t attack,
 
 static int write_file(const struct attack_state *s)
 {
-    char *text = json_dumps(s->root, JSON_INDENT(1) | JSON_SORT_KEYS);
+    char *text = json_spell(s->root, JSON_INDENT(1) | JSON_SORT_KEYS);
     int rc;
 
     if (text == NULL)
         return fail(ERR_NOMEM, "out of memory");
     rc = file_write_atomic(s->path, FILE_PUBLIC, text, strlen(text));
-    free(text);
+    mem_free(text);
     return rc;
 }
 
@@ -154,7 +155,7 @@ int attack_state_save(struct attack_state *s, int bank, int32_t attack,
     for (int64_t i = 0; i < p->n; i++)
         robust[i] = p->robust[i] ? '1' : '0';
     for (int32_t i = 0; i < p->stage; i++)
-        json_array_append_new(after, json_integer((json_int_t)p->robust_after[i]));
+        json_add(&after, json_integer((json_int_t)p->robust_after[i]));
     key_of(bank, attack, key);
     rc = json_object_set_new(json_object_get(s->root, "runs"), key,
                              json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",

@@ -1,6 +1,7 @@
 /* The gradient-masking audit: keys and lines. */
 #include "pipeline/audit_report.h"
 
+#include "core/base/json.h"
 #include "pipeline/report.h"
 
 #define CURVE_STEP 10
@@ -10,7 +11,7 @@ static json_t *counts_json(const int64_t *v, int n)
     json_t *list = json_array();
 
     for (int i = 0; i < n; i++)
-        json_array_append_new(list, json_integer((json_int_t)v[i]));
+        json_add(&list, json_integer((json_int_t)v[i]));
     return list;
 }
 
@@ -19,7 +20,7 @@ static json_t *curve_json(const struct audit_result *r)
     json_t *list = json_array();
 
     for (int i = 0; i < AUDIT_CURVE; i++)
-        json_array_append_new(list, report_real(r->curve[i]));
+        json_add(&list, report_real(r->curve[i]));
     return list;
 }
 
@@ -28,8 +29,8 @@ static json_t *checks_json(const struct audit_result *r)
     json_t *list = json_array();
 
     for (int i = 0; i < AUDIT_CHECKS; i++)
-        json_array_append_new(list, json_pack("{s:s,s:b,s:s}", "name", r->check[i].name, "pass",
-                                              r->check[i].pass, "detail", r->check[i].detail));
+        json_add(&list, json_pack("{s:s,s:b,s:s}", "name", r->check[i].name, "pass",
+                                  r->check[i].pass, "detail", r->check[i].detail));
     return list;
 }
 
@@ -39,7 +40,7 @@ json_t *audit_report_json(const struct audit_result *r)
            *transfer = r->transfer < 0 ? json_null() : json_integer((json_int_t)r->transfer);
 
     for (int i = 0; i < AUDIT_STEPS; i++)
-        json_array_append_new(steps, json_integer(audit_steps[i]));
+        json_add(&steps, json_integer(audit_steps[i]));
     return json_pack("{s:I,s:I,s:I,s:f,s:i,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "n",
                      (json_int_t)r->n, "clean", (json_int_t)r->clean, "room", (json_int_t)r->room,
                      "eps", r->eps, "square_queries", (int)r->queries, "stand_by_eps_x_1_2_4_8",

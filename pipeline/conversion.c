@@ -1,6 +1,7 @@
 /* What the stages of a conversion do alike; see conversion.h. */
 #include "pipeline/conversion.h"
 
+#include "core/base/json.h"
 #include "pipeline/listener.h"
 #include "pipeline/source.h"
 #include "trainer/train/checkpoint.h"
@@ -9,11 +10,11 @@ char *conversion_config(const struct conversion *c, const struct model_form *for
                         const struct graph *g)
 {
     const struct run *r = &c->run;
-    json_t *root = json_pack("{s:o,s:o,s:I,s:I,s:s,s:I}", "network", model_form_json(form, g),
+    json_t *root = json_pack("{s:o,s:o,s:I,s:I,s:o,s:I}", "network", model_form_json(form, g),
                              "recipe", linearize_recipe_json(&c->o->r), "seed", (json_int_t)r->seed,
-                             "relus", (json_int_t)c->quota.want, "data", r->train->source,
-                             "train-images", (json_int_t)r->train->n);
-    char *text = root ? json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+                             "relus", (json_int_t)c->quota.want, "data",
+                             json_text(r->train->source), "train-images", (json_int_t)r->train->n);
+    char *text = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT);
 
     json_decref(root);
     return text;

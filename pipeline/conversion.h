@@ -21,7 +21,7 @@ int conversion_open(struct conversion *c) MUST_CHECK;
 void conversion_release(struct conversion *c);
 /* The branch that is deployed, of a network with that many. */
 int conversion_deployed(const struct conversion *c, const struct graph *g);
-/* The config of checkpoints and report: "network", options, seed, data. free(); NULL without memory. */
+/* The config of checkpoints and report: "network", options, seed, data. mem_free; NULL without memory. */
 char *conversion_config(const struct conversion *c, const struct model_form *form,
                         const struct graph *g);
 /* Settings of stage `which` with its state in `file`; config is borrowed. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/base/npy.h"
@@ -187,14 +188,14 @@ static json_t *to_json(const struct job *j)
     json_t *types = json_array(), *severities = json_array();
 
     for (int32_t t = 0; t < j->n_types; t++)
-        json_array_append_new(types, json_string(corrupt_name(j->types[t])));
+        json_add(&types, json_string(corrupt_name(j->types[t])));
     for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
         if (j->severities >> (s - 1) & 1)
-            json_array_append_new(severities, json_integer(s));
-    return json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:s}", "format", "linnet.corrupt/1", "data",
-                     j->d->source, "split", j->d->split, "n", (json_int_t)j->d->n, "seed",
-                     (json_int_t)j->set.seed, "types", types, "severities", severities, "source",
-                     "re-implementation");
+            json_add(&severities, json_integer(s));
+    return json_pack("{s:s,s:o,s:s,s:I,s:I,s:o,s:o,s:s}", "format", "linnet.corrupt/1", "data",
+                     json_text(j->d->source), "split", j->d->split, "n", (json_int_t)j->d->n,
+                     "seed", (json_int_t)j->set.seed, "types", types, "severities", severities,
+                     "source", "re-implementation");
 }
 
 int linnet_corrupt(const struct linnet_options *o, const struct linnet_listener *l,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "core/base/json.h"
 #include "core/base/mem.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"
@@ -163,7 +164,7 @@ static json_t *names_json(const struct dataset *d)
     json_t *names = json_array();
 
     for (int32_t k = 0; d->class_name != NULL && k < d->classes; k++)
-        json_array_append_new(names, json_string(d->class_name[k]));
+        json_add(&names, json_text(d->class_name[k]));
     return names;
 }
 
@@ -173,14 +174,14 @@ static json_t *to_json(const struct data_facts *a)
     json_t *mean = json_array(), *sd = json_array(), *per_class = json_array();
 
     for (int32_t k = 0; k < d->channels; k++) {
-        json_array_append_new(mean, report_real(a->stats[k].mean));
-        json_array_append_new(sd, report_real(a->stats[k].sd));
+        json_add(&mean, report_real(a->stats[k].mean));
+        json_add(&sd, report_real(a->stats[k].sd));
     }
     for (int32_t k = 0; k < d->classes; k++)
-        json_array_append_new(per_class, json_integer(a->count[k]));
-    return json_pack("{s:s,s:s,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o,s:o}", "format", "linnet.data/1",
-                     "source", d->source, "split", d->split, "n", (json_int_t)d->n, "shape",
-                     d->channels, d->height, d->width, "classes", d->classes, "per_class",
+        json_add(&per_class, json_integer(a->count[k]));
+    return json_pack("{s:s,s:o,s:s,s:I,s:[i,i,i],s:i,s:o,s:o,s:o,s:o}", "format", "linnet.data/1",
+                     "source", json_text(d->source), "split", d->split, "n", (json_int_t)d->n,
+                     "shape", d->channels, d->height, d->width, "classes", d->classes, "per_class",
                      per_class, "class_names", names_json(d), "mean", mean, "sd", sd);
 }
 

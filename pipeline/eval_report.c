@@ -3,28 +3,28 @@
 
 #include <string.h>
 
+#include "core/base/json.h"
 #include "pipeline/report.h"
 
 /* Adds accuracy, ci95 and n to obj (stolen), percent. */
 static json_t *with_score(json_t *obj, const struct eval_score *s)
 {
-    json_object_set_new(obj, "accuracy", report_real(100 * s->accuracy));
-    json_object_set_new(obj, "ci95",
-                        json_pack("[o,o]", report_real(100 * s->lo), report_real(100 * s->hi)));
-    json_object_set_new(obj, "n", json_integer((json_int_t)s->n));
+    json_put(&obj, "accuracy", report_real(100 * s->accuracy));
+    json_put(&obj, "ci95", json_pack("[o,o]", report_real(100 * s->lo), report_real(100 * s->hi)));
+    json_put(&obj, "n", json_integer((json_int_t)s->n));
     return obj;
 }
 
 /* Adds the parameters of a stage to obj. */
-static void put_parameters(json_t *obj, const struct attack_stage *s)
+static void put_parameters(json_t **obj, const struct attack_stage *s)
 {
     struct attack_value v;
 
     for (int32_t i = 0; attack_stage_value(s, i, &v); i++)
-        json_object_set_new(obj, v.key,
-                            v.word    ? json_string(v.word)
-                            : v.whole ? json_integer((json_int_t)v.number)
-                                      : json_real(v.number));
+        json_put(obj, v.key,
+                 v.word    ? json_string(v.word)
+                 : v.whole ? json_integer((json_int_t)v.number)
+                           : json_real(v.number));
 }
 
 /* One stage: its parameters; several: their list with what stands after each. */
@@ -34,21 +34,21 @@ static json_t *parameters_json(const struct eval_attack *a)
 
     if (a->spec.n_stage == 1) {
         if (a->spec.stage[0].kind == ATTACK_PGD)
-            json_object_set_new(p, "loss", json_string("ce"));
-        put_parameters(p, &a->spec.stage[0]);
+            json_put(&p, "loss", json_string("ce"));
+        put_parameters(&p, &a->spec.stage[0]);
         json_decref(stages);
         return p;
     }
     for (int32_t i = 0; i < a->spec.n_stage; i++) {
         json_t *s = json_pack("{s:s,s:o}", "name", attack_kind_name(a->spec.stage[i].kind),
                               "robust_after", json_integer((json_int_t)a->robust_after[i]));
-        put_parameters(s, &a->spec.stage[i]);
-        json_array_append_new(stages, s);
+        put_parameters(&s, &a->spec.stage[i]);
+        json_add(&stages, s);
     }
-    json_object_set_new(p, "eps", json_real(a->spec.stage[0].eps));
-    json_object_set_new(p, "version",
-                        json_string(strcmp(a->spec.name, "autoattack") == 0 ? "standard" : "fast"));
-    json_object_set_new(p, "stages", stages);
+    json_put(&p, "eps", json_real(a->spec.stage[0].eps));
+    json_put(&p, "version",
+             json_string(strcmp(a->spec.name, "autoattack") == 0 ? "standard" : "fast"));
+    json_put(&p, "stages", stages);
     return p;
 }
 
@@ -60,7 +60,7 @@ static json_t *attacks_json(const struct eval_branch *b)
         const struct eval_attack *a = &b->attack[i];
         json_t *o = json_pack("{s:s,s:o}", "name", a->spec.name, "parameters", parameters_json(a));
 
-        json_array_append_new(list, with_score(o, &a->score));
+        json_add(&list, with_score(o, &a->score));
     }
     return list;
 }
@@ -92,7 +92,7 @@ static void each_flag(const struct eval_branch *b, void (*say)(void *ctx, const 
 
 static void append_flag(void *ctx, const char *text)
 {
-    json_array_append_new(ctx, json_string(text));
+    json_add(ctx, json_string(text));
 }
 
 static void print_flag(void *ctx, const char *text)
@@ -114,8 +114,10 @@ static json_t *row_mean(const struct eval_corruption *c)
     return n > 0 ? report_real(100 * sum / n) : json_null();
 }
 
-static json_t *column_mean(const struct eval_branch *b, int severity)
+/* Of the types that were run at a severity, if any were. */
+static void put_column_mean(json_t **o, const struct eval_branch *b, int severity)
 {
+    const char key[2] = {(char)('1' + severity), '\0'};
     double sum = 0;
     int n = 0;
 
@@ -124,7 +126,8 @@ static json_t *column_mean(const struct eval_branch *b, int severity)
             sum += b->corruption[i].score[severity].accuracy;
             n++;
         }
-    return n > 0 ? report_real(100 * sum / n) : NULL;
+    if (n > 0)
+        json_put(o, key, report_real(100 * sum / n));
 }
 
 static json_t *row_json(const struct eval_corruption *c)
@@ -132,8 +135,7 @@ static json_t *row_json(const struct eval_corruption *c)
     json_t *row = json_array();
 
     for (int s = 0; s < 5; s++)
-        json_array_append_new(row, c->score[s].n > 0 ? report_real(100 * c->score[s].accuracy)
-                                                     : json_null());
+        json_add(&row, c->score[s].n > 0 ? report_real(100 * c->score[s].accuracy) : json_null());
     return row;
 }
 
@@ -143,16 +145,11 @@ static json_t *corruptions_json(const struct eval_branch *b)
     json_t *types = json_object(), *severities = json_object(), *all = json_object();
 
     for (int32_t i = 0; i < b->n_corruption; i++) {
-        json_object_set_new(all, b->corruption[i].type, row_json(&b->corruption[i]));
-        json_object_set_new(types, b->corruption[i].type, row_mean(&b->corruption[i]));
+        json_put(&all, b->corruption[i].type, row_json(&b->corruption[i]));
+        json_put(&types, b->corruption[i].type, row_mean(&b->corruption[i]));
     }
-    for (int s = 0; s < 5; s++) {
-        const char key[2] = {(char)('1' + s), '\0'};
-        json_t *v = column_mean(b, s);
-
-        if (v != NULL)
-            json_object_set_new(severities, key, v);
-    }
+    for (int s = 0; s < 5; s++)
+        put_column_mean(&severities, b, s);
     return json_pack(
         "{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean", report_real(100 * mean->accuracy), "ci95",
         report_real(100 * mean->lo), report_real(100 * mean->hi), "n", (json_int_t)mean->n,
@@ -173,14 +170,14 @@ json_t *eval_report_json(const char *model, const char *split, const struct mode
 
         if (b->flags.n > 0) {
             json_t *flags = json_array();
-            each_flag(b, append_flag, flags);
-            json_object_set_new(o, "flags", flags);
+            each_flag(b, append_flag, &flags);
+            json_put(&o, "flags", flags);
         }
         if (b->n_corruption > 0)
-            json_object_set_new(o, "corruptions", corruptions_json(b));
-        json_array_append_new(branches, o);
+            json_put(&o, "corruptions", corruptions_json(b));
+        json_add(&branches, o);
     }
-    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:s,s:o}", "format", "linnet.eval/1", "model", model,
+    return json_pack("{s:s,s:o,s:I,s:s,s:s,s:s,s:o}", "format", "linnet.eval/1", "model", json_text(model),
                      "n", (json_int_t)r->n, "split", split, "precision",
                      exec_precision_name(r->precision), "attack_precision",
                      exec_precision_name(r->attacks), "branches", branches);

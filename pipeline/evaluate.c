@@ -1,6 +1,7 @@
 /* Task "eval": clean, attacked and corrupted accuracy of a model or a checkpoint. */
 #include <string.h>
 
+#include "core/base/json.h"
 #include "pipeline/attack_state.h"
 #include "pipeline/auto_normalize.h"
 #include "pipeline/audit_report.h"
@@ -188,12 +189,12 @@ static json_t *identity(const struct job *j, const struct eval_options *e)
 
     for (int32_t i = 0; i < e->n_specs; i++)
         for (int32_t s = 0; s < e->specs[i].n_stage; s++)
-            json_array_append_new(attacks,
+            json_add(&attacks,
                                   json_string(attack_stage_text(&e->specs[i].stage[s], text)));
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "model_sha256",
+    return json_pack("{s:s,s:s,s:s,s:o,s:s,s:I,s:I,s:I,s:s,s:o}", "model_sha256",
                      sha256_hex(j->m->sha256, sha), "normalize",
                      normalize_text(&j->m->g->norm, norm), "branch", j->o->branch, "data",
-                     d->source, "split", d->split, "n",
+                     json_text(d->source), "split", d->split, "n",
                      (json_int_t)(e->limit > 0 && e->limit < d->n ? e->limit : d->n), "batch",
                      (json_int_t)e->batch, "seed", (json_int_t)e->seed, "precision",
                      exec_precision_name(e->attacks), "attacks", attacks);
@@ -297,21 +298,30 @@ static void print(FILE *out, const void *facts)
     profile_report_print(out, "the attacks' gradients", &j->gradient);
 }
 
+static void add_audit(json_t **root, int32_t branch, const struct audit_result *a)
+{
+    json_t *row = json_array_get(json_object_get(*root, "branches"), (size_t)branch);
+
+    if (json_put(&row, "audit", audit_report_json(a)) == 0)
+        return;
+    json_decref(*root);
+    *root = NULL;
+}
+
 static json_t *to_json(const struct job *j)
 {
     char sha[SHA256_HEX];
     json_t *root = eval_report_json(j->m->path, j->d->split, &j->names, j->r);
 
-    json_object_set_new(root, "model_sha256", json_string(sha256_hex(j->m->sha256, sha)));
-    json_object_set_new(root, "data", json_string(j->d->source));
-    json_object_set_new(root, "seed", json_integer((json_int_t)j->seed));
-    for (int32_t i = 0; i < j->n_audit; i++)
-        json_object_set_new(json_array_get(json_object_get(root, "branches"), (size_t)i), "audit",
-                            audit_report_json(&j->audit[i]));
+    json_put(&root, "model_sha256", json_string(sha256_hex(j->m->sha256, sha)));
+    json_put(&root, "data", json_text(j->d->source));
+    json_put(&root, "seed", json_integer((json_int_t)j->seed));
+    for (int32_t i = 0; i < j->n_audit && root != NULL; i++)
+        add_audit(&root, i, &j->audit[i]);
     if (j->infer.node != NULL)
-        json_object_set_new(root, "profile",
-                            json_pack("{s:o,s:o}", "inference", profile_report_json(&j->infer),
-                                      "gradients", profile_report_json(&j->gradient)));
+        json_put(&root, "profile",
+                 json_pack("{s:o,s:o}", "inference", profile_report_json(&j->infer), "gradients",
+                           profile_report_json(&j->gradient)));
     return root;
 }
 

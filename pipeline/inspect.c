@@ -11,6 +11,7 @@
 
 #include "core/exec/exec.h"
 #include "core/op/op.h"
+#include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "core/graph/text.h"
 #include "importer/importer.h"
@@ -340,9 +341,9 @@ static json_t *interface_json(const struct import_report *r, int32_t from, int32
 
             if (dim < 0 && d == 0 && r->io[i].dim0[0] != '\0')
                 v = json_string(r->io[i].dim0);
-            json_array_append_new(shape, v);
+            json_add(&shape, v);
         }
-        json_array_append_new(list, json_pack("{s:s,s:o}", "name", r->io[i].name, "shape", shape));
+        json_add(&list, json_pack("{s:s,s:o}", "name", r->io[i].name, "shape", shape));
     }
     return list;
 }
@@ -352,7 +353,7 @@ static json_t *shape_json(const struct shape *s)
     json_t *list = json_array();
 
     for (int32_t d = 1; d < s->rank; d++)
-        json_array_append_new(list, json_integer(s->dim[d]));
+        json_add(&list, json_integer(s->dim[d]));
     return list;
 }
 
@@ -363,7 +364,7 @@ static json_t *relu_layers_json(const struct inspection *in)
     for (int32_t i = 0; i < in->n_sites; i++) {
         const struct relu_site *s = &in->site[i];
 
-        json_array_append_new(list,
+        json_add(&list,
                               json_pack("{s:s,s:o,s:I,s:I,s:I}", "name", in->g->node[s->node].name,
                                         "shape", shape_json(&in->g->value[s->y].shape), "total",
                                         (json_int_t)s->total, "kept", (json_int_t)s->kept,
@@ -378,15 +379,15 @@ static json_t *problems_json(const struct inspection *in)
     json_t *list = json_array();
 
     if (in->damaged != NULL)
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "code", DAMAGED, "node", "",
-                                              "op", "", "message", in->damaged, "hint", ""));
+        json_add(&list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "code", DAMAGED, "node", "", "op", "",
+                                  "message", in->damaged, "hint", ""));
 
     for (int32_t i = 0; i < r->n_problem; i++) {
         const struct import_problem *p = &r->problem[i];
 
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "code", p->code, "node",
-                                              p->node, "op", p->op, "message", p->message, "hint",
-                                              p->hint, "more", (int)p->more));
+        json_add(&list,
+                 json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "code", p->code, "node", p->node, "op",
+                           p->op, "message", p->message, "hint", p->hint, "more", (int)p->more));
     }
     return list;
 }
@@ -396,7 +397,7 @@ static json_t *warnings_json(const struct import_report *r)
     json_t *list = json_array();
 
     for (int32_t i = 0; i < r->n_warning; i++)
-        json_array_append_new(list, json_string(r->warning[i]));
+        json_add(&list, json_string(r->warning[i]));
     return list;
 }
 
@@ -405,7 +406,7 @@ static json_t *operators_json(const struct import_report *r)
     json_t *o = json_object();
 
     for (int32_t i = 0; i < r->n_op_count; i++)
-        json_object_set_new(o, r->op_count[i].type, json_integer(r->op_count[i].count));
+        json_put(&o, r->op_count[i].type, json_integer(r->op_count[i].count));
     return o;
 }
 
@@ -426,17 +427,17 @@ static json_t *to_json(const struct inspection *in)
                   sha256_hex(r->sha256, hex), "ir_version", (json_int_t)r->ir_version, "opset",
                   (json_int_t)r->opset, "producer", r->producer != NULL ? r->producer : "");
 
-    json_object_set_new(o, "inputs", interface_json(r, 0, r->n_inputs));
-    json_object_set_new(o, "outputs", interface_json(r, r->n_inputs, r->n_inputs + r->n_outputs));
-    json_object_set_new(o, "params", figure(in, params));
-    json_object_set_new(o, "macs", figure(in, macs));
-    json_object_set_new(o, "relus_total", figure(in, in->relus_total));
-    json_object_set_new(o, "relus_kept", figure(in, in->relus_kept));
-    json_object_set_new(o, "relu_evaluations", figure(in, in->evaluations));
-    json_object_set_new(o, "relu_layers", relu_layers_json(in));
-    json_object_set_new(o, "operators", operators_json(r));
-    json_object_set_new(o, "problems", problems_json(in));
-    json_object_set_new(o, "warnings", warnings_json(r));
+    json_put(&o, "inputs", interface_json(r, 0, r->n_inputs));
+    json_put(&o, "outputs", interface_json(r, r->n_inputs, r->n_inputs + r->n_outputs));
+    json_put(&o, "params", figure(in, params));
+    json_put(&o, "macs", figure(in, macs));
+    json_put(&o, "relus_total", figure(in, in->relus_total));
+    json_put(&o, "relus_kept", figure(in, in->relus_kept));
+    json_put(&o, "relu_evaluations", figure(in, in->evaluations));
+    json_put(&o, "relu_layers", relu_layers_json(in));
+    json_put(&o, "operators", operators_json(r));
+    json_put(&o, "problems", problems_json(in));
+    json_put(&o, "warnings", warnings_json(r));
     return o;
 }
 

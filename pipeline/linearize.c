@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/minmax.h"
 #include "exporter/lower/lower.h"
@@ -75,10 +76,10 @@ static int check_options(const struct linearize_options *o)
     return 0;
 }
 
-static void set_text(json_t *root, const char *key, const char *text)
+static void set_text(json_t **root, const char *key, const char *text)
 {
     if (text)
-        json_object_set_new(root, key, json_string(text));
+        json_put(root, key, json_text(text));
 }
 
 /* DIR/config.json: what repeats the run. */
@@ -87,26 +88,26 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     char norm[NORMALIZE_TEXT];
     json_t *root = linearize_recipe_json(&o->r);
 
-    set_text(root, "data", o->open.data);
-    set_text(root, "test-data", o->open.images.test);
-    set_text(root, "val-data", o->open.images.val);
-    set_text(root, "resize", o->open.images.resize);
-    set_text(root, "crop", o->open.images.crop);
-    set_text(root, "relus", o->relus);
-    set_text(root, "stages", o->stages);
-    set_text(root, "teacher", o->teacher);
-    set_text(root, "masks", o->masks);
-    set_text(root, "logit-teacher", o->logit_teacher);
-    set_text(root, "clean-teacher", o->clean_teacher);
-    set_text(root, "extra", o->extra);
-    set_text(root, "layer-budgets", o->budgets);
+    set_text(&root, "data", o->open.data);
+    set_text(&root, "test-data", o->open.images.test);
+    set_text(&root, "val-data", o->open.images.val);
+    set_text(&root, "resize", o->open.images.resize);
+    set_text(&root, "crop", o->open.images.crop);
+    set_text(&root, "relus", o->relus);
+    set_text(&root, "stages", o->stages);
+    set_text(&root, "teacher", o->teacher);
+    set_text(&root, "masks", o->masks);
+    set_text(&root, "logit-teacher", o->logit_teacher);
+    set_text(&root, "clean-teacher", o->clean_teacher);
+    set_text(&root, "extra", o->extra);
+    set_text(&root, "layer-budgets", o->budgets);
     if (o->publish_slopes)
-        json_object_set_new(root, "publish-slopes", json_true());
-    set_text(root, "normalize", normalize_text(&r->m.g->norm, norm));
-    json_object_set_new(root, "empty-cheapest", json_integer(o->empty_cheapest));
+        json_put(&root, "publish-slopes", json_true());
+    set_text(&root, "normalize", normalize_text(&r->m.g->norm, norm));
+    json_put(&root, "empty-cheapest", json_integer(o->empty_cheapest));
     if (o->train_limit > 0)
-        json_object_set_new(root, "train-limit", json_integer(o->train_limit));
-    json_object_set_new(root, "seed", json_integer((json_int_t)r->seed));
+        json_put(&root, "train-limit", json_integer(o->train_limit));
+    json_put(&root, "seed", json_integer((json_int_t)r->seed));
     return root;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pipeline/precision.h"
+#include "core/base/json.h"
 #include "pipeline/tasks.h"
 
 #define FIELD(f) offsetof(struct linearize_options, f)
@@ -350,7 +351,6 @@ json_t *linearize_recipe_json(const struct recipe *r)
 
     for (const struct option_row *o = rows; root && o->is.name != NULL; o++)
         if (o->offset >= first && o->offset < last)
-            json_object_set_new(root, o->is.name,
-                                value_json(o, (const char *)r + (o->offset - first)));
+            json_put(&root, o->is.name, value_json(o, (const char *)r + (o->offset - first)));
     return root;
 }

@@ -1,6 +1,8 @@
 /* The report of a conversion; see linearize_report.h. */
 #include "pipeline/linearize_report.h"
 
+#include "core/base/json.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +21,9 @@ static json_t *budget_json(const struct conversion *c)
     json_t *layers = json_array();
 
     for (int32_t s = 0; s < q->n_site; s++)
-        json_array_append_new(layers,
-                              json_pack("{s:s,s:I,s:I,s:f}", "name", g->node[q->site[s].node].name,
-                                        "total", (json_int_t)q->site[s].total, "kept",
-                                        (json_int_t)q->kept[s], "sensitivity", q->eta[s]));
+        json_add(&layers, json_pack("{s:s,s:I,s:I,s:f}", "name", g->node[q->site[s].node].name,
+                                    "total", (json_int_t)q->site[s].total, "kept",
+                                    (json_int_t)q->kept[s], "sensitivity", q->eta[s]));
     return json_pack("{s:I,s:I,s:o}", "total", (json_int_t)q->total, "kept", (json_int_t)q->want,
                      "layers", layers);
 }
@@ -35,7 +36,7 @@ static json_t *groups_json(const struct conversion *c)
     for (int32_t i = 0; i < c->n_group; i++) {
         const int32_t node = g->value[c->group[i]].producer;
 
-        json_array_append_new(list, json_string(g->node[node].name));
+        json_add(&list, json_string(g->node[node].name));
     }
     return list;
 }
@@ -69,19 +70,19 @@ json_t *linearize_report_json(const struct linearize_facts *f)
     json_t *root =
         json_pack("{s:s,s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "precision",
                   exec_precision_name(precision_of(c->o->r.precision, true)), "config",
-                  json_loads(config ? config : "{}", 0, NULL), "seed", (json_int_t)c->run.seed,
+                  config != NULL ? json_loads(config, 0, NULL) : NULL, "seed", (json_int_t)c->run.seed,
                   "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
                   metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",
                   notes_json(c));
 
-    free(config);
+    mem_free(config);
     for (int i = 0; root && i < SUMMARY_COLUMNS; i++)
         if (f->measured[i])
-            json_object_set_new(root, summary_name(i),
-                                summary_json(i == SUMMARY_GIVEN                      ? f->path
-                                             : i == SUMMARY_TEACHER && c->o->teacher ? c->o->teacher
-                                                                                     : name[i],
-                                             &f->column[i]));
+            json_put(&root, summary_name(i),
+                     summary_json(i == SUMMARY_GIVEN                      ? f->path
+                                  : i == SUMMARY_TEACHER && c->o->teacher ? c->o->teacher
+                                                                          : name[i],
+                                  &f->column[i]));
     return root;
 }
 

@@ -1,4 +1,5 @@
 /* Task "lint": what the importer of a private-inference tool would refuse in an ONNX file. */
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 #include "exporter/lint.h"
@@ -30,11 +31,11 @@ static json_t *report_json(const char *path, const char *target, const struct li
     for (int32_t i = 0; i < r->n; i++) {
         const struct lint_finding *f = &r->finding[i];
 
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "node", f->node, "op", f->op,
-                                              "message", f->message, "hint", f->hint));
+        json_add(&list, json_pack("{s:s,s:s,s:s,s:s}", "node", f->node, "op", f->op, "message",
+                                  f->message, "hint", f->hint));
     }
-    return json_pack("{s:s,s:s,s:s,s:o}", "format", "linnet.lint/1", "model", path, "for", target,
-                     "problems", list);
+    return json_pack("{s:s,s:o,s:s,s:o}", "format", "linnet.lint/1", "model", json_text(path),
+                     "for", target, "problems", list);
 }
 
 struct lint_facts {

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
@@ -181,7 +182,7 @@ json_t *metrics_stages(const struct metrics *m)
 
     for (int32_t i = 0; list && i < m->n; i++)
         if (begins_stage(m, i))
-            json_array_append_new(list, stage_json(m, i));
+            json_add(&list, stage_json(m, i));
     return list;
 }
 
@@ -194,7 +195,7 @@ json_t *metrics_events(const struct metrics *m, const char *event)
             continue;
         json_t *copy = json_copy(m->line[i].root);
         json_object_del(copy, "event");
-        json_array_append_new(list, copy);
+        json_add(&list, copy);
     }
     return list;
 }

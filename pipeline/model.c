@@ -7,6 +7,7 @@
 
 #include "pipeline/auto_normalize.h"
 #include "pipeline/listener.h"
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/op/op.h"
 #include "core/graph/pass.h"
@@ -107,14 +108,14 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
                   "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
 
     if (o && form->removed != REMOVED_IDENTITY)
-        json_object_set_new(o, "removed",
+        json_put(&o, "removed",
                             json_string(removed_name((enum removed_kind)form->removed)));
     if (o && form->deploy != DEPLOY_CLEAN)
-        json_object_set_new(o, "deploy", json_string(model_deploy_name(form->deploy)));
+        json_put(&o, "deploy", json_string(model_deploy_name(form->deploy)));
     if (o && form->shared_shortcuts)
-        json_object_set_new(o, "shared_shortcuts", json_true());
+        json_put(&o, "shared_shortcuts", json_true());
     if (o && form->dropped_skips)
-        json_object_set_new(o, "dropped_skips", json_true());
+        json_put(&o, "dropped_skips", json_true());
     return o;
 }
 

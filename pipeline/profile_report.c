@@ -1,6 +1,7 @@
 /* --profile; see profile_report.h. */
 #include "pipeline/profile_report.h"
 
+#include "core/base/json.h"
 #include "pipeline/report.h"
 #include "core/op/op.h"
 
@@ -22,7 +23,7 @@ static json_t *shape_json(const struct shape *s)
     json_t *list = json_array();
 
     for (int32_t d = 1; d < s->rank; d++)
-        json_array_append_new(list, json_integer((json_int_t)s->dim[d]));
+        json_add(&list, json_integer((json_int_t)s->dim[d]));
     return list;
 }
 
@@ -47,6 +48,6 @@ json_t *profile_report_json(const struct profile *p)
 
     for (int32_t n = 0; n < p->g->n_node; n++)
         if (p->node[n].forward_s > 0)
-            json_array_append_new(layers, layer_json(p, n));
+            json_add(&layers, layer_json(p, n));
     return json_pack("{s:I,s:o}", "images", (json_int_t)p->images, "layers", layers);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/mem.h"
 #include "pipeline/page/page.h"
 
@@ -23,14 +24,14 @@ json_t *report_real(double v)
 /* mem_free; NULL where there is no memory. */
 static char *spell(const json_t *root)
 {
-    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
 
     if (line != NULL) {
         memcpy(line, text, strlen(text));
         line[strlen(text)] = '\n';
     }
-    free(text);
+    mem_free(text);
     return line;
 }
 

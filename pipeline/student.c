@@ -248,7 +248,7 @@ static int run_stage(struct work *w, enum recipe_stage which, struct soft_state 
     rc = stage_run(&c->run, &s, w->s->g, c->run.m.g);
     *soft = s.result.soft;
 out:
-    free(config);
+    mem_free(config);
     return rc;
 }
 
@@ -283,7 +283,7 @@ static int save_cut(const struct work *w)
     int rc =
         config ? checkpoint_save(w->path, &ck) : fail(ERR_NOMEM, "no memory for the checkpoint");
 
-    free(config);
+    mem_free(config);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/base/json.h"
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
@@ -192,12 +193,11 @@ json_t *summary_json(const char *model, const struct summary *s)
 {
     json_t *o = eval_report_json(model, "test", &s->names, &s->eval);
 
-    json_object_set_new(o, "relus", json_integer((json_int_t)s->relus));
+    json_put(&o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)
-        json_object_set_new(o, "agreement",
-                            report_real(100 * (double)s->agree / (double)s->n_fixed));
+        json_put(&o, "agreement", report_real(100 * (double)s->agree / (double)s->n_fixed));
     if (s->online_s >= 0)
-        json_object_set_new(o, "pi_online_seconds", report_real(s->online_s));
+        json_put(&o, "pi_online_seconds", report_real(s->online_s));
     return o;
 }
 

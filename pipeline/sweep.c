@@ -17,6 +17,7 @@
 #include "pipeline/page/page.h"
 #include "pipeline/report.h"
 #include "pipeline/tasks.h"
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
@@ -74,8 +75,8 @@ static int same_settings(const struct linearize_options *o, uint64_t seed, const
     const char *key, *other = other_images(&o->open.images, had);
     int rc = 0;
 
-    json_object_set_new(now, "data", json_string(o->open.data));
-    json_object_set_new(now, "seed", json_integer((json_int_t)seed));
+    json_put(&now, "data", json_text(o->open.data));
+    json_put(&now, "seed", json_integer((json_int_t)seed));
     json_object_foreach(now, key, v) if (rc == 0 && !json_equal(v, json_object_get(had, key))) rc =
         fail(ERR_ARG,
              "'%s' was made with another --%s; take another -o, or the settings of that file", path,
@@ -163,8 +164,8 @@ static int run_budget(struct sweep *s, const char *text, const char *teacher)
     o.r.stage[STAGE_TEACHER].epochs = 0;
     listener_note(s->l, "budget %s: %s", text, folder);
     TRY(run_one(s, &o, true, &report));
-    json_object_set_new(report, "relus", json_string(text));
-    json_object_set_new(report, "folder", json_string(name));
+    json_put(&report, "relus", json_string(text));
+    json_put(&report, "folder", json_string(name));
     return json_array_append_new(s->budgets, report) < 0 ? ERR_NOMEM : 0;
 }
 
@@ -298,8 +299,8 @@ static int finish(const struct sweep *s, struct linnet_report **out)
 {
     char path[PATH_BYTES];
     json_t *root =
-        json_pack("{s:s,s:s,s:I,s:O,s:O}", "format", "linnet.sweep/1", "model", s->path, "seed",
-                  (json_int_t)s->seed, "teacher", s->teacher, "budgets", s->budgets);
+        json_pack("{s:s,s:o,s:I,s:O,s:O}", "format", "linnet.sweep/1", "model", json_text(s->path),
+                  "seed", (json_int_t)s->seed, "teacher", s->teacher, "budgets", s->budgets);
     int rc = output_path(s->o->out, "sweep.json", path, sizeof path);
 
     if (rc == 0)

@@ -132,7 +132,7 @@ static int train(struct conversion *c, const char *path)
 
     if (rc == 0)
         rc = stage_run(&c->run, &s, m->g, NULL);
-    free(config);
+    mem_free(config);
     return rc;
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/graph/pass.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
 #include "pipeline/precision.h"
@@ -101,7 +102,7 @@ struct job {
     struct stage stage;
     struct lock *lock;
     char stem[PATH_BYTES], checkpoint[PATH_BYTES]; /* Y, Y.safetensors */
-    char *config;                                  /* JSON for the checkpoint; of jansson */
+    char *config;                                  /* JSON for the checkpoint */
 };
 
 /* ---- settings ------------------------------------------------------------------------------ */
@@ -195,13 +196,13 @@ static int prepare_structure(struct job *j)
 static int make_config_text(struct job *j)
 {
     const struct train_settings *o = j->o;
-    json_t *root = json_pack("{s:o,s:I,s:s,s:s,s:s,s:b,s:I,s:f}", "network",
-                             model_form_json(&j->run.m.form, j->run.m.g), "seed",
-                             (json_int_t)j->run.seed, "data", j->run.train->source, "adversarial",
-                             o->adversarial ? o->adversarial : "none", "augment", o->augment,
-                             "dual-bn", o->dual_bn, "epochs", (json_int_t)o->epochs, "lr", o->lr);
+    json_t *root = json_pack(
+        "{s:o,s:I,s:o,s:s,s:s,s:b,s:I,s:f}", "network", model_form_json(&j->run.m.form, j->run.m.g),
+        "seed", (json_int_t)j->run.seed, "data", json_text(j->run.train->source), "adversarial",
+        o->adversarial ? o->adversarial : "none", "augment", o->augment, "dual-bn", o->dual_bn,
+        "epochs", (json_int_t)o->epochs, "lr", o->lr);
 
-    j->config = root ? json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    j->config = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT);
     json_decref(root);
     if (j->config == NULL)
         return fail(ERR_NOMEM, "no memory for the configuration");
@@ -244,8 +245,8 @@ static json_t *result_json(const struct job *j)
     const struct train_validation *v = &r->val;
 
     return json_pack(
-        "{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
-        "linnet.train/1", "precision", exec_precision_name(r->precision), "model", j->o->out,
+        "{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
+        "linnet.train/1", "precision", exec_precision_name(r->precision), "model", json_text(j->o->out),
         "config", json_loads(j->config, 0, NULL), "epochs", (json_int_t)r->epochs, "kept_epoch",
         (json_int_t)r->best_epoch + 1, "steps", (json_int_t)r->steps, "loss", r->loss, "seconds",
         r->seconds, "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
@@ -307,7 +308,7 @@ int linnet_train(const char *path, const struct linnet_options *o, const struct 
     j.run.seed = options_seed(o);
     j.run.resume = j.o->resume;
     rc = train(&j, path, out);
-    free(j.config);
+    mem_free(j.config);
     lock_release(j.lock);
     run_release(&j.run);
     return rc;

@@ -18,6 +18,7 @@
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
+#include "core/base/json.h"
 #include "core/base/sha256.h"
 
 struct options {
@@ -262,7 +263,7 @@ static void print_machine(struct bench *b)
 
 static void constant_json(void *ctx, const char *key, double *seconds)
 {
-    json_object_set_new(ctx, key, json_real(*seconds));
+    json_put(ctx, key, json_real(*seconds));
 }
 
 static json_t *machine_json(struct bench *b)
@@ -270,7 +271,7 @@ static json_t *machine_json(struct bench *b)
     json_t *o = json_object();
 
     if (o != NULL)
-        cost_machine_each(&b->machine, constant_json, o);
+        cost_machine_each(&b->machine, constant_json, &o);
     return o;
 }
 
@@ -336,8 +337,8 @@ static void print_ratio(const struct trial *a, const struct trial *z, FILE *f)
 static json_t *trial_json(const struct trial *t, const struct bench *b)
 {
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
-        "linnet.pibench/1", "model", t->path, "relu_backend", t->report.relu->name,
+        "{s:s, s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:f, s:I, s:I}", "format",
+        "linnet.pibench/1", "model", json_text(t->path), "relu_backend", t->report.relu->name,
         "linear_backend", t->report.linear->name, "link", b->has_link ? b->link.name : "loopback",
         "dealer", t->run.linear->third_party, "images", (json_int_t)t->images, "relus_kept",
         (json_int_t)t->plan->relus_kept, "relus_total", (json_int_t)t->plan->relus, "phases",
@@ -346,10 +347,9 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         (json_int_t)t->peak_kb, "peak_rss_server_kb", (json_int_t)t->told.peak_kb);
 
     if (o != NULL) {
-        json_object_set_new(o, "branch", json_string(t->plan->branch));
-        json_object_set_new(o, "setup", pi_report_setup_json(&t->report));
-        json_object_set_new(o, "logits_equal_sim2pc",
-                            t->checked ? json_boolean(t->equal) : json_null());
+        json_put(&o, "branch", json_string(t->plan->branch));
+        json_put(&o, "setup", pi_report_setup_json(&t->report));
+        json_put(&o, "logits_equal_sim2pc", t->checked ? json_boolean(t->equal) : json_null());
     }
     return o;
 }
@@ -435,7 +435,7 @@ static json_t *totals_json(const struct trial *of)
                           total_seconds(of), "online", "mb", online_mb(of), "seconds", online(of));
 
     if (o != NULL && of[IN_LOT].path != NULL)
-        json_object_set_new(o, "lot",
+        json_put(&o, "lot",
                             json_pack("{s:I, s:f, s:f, s:f}", "images", (json_int_t)of[IN_LOT].lot,
                                       "mb", total_mb(&of[IN_LOT]), "seconds",
                                       total_seconds(&of[IN_LOT]), "online_seconds",
@@ -449,9 +449,9 @@ static json_t *package_json(const struct trial *of, const struct bench *b)
     json_t *o = trial_json(of, b);
 
     if (o != NULL)
-        json_object_set_new(o, "totals", totals_json(of));
+        json_put(&o, "totals", totals_json(of));
     if (o != NULL && of[IN_LOT].path != NULL)
-        json_object_set_new(o, "lot", trial_json(&of[IN_LOT], b));
+        json_put(&o, "lot", trial_json(&of[IN_LOT], b));
     return o;
 }
 
@@ -503,10 +503,10 @@ static int report(struct bench *b, const struct trial *a, const struct trial *z)
     if (b->c->json != NULL) {
         json_t *root = package_json(a, b);
         if (root != NULL)
-            json_object_set_new(root, "machine", machine_json(b));
+            json_put(&root, "machine", machine_json(b));
         if (root != NULL && z->path != NULL) {
-            json_object_set_new(root, "compare", package_json(z, b));
-            json_object_set_new(root, "ratio", ratio_json(a, z));
+            json_put(&root, "compare", package_json(z, b));
+            json_put(&root, "ratio", ratio_json(a, z));
         }
         TRY(cli_json_write(b->c, root));
     }

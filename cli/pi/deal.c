@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "core/base/json.h"
 #include "runtime/report.h"
 
 struct options {
@@ -79,9 +80,10 @@ static int write_json(const struct cli_common *c, const struct options *o)
 {
     if (c->json == NULL)
         return 0;
-    return cli_json_write(c, json_pack("{s:s, s:s, s:I, s:s, s:s}", "format", "linnet.deal/1",
-                                       "model", c->arg[0], "n", (json_int_t)o->count, "client_out",
-                                       o->client_out, "server_out", o->server_out));
+    return cli_json_write(c, json_pack("{s:s, s:o, s:I, s:o, s:o}", "format", "linnet.deal/1",
+                                       "model", json_text(c->arg[0]), "n", (json_int_t)o->count,
+                                       "client_out", json_text(o->client_out), "server_out",
+                                       json_text(o->server_out)));
 }
 
 int pi_cmd_deal(int argc, char **argv)

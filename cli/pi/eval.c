@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
+#include "core/base/json.h"
 #include "core/base/npy.h"
 #include "core/base/sha256.h"
 #include "runtime/report.h"
@@ -146,20 +147,19 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
 
     if (branch != NULL && r->o->labels != NULL) {
         interval(r->right, r->n, &lo, &hi);
-        json_object_set_new(branch, "clean",
-                            json_pack("{s:f, s:[f,f]}", "accuracy",
-                                      100.0 * (double)r->right / (double)r->n, "ci95", lo, hi));
+        json_put(&branch, "clean",
+                 json_pack("{s:f, s:[f,f]}", "accuracy", 100.0 * (double)r->right / (double)r->n,
+                           "ci95", lo, hi));
     }
-    o = json_pack("{s:s, s:s, s:s, s:I, s:s, s:[o], s:s}", "format", "linnet.eval/1", "model",
-                  c->arg[0], "mode", modes[r->o->mode], "n", (json_int_t)r->n, "split", "npy",
-                  "branches", branch, "logits_sha256", r->sha256);
+    o = json_pack("{s:s, s:o, s:s, s:I, s:s, s:[o], s:s}", "format", "linnet.eval/1", "model",
+                  json_text(c->arg[0]), "mode", modes[r->o->mode], "n", (json_int_t)r->n, "split",
+                  "npy", "branches", branch, "logits_sha256", r->sha256);
     pi_linear_error(r->model, &largest, &sigma);
     if (o != NULL && largest > 0)
-        json_object_set_new(
-            o, "linear_error",
-            json_pack("{s:f, s:I}", "sigma", sigma, "largest", (json_int_t)largest));
+        json_put(&o, "linear_error",
+                 json_pack("{s:f, s:I}", "sigma", sigma, "largest", (json_int_t)largest));
     if (o != NULL && r->o->expect != NULL)
-        json_object_set_new(o, "max_abs_diff", cli_json_real(r->max_abs_diff));
+        json_put(&o, "max_abs_diff", cli_json_real(r->max_abs_diff));
     return o;
 }
 

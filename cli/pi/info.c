@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "runtime/report.h"
 
@@ -201,19 +202,13 @@ static void print_steps(FILE *f, const struct plan *p)
 /* Adds a member and passes the object on; NULL stays NULL. */
 static json_t *with(json_t *object, const char *key, json_t *value)
 {
-    if (object == NULL || value == NULL || json_object_set_new(object, key, value) < 0) {
-        json_decref(object);
-        return NULL;
-    }
+    json_put(&object, key, value);
     return object;
 }
 
 static json_t *with_item(json_t *array, json_t *item)
 {
-    if (array == NULL || item == NULL || json_array_append_new(array, item) < 0) {
-        json_decref(array);
-        return NULL;
-    }
+    json_add(&array, item);
     return array;
 }
 

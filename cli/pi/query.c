@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/json.h"
 #include "cli/commands.h"
 #include "cli/pi/images.h"
 #include "cli/pi/net.h"
@@ -265,11 +266,11 @@ static json_t *result_json(const struct client *q, const struct pi_report *r)
     json_t *labels = json_array();
 
     for (int64_t i = 0; i < q->done && labels != NULL && q->labels != NULL; i++)
-        json_array_append_new(labels, json_integer(q->labels[i]));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}",
-                     "format", "linnet.query/1", "model", q->c->arg[0], "branch", q->plan->branch,
-                     "n", (json_int_t)q->done, "asked", (json_int_t)q->n, "relu_backend",
-                     r->relu->name, "linear_backend", r->linear->name, "dealer",
+        json_add(&labels, json_integer(q->labels[i]));
+    return json_pack("{s:s, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o}",
+                     "format", "linnet.query/1", "model", json_text(q->c->arg[0]), "branch",
+                     q->plan->branch, "n", (json_int_t)q->done, "asked", (json_int_t)q->n,
+                     "relu_backend", r->relu->name, "linear_backend", r->linear->name, "dealer",
                      q->o->dealer != NULL, "tls", q->tls != NULL, "reveal",
                      q->label ? "label" : "logits", "labels", labels, "phases",
                      pi_report_phases_json(r), "setup", pi_report_setup_json(r), "layers",

@@ -1,6 +1,8 @@
 /* Accounts for people and machines (cli/pi/report.h). */
 #include "cli/pi/report.h"
 
+#include "core/base/json.h"
+
 /* ---- for people --------------------------------------------------------------------------- */
 
 void pi_report_phases(FILE *f, const struct pi_report *r)
@@ -47,9 +49,8 @@ json_t *pi_report_phases_json(const struct pi_report *r)
                               (json_int_t)c->received, "rounds", (double)c->flips / 2, "seconds",
                               c->seconds);
         if (r->has_prediction && o != NULL)
-            json_object_set_new(o, "predicted_seconds",
-                                cli_json_real(pi_report_predicted(r, (enum phase)i)));
-        json_array_append_new(a, o);
+            json_put(&o, "predicted_seconds", cli_json_real(pi_report_predicted(r, (enum phase)i)));
+        json_add(&a, o);
     }
     return a;
 }
@@ -72,11 +73,10 @@ json_t *pi_report_totals_json(const struct cost_count phase[PHASES])
 
     for (int i = 0; i < PHASES && a != NULL; i++) {
         const struct cost_count *c = &phase[i];
-        json_array_append_new(a, json_pack("{s:s, s:I, s:I, s:f, s:f}", "name",
-                                           phase_name((enum phase)i), "bytes_sent_client",
-                                           (json_int_t)c->received, "bytes_sent_server",
-                                           (json_int_t)c->sent, "rounds", (double)c->flips / 2,
-                                           "seconds", c->seconds));
+        json_add(&a, json_pack("{s:s, s:I, s:I, s:f, s:f}", "name", phase_name((enum phase)i),
+                               "bytes_sent_client", (json_int_t)c->received, "bytes_sent_server",
+                               (json_int_t)c->sent, "rounds", (double)c->flips / 2, "seconds",
+                               c->seconds));
     }
     return a;
 }
@@ -94,6 +94,6 @@ json_t *pi_report_layers_json(const struct pi_report *r)
     json_t *a = json_array();
 
     if (a != NULL)
-        pi_report_each_layer(r, layer_json, a);
+        pi_report_each_layer(r, layer_json, &a);
     return a;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/json.h"
 #include "cli/commands.h"
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
@@ -109,13 +110,13 @@ static int check_options(const struct pi_net_options *o, int inherited)
 static json_t *report_json(const struct cli_common *c, const struct server_options *o,
                            const struct server_totals *t)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
-                     "linnet.serve/1", "model", c->arg[0], "relu_backend", o->party.relu->name,
-                     "linear_backend", o->party.linear->name, "tls", o->tls.cert != NULL, "reveal",
-                     o->party.label ? "label" : "logits", "clients", (json_int_t)t->clients,
-                     "clients_failed", (json_int_t)t->failed, "clients_silent",
-                     (json_int_t)t->silent, "queries", (json_int_t)t->queries, "prepared",
-                     (json_int_t)t->prepared, "seconds", t->seconds, "phases",
+    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
+                     "linnet.serve/1", "model", json_text(c->arg[0]), "relu_backend",
+                     o->party.relu->name, "linear_backend", o->party.linear->name, "tls",
+                     o->tls.cert != NULL, "reveal", o->party.label ? "label" : "logits", "clients",
+                     (json_int_t)t->clients, "clients_failed", (json_int_t)t->failed,
+                     "clients_silent", (json_int_t)t->silent, "queries", (json_int_t)t->queries,
+                     "prepared", (json_int_t)t->prepared, "seconds", t->seconds, "phases",
                      pi_report_totals_json(t->phase));
 }
 

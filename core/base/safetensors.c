@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/json.h"
 #include "core/base/mem.h"
 
 #define MAX_COMMAS (1 << 20)
@@ -549,7 +550,7 @@ static json_t *tensor_json(const struct st_tensor *t, uint64_t begin)
                      "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->bytes));
 }
 
-/* The header's text, free() it; NULL where memory ran out (all text was checked before). */
+/* The header's text, mem_free() it; NULL where memory ran out (all text was checked before). */
 static char *header_text(const struct st_writer *w, const struct st_tensor *tensors,
                          const struct pair *meta)
 {
@@ -563,7 +564,7 @@ static char *header_text(const struct st_writer *w, const struct st_tensor *tens
         bad |= json_object_set(root, META, map);
     for (size_t i = 0; i < w->n_tensors; at += tensors[i++].bytes)
         bad |= json_object_set_new(root, tensors[i].name, tensor_json(&tensors[i], at));
-    char *text = bad == 0 ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = bad == 0 ? json_spell(root, JSON_COMPACT) : NULL;
     json_decref(map);
     json_decref(root);
     return text;
@@ -621,7 +622,7 @@ int st_writer_save(const struct st_writer *w, const char *path, enum file_access
     }
     rc = write_file(w, tensors, text, path, access);
 out:
-    free(text);
+    mem_free(text);
     arena_free(a);
     return rc;
 }

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/json.h"
+#include "core/base/mem.h"
 #include "core/base/version.h"
 #include "pipeline/page/html.h"
 #include "pipeline/page/run.h"
@@ -364,7 +366,7 @@ static void put_repeat(struct html *h, const struct page_run *r)
 
 static void put_json(struct html *h, const char *id, const json_t *root)
 {
-    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     if (text == NULL) {
         h->status = h->status < 0 ? h->status : ERR_NOMEM;
@@ -373,7 +375,7 @@ static void put_json(struct html *h, const char *id, const json_t *root)
     html_put(h, "<script type=\"application/json\" id=\"%s\">", html_escape(h, id));
     html_put_json(h, text);
     html_put(h, "</script>\n");
-    free(text);
+    mem_free(text);
 }
 
 /* ---- the page ------------------------------------------------------------------------------- */

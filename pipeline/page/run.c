@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
@@ -55,7 +56,7 @@ static int read_metrics(const char *path, json_t *lines)
         json_t *line = json_loadb((const char *)bytes + at, n, 0, NULL);
         if (line == NULL) /* a kill may leave half a line at the end */
             break;
-        json_array_append_new(lines, line);
+        json_add(&lines, line);
         at += n + 1;
     }
     mem_free(bytes);
