@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,6 +24,10 @@
 #include "core/base/json.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
+#define MESSAGE_BYTES 8192
+#define RED "\033[1;31m"
+#define YELLOW "\033[33m"
+#define PLAIN "\033[0m"
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
@@ -473,12 +478,28 @@ static int unknown_command(const struct cli_program *p, const char *word)
     return cli_exit_code(ERR_ARG);
 }
 
+/* Has the reader of our results left? */
+static bool is_abandoned(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0;
+}
+
 /* Results may sit in a buffer: a full disk shows only here. */
 static int flush_results(int rc)
 {
     if ((fflush(stdout) != 0 || ferror(stdout)) && rc == 0)
         return fail(ERR_IO, "cannot write to standard output");
     return rc;
+}
+
+/* `linnet eval ... | head -n 1`: the work is done, the rest is not wanted. We end as whoever writes into a
+ * closed pipe does. */
+static void end_by_pipe(void)
+{
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
 }
 
 static int run_command(const struct cli_program *p, const struct command *c, int argc, char **argv)
@@ -493,10 +514,20 @@ static int run_command(const struct cli_program *p, const struct command *c, int
     snprintf(name, sizeof name, "%s %s", p->name, c->name);
     argv[0] = name;
     rc = flush_results(c->run(argc, argv));
+    if (rc == ERR_IO && ferror(stdout) && is_abandoned())
+        end_by_pipe();
     if (rc < 0)
-        fprintf(stderr, "%s: %s: %s\n", p->name, c->name,
-                *err_message() ? err_message() : err_name(rc));
+        fprintf(stderr, "%s%s: %s:%s %s\n", cli_has_colour() ? RED : "", p->name, c->name,
+                cli_has_colour() ? PLAIN : "", *err_message() ? err_message() : err_name(rc));
     return cli_exit_code(rc);
+}
+
+static int run_named(const struct cli_program *p, int argc, char **argv)
+{
+    for (const struct command *c = p->command; c->name != NULL; c++)
+        if (strcmp(c->name, argv[0]) == 0)
+            return run_command(p, c, argc, argv);
+    return unknown_command(p, argv[0]);
 }
 
 /* A file that we open must not take the place of a standard stream that is closed: messages would go
@@ -524,12 +555,12 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
         fprintf(stderr, "%s: %s\n", program->name, err_message());
         return cli_exit_code(ERR_ARG);
     }
-    if (answer_program_option(program, argv[1]))
+    const bool is_help = strcmp(argv[1], "help") == 0;
+    if (answer_program_option(program, is_help && argc == 2 ? "--help" : argv[1]))
         return flush_results(0) < 0 ? 1 : 0;
-    for (const struct command *c = program->command; c->name != NULL; c++)
-        if (strcmp(c->name, argv[1]) == 0)
-            return run_command(program, c, argc - 1, argv + 1);
-    return unknown_command(program, argv[1]);
+    if (is_help)
+        return run_named(program, 2, (char *[]){argv[2], (char[]){"--help"}, NULL});
+    return run_named(program, argc - 1, argv + 1);
 }
 
 /* ---- messages ----------------------------------------------------------------------------- */
@@ -541,8 +572,13 @@ FILE *cli_out(const struct cli_common *c)
 
 static void say(const char *fmt, va_list ap)
 {
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    char text[MESSAGE_BYTES];
+
+    vsnprintf(text, sizeof text, fmt, ap);
+    if (strstr(text, "warning") != NULL && cli_has_colour())
+        fprintf(stderr, YELLOW "%s" PLAIN "\n", text);
+    else
+        fprintf(stderr, "%s\n", text);
 }
 
 void cli_note(const struct cli_common *c, const char *fmt, ...)

@@ -99,14 +99,19 @@ bool cli_interrupted(void);
 /* For commands without a state to go on from: ERR_INTERRUPTED (exit 75) becomes ERR_IO (exit 1). */
 int cli_without_state(int rc);
 
+/* Does standard error take colours? NO_COLOR (no-color.org) says no. */
+bool cli_has_colour(void);
 /* One line about a long job: a bar that is rewritten on a terminal, else a line every 10 s. */
 struct cli_progress {
     enum cli_progress_mode mode;
     const char *label;
     double start, last;
+    double left; /* seconds, -1: those of this job at the speed so far */
     bool drawn;
 };
 void cli_progress_begin(struct cli_progress *p, const struct cli_common *c, const char *label);
+/* Seconds that the next lines tell as left: this job is a part of a longer one. -1: not known. */
+void cli_progress_left(struct cli_progress *p, double seconds);
 /* done in [0,1]; the text ("loss 0.41") may be "". Cheap: draws at most ten times a second. */
 void cli_progress_at(struct cli_progress *p, double done, const char *fmt, ...) ERR_PRINTF(3, 4);
 void cli_progress_end(struct cli_progress *p); /* clears the bar */

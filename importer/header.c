@@ -30,6 +30,12 @@ static bool is_safetensors(const uint8_t *bytes, size_t len)
 }
 
 /* What people give by mistake, by the bytes at an offset; offset -1: after white space. */
+#define PLAN_AT(offset)                                                                            \
+    {                                                                                              \
+        offset, "\n\tlinnet.pi", "E1001",                                                          \
+            "the plan of a private inference (model.pi), not an ONNX model",                       \
+            "linnet-pi reads it; give linnet the ONNX file that was written beside it"             \
+    }
 static const struct {
     int offset;
     const char *magic, *code, *what, *hint;
@@ -54,8 +60,9 @@ static const struct {
      "tf2onnx converts it: python -m tf2onnx.convert --tflite FILE"},
     {4, "ORTM", "E1005", "in ONNX Runtime's own .ort format",
      "give the .onnx file it was made from"},
-    {0, "\n\tlinnet.pi", "E1001", "the plan of a private inference (model.pi), not an ONNX model",
-     "linnet-pi reads it; give linnet the ONNX file that was written beside it"},
+    PLAN_AT(2), /* behind a tag and a length of one to three bytes */
+    PLAN_AT(3),
+    PLAN_AT(4),
     {0, "\x93NUMPY", "E1001", "a NumPy array, not a model", "give arrays by --data or --input"},
     {0, "\x1f\x8b", "E1001", "compressed by gzip", "unpack it with gunzip"},
 };

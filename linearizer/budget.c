@@ -330,6 +330,12 @@ int budget_empty_cheapest(int32_t n, const double *eta, int64_t count, int64_t *
     return 0;
 }
 
+/* Is it written as a share of 1? A count has no point. */
+static bool is_share(const char *text, const char *end)
+{
+    return memchr(text, '.', (size_t)(end - text)) != NULL && *end == '\0';
+}
+
 int budget_parse(const char *text, int64_t total, int64_t *out)
 {
     char *end;
@@ -337,15 +343,15 @@ int budget_parse(const char *text, int64_t total, int64_t *out)
 
     errno = 0;
     v = strtod(text, &end);
-    const bool percent = *end == '%';
-    if (end == text || errno || end[percent] != '\0' || !(v >= 0))
-        return fail(ERR_ARG, "--relus '%s': give a count such as 18841 or a share such as 10%%",
+    const bool percent = *end == '%', share = is_share(text, end);
+    if (end == text || errno || end[percent] != '\0' || !(v >= 0) ||
+        (!percent && !share && v != floor(v)))
+        return fail(ERR_ARG,
+                    "--relus '%s': give a count such as 18841 or a share such as 10%% or 0.1",
                     text);
-    if (percent)
-        v = v * (double)total / 100;
-    else if (v != floor(v))
-        return fail(ERR_ARG, "--relus '%s': a count is a whole number; for a share write %s%%",
-                    text, text);
+    if ((percent && v > 100) || (share && v > 1))
+        return fail(ERR_ARG, "--relus '%s': is more than all ReLUs; a count has no point", text);
+    v *= percent ? (double)total / 100 : share ? (double)total : 1;
     if (v > (double)total)
         return fail(ERR_ARG, "--relus '%s': the network has only %lld ReLUs", text,
                     (long long)total);

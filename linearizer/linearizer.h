@@ -47,7 +47,7 @@ int budget_allocate_pinned(int32_t n, const int64_t *total, const double *eta, i
 /* Pins the `count` least sensitive layers that are not pinned (ties: lower index) to no ReLU. ERR_ARG
  * if fewer are free. */
 int budget_empty_cheapest(int32_t n, const double *eta, int64_t count, int64_t *pinned) MUST_CHECK;
-/* "18841" or "10%" (floor) -> count. ERR_ARG with a hint. */
+/* "18841", or "10%" or "0.1" (floor) -> count. ERR_ARG with a hint. */
 int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 
 /* Hard mask of a site := exactly k positions with the largest score (ties: lower index).

@@ -127,6 +127,37 @@ static int write_severities(const struct job *j)
     return file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
 }
 
+/* The arrays of "npy:X,Y" may lie in the folder that is written. */
+static int keep_input(const struct job *j, const char *file)
+{
+    char path[4096], piece[4096];
+    const char *rest = strchr(j->o->data, ':');
+
+    TRY(path_of(path, j, file, ""));
+    while (rest != NULL && *++rest != '\0') {
+        const size_t n = strcspn(rest, ",");
+
+        if (n < sizeof piece) {
+            snprintf(piece, sizeof piece, "%.*s", (int)n, rest);
+            TRY(file_is_new(path, (const char *[]){piece}, 1));
+        }
+        rest = rest[n] == ',' ? rest + n : NULL;
+    }
+    return 0;
+}
+
+static int keep_inputs(const struct job *j)
+{
+    char name[64];
+
+    TRY(keep_input(j, "labels.npy"));
+    for (int32_t t = 0; t < j->n_types; t++) {
+        snprintf(name, sizeof name, "%s.npy", corrupt_name(j->types[t]));
+        TRY(keep_input(j, name));
+    }
+    return 0;
+}
+
 static int prepare(struct job *j)
 {
     const struct corrupt_settings *o = j->o;
@@ -135,6 +166,7 @@ static int prepare(struct job *j)
     TRY(data_split_parse(o->split, &split));
     TRY(corrupt_severities(o->severity, &j->severities));
     TRY(corrupt_types(o->types, o->frost != NULL, true, j->types, &j->n_types));
+    TRY(keep_inputs(j));
     for (int s = 0; s < CORRUPT_SEVERITIES; s++)
         j->n_severities += j->severities >> s & 1;
     if (o->frost)
@@ -177,8 +209,10 @@ static void print(FILE *out, const void *facts)
 {
     const struct job *j = facts;
 
-    fprintf(out, "%s: %d of %d standard types%s, %d severities, %" PRId64 " images each\n",
-            j->o->output, (int)count_standard(j), CORRUPT_N_STANDARD,
+    fprintf(out,
+            "%s: %d types, %d of the %d standard ones%s, severities: %d, images of each: %" PRId64
+            "\n",
+            j->o->output, (int)j->n_types, (int)count_standard(j), CORRUPT_N_STANDARD,
             j->o->frost || j->o->types ? "" : " (no frost without --frost-dir)",
             (int)j->n_severities, j->d->n);
 }

@@ -73,6 +73,11 @@ static int write_graph(const struct linnet_listener *l, uint64_t seed, const cha
     return 0;
 }
 
+const char *linnet_architecture(int index)
+{
+    return arch_name(index);
+}
+
 int linnet_init(const char *architecture, const char *path, const struct linnet_options *o,
                 const struct linnet_listener *l)
 {

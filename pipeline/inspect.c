@@ -14,6 +14,7 @@
 #include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "core/graph/text.h"
+#include "exporter/lower/lower.h"
 #include "importer/importer.h"
 #include "linearizer/linearizer.h"
 #include "pipeline/model.h"
@@ -47,6 +48,7 @@ struct inspection { /* of one file; the graph and what follows are missing if it
     struct import_report report;
     struct graph *g;
     struct buf_writer text; /* of the graph, where it was asked for */
+    char *not_private;      /* why it cannot run privately, NULL if it can */
     char *damaged;          /* what is wrong with the file's metadata, NULL if nothing is */
     struct relu_site *site;
     int32_t n_sites;
@@ -145,10 +147,13 @@ static int make_costs(struct inspection *in)
 
 static void print_costs(FILE *f, const struct plan *p, const struct cost_machine *m)
 {
+    const bool built_in = strcmp(m->name, cost_machine_default().name) == 0;
+
     fprintf(
         f,
-        "\nprivate inference of one image, predicted for ReLU evaluations of %d bits with the constants of %s\n",
-        COMPARISON_BITS, m->name);
+        "\nprivate inference of one image, predicted for ReLU evaluations of %d bits with %s%s\n",
+        COMPARISON_BITS, built_in ? "the built-in constants" : "the constants of ",
+        built_in ? "" : m->name);
     fprintf(f, "  %-10s %-6s %12s %10s %14s %10s\n", "ReLU", "link", "online MB", "online s",
             "offline MB", "offline s");
     for (const struct link *l = link_list(); l->name != NULL; l++)
@@ -175,6 +180,10 @@ static int measure(struct inspection *in)
     in->infer_bytes = exec_bytes(in->g, EXEC_INFER, INFER_BATCH);
     in->train_bytes = exec_bytes(in->g, EXEC_TRAIN, TRAIN_BATCH);
     TRY(cost_machine_find(&in->machine));
+    const int rc = lower_check(in->g);
+    if (rc == ERR_UNSUPPORTED)
+        return (in->not_private = mem_strdup(err_message())) != NULL ? 0 : ERR_NOMEM;
+    TRY(rc);
     return make_costs(in);
 }
 
@@ -292,11 +301,18 @@ static void print_figures(FILE *f, const struct inspection *in)
 static void print_problems(FILE *f, const struct inspection *in)
 {
     const struct import_report *r = &in->report;
-    const int32_t n = r->n_problem + (in->damaged != NULL);
+    const int32_t kinds = r->n_problem + (in->damaged != NULL);
+    int32_t n = kinds;
+
+    for (int32_t i = 0; i < r->n_problem; i++)
+        n += r->problem[i].more;
 
     for (int32_t i = 0; i < r->n_warning; i++)
         fprintf(f, "%swarning: %s\n", i == 0 ? "\n" : "", r->warning[i]);
-    fprintf(f, n == 0 ? "\nproblems: none\n" : "\nproblems: %d\n", n);
+    if (n == 0)
+        fprintf(f, "\nproblems: none\n");
+    else
+        fprintf(f, n == kinds ? "\nproblems: %d\n" : "\nproblems: %d, of %d kinds\n", n, kinds);
     if (in->damaged != NULL)
         fprintf(f, "  error[%s]: %s\n", DAMAGED, in->damaged);
     for (int32_t i = 0; i < r->n_problem; i++) {
@@ -320,7 +336,10 @@ static void print(FILE *f, const void *facts)
     if (in->g != NULL) {
         print_relus(f, in);
         print_figures(f, in);
-        print_costs(f, &in->costs, &in->machine);
+        if (in->not_private != NULL)
+            fprintf(f, "\nno private inference: %s\n", in->not_private);
+        else
+            print_costs(f, &in->costs, &in->machine);
     }
     print_problems(f, in);
 }
@@ -436,6 +455,7 @@ static json_t *to_json(const struct inspection *in)
     json_put(&o, "relu_evaluations", figure(in, in->evaluations));
     json_put(&o, "relu_layers", relu_layers_json(in));
     json_put(&o, "operators", operators_json(r));
+    json_put(&o, "private_inference", json_boolean(in->g != NULL && in->not_private == NULL));
     json_put(&o, "problems", problems_json(in));
     json_put(&o, "warnings", warnings_json(r));
     return o;
@@ -491,6 +511,7 @@ int linnet_inspect(const char *path, const struct linnet_options *o, struct linn
     mem_free(in.site);
     buf_release(&in.text);
     mem_free(in.damaged);
+    mem_free(in.not_private);
     graph_free(in.g);
     import_report_release(&in.report);
     return rc;

@@ -11,6 +11,7 @@
 #include "exporter/lower/lower.h"
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
+#include "pipeline/mask_file.h"
 #include "pipeline/outputs.h"
 #include "pipeline/precision.h"
 #include "pipeline/page/page.h"
@@ -19,6 +20,7 @@
 #include "pipeline/student.h"
 #include "pipeline/tasks.h"
 #include "pipeline/teacher.h"
+#include "pipeline/work_plan.h"
 #include "trainer/data/normalize.h"
 
 #define PATH_BYTES 4096
@@ -157,6 +159,42 @@ static int measure(struct linearize *x, enum summary_column which, struct graph 
     return 0;
 }
 
+/* What was said of ReLUs, before hours of work: a budget that is none, masks that do not fit. */
+static int check_relus(const struct linearize_job *j, const struct graph *g)
+{
+    const struct linearize_options *o = j->o;
+    int64_t total, kept = -1, masked;
+
+    TRY(teacher_check_relus(j->path, g, &total));
+    if (o->relus)
+        TRY(budget_parse(o->relus, total, &kept));
+    if (kept == 0 && strpbrk(o->relus, "%.") != NULL && strpbrk(o->relus, "123456789") != NULL)
+        listener_note(j->l, "warning: --relus %s of %lld ReLUs is less than one: none is kept",
+                      o->relus, (long long)total);
+    if (o->masks == NULL)
+        return 0;
+    TRY(mask_file_count(o->masks, g, &masked));
+    return student_check_masks(o, masked, kept);
+}
+
+/* The first part of a sweep tells that of all. */
+static int tell_plan(const struct linearize_job *j, const struct run *r)
+{
+    const struct work_images n = {r->train->n, r->val->n, r->test->n};
+    struct work_plan *p;
+
+    if (j->part && j->later == NULL)
+        return 0;
+    if ((p = mem_array(1, sizeof *p)) == NULL)
+        return ERR_NOMEM;
+    work_plan_add(p, j->o, &n, j->brief, "");
+    if (j->later != NULL)
+        work_plan_add_budgets(p, j->sweep, &n, j->later);
+    listener_plan(j->l, p->stage, p->n);
+    mem_free(p);
+    return 0;
+}
+
 static int open_everything(struct linearize *x)
 {
     const struct linearize_job *j = x->j;
@@ -164,7 +202,6 @@ static int open_everything(struct linearize *x)
     struct open_options how = o->open;
     struct conversion *c = &x->c;
     char path[PATH_BYTES];
-    int64_t total, kept;
 
     TRY(check_options(o));
     precision_note(j->l, precision_of(o->r.precision, true));
@@ -174,12 +211,11 @@ static int open_everything(struct linearize *x)
     TRY(model_open(j->l, j->path, &how, j->seed, &c->run.m));
     if (c->run.m.is_checkpoint)
         return fail(ERR_ARG, "'%s': linearize starts from an ONNX model", j->path);
-    TRY(teacher_check_relus(j->path, c->run.m.g, &total));
-    if (o->relus)
-        TRY(budget_parse(o->relus, total, &kept));
+    TRY(check_relus(j, c->run.m.g));
     TRY(run_open_data(&c->run, &o->open, o->train_limit, true));
     TRY(output_claim(o->out, &x->lock));
     TRY(check_folder(j));
+    TRY(tell_plan(j, &c->run));
     if (!j->brief)
         TRY(measure(x, SUMMARY_GIVEN, c->run.m.g));
     TRY(teacher_take(c));
@@ -214,17 +250,20 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
 {
     const struct linearize_options *o = x->j->o;
     const struct recipe *recipe = &o->r;
+    const struct recipe_stage_settings *s = recipe->stage;
+    const bool trained =
+        s[STAGE_TEACHER].epochs + s[STAGE_MASK].epochs + s[STAGE_FINETUNE].epochs > 0;
     struct output_facts f = {.seed = (int64_t)x->j->seed,
-                             .data = x->c.run.train,
-                             .eps = recipe->adversarial ? recipe->attack_eps : 0,
+                             .data = trained ? x->c.run.train : NULL,
+                             .eps = trained && recipe->adversarial ? recipe->attack_eps : 0,
                              .split = "test",
-                             .recipe = recipe_kind_name(recipe->kind)};
+                             .recipe = trained ? recipe_kind_name(recipe->kind) : NULL};
     const struct eval_result *r = &x->column[which].eval;
 
     if (which == SUMMARY_RESULT && recipe->removed != REMOVED_IDENTITY)
         f.removed = removed_name((enum removed_kind)recipe->removed);
 
-    for (int i = 0; x->measured[which] && i < r->n_branch; i++) {
+    for (int i = 0; trained && x->measured[which] && i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
         struct output_accuracy *a = &f.accuracy[b->bank];
 

@@ -24,6 +24,9 @@ struct linearize_job {
     uint64_t seed;
     bool part;  /* one of a sweep: no report comes back, goals are not looked at */
     bool brief; /* the result alone is measured, not the model and the teacher */
+    const struct linearize_options *sweep; /* its own, where `later` is set */
+    const char
+        *later; /* of the first part that a sweep runs: the budgets after it, "A,B", else NULL */
 };
 int linearize_run(const struct linearize_job *job, struct linnet_report **out) MUST_CHECK;
 #endif

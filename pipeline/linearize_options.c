@@ -42,7 +42,7 @@ static const struct option_row rows[] = {
     VAL_ROW,
     IMAGE_ROWS,
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
-           "ReLUs to keep: a count, or a share of all", 0, 0),
+           "ReLUs to keep: a count, or a share of all such as 10% or 0.1", 0, 0),
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",
            "folder for the results; created if missing", 0, 0),
     OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)",

@@ -69,6 +69,12 @@ enum linnet_level {
     LINNET_NOTE,   /* a warning, a choice that was made */
     LINNET_DETAIL, /* for whoever asked for more */
 };
+/* One task of a call that has several. */
+struct linnet_stage {
+    const char *task; /* as progress names it; a name may come again */
+    const char *text; /* what it does, for people */
+    double work;      /* its part of the whole, as far as that is known before; any unit */
+};
 /* Callbacks of long calls, all optional; made from the thread that made the call. */
 struct linnet_listener {
     void *ctx;
@@ -79,6 +85,9 @@ struct linnet_listener {
     /* Not 0: stop. Asked several times a second; the call returns LINNET_INTERRUPTED, with its state
      * saved where it keeps one. */
     int (*interrupted)(void *ctx);
+    /* All tasks of the call in their order, before the first one begins. Some may be left out, because a
+     * resumed run has done them. The stages are the library's, until this returns. */
+    void (*plan)(void *ctx, const struct linnet_stage *stage, int n);
 };
 
 /* ---- options ----------------------------------------------------------------------------------- */
@@ -170,6 +179,8 @@ LINNET_API int linnet_inspect(const char *path, const struct linnet_options *o,
  * would. */
 LINNET_API int linnet_lint(const char *path, const struct linnet_options *o,
                            struct linnet_report **out);
+/* Names of the standard architectures, from 0; NULL beyond the last. */
+LINNET_API const char *linnet_architecture(int index);
 /* Task "init": writes a standard architecture with random weights to `path`. */
 LINNET_API int linnet_init(const char *architecture, const char *path,
                            const struct linnet_options *o, const struct linnet_listener *l);

@@ -48,7 +48,8 @@ _STOP = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
 class _Listener(ctypes.Structure):
-    _fields_ = [("ctx", ctypes.c_void_p), ("message", _MESSAGE), ("progress", _PROGRESS), ("interrupted", _STOP)]
+    _fields_ = [("ctx", ctypes.c_void_p), ("message", _MESSAGE), ("progress", _PROGRESS), ("interrupted", _STOP),
+                ("plan", ctypes.c_void_p)]
 
 
 def _load():
@@ -121,7 +122,7 @@ def _listener(progress):
         except BaseException as e:  # cannot travel through C
             state["stop"], state["error"] = True, e
 
-    return _Listener(None, _MESSAGE(0), _PROGRESS(on_progress), _STOP(lambda _ctx: int(state["stop"]))), state
+    return _Listener(None, _MESSAGE(0), _PROGRESS(on_progress), _STOP(lambda _ctx: int(state["stop"])), None), state
 
 
 def _run(task, call, progress, options, report=True):

@@ -62,6 +62,12 @@ void listener_end(const struct linnet_listener *l, const char *task)
         l->progress(l->ctx, task, 1, NULL);
 }
 
+void listener_plan(const struct linnet_listener *l, const struct linnet_stage *stage, int n)
+{
+    if (l != NULL && l->plan != NULL)
+        l->plan(l->ctx, stage, n);
+}
+
 bool listener_stops(const struct linnet_listener *l)
 {
     return l != NULL && l->interrupted != NULL && l->interrupted(l->ctx) != 0;

@@ -13,6 +13,7 @@ void listener_begin(const struct linnet_listener *l, const char *task);
 void listener_progress(const struct linnet_listener *l, const char *task, double done,
                        const char *fmt, ...) ERR_PRINTF(4, 5);
 void listener_end(const struct linnet_listener *l, const char *task);
+void listener_plan(const struct linnet_listener *l, const struct linnet_stage *stage, int n);
 /* Shall we stop? */
 bool listener_stops(const struct linnet_listener *l);
 #endif

@@ -162,3 +162,22 @@ out:
     mem_free(site);
     return rc;
 }
+
+int mask_file_count(const char *path, const struct graph *g, int64_t *kept)
+{
+    struct relu_site *site = NULL;
+    struct graph *c = NULL;
+    int32_t n = 0;
+    int rc;
+
+    *kept = 0;
+    if ((rc = graph_clone(g, &c)) < 0 || (rc = mask_insert(c)) < 0 ||
+        (rc = mask_file_read(NULL, path, c)) < 0 || (rc = relu_sites(c, &site, &n)) < 0)
+        goto out;
+    for (int32_t s = 0; s < n; s++)
+        *kept += site[s].kept;
+out:
+    mem_free(site);
+    graph_free(c);
+    return rc;
+}

@@ -13,4 +13,6 @@
 
 /* Sets every mask of g, whose ReLUs are all MaskedRelu. ERR_ARG if file and network do not match. */
 int mask_file_read(const struct linnet_listener *l, const char *path, struct graph *g) MUST_CHECK;
+/* How many ReLUs the file keeps in a network like g, whose ReLUs may be plain; as mask_file_read. */
+int mask_file_count(const char *path, const struct graph *g, int64_t *kept) MUST_CHECK;
 #endif

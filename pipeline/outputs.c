@@ -132,8 +132,9 @@ static int set_facts(struct graph *g, int bank, const struct output_facts *f)
 
     snprintf(text, sizeof text, "%lld", (long long)f->seed);
     TRY(graph_set_meta(g, "linnet.seed", text));
-    TRY(set_data(g, f->data));
-    if (f->eps > 0 || graph_get_meta(g, "linnet.eps") != NULL)
+    if (f->data != NULL)
+        TRY(set_data(g, f->data));
+    if (f->eps > 0 || (f->data != NULL && graph_get_meta(g, "linnet.eps") != NULL))
         TRY(set_eps(g, f->eps));
     TRY(set_share(g, "linnet.accuracy.clean", a->clean, a->n, f->split));
     TRY(set_share(g, "linnet.accuracy.pgd", a->attacked, a->n_attack, f->split));
@@ -163,7 +164,8 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
 
     if ((rc = graph_clone(g, &b)) < 0)
         return rc;
-    if ((rc = set_provenance(m, b)) < 0 || (rc = set_branch(b, bank, facts != NULL)) < 0 ||
+    if ((rc = set_provenance(m, b)) < 0 ||
+        (rc = set_branch(b, bank, facts != NULL && facts->data != NULL)) < 0 ||
         (facts != NULL && (rc = set_facts(b, bank, facts)) < 0) ||
         (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
         goto out;

@@ -26,7 +26,7 @@ struct output_facts {
     int64_t seed, budget, total;        /* ReLUs kept and all; total 0: masks were not touched */
     const char *recipe;                 /* NULL: none */
     const char *removed;                /* what a removed ReLU became, NULL: the identity */
-    const struct dataset *data;         /* it was trained on these images; paths are not written */
+    const struct dataset *data;         /* it was trained on these images, NULL: not at all */
     double eps;                         /* of the adversarial images, 0: there were none */
     const char *split;                  /* "test" or "val", of the accuracies */
     struct output_accuracy accuracy[2]; /* per bank */

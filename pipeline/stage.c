@@ -40,10 +40,8 @@ static int on_progress(void *ctx, const struct train_progress *p)
     const struct hooked *h = ctx;
 
     listener_progress(h->r->l, h->s->cfg.stage, (double)p->step / (double)p->steps,
-                      "epoch %d/%d loss %.3f acc %.1f  %.0f img/s eta %02d:%02d:%02d", p->epoch + 1,
-                      p->epochs, p->loss, 100 * p->accuracy, p->images_per_s,
-                      (int)p->seconds_left / 3600, (int)p->seconds_left / 60 % 60,
-                      (int)p->seconds_left % 60);
+                      "epoch %d/%d loss %.3f acc %.1f  %.0f img/s", p->epoch + 1, p->epochs,
+                      p->loss, 100 * p->accuracy, p->images_per_s);
     return 0;
 }
 

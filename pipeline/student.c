@@ -119,6 +119,14 @@ static int find_groups(const struct work *w, value_id *group)
 
 /* ---- masks --------------------------------------------------------------------------------- */
 
+int student_check_masks(const struct linearize_options *o, int64_t masked, int64_t want)
+{
+    if (want < 0 || masked == want)
+        return 0;
+    return fail(ERR_ARG, "--masks '%s' keeps %lld ReLUs, --relus says %lld", o->masks,
+                (long long)masked, (long long)want);
+}
+
 /* Masks of a file decide the budget. */
 static int read_masks(struct conversion *c, struct graph *g)
 {
@@ -127,9 +135,7 @@ static int read_masks(struct conversion *c, struct graph *g)
     TRY(mask_file_read(c->run.l, c->o->masks, g));
     TRY(quota_recount(q, g));
     const int64_t sum = quota_kept(q);
-    if (c->o->relus && sum != q->want)
-        return fail(ERR_ARG, "--masks '%s' keeps %lld ReLUs, --relus says %lld", c->o->masks,
-                    (long long)sum, (long long)q->want);
+    TRY(student_check_masks(c->o, sum, c->o->relus ? q->want : -1));
     q->want = sum;
     listener_note(c->run.l, "masks of %s: %lld of %lld ReLUs", c->o->masks, (long long)sum,
                   (long long)q->total);

@@ -33,6 +33,7 @@ struct sweep {
     uint64_t seed;
     json_t *teacher; /* report of the teacher's run */
     json_t *budgets; /* list of reports */
+    bool planned;    /* the listener has heard the plan */
     struct lock *lock;
 };
 
@@ -109,12 +110,18 @@ static int finished_report(const struct linearize_options *o, uint64_t seed, jso
 
 /* ---- runs ---------------------------------------------------------------------------------- */
 
-/* Runs one conversion, or takes the report of the run that was. */
-static int run_one(const struct sweep *s, const struct linearize_options *o, bool brief,
-                   json_t **report)
+/* Runs one conversion, or takes the report of the run that was. later: the budgets after it. */
+static int run_one(struct sweep *s, const struct linearize_options *o, bool brief,
+                   const char *later, json_t **report)
 {
-    const struct linearize_job job = {
-        .l = s->l, .o = o, .path = s->path, .seed = s->seed, .part = true, .brief = brief};
+    const struct linearize_job job = {.l = s->l,
+                                      .o = o,
+                                      .path = s->path,
+                                      .seed = s->seed,
+                                      .part = true,
+                                      .brief = brief,
+                                      .sweep = s->o,
+                                      .later = s->planned ? NULL : later};
     char path[PATH_BYTES];
 
     TRY(finished_report(o, s->seed, report));
@@ -123,6 +130,7 @@ static int run_one(const struct sweep *s, const struct linearize_options *o, boo
         return 0;
     }
     TRY(output_path(o->out, "report.json", path, sizeof path));
+    s->planned = true;
     TRY(linearize_run(&job, NULL));
     return read_json(path, report);
 }
@@ -137,7 +145,7 @@ static int run_teacher(struct sweep *s, char *checkpoint)
     o.relus = NULL;
     o.stages = TEACHER_STAGE;
     o.r.stage[STAGE_MASK].epochs = o.r.stage[STAGE_FINETUNE].epochs = 0;
-    TRY(run_one(s, &o, false, &s->teacher));
+    TRY(run_one(s, &o, false, s->o->relus, &s->teacher));
     return output_path(folder, "teacher.safetensors", checkpoint, PATH_BYTES);
 }
 
@@ -150,7 +158,7 @@ static void folder_name(const char *budget, size_t n, char name[64])
             *p = 'p';
 }
 
-static int run_budget(struct sweep *s, const char *text, const char *teacher)
+static int run_budget(struct sweep *s, const char *text, const char *later, const char *teacher)
 {
     struct linearize_options o = *s->o;
     char folder[PATH_BYTES], name[64];
@@ -163,7 +171,7 @@ static int run_budget(struct sweep *s, const char *text, const char *teacher)
     o.teacher = teacher;
     o.r.stage[STAGE_TEACHER].epochs = 0;
     listener_note(s->l, "budget %s: %s", text, folder);
-    TRY(run_one(s, &o, true, &report));
+    TRY(run_one(s, &o, true, later, &report));
     json_put(&report, "relus", json_string(text));
     json_put(&report, "folder", json_string(name));
     return json_array_append_new(s->budgets, report) < 0 ? ERR_NOMEM : 0;
@@ -290,7 +298,7 @@ static int run_all(struct sweep *s)
     const char *teacher = access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher;
     for (const char *list = s->o->relus; list != NULL;) {
         TRY(next_budget(&list, text));
-        TRY(run_budget(s, text, teacher));
+        TRY(run_budget(s, text, list != NULL ? list : "", teacher));
     }
     return 0;
 }

@@ -19,6 +19,7 @@
 #include "pipeline/report.h"
 #include "pipeline/stage.h"
 #include "pipeline/tasks.h"
+#include "trainer/eval/eval.h"
 #include "trainer/train/bn.h"
 
 #define PATH_BYTES 4096
@@ -35,6 +36,7 @@ struct train_settings {
 #define FIELD(f) offsetof(struct train_settings, f)
 static const struct option_row rows[] = {
     DATA_ROW(DATA_HELP),
+    TEST_ROW,
     VAL_ROW,
     IMAGE_ROWS,
     OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "Y.onnx",
@@ -102,7 +104,8 @@ struct job {
     struct stage stage;
     struct lock *lock;
     char stem[PATH_BYTES], checkpoint[PATH_BYTES]; /* Y, Y.safetensors */
-    char *config;                                  /* JSON for the checkpoint */
+    struct eval_result *test; /* with --test-data: clean accuracies of the branches, else NULL */
+    char *config;             /* JSON for the checkpoint */
 };
 
 /* ---- settings ------------------------------------------------------------------------------ */
@@ -239,20 +242,37 @@ static json_t *percent_or_null(double share)
     return share >= 0 ? json_real(100 * share) : json_null();
 }
 
+/* null where nobody named test images. */
+static json_t *test_json(const struct job *j)
+{
+    json_t *o = json_object();
+
+    if (j->test == NULL) {
+        json_decref(o);
+        return json_null();
+    }
+    json_put(&o, "n", json_integer((json_int_t)j->test->n));
+    for (int32_t b = 0; b < j->test->n_branch; b++)
+        json_put(&o, j->test->branch[b].bank == 1 ? "clean_adv" : "clean",
+                 json_real(100 * j->test->branch[b].clean.accuracy));
+    return o;
+}
+
 static json_t *result_json(const struct job *j)
 {
     const struct train_result *r = &j->stage.result;
     const struct train_validation *v = &r->val;
 
-    return json_pack(
-        "{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o}}", "format",
-        "linnet.train/1", "precision", exec_precision_name(r->precision), "model", json_text(j->o->out),
-        "config", json_loads(j->config, 0, NULL), "epochs", (json_int_t)r->epochs, "kept_epoch",
-        (json_int_t)r->best_epoch + 1, "steps", (json_int_t)r->steps, "loss", r->loss, "seconds",
-        r->seconds, "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
-        percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
-        percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack", (json_int_t)v->n_attack, "pgd",
-        percent_or_null(v->n_attack > 0 ? v->pgd : -1));
+    return json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o},s:o}",
+                     "format", "linnet.train/1", "precision", exec_precision_name(r->precision),
+                     "model", json_text(j->o->out), "config", json_loads(j->config, 0, NULL),
+                     "epochs", (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1,
+                     "steps", (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds,
+                     "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
+                     percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
+                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack",
+                     (json_int_t)v->n_attack, "pgd", percent_or_null(v->n_attack > 0 ? v->pgd : -1),
+                     "test", test_json(j));
 }
 
 static void print(FILE *out, const void *facts)
@@ -268,7 +288,56 @@ static void print(FILE *out, const void *facts)
     if (r->val.n_attack > 0)
         fprintf(out, ", PGD-%d %.2f %% (%lld images)", (int)j->stage.cfg.val_attack.steps,
                 100 * r->val.pgd, (long long)r->val.n_attack);
+    for (int32_t b = 0; j->test != NULL && b < j->test->n_branch; b++)
+        fprintf(out, ", test%s %.2f %% (%lld images)",
+                j->test->branch[b].bank == 1 ? " of the adversarial branch" : "",
+                100 * j->test->branch[b].clean.accuracy, (long long)j->test->n);
     fprintf(out, "\n");
+}
+
+static int on_test(void *ctx, int64_t done, int64_t all)
+{
+    const struct job *j = ctx;
+
+    listener_progress(j->run.l, "test", (double)done / (double)(all > 0 ? all : 1), "%lld/%lld",
+                      (long long)done, (long long)all);
+    return listener_stops(j->run.l) ? fail(ERR_INTERRUPTED, "stopped; --resume tests again") : 0;
+}
+
+static int measure_test(struct job *j)
+{
+    struct eval_options e = {.seed = j->run.seed, .ctx = j, .progress = on_test};
+    int rc;
+
+    if (j->run.test == NULL)
+        return 0;
+    if ((j->test = mem_array(1, sizeof *j->test)) == NULL)
+        return ERR_NOMEM;
+    e.bank[0] = true;
+    e.bank[1] = graph_banks(j->run.m.g) == 2;
+    listener_begin(j->run.l, "test");
+    rc = eval_run(j->run.m.g, j->run.test, &e, j->test);
+    listener_end(j->run.l, "test");
+    return rc;
+}
+
+static void tell_plan(const struct job *j)
+{
+    const struct train_config *c = &j->stage.cfg;
+    const struct dataset *test = j->run.test;
+    char text[2][96];
+    struct linnet_stage stage[2] = {{"train", text[0], 1}, {"test", text[1], 0}};
+
+    snprintf(text[0], sizeof text[0], "%d epoch%s of %lld images%s", (int)c->epochs,
+             c->epochs == 1 ? "" : "s", (long long)j->run.train->n,
+             c->adversarial ? ", with attacked ones" : "");
+    if (test != NULL) { /* passes: 3 to train an image, 2 a step of its attack */
+        const double image = 3 + (c->adversarial ? 3 + 2 * (double)c->attack.steps : 0);
+
+        stage[1].work = (double)test->n / (image * c->epochs * (double)j->run.train->n);
+        snprintf(text[1], sizeof text[1], "accuracy on %lld test images", (long long)test->n);
+    }
+    listener_plan(j->run.l, stage, test != NULL ? 2 : 1);
 }
 
 static int train(struct job *j, const char *path, struct linnet_report **out)
@@ -285,14 +354,16 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
     if (r->m.is_checkpoint)
         return fail(ERR_ARG, "'%s': train starts from an ONNX model; --resume continues a run",
                     path);
-    TRY(run_open_data(r, &j->o->open, j->o->train_limit, false));
+    TRY(run_open_data(r, &j->o->open, j->o->train_limit, j->o->open.images.test != NULL));
     TRY(prepare_structure(j));
     TRY(make_config_text(j));
     if (r->resume && access(j->checkpoint, F_OK) < 0)
         listener_note(r->l, "no state in '%s': training starts from the beginning", j->checkpoint);
+    tell_plan(j);
     TRY(stage_run(r, &j->stage, r->m.g, NULL));
     const struct output_facts facts = facts_of(j, graph_banks(r->m.g) == 2 ? 2 : 1);
     TRY(output_branches(&r->m, r->m.g, &facts, j->stem, 0));
+    TRY(measure_test(j));
     return report_new(print, j, result_json(j), out);
 }
 
@@ -309,6 +380,7 @@ int linnet_train(const char *path, const struct linnet_options *o, const struct 
     j.run.resume = j.o->resume;
     rc = train(&j, path, out);
     mem_free(j.config);
+    mem_free(j.test);
     lock_release(j.lock);
     run_release(&j.run);
     return rc;

@@ -4,6 +4,7 @@
  */
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/json.h"
@@ -170,6 +171,17 @@ static int open_pair(struct verdict *v, uint64_t seed, const struct linnet_liste
     return 0;
 }
 
+static int check_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+
+    if (stat(path, &st) < 0 || S_ISDIR(st.st_mode))
+        return 0; /* opening its files says what is wrong */
+    return fail(ERR_ARG, "'%s' is a file; name its folder, '%.*s'", path,
+                slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");
+}
+
 int linnet_validate(const char *folder, const struct linnet_options *o,
                     const struct linnet_listener *l, struct linnet_report **out)
 {
@@ -179,6 +191,7 @@ int linnet_validate(const char *folder, const struct linnet_options *o,
 
     if (out != NULL)
         *out = NULL;
+    TRY(check_folder(folder));
     TRY(options_read(o, &validate_task, (const void **)&v.s));
     if ((rc = open_pair(&v, options_seed(o), l, &p)) == 0 &&
         (rc = package_check_run(l, p.m.g, precision_of(v.s->open.precision, false), p.pi, p.d,

@@ -4,7 +4,11 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "core/base/json.h"
+#include "core/base/sha256.h"
 
 struct front_value {
     union {
@@ -18,8 +22,9 @@ struct front_value {
 
 static void on_message(void *ctx, enum linnet_level level, const char *text)
 {
-    const struct front *f = ctx;
+    struct front *f = ctx;
 
+    cli_progress_end(&f->progress); /* the bar makes room */
     if (level == LINNET_NOTE)
         cli_note(&f->c, "%s", text);
     else
@@ -36,9 +41,17 @@ static void on_progress(void *ctx, const char *task, double done, const char *te
         return;
     }
     if (!f->in_progress)
-        cli_progress_begin(&f->progress, &f->c, task);
+        cli_progress_begin(&f->progress, &f->c, plan_task(&f->plan, task));
     f->in_progress = true;
+    cli_progress_left(&f->progress, plan_left(&f->plan, task, done, *text == '\0'));
     cli_progress_at(&f->progress, done, "%s", text);
+}
+
+static void on_plan(void *ctx, const struct linnet_stage *stage, int n)
+{
+    struct front *f = ctx;
+
+    plan_begin(&f->plan, &f->c, stage, n);
 }
 
 static int on_interrupted(void *ctx)
@@ -123,7 +136,8 @@ int front_begin(struct front *f, const struct cli_spec *spec, const char *task, 
 {
     struct cli_spec whole = *spec;
 
-    *f = (struct front){.listener = {f, on_message, on_progress, on_interrupted}};
+    *f = (struct front){.listener = {f, on_message, on_progress, on_interrupted, on_plan},
+                        .plan = {.at = -1}};
     TRY(make_rows(f, spec, task));
     whole.option = f->row;
     TRY(cli_parse(&whole, argc, argv, &f->c, f->value));
@@ -177,6 +191,20 @@ bool front_has_state(const char *folder)
 }
 
 /* ---- results ------------------------------------------------------------------------------- */
+
+int front_add_file(json_t **list, const char *path)
+{
+    uint8_t digest[SHA256_SIZE];
+    char hex[SHA256_HEX];
+    struct stat st;
+
+    TRY(sha256_file(path, digest));
+    if (stat(path, &st) < 0)
+        return fail(ERR_IO, "cannot look at '%s'", path);
+    json_add(list, json_pack("{s:o,s:I,s:s}", "path", json_text(path), "bytes",
+                             (json_int_t)st.st_size, "sha256", sha256_hex(digest, hex)));
+    return 0;
+}
 
 static int show(const struct front *f, const struct linnet_report *r)
 {

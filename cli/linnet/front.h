@@ -20,6 +20,7 @@
  * spec as CLI_FLAG or one of the texts, without a field: front_flag and front_text ask for them.
  */
 #include "cli/cli.h"
+#include "cli/linnet/plan.h"
 #include "pipeline/linnet.h"
 
 struct front_value; /* what the command line said of one option */
@@ -29,6 +30,7 @@ struct front {
     struct linnet_listener listener; /* messages and progress to stderr, signals */
     struct cli_progress progress;
     bool in_progress;
+    struct plan_view plan;
     struct cli_option *row; /* the command's own, then the task's */
     struct front_value *value;
 };
@@ -38,6 +40,8 @@ const char *front_text(const struct front *f, const char *name); /* NULL where i
 bool front_flag(const struct front *f, const char *name);
 /* Does an output folder, or one in it, hold the state of a training? */
 bool front_has_state(const char *folder);
+/* Adds {"path","bytes","sha256"} of a file that was written to a list of them. */
+int front_add_file(json_t **list, const char *path) MUST_CHECK;
 /* Prints the report (may be NULL), writes --json, frees all. Returns rc, or the failure of that. */
 int front_end(struct front *f, int rc, struct linnet_report *report) MUST_CHECK;
 #endif

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/linnet/front.h"
+#include "core/base/json.h"
 #include "core/base/npy.h"
 
 #define ROUNDING 1e-5F /* what a pixel may miss [0,1] by; it is put back */
@@ -73,6 +74,25 @@ static int check_pixels(const char *path, float *x, size_t n)
     return 0;
 }
 
+static int check_finite(const char *path, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return fail(ERR_DATA, "'%s': %g is no number that a network can take", path,
+                        (double)x[i]);
+    return 0;
+}
+
+/* A network with huge weights may leave the numbers. */
+static int check_outputs(const float *y, int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < n * k; i++)
+        if (!isfinite(y[i]))
+            return fail(ERR_NUMERIC, "image %" PRId64 ": output %" PRId64 " is %g", i / k, i % k,
+                        (double)y[i]);
+    return 0;
+}
+
 /* x [n,C,H,W] (mem_free) */
 static int read_images(const char *path, bool normalized, const struct linnet_info *in, float **x,
                        int64_t *n)
@@ -93,11 +113,28 @@ static int read_images(const char *path, bool normalized, const struct linnet_in
         rc = ERR_NOMEM;
     else
         convert(&a, last, in, *x);
-    if (rc == 0 && !normalized)
-        rc = check_pixels(path, *x, a.count);
+    if (rc == 0)
+        rc = normalized ? check_finite(path, *x, a.count) : check_pixels(path, *x, a.count);
     *n = a.dim[0];
     npy_release(&a);
     return rc;
+}
+
+static json_t *result_json(const struct front *f, const float *y, int64_t n, int64_t k)
+{
+    json_t *labels = json_array();
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t best = 0;
+
+        for (int64_t j = 1; j < k; j++)
+            best = y[i * k + j] > y[i * k + best] ? j : best;
+        json_add(&labels, json_integer(best));
+    }
+    return json_pack("{s:s,s:o,s:o,s:o,s:I,s:I,s:o}", "format", "linnet.run/1", "model",
+                     json_text(f->c.arg[0]), "input", json_text(front_text(f, "input")), "output",
+                     json_text(front_text(f, "output")), "n", (json_int_t)n, "classes",
+                     (json_int_t)k, "labels", labels);
 }
 
 static int compute(const struct front *f, struct linnet_model *m, bool normalized, int branch)
@@ -113,9 +150,13 @@ static int compute(const struct front *f, struct linnet_model *m, bool normalize
     if (rc == 0)
         rc = (front_flag(f, "strip-softmax") ? linnet_logits : linnet_outputs)(m, branch, x, n, y);
     if (rc == 0)
+        rc = check_outputs(y, n, k);
+    if (rc == 0)
         rc = npy_write(output, NPY_F32, 2, (int64_t[]){n, k}, y);
     if (rc == 0)
         cli_note(&f->c, "%lld x %lld outputs in %s", (long long)n, (long long)k, output);
+    if (rc == 0 && f->c.json != NULL)
+        rc = cli_json_write(&f->c, result_json(f, y, n, k));
     mem_free(x);
     mem_free(y);
     return rc;

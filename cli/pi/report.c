@@ -57,8 +57,8 @@ json_t *pi_report_phases_json(const struct pi_report *r)
 
 static void layer_json(void *ctx, const struct pi_layer *l)
 {
-    json_array_append_new(
-        ctx, json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:f, s:f, s:I, s:f}", "name", l->name,
+    json_add(ctx,
+             json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:f, s:f, s:I, s:f}", "name", l->name,
                        "relus_kept", (json_int_t)l->kept, "relus_total", (json_int_t)l->total,
                        "evaluations", (json_int_t)l->evaluations, "width", l->width, "online_bytes",
                        (json_int_t)(l->online.sent + l->online.received), "online_rounds",

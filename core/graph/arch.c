@@ -330,6 +330,11 @@ static int build(struct builder *b, const struct arch *a, int64_t classes, int64
     return b->rc < 0 ? b->rc : graph_verify(b->g);
 }
 
+const char *arch_name(int32_t index)
+{
+    return index >= 0 && index < N_ARCHS ? archs[index].name : NULL;
+}
+
 static const struct arch *find_arch(const char *name)
 {
     for (int32_t i = 0; i < N_ARCHS; i++)

@@ -15,6 +15,8 @@
 #define ARCH_MAX_CLASSES 100000
 #define ARCH_MAX_SIDE 4096
 
+/* From 0; NULL beyond the last. */
+const char *arch_name(int32_t index);
 /* The same seed gives the same bytes. ERR_ARG for an unknown name (the message lists the known
  * ones), fewer than two or too many classes, or a side outside 1 ... ARCH_MAX_SIDE. */
 int arch_build(const char *name, int64_t classes, int64_t height, int64_t width, uint64_t seed,

@@ -92,8 +92,6 @@ static int lower_linear(struct lowering *s, const struct node *n, const struct p
     struct draft d;
     int32_t out;
 
-    if (w->data == NULL)
-        return lowering_refuse(n, "its weights are computed, not stored");
     TRY(lowering_result(s, n, s->p->scale, 1, &out));
     if ((step = lowering_add_step(s, kind, n->name, x.tensor, out)) == NULL)
         return ERR_NOMEM;
@@ -236,10 +234,6 @@ int lower_constant(struct lowering *s, const struct node *n)
     double *a, *b;
     int64_t c;
 
-    if (value_is_activation(op_in(s->g, n, 1 - x)))
-        return lowering_refuse(n, "two activations; only Add of two has a form");
-    if (n->op == &op_div && x == 1)
-        return lowering_refuse(n, "a constant divided by an activation is not linear");
     TRY(lowering_new_affine(s, n->in[x], &c, &a, &b));
     TRY(lowering_constant(s, n, x, a, b, c));
     return lower_affine(s, n, x, a, b);

@@ -53,14 +53,57 @@ static const struct {
     {&op_reshape, lower_reshape},
 };
 
-static int lower_node(struct lowering *s, const struct node *n)
+/* NULL: no step computes it. */
+static lower_node_fn *lowering_of(const struct op *op)
 {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (table[i].op == n->op)
-            return table[i].lower(s, n);
-    return lowering_refuse(n, n->op == &op_softmax
-                                  ? "Softmax is dropped only where it makes the output"
-                                  : "no step computes this operator");
+        if (table[i].op == op)
+            return table[i].lower;
+    return NULL;
+}
+
+static int check_constant(const struct graph *g, const struct node *n)
+{
+    if (value_is_activation(op_in(g, n, 0)) && value_is_activation(op_in(g, n, 1)))
+        return lowering_refuse(n, "two activations; only Add of two has a form");
+    if (n->op == &op_div && !value_is_activation(op_in(g, n, 0)))
+        return lowering_refuse(n, "a constant divided by an activation is not linear");
+    return 0;
+}
+
+/* What a node's operator and attributes alone decide. */
+static int check_form(const struct graph *g, const struct node *n)
+{
+    lower_node_fn *how = lowering_of(n->op);
+
+    if (how == NULL)
+        return lowering_refuse(n, n->op == &op_softmax
+                                      ? "Softmax is dropped only where it makes the output"
+                                      : "no step computes this operator");
+    if ((n->op == &op_conv || n->op == &op_gemm) && op_in(g, n, 1)->data == NULL)
+        return lowering_refuse(n, "its weights are computed, not stored");
+    if (how == lower_constant)
+        return check_constant(g, n);
+    if (n->op == &op_pad && n->p.pad.value != 0)
+        return lowering_refuse(n, "it pads with a number other than 0");
+    if ((n->op == &op_max_pool || n->op == &op_average_pool) &&
+        (n->p.pool.dilation[0] != 1 || n->p.pool.dilation[1] != 1))
+        return lowering_refuse(n, "dilated windows have no form");
+    return 0;
+}
+
+static int lower_node(struct lowering *s, const struct node *n)
+{
+    TRY(check_form(s->g, n));
+    return lowering_of(n->op)(s, n);
+}
+
+int lower_check(const struct graph *g)
+{
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->node[i].op != &op_softmax || g->node[i].out[0] != g->output)
+            TRY(check_form(g, &g->node[i]));
+    return 0;
 }
 
 /* The output must be a row with factor 1 that its own step made. */

@@ -53,6 +53,10 @@ struct lower_options {
 int lower(const struct graph *g, const struct lower_options *o, struct plan **plan,
           struct plan_weights **weights) MUST_CHECK;
 
+/* What lower() refuses for operators and attributes, without running anything: ERR_UNSUPPORTED names the
+ * node. Any number of banks. What depends on shapes and numbers may still be refused. */
+int lower_check(const struct graph *g) MUST_CHECK;
+
 /* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with
  * batch norm, and the line of a layer that keeps no ReLU, folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
  * activation over n images, max_abs [g->n_value], 0 for values that are none. */

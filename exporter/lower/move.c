@@ -9,8 +9,6 @@ int lower_pad(struct lowering *s, const struct node *n)
     struct plan_step *step;
     int32_t out;
 
-    if (n->p.pad.value != 0)
-        return lowering_refuse(n, "it pads with a number other than 0");
     TRY(lowering_result(s, n, s->p->tensor[x.tensor].scale, x.factor, &out));
     if ((step = lowering_add_step(s, PLAN_PAD, n->name, x.tensor, out)) == NULL)
         return ERR_NOMEM;

@@ -129,8 +129,6 @@ static int pool_attributes(const struct lowering *s, const struct node *n, struc
         q->stride[i] = is_global(n) ? 1 : p->stride[i];
         q->pad[i] = is_global(n) ? 0 : p->pad[i];
         q->pad[i + 2] = is_global(n) ? 0 : p->pad[i + 2];
-        if (!is_global(n) && p->dilation[i] != 1)
-            return lowering_refuse(n, "dilated windows have no form");
         /* ceil_mode: padding at the end stands for the last, partial window */
         int64_t need =
             (y->dim[i + 2] - 1) * q->stride[i] + q->kernel[i] - x->dim[i + 2] - q->pad[i];

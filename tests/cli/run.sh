@@ -24,7 +24,7 @@ LINNET_PI=$build/linnet-pi
 SHARED=$(absolute "${LINNET_SHARED:-../shared}")
 PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 export SRC BUILD LINNET LINNET_PI SHARED PYTHON
-[ $# -gt 0 ] || set -- help models forms pi twopc serve crowd ops bundles train recipes resume attacks data pictures corrupt onnx bad api files kinds runs removed deploy normalize branches relu6 precision
+[ $# -gt 0 ] || set -- help models forms pi twopc serve crowd ops bundles train recipes resume attacks data pictures corrupt onnx bad api files kinds runs removed deploy normalize branches relu6 precision words progress
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/linnet-cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT

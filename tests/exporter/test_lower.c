@@ -768,7 +768,8 @@ static void test_real_network_keeps_its_labels(void **state)
 
 /* ---- refusals ----------------------------------------------------------------------------- */
 
-static void assert_lower_refuses(const char *text, const char *part)
+/* by_form: lower_check sees it too */
+static void assert_lower_refuses(const char *text, const char *part, bool by_form)
 {
     struct graph *g = import_text(text);
     struct lower_options o = {.n_pixels = 1, .salt = salt};
@@ -780,6 +781,9 @@ static void assert_lower_refuses(const char *text, const char *part)
     assert_int_equal(lower(g, &o, &p, &w), ERR_UNSUPPORTED);
     if (strstr(err_message(), part) == NULL)
         fail_msg("'%s' does not hold '%s'", err_message(), part);
+    assert_int_equal(lower_check(g), by_form ? ERR_UNSUPPORTED : 0);
+    if (by_form)
+        assert_non_null(strstr(err_message(), part));
     mem_free(pixels);
     graph_free(g);
 }
@@ -790,10 +794,13 @@ static void assert_lower_refuses(const char *text, const char *part)
 static void test_what_cannot_run_privately_is_named(void **state)
 {
     (void)state;
-    assert_lower_refuses(HEAD "m: d = Mul(c, x)\n" TAIL, "node 'm' (Mul)");
-    assert_lower_refuses(HEAD "float k [2,4,4]\nm: d = Add(c, k)\n" TAIL, "one number a channel");
+    assert_lower_refuses(HEAD "m: d = Mul(c, x)\n" TAIL, "node 'm' (Mul)", true);
+    assert_lower_refuses(HEAD "m: d = MaxPool(c) kernel_shape=[2,2] dilations=[2,2]\n" TAIL,
+                         "dilated", true);
+    assert_lower_refuses(HEAD "float k [2,4,4]\nm: d = Add(c, k)\n" TAIL, "one number a channel",
+                         false);
     assert_lower_refuses(HEAD "m: d = AveragePool(c) kernel_shape=[3,3] pads=[1,1,1,1]\n" TAIL,
-                         "another divisor");
+                         "another divisor", false);
 }
 
 static void test_options_are_checked(void **state)
@@ -804,6 +811,7 @@ static void test_options_are_checked(void **state)
     struct plan_weights *w = NULL;
 
     (void)state;
+    assert_int_equal(lower_check(g), 0);
     assert_int_equal(lower(g, &o, &p, &w), ERR_ARG);
     o.n_pixels = 1;
     o.scale = 20;

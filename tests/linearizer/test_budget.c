@@ -2,6 +2,7 @@
 #include "linearizer/linearizer.h" /* before cmocka.h, whose fail() is a macro */
 
 #include <math.h>
+#include <string.h>
 #include <stdio.h>
 
 #include "core/base/mem.h"
@@ -246,7 +247,18 @@ static void test_parse(void **state)
     assert_int_equal(n, 188416);
     assert_int_equal(budget_parse("188417", 188416, &n), ERR_ARG);
     assert_int_equal(budget_parse("101%", 188416, &n), ERR_ARG);
-    assert_int_equal(budget_parse("0.5", 188416, &n), ERR_ARG);
+    assert_non_null(strstr(err_message(), "more than all"));
+    assert_int_equal(budget_parse("100.1%", 100, &n), ERR_ARG);
+    assert_int_equal(budget_parse("0.1", 188416, &n), 0); /* the same as 10% */
+    assert_int_equal(n, 18841);
+    assert_int_equal(budget_parse("0.29", 100, &n), 0);
+    assert_int_equal(n, 29);
+    assert_int_equal(budget_parse("1.0", 188416, &n), 0);
+    assert_int_equal(n, 188416);
+    assert_int_equal(budget_parse("1", 188416, &n), 0);
+    assert_int_equal(n, 1);
+    assert_int_equal(budget_parse("1.5", 188416, &n), ERR_ARG);
+    assert_int_equal(budget_parse("1e-3", 188416, &n), ERR_ARG);
     assert_int_equal(budget_parse("-3", 188416, &n), ERR_ARG);
     assert_int_equal(budget_parse("ten", 188416, &n), ERR_ARG);
     assert_int_equal(budget_parse("10%x", 188416, &n), ERR_ARG);

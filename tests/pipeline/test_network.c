@@ -222,7 +222,7 @@ static int on_interrupted(void *ctx)
 static void test_evaluation_reports_what_is_so(void **state)
 {
     struct heard h = {.stop_at = -1};
-    const struct linnet_listener l = {&h, on_message, on_progress, on_interrupted};
+    const struct linnet_listener l = {&h, on_message, on_progress, on_interrupted, NULL};
     struct tiny_files t;
     struct linnet_model *m;
     struct linnet_report *r;

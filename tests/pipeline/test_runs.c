@@ -49,7 +49,7 @@ static int on_interrupted(void *ctx)
 
 static struct linnet_listener listen_with(struct heard *h)
 {
-    return (struct linnet_listener){h, NULL, on_progress, on_interrupted};
+    return (struct linnet_listener){h, NULL, on_progress, on_interrupted, NULL};
 }
 
 static void assert_same_files(const char *a, const char *b)
