@@ -88,7 +88,7 @@ LIBDIR ?= $(PREFIX)/lib
 
 .DELETE_ON_ERROR:
 .PRECIOUS: $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h $(BUILD)/%.o # keep what is made on the way
-.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps demo install uninstall deb check-deb check-install clean help libs results
+.PHONY: all tests check check-one check-unit check-long zoo coverage fuzz fuzz-targets bench bench-peers format layers ci ci-long deps deps-build demo install uninstall deb check-deb check-install clean help libs results
 all: $(BUILD)/linnet $(BUILD)/linnet-pi ## build both programs
 
 # ---- rules -------------------------------------------------------------------
@@ -155,7 +155,9 @@ tests: $(TESTS) $(BUILD)/examples/convert ## build the test programs
 # ---- what people type -----------------------------------------------------------
 deps: ## install Debian packages (root) and the Python environment of the cross-checks
 	@.ci/deps.sh $(PY_VENV)
-demo: deps ## the whole path on the bundled model and data, in minutes
+deps-build: ## install the Debian packages (root) of a build, no Python
+	@.ci/deps.sh -
+demo: deps-build ## the whole path on the bundled model and data, in minutes
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tests/demo/run.sh $(BUILD)
 check: deps ## set up, build, test: unit tests, then whole runs

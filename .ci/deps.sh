@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what a build and its tests need on Debian 12. Usage: .ci/deps.sh VENV [EXTRA_PACKAGE...]
+# VENV "-": what a build needs, no Python.
 #
 # Packages first: nothing to do where they are there; apt where we are root; otherwise the line to
 # type is printed and the script stops. Then a Python environment with pinned packages for
@@ -7,9 +8,9 @@
 set -eu
 venv=$1
 shift
-packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libcmocka-dev
-libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev
-python3 python3-venv python3-onnx libonnx-testdata $*"
+packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev $*"
+[ "$venv" = - ] || packages="$packages libcmocka-dev python3 python3-venv python3-onnx libonnx-testdata"
 
 missing=""
 for p in $packages; do
@@ -26,6 +27,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
+[ "$venv" != - ] || exit 0
 
 requirements=$(dirname "$0")/../tests/requirements.txt
 if [ ! -e "$venv/ok" ] || ! cmp -s "$requirements" "$venv/ok"; then
