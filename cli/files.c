@@ -18,6 +18,7 @@ static const char *const in_folder[] = {"model.onnx",
                                         "checkpoint.safetensors",
                                         "teacher.safetensors",
                                         "metrics.jsonl",
+                                        "metrics.csv",
                                         "report.json",
                                         "sweep.json",
                                         "config.json"};

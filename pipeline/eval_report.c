@@ -52,6 +52,21 @@ static json_t *parameters_json(const struct eval_attack *a)
     return p;
 }
 
+/* Accuracy of all, and by class: null for one without images; no list where there are too many. */
+static json_t *clean_json(const struct eval_branch *b)
+{
+    json_t *o = with_score(json_object(), &b->clean), *list = json_array();
+
+    for (int32_t k = 0; k < b->n_class; k++)
+        json_add(&list, b->class_n[k] > 0 ? report_real(100.0 * b->class_correct[k] / b->class_n[k])
+                                          : json_null());
+    if (b->n_class > 0)
+        json_put(&o, "per_class", list);
+    else
+        json_decref(list);
+    return o;
+}
+
 static json_t *attacks_json(const struct eval_branch *b)
 {
     json_t *list = json_array();
@@ -165,8 +180,8 @@ json_t *eval_report_json(const char *model, const char *split, const struct mode
     for (int32_t i = 0; i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
         json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", names->name[b->bank], "deployed",
-                              b->bank == names->deployed, "clean",
-                              with_score(json_object(), &b->clean), "attacks", attacks_json(b));
+                              b->bank == names->deployed, "clean", clean_json(b), "attacks",
+                              attacks_json(b));
 
         if (b->flags.n > 0) {
             json_t *flags = json_array();

@@ -41,6 +41,16 @@ static json_t *groups_json(const struct conversion *c)
     return list;
 }
 
+/* Empty where the images have no names. */
+static json_t *names_json(const struct dataset *d)
+{
+    json_t *list = json_array();
+
+    for (int32_t k = 0; d->class_name != NULL && k < d->classes; k++)
+        json_add(&list, json_text(d->class_name[k]));
+    return list;
+}
+
 static bool knows_corruptions(const struct conversion *c)
 {
     return strncmp(c->o->r.augment, "corruptions", 11) == 0;
@@ -76,6 +86,7 @@ json_t *linearize_report_json(const struct linearize_facts *f)
                   notes_json(c));
 
     mem_free(config);
+    json_put(&root, "class_names", names_json(c->run.test));
     for (int i = 0; root && i < SUMMARY_COLUMNS; i++)
         if (f->measured[i])
             json_put(&root, summary_name(i),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/buf.h"
 #include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
@@ -198,4 +199,119 @@ json_t *metrics_events(const struct metrics *m, const char *event)
         json_add(&list, copy);
     }
     return list;
+}
+
+/* ---- metrics.csv ----------------------------------------------------------------------------- */
+
+#define CSV_LIMIT ((size_t)64 << 20)
+
+typedef void csv_fn(void *ctx, const char *key, const json_t *v);
+
+/* Every number and text of an object, one in it as "outer.inner". */
+static void each_field(const json_t *o, csv_fn *say, void *ctx)
+{
+    const char *key, *inner;
+    char name[128];
+    json_t *v, *w;
+
+    json_object_foreach((json_t *)o, key, v)
+    {
+        if (!json_is_object(v))
+            say(ctx, key, v);
+        json_object_foreach(v, inner, w)
+        {
+            snprintf(name, sizeof name, "%s.%s", key, inner);
+            say(ctx, name, w);
+        }
+    }
+}
+
+static bool is_cell(const json_t *v)
+{
+    return json_is_number(v) || json_is_string(v) || json_is_boolean(v);
+}
+
+static void add_column(void *ctx, const char *key, const json_t *v)
+{
+    json_t **columns = ctx;
+
+    if (*columns != NULL && is_cell(v) && json_object_get(*columns, key) == NULL)
+        json_put(columns, key, json_null());
+}
+
+struct csv_row {
+    const char *want;
+    const json_t *found;
+};
+
+static void find_cell(void *ctx, const char *key, const json_t *v)
+{
+    struct csv_row *row = ctx;
+
+    if (is_cell(v) && strcmp(key, row->want) == 0)
+        row->found = v;
+}
+
+/* Texts are names of ours, without commas and quotes. */
+static void put_cell(struct buf_writer *w, const json_t *v)
+{
+    char text[64] = "";
+
+    if (json_is_integer(v))
+        snprintf(text, sizeof text, "%lld", (long long)json_integer_value(v));
+    else if (json_is_real(v))
+        snprintf(text, sizeof text, "%.9g", json_real_value(v));
+    else if (json_is_boolean(v))
+        snprintf(text, sizeof text, "%d", json_is_true(v));
+    else if (json_is_string(v))
+        snprintf(text, sizeof text, "%s", json_string_value(v));
+    buf_put_bytes(w, text, strlen(text));
+}
+
+static void put_row(struct buf_writer *w, json_t *columns, const json_t *line)
+{
+    const char *key, *gap = "";
+    json_t *unused;
+
+    json_object_foreach(columns, key, unused)
+    {
+        struct csv_row row = {key, NULL};
+
+        buf_put_bytes(w, gap, strlen(gap));
+        gap = ",";
+        if (line == NULL) {
+            buf_put_bytes(w, key, strlen(key));
+            continue;
+        }
+        each_field(line, find_cell, &row);
+        put_cell(w, row.found);
+    }
+    buf_put_u8(w, '\n');
+}
+
+int metrics_write_csv(const struct metrics *m)
+{
+    const char *tail = strrchr(m->path, '.');
+    struct buf_writer w = buf_writer_to(CSV_LIMIT);
+    json_t *columns = json_object();
+    char path[4096];
+    int rc;
+
+    for (int32_t i = 0; i < m->n; i++)
+        if (is_of(&m->line[i], "event", "epoch"))
+            each_field(m->line[i].root, add_column, &columns);
+    if (columns == NULL)
+        return fail(ERR_NOMEM, "out of memory for metrics.csv");
+    put_row(&w, columns, NULL);
+    for (int32_t i = 0; i < m->n; i++)
+        if (is_of(&m->line[i], "event", "epoch"))
+            put_row(&w, columns, m->line[i].root);
+    json_decref(columns);
+    if ((rc = buf_status(&w)) == 0 &&
+        snprintf(path, sizeof path, "%.*s.csv", (int)(tail - m->path), m->path) >= (int)sizeof path)
+        rc = fail(ERR_LIMIT, "metrics.csv: the path is too long");
+    if (rc == 0)
+        rc = file_write_atomic(path, FILE_PUBLIC, w.data, w.len);
+    buf_release(&w);
+    return rc;
 }

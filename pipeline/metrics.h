@@ -26,6 +26,8 @@ void metrics_close(struct metrics *m);
 int metrics_add(struct metrics *m, const char *json) MUST_CHECK;
 /* Drops the lines of `stage` whose epoch (from 1) is above `epochs`. */
 int metrics_rewind(struct metrics *m, const char *stage, int32_t epochs) MUST_CHECK;
+/* metrics.csv beside it: a row an epoch, with every number of its line; an object's keys become "val.clean". */
+int metrics_write_csv(const struct metrics *m) MUST_CHECK;
 /* New reference: of every stage that has epochs here, in order, {name, epochs, seconds,
  * images_per_s, loss}. Work that a kill threw away is not in it. */
 json_t *metrics_stages(const struct metrics *m);

@@ -192,12 +192,32 @@ static void open_table(struct html *h)
                 "<th>fixed point %%</th></tr></thead><tbody>\n");
 }
 
+/* What the row of the teacher shows: it may come from a file, or be the given network. */
+static const char *teacher_name(const json_t *report)
+{
+    const json_t *config = json_object_get(json_object_get(report, "config"), "recipe");
+    const char *file =
+        json_string_value(json_object_get(json_object_get(report, "teacher"), "model"));
+    size_t i;
+    json_t *s;
+
+    json_array_foreach(json_object_get(report, "stages"), i, s)
+    {
+        const char *stage = json_string_value(json_object_get(s, "name"));
+        if (stage != NULL && strcmp(stage, "teacher") == 0)
+            return number(json_object_get(config, "adversarial")) > 0 ? "robust teacher"
+                                                                      : "teacher";
+    }
+    return file != NULL && strcmp(file, "teacher.safetensors") != 0 ? "teacher"
+                                                                    : "teacher (not trained)";
+}
+
 static void put_first_screen(struct html *h, const struct page_run *r)
 {
     put_verdict(h, r);
     open_table(h);
     put_eval_rows(h, "given", json_object_get(r->report, "given"), false);
-    put_eval_rows(h, "robust teacher", json_object_get(r->report, "teacher"), false);
+    put_eval_rows(h, teacher_name(r->report), json_object_get(r->report, "teacher"), false);
     put_eval_rows(h, "result", json_object_get(r->report, "result"), true);
     html_put(h, "</tbody></table></div>\n");
     put_notes(h, r);
@@ -332,6 +352,43 @@ static void put_corruptions(struct html *h, const struct page_run *r)
     html_put(h, "</tbody></table>\n");
 }
 
+/* ---- classes ---------------------------------------------------------------------------------- */
+
+static void put_classes(struct html *h, const struct page_run *r)
+{
+    const json_t *given =
+        json_object_get(page_branch(json_object_get(r->report, "given"), "clean"), "clean");
+    const json_t *result = json_object_get(r->report, "result");
+    const json_t *mine = json_object_get(page_branch(result, deployed_branch(result)), "clean");
+    const json_t *before = json_object_get(given, "per_class");
+    const json_t *after = json_object_get(mine, "per_class");
+    const json_t *names = json_object_get(r->report, "class_names");
+    size_t k;
+    json_t *v;
+
+    if (json_array_size(after) == 0)
+        return;
+    html_put(
+        h,
+        "<h2>Classes</h2>\n<p class=fine>Clean accuracy of the given file and of the deployed one, "
+        "by class.</p>\n<table class=bars><thead><tr><th>class</th><th>given %%</th>"
+        "<th>result %%</th><th></th></tr></thead><tbody>\n");
+    json_array_foreach(after, k, v)
+    {
+        const char *name = json_string_value(json_array_get(names, k));
+
+        html_put(h, "<tr><th>%zu %s</th>", k, html_escape(h, name != NULL ? name : ""));
+        put_number(h, "%.2f", number(json_array_get(before, k)));
+        put_number(h, "%.2f", number(v));
+        html_put(
+            h,
+            "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
+            "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
+            isnan(number(v)) ? 0 : 2 * number(v));
+    }
+    html_put(h, "</tbody></table>\n");
+}
+
 /* ---- how to repeat it ----------------------------------------------------------------------- */
 
 static void put_repeat(struct html *h, const struct page_run *r)
@@ -387,6 +444,7 @@ static void put_run(struct html *h, const struct page_run *r, bool slider)
     put_layers(h, r);
     put_maps(h, r);
     page_put_curves(h, r->metrics);
+    put_classes(h, r);
     put_corruptions(h, r);
     put_repeat(h, r);
     put_json(h, r->name, r->report);
@@ -421,7 +479,7 @@ static void put_sweep_table(struct html *h, const char *folder, const json_t *sw
              html_escape(h, slash != NULL && slash[1] != '\0' ? slash + 1 : folder));
     open_table(h);
     put_eval_rows(h, "given", json_object_get(teacher, "given"), false);
-    put_eval_rows(h, "robust teacher", json_object_get(teacher, "teacher"), false);
+    put_eval_rows(h, teacher_name(teacher), json_object_get(teacher, "teacher"), false);
     json_array_foreach(json_object_get(sweep, "budgets"), i, b)
     {
         const char *name = json_string_value(json_object_get(b, "folder"));

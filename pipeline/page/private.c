@@ -93,8 +93,11 @@ static void put_slider(struct html *h, const struct plan *p)
         h,
         "<div class=slider><label>rate <input id=rate type=range min=6 max=10.5 step=0.05 "
         "value=8.6> <span id=rate-text></span></label><label>round trip <input id=rtt type=range "
-        "min=0 max=200 step=1 value=40> <span id=rtt-text></span></label>\n<p class=fine>Bars: "
-        "offline linear, offline ReLU, online.</p>\n");
+        "min=0 max=200 step=1 value=40> <span id=rtt-text></span></label>\n"
+        "<p class=\"fine legend\"><svg viewBox=\"0 0 14 14\" aria-hidden=true><rect class=p0 width=14 "
+        "height=14 /></svg>offline linear <svg viewBox=\"0 0 14 14\" aria-hidden=true><rect class=p1 "
+        "width=14 height=14 /></svg>offline ReLU <svg viewBox=\"0 0 14 14\" aria-hidden=true><rect "
+        "class=p2 width=14 height=14 /></svg>online</p>\n");
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++)
         if (estimate(p, *b, phase) == 0)
             put_bar(h, *b, phase);

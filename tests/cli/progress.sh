@@ -8,6 +8,9 @@ sed -n 's/^  \([0-9]*\/[0-9]*\) \([a-z]*\) .*/\1 \2/p' err | paste -sd ' ' - >pl
     die "the plan is: $(cat plan)"
 [ "$(grep -n '^plan:' err | cut -d : -f 1)" -le 3 ] || die "the plan does not come first"
 [ "$(grep -c '^plan:' err)" -eq 1 ] || die "there are several plans"
+head -n 1 s/relus-10p/metrics.csv | grep -q '\bloss\b.*\bval\.clean\b' || die "metrics.csv has the columns $(head -n 1 s/relus-10p/metrics.csv)"
+[ "$(wc -l <s/relus-10p/metrics.csv)" -eq $((1 + $(grep -c '"event":"epoch"' s/relus-10p/metrics.jsonl))) ] || die "metrics.csv: another number of rows"
+grep -q '<th>robust teacher</th>' s/report.html || die "the page calls the teacher $(grep -o '<th>[a-z ]*teacher[^<]*' s/report.html)"
 expect_exit 0 "$LINNET" train "$SRC/tests/demo/resnet8.onnx" --data synth:60 --test-data synth:30 --epochs 1 -o t.onnx
 expect_text err '1/2 train +1 epoch of 50 images'
 expect_text err '2/2 test +accuracy on 6 test images'

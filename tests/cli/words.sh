@@ -45,6 +45,7 @@ grep -aq linnet.relus percent/model.onnx || die "no budget in the file"
 for key in linnet.recipe linnet.accuracy linnet.data linnet.eps; do
     ! grep -aq $key percent/model.onnx || die "an untrained network has $key"
 done
+grep -q '<th>teacher (not trained)' percent/report.html || die "the page calls the teacher $(grep -o '<th>[a-z ]*teacher[^<]*' percent/report.html)"
 
 # ---- masks that do not fit are refused before anything is evaluated or trained -----------------------
 expect_exit 0 "$LINNET" init resnet20 -o other.onnx -q

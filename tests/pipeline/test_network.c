@@ -170,6 +170,24 @@ static void test_gradients_are_difference_quotients(void **state)
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
+/* Per cent of the images of a class. */
+static double class_accuracy(struct linnet_model *m, const struct dataset *d, int32_t k)
+{
+    double n = 0, correct = 0;
+    float z[N * K];
+
+    assert_int_equal(linnet_logits(m, 0, d->floats, N, z), 0);
+    for (int i = 0; i < N; i++) {
+        int best = 0;
+
+        for (int j = 1; j < K; j++)
+            best = z[i * K + j] > z[i * K + best] ? j : best;
+        n += d->labels[i] == k;
+        correct += d->labels[i] == k && best == k;
+    }
+    return 100 * correct / n;
+}
+
 static int64_t count_correct(struct linnet_model *m, const struct dataset *d)
 {
     int64_t correct = 0;
@@ -237,6 +255,12 @@ static void test_evaluation_reports_what_is_so(void **state)
     assert_float_equal(tiny_number(r, "branches/0/clean/accuracy"), clean, 1e-9);
     assert_true(tiny_number(r, "branches/0/clean/n") == N && tiny_number(r, "n") == N);
     assert_true(tiny_number(r, "branches/0/deployed") == 1);
+    for (int k = 0; k < K; k++) {
+        char path[64];
+
+        snprintf(path, sizeof path, "branches/0/clean/per_class/%d", k);
+        assert_float_equal(tiny_number(r, path), class_accuracy(m, t.d, k), 1e-9);
+    }
     for (int a = 0; a < 2; a++) {
         char path[64];
 

@@ -24,11 +24,12 @@ static const char report[] =
     "\"budget\":{\"total\":200,\"kept\":40,\"layers\":["
     "{\"name\":\"first <script>alert(1)</script>\",\"total\":150,\"kept\":30},"
     "{\"name\":\"second & last\",\"total\":50,\"kept\":10}]},"
+    "\"class_names\":[\"cat & dog\",\"other\"],\"config\":{\"recipe\":{\"adversarial\":1}},\"teacher\":{\"branches\":[{\"name\":\"clean\",\"clean\":{}}]},"
     "\"stages\":[{\"name\":\"teacher\",\"epochs\":2,\"seconds\":5,\"images_per_s\":100}],"
     "\"given\":{\"relus\":200,\"branches\":[{\"name\":\"clean\",\"deployed\":true,"
     "\"clean\":{\"accuracy\":91.25,\"ci95\":[90.75,91.75],\"n\":1000},\"attacks\":[]}]},"
     "\"result\":{\"relus\":40,\"agreement\":99.5,\"branches\":["
-    "{\"name\":\"clean\",\"deployed\":true,\"clean\":{\"accuracy\":83.5,\"ci95\":[83,84],\"n\":1000},"
+    "{\"name\":\"clean\",\"deployed\":true,\"clean\":{\"accuracy\":83.5,\"ci95\":[83,84],\"n\":1000,\"per_class\":[71.25,null]},"
     "\"attacks\":[{\"name\":\"pgd\",\"accuracy\":0.25,\"ci95\":[0,0.5],\"n\":400,"
     "\"parameters\":{\"eps\":0.03137,\"steps\":20}}],"
     "\"corruptions\":{\"mean\":70.5,\"n\":100,\"types\":1,\"source\":\"re-implementation\","
@@ -119,6 +120,10 @@ static void test_page_shows_the_folder(void **state)
     assert_non_null(strstr(text, "Under PGD-20: <b>0.25 %</b>"));
     assert_non_null(strstr(text, "66.75 <small>&plusmn;0.75</small>"));
     assert_non_null(strstr(text, "27.50"));
+    assert_non_null(strstr(text, "<th>robust teacher</th>"));
+    assert_non_null(
+        strstr(text, "<th>0 cat &amp; dog</th><td class=n>-</td><td class=n>71.25</td>"));
+    assert_non_null(strstr(text, "<th>1 other</th><td class=n>-</td><td class=n>-</td>"));
     /* texts of the folder stay texts */
     assert_null(strstr(text, "<script>alert"));
     assert_non_null(strstr(text, "first &lt;script&gt;alert(1)&lt;/script&gt;"));

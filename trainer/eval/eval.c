@@ -206,6 +206,7 @@ static void add_profile(struct profile *p, const struct exec *e, int64_t images)
 static int run_clean(struct evaluator *v, struct eval_branch *b)
 {
     b->clean.n = v->n;
+    b->n_class = v->k <= EVAL_MAX_CLASSES ? (int32_t)v->k : 0;
     for (int64_t i = 0; i < v->n; i += v->batch) {
         const int64_t m = min_i64(v->batch, v->n - i);
         load(v->d, i, m, v->elems, v->pixels);
@@ -213,6 +214,10 @@ static int run_clean(struct evaluator *v, struct eval_branch *b)
         for (int64_t j = 0; j < m; j++) {
             v->correct[i + j] = loss_argmax(v->logits + j * v->k, v->k) == v->d->labels[i + j];
             b->clean.correct += v->correct[i + j];
+            if (b->n_class > 0) {
+                b->class_n[v->d->labels[i + j]]++;
+                b->class_correct[v->d->labels[i + j]] += v->correct[i + j];
+            }
         }
         TRY(report(v, m));
     }

@@ -12,6 +12,7 @@
 
 #define EVAL_MAX_ATTACKS 16
 #define EVAL_MAX_TYPES 24
+#define EVAL_MAX_CLASSES 200 /* that are told one by one */
 
 struct eval_score { /* share in [0,1] with its Wilson interval */
     int64_t n, correct;
@@ -30,6 +31,8 @@ struct eval_corruption {
 struct eval_branch {
     int bank;
     struct eval_score clean;
+    int32_t n_class; /* 0: more than EVAL_MAX_CLASSES */
+    int32_t class_n[EVAL_MAX_CLASSES], class_correct[EVAL_MAX_CLASSES]; /* of the clean images */
     struct eval_attack attack[EVAL_MAX_ATTACKS];
     int32_t n_attack;
     struct attack_flags flags; /* n = 0: not looked for */
