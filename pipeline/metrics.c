@@ -302,6 +302,10 @@ int metrics_write_csv(const struct metrics *m)
             each_field(m->line[i].root, add_column, &columns);
     if (columns == NULL)
         return fail(ERR_NOMEM, "out of memory for metrics.csv");
+    if (json_object_size(columns) == 0) { /* nothing was trained */
+        json_decref(columns);
+        return 0;
+    }
     put_row(&w, columns, NULL);
     for (int32_t i = 0; i < m->n; i++)
         if (is_of(&m->line[i], "event", "epoch"))

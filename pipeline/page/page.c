@@ -187,15 +187,18 @@ static void put_notes(struct html *h, const struct page_run *r)
 
 static void open_table(struct html *h)
 {
-    html_put(h, "<div class=wide><table><thead><tr><th>file</th><th>BN branch</th><th>ReLUs</th>"
-                "<th>clean %%</th><th>corrupted %%</th><th>PGD-20 %%</th><th>AutoAttack %%</th>"
-                "<th>fixed point %%</th></tr></thead><tbody>\n");
+    html_put(
+        h,
+        "<div class=wide><table><thead><tr><th>file</th><th>BN branch</th><th class=n>ReLUs</th>"
+        "<th class=n>clean %%</th><th class=n>corrupted %%</th><th class=n>PGD-20 %%</th><th class=n>AutoAttack %%</th>"
+        "<th class=n>fixed point %%</th></tr></thead><tbody>\n");
 }
 
 /* What the row of the teacher shows: it may come from a file, or be the given network. */
 static const char *teacher_name(const json_t *report)
 {
-    const json_t *config = json_object_get(json_object_get(report, "config"), "recipe");
+    const json_t *recipe = json_object_get(json_object_get(report, "config"), "recipe");
+    const char *adversarial = json_string_value(json_object_get(recipe, "adversarial"));
     const char *file =
         json_string_value(json_object_get(json_object_get(report, "teacher"), "model"));
     size_t i;
@@ -205,8 +208,8 @@ static const char *teacher_name(const json_t *report)
     {
         const char *stage = json_string_value(json_object_get(s, "name"));
         if (stage != NULL && strcmp(stage, "teacher") == 0)
-            return number(json_object_get(config, "adversarial")) > 0 ? "robust teacher"
-                                                                      : "teacher";
+            return adversarial != NULL && strcmp(adversarial, "on") == 0 ? "robust teacher"
+                                                                         : "teacher";
     }
     return file != NULL && strcmp(file, "teacher.safetensors") != 0 ? "teacher"
                                                                     : "teacher (not trained)";
@@ -233,20 +236,23 @@ static void put_layers(struct html *h, const struct page_run *r)
     json_t *l;
 
     json_array_foreach(layers, i, l) most = fmax(most, number(json_object_get(l, "total")));
-    html_put(h, "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
-                "<th>kept</th><th>of</th><th>share</th><th></th></tr></thead><tbody>\n");
+    html_put(
+        h,
+        "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
+        "<th class=n>kept</th><th class=n>of</th><th class=n>share</th><th></th></tr></thead><tbody>\n");
     json_array_foreach(layers, i, l)
     {
         const double total = number(json_object_get(l, "total"));
         const double kept = number(json_object_get(l, "kept"));
 
         html_put(h,
-                 "<tr><th>%s</th><td class=n>%.0f</td><td class=n>%.0f</td><td class=n>%.1f %%</td>"
+                 "<tr><th>%s</th><td class=n>%s</td><td class=n>%s</td><td class=n>%.1f %%</td>"
                  "<td><svg viewBox=\"0 0 400 14\" role=img aria-label=\"%.0f of %.0f\">"
                  "<rect class=rest width=\"%.1f\" height=14 /><rect class=kept width=\"%.1f\" "
                  "height=14 /></svg></td></tr>\n",
-                 html_escape(h, json_string_value(json_object_get(l, "name"))), kept, total,
-                 100 * kept / total, kept, total, 400 * total / most, 400 * kept / most);
+                 html_escape(h, json_string_value(json_object_get(l, "name"))), grouped(h, kept),
+                 grouped(h, total), 100 * kept / total, kept, total, 400 * total / most,
+                 400 * kept / most);
     }
     html_put(h, "</tbody></table>\n");
 }
@@ -336,7 +342,7 @@ static void put_corruptions(struct html *h, const struct page_run *r)
         return;
     html_put(
         h,
-        "<h2>Corruptions</h2>\n<table><thead><tr><th>type</th><th>given %%</th><th>result %%</th>"
+        "<h2>Corruptions</h2>\n<table><thead><tr><th>type</th><th class=n>given %%</th><th class=n>result %%</th>"
         "<th></th></tr></thead><tbody>\n");
     json_object_foreach(json_object_get((json_t *)mine, "per_type"), type, v)
     {
@@ -371,8 +377,8 @@ static void put_classes(struct html *h, const struct page_run *r)
     html_put(
         h,
         "<h2>Classes</h2>\n<p class=fine>Clean accuracy of the given file and of the deployed one, "
-        "by class.</p>\n<table class=bars><thead><tr><th>class</th><th>given %%</th>"
-        "<th>result %%</th><th></th></tr></thead><tbody>\n");
+        "by class.</p>\n<table class=bars><thead><tr><th>class</th><th class=n>given %%</th>"
+        "<th class=n>result %%</th><th></th></tr></thead><tbody>\n");
     json_array_foreach(after, k, v)
     {
         const char *name = json_string_value(json_array_get(names, k));
@@ -406,9 +412,12 @@ static void put_repeat(struct html *h, const struct page_run *r)
         "<p class=fine>linnet %s, seed %.0f. The same seed gives the same bytes for any number of "
         "threads.</p>\n",
         LINNET_VERSION, number(json_object_get(r->report, "seed")));
-    html_put(h,
-             "<table><thead><tr><th>stage</th><th>epochs</th><th>seconds</th><th>images/s</th></tr>"
-             "</thead><tbody>\n");
+    if (json_array_size(stages) == 0)
+        return;
+    html_put(
+        h,
+        "<table><thead><tr><th>stage</th><th class=n>epochs</th><th class=n>seconds</th><th class=n>images/s</th></tr>"
+        "</thead><tbody>\n");
     json_array_foreach(stages, i, s)
     {
         html_put(h, "<tr><th>%s</th>",

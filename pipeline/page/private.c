@@ -111,7 +111,7 @@ static void put_tables(struct html *h, const struct plan *p, bool slider)
     html_put(
         h,
         "<h2>Private inference, predicted</h2>\n<div class=wide><table><thead><tr><th>ReLU backend</th>"
-        "<th>link</th><th>offline linear</th><th>offline ReLU</th><th>online</th><th>all</th></tr>"
+        "<th>link</th><th class=n>offline linear</th><th class=n>offline ReLU</th><th class=n>online</th><th class=n>all</th></tr>"
         "</thead><tbody>\n");
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
         if (estimate(p, *b, phase) < 0)

@@ -24,7 +24,7 @@ static const char report[] =
     "\"budget\":{\"total\":200,\"kept\":40,\"layers\":["
     "{\"name\":\"first <script>alert(1)</script>\",\"total\":150,\"kept\":30},"
     "{\"name\":\"second & last\",\"total\":50,\"kept\":10}]},"
-    "\"class_names\":[\"cat & dog\",\"other\"],\"config\":{\"recipe\":{\"adversarial\":1}},\"teacher\":{\"branches\":[{\"name\":\"clean\",\"clean\":{}}]},"
+    "\"class_names\":[\"cat & dog\",\"other\"],\"config\":{\"recipe\":{\"adversarial\":\"on\"}},\"teacher\":{\"branches\":[{\"name\":\"clean\",\"clean\":{}}]},"
     "\"stages\":[{\"name\":\"teacher\",\"epochs\":2,\"seconds\":5,\"images_per_s\":100}],"
     "\"given\":{\"relus\":200,\"branches\":[{\"name\":\"clean\",\"deployed\":true,"
     "\"clean\":{\"accuracy\":91.25,\"ci95\":[90.75,91.75],\"n\":1000},\"attacks\":[]}]},"
