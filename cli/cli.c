@@ -496,8 +496,10 @@ static int flush_results(int rc)
 
 /* `linnet eval ... | head -n 1`: the work is done, the rest is not wanted. We end as whoever writes into a
  * closed pipe does. */
-static void end_by_pipe(void)
+static void end_by_pipe(int rc)
 {
+    if (rc != ERR_IO || !ferror(stdout) || !is_abandoned())
+        return;
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
 }
@@ -514,8 +516,7 @@ static int run_command(const struct cli_program *p, const struct command *c, int
     snprintf(name, sizeof name, "%s %s", p->name, c->name);
     argv[0] = name;
     rc = flush_results(c->run(argc, argv));
-    if (rc == ERR_IO && ferror(stdout) && is_abandoned())
-        end_by_pipe();
+    end_by_pipe(rc);
     if (rc < 0)
         fprintf(stderr, "%s%s: %s:%s %s\n", cli_has_colour() ? RED : "", p->name, c->name,
                 cli_has_colour() ? PLAIN : "", *err_message() ? err_message() : err_name(rc));
@@ -542,6 +543,12 @@ static int hold_streams(void)
     return fd >= 0 ? close(fd) : fail(ERR_IO, "cannot open /dev/null: %s", strerror(errno));
 }
 
+static int end_help(int rc)
+{
+    end_by_pipe(rc);
+    return rc < 0 ? 1 : 0;
+}
+
 int cli_main(const struct cli_program *program, int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* whoever reads our messages may leave; results are checked */
@@ -557,7 +564,7 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
     }
     const bool is_help = strcmp(argv[1], "help") == 0;
     if (answer_program_option(program, is_help && argc == 2 ? "--help" : argv[1]))
-        return flush_results(0) < 0 ? 1 : 0;
+        return end_help(flush_results(0));
     if (is_help)
         return run_named(program, 2, (char *[]){argv[2], (char[]){"--help"}, NULL});
     return run_named(program, argc - 1, argv + 1);

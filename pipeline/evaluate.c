@@ -189,8 +189,7 @@ static json_t *identity(const struct job *j, const struct eval_options *e)
 
     for (int32_t i = 0; i < e->n_specs; i++)
         for (int32_t s = 0; s < e->specs[i].n_stage; s++)
-            json_add(&attacks,
-                                  json_string(attack_stage_text(&e->specs[i].stage[s], text)));
+            json_add(&attacks, json_string(attack_stage_text(&e->specs[i].stage[s], text)));
     return json_pack("{s:s,s:s,s:s,s:o,s:s,s:I,s:I,s:I,s:s,s:o}", "model_sha256",
                      sha256_hex(j->m->sha256, sha), "normalize",
                      normalize_text(&j->m->g->norm, norm), "branch", j->o->branch, "data",
@@ -302,7 +301,7 @@ static void add_audit(json_t **root, int32_t branch, const struct audit_result *
 {
     json_t *row = json_array_get(json_object_get(*root, "branches"), (size_t)branch);
 
-    if (json_put(&row, "audit", audit_report_json(a)) == 0)
+    if (json_object_set_new(row, "audit", audit_report_json(a)) == 0)
         return;
     json_decref(*root);
     *root = NULL;
