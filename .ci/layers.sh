@@ -76,7 +76,7 @@ BEGIN {
     pin["sys/socket.h"] = "^runtime/net/(tcp|system)[.]c$"
     pin["openssl/"] = "^core/base/sha256[.]c$|^trainer/data/published[.]c$|^runtime/crypto/(prg|baseot|seal)[.]c$|^runtime/net/tls[.]c$"
     pin["Random123/"] = "^core/graph/rng[.]c$"
-    pin["jansson.h"] = "^core/base/safetensors[.]c$|^importer/report[.]c$|^cli/|^pipeline/"
+    pin["jansson.h"] = "^core/base/(safetensors[.]c|json[.][ch])$|^importer/report[.]c$|^cli/|^pipeline/"
     pin["archive.h"] = pin["archive_entry.h"] = "^trainer/data/"
     pin["jpeglib.h"] = pin["png.h"] = "^trainer/data/"
     pin["argp.h"] = "^cli/"
