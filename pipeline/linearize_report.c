@@ -66,9 +66,9 @@ static json_t *notes_json(const struct conversion *c)
     json_t *notes = json_array();
 
     if (knows_corruptions(c))
-        json_array_append_new(notes, json_string(OVERLAP));
+        json_add(&notes, json_string(OVERLAP));
     if (is_synthetic(c))
-        json_array_append_new(notes, json_string(SYNTHETIC));
+        json_add(&notes, json_string(SYNTHETIC));
     return notes;
 }
 
