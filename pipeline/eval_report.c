@@ -192,8 +192,8 @@ json_t *eval_report_json(const char *model, const char *split, const struct mode
             json_put(&o, "corruptions", corruptions_json(b));
         json_add(&branches, o);
     }
-    return json_pack("{s:s,s:o,s:I,s:s,s:s,s:s,s:o}", "format", "linnet.eval/1", "model", json_text(model),
-                     "n", (json_int_t)r->n, "split", split, "precision",
+    return json_pack("{s:s,s:o,s:I,s:s,s:s,s:s,s:o}", "format", "linnet.eval/1", "model",
+                     json_text(model), "n", (json_int_t)r->n, "split", split, "precision",
                      exec_precision_name(r->precision), "attack_precision",
                      exec_precision_name(r->attacks), "branches", branches);
 }

@@ -383,11 +383,10 @@ static json_t *relu_layers_json(const struct inspection *in)
     for (int32_t i = 0; i < in->n_sites; i++) {
         const struct relu_site *s = &in->site[i];
 
-        json_add(&list,
-                              json_pack("{s:s,s:o,s:I,s:I,s:I}", "name", in->g->node[s->node].name,
-                                        "shape", shape_json(&in->g->value[s->y].shape), "total",
-                                        (json_int_t)s->total, "kept", (json_int_t)s->kept,
-                                        "evaluations", (json_int_t)relu_evaluations(s)));
+        json_add(&list, json_pack("{s:s,s:o,s:I,s:I,s:I}", "name", in->g->node[s->node].name,
+                                  "shape", shape_json(&in->g->value[s->y].shape), "total",
+                                  (json_int_t)s->total, "kept", (json_int_t)s->kept, "evaluations",
+                                  (json_int_t)relu_evaluations(s)));
     }
     return list;
 }

@@ -77,13 +77,13 @@ json_t *linearize_report_json(const struct linearize_facts *f)
     const struct conversion *c = f->c;
     static const char *const name[] = {NULL, "teacher.safetensors", "model.onnx"};
     char *config = conversion_config(c, &c->run.m.form, c->run.m.g);
-    json_t *root =
-        json_pack("{s:s,s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "precision",
-                  exec_precision_name(precision_of(c->o->r.precision, true)), "config",
-                  config != NULL ? json_loads(config, 0, NULL) : NULL, "seed", (json_int_t)c->run.seed,
-                  "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
-                  metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",
-                  notes_json(c));
+    json_t *root = json_pack(
+        "{s:s,s:s,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "format", "linnet.report/1", "precision",
+        exec_precision_name(precision_of(c->o->r.precision, true)), "config",
+        config != NULL ? json_loads(config, 0, NULL) : NULL, "seed", (json_int_t)c->run.seed,
+        "budget", budget_json(c), "stages", metrics_stages(&c->run.metrics), "masks",
+        metrics_events(&c->run.metrics, "masks"), "attention", groups_json(c), "notes",
+        notes_json(c));
 
     mem_free(config);
     json_put(&root, "class_names", names_json(c->run.test));

@@ -108,8 +108,7 @@ json_t *model_form_json(const struct model_form *form, const struct graph *g)
                   "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
 
     if (o && form->removed != REMOVED_IDENTITY)
-        json_put(&o, "removed",
-                            json_string(removed_name((enum removed_kind)form->removed)));
+        json_put(&o, "removed", json_string(removed_name((enum removed_kind)form->removed)));
     if (o && form->deploy != DEPLOY_CLEAN)
         json_put(&o, "deploy", json_string(model_deploy_name(form->deploy)));
     if (o && form->shared_shortcuts)

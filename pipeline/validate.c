@@ -77,8 +77,8 @@ static json_t *branch_json(const char *name, int64_t correct, int64_t n)
 static json_t *to_json(const struct verdict *v)
 {
     return json_pack("{s:s,s:s,s:o,s:I,s:s,s:[o],s:f,s:f,s:f,s:b,s:s}", "format", "linnet.eval/1",
-                     "precision", exec_precision_name(v->t.precision), "model", json_text(v->folder), "n",
-                     (json_int_t)v->t.n, "split", v->split, "branches",
+                     "precision", exec_precision_name(v->t.precision), "model",
+                     json_text(v->folder), "n", (json_int_t)v->t.n, "split", v->split, "branches",
                      branch_json(v->branch, v->t.fixed_correct, v->t.n), "agreement", v->agreement,
                      "max_abs_diff", v->t.max_abs_diff, "float_accuracy", v->real, "passed",
                      v->passed, "mode", v->s->mode == 1 ? "sim2pc" : "fixed");

@@ -63,7 +63,7 @@ struct bench_case { /* all borrowed */
     bool label;
     enum relu_transfers transfers;
     int64_t queries, seed;
-    int64_t lot; /* above 0: bundles of so many images together are made first, then used up */
+    int64_t lot;    /* above 0: bundles of so many images together are made first, then used up */
     double seconds; /* longest silence */
     enum pi_input kind;
     const void *images;

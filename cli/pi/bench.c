@@ -436,10 +436,9 @@ static json_t *totals_json(const struct trial *of)
 
     if (o != NULL && of[IN_LOT].path != NULL)
         json_put(&o, "lot",
-                            json_pack("{s:I, s:f, s:f, s:f}", "images", (json_int_t)of[IN_LOT].lot,
-                                      "mb", total_mb(&of[IN_LOT]), "seconds",
-                                      total_seconds(&of[IN_LOT]), "online_seconds",
-                                      online(&of[IN_LOT])));
+                 json_pack("{s:I, s:f, s:f, s:f}", "images", (json_int_t)of[IN_LOT].lot, "mb",
+                           total_mb(&of[IN_LOT]), "seconds", total_seconds(&of[IN_LOT]),
+                           "online_seconds", online(&of[IN_LOT])));
     return o;
 }
 
