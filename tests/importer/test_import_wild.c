@@ -477,7 +477,7 @@ static void test_other_files_are_named(void **state)
         {"PK\003\004....", 8, "zip archive"},
         {"\x89HDF\r\n\x1a\n", 8, "HDF5 file"},
         {"\x1c\0\0\0TFL3", 8, "TensorFlow Lite model"},
-        {"\n\tlinnet.pi\x10\x01", 13, "plan of a private inference"},
+        {"\n\xb7\xb5\x04\n\tlinnet.pi\x10\x01", 17, "plan of a private inference"},
         {"\x93NUMPY\x01", 7, "NumPy array"},
         {"\x1f\x8b\x08", 3, "gzip"},
     };
