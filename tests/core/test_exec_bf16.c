@@ -167,7 +167,9 @@ static void test_near_fp32(void **state)
     (void)state;
     check_near("resnet8");
     check_near("resnet20");
+#if !defined __SANITIZE_ADDRESS__
     check_near("wrn16_4");
+#endif
 }
 
 static void check_bits(const char *name)
@@ -203,7 +205,9 @@ static void test_bits(void **state)
 {
     (void)state;
     check_bits("resnet8");
+#if !defined __SANITIZE_ADDRESS__ /* takes many minutes there, on the same code */
     check_bits("wrn16_4");
+#endif
 }
 
 /* What no tile can hold stays fp32, and the executor says so. */
