@@ -3,7 +3,7 @@
 model=$SRC/tests/demo/resnet8.onnx
 
 expect_exit 0 "$LINNET" corrupt --data synth:500 -o one --limit 40 --seed 3 --threads 1 --json one.json
-expect_text out '14 of 15 standard types \(no frost without --frost-dir\)'
+expect_text out "14 types, 14 of the 15 standard ones \\(no frost without --frost-dir\\)"
 expect_keys one.json types severities seed source
 [ "$(find one -name '*.npy' | wc -l)" -eq 15 ] || die "14 types and labels expected"
 expect_exit 0 "$LINNET" corrupt --data synth:500 -o two --limit 40 --seed 3 --threads 3
