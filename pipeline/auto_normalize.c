@@ -427,12 +427,12 @@ int normalize_guess(const struct linnet_listener *l, const char *path, const cha
     int rc;
 
     *found = false;
-    if (source_open(data, images, DATA_TRAIN, seed, g, &d) < 0) { /* a test set alone, perhaps */
-        data_close(d);
+    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) < 0) {
+        data_close(d); /* a test set alone, perhaps */
         d = NULL;
-        TRY(source_open(data, images, DATA_TEST, seed, g, &d));
+        rc = source_open(data, images, DATA_TEST, seed, g, &d);
     }
-    if ((rc = open_trial(&t, d, affordable(g))) == 0)
+    if (rc == 0 && (rc = open_trial(&t, d, affordable(g))) == 0)
         rc = guess(&t, sure, found);
     close_trial(&t);
     data_close(d);
