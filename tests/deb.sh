@@ -51,18 +51,18 @@ inside() { # TEXT OF sh
 }
 mount -t proc proc "$root/proc"
 mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null || true
-mkdir -p "$root/tmp/try"
-cp "$package" "$root/tmp/try/linnet.deb"
-cp tests/demo/resnet8.onnx "$root/tmp/try"
+mkdir -p "$root/try"
+cp "$package" "$root/try/linnet.deb"
+cp tests/demo/resnet8.onnx "$root/try"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /tmp/try/linnet.deb'
+inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /try/linnet.deb'
 
 # ---- what a user does first -----------------------------------------------------------------------------
 inside 'linnet --version && linnet-pi --version && linnet --help'
-inside 'cd /tmp/try && linnet inspect resnet8.onnx --json i.json && grep -q relus_total i.json'
-inside 'cd /tmp/try && linnet linearize resnet8.onnx --data synth:200 --relus 50% --preset none --calib 50 -o half -q'
-inside 'cd /tmp/try && linnet-pi info half/model.pi && linnet data synth:20 -o x.npy --limit 1 -q'
-inside 'cd /tmp/try
+inside 'cd /try && linnet inspect resnet8.onnx --json i.json && grep -q relus_total i.json'
+inside 'cd /try && linnet linearize resnet8.onnx --data synth:200 --relus 50% --preset none --calib 50 -o half -q'
+inside 'cd /try && linnet-pi info half/model.pi && linnet data synth:20 -o x.npy --limit 1 -q'
+inside 'cd /try
 linnet-pi serve half/model.pi --weights half/model.pi.weights --listen 127.0.0.1:0 --max-queries 1 >serve.log 2>&1 &
 server=$!
 trap "kill $server 2>/dev/null || true" EXIT
@@ -86,5 +86,5 @@ inside 'cd /usr/share/doc/linnet && test -s README.md && test -s LICENSE'
 
 # ---- and away with it -----------------------------------------------------------------------------------
 inside 'DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq linnet'
-inside 'find /usr /etc /opt -xdev -iname "*linnet*" >/tmp/try/left; cat /tmp/try/left; ! test -s /tmp/try/left'
+inside 'find /usr /etc /opt -xdev -iname "*linnet*" >/try/left; cat /try/left; ! test -s /try/left'
 echo "deb: $(basename "$package"), $(($(stat -c %s "$package") / 1024)) kB: installed, used and purged in a clean Debian 12"
