@@ -143,13 +143,15 @@ static void free_data(struct conv_data *d)
     mem_free(d->scratch);
 }
 
-static void check_conv(const struct shape_case *k, enum range range, bool extreme, struct rng *r)
+static void check_conv(const struct shape_case *k, enum range range, bool extreme, int threads,
+                       struct rng *r)
 {
     struct ring_conv c = conv_of(k);
     struct conv_data d;
     int64_t n_out = c.out[0] * c.out[1] * c.out[2], n_in = c.in[0] * c.in[1] * c.in[2];
     uint64_t *x = draw_words(r, n_in, range), *y = draw_words(r, n_out, SHARES);
 
+    c.threads = threads;
     fill_data(&c, &d, r, extreme);
     ring_conv(y, x, &c, d.scratch);
     for (int64_t o = 0, at = 0; o < c.out[0]; o++)
@@ -168,11 +170,12 @@ static void test_conv_equals_plain_loop(void **state)
     struct rng r = rng_at(1, RNG_TEST, 0, 0);
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        check_conv(&cases[i], SMALL, false, &r);
-        check_conv(&cases[i], SHARES, false, &r);
-        check_conv(&cases[i], EDGES, true, &r);
-    }
+    for (int threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            check_conv(&cases[i], SMALL, false, threads, &r);
+            check_conv(&cases[i], SHARES, false, threads, &r);
+            check_conv(&cases[i], EDGES, true, threads, &r);
+        }
 }
 
 /* Sums at both sides of the one-pass limit, with all partial sums as large as they can be. */
