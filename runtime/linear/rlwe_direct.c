@@ -40,8 +40,9 @@
 #define VECTORS
 #endif
 
-/* Nanoseconds on one core of a Sapphire Rapids, tests/bench_rlwe.c: one step of four uploads for one
- * answer; a product of a transformed pair, and a transform of weights. */
+/* Nanoseconds on one core of a Sapphire Rapids: one step of four uploads for one answer (from the times of
+ * whole layers by tests/bench_rlwe.c in a lot of 64); a product of a transformed pair and a transform of
+ * weights, which that program prints together. */
 #define STEP_NS 2400.0
 #define PRODUCT_NS 6000.0
 #define TRANSFORM_NS 16000.0

@@ -2,7 +2,7 @@
 #define RUNTIME_RING_BYTE_PRODUCT_H
 /*
  * Exact products of numbers below 2^40 and 16-bit weights, by bytes: the vector units multiply 64 pairs
- * of bytes at a time and add them in 32 bits (AVX512-VNNI), 3 to 6 times what they do with 64-bit words.
+ * of bytes at a time and add them in 32 bits (AVX512-VNNI).
  *
  * A number is 5 unsigned digits, a weight 2 signed ones (low, high). A class is what has one power of
  * 256: product of digits i and j goes to class i + j, so a sum of K terms is
