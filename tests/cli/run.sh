@@ -1,5 +1,6 @@
 #!/bin/sh
 # Whole runs of both programs. Usage: tests/cli/run.sh BUILD [CASE...]   (default: every tests/cli case)
+# As many cases run at once as there are processors (JOBS), the longest ones first.
 #
 # A case is tests/cli/CASE.sh, run by `sh -eu` in a fresh folder with tests/cli/lib.sh read before it
 # and these variables, all absolute:
@@ -24,34 +25,41 @@ LINNET_PI=$build/linnet-pi
 SHARED=$(absolute "${LINNET_SHARED:-../shared}")
 PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 export SRC BUILD LINNET LINNET_PI SHARED PYTHON
-[ $# -gt 0 ] || set -- help models forms pi twopc serve crowd ops bundles train recipes resume attacks data pictures corrupt onnx bad api files kinds runs removed deploy normalize branches relu6 precision words progress
+[ $# -gt 0 ] || set -- resume recipes crowd pi deploy twopc serve help models forms ops bundles train attacks data pictures corrupt onnx bad api files kinds runs removed normalize branches relu6 precision words progress
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/linnet-cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
-passed=0 failed=0 skipped=0
-seconds() { echo "$(($(date +%s) - $1)) s"; }
-for name in "$@"; do
-    log=$tmp/$name.log
-    mkdir "$tmp/$name"
-    start=$(date +%s)
-    (cd "$tmp/$name" && exec timeout --foreground -k 10 "${LINNET_CASE_SECONDS:-900}" \
-        sh -euc '. "$SRC/tests/cli/lib.sh"; . "$SRC/tests/cli/$0.sh"' "$name") >"$log" 2>&1
-    status=$?
-    reasons=$(sed -n 's/^skipped: //p' "$log" | paste -sd ';' -)
-    if [ $status -eq 0 ]; then
-        passed=$((passed + 1))
-        printf '%-8s ok%s, %s\n' "$name" "${reasons:+ (skipped: $reasons)}" "$(seconds "$start")"
-        sed -n 's/^figure: /    /p' "$log"
-    elif [ $status -eq 77 ]; then
-        skipped=$((skipped + 1))
-        printf '%-8s skipped: %s\n' "$name" "$reasons"
-    else
-        failed=$((failed + 1))
-        printf '%-8s FAILED, exit status %d, %s\n' "$name" "$status" "$(seconds "$start")"
-        tail -n 60 "$log"
-    fi
-    rm -rf "${tmp:?}/$name"
-done
-echo "cli tests: $passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+
+# One case. Its lines are printed in one piece, so that two cases do not mix theirs.
+cat >"$tmp/one" <<'ONE'
+tmp=$1 name=$2 log=$1/$2.log
+mkdir "$tmp/$name"
+start=$(date +%s)
+(cd "$tmp/$name" && exec timeout --foreground -k 10 "${LINNET_CASE_SECONDS:-900}" \
+    sh -euc '. "$SRC/tests/cli/lib.sh"; . "$SRC/tests/cli/$0.sh"' "$name") >"$log" 2>&1
+status=$?
+took="$(($(date +%s) - start)) s"
+reasons=$(sed -n 's/^skipped: //p' "$log" | paste -sd ';' -)
+if [ $status -eq 0 ]; then
+    said=$(printf '%-8s ok%s, %s' "$name" "${reasons:+ (skipped: $reasons)}" "$took"
+        echo
+        sed -n 's/^figure: /    /p' "$log")
+    : >"$tmp/passed.$name"
+elif [ $status -eq 77 ]; then
+    said=$(printf '%-8s skipped: %s' "$name" "$reasons")
+    : >"$tmp/skipped.$name"
+else
+    said=$(printf '%-8s FAILED, exit status %d, %s' "$name" "$status" "$took"
+        echo
+        tail -n 60 "$log")
+    : >"$tmp/failed.$name"
+fi
+printf '%s\n' "$said"
+rm -rf "${tmp:?}/$name"
+ONE
+start=$(date +%s)
+printf '%s\n' "$@" | xargs -P "${JOBS:-$(nproc)}" -n 1 sh "$tmp/one" "$tmp"
+count() { find "$tmp" -maxdepth 1 -name "$1.*" | wc -l; }
+echo "cli tests: $(count passed) passed, $(count failed) failed, $(count skipped) skipped, $(($(date +%s) - start)) s"
+[ "$(count failed)" -eq 0 ] && [ $(($(count passed) + $(count skipped))) -eq $# ]
