@@ -29,9 +29,11 @@ struct cpu_amx {
 /* Why AMX cannot be used (perhaps in text), NULL if it can. */
 const char *cpu_amx_missing(struct cpu_amx a, char text[CPU_TEXT]);
 
-int cpu_has_ifma(void);  /* AVX-512 products of 52-bit integers */
-int cpu_has_vnni(void);  /* AVX-512 products of bytes, added in 32 bits */
-int cpu_has_clmul(void); /* carry-less products of 64 bits */
+int cpu_has_ifma(void);       /* AVX-512 products of 52-bit integers */
+int cpu_has_vnni(void);       /* AVX-512 products of bytes, added in 32 bits */
+int cpu_has_clmul(void);      /* carry-less products of 64 bits */
+int cpu_has_vaes(void);       /* AES rounds on whole vectors */
+int cpu_has_wide_clmul(void); /* carry-less products on whole vectors */
 
 /* Threads that parallel regions use: cpu_set_threads, else OMP_NUM_THREADS, else allowed cores. */
 int cpu_threads(void);

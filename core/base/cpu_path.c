@@ -203,3 +203,21 @@ int cpu_has_clmul(void)
     return 0;
 #endif
 }
+
+int cpu_has_vaes(void)
+{
+#if defined __x86_64__
+    return __builtin_cpu_supports("vaes") != 0;
+#else
+    return 0;
+#endif
+}
+
+int cpu_has_wide_clmul(void)
+{
+#if defined __x86_64__
+    return __builtin_cpu_supports("vpclmulqdq") != 0;
+#else
+    return 0;
+#endif
+}

@@ -1,5 +1,5 @@
 /*
- * Random streams and the fixed-key hash, over OpenSSL's AES (prg.h).
+ * Random streams and the fixed-key hashes (prg.h).
  *
  *     stream   AES-128-CTR of zeros, key = seed, counter from 0 (big-endian, NIST SP 800-38A)
  *     hash     H(x,i) = p(p(x) ^ i) ^ p(x), p = AES-128 under a public key: tweakable circular
@@ -10,9 +10,10 @@
  *              all users of that key together (Guo, Katz, Wang, Weng, Yu, "Better Concrete Security for
  *              Half-Gates Garbling", CRYPTO 2020): so no key serves more than 2^20 of them
  *
- * OpenSSL uses the AES instructions of the CPU; calls are fast on long buffers only, so short
- * requests are served from a buffer. After set-up its ciphers cannot fail; if one ever did, going on
- * would send secrets in the clear, so the process stops at once.
+ * AES is that of aes.h where the CPU encrypts several blocks an instruction, else OpenSSL's. Both are
+ * fast on long buffers only, so short requests are served from a buffer. After set-up the ciphers of
+ * OpenSSL cannot fail; if one ever did, going on would send secrets in the clear, so the process
+ * stops at once.
  */
 #include "runtime/crypto/prg.h"
 
@@ -24,6 +25,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/sha256.h"
+#include "runtime/crypto/aes.h"
 
 #define STREAM_BUFFER 512
 #define EVP_MOST ((size_t)1 << 30) /* bytes of one call: its length is an int */
@@ -31,29 +33,46 @@
 
 /* ---- ciphers -------------------------------------------------------------------------------- */
 
-static int cipher_new(const EVP_CIPHER *kind, const uint8_t key[16], EVP_CIPHER_CTX **out)
+struct cipher {
+    EVP_CIPHER_CTX *evp; /* NULL: aes is used */
+    struct aes aes;
+};
+
+static int cipher_new(struct cipher *c, const EVP_CIPHER *kind, const uint8_t key[16])
 {
     static const uint8_t zero[16];
-    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 
-    if (c == NULL || EVP_EncryptInit_ex(c, kind, NULL, key, zero) != 1 ||
-        EVP_CIPHER_CTX_set_padding(c, 0) != 1) {
-        EVP_CIPHER_CTX_free(c);
-        return fail(ERR_NOMEM, "AES-128 of OpenSSL is not available");
+    if (aes_wide()) {
+        aes_key(&c->aes, key);
+        return 0;
     }
-    *out = c;
+    c->evp = EVP_CIPHER_CTX_new();
+    if (c->evp == NULL || EVP_EncryptInit_ex(c->evp, kind, NULL, key, zero) != 1 ||
+        EVP_CIPHER_CTX_set_padding(c->evp, 0) != 1)
+        return fail(ERR_NOMEM, "AES-128 of OpenSSL is not available");
     return 0;
 }
 
-/* out may be in. ECB: n is a multiple of 16. */
-static void cipher_run(EVP_CIPHER_CTX *c, void *out, const void *in, size_t n)
+/* key NULL: the one it has; counter NULL: none. */
+static void cipher_restart(struct cipher *c, const uint8_t *key, const uint8_t counter[16])
+{
+    if (c->evp != NULL) {
+        if (EVP_EncryptInit_ex(c->evp, NULL, NULL, key, counter) != 1)
+            __builtin_trap();
+    } else if (key != NULL) {
+        aes_key(&c->aes, key);
+    }
+}
+
+/* out may be in. ECB: n is a multiple of 16. Only with evp. */
+static void cipher_run(struct cipher *c, void *out, const void *in, size_t n)
 {
     for (size_t at = 0; at < n;) {
         size_t piece = n - at < EVP_MOST ? n - at : EVP_MOST;
         int len = 0;
 
-        if (EVP_EncryptUpdate(c, (uint8_t *)out + at, &len, (const uint8_t *)in + at, (int)piece) !=
-                1 ||
+        if (EVP_EncryptUpdate(c->evp, (uint8_t *)out + at, &len, (const uint8_t *)in + at,
+                              (int)piece) != 1 ||
             (size_t)len != piece)
             __builtin_trap();
         at += piece;
@@ -63,8 +82,9 @@ static void cipher_run(EVP_CIPHER_CTX *c, void *out, const void *in, size_t n)
 /* ---- streams -------------------------------------------------------------------------------- */
 
 struct prg {
-    EVP_CIPHER_CTX *cipher;
-    size_t left; /* unused bytes at the end of buffer */
+    struct cipher cipher;
+    uint64_t next; /* block of the stream, without those in buffer */
+    size_t left;   /* unused bytes at the end of buffer */
     uint8_t buffer[STREAM_BUFFER];
 };
 
@@ -75,7 +95,7 @@ int prg_new(const uint8_t seed[PRG_SEED], struct prg **out)
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(EVP_aes_128_ctr(), seed, &p->cipher)) < 0) {
+    if ((rc = cipher_new(&p->cipher, EVP_aes_128_ctr(), seed)) < 0) {
         prg_free(p);
         return rc;
     }
@@ -99,14 +119,20 @@ void prg_free(struct prg *p)
 {
     if (p == NULL)
         return;
-    EVP_CIPHER_CTX_free(p->cipher); /* wipes its key */
+    EVP_CIPHER_CTX_free(p->cipher.evp); /* wipes its key */
     secret_free(p);
 }
 
+/* n: a multiple of 16. */
 static void stream(struct prg *p, void *out, size_t n)
 {
-    memset(out, 0, n);
-    cipher_run(p->cipher, out, out, n);
+    if (p->cipher.evp == NULL) {
+        aes_stream(&p->cipher.aes, p->next, out, n / sizeof(struct block));
+    } else {
+        memset(out, 0, n);
+        cipher_run(&p->cipher, out, out, n);
+    }
+    p->next += n / sizeof(struct block);
 }
 
 static void take_buffered(struct prg *p, uint8_t *out, size_t n)
@@ -144,8 +170,8 @@ static void stream_at(struct prg *p, const uint8_t *key, uint64_t block)
 
     for (int i = 0; i < 8; i++)
         counter[15 - i] = (uint8_t)(block >> 8 * i);
-    if (EVP_EncryptInit_ex(p->cipher, NULL, NULL, key, counter) != 1)
-        __builtin_trap();
+    cipher_restart(&p->cipher, key, counter);
+    p->next = block;
     wipe(p->buffer, sizeof p->buffer);
     p->left = 0;
 }
@@ -174,7 +200,7 @@ int prg_fork(struct prg *p, struct prg **out)
 /* ---- hash ----------------------------------------------------------------------------------- */
 
 struct hasher {
-    EVP_CIPHER_CTX *cipher;
+    struct cipher cipher;
     uint8_t place[HASH_SID + 16]; /* of the key in use: sid, batch, part */
     bool keyed;
     struct block once[HASH_PIECE], twice[HASH_PIECE];
@@ -187,7 +213,7 @@ int hasher_new(struct hasher **out)
 
     if (h == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(EVP_aes_128_ecb(), h->place, &h->cipher)) < 0) {
+    if ((rc = cipher_new(&h->cipher, EVP_aes_128_ecb(), h->place)) < 0) {
         hasher_free(h);
         return rc;
     }
@@ -199,7 +225,7 @@ void hasher_free(struct hasher *h)
 {
     if (h == NULL)
         return;
-    EVP_CIPHER_CTX_free(h->cipher);
+    EVP_CIPHER_CTX_free(h->cipher.evp);
     secret_free(h);
 }
 
@@ -222,8 +248,7 @@ int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch, ui
     if (h->keyed && memcmp(h->place, place, sizeof h->place) == 0)
         return 0;
     TRY(sha256_bytes(text, sizeof text, digest));
-    if (EVP_EncryptInit_ex(h->cipher, NULL, NULL, digest, NULL) != 1)
-        __builtin_trap();
+    cipher_restart(&h->cipher, digest, NULL);
     memcpy(h->place, place, sizeof h->place);
     h->keyed = true;
     return 0;
@@ -236,13 +261,13 @@ static void hash_piece(struct hasher *h, struct block *out, const struct block *
 {
     lanes i = {tweak.lo, tweak.hi}, step = {1, 0}, v;
 
-    cipher_run(h->cipher, h->once, in, n * sizeof *in);
+    cipher_run(&h->cipher, h->once, in, n * sizeof *in);
     for (size_t k = 0; k < n; k++, i += step) {
         memcpy(&v, &h->once[k], sizeof v);
         v ^= i;
         memcpy(&h->twice[k], &v, sizeof v);
     }
-    cipher_run(h->cipher, h->twice, h->twice, n * sizeof *in);
+    cipher_run(&h->cipher, h->twice, h->twice, n * sizeof *in);
     for (size_t k = 0; k < n; k++) {
         out[k].lo = h->once[k].lo ^ h->twice[k].lo;
         out[k].hi = h->once[k].hi ^ h->twice[k].hi;
@@ -254,6 +279,10 @@ void hash_blocks(struct hasher *h, struct block *out, const struct block *in, si
 {
     if (!h->keyed)
         __builtin_trap(); /* a key that all the world shares */
+    if (h->cipher.evp == NULL) {
+        aes_hash(&h->cipher.aes, out, in, n, tweak);
+        return;
+    }
     for (size_t at = 0; at < n; at += HASH_PIECE) {
         size_t piece = n - at < HASH_PIECE ? n - at : HASH_PIECE;
 
@@ -265,7 +294,8 @@ void hash_blocks(struct hasher *h, struct block *out, const struct block *in, si
 /* ---- permutation ------------------------------------------------------------------------------ */
 
 struct permutation {
-    EVP_CIPHER_CTX *cipher;
+    struct cipher cipher;
+    lanes mixed[HASH_PIECE];
 };
 
 int permutation_new(struct permutation **out)
@@ -276,7 +306,7 @@ int permutation_new(struct permutation **out)
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(EVP_aes_128_ecb(), none, &p->cipher)) < 0) {
+    if ((rc = cipher_new(&p->cipher, EVP_aes_128_ecb(), none)) < 0) {
         permutation_free(p);
         return rc;
     }
@@ -288,17 +318,33 @@ void permutation_free(struct permutation *p)
 {
     if (p == NULL)
         return;
-    EVP_CIPHER_CTX_free(p->cipher);
+    EVP_CIPHER_CTX_free(p->cipher.evp);
     secret_free(p);
 }
 
 void permutation_key(struct permutation *p, const uint8_t key[16])
 {
-    if (EVP_EncryptInit_ex(p->cipher, NULL, NULL, key, NULL) != 1)
-        __builtin_trap();
+    cipher_restart(&p->cipher, key, NULL);
 }
 
-void permutation_run(struct permutation *p, struct block *out, const struct block *in, size_t n)
+static void circular_piece(struct permutation *p, struct block *out, const struct block *in,
+                           size_t n)
 {
-    cipher_run(p->cipher, out, in, n * sizeof *in);
+    for (size_t k = 0; k < n; k++)
+        p->mixed[k] = (lanes){in[k].hi, in[k].lo ^ in[k].hi};
+    cipher_run(&p->cipher, out, p->mixed, n * sizeof *out);
+    for (size_t k = 0; k < n; k++) {
+        out[k].lo ^= p->mixed[k][0];
+        out[k].hi ^= p->mixed[k][1];
+    }
+}
+
+void permutation_hash(struct permutation *p, struct block *out, const struct block *in, size_t n)
+{
+    if (p->cipher.evp == NULL) {
+        aes_hash_circular(&p->cipher.aes, out, in, n);
+        return;
+    }
+    for (size_t at = 0; at < n; at += HASH_PIECE)
+        circular_piece(p, out + at, in + at, n - at < HASH_PIECE ? n - at : HASH_PIECE);
 }

@@ -44,12 +44,13 @@ int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch,
 void hash_blocks(struct hasher *h, struct block *out, const struct block *in, size_t n,
                  struct block tweak);
 
-/* AES-128 of single blocks under a public key, for hashes that build on it (cggm.h). Holds no secret
- * between calls; has no key before permutation_key. */
+/* A hash without tweaks under a public key, for trees whose nodes differ by a secret (cggm.h): H(x) =
+ * p(s(x)) ^ s(x), s(hi, lo) = (hi ^ lo, hi). Holds no secret between calls; has no key before
+ * permutation_key. */
 struct permutation;
 int permutation_new(struct permutation **out) MUST_CHECK;
 void permutation_free(struct permutation *p); /* NULL is fine */
 void permutation_key(struct permutation *p, const uint8_t key[16]);
 /* out [n]; out may be in. */
-void permutation_run(struct permutation *p, struct block *out, const struct block *in, size_t n);
+void permutation_hash(struct permutation *p, struct block *out, const struct block *in, size_t n);
 #endif
