@@ -1,8 +1,10 @@
-/* runtime/prg: AES against published vectors and a second implementation, pieces, secret memory. */
+/* runtime/prg: AES against published vectors and a second implementation, pieces, secret memory; all of it
+ * twice, once for each source of AES. */
 #include "runtime/crypto/prg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -161,6 +163,65 @@ static void test_hash_equals_naive(void **state)
     prg_free(p);
 }
 
+/* H(x) = p(s(x)) ^ s(x) for every length up to some groups of the widest path, nothing beyond it written. */
+static void test_circular_hash_equals_naive(void **state)
+{
+    (void)state;
+    enum { N = 70 };
+    static const uint8_t key[16] = "a public key...";
+    const struct block guard = {0x5555555555555555, 0xaaaaaaaaaaaaaaaa};
+    struct block in[N], want[N], out[N + 1];
+    struct permutation *h = NULL;
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(zero_key, &p), 0);
+    assert_int_equal(permutation_new(&h), 0);
+    permutation_key(h, key);
+    prg_bytes(p, in, sizeof in);
+    for (size_t k = 0; k < N; k++) {
+        struct block mixed = {in[k].hi, in[k].hi ^ in[k].lo};
+
+        ref_aes128(key, (const uint8_t *)&mixed, (uint8_t *)&want[k]);
+        want[k].lo ^= mixed.lo;
+        want[k].hi ^= mixed.hi;
+    }
+    for (size_t n = 0; n <= N; n++) {
+        out[n] = guard;
+        permutation_hash(h, out, in, n);
+        assert_memory_equal(out, want, n * sizeof *out);
+        assert_memory_equal(&out[n], &guard, sizeof guard);
+    }
+    permutation_hash(h, in, in, N); /* in place */
+    assert_memory_equal(in, want, sizeof in);
+    permutation_free(h);
+    prg_free(p);
+}
+
+/* A stream goes on anywhere, also where its counter takes more than one byte or word. */
+static void test_seek(void **state)
+{
+    (void)state;
+    static const uint8_t seed[16] = "sixteen bytes..";
+    static const uint64_t from[] = {1, 0xfe, 0xfffe, 0xfffffffe, (uint64_t)1 << 56};
+    struct block got[5];
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        prg_seek(p, from[i]);
+        prg_bytes(p, got, sizeof got);
+        for (uint64_t k = 0; k < 5; k++) {
+            uint8_t counter[16] = {0}, want[16];
+
+            for (int b = 0; b < 8; b++)
+                counter[15 - b] = (uint8_t)((from[i] + k) >> 8 * b);
+            ref_aes128(seed, counter, want);
+            assert_memory_equal(&got[k], want, 16);
+        }
+    }
+    prg_free(p);
+}
+
 /* Another session, batch or part: another hash; back again: the same. */
 static void test_hash_keys(void **state)
 {
@@ -256,10 +317,15 @@ int main(void)
         cmocka_unit_test(test_stream_pieces_do_not_matter),
         cmocka_unit_test(test_generators_differ),
         cmocka_unit_test(test_hash_equals_naive),
+        cmocka_unit_test(test_circular_hash_equals_naive),
+        cmocka_unit_test(test_seek),
         cmocka_unit_test(test_hash_keys),
         cmocka_unit_test(test_secret_memory),
         cmocka_unit_test(test_allocation_failures),
     };
 
-    return cmocka_run_group_tests_name("prg", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("prg", tests, NULL, NULL);
+
+    setenv("LINNET_CPU", "avx2", 1); /* AES of OpenSSL, also where the CPU has wider units */
+    return failed + cmocka_run_group_tests_name("prg without AVX-512", tests, NULL, NULL);
 }
