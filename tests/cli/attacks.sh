@@ -1,6 +1,5 @@
 # Strong attacks from the command line: state files, interruption, other attacks refused, exported
 # networks with hard masks.
-export OMP_WAIT_POLICY=passive # small batches: threads that spin cost much on a busy machine
 model=$SRC/tests/demo/resnet8.onnx
 attack() { # OUT, OPTION...
     attack_out=$1
