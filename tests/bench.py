@@ -2,7 +2,7 @@
 """Timings of linnet beside PyTorch and onnxruntime: `make bench BENCH="--model resnet20 ..."`.
 
     bench.py BUILD [--model a,b] [--work train,input_grad,infer,rlnet_step] [--batch N]
-             [--precision fp32,bf16] [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
+             [--size N] [--precision fp32,bf16] [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
 
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
@@ -79,14 +79,14 @@ def pythons(options):
 
 def linnet(options, model, work, threads, precision="fp32"):
     command = [os.path.join(options.build, "tests", "bench_model"), "--serve", "--model", model,
-               "--work", work, "--batch", str(options.batch), "--threads", str(threads),
-               "--precision", precision]
+               "--work", work, "--batch", str(options.batch), "--size", str(options.size), "--threads",
+               str(threads), "--precision", precision]
     profile = options.profile and threads == options.threads
     return Engine("linnet", "nhwc", precision, threads, command + ["--profile"] * profile, os.environ)
 
 
 def start_all(options, model, work, onnx):
-    tail = [model, work, str(options.batch), str(options.threads)]
+    tail = [model, work, str(options.batch), str(options.size), str(options.threads)]
 
     def peer(python, name, layout, precision, *more):
         return Engine(name, layout, precision, options.threads,
@@ -107,7 +107,7 @@ def start_all(options, model, work, onnx):
 def openblas(options, threads, core):
     env = dict(os.environ, OPENBLAS_CORETYPE=core) if core else os.environ
     return Engine("openblas", "", "fp32", threads,
-                  [sys.executable, PEER, "openblas", "-", "-", "-", "0", str(threads), "fp32"], env)
+                  [sys.executable, PEER, "openblas", "-", "-", "-", "0", "0", str(threads), "fp32"], env)
 
 
 def cpu():
@@ -158,7 +158,8 @@ def print_scaling(pairs, work):
 def run(options, model, work, folder):
     onnx = os.path.join(folder, model + ".onnx")
     if (options.ort or options.openvino) and work == "infer":
-        subprocess.run([os.path.join(options.build, "linnet"), "init", model, "-o", onnx],
+        subprocess.run([os.path.join(options.build, "linnet"), "init", model, "--size",
+                        f"{options.size}x{options.size}", "-o", onnx],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     engines = start_all(options, model, work, onnx)
     pairs = start_scaling(options, model, work)
@@ -175,7 +176,8 @@ def run(options, model, work, folder):
         print(json.dumps({
             "engine": engine.name, "version": " ".join(engine.version), "layout": engine.layout,
             "model": model, "work": work, "precision": engine.precision.split("-")[0],
-            "compiled": engine.precision.endswith("compiled"), "batch": options.batch, "threads": options.threads,
+            "compiled": engine.precision.endswith("compiled"), "batch": options.batch,
+            "size": options.size, "threads": options.threads,
             "images_per_s": round(options.batch / statistics.median(engine.seconds), 1),
             "peak_rss_mb": engine.end()}), flush=True)
 
@@ -187,6 +189,7 @@ def main():
     parser.add_argument("--work", default="train,input_grad,infer,rlnet_step")
     parser.add_argument("--precision")
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")

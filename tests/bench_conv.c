@@ -3,13 +3,15 @@
  * gradient for the layers of the networks we train, and of OpenBLAS's sgemm beside them. Best of several
  * runs, in processor time of the thread, so that other work on the machine matters little.
  *
- *     bench_conv [images]        LINNET_CPU=generic|avx2|avx512 picks the path
+ *     bench_conv [images [name]]        LINNET_CPU=generic|avx2|avx512 picks the path; name: of the layers
+ *                                  whose name contains it
  *
  * as in an executor of that batch.
  */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "core/base/cpu.h"
@@ -25,15 +27,38 @@ struct layer {
 };
 
 static const struct layer layers[] = {
-    {"stem 3->16 @32", 3, 32, 16, 3, 1},     {"stem 3->64 @32", 3, 32, 64, 3, 1},
-    {"16->16 @32", 16, 32, 16, 3, 1},        {"16->32 s2 @32", 16, 32, 32, 3, 2},
-    {"16->32 1x1 s2", 16, 32, 32, 1, 2},     {"32->32 @16", 32, 16, 32, 3, 1},
-    {"32->64 s2 @16", 32, 16, 64, 3, 2},     {"64->64 @8", 64, 8, 64, 3, 1},
-    {"64->64 @32", 64, 32, 64, 3, 1},        {"64->128 s2 @32", 64, 32, 128, 3, 2},
-    {"64->128 1x1 s2", 64, 32, 128, 1, 2},   {"128->128 @16", 128, 16, 128, 3, 1},
-    {"128->128 1x1", 128, 16, 128, 1, 1},    {"256->256 @8", 256, 8, 256, 3, 1},
-    {"512->512 @4", 512, 4, 512, 3, 1},      {"64->256 1x1 @56", 64, 56, 256, 1, 1},
+    {"stem 3->16 @32", 3, 32, 16, 3, 1},
+    {"stem 3->64 @32", 3, 32, 64, 3, 1},
+    {"16->16 @32", 16, 32, 16, 3, 1},
+    {"16->32 s2 @32", 16, 32, 32, 3, 2},
+    {"16->32 1x1 s2", 16, 32, 32, 1, 2},
+    {"32->32 @16", 32, 16, 32, 3, 1},
+    {"32->64 s2 @16", 32, 16, 64, 3, 2},
+    {"64->64 @8", 64, 8, 64, 3, 1},
+    {"64->64 @32", 64, 32, 64, 3, 1},
+    {"64->128 s2 @32", 64, 32, 128, 3, 2},
+    {"64->128 1x1 s2", 64, 32, 128, 1, 2},
+    {"128->128 @16", 128, 16, 128, 3, 1},
+    {"128->128 1x1", 128, 16, 128, 1, 1},
+    {"256->256 @8", 256, 8, 256, 3, 1},
+    {"512->512 @4", 512, 4, 512, 3, 1},
+    {"64->256 1x1 @56", 64, 56, 256, 1, 1},
     {"stem 3->64 7x7 s2", 3, 224, 64, 7, 2},
+    /* ResNet-50 at 224: all that no Winograd takes */
+    {"64->64 1x1 @56", 64, 56, 64, 1, 1},
+    {"256->64 1x1 @56", 256, 56, 64, 1, 1},
+    {"256->128 1x1 @56", 256, 56, 128, 1, 1},
+    {"256->512 1x1 s2 @56", 256, 56, 512, 1, 2},
+    {"128->512 1x1 @28", 128, 28, 512, 1, 1},
+    {"512->128 1x1 @28", 512, 28, 128, 1, 1},
+    {"512->256 1x1 @28", 512, 28, 256, 1, 1},
+    {"512->1024 1x1 s2 @28", 512, 28, 1024, 1, 2},
+    {"256->1024 1x1 @14", 256, 14, 1024, 1, 1},
+    {"1024->256 1x1 @14", 1024, 14, 256, 1, 1},
+    {"1024->512 1x1 @14", 1024, 14, 512, 1, 1},
+    {"1024->2048 1x1 s2 @14", 1024, 14, 2048, 1, 2},
+    {"512->2048 1x1 @7", 512, 7, 2048, 1, 1},
+    {"2048->512 1x1 @7", 2048, 7, 512, 1, 1},
 };
 
 enum hook { FORWARD, GRAD_INPUT, GRAD_PARAMS, GEMM };
@@ -158,7 +183,7 @@ static int bench_layer(const struct layer *l, int64_t n)
                               .use = use,
                               .scratch = scratch};
     op_conv.hooks->prepare(g, node, 0, &use, prepared);
-    printf("%-20s", l->name);
+    printf("%-22s", l->name);
     for (w.hook = FORWARD; w.hook <= GRAD_PARAMS; w.hook++) {
         w.call.din[0] = w.hook == GRAD_INPUT ? dx : NULL;
         w.call.din[1] = w.hook == GRAD_PARAMS ? dw : NULL;
@@ -186,7 +211,7 @@ static int bench_gemm(void)
     w.b = new_floats(count);
     w.c = new_floats(count);
     if (w.a && w.b && w.c)
-        printf("%-20s%12.1f\n", "sgemm 768^3", 2e-9 * (double)(count * n) / best_time(&w));
+        printf("%-22s%12.1f\n", "sgemm 768^3", 2e-9 * (double)(count * n) / best_time(&w));
     mem_free(w.a);
     mem_free(w.b);
     mem_free(w.c);
@@ -198,11 +223,12 @@ int main(int argc, char **argv)
     int64_t n = argc > 1 ? strtoll(argv[1], NULL, 10) : 8;
     int rc = n < 1 ? fail(ERR_ARG, "images: a number from 1 on") : bench_gemm();
 
-    printf("%lld images, %s, %s\n%-20s%12s%12s%12s   GFLOP/s\n", (long long)n,
+    printf("%lld images, %s, %s\n%-22s%12s%12s%12s   GFLOP/s\n", (long long)n,
            cpu_path_name(cpu_best_path()), openblas_get_config(), "layer", "forward", "grad_input",
            "grad_params");
     for (size_t i = 0; rc >= 0 && i < sizeof layers / sizeof layers[0]; i++)
-        rc = bench_layer(&layers[i], n);
+        if (argc < 3 || strstr(layers[i].name, argv[2]) != NULL)
+            rc = bench_layer(&layers[i], n);
     if (rc < 0)
         fprintf(stderr, "bench_conv: %s\n", err_message());
     return rc < 0;

@@ -2,9 +2,11 @@
  * Speed of the executor on whole networks.
  *
  *     bench_model [--model resnet20,resnet18] [--work infer,input_grad,train,rlnet_step]
- *                 [--precision fp32|bf16] [--batch 128] [--threads 2] [--runs 5] [--profile] [--serve]
+ *                 [--precision fp32|bf16] [--batch 128] [--size 32] [--threads 2] [--runs 5]
+ *                 [--profile] [--serve]
  *
- * Prints a JSON line for each, images per second from the median of the runs. --serve: one model,
+ * Prints a JSON line for each, images per second from the median of the runs. --size: pixels of a side
+ * (224 gives networks their stem of ImageNet). --serve: one model,
  * one work; prints "ready VERSION", then does one step for every line on standard input and prints
  * its seconds, at the end of input the peak memory in MiB (tests/bench.py). --profile: thread
  * milliseconds and GFLOP/s of every layer on standard error. bf16 without AMX is emulation: its
@@ -93,12 +95,12 @@ static int step(struct bench *b)
     return train_step(b, b->pixels, b->n);
 }
 
-static int setup(struct bench *b, const char *model, const char *work, int64_t batch)
+static int setup(struct bench *b, const char *model, const char *work, int64_t batch, int64_t size)
 {
     const bool all = strcmp(work, "rlnet_step") == 0;
     const int64_t half = all ? batch - batch / 2 : batch;
 
-    TRY(arch_build(model, 10, 32, 32, 1, &b->g));
+    TRY(arch_build(model, 10, size, size, 1, &b->g));
     if (all || strcmp(work, "infer") == 0)
         TRY(exec_new_in(b->g, EXEC_INFER, b->precision, batch, NULL, 0, &b->infer));
     if (all || strcmp(work, "input_grad") == 0)
@@ -173,7 +175,7 @@ static void print_profiles(const struct bench *b)
 
 struct options {
     char models[256], works[256];
-    int64_t batch;
+    int64_t batch, size;
     int runs;
     enum exec_precision precision;
     bool profile, serve;
@@ -228,9 +230,10 @@ static int measure(struct bench *b, const char *model, const struct options *o)
         TRY(timed_step(b, &seconds[i]));
     qsort(seconds, (size_t)o->runs, sizeof *seconds, by_value);
     printf(
-        "{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\",\"precision\":\"%s\",\"batch\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%lld}\n",
+        "{\"engine\":\"linnet\",\"version\":\"%s %s\",\"layout\":\"nhwc\",\"model\":\"%s\",\"work\":\"%s\",\"precision\":\"%s\",\"batch\":%lld,\"size\":%lld,\"threads\":%d,\"images_per_s\":%.1f,\"peak_rss_mb\":%lld}\n",
         LINNET_VERSION, path_name(b->precision), model, b->work, exec_precision_name(b->precision),
-        (long long)b->n, cpu_threads(), (double)b->n / seconds[o->runs / 2], (long long)peak_mb());
+        (long long)b->n, (long long)o->size, cpu_threads(), (double)b->n / seconds[o->runs / 2],
+        (long long)peak_mb());
     fflush(stdout);
     return 0;
 }
@@ -238,7 +241,7 @@ static int measure(struct bench *b, const char *model, const struct options *o)
 static int run(const char *model, const char *work, const struct options *o)
 {
     struct bench b = {.precision = o->precision};
-    int rc = setup(&b, model, work, o->batch);
+    int rc = setup(&b, model, work, o->batch, o->size);
 
     if (rc == 0)
         rc = o->serve ? serve(&b) : measure(&b, model, o);
@@ -276,6 +279,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->precision = strcmp(v, "bf16") == 0 ? EXEC_BF16 : EXEC_FP32, i++;
         else if (strcmp(argv[i], "--batch") == 0)
             o->batch = strtoll(v, NULL, 10), i++;
+        else if (strcmp(argv[i], "--size") == 0)
+            o->size = strtoll(v, NULL, 10), i++;
         else if (strcmp(argv[i], "--threads") == 0)
             cpu_set_threads((int)strtol(v, NULL, 10)), i++;
         else if (strcmp(argv[i], "--runs") == 0)
@@ -291,8 +296,11 @@ static bool parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .models = "resnet20,resnet18", .works = "infer,input_grad,train", .batch = 128, .runs = 5};
+    struct options o = {.models = "resnet20,resnet18",
+                        .works = "infer,input_grad,train",
+                        .batch = 128,
+                        .size = 32,
+                        .runs = 5};
     char *m, *rest = o.models;
 
     if (!parse(argc, argv, &o))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One engine of tests/bench.py in a process of its own: PyTorch, onnxruntime or OpenBLAS.
 
-    bench_peer.py ENGINE LAYOUT MODEL WORK BATCH THREADS PRECISION [ONNX]
+    bench_peer.py ENGINE LAYOUT MODEL WORK BATCH SIZE THREADS PRECISION [ONNX]
 
 ENGINE pytorch (LAYOUT nchw or nhwc = channels_last; PRECISION fp32, bf16 = autocast, or
 bf16-compiled), onnxruntime, openvino (PRECISION fp32 or bf16; LAYOUT nchw, ONNX the file) or
@@ -20,15 +20,16 @@ import time
 
 PGD_STEPS = 7
 GEMM_SIZE = 1536  # 9 MB a matrix, 7 GFLOP
-ARCHS = {  # kind, stem, blocks, widths: as in core/graph/arch.c for 32 x 32 images
+ARCHS = {  # kind, stem, blocks, widths: as in core/graph/arch.c
     "resnet20": ("basic", 16, (3, 3, 3), (16, 32, 64)),
     "resnet18": ("basic", 64, (2, 2, 2, 2), (64, 128, 256, 512)),
+    "resnet50": ("bottleneck", 64, (3, 4, 6, 3), (64, 128, 256, 512)),
     "wrn16_4": ("preact", 16, (2, 2, 2), (64, 128, 256)),
     "wrn22_8": ("preact", 16, (3, 3, 3), (128, 256, 512)),
 }
 
 
-def make_network(torch, name, fold):
+def make_network(torch, name, size, fold):
     """The network as a module; fold: Conv + BatchNormalization pairs as one Conv (evaluation)."""
     nn = torch.nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -50,6 +51,16 @@ def make_network(torch, name, fold):
         def forward(self, x):
             return self.relu(self.b(self.relu(self.a(x))).add_(self.skip(x)))
 
+    class Bottleneck(nn.Module):
+        def __init__(self, i, o, s):
+            super().__init__()
+            self.a, self.b, self.c = pair(i, o, 1, 1), pair(o, o, 3, s), pair(o, 4 * o, 1, 1)
+            self.skip = pair(i, 4 * o, 1, s) if s != 1 or i != 4 * o else nn.Identity()
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.relu(self.c(self.relu(self.b(self.relu(self.a(x))))).add_(self.skip(x)))
+
     class Preact(nn.Module):
         def __init__(self, i, o, s):
             super().__init__()
@@ -63,32 +74,37 @@ def make_network(torch, name, fold):
             return z.add_(x if self.skip is None else self.skip(y))
 
     kind, stem, blocks, widths = ARCHS[name]
-    layers = [conv(3, stem, 3, 1)] if kind == "preact" else [pair(3, stem, 3, 1), nn.ReLU(True)]
+    classes = {"basic": Basic, "bottleneck": Bottleneck, "preact": Preact}
+    if kind == "preact":
+        layers = [conv(3, stem, 3, 1)]
+    elif size > 64 and stem == 64:  # large images
+        layers = [pair(3, stem, 7, 2), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)]
+    else:
+        layers = [pair(3, stem, 3, 1), nn.ReLU(True)]
     channels = stem
     for stage, (count, width) in enumerate(zip(blocks, widths)):
         for i in range(count):
-            block = Preact if kind == "preact" else Basic
-            layers.append(block(channels, width, 2 if stage > 0 and i == 0 else 1))
-            channels = width
+            layers.append(classes[kind](channels, width, 2 if stage > 0 and i == 0 else 1))
+            channels = 4 * width if kind == "bottleneck" else width
     if kind == "preact":
         layers += [nn.BatchNorm2d(channels), nn.ReLU(True)]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
     return nn.Sequential(*layers)
 
 
-def torch_steps(layout, name, work, batch, threads, precision):
+def torch_steps(layout, name, work, batch, size, threads, precision):
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     memory = torch.channels_last if layout == "nhwc" else torch.contiguous_format
-    net = make_network(torch, name, work == "infer").to(memory_format=memory)
+    net = make_network(torch, name, size, work == "infer").to(memory_format=memory)
     run = torch.compile(net) if precision == "bf16-compiled" else net
 
     def cast():
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != "fp32")
 
-    x = torch.rand(batch, 3, 32, 32).contiguous(memory_format=memory)
+    x = torch.rand(batch, 3, size, size).contiguous(memory_format=memory)
     y = torch.randint(10, (batch,))
     loss_of = torch.nn.CrossEntropyLoss()
 
@@ -115,7 +131,7 @@ def torch_steps(layout, name, work, batch, threads, precision):
         clear()
         train(x, y)
 
-    teacher = make_network(torch, name, True).eval().to(memory_format=memory)
+    teacher = make_network(torch, name, size, True).eval().to(memory_format=memory)
 
     def rlnet_step():
         half = batch // 2
@@ -146,29 +162,29 @@ def torch_steps(layout, name, work, batch, threads, precision):
     return torch.__version__, steps[work]
 
 
-def onnxruntime_steps(path, batch, threads):
+def onnxruntime_steps(path, batch, size, threads):
     import numpy as np
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(1).random((batch, 3, 32, 32), dtype=np.float32)
+    x = np.random.default_rng(1).random((batch, 3, size, size), dtype=np.float32)
     feed = {session.get_inputs()[0].name: x}
     return ort.__version__, lambda: session.run(None, feed)
 
 
-def openvino_steps(path, batch, threads, precision):
+def openvino_steps(path, batch, size, threads, precision):
     import numpy as np
     import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
-    model.reshape([batch, 3, 32, 32])
+    model.reshape([batch, 3, size, size])
     compiled = core.compile_model(model, "CPU", {
         "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"})
-    x = np.random.default_rng(1).random((batch, 3, 32, 32), dtype=np.float32)
+    x = np.random.default_rng(1).random((batch, 3, size, size), dtype=np.float32)
     return openvino.__version__.split("-")[0], lambda: compiled(x)
 
 
@@ -189,15 +205,16 @@ def openblas_steps(threads):
 
 
 def main():
-    engine, layout, model, work, batch, threads, precision = sys.argv[1:8]
+    engine, layout, model, work, batch, size, threads, precision = sys.argv[1:9]
+    batch, size, threads = int(batch), int(size), int(threads)
     if engine == "pytorch":
-        version, step = torch_steps(layout, model, work, int(batch), int(threads), precision)
+        version, step = torch_steps(layout, model, work, batch, size, threads, precision)
     elif engine == "openblas":
-        version, step = openblas_steps(int(threads))
+        version, step = openblas_steps(threads)
     elif engine == "openvino":
-        version, step = openvino_steps(sys.argv[8], int(batch), int(threads), precision)
+        version, step = openvino_steps(sys.argv[9], batch, size, threads, precision)
     else:
-        version, step = onnxruntime_steps(sys.argv[8], int(batch), int(threads))
+        version, step = onnxruntime_steps(sys.argv[9], batch, size, threads)
     print("ready", version, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

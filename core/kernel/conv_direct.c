@@ -127,6 +127,7 @@ static void sweep_runs(const struct sweep *s, const struct conv_tiles *k, struct
                 t->y[held] = y + i * y_run;
                 if (++held == k->groups) {
                     k->many[q](t);
+                    conv_fetched(t);
                     held = 0;
                 }
             }
@@ -136,6 +137,7 @@ static void sweep_runs(const struct sweep *s, const struct conv_tiles *k, struct
         t->x[0] = t->x[i];
         t->y[0] = t->y[i];
         k->one[q](t);
+        conv_fetched(t);
     }
 }
 
@@ -202,6 +204,9 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
 
         step = k->panels;
         t.w = w + gp * panel;
+        t.fetch = NULL;
+        if (gp + step < r->span.end)
+            conv_fetch(&t, t.w + step * panel, s.images * s.rows * s.cols);
         t.lanes = conv_panel_lanes(dst_c, in + step - 1);
         panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes, bias);
         s.x = from + g * src_c;

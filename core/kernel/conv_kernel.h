@@ -18,11 +18,12 @@
 #include "core/base/cpu.h"
 #include "core/base/minmax.h"
 
-#define CONV_LANES 16      /* output channels of a panel, floats of a vector group (lanes.h) */
-#define CONV_MAX_GROUPS 4  /* runs of neighbouring pixels in a tile */
-#define CONV_MAX_PIXELS 4  /* pixels in such a run */
-#define CONV_MAX_TERMS 16  /* rows of an outer tile */
-#define CONV_PAIR_TERMS 12 /* the same of two panels */
+#define CONV_LANES 16       /* output channels of a panel, floats of a vector group (lanes.h) */
+#define CONV_MAX_GROUPS 4   /* runs of neighbouring pixels in a tile */
+#define CONV_MAX_PIXELS 4   /* pixels in such a run */
+#define CONV_MAX_TERMS 16   /* rows of an outer tile */
+#define CONV_PAIR_TERMS 12  /* the same of two panels */
+#define CONV_PAIR_PIXELS 12 /* pixels of a tile of two panels */
 
 /* y[g][p * y_pixel + l] (+)= bias[l] + sum over row, col, i of
  *     x[g][p * x_pixel + row * row_step + col * col_step + i] * w[(row * cols + col) * len + i][l]
@@ -37,7 +38,26 @@ struct conv_tile {
     int64_t rows, row_step, cols, col_step, len;
     int64_t lanes; /* of the last panel */
     bool add;
+    /* Two panels: what to bring to the cache meanwhile, fetch_step floats a channel, and as much w_panel
+     * floats later: weights of the next panels. NULL: these weights, a page ahead. */
+    const float *fetch;
+    int64_t fetch_step;
 };
+
+/* Sets the fetching of the weights at `next`, which `pixels` pixels of tiles have time for. */
+static inline void conv_fetch(struct conv_tile *t, const float *next, int64_t pixels)
+{
+    const int64_t tiles = (pixels + CONV_PAIR_PIXELS - 1) / CONV_PAIR_PIXELS;
+
+    t->fetch = next;
+    t->fetch_step = max_i64(1, CONV_LANES / tiles);
+}
+/* After each tile. */
+static inline void conv_fetched(struct conv_tile *t)
+{
+    if (t->fetch != NULL)
+        t->fetch += t->rows * t->cols * t->len * t->fetch_step;
+}
 
 /* sum[j][l] += sum over images n, rows, cols of x[n, row, col][j] * dy[n, row, col][l]. */
 struct conv_outer {

@@ -3,11 +3,12 @@
  */
 #include "core/kernel/wino_layout.h"
 
-#define FEW_FILTERS (1024 * 1024)  /* floats of transformed filters, which ... */
-#define FEW_TILES 2                /* ... so few tiles are not worth, */
-#define FEW_TILES_STRIDED 16       /* ... nor so few of a strided one, eleven times the weights */
-#define SMALL_FILTERS (256 * 1024) /* floats of them that a level-2 cache holds */
-#define STRIDED_MIN 32             /* channels of a strided one on both sides */
+#define FEW_FILTERS (1024 * 1024) /* floats of transformed filters, which ... */
+#define FEW_TILES 2               /* ... so few tiles are not worth, */
+#define FEW_TILES_STRIDED 64      /* ... nor so few of a strided one, eleven times the weights */
+#define MOST_FILTERS (8 * 1024 * 1024) /* floats that twice as many are not worth */
+#define SMALL_FILTERS (256 * 1024)     /* floats of them that a level-2 cache holds */
+#define STRIDED_MIN 32                 /* channels of a strided one on both sides */
 
 static bool is_strided(const struct conv_pass *p)
 {
@@ -59,6 +60,8 @@ static bool reads_most(const struct conv_pass *p, int64_t batch)
 {
     int64_t few = is_strided(p) ? FEW_TILES_STRIDED : FEW_TILES;
 
+    if (filter_floats(p) >= MOST_FILTERS)
+        few *= 2;
     return batch > 0 && filter_floats(p) >= FEW_FILTERS &&
            wino_tiles_along(wino_phase_rows(&p->y)) * wino_tiles_along(wino_phase_rows(&p->x)) <=
                few / batch;

@@ -3,10 +3,11 @@
  *
  *     y[n,o,i,j] = b[o] + sum over c, k, l of w[o,c,k,l] x[n, c0 + c, i s - p + k d, j s - p + l d]
  *
- * with strides s, dilations d, leading pads p and c0 the first channel of o's group. Two ways:
+ * with strides s, dilations d, leading pads p and c0 the first channel of o's group. Three ways:
  *
  *   conv_wino.h     dense 3 x 3 of stride 1 or 2 (wino_fits: a rule of the shapes and of the executor's
  *                   batch, each direction by itself)
+ *   conv_point.h    1 x 1 without padding
  *   conv_direct.h   everything else
  *
  * Forward and grad_input are correlations with packed weights, grad_params sums of outer products.
@@ -15,7 +16,7 @@
 #include "core/op/conv_bf16.h"
 
 #include "core/base/cpu.h"
-#include "core/kernel/conv_direct.h"
+#include "core/kernel/conv_point.h"
 #include "core/kernel/conv_wino.h"
 
 #include <string.h>
@@ -189,6 +190,8 @@ static void pack(const struct conv_pass *p, const struct op_use *use, const floa
 
 static size_t run_scratch(const struct conv_pass *p, int64_t n)
 {
+    if (conv_point_fits(p))
+        return conv_point_scratch(p);
     return max_size(conv_run_scratch(p, n), wino_fits(p, 0) ? wino_run_scratch(p, n) : 0);
 }
 
@@ -214,6 +217,20 @@ static void run_tail(const struct op_call *c, const struct conv_pass *p, struct 
     }
 }
 
+/* The part of a 1x1 convolution that a call does. */
+static struct conv_point point_part(const struct conv_pass *p, const struct op_call *c)
+{
+    const enum cpu_path path = cpu_best_path();
+    const bool pixels = conv_point_splits_pixels(p);
+
+    return (struct conv_point){.p = p,
+                               .k = conv_kernels_of(path),
+                               .rows = rows_kernels_of(path),
+                               .span = conv_span_of(p, pixels ? 0 : c->part, pixels ? 0 : c->parts),
+                               .part = pixels ? c->part : 0,
+                               .parts = pixels ? c->parts : 0};
+}
+
 /* out = tail(correlation + bias). */
 static void run_forward(const struct op_call *c, const struct conv_pass *p, const float *packed,
                         const float *bias)
@@ -222,6 +239,12 @@ static void run_forward(const struct op_call *c, const struct conv_pass *p, cons
         const struct wino w = wino_part(p, c);
 
         wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
+        return;
+    }
+    if (conv_point_fits(p)) {
+        const struct conv_point point = point_part(p, c);
+
+        conv_point_run(&point, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
         return;
     }
     const struct wino w = wino_of(p, c->part, c->parts);
@@ -239,6 +262,13 @@ static void run_grad(const struct op_call *c, const struct conv_pass *p, const f
         const struct wino w = wino_part(p, c);
 
         wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
+        return;
+    }
+    if (conv_point_fits(p)) {
+        const struct conv_point point = point_part(p, c);
+
+        conv_point_run(&point, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0],
+                       c->scratch);
         return;
     }
     const struct wino w = wino_of(p, c->part, c->parts);

@@ -12,7 +12,7 @@
 
 #include "core/base/cpu.h"
 #include "core/graph/graph.h"
-#include "core/kernel/conv_direct.h"
+#include "core/kernel/conv_point.h"
 #include "core/op/op.h"
 
 #include <cmocka.h> /* last: its macro fail() would hide ours */
@@ -422,6 +422,125 @@ static void test_two_panels_make_the_same_bits(void **state)
     check_two_panels(&strided, &strided, 4, 112, 128);
 }
 
+/* ---- 1 x 1 against the direct way, bit by bit: whole, in parts, with a tail, added */
+
+struct point_case {
+    int64_t n, in_c, h, w, out_c, stride;
+};
+
+struct point_test {
+    struct conv_pass p;
+    struct point_case c;
+    float *src, *w, *other, *mask, *packed, *scratch, *start, *want, *got;
+    int64_t ndst, image; /* floats of the result, of one image of it */
+};
+
+static void point_begin(struct point_test *t, const struct point_case *c, bool grad)
+{
+    const int64_t out_h = (c->h - 1) / c->stride + 1, out_w = (c->w - 1) / c->stride + 1;
+    const int64_t in = c->in_c * c->h * c->w, out = c->out_c * out_h * out_w;
+
+    *t = (struct point_test){.c = *c, .image = grad ? in : out, .ndst = c->n * (grad ? in : out)};
+    t->p = (struct conv_pass){
+        .groups = 1, .src_c = grad ? c->out_c : c->in_c, .dst_c = grad ? c->in_c : c->out_c};
+    (grad ? conv_axis_grad : conv_axis_forward)(&t->p.y, c->h, out_h, 1, c->stride, 1, 0);
+    (grad ? conv_axis_grad : conv_axis_forward)(&t->p.x, c->w, out_w, 1, c->stride, 1, 0);
+    assert_true(conv_point_fits(&t->p));
+    const size_t scratch = max_size(conv_run_scratch(&t->p, c->n), conv_point_scratch(&t->p));
+    t->src = new_noise(c->n * (grad ? out : in), 1);
+    t->w = new_noise(c->in_c * c->out_c, 2);
+    t->other = new_noise(t->ndst, 3);
+    t->mask = new_noise(t->image, 4);
+    t->start = new_noise(t->ndst, 5);
+    t->packed = mem_aligned(conv_packed_size(&t->p), sizeof(float));
+    t->scratch = mem_aligned(scratch, sizeof(float));
+    t->want = mem_aligned((size_t)t->ndst, sizeof(float));
+    t->got = mem_aligned((size_t)t->ndst, sizeof(float));
+    conv_pack(&t->p, conv_span_of(&t->p, 0, 1), t->w, NULL, t->packed);
+    memset(t->scratch, 0xff, scratch * sizeof(float));
+}
+
+static void point_end(struct point_test *t)
+{
+    mem_free(t->src);
+    mem_free(t->w);
+    mem_free(t->other);
+    mem_free(t->mask);
+    mem_free(t->start);
+    mem_free(t->packed);
+    mem_free(t->scratch);
+    mem_free(t->want);
+    mem_free(t->got);
+}
+
+static void check_points(const struct point_test *t, enum cpu_path path, bool add, bool tail,
+                         bool by_pixels, int parts)
+{
+    const size_t bytes = (size_t)t->ndst * sizeof(float);
+    const struct rows_tail what = {
+        .other = tail ? t->other : NULL, .mask = tail ? t->mask : NULL, .relu = tail};
+    const float *bias = t->p.y.grad ? NULL : t->other;
+
+    memcpy(t->want, t->start, bytes);
+    memcpy(t->got, t->start, bytes);
+    conv_run(&t->p, conv_kernels_of(path), conv_span_of(&t->p, 0, 1), t->c.n, t->src, t->packed,
+             bias, t->want, add, t->scratch);
+    for (int64_t i = 0; i < t->c.n && tail; i++) {
+        const struct rows_tail image = {t->other + i * t->image, t->mask, true};
+
+        rows_kernels_of(path)->tail(t->want + i * t->image, t->image, &image);
+    }
+    for (int part = 0; part < parts; part++) {
+        const struct conv_point c = {
+            .p = &t->p,
+            .k = conv_kernels_of(path),
+            .rows = rows_kernels_of(path),
+            .span = conv_span_of(&t->p, by_pixels ? 0 : part, by_pixels ? 1 : parts),
+            .part = by_pixels ? part : 0,
+            .parts = by_pixels ? parts : 0};
+
+        conv_point_run(&c, t->c.n, t->src, t->packed, bias, &what, t->got, add, t->scratch);
+    }
+    if (memcmp(t->want, t->got, bytes) != 0)
+        fail_msg("%s, n=%lld, %lld -> %lld channels, %lld x %lld, stride %lld: other bits%s%s",
+                 cpu_path_name(path), (long long)t->c.n, (long long)t->p.src_c,
+                 (long long)t->p.dst_c, (long long)t->c.h, (long long)t->c.w,
+                 (long long)t->c.stride, add ? ", added" : "", tail ? ", with a tail" : "");
+}
+
+static void check_point_case(const struct point_case *c, enum cpu_path path)
+{
+    for (int grad = 0; grad < 2; grad++) {
+        struct point_test t;
+
+        point_begin(&t, c, grad);
+        check_points(&t, path, false, false, true, 1);
+        check_points(&t, path, false, !grad, true, 3);
+        check_points(&t, path, false, !grad, false, 3);
+        check_points(&t, path, true, false, true, 2);
+        check_points(&t, path, true, false, false, 2);
+        point_end(&t);
+    }
+}
+
+static void test_points_make_the_bits_of_the_direct_way(void **state)
+{
+    static const struct point_case c[] = {
+        {3, 40, 5, 5, 20, 1},     {2, 256, 9, 7, 48, 1},   {1, 64, 56, 56, 256, 1},
+        {2, 512, 14, 14, 512, 2}, {2, 128, 15, 13, 64, 2}, {3, 32, 10, 9, 32, 3},
+        {1, 2048, 7, 7, 64, 1},   {2, 80, 28, 28, 512, 1}, {5, 16, 1, 1, 16, 2},
+    };
+    const enum cpu_path paths[] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths && paths[i] <= cpu_best_path(); i++) {
+        for (size_t k = 0; k < sizeof c / sizeof *c; k++)
+            check_point_case(&c[k], paths[i]);
+        for (int64_t pixels = 1; pixels <= 26; pixels++) /* every rest of a tile */
+            check_point_case(&(const struct point_case){1, 24, 1, pixels, 48, 1}, paths[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_conv_avx512_matches_naive),
         cmocka_unit_test(test_conv_shape_refuses_bad_nodes),
         cmocka_unit_test(test_two_panels_make_the_same_bits),
+        cmocka_unit_test(test_points_make_the_bits_of_the_direct_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
