@@ -25,32 +25,39 @@ size_t conv_packed_size(const struct conv_pass *p)
                     (p->src_c / p->groups) * p->y.kernel * p->x.kernel);
 }
 
-/* Index of w[.][.][0][0] for source channel s and destination channel d of group g. */
-static int64_t weight_index(const struct conv_pass *p, int64_t g, int64_t d, int64_t s)
-{
-    int64_t dst = p->dst_c / p->groups, src = p->src_c / p->groups,
-            taps = p->y.kernel * p->x.kernel;
-
-    if (p->y.grad)
-        return ((g * src + s) * dst + d) * taps;
-    return ((g * dst + d) * src + s) * taps;
-}
-
-/* [channel][lane] of one tap of one panel. */
+/* [channel][lane] of one tap of one panel. Weights are read in runs, 16 channels at a time: rows of many
+ * channels are a multiple of 4 KiB apart and would meet in one set of the cache. */
 static void pack_tap(const struct conv_pass *p, const float *tap, const float *scale, int64_t g,
                      int64_t panel, float *packed)
 {
-    int64_t src = p->src_c / p->groups, lanes = conv_panel_lanes(p->dst_c / p->groups, panel);
+    const int64_t src = p->src_c / p->groups, dst = p->dst_c / p->groups;
+    const int64_t taps = p->y.kernel * p->x.kernel, lanes = conv_panel_lanes(dst, panel);
+    const int64_t by_lane = p->y.grad ? taps : src * taps;
+    const int64_t by_channel = p->y.grad ? dst * taps : taps;
+    const float *w = tap + g * src * dst * taps + panel * CONV_LANES * by_lane;
+    float factor[CONV_LANES];
 
-    for (int64_t s = 0; s < src; s++, packed += CONV_LANES) {
-        for (int64_t l = 0; l < CONV_LANES; l++) {
-            int64_t d = panel * CONV_LANES + l;
-            float factor = 1;
+    for (int64_t l = 0; l < CONV_LANES; l++)
+        factor[l] =
+            scale != NULL && !p->y.grad && l < lanes ? scale[g * dst + panel * CONV_LANES + l] : 1;
+    for (int64_t c0 = 0; c0 < src; c0 += CONV_LANES) {
+        const int64_t c1 = min_i64(c0 + CONV_LANES, src);
 
-            if (scale != NULL && l < lanes)
-                factor = p->y.grad ? scale[g * src + s] : scale[g * (p->dst_c / p->groups) + d];
-            packed[l] = l < lanes ? tap[weight_index(p, g, d, s)] * factor : 0;
+        for (int64_t l = lanes; l < CONV_LANES; l++)
+            for (int64_t c = c0; c < c1; c++)
+                packed[c * CONV_LANES + l] = 0;
+        if (p->y.grad) {
+            for (int64_t c = c0; c < c1; c++) {
+                const float f = scale != NULL ? scale[g * src + c] : 1;
+
+                for (int64_t l = 0; l < lanes; l++)
+                    packed[c * CONV_LANES + l] = w[l * by_lane + c * by_channel] * f;
+            }
+            continue;
         }
+        for (int64_t l = 0; l < lanes; l++)
+            for (int64_t c = c0; c < c1; c++)
+                packed[c * CONV_LANES + l] = w[l * by_lane + c * by_channel] * factor[l];
     }
 }
 

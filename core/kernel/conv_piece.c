@@ -1,7 +1,8 @@
 /*
  * Pieces of the source (conv_piece.h).
  *
- * A piece takes about half of a level-2 cache. The cut depends on n only through the number of
+ * The source of a piece takes at most a quarter of a level-2 cache of 2 MB, and so does the
+ * destination over it. The cut depends on n only through the number of
  * images in a piece, so the bits of an image do not depend on n.
  */
 #include "core/kernel/conv_piece.h"
@@ -31,10 +32,12 @@ struct conv_cut conv_cut_make(const struct conv_pass *p, int64_t n, int64_t chan
                          .pixel_step = pixel,
                          .direct = axis_is_direct(&p->y) && axis_is_direct(&p->x)};
 
-    if (p->y.extent * row <= PIECE_FLOATS) {
-        c.images = min_i64(n, PIECE_FLOATS / (p->y.extent * row));
+    const int64_t dst_row = p->y.step * p->x.dst * p->dst_c, dst = rows * dst_row;
+
+    if (p->y.extent * row <= PIECE_FLOATS && dst <= PIECE_FLOATS) {
+        c.images = min_i64(n, PIECE_FLOATS / max_i64(p->y.extent * row, dst));
     } else {
-        c.rows = (PIECE_FLOATS / row - span) / p->y.stride + 1;
+        c.rows = min_i64((PIECE_FLOATS / row - span) / p->y.stride + 1, PIECE_FLOATS / dst_row);
         c.rows = c.rows < 1 ? 1 : min_i64(c.rows, rows);
     }
     c.copy_rows = (c.rows - 1) * p->y.stride + span;

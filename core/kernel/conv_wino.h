@@ -51,6 +51,8 @@ struct wino {
  * filters are large and `batch` images (0: many) have few tiles: they are four (eleven) times the
  * weights, and for few tiles nothing but reading them counts. */
 bool wino_fits(const struct conv_pass *p, int64_t batch);
+/* The same for the weight gradient of a forward pass. */
+bool wino_fits_weights(const struct conv_pass *p, int64_t batch);
 /* Points along an axis, for wino_kernels_of. */
 int64_t wino_points(const struct conv_pass *p);
 /* w[O][I][3][3] -> U, the panels of the span; scale: [O], a factor of each filter, or NULL. */

@@ -7,8 +7,10 @@
 #define FEW_TILES 2               /* ... so few tiles are not worth, */
 #define FEW_TILES_STRIDED 64      /* ... nor so few of a strided one, eleven times the weights */
 #define MOST_FILTERS (8 * 1024 * 1024) /* floats that twice as many are not worth */
-#define SMALL_FILTERS (256 * 1024)     /* floats of them that a level-2 cache holds */
-#define STRIDED_MIN 32                 /* channels of a strided one on both sides */
+#define MEMORY_SUMS                                                                                \
+    (2 * 1024 * 1024) /* floats: sums of a strided weight gradient that go through memory */
+#define SMALL_FILTERS (256 * 1024) /* floats of them that a level-2 cache holds */
+#define STRIDED_MIN 32             /* channels of a strided one on both sides */
 
 static bool is_strided(const struct conv_pass *p)
 {
@@ -96,4 +98,9 @@ bool wino_fits(const struct conv_pass *p, int64_t batch)
     }
     return axis_fits(&p->y) && axis_fits(&p->x) && p->y.node_stride == p->x.node_stride &&
            p->groups == 1 && channels_fit(p) && padded <= 2 * real && !reads_most(p, batch);
+}
+
+bool wino_fits_weights(const struct conv_pass *p, int64_t batch)
+{
+    return wino_fits(p, batch) && !(is_strided(p) && filter_floats(p) >= MEMORY_SUMS);
 }

@@ -285,7 +285,7 @@ static void grad_weights(const struct op_call *c, const struct conv_pass *p)
 {
     const struct wino w = wino_of(p, c->part, c->parts);
 
-    if (wino_fits(p, c->use.batch))
+    if (wino_fits_weights(p, c->use.batch))
         wino_grad_weights(&w, c->n, c->in[0], c->dout, c->din[1], c->scratch);
     else
         conv_grad_weights(p, w.k, w.span, c->n, c->in[0], c->dout, c->din[1], c->scratch);
