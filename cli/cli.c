@@ -549,6 +549,14 @@ static int end_help(int rc)
     return rc < 0 ? 1 : 0;
 }
 
+void cli_wait_policy(const char *variable, const char *value, char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
+        return;
+    if (setenv(variable, value, 0) == 0)
+        execv("/proc/self/exe", argv);
+}
+
 int cli_main(const struct cli_program *program, int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* whoever reads our messages may leave; results are checked */

@@ -51,6 +51,11 @@ struct cli_program {
     const struct command *command; /* ends with name NULL */
 };
 
+/* How threads wait for the next parallel region: sets the variable of the environment and loads the
+ * program again, since OpenMP reads it only then; where that cannot be, or the user has set
+ * OMP_WAIT_POLICY or GOMP_SPINCOUNT, the program runs as it is. The first thing in main. */
+void cli_wait_policy(const char *variable, const char *value, char **argv);
+
 enum cli_progress_mode {
     CLI_PROGRESS_AUTO,
     CLI_PROGRESS_BAR,

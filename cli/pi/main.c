@@ -1,7 +1,4 @@
 /* linnet-pi: the table of its commands. */
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "cli/cli.h"
 #include "cli/commands.h"
 
@@ -17,23 +14,14 @@ static const struct command commands[] = {
     {0},
 };
 
-/* Threads that wait for the next parallel region sleep. A party waits for the other one more than it
- * computes, and where both share a machine, or a server has several processes, spinning takes the cores
- * that the others need (ResNet-18 with silent OT: a quarter of all samples of a profile). OpenMP reads this only when a program is
- * loaded, so the program is loaded again; where that cannot be, it runs as it is. */
-static void wait_asleep(char **argv)
-{
-    if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
-        return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 0) == 0)
-        execv("/proc/self/exe", argv);
-}
-
 int main(int argc, char **argv)
 {
     static const struct cli_program program = {
         "linnet-pi", "Private inference with a model.pi made by linnet.", commands};
 
-    wait_asleep(argv);
+    /* A party waits for the other one more than it computes, and where both share a machine, or a server has
+     * several processes, threads that spin take the cores that the others need (ResNet-18 with silent OT: a
+     * quarter of all samples of a profile). */
+    cli_wait_policy("OMP_WAIT_POLICY", "passive", argv);
     return cli_main(&program, argc, argv);
 }
