@@ -25,8 +25,9 @@ static uint64_t online_bytes(const struct relu_batch *b, int from_client)
     return words(b) * sizeof(uint64_t);
 }
 
-static uint64_t open_bytes(int from_client)
+static uint64_t open_bytes(int from_client, bool tagged)
 {
+    (void)tagged;
     (void)from_client;
     return 0;
 }

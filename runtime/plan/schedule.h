@@ -34,6 +34,7 @@ struct relu_batch {
     int32_t payloads; /* p */
     uint64_t tweak;   /* unique per batch of a connection and bundle: keys the hashes */
     struct relu_form form;
+    bool tagged; /* the client's results carry tags, for a client that may deviate (backend gc) */
 };
 enum event_kind { EVENT_LINEAR, EVENT_SELECT };
 struct event {

@@ -21,16 +21,21 @@
  *     online   server  per block: labels [m][c] of 16 bytes, ciphertexts [2][p][c] of 8
  *              client  [p][n] of 8
  *
+ * In a tagged batch the client proves its results (gc_tag.h): offline it sends 130 bytes more a result at
+ * the end; online 13-byte words [2][p][c] follow the ciphertexts of a block, results are 13 bytes each, and
+ * 32 bytes close the batch.
+ *
  * States. Server: delta, seed of its labels and rho (per block: labels [m][c], rho [p][c]), then
  * words pads [2][p][n], us [p][n], then bits mm. Client: labels [m][c] of all blocks, tables of all
- * blocks, then words u, uc, r, each [p][n], then the session's id, which keys the hash online.
+ * blocks, then words u, uc, r, each [p][n], then the session's id, which keys the hash online. Both: the
+ * state of the tags at the end, where there are any.
  */
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "runtime/ring/bits.h"
 #include "runtime/crypto/garble.h"
-#include "runtime/relu/relu.h"
+#include "runtime/relu/gc_tag.h"
 #include "runtime/relu/party.h"
 
 #define BLOCK 16 /* bytes */
@@ -40,13 +45,21 @@
 /* Sizes of a batch. */
 struct size {
     size_t n, m, p, words; /* words: p * n */
+    size_t tag[2];         /* bytes of the states' tags, server and client; 0: none */
+    size_t tags;           /* words of tags in flight for a comparison */
 };
 
 static struct size size_of(const struct relu_batch *b)
 {
     size_t n = (size_t)b->n, p = (size_t)b->payloads;
 
-    return (struct size){n, (size_t)b->width, p, n * p};
+    return (struct size){
+        n,
+        (size_t)b->width,
+        p,
+        n * p,
+        {b->tagged ? gc_tag_state(n * p, 0) : 0, b->tagged ? gc_tag_state(n * p, 1) : 0},
+        b->tagged ? 2 * p : 0};
 }
 
 static size_t block_at(const struct size *s, size_t first)
@@ -70,13 +83,29 @@ static size_t all_choice_bytes(const struct size *s)
     return otext_bytes(s->m * s->n, 1) + OTEXT_CHECK * blocks_of(s);
 }
 
+/* Where parts of the states lie. */
+static size_t client_words_at(const struct size *s)
+{
+    return s->n * BLOCK * (s->m + 2 * (s->m - 1));
+}
+
+static size_t client_sid(const struct size *s)
+{
+    return client_words_at(s) + 3 * WORD * s->words;
+}
+
+static size_t server_tags(const struct size *s)
+{
+    return SERVER_HEAD + 3 * WORD * s->words + WORD * bits_words(s->n);
+}
+
 static size_t gc_state_size(const struct relu_batch *b, int is_client)
 {
     struct size s = size_of(b);
 
     if (is_client)
-        return s.n * BLOCK * (s.m + 2 * (s.m - 1)) + 3 * WORD * s.words + HASH_SID;
-    return SERVER_HEAD + 3 * WORD * s.words + WORD * bits_words(s.n);
+        return client_sid(&s) + HASH_SID + s.tag[1];
+    return server_tags(&s) + s.tag[0];
 }
 
 static uint64_t gc_offline_bytes(const struct relu_batch *b, int from_client)
@@ -84,7 +113,7 @@ static uint64_t gc_offline_bytes(const struct relu_batch *b, int from_client)
     struct size s = size_of(b);
 
     if (from_client)
-        return all_choice_bytes(&s) + WORD * s.words;
+        return all_choice_bytes(&s) + WORD * s.words + (b->tagged ? GC_TAG_OFFLINE * s.words : 0);
     return s.n * 2 * BLOCK * (s.m - 1) + otext_bytes(s.n, 1) + OTEXT_CHECK;
 }
 
@@ -92,7 +121,9 @@ static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
 {
     struct size s = size_of(b);
 
-    return from_client ? WORD * s.words : s.n * BLOCK * s.m + 2 * WORD * s.words;
+    if (from_client)
+        return WORD * s.words + (b->tagged ? GC_TAG_CLIENT_BYTES * s.words + GC_TAG_DIGEST : 0);
+    return s.n * BLOCK * s.m + 2 * WORD * s.words + (b->tagged ? GC_TAG_SERVER_BYTES * s.words : 0);
 }
 
 /* Labels and ciphertexts there, results back. */
@@ -109,16 +140,18 @@ static int32_t gc_online_messages(const struct relu_batch *b)
 struct work {
     struct block *a, *b, *tables, *out, *other, *scratch; /* [bits][c] each, tables [bits][2][c] */
     uint64_t *bits, *cipher; /* choices [bits * c]; ciphertexts [2][p][c] */
+    vole_word *tags;         /* [2][p][c], and the same packed */
+    uint8_t *packed;
     struct block *memory;
 };
 
 static int work_new(const struct size *s, size_t bits, struct work *w)
 {
     size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, labels = bits * c;
-    size_t words = bits_words(labels) + 2 * s->p * c;
+    size_t words = bits_words(labels) + 2 * s->p * c, tags = s->tags * c;
+    size_t blocks = 4 * labels + 2 * c + garble_scratch(c);
 
-    w->memory =
-        secret_array(4 * labels + 2 * c + garble_scratch(c) + (words + 1) / 2, sizeof *w->memory);
+    w->memory = secret_array(blocks + 2 * tags + (words + 1) / 2, sizeof *w->memory);
     if (w->memory == NULL)
         return ERR_NOMEM;
     w->a = w->memory;
@@ -127,7 +160,9 @@ static int work_new(const struct size *s, size_t bits, struct work *w)
     w->out = w->tables + 2 * labels;
     w->other = w->out + c;
     w->scratch = w->other + c;
-    w->bits = &(w->scratch + garble_scratch(c))->lo;
+    w->tags = (vole_word *)(void *)(w->memory + blocks);
+    w->packed = (uint8_t *)(w->memory + blocks + tags);
+    w->bits = &(w->memory + blocks + 2 * tags)->lo;
     w->cipher = w->bits + bits_words(labels);
     return 0;
 }
@@ -181,6 +216,20 @@ static int give_operands(struct relu_party *p, const struct relu_batch *b, const
     return rc;
 }
 
+static int give_tags(struct relu_party *p, const struct size *s, const uint64_t *u,
+                     const uint64_t *r, const struct client_words *v, uint8_t *state)
+{
+    struct gc_tag_client tags;
+    vole_word *memory = NULL;
+    int rc;
+
+    if ((rc = gc_tag_client_new(s->words, &tags, &memory)) == 0 &&
+        (rc = gc_tag_give(p, s->words, u, v->uc, r, &tags)) == 0)
+        gc_tag_client_save(&tags, s->words, state + client_sid(s) + HASH_SID);
+    secret_free(memory);
+    return rc;
+}
+
 static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                              const uint64_t *r, uint8_t *state)
 {
@@ -200,21 +249,41 @@ static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, c
         goto out;
     }
     struct client_words v = client_words_in(&s, words);
-    if ((rc = give_operands(p, b, u, &v)) < 0 || (rc = transport_flush(p->t)) < 0)
+    if ((rc = give_operands(p, b, u, &v)) < 0 ||
+        (b->tagged && (rc = give_tags(p, &s, u, r, &v, state)) < 0) ||
+        (rc = transport_flush(p->t)) < 0)
         goto out;
     memcpy(v.u, u, s.words * WORD);
     memcpy(v.r, r, s.words * WORD);
     memcpy(tables + table_bytes, words, 3 * s.words * WORD);
-    memcpy(tables + table_bytes + 3 * s.words * WORD, p->sid, HASH_SID);
+    memcpy(state + client_sid(&s), p->sid, HASH_SID);
 out:
     secret_free(words);
     secret_free(w.memory);
     return rc;
 }
 
+/* Pads of the tags, to covers, from the labels of colour 0 [c]. */
+static void tag_pads(struct relu_party *p, const struct relu_batch *b, size_t first, size_t c,
+                     struct work *w, const struct gc_tag_server *tags)
+{
+    struct block d = otext_delta(p->sender);
+
+    for (int32_t j = 0; j < b->payloads; j++)
+        for (size_t l = 0; l < 2; l++) {
+            uint64_t mask = (uint64_t)0 - l;
+            for (size_t k = 0; k < c; k++)
+                w->a[k] =
+                    (struct block){w->out[k].lo ^ (d.lo & mask), w->out[k].hi ^ (d.hi & mask)};
+            gc_tag_pads(p->hash, b, j, first, c, w->a, tags->cover[l] + (size_t)(j * b->n) + first);
+        }
+    wipe(&d, sizeof d);
+}
+
 /* Output labels [c] of the block -> pads under both colours, and mm. */
 static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t first, size_t c,
-                        struct work *w, const struct server_words *v)
+                        struct work *w, const struct server_words *v,
+                        const struct gc_tag_server *tags)
 {
     struct size s = size_of(b);
     struct block d = otext_delta(p->sender),
@@ -227,6 +296,8 @@ static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t
         w->out[k].lo ^= d.lo & mask;
         w->out[k].hi ^= d.hi & mask;
     }
+    if (b->tagged)
+        tag_pads(p, b, first, c, w, tags);
     relu_keys(p->hash, c, d, tweak, w->out, w->other);
     for (size_t k = 0; k < c; k++) {
         v->pads[0][first + k] = w->out[k].lo;
@@ -240,7 +311,8 @@ static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t
 
 /* choices: the client's first message. */
 static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struct prg *labels,
-                         const uint8_t *choices, struct work *w, const struct server_words *v)
+                         const uint8_t *choices, struct work *w, const struct server_words *v,
+                         const struct gc_tag_server *tags)
 {
     struct size s = size_of(b);
 
@@ -254,7 +326,7 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
         garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
                     w->tables, w->out, w->scratch);
         TRY(transport_send(p->t, w->tables, 2 * (s.m - 1) * c * BLOCK));
-        output_pads(p, b, first, c, w, v);
+        output_pads(p, b, first, c, w, v, tags);
     }
     return 0;
 }
@@ -290,6 +362,8 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
     struct work w = {0};
     struct prg *labels = NULL, *rho = NULL;
     struct block delta = otext_delta(p->sender);
+    struct gc_tag_server tags = {0};
+    vole_word *tag_memory = NULL;
     uint8_t *choices = NULL;
     uint64_t *words = NULL;
     int rc;
@@ -301,19 +375,24 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
         goto out;
     rc = ERR_NOMEM;
     if ((choices = mem_array(message, 1)) == NULL ||
-        (words = secret_array(n_words, sizeof *words)) == NULL)
+        (words = secret_array(n_words, sizeof *words)) == NULL ||
+        (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0))
         goto out;
     struct server_words v = server_words_in(&s, words);
     if ((rc = transport_recv(p->t, choices, message)) < 0 ||
-        (rc = garble_blocks(p, b, labels, choices, &w, &v)) < 0 ||
-        (rc = take_operands(p, b, &v)) < 0)
+        (rc = garble_blocks(p, b, labels, choices, &w, &v, &tags)) < 0 ||
+        (rc = take_operands(p, b, &v)) < 0 ||
+        (b->tagged && (rc = gc_tag_take(p, s.words, &tags)) < 0))
         goto out;
     memcpy(state + SERVER_HEAD, words, n_words * WORD);
+    if (b->tagged)
+        gc_tag_server_save(&tags, s.words, state + server_tags(&s));
 out:
     wipe(&delta, sizeof delta);
     prg_free(labels);
     prg_free(rho);
     mem_free(choices);
+    secret_free(tag_memory);
     secret_free(words);
     secret_free(w.memory);
     return rc;
@@ -332,10 +411,13 @@ static void encode_bit(struct block *a, const uint64_t *x, size_t c, size_t i, s
     }
 }
 
-/* cipher [2][p][c]: M_lambda under its pad. */
+/* cipher [2][p][c]: M_lambda under its pad; the words of its tag beside it. */
 static void encrypt_results(const struct size *s, size_t first, size_t c, const uint64_t *x,
-                            const uint64_t *rho, const struct server_words *v, uint64_t *cipher)
+                            const uint64_t *rho, const struct server_words *v,
+                            const struct gc_tag_server *tags, struct work *w)
 {
+    uint64_t *cipher = w->cipher;
+
     for (size_t j = 0; j < s->p; j++)
         for (size_t e = 0; e < c; e++) {
             size_t k = first + e, at = j * s->n + k;
@@ -345,12 +427,17 @@ static void encrypt_results(const struct size *s, size_t first, size_t c, const 
 
             cipher[j * c + e] = m0 ^ v->pads[0][at];
             cipher[(s->p + j) * c + e] = m1 ^ v->pads[1][at];
+            if (s->tags > 0) {
+                w->tags[j * c + e] = gc_tag_word(tags, 0, at, m0);
+                w->tags[(s->p + j) * c + e] = gc_tag_word(tags, 1, at, m1);
+            }
         }
+    vole_pack(w->packed, w->tags, s->tags * c);
 }
 
 static int send_blocks(struct transport *t, const struct relu_batch *b, struct block delta,
                        struct prg *labels, const uint64_t *rho, const struct server_words *v,
-                       const uint64_t *x, struct work *w)
+                       const struct gc_tag_server *tags, const uint64_t *x, struct work *w)
 {
     struct size s = size_of(b);
 
@@ -361,8 +448,9 @@ static int send_blocks(struct transport *t, const struct relu_batch *b, struct b
             encode_bit(w->a, x + first, c, i, delta);
             TRY(transport_send(t, w->a, c * BLOCK));
         }
-        encrypt_results(&s, first, c, x, rho, v, w->cipher);
+        encrypt_results(&s, first, c, x, rho, v, tags, w);
         TRY(transport_send(t, w->cipher, 2 * s.p * c * WORD));
+        TRY(transport_send(t, w->packed, s.tags * c * VOLE_BYTES));
     }
     return 0;
 }
@@ -375,6 +463,8 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, uin
     struct work w = {0};
     struct prg *labels = NULL, *rho_source = NULL;
     struct block delta;
+    struct gc_tag_server tags = {0};
+    vole_word *tag_memory = NULL;
     uint64_t *words = NULL, *rho;
     int rc;
 
@@ -383,16 +473,20 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, uin
     if ((rc = work_new(&s, 1, &w)) < 0 ||
         (rc = open_streams(state + BLOCK, &labels, &rho_source)) < 0)
         goto out;
-    if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL) {
+    if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL ||
+        (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0)) {
         rc = ERR_NOMEM;
         goto out;
     }
+    if (b->tagged)
+        gc_tag_server_load(&tags, s.words, state + server_tags(&s));
     memcpy(words, state + SERVER_HEAD, n_words * WORD);
     rho = words + n_words;
     prg_bytes(rho_source, rho, s.words * WORD);
     struct server_words v = server_words_in(&s, words);
-    if ((rc = send_blocks(t, b, delta, labels, rho, &v, x, &w)) < 0 ||
-        (rc = transport_recv(t, z, s.words * WORD)) < 0)
+    if ((rc = send_blocks(t, b, delta, labels, rho, &v, &tags, x, &w)) < 0 ||
+        (rc = b->tagged ? gc_tag_check(t, &tags, s.words, z)
+                        : transport_recv(t, z, s.words * WORD)) < 0)
         goto out;
     for (size_t k = 0; k < s.words; k++)
         z[k] += rho[k];
@@ -401,9 +495,52 @@ out:
     wipe(&delta, sizeof delta);
     prg_free(labels);
     prg_free(rho_source);
+    secret_free(tag_memory);
     secret_free(words);
     secret_free(w.memory);
     return rc;
+}
+
+/* a if mask is all ones, b if it is 0. */
+static vole_word choose(vole_word mask, vole_word a, vole_word b)
+{
+    return b ^ ((a ^ b) & mask);
+}
+
+/* A result as the client sends it: words [p][n] = M + W mod 2^104 and tags T. */
+struct proof {
+    struct gc_tag_client of;
+    vole_word *word, *tag;
+};
+
+/* Tags of the block, of the labels w->out: T_lambda + the word that opens. reply: the results. */
+static void open_tags(struct hasher *h, const struct relu_batch *b, size_t first, size_t c,
+                      struct work *w, const struct client_words *v, const uint64_t *reply,
+                      struct proof *proof)
+{
+    struct size s = size_of(b);
+    vole_word pad[GARBLE_BLOCK];
+
+    vole_unpack(w->tags, w->packed, s.tags * c);
+    for (size_t j = 0; j < s.p; j++) {
+        memcpy(w->a, w->out, c * BLOCK);
+        gc_tag_pads(h, b, (int32_t)j, first, c, w->a, pad);
+        for (size_t e = 0; e < c; e++) {
+            size_t at = j * s.n + first + e;
+            vole_word lambda = (vole_word)0 - (w->out[e].lo & 1);
+            uint64_t low = (uint64_t)lambda, high;
+            uint64_t own = (v->u[at] & low) + ((v->uc[at] ^ low) - low) - v->r[at];
+            vole_word sent = choose(lambda, w->tags[(s.p + j) * c + e], w->tags[j * c + e]);
+
+            high = proof->of.high[0][at] ^ ((proof->of.high[0][at] ^ proof->of.high[1][at]) & low);
+            proof->word[at] =
+                (((vole_word)high << 64 | own) + (uint64_t)(reply[at] - own)) & VOLE_MASK;
+            proof->tag[at] =
+                (choose(lambda, proof->of.tag[1][at], proof->of.tag[0][at]) + sent - pad[e]) &
+                VOLE_MASK;
+        }
+    }
+    wipe(pad, sizeof pad);
 }
 
 /* Output labels of the block open their ciphertexts; reply [p][n]. */
@@ -434,7 +571,7 @@ static int evaluate_block(struct transport *t, const struct relu_batch *b, struc
     const uint8_t *own = state + first * s.m * BLOCK;
     const uint8_t *table = state + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
 
-    TRY(relu_hash_key(h, state + gc_state_size(b, 1) - HASH_SID, b, first));
+    TRY(relu_hash_key(h, state + client_sid(&s), b, first));
     memset(w->out, 0, c * BLOCK);
     for (size_t i = 0; i < s.m; i++, own += c * BLOCK, table += 2 * c * BLOCK) {
         TRY(transport_recv(t, w->a, c * BLOCK));
@@ -451,7 +588,7 @@ static int evaluate_block(struct transport *t, const struct relu_batch *b, struc
 
 static int evaluate_blocks(struct transport *t, const struct relu_batch *b, struct hasher *h,
                            const uint8_t *state, struct work *w, const struct client_words *v,
-                           uint64_t *reply)
+                           uint64_t *reply, struct proof *proof)
 {
     struct size s = size_of(b);
 
@@ -459,8 +596,23 @@ static int evaluate_blocks(struct transport *t, const struct relu_batch *b, stru
         c = block_at(&s, first);
         TRY(evaluate_block(t, b, h, state, first, c, w));
         TRY(transport_recv(t, w->cipher, 2 * s.p * c * WORD));
+        TRY(transport_recv(t, w->packed, s.tags * c * VOLE_BYTES));
         open_results(h, b, first, c, w, v, reply);
+        if (b->tagged)
+            open_tags(h, b, first, c, w, v, reply, proof);
     }
+    return 0;
+}
+
+static int proof_new(const struct size *s, const uint8_t *state, struct proof *out,
+                     vole_word *memory[2])
+{
+    TRY(gc_tag_client_new(s->words, &out->of, &memory[0]));
+    if ((memory[1] = secret_array(2 * s->words, sizeof *memory[1])) == NULL)
+        return ERR_NOMEM;
+    gc_tag_client_load(&out->of, s->words, state + client_sid(s) + HASH_SID);
+    out->word = memory[1];
+    out->tag = memory[1] + s->words;
     return 0;
 }
 
@@ -469,26 +621,32 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, uin
     struct size s = size_of(b);
     struct work w = {0};
     struct hasher *h = NULL;
+    struct proof proof = {0};
+    vole_word *tag_memory[2] = {NULL, NULL};
     uint64_t *words = NULL, *reply;
     int rc;
 
     TRY(relu_check_batch(b));
-    if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0)
+    if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
+        (b->tagged && (rc = proof_new(&s, state, &proof, tag_memory)) < 0))
         goto out;
     if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
-    memcpy(words, state + gc_state_size(b, 1) - HASH_SID - 3 * s.words * WORD, 3 * s.words * WORD);
+    memcpy(words, state + client_words_at(&s), 3 * s.words * WORD);
     reply = words + 3 * s.words;
     struct client_words v = client_words_in(&s, words);
-    if ((rc = evaluate_blocks(t, b, h, state, &w, &v, reply)) < 0 ||
-        (rc = transport_send(t, reply, s.words * WORD)) < 0)
+    if ((rc = evaluate_blocks(t, b, h, state, &w, &v, reply, &proof)) < 0 ||
+        (rc = b->tagged ? gc_tag_send(t, s.words, proof.word, proof.tag)
+                        : transport_send(t, reply, s.words * WORD)) < 0)
         goto out;
     rc = transport_flush(t);
 out:
     wipe(state, gc_state_size(b, 1));
     hasher_free(h);
+    secret_free(tag_memory[0]);
+    secret_free(tag_memory[1]);
     secret_free(words);
     secret_free(w.memory);
     return rc;
@@ -498,6 +656,7 @@ const struct relu_backend relu_gc = {
     .code = 1,
     .name = "gc",
     .text = "garbled circuits",
+    .can_tag = true,
     .seconds = {.online_batch = 30e-6,
                 .online = 0.56e-6,
                 .offline_batch = 180e-6,

@@ -5,6 +5,7 @@
  * the multiplexer. For the backends only; others use relu.h.
  */
 #include "runtime/crypto/cot.h"
+#include "runtime/crypto/vole.h"
 #include "runtime/relu/relu.h"
 
 /* Uses of the hash, one a purpose (slots of garble_tweak); below: gates of the comparison. */
@@ -14,6 +15,8 @@ enum relu_slot {
     RELU_SLOT_LEAF,         /* ot: element = row of the transfers, server to client */
     RELU_SLOT_TREE,         /* ot: the same, of the tree or the terms */
     RELU_SLOT_MUX,          /* ot: selection of the server's operands */
+    RELU_SLOT_ALPHA,        /* keys of the transfers that choose by alpha; element = transfer */
+    RELU_SLOT_TAG,          /* gc: output labels again, for the tags of payload 0; 1 follows */
 };
 
 struct relu_party {
@@ -26,15 +29,17 @@ struct relu_party {
     struct otext_receiver *receiver; /* the other direction */
     struct cot_sender give;          /* the same, or silent, for who need not know */
     struct cot_receiver take;
+    struct vole_prover *prover;     /* client, where batches are tagged */
+    struct vole_verifier *verifier; /* server */
 };
-uint64_t relu_party_open_bytes(int from_client);
+uint64_t relu_party_open_bytes(int from_client, bool tagged);
 int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
                     struct transport *t, struct prg *rng, struct relu_party **out) MUST_CHECK;
 void relu_party_close(struct relu_party *);
 /* ERR_ARG unless the batch is one that the backends can do. */
 int relu_check_batch(const struct relu_batch *b) MUST_CHECK;
 
-/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 4 in gc, 2 (m-1) +
+/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 8 in gc, 2 (m-1) +
  * 4 ANDs + 4 or 2 (m-1) + 2 terms + 4 in ot, all at most 2^8 for 20 digits, one-shot 6, which keeps a key to 2^20 hashes. */
 #define RELU_PART ((size_t)4096)
 /* The key for comparisons from number `first` on to the end of its part. */

@@ -52,10 +52,56 @@ int relu_check_batch(const struct relu_batch *b)
 
 /* ---- set-up ------------------------------------------------------------------------------- */
 
-uint64_t relu_party_open_bytes(int from_client)
+/* Each party is sender once and receiver once; alpha comes by transfers of the client. */
+uint64_t relu_party_open_bytes(int from_client, bool tagged)
 {
-    (void)from_client; /* each party is sender once and receiver once */
-    return otext_setup_bytes(0) + otext_setup_bytes(1);
+    uint64_t transfers = otext_setup_bytes(0) + otext_setup_bytes(1);
+
+    if (!tagged)
+        return transfers;
+    return transfers + (from_client ? VOLE_SETUP_BYTES : otext_bytes(VOLE_ALPHA, 0) + OTEXT_CHECK);
+}
+
+/* Of the hash that makes keys from rows: no batch has that number. */
+#define ALPHA_BATCH UINT64_MAX
+
+static int open_prover(struct relu_party *p)
+{
+    struct block rows[VOLE_ALPHA], other[VOLE_ALPHA], keys[VOLE_ALPHA][2];
+    int rc;
+
+    if ((rc = otext_send(p->sender, p->t, VOLE_ALPHA, 0, rows)) == 0 &&
+        (rc = otext_verify(p->sender, p->t)) == 0 &&
+        (rc = hasher_key(p->hash, p->sid, ALPHA_BATCH, 0)) == 0) {
+        relu_keys(p->hash, VOLE_ALPHA, otext_delta(p->sender),
+                  garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0), rows, other);
+        for (int i = 0; i < VOLE_ALPHA; i++) {
+            keys[i][0] = rows[i];
+            keys[i][1] = other[i];
+        }
+        rc = vole_prover_new(p->t, p->rng, keys, &p->prover);
+    }
+    wipe(rows, sizeof rows);
+    wipe(other, sizeof other);
+    wipe(keys, sizeof keys);
+    return rc;
+}
+
+static int open_verifier(struct relu_party *p)
+{
+    struct block rows[VOLE_ALPHA];
+    uint64_t alpha;
+    int rc;
+
+    if ((rc = otext_receive_random(p->receiver, p->t, VOLE_ALPHA, &alpha, rows)) == 0 &&
+        (rc = otext_prove(p->receiver, p->t)) == 0 &&
+        (rc = hasher_key(p->hash, p->sid, ALPHA_BATCH, 0)) == 0) {
+        hash_blocks(p->hash, rows, rows, VOLE_ALPHA, garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0));
+        rc = vole_verifier_new(p->t, alpha, rows, &p->verifier);
+    }
+    wipe(rows, sizeof rows);
+    wipe(&alpha, sizeof alpha);
+    return rc;
 }
 
 /* Both directions as the ways say; the server's transfers go down. */
@@ -95,6 +141,8 @@ int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct rel
         rc = otext_receiver_new(t, rng, &p->receiver);
     if (rc == 0)
         rc = open_ways(p, ways);
+    if (rc == 0 && ways != NULL && ways->tagged)
+        rc = is_client ? open_prover(p) : open_verifier(p);
     if (rc < 0)
         goto out;
     *out = p;
@@ -108,6 +156,8 @@ void relu_party_close(struct relu_party *p)
 {
     if (p == NULL)
         return;
+    vole_prover_free(p->prover);
+    vole_verifier_free(p->verifier);
     cot_sender_close(&p->give);
     cot_receiver_close(&p->take);
     otext_sender_free(p->sender);

@@ -39,12 +39,14 @@ struct relu_ways {
     const struct ferret_set *down, *up; /* of silent OT; NULL: OT extension */
     uint64_t lot;                       /* of several set-ups of a session, this one */
     uint64_t bits_per_second, rtt_ns;   /* the link that forms are chosen for; 0: default forms */
+    bool tagged;                        /* batches are: the client may deviate (party/covert.h) */
 };
 struct relu_party; /* base OTs and extension state of one party of one connection */
 
 struct relu_backend {
     uint8_t code;                /* on the wire, not 0 */
     const char *name, *text;     /* "gc"; what it is, in a few words */
+    bool can_tag;                /* whether batches may be tagged */
     struct relu_seconds seconds; /* of the machine named at cost_machine_default */
     /* Bytes of the states; what both parties send in one batch, exactly. */
     size_t (*state_size)(const struct relu_batch *, int is_client);
@@ -58,8 +60,8 @@ struct relu_backend {
     /* Sets the digits of form for a link: the least messages * half a round trip + bytes / rate. Both
      * parties find the same. NULL: there is nothing to choose. */
     void (*choose)(struct relu_batch *, uint64_t bits_per_second, uint64_t rtt_ns);
-    /* What one party sends in open, exactly. */
-    uint64_t (*open_bytes)(int from_client);
+    /* What one party sends in open, exactly; tagged: where batches will be. */
+    uint64_t (*open_bytes)(int from_client, bool tagged);
     /* Runs the set-up with the other party (base OTs). sid: of the session, the same for both, never
      * used again except with another ways->lot. ways NULL: all zero. Borrows t and rng until close. */
     int (*open)(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
@@ -72,7 +74,8 @@ struct relu_backend {
     int (*offline_client)(struct relu_party *, const struct relu_batch *, const uint64_t *u,
                           const uint64_t *r, uint8_t *state);
     /* Online; needs no party, only a state (which may come from a bundle on disk). x [p][n]: the
-     * server's operands; z [p][n]: its result shares. Consumes the state (wipes it). */
+     * server's operands; z [p][n]: its result shares. Consumes the state (wipes it). Of a tagged batch
+     * ERR_PEER means that the client's results are not those that it had to send. */
     int (*online_server)(struct transport *t, const struct relu_batch *, uint8_t *state,
                          const uint64_t *x, uint64_t *z);
     int (*online_client)(struct transport *t, const struct relu_batch *, uint8_t *state);

@@ -6,6 +6,7 @@
 void relu_shape(const struct relu_backend *k, const struct relu_ways *w, struct relu_batch *b)
 {
     b->form = (struct relu_form){0};
+    b->tagged = w->tagged;
     if (k->silent_rows == NULL)
         return;
     b->form.silent_down = w->down != NULL;

@@ -449,7 +449,7 @@ static void check_batch(const struct relu_backend *k, int evil, int message, uin
     p.half[evil].arg = &e;
     pair_run(p.half);
     assert_int_equal(p.half[!evil].rc, ERR_PEER);
-    assert_int_equal(p.half[!evil].count.sent, k->open_bytes(!evil) + sent);
+    assert_int_equal(p.half[!evil].count.sent, k->open_bytes(!evil, false) + sent);
     relu_pair_close(&p);
 }
 

@@ -309,7 +309,8 @@ static void test_lots_have_deltas_of_their_own(void **state)
         d = otext_delta(p->relu->sender);
         assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % PARTY_SHARED == 0);
         if (i > 0) /* a request, and base transfers with trees */
-            assert_int_equal(now - setup, 32 + (i % PARTY_SHARED == 0 ? relu_ot.open_bytes(1) : 0));
+            assert_int_equal(now - setup,
+                             32 + (i % PARTY_SHARED == 0 ? relu_ot.open_bytes(1, false) : 0));
         setup = now;
         delta = d;
     }

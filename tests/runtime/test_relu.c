@@ -41,7 +41,7 @@ static void run_and_count(struct relu_pair *p)
     uint64_t off[2], on[2];
 
     for (int who = 0; who < 2; who++) {
-        off[who] = p->backend->open_bytes(who);
+        off[who] = p->backend->open_bytes(who, false);
         on[who] = 0;
         for (int i = 0; i < p->n_batches; i++) {
             off[who] += p->backend->offline_bytes(&p->batch[i].b, who);
@@ -54,7 +54,7 @@ static void run_and_count(struct relu_pair *p)
         assert_int_equal(p->half[who].rc, 0);
         assert_int_equal(p->half[who].count.sent, off[who]);
         assert_int_equal(p->half[who].count.received, off[!who]);
-        assert_int_equal(p->party[who].setup.sent, p->backend->open_bytes(who));
+        assert_int_equal(p->party[who].setup.sent, p->backend->open_bytes(who, false));
     }
     relu_pair_online(p);
     pair_run(p->half);
@@ -319,7 +319,7 @@ static void test_views_are_uniform(void **state)
         for (int i = 0; i < TIMES; i++)
             b[i] = (struct relu_batch)BATCH(N, 25, 1, 3 + (uint64_t)i);
         for (int who = 0; who < 2; who++) {
-            setup[who] = k->open_bytes(who);
+            setup[who] = k->open_bytes(who, false);
             off[who] = TIMES * k->offline_bytes(&b[0], who);
             on[who] = TIMES * k->online_bytes(&b[0], who);
         }
@@ -363,7 +363,7 @@ static void test_spoiled_messages(void **state)
     EACH_BACKEND(k)
     for (int victim = 0; victim < 2; victim++) {
         struct relu_pair p;
-        uint64_t setup = k->open_bytes(!victim);
+        uint64_t setup = k->open_bytes(!victim, false);
 
         relu_pair_open(&p, k, 5, 2, b);
         relu_pair_offline(&p);

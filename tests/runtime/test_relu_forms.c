@@ -65,7 +65,7 @@ static void run_and_count(struct relu_pair *p)
     uint64_t off[2], on[2], rows[2] = {0, 0};
 
     for (int who = 0; who < 2; who++) {
-        off[who] = relu_ot.open_bytes(who);
+        off[who] = relu_ot.open_bytes(who, false);
         on[who] = 0;
         for (int i = 0; i < p->n_batches; i++) {
             off[who] += relu_ot.offline_bytes(&p->batch[i].b, who);
