@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -96,9 +95,8 @@ static bool matches(const char *name, const char *prefix, const char *suffix)
            strcmp(name + n - s, suffix) == 0;
 }
 
-typedef int visit_fn(void *ctx, const char *name);
-
-static int each(const char *dir, const char *prefix, const char *suffix, visit_fn *visit, void *ctx)
+int store_each(const char *dir, const char *prefix, const char *suffix,
+               int (*visit)(void *ctx, const char *name), void *ctx)
 {
     DIR *d = opendir(dir);
     const struct dirent *e;
@@ -125,7 +123,7 @@ static int keep_first(void *ctx, const char *name)
 int store_next(const char *dir, const char *prefix, const char *suffix, char name[STORE_NAME])
 {
     *name = '\0';
-    TRY(each(dir, prefix, suffix, keep_first, name));
+    TRY(store_each(dir, prefix, suffix, keep_first, name));
     return *name != '\0';
 }
 
@@ -141,7 +139,7 @@ static int count_one(void *ctx, const char *name)
 int store_count(const char *dir, const char *prefix, const char *suffix, int64_t *n)
 {
     *n = 0;
-    return each(dir, prefix, suffix, count_one, n);
+    return store_each(dir, prefix, suffix, count_one, n);
 }
 
 static int remove_one(void *ctx, const char *name)
@@ -159,10 +157,15 @@ static int remove_abandoned(void *ctx, const char *name)
     return file_is_abandoned(name) ? remove_one(ctx, name) : 0;
 }
 
+int store_drop(const char *dir, const char *name)
+{
+    return remove_one((void *)(uintptr_t)dir, name);
+}
+
 int store_sweep(const char *dir)
 {
-    TRY(each(dir, "", USED, remove_one, (void *)(uintptr_t)dir));
-    return each(dir, "", "", remove_abandoned, (void *)(uintptr_t)dir);
+    TRY(store_each(dir, "", USED, remove_one, (void *)(uintptr_t)dir));
+    return store_each(dir, "", "", remove_abandoned, (void *)(uintptr_t)dir);
 }
 
 static int remove_file(void *ctx, const char *name)
@@ -172,7 +175,7 @@ static int remove_file(void *ctx, const char *name)
 
 int store_remove(const char *dir)
 {
-    TRY(each(dir, "", "", remove_file, (void *)(uintptr_t)dir));
+    TRY(store_each(dir, "", "", remove_file, (void *)(uintptr_t)dir));
     return rmdir(dir) == 0 ? 0 : fail(ERR_IO, "'%s': %s", dir, strerror(errno));
 }
 
@@ -187,6 +190,18 @@ static int sync_folder(const char *dir)
     if (fd >= 0)
         close(fd);
     return rc;
+}
+
+int store_rename(const char *dir, const char *from, const char *to, bool *found)
+{
+    char old[STORE_PATH], new[STORE_PATH];
+
+    TRY(path_of(old, dir, from, ""));
+    TRY(path_of(new, dir, to, ""));
+    *found = rename(old, new) == 0;
+    if (!*found && errno != ENOENT)
+        return fail(ERR_IO, "'%s': %s", old, strerror(errno));
+    return *found ? sync_folder(dir) : 0;
 }
 
 static int read_exact(int fd, uint8_t *to, size_t n)

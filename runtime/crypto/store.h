@@ -8,6 +8,7 @@
  * rename, a crash included, the name is gone: the material is lost, never reused. Left-over .used
  * files, and those that a process which is gone was writing, are removed by the next store_sweep. Two processes cannot both claim a file.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,12 @@ void store_abort(struct store_writer *w);             /* NULL is fine */
 int store_next(const char *dir, const char *prefix, const char *suffix,
                char name[STORE_NAME]) MUST_CHECK;
 int store_count(const char *dir, const char *prefix, const char *suffix, int64_t *n) MUST_CHECK;
+/* Calls visit for every name of that form, in no order; below 0 ends it. */
+int store_each(const char *dir, const char *prefix, const char *suffix,
+               int (*visit)(void *ctx, const char *name), void *ctx) MUST_CHECK;
+/* *found: whether there was one of the old name. */
+int store_rename(const char *dir, const char *from, const char *to, bool *found) MUST_CHECK;
+int store_drop(const char *dir, const char *name) MUST_CHECK; /* one that is not there is fine */
 /* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
  * that name (used before, or never made); ERR_FORMAT: damaged. */
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;

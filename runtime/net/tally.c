@@ -5,14 +5,15 @@
 
 struct tally {
     struct transport inner;
-    struct sha256 *sent, *received;
+    struct sha256 *sent, *received; /* NULL: stopped */
 };
 
 static int tally_send(void *ctx, const void *bytes, size_t n)
 {
     struct tally *y = ctx;
 
-    TRY(sha256_add(y->sent, bytes, n));
+    if (y->sent != NULL)
+        TRY(sha256_add(y->sent, bytes, n));
     return transport_send(&y->inner, bytes, n);
 }
 
@@ -21,7 +22,7 @@ static int tally_recv(void *ctx, void *bytes, size_t n)
     struct tally *y = ctx;
 
     TRY(transport_recv(&y->inner, bytes, n));
-    return sha256_add(y->received, bytes, n);
+    return y->received == NULL ? 0 : sha256_add(y->received, bytes, n);
 }
 
 static int tally_flush(void *ctx)
@@ -29,10 +30,16 @@ static int tally_flush(void *ctx)
     return transport_flush(&((struct tally *)ctx)->inner);
 }
 
-static void tally_free(struct tally *y)
+void tally_stop(struct tally *y)
 {
     sha256_free(y->sent);
     sha256_free(y->received);
+    y->sent = y->received = NULL;
+}
+
+static void tally_free(struct tally *y)
+{
+    tally_stop(y);
     mem_free(y);
 }
 
@@ -49,6 +56,15 @@ static void tally_limit(void *ctx, double seconds)
     transport_limit(&((struct tally *)ctx)->inner, seconds);
 }
 
+int tally_restart(struct tally *y, const void *start, size_t n)
+{
+    tally_stop(y);
+    TRY(sha256_new(&y->sent));
+    TRY(sha256_new(&y->received));
+    TRY(sha256_add(y->sent, start, n));
+    return sha256_add(y->received, start, n);
+}
+
 int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **out)
 {
     struct tally *y = mem_array(1, sizeof *y);
@@ -56,8 +72,7 @@ int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **
 
     if (y == NULL)
         return ERR_NOMEM;
-    if ((rc = sha256_new(&y->sent)) < 0 || (rc = sha256_new(&y->received)) < 0 ||
-        (rc = sha256_add(y->sent, start, n)) < 0 || (rc = sha256_add(y->received, start, n)) < 0) {
+    if ((rc = tally_restart(y, start, n)) < 0) {
         tally_free(y);
         return rc;
     }

@@ -12,6 +12,9 @@ struct tally;
 /* Wraps *t in place; closing it closes the line inside and frees the tally. Both digests begin with the n
  * bytes of `start`. */
 int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **out) MUST_CHECK;
+/* Both digests begin anew with n bytes of `start`; what passes after tally_stop is in none. */
+int tally_restart(struct tally *y, const void *start, size_t n) MUST_CHECK;
+void tally_stop(struct tally *y);
 /* Of everything so far. */
 int tally_digests(const struct tally *y, uint8_t sent[SHA256_SIZE],
                   uint8_t received[SHA256_SIZE]) MUST_CHECK;

@@ -155,7 +155,7 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     buf_put_u8(&w, k->test_seed);
     buf_put_u8(&w, (uint8_t)((b->ways.down != NULL) | (b->ways.up != NULL) << 1));
     buf_put_u8(&w, k->seal != NULL);
-    buf_put_u8(&w, 0);
+    buf_put_u8(&w, b->ways.tagged);
     buf_put_bytes(&w, k->model, sizeof k->model);
     buf_put_bytes(&w, b->id, BUNDLE_ID);
     buf_put_u64(&w, b->number);
@@ -177,7 +177,7 @@ static struct head read_head(const uint8_t bytes[HEAD])
     const uint8_t *skipped;
     struct head h = {0};
     uint64_t size;
-    uint8_t silent = 0;
+    uint8_t silent = 0, tagged = 0;
 
     /* 128 bytes are there, so that nothing here can fail */
     h.magic =
@@ -187,7 +187,9 @@ static struct head read_head(const uint8_t bytes[HEAD])
     (void)!buf_get_u8(&r, &silent);
     h.ways.down = silent & 1 ? ferret_set(0) : NULL;
     h.ways.up = silent & 2 ? ferret_set(0) : NULL;
-    (void)!buf_get_view(&r, 2, &skipped);
+    (void)!buf_get_view(&r, 1, &skipped);
+    (void)!buf_get_u8(&r, &tagged);
+    h.ways.tagged = tagged == 1;
     (void)!buf_get_bytes(&r, h.model, sizeof h.model);
     (void)!buf_get_bytes(&r, h.id, sizeof h.id);
     (void)!buf_get_u64(&r, &h.number);
@@ -197,16 +199,22 @@ static struct head read_head(const uint8_t bytes[HEAD])
     return h;
 }
 
-static void file_name(const struct bundle *b, char name[STORE_NAME])
+static void name_of(const char *prefix, bool client, uint64_t number, const uint8_t id[BUNDLE_ID],
+                    char name[STORE_NAME])
 {
     char hex[2 * BUNDLE_ID + 1];
 
     for (int i = 0; i < BUNDLE_ID; i++)
-        snprintf(hex + 2 * i, 3, "%02x", b->id[i]);
-    if (b->client)
-        snprintf(name, STORE_NAME, BUNDLE_PREFIX "%08" PRIu64 "-%s" BUNDLE_CLIENT, b->number, hex);
+        snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    if (client)
+        snprintf(name, STORE_NAME, "%s%08" PRIu64 "-%s" BUNDLE_CLIENT, prefix, number, hex);
     else
-        snprintf(name, STORE_NAME, BUNDLE_PREFIX "%s" BUNDLE_SERVER, hex);
+        snprintf(name, STORE_NAME, "%s%s" BUNDLE_SERVER, prefix, hex);
+}
+
+static void file_name(const struct bundle *b, char name[STORE_NAME])
+{
+    name_of(BUNDLE_PREFIX, b->client, b->number, b->id, name);
 }
 
 /* Bytes behind the head. */
@@ -269,20 +277,53 @@ static int take_block(struct bundle *b, const struct bundle_key *k, const uint8_
     return rc;
 }
 
-int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir)
+static int save_as(const struct bundle *b, const struct bundle_key *k, const char *dir,
+                   const char *name)
 {
     struct store_writer *w = NULL;
     uint8_t head[HEAD];
-    char name[STORE_NAME];
     int rc;
 
-    file_name(b, name);
     make_head(b, k, head);
     if ((rc = store_write(dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
         (rc = append_block(b, k, head, w)) == 0)
         rc = store_commit(&w);
     store_abort(w);
     return rc;
+}
+
+int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir)
+{
+    char name[STORE_NAME];
+
+    file_name(b, name);
+    return save_as(b, k, dir, name);
+}
+
+int bundle_save_pending(const struct bundle *b, const struct bundle_key *k, const char *dir)
+{
+    char name[STORE_NAME];
+
+    name_of(BUNDLE_PENDING, b->client, b->number, b->id, name);
+    return save_as(b, k, dir, name);
+}
+
+int bundle_publish(const char *dir, bool client, uint64_t number, const uint8_t id[BUNDLE_ID],
+                   bool *found)
+{
+    char from[STORE_NAME], to[STORE_NAME];
+
+    name_of(BUNDLE_PENDING, client, number, id, from);
+    name_of(BUNDLE_PREFIX, client, number, id, to);
+    return store_rename(dir, from, to, found);
+}
+
+int bundle_drop_pending(const char *dir, bool client, uint64_t number, const uint8_t id[BUNDLE_ID])
+{
+    char name[STORE_NAME];
+
+    name_of(BUNDLE_PENDING, client, number, id, name);
+    return store_drop(dir, name);
 }
 
 /* Everything but id and number, which b has from the file, must be as we would write it. */
@@ -343,6 +384,7 @@ static int take_forms(struct bundle *b, const char *dir, const char *name)
 
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
 {
+    const bool tagged = b->ways.tagged;
     char name[STORE_NAME];
     uint8_t *bytes = NULL;
     int rc;
@@ -357,6 +399,9 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
     TRY(store_claim(dir, name, HEAD + stored_size(b, k), &bytes));
     rc = take_file(b, k, bytes, name);
     secret_free(bytes);
+    if (rc == 0 && b->ways.tagged != tagged)
+        return fail(ERR_FORMAT, "'%s': made for a server with --clients %s", name,
+                    tagged ? "trusted" : "covert");
     return rc;
 }
 
@@ -379,6 +424,11 @@ int bundle_exists(const struct bundle *b, const char *dir, bool *exists)
 int bundle_count(const char *dir, bool client, int64_t *n)
 {
     return store_count(dir, BUNDLE_PREFIX, client ? BUNDLE_CLIENT : BUNDLE_SERVER, n);
+}
+
+int bundle_count_pending(const char *dir, bool client, int64_t *n)
+{
+    return store_count(dir, BUNDLE_PENDING, client ? BUNDLE_CLIENT : BUNDLE_SERVER, n);
 }
 
 int bundle_folder(const char *dir)

@@ -12,7 +12,7 @@
  * File: 128 bytes of head, the block, SHA-256 of both (store.h). Head: "linnetPB", u16 version 2, u8
  * role (0 client), u8 label, u8 linear backend name length and name (15 bytes), u8 ReLU backend name length and
  * name (15 bytes), u8 1 if made with a test seed, u8 silent transfers (1 down, 2 up),
- * u8 1 if sealed, zeros to 48, identity of the package (32), id (16), u64 number, u64 block size,
+ * u8 1 if sealed, u8 1 if tagged (relu.h), zeros to 48, identity of the package (32), id (16), u64 number, u64 block size,
  * u64 bits per second, u64 round trip in ns of the link that its forms were chosen for (ways.h).
  * Sealed: after the head a salt (16), then the block in sealed pieces (seal.h), head as stored.
  * Names: "bundle-NUMBER-ID.client", "bundle-ID.server".
@@ -22,6 +22,7 @@
 
 #define BUNDLE_ID 16
 #define BUNDLE_PREFIX "bundle-"
+#define BUNDLE_PENDING "pending-" /* not to be used yet (covert.h) */
 #define BUNDLE_CLIENT ".client"
 #define BUNDLE_SERVER ".server"
 
@@ -57,6 +58,14 @@ uint8_t *bundle_state(const struct bundle *b, int32_t event);
 struct relu_batch bundle_batch(const struct bundle *b, int32_t event);
 
 int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
+/* The same under a name that is not claimed. */
+int bundle_save_pending(const struct bundle *b, const struct bundle_key *k,
+                        const char *dir) MUST_CHECK;
+/* A pending one of that number and id becomes usable, *found where it was there; or goes. */
+int bundle_publish(const char *dir, bool client, uint64_t number, const uint8_t id[BUNDLE_ID],
+                   bool *found) MUST_CHECK;
+int bundle_drop_pending(const char *dir, bool client, uint64_t number,
+                        const uint8_t id[BUNDLE_ID]) MUST_CHECK;
 /* Client: the next one in the folder. Server: the one with b->id. Claimed (store.h) before it is
  * read. ERR_DATA: there is none. b comes from bundle_new; its forms become those of the file. */
 int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir) MUST_CHECK;
@@ -68,4 +77,5 @@ int bundle_exists(const struct bundle *b, const char *dir, bool *exists) MUST_CH
 /* Makes the folder where it is missing and removes what was claimed and not used up. */
 int bundle_folder(const char *dir) MUST_CHECK;
 int bundle_count(const char *dir, bool client, int64_t *n) MUST_CHECK;
+int bundle_count_pending(const char *dir, bool client, int64_t *n) MUST_CHECK;
 #endif

@@ -95,9 +95,10 @@ void hello_read(const uint8_t bytes[HELLO_BYTES], struct hello *h)
 
 enum refusal hello_compare(const struct hello *mine, const struct hello *theirs)
 {
-    uint8_t differ = mine->flags ^ theirs->flags;
+    uint8_t differ = (mine->flags ^ theirs->flags) & (uint8_t)~HELLO_COVERT;
 
-    if (!theirs->magic || theirs->server == mine->server)
+    if (!theirs->magic || theirs->server == mine->server ||
+        (!theirs->server && (theirs->flags & HELLO_COVERT) != 0))
         return REFUSED_HELLO;
     if (mine->version != theirs->version)
         return REFUSED_VERSION;

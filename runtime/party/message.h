@@ -16,7 +16,8 @@
  * Request, 32 bytes:
  *     0 u8 kind  1 zeros (3)  4 u32 images of a lot (prepare, else 0)  8 u64 number of the first
  *    16 id of its bundle (16)
- * Answer, 8 bytes: 0 u8 status (0: go on), zeros.
+ * Answer, 8 bytes: 0 u8 status (0: go on), zeros; to a round: 1 u8 lots, 2 u8 of them to be opened, 3 u8
+ *             images of each.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,8 +55,9 @@ const char *refusal_text(uint8_t why);
 enum {
     HELLO_SEED = 1,
     HELLO_LINK = 2,
-    HELLO_TALLY = 4
-};                                          /* flags: test seed, emulated link, tally */
+    HELLO_TALLY = 4,
+    HELLO_COVERT = 8                        /* server alone */
+};                                          /* flags: test seed, emulated link, tally, covert.h */
 enum { HELLO_LOGITS = 1, HELLO_LABEL = 2 }; /* answers */
 struct hello {
     bool magic,
@@ -75,7 +77,14 @@ void ways_write(const struct relu_ways *w, uint8_t bytes[WAYS_BYTES]);
 /* ERR_PEER for a set that is not there or was withdrawn, and for a link that cannot be. */
 int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out) MUST_CHECK;
 
-enum request_kind { REQUEST_QUERY = 1, REQUEST_PREPARE, REQUEST_BUNDLE, REQUEST_BYE };
+enum request_kind {
+    REQUEST_QUERY = 1,
+    REQUEST_PREPARE,
+    REQUEST_BUNDLE,
+    REQUEST_BYE,
+    REQUEST_ROUND, /* of preparations, covert.h; id: of its first bundle */
+    REQUEST_OPEN   /* the rest of a round of another connection */
+};
 struct request {
     bool well_formed;
     uint8_t kind;

@@ -17,13 +17,14 @@
 static struct hello my_hello(const struct party *p)
 {
     const struct party_options *o = p->o;
-    struct hello h = {.version = PARTY_VERSION,
-                      .server = !o->client,
-                      .ring = PLAN_RING_BITS,
-                      .linear = o->linear->code,
-                      .flags = (uint8_t)((o->test_seed >= 0 ? HELLO_SEED : 0) |
-                                         (o->link != NULL ? HELLO_LINK : 0) |
-                                         (o->tally ? HELLO_TALLY : 0))};
+    struct hello h = {
+        .version = PARTY_VERSION,
+        .server = !o->client,
+        .ring = PLAN_RING_BITS,
+        .linear = o->linear->code,
+        .flags =
+            (uint8_t)((o->test_seed >= 0 ? HELLO_SEED : 0) | (o->link != NULL ? HELLO_LINK : 0) |
+                      (o->tally ? HELLO_TALLY : 0) | (o->covert != NULL ? HELLO_COVERT : 0))};
 
     memcpy(h.model, o->hash, sizeof h.model);
     prg_bytes(p->rng, h.nonce, sizeof h.nonce);
@@ -76,6 +77,7 @@ static int offer_ways(struct party *p)
     images = wish_read(bytes);
     relu_ways_choose(p->backend, p->o->transfers, link, p->schedule,
                      images < PARTY_SHARED ? (int64_t)images : PARTY_SHARED, &p->ways);
+    p->ways.tagged = p->covert;
     ways_write(&p->ways, bytes);
     TRY(transport_send(p->t, bytes, sizeof bytes));
     return transport_flush(p->t);
@@ -88,6 +90,7 @@ static int take_ways(struct party *p)
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
     TRY(ways_read(bytes, &p->ways));
+    p->ways.tagged = p->covert;
     if (p->o->transfers == RELU_TRANSFERS_SOFTSPOKEN &&
         (p->ways.down != NULL || p->ways.up != NULL))
         return fail(
@@ -115,9 +118,15 @@ static int server_hello(struct party *p)
         return refused("client", mine.status, &theirs);
     p->backend = p->o->relu;
     p->label = p->o->label;
+    p->covert = p->o->covert != NULL;
     TRY(offer_ways(p));
     TRY(make_sid(p, received, sent));
-    return wrap_transport(p);
+    TRY(wrap_transport(p));
+    if (!p->covert)
+        return 0;
+    TRY(tally_wrap(p->t, p->sid, sizeof p->sid, &p->lot_tally));
+    tally_stop(p->lot_tally);
+    return 0;
 }
 
 /* Client: for whoever decides whether to try again. */
@@ -147,6 +156,12 @@ static int take_server_hello(struct party *p, const struct hello *mine, const st
         return fail(ERR_PEER, "the server wants a ReLU backend that %s",
                     p->o->relu != NULL ? "this side refuses" : "this version does not have");
     p->label = theirs->answer == HELLO_LABEL;
+    p->covert = (theirs->flags & HELLO_COVERT) != 0;
+    if (p->covert && (!p->backend->can_tag || p->o->linear->third_party))
+        return fail(
+            ERR_PEER,
+            "the server takes clients for such that may deviate, for which ReLU backend '%s' and linear backend '%s' are no use",
+            p->backend->name, p->o->linear->name);
     return 0;
 }
 
@@ -171,7 +186,7 @@ static int client_hello(struct party *p)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-static int open_linear(struct party *p)
+int party_open_linear(struct party *p, const struct share_rng *streams)
 {
     const struct party_options *o = p->o;
     struct linear_setup setup = {.prepared = o->model,
@@ -181,7 +196,7 @@ static int open_linear(struct party *p)
                                  .client = o->client,
                                  .t = p->t};
 
-    TRY(share_rng_open(&p->shares, SHARE_LINEAR, 0, o->client, &p->linear_rng));
+    TRY(share_rng_open(streams, SHARE_LINEAR, 0, o->client, &p->linear_rng));
     setup.rng = p->linear_rng;
     return o->linear->open(&setup, &p->linear);
 }
@@ -208,7 +223,7 @@ static int open_offline(struct party *p)
     }
     if ((rc = p->backend->open(p->o->client, p->sid, &p->ways, p->t, p->rng, &p->relu)) == 0 &&
         p->linear.close == NULL)
-        rc = open_linear(p);
+        rc = party_open_linear(p, &p->shares);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return rc;
 }
@@ -259,7 +274,7 @@ int party_open(const struct party_options *o, struct transport *t, struct party 
     return 0;
 }
 
-static void drop_lot(struct party *p)
+void party_drop_lot(struct party *p)
 {
     for (int64_t i = 0; i < p->images; i++)
         bundle_free(p->lot[i]);
@@ -279,8 +294,9 @@ void party_close(struct party *p)
         p->linear.close(p->linear.ctx);
     if (p->relu != NULL)
         p->backend->close(p->relu);
-    drop_lot(p);
+    party_drop_lot(p);
     prg_free(p->linear_rng);
+    prg_free(p->lot_rng);
     prg_free(p->rng);
     secret_free(p->words);
     wipe(&p->shares, sizeof p->shares);
@@ -309,6 +325,11 @@ const struct relu_ways *party_ways(const struct party *p)
     return &p->ways;
 }
 
+bool party_covert(const struct party *p)
+{
+    return p->covert;
+}
+
 const struct linear_backend *party_linear(const struct party *p)
 {
     return p->o->linear;
@@ -319,7 +340,7 @@ const struct linear_backend *party_linear(const struct party *p)
 #define TALLY (2 * SHA256_SIZE)
 
 /* The last message of an answer: what the server has sent, and received, before it. */
-static int send_tally(struct party *p, enum phase phase, int32_t event)
+int party_send_tally(struct party *p, enum phase phase, int32_t event)
 {
     uint8_t mine[TALLY];
 
@@ -333,7 +354,7 @@ static int send_tally(struct party *p, enum phase phase, int32_t event)
     return 0;
 }
 
-static int check_tally(struct party *p, enum phase phase, int32_t event)
+int party_check_tally(struct party *p, enum phase phase, int32_t event)
 {
     uint8_t mine[TALLY], theirs[TALLY];
 
@@ -352,7 +373,7 @@ static int check_tally(struct party *p, enum phase phase, int32_t event)
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
-static struct bundle_key key_of(const struct party *p)
+struct bundle_key party_key(const struct party *p)
 {
     struct bundle_key k = {
         .linear = p->o->linear->name, .seal = p->o->bundle_key, .test_seed = p->o->test_seed >= 0};
@@ -361,10 +382,9 @@ static struct bundle_key key_of(const struct party *p)
     return k;
 }
 
-/* Empty bundles for the next images. id: of the first one. */
-static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
+int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
 {
-    drop_lot(p);
+    party_drop_lot(p);
     for (int64_t i = 0; i < images; i++) {
         struct bundle *b = NULL;
         TRY(bundle_new(p->schedule, p->backend, p->o->client, &p->ways, &b));
@@ -375,18 +395,15 @@ static int new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
     return 0;
 }
 
-static int ask(struct party *p, enum request_kind kind, uint64_t number)
+int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BYTES])
 {
-    struct request q = {.kind = (uint8_t)kind, .number = number};
-    uint8_t request[REQUEST_BYTES], answer[ANSWER_BYTES];
+    uint8_t request[REQUEST_BYTES];
     int rc;
 
-    q.images = kind == REQUEST_PREPARE ? (uint32_t)p->images : 0;
-    memcpy(q.id, p->lot[0]->id, BUNDLE_ID);
-    request_write(&q, request);
+    request_write(q, request);
     account_begin(&p->account);
     if ((rc = transport_send(p->t, request, sizeof request)) == 0)
-        rc = transport_recv(p->t, answer, sizeof answer);
+        rc = transport_recv(p->t, answer, ANSWER_BYTES);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(rc);
     note_refusal(p, answer[0]);
@@ -395,7 +412,17 @@ static int ask(struct party *p, enum request_kind kind, uint64_t number)
     return 0;
 }
 
-static int fresh_id(uint8_t id[BUNDLE_ID])
+static int ask(struct party *p, enum request_kind kind, uint64_t number)
+{
+    struct request q = {.kind = (uint8_t)kind, .number = number};
+    uint8_t answer[ANSWER_BYTES];
+
+    q.images = kind == REQUEST_PREPARE ? (uint32_t)p->images : 0;
+    memcpy(q.id, p->lot[0]->id, BUNDLE_ID);
+    return party_ask(p, &q, answer);
+}
+
+int party_fresh_id(uint8_t id[BUNDLE_ID])
 {
     struct prg *rng = NULL;
 
@@ -415,7 +442,7 @@ static int put_back(const struct party *p, int rc, const struct bundle_key *k)
 
 static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
 {
-    struct bundle_key k = key_of(p);
+    struct bundle_key k = party_key(p);
     int rc;
 
     TRY(bundle_claim(p->lot[0], &k, p->o->bundles));
@@ -423,16 +450,20 @@ static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
         return put_back(p, rc, &k);
     TRY(bundle_use(p->lot[0], p->o->bundles));
     TRY(party_online_client(p, x, y));
-    return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
+    return party_check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
 {
+    if (p->covert)
+        return fail(
+            ERR_ARG,
+            "the server takes its clients for such that may deviate: make bundles first (linnet-pi preprocess), and give --bundles");
     TRY(ask(p, REQUEST_QUERY, p->number++));
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     TRY(party_online_client(p, x, y));
-    return check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
+    return party_check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 int party_query(struct party *p, const uint64_t *x, uint64_t *y)
@@ -440,9 +471,9 @@ int party_query(struct party *p, const uint64_t *x, uint64_t *y)
     uint8_t id[BUNDLE_ID];
     int rc;
 
-    if ((rc = fresh_id(id)) == 0 && (rc = new_lot(p, 1, id)) == 0)
+    if ((rc = party_fresh_id(id)) == 0 && (rc = party_new_lot(p, 1, id)) == 0)
         rc = p->o->bundles != NULL ? query_bundle(p, x, y) : query_whole(p, x, y);
-    drop_lot(p);
+    party_drop_lot(p);
     p->dead = p->dead || rc < 0;
     p->account.queries += rc == 0;
     return rc;
@@ -450,7 +481,7 @@ int party_query(struct party *p, const uint64_t *x, uint64_t *y)
 
 static int save_lot(const struct party *p)
 {
-    struct bundle_key k = key_of(p);
+    struct bundle_key k = party_key(p);
 
     for (int64_t i = 0; i < p->images; i++)
         TRY(bundle_save(p->lot[i], &k, p->o->bundles));
@@ -468,7 +499,7 @@ static int prepare(struct party *p)
     account_begin(&p->account);
     TRY(transport_recv(p->t, done, sizeof done)); /* the server has saved its half */
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
-    TRY(check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
+    TRY(party_check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     return done[0] == 0 ? save_lot(p) : fail(ERR_PEER, "the server could not save its half");
 }
 
@@ -477,12 +508,14 @@ int party_prepare(struct party *p, int64_t images)
     uint8_t id[BUNDLE_ID];
     int rc;
 
+    if (p->covert)
+        return fail(ERR_ARG, "the server takes its clients for such that may deviate: by rounds");
     if (images < 1 || images > PARTY_LOT || (images > 1 && p->o->linear->third_party))
         return fail(ERR_ARG, "a lot of %lld images: 1 to %d, with a dealer 1", (long long)images,
                     PARTY_LOT);
-    if ((rc = fresh_id(id)) == 0 && (rc = new_lot(p, images, id)) == 0)
+    if ((rc = party_fresh_id(id)) == 0 && (rc = party_new_lot(p, images, id)) == 0)
         rc = prepare(p);
-    drop_lot(p);
+    party_drop_lot(p);
     p->dead = p->dead || rc < 0;
     p->account.prepared += rc == 0 ? images : 0;
     return rc;
@@ -490,12 +523,22 @@ int party_prepare(struct party *p, int64_t images)
 
 /* ---- the server's side of them ------------------------------------------------------------ */
 
+int party_reply(struct party *p, const uint8_t bytes[ANSWER_BYTES])
+{
+    TRY(transport_send(p->t, bytes, ANSWER_BYTES));
+    return transport_flush(p->t);
+}
+
 static int answer(struct party *p, enum refusal why)
 {
-    uint8_t bytes[ANSWER_BYTES] = {(uint8_t)why};
+    const uint8_t bytes[ANSWER_BYTES] = {(uint8_t)why};
 
-    TRY(transport_send(p->t, bytes, sizeof bytes));
-    return transport_flush(p->t);
+    return party_reply(p, bytes);
+}
+
+static bool is_round(uint8_t kind)
+{
+    return kind == REQUEST_ROUND || kind == REQUEST_OPEN;
 }
 
 static enum refusal judge(const struct party *p, const struct request *q)
@@ -504,8 +547,13 @@ static enum refusal judge(const struct party *p, const struct request *q)
 
     if (!q->well_formed || (q->kind == REQUEST_PREPARE ? images < 1 || images > most : images != 0))
         return REFUSED_HELLO;
-    if ((q->kind == REQUEST_QUERY || q->kind == REQUEST_PREPARE) && q->number != p->number)
+    if ((q->kind == REQUEST_QUERY || q->kind == REQUEST_PREPARE || q->kind == REQUEST_ROUND) &&
+        q->number != p->number)
         return REFUSED_HELLO;
+    if (q->kind != REQUEST_BUNDLE && is_round(q->kind) != p->covert)
+        return REFUSED_KIND;
+    if (is_round(q->kind))
+        return p->o->bundles == NULL ? REFUSED_KIND : REFUSED_NOT;
     if (q->kind == REQUEST_PREPARE || q->kind == REQUEST_BUNDLE)
         return p->o->bundles == NULL || (q->kind == REQUEST_BUNDLE && p->o->prepare_only)
                    ? REFUSED_KIND
@@ -516,12 +564,15 @@ static enum refusal judge(const struct party *p, const struct request *q)
 /* Anyone may ask for bundles, so that their number has to end somewhere. */
 static int judge_room(const struct party *p, const struct request *q, enum refusal *why)
 {
-    int64_t have;
+    int64_t have, pending, images = q->images;
 
-    if (q->kind != REQUEST_PREPARE || *why != REFUSED_NOT)
+    if ((q->kind != REQUEST_PREPARE && q->kind != REQUEST_ROUND) || *why != REFUSED_NOT)
         return 0;
     TRY(bundle_count(p->o->bundles, false, &have));
-    if (have + (int64_t)q->images > p->o->max_bundles)
+    TRY(bundle_count_pending(p->o->bundles, false, &pending));
+    if (q->kind == REQUEST_ROUND)
+        images = p->o->covert->lots * p->o->covert->images;
+    if (have + pending + images > p->o->max_bundles)
         *why = REFUSED_ROOM;
     return 0;
 }
@@ -562,14 +613,14 @@ static int serve_prepare(struct party *p)
     TRY(serve_offline(p));
     rc = save_lot(p);
     TRY(answer(p, rc < 0 ? REFUSED_KIND : REFUSED_NOT));
-    TRY(send_tally(p, PHASE_SETUP, ACCOUNT_NONE));
+    TRY(party_send_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     p->account.prepared += rc == 0 ? p->images : 0;
     return rc;
 }
 
 static int serve_bundle(struct party *p)
 {
-    struct bundle_key k = key_of(p);
+    struct bundle_key k = party_key(p);
     int rc = bundle_claim(p->lot[0], &k, p->o->bundles);
 
     if (rc == 0)
@@ -593,14 +644,13 @@ static int judge_ids(struct party *p, uint8_t kind)
     return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
 }
 
-/* Whether a request that we could serve may begin; refused is where it may not. */
-static int ask_leave(struct party *p, uint8_t kind)
+int party_leave(struct party *p, bool prepare, int64_t images)
 {
     uint8_t why = REFUSED_NOT;
 
     if (p->o->begin == NULL)
         return 0;
-    TRY(p->o->begin(p->o->begin_ctx, kind == REQUEST_PREPARE, p->images, &why));
+    TRY(p->o->begin(p->o->begin_ctx, prepare, images, &why));
     if (why == REFUSED_NOT)
         return 0;
     TRY(answer(p, why));
@@ -620,7 +670,7 @@ static int serve_request(struct party *p, uint8_t kind)
         TRY(serve_online(p));
     }
     p->account.queries++;
-    return send_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
+    return party_send_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
@@ -644,10 +694,13 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
     TRY(judge_room(p, &q, &why));
     if (why != REFUSED_NOT)
         return refuse(p, why);
-    if ((rc = new_lot(p, q.kind == REQUEST_PREPARE ? q.images : 1, q.id)) == 0 &&
-        (rc = judge_ids(p, q.kind)) == 0 && (rc = ask_leave(p, q.kind)) == 0)
+    if (is_round(q.kind))
+        rc = party_serve_round(p, &q);
+    else if ((rc = party_new_lot(p, q.kind == REQUEST_PREPARE ? q.images : 1, q.id)) == 0 &&
+             (rc = judge_ids(p, q.kind)) == 0 &&
+             (rc = party_leave(p, q.kind == REQUEST_PREPARE, p->images)) == 0)
         rc = serve_request(p, q.kind);
-    drop_lot(p);
+    party_drop_lot(p);
     transport_limit(p->t, -1);
     return rc < 0 ? rc : 1;
 }

@@ -12,7 +12,7 @@
  * nothing a peer says; what differs is ERR_PEER. The client has no weights.
  */
 #include "runtime/party/account.h"
-#include "runtime/party/bundle.h"
+#include "runtime/party/covert.h"
 #include "runtime/linear/linear.h"
 #include "runtime/net/link.h"
 
@@ -46,7 +46,8 @@ struct party_options {
     const struct relu_backend *relu;
     /* Where oblivious transfers come from: the server decides; a client with _SOFTSPOKEN takes no other. */
     enum relu_transfers transfers;
-    int64_t images;   /* client: how many it will ask for, for the server's choice; 0: unknown */
+    int64_t images; /* client: how many it will ask for, for the server's choice; 0: unknown */
+    const uint8_t *identity; /* server: who the client is, 32 bytes; NULL: nobody knows (zeros) */
     uint8_t *refusal; /* client, may be NULL: set to what the server refused for (enum refusal) */
     const struct party_limits *limits; /* server; NULL: none */
     uint8_t refuse;                    /* server: what it refuses every client for; 0: nothing */
@@ -54,8 +55,9 @@ struct party_options {
     void *begin_ctx;
     /* server decides: */
     bool label;
-    const struct link *expected; /* that forms of comparisons are chosen for; NULL: link */
-    const struct link *link;     /* to emulate; both sides or neither. NULL: none */
+    const struct covert_rules *covert; /* clients may deviate; NULL: they are trusted */
+    const struct link *expected;       /* that forms of comparisons are chosen for; NULL: link */
+    const struct link *link;           /* to emulate; both sides or neither. NULL: none */
 };
 struct party;
 /* Handshake and set-up (base OTs, linear backend). Borrows o, its texts and t. A link to emulate wraps
@@ -78,6 +80,13 @@ int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
  * its images. Images of a dealer go one by one. */
 #define PARTY_LOT 64
 int party_prepare(struct party *p, int64_t images) MUST_CHECK;
+/* Whether the server takes clients for such that may deviate: then bundles come by rounds alone. */
+bool party_covert(const struct party *p);
+/* Client of such a server: a round of preparations; *made bundles of it are in both folders, the others were
+ * opened. Where it fails after the server's choice, party_open_rounds on another connection goes on. */
+int party_round(struct party *p, int64_t *made) MUST_CHECK;
+/* Opens what is left of rounds of other connections; who does not within an hour counts as caught. */
+int party_open_rounds(struct party *p, int64_t *made) MUST_CHECK;
 /* Server: answers one request. 1: done, 0: the client said goodbye. wait, before each, may be NULL. */
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx) MUST_CHECK;
 #endif

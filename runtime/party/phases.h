@@ -4,6 +4,7 @@
 #include "runtime/party/party.h"
 #include "runtime/crypto/share_rng.h"
 #include "runtime/net/tally.h"
+#include "runtime/party/message.h"
 #include "runtime/party/steps.h"
 
 struct party {
@@ -13,7 +14,10 @@ struct party {
     const struct relu_backend *backend;
     struct relu_ways ways;
     bool label, dead;
-    uint8_t refused; /* client: what the server refused last for */
+    bool covert;             /* the client may deviate (covert.h) */
+    struct tally *lot_tally; /* server of such a client, inside t: what a lot carried */
+    struct prg *lot_rng;     /* all that a lot draws but what decides results */
+    uint8_t refused;         /* client: what the server refused last for */
     struct schedule *schedule;
     struct share_rng shares; /* decide results */
     struct prg *linear_rng;  /* of the linear backend, whose errors decide last bits too */
@@ -28,6 +32,24 @@ struct party {
     uint64_t *words;               /* tensors and scratch, of one image */
     struct account account;
 };
+
+/* Empty bundles for the next images. id: of the first one. */
+int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID]) MUST_CHECK;
+void party_drop_lot(struct party *p);
+struct bundle_key party_key(const struct party *p);
+int party_fresh_id(uint8_t id[BUNDLE_ID]) MUST_CHECK;
+/* The linear backend, with its stream of these shares. */
+int party_open_linear(struct party *p, const struct share_rng *streams) MUST_CHECK;
+/* Client: asks, and takes what is not an answer 0 for an error. */
+int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BYTES]) MUST_CHECK;
+/* Server. leave: whether a request for so many images may begin, who asks is told why not. */
+int party_reply(struct party *p, const uint8_t answer[ANSWER_BYTES]) MUST_CHECK;
+int party_leave(struct party *p, bool prepare, int64_t images) MUST_CHECK;
+/* The tally of an answer, where there is one. */
+int party_send_tally(struct party *p, enum phase phase, int32_t event) MUST_CHECK;
+int party_check_tally(struct party *p, enum phase phase, int32_t event) MUST_CHECK;
+/* round.c: a request for a round, or for the rest of one. */
+int party_serve_round(struct party *p, const struct request *q) MUST_CHECK;
 
 /* Fill the bundles of the lot, together. */
 int party_offline_client(struct party *p) MUST_CHECK;

@@ -18,8 +18,9 @@
 #include "runtime/serve/metrics.h"
 #include "runtime/serve/worker.h"
 
-#define LOOK_MS 200 /* how late a stop may be noticed */
-#define BUSY_MOST 4 /* processes beyond all others that say "busy" */
+#define LOOK_MS 200    /* how late a stop may be noticed */
+#define BUSY_MOST 4    /* processes beyond all others that say "busy" */
+#define ROUNDS_EVERY 2 /* seconds between two looks at rounds that were to be opened */
 #define CLIENT_TEXT 112
 
 enum place { GREETING, IDLE, WAITING, QUERY, PREPARE };
@@ -47,6 +48,7 @@ struct server {
     struct pollfd *polls;
     int n, most;            /* processes, and how many there may be */
     double start, stopped;  /* stopped: since when, 0: not */
+    double rounds_at;       /* when rounds are looked at next */
     bool ending;            /* nobody is let in any more */
     struct sigaction pipes; /* what a broken pipe did before */
     struct server_totals totals;
@@ -211,6 +213,29 @@ static void accuse(struct server *s, struct worker *w, int rc, int64_t lost)
     book(s, w, LEDGER_STRIKE, 1);
 }
 
+/* A client that was to open a round and has not (party/covert.h). */
+static void hear_caught(void *ctx, const uint8_t identity[LEDGER_ID])
+{
+    struct server *s = ctx;
+    char hex[SHA256_HEX];
+
+    s->totals.strikes++;
+    event(s, NULL, "strike", 0, sha256_hex(identity, hex));
+    if (ledger_add(s->ledger, identity, LEDGER_STRIKE, 1, now_utc()) < 0)
+        event(s, NULL, "ledger", 1, err_message());
+}
+
+static void look_at_rounds(struct server *s)
+{
+    const double now = cpu_seconds();
+
+    if (s->o.party.covert == NULL || now < s->rounds_at)
+        return;
+    s->rounds_at = now + ROUNDS_EVERY;
+    if (covert_expire(s->o.party.bundles, (int64_t)now_utc(), hear_caught, s) < 0)
+        event(s, NULL, "failed", 0, err_message());
+}
+
 static void count_refusal(struct server *s, uint8_t why)
 {
     s->totals.busy += why == REFUSED_BUSY;
@@ -250,20 +275,22 @@ static void add_phases(struct server_totals *t, const struct worker_says *says)
 static void hear_done(struct server *s, struct worker *w, const struct worker_says *says)
 {
     const bool working = w->place == QUERY || w->place == PREPARE;
-    int64_t done = says->answered;
+    int64_t done = says->answered, lost;
 
     if (!working)
         return;
-    done = done < 0 ? 0 : done > w->images ? w->images : done;
+    done = done < 0 ? 0 : done > PARTY_LOT ? PARTY_LOT : done;
+    lost = w->images - done - says->opened;
+    lost = lost < 0 ? 0 : lost > w->images ? w->images : lost;
     add_phases(&s->totals, says);
     if (w->prepare)
         s->totals.prepared += done;
     else
         s->totals.queries += done;
     book(s, w, w->prepare ? LEDGER_USABLE : LEDGER_ANSWERED, done);
-    if (done == w->images)
+    if (lost == 0)
         event(s, w, w->prepare ? "prepare" : "query", done, "");
-    accuse(s, w, says->rc, w->images - done);
+    accuse(s, w, says->rc, lost);
     w->images = 0;
     move_to(w, IDLE);
 }
@@ -583,6 +610,7 @@ int server_run(struct server *s)
         if (!s->ending)
             let_in(s);
         metrics_look(s->metrics, s);
+        look_at_rounds(s);
     }
     return 0;
 }
@@ -632,6 +660,8 @@ static int start(struct server *s)
 
     if (o->party.bundles != NULL)
         TRY(bundle_folder(o->party.bundles));
+    if (o->party.covert != NULL)
+        TRY(covert_clean(o->party.bundles, false));
     if (o->party.dealer != NULL)
         TRY(check_dealer(o->party.dealer));
     if (o->tls.cert != NULL)

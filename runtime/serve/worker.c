@@ -107,8 +107,9 @@ static void report(struct worker *w, const struct account *a, int rc)
 {
     w->says.images = a->begun - w->before.begun;
     w->says.answered = a->queries - w->before.queries + a->prepared - w->before.prepared;
-    w->says.rc =
-        rc == ERR_PEER && tcp_closed(w->job->tcp) ? ERR_NET : rc; /* it may have its reasons */
+    w->says.opened = a->opened - w->before.opened;
+    /* who closes may have its reasons; what it has sent before is judged all the same */
+    w->says.rc = rc == ERR_PEER && w->t.dead ? ERR_NET : rc;
     for (int i = 0; i < PHASES; i++) {
         struct cost_count *now = &w->says.phase[i];
         const struct cost_count *old = &w->before.phase[i];
@@ -171,6 +172,7 @@ _Noreturn void worker_serve(const struct worker_job *job)
     signal(SIGHUP, SIG_IGN);
     w.party.begin = begin;
     w.party.begin_ctx = &w;
+    w.party.identity = w.says.id;
     rc = greet(&w);
     transport_close(&w.t);
     w.says.rc = rc;

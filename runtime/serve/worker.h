@@ -14,7 +14,7 @@
 #include "runtime/net/tls.h"
 #include "runtime/party/party.h"
 
-#define WORKER_TEXT 320
+#define WORKER_TEXT 304
 
 enum worker_what {
     WORKER_GREETS, /* who it is, with TLS after the handshake: waits for leave to go on */
@@ -28,6 +28,7 @@ struct worker_says {
     uint8_t prepare, known; /* known: the client showed a certificate */
     uint8_t id[SHA256_SIZE];
     int64_t images, answered; /* begun or done; of these answered, or bundles that are usable */
+    int64_t opened;           /* and those that were made to be opened */
     struct cost_count phase[PHASES];
     char text[WORKER_TEXT];
 };
