@@ -24,7 +24,7 @@ struct pi_net_options {
     const char *input, *output, *budget, *rate, *ledger, *metrics;
     bool plain, anonymous, permissions;
     const char *expected;
-    int32_t relu, reveal, floats, ot, log;
+    int32_t relu, reveal, floats, ot, log, clients;
     uint8_t seal[SEAL_KEY]; /* of bundle_key */
     int64_t below, max_queries, max_bundles, count, lot, test_seed, workers, strikes, retry;
     double timeout, min_rate;
@@ -32,7 +32,7 @@ struct pi_net_options {
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
         .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
-        .timeout = 60, .min_rate = 262144, .strikes = 5, .retry = 5                                \
+        .timeout = 60, .min_rate = 262144, .strikes = -1, .retry = 5                               \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
@@ -107,6 +107,14 @@ struct pi_net_options {
          CLI_FLAG,    PI_NET_AT(anonymous),                                                        \
          NULL,        "off this machine: let in clients without a certificate",                    \
          0,           0},                                                                          \
+        {"clients",                                                                                \
+         0,                                                                                        \
+         CLI_CHOICE,                                                                               \
+         PI_NET_AT(clients),                                                                       \
+         "trusted|covert",                                                                         \
+         "covert: who deviates is found out (a fifth of all preparations is opened) and banned",   \
+         0,                                                                                        \
+         0},                                                                                       \
         {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
         {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
          0,        0},                                                                             \
@@ -121,7 +129,7 @@ struct pi_net_options {
         {"rate", 0, CLI_TEXT, PI_NET_AT(rate), "N/s", "and a second, on average", 0, 0},           \
         {"strikes", 0,                                                                             \
          CLI_INT,   PI_NET_AT(strikes),                                                            \
-         "N",       "ban who has broken the protocol N times (default 5; 0: none)",                \
+         "N",       "ban who has broken the protocol N times (default 5, covert 1; 0: none)",      \
          0,         1e9},                                                                          \
         {"ledger", 0,                                                                              \
          CLI_TEXT, PI_NET_AT(ledger),                                                              \

@@ -45,6 +45,7 @@ struct client {
     struct prg *jitter;
     uint8_t refusal; /* what the server refused last for */
     bool silent;   /* it ended the last connection before it had said anything, or was not there */
+    bool opened;   /* has tried to open rounds of earlier connections */
     int64_t tries; /* that failed in a row */
     bool label;
     int64_t full;     /* keep: bundles to have again */
@@ -136,13 +137,38 @@ static int wait_again(struct client *q, int rc)
     return 0;
 }
 
-static int connect_server(struct client *q)
+static int connect_again(struct client *q)
 {
     int rc;
 
     while ((rc = connect_once(q)) < 0)
         TRY(wait_again(q, rc));
     return 0;
+}
+
+/* Opens what an earlier connection could not: the server takes silence for a confession. It ends the
+ * connection where it knows nothing of such a round. */
+static int open_rounds(struct client *q)
+{
+    int64_t made;
+
+    if (q->opened || !party_covert(q->p) || q->o->bundles == NULL)
+        return 0;
+    q->opened = true;
+    if (party_open_rounds(q->p, &made) == 0) {
+        if (made > 0)
+            cli_note(q->c, "%lld bundles of a round that was cut off", (long long)made);
+        return 0;
+    }
+    cli_note(q->c, "a round of preparations of an earlier connection: %s", err_message());
+    hang_up(q);
+    return connect_again(q);
+}
+
+static int connect_server(struct client *q)
+{
+    TRY(connect_again(q));
+    return open_rounds(q);
 }
 
 static int open_tls(struct client *q)
@@ -162,7 +188,10 @@ static int prepare_model(struct client *q)
     q->party.client = true;
     q->party.refusal = &q->refusal;
     q->party.tally = !pi_net_tls(q->o);
-    return q->o->bundles != NULL ? bundle_folder(q->o->bundles) : 0;
+    if (q->o->bundles == NULL)
+        return 0;
+    TRY(bundle_folder(q->o->bundles));
+    return covert_clean(q->o->bundles, true);
 }
 
 /* ---- images ------------------------------------------------------------------------------- */
@@ -227,19 +256,30 @@ static int ask_all(struct client *q)
     return rc;
 }
 
+/* A lot, or a round of which the server says how many bundles it gives. */
+static int prepare_some(struct client *q, int64_t *made)
+{
+    int64_t left = q->o->count - q->done;
+
+    if (party_covert(q->p))
+        return party_round(q->p, made);
+    *made = left < q->o->lot ? left : q->o->lot;
+    return party_prepare(q->p, *made);
+}
+
 static int prepare_all(struct client *q)
 {
+    int64_t made;
     int rc = 0;
 
     while (q->done < q->o->count && rc == 0) {
-        int64_t left = q->o->count - q->done, lot = left < q->o->lot ? left : q->o->lot;
         if ((rc = check_stop()) < 0)
             break;
-        if ((rc = party_prepare(q->p, lot)) < 0) {
+        if ((rc = prepare_some(q, &made)) < 0) {
             rc = turned_away(q, rc);
             continue;
         }
-        q->done += lot;
+        q->done += made;
         q->tries = 0;
     }
     if (q->done > 0)
@@ -433,6 +473,7 @@ static int refill(struct client *q, int64_t have)
     int rc;
 
     q->done = q->tries = 0;
+    q->opened = false;
     q->o->count = q->full - have;
     q->party.images = q->o->count;
     if ((rc = connect_server(q)) == 0)

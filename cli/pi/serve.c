@@ -26,7 +26,7 @@ static const struct cli_spec spec = {
     "MODEL.pi",
     1,
     1,
-    "Answers private queries: the client's image stays with the client, the weights stay here. Semi-honest security: both sides are trusted to follow the protocol. The program's shape, its scales and the positions of its ReLUs are public. With --dealer a third party must collude with neither side. Clients are served side by side, each in a process of its own; --workers bounds how many images are in work. --json: clients, queries, bytes and seconds of each phase, written at the end.",
+    "Answers private queries: the client's image stays with the client, the weights stay here. Semi-honest security: both sides are trusted to follow the protocol, unless --clients covert is given. The program's shape, its scales and the positions of its ReLUs are public. With --dealer a third party must collude with neither side. Clients are served side by side, each in a process of its own; --workers bounds how many images are in work. --json: clients, queries, bytes and seconds of each phase, written at the end.",
     "linnet-pi serve out/model.pi -w out/model.pi.weights --listen 127.0.0.1:7000",
     options};
 
@@ -110,10 +110,11 @@ static int check_options(const struct pi_net_options *o, int inherited)
 static json_t *report_json(const struct cli_common *c, const struct server_options *o,
                            const struct server_totals *t)
 {
-    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
-                     "linnet.serve/1", "model", json_text(c->arg[0]), "relu_backend",
+    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+                     "format", "linnet.serve/1", "model", json_text(c->arg[0]), "relu_backend",
                      o->party.relu->name, "linear_backend", o->party.linear->name, "tls",
-                     o->tls.cert != NULL, "reveal", o->party.label ? "label" : "logits", "clients",
+                     o->tls.cert != NULL, "reveal", o->party.label ? "label" : "logits", "threat",
+                     o->party.covert != NULL ? "covert" : "trusted", "clients",
                      (json_int_t)t->clients, "clients_failed", (json_int_t)t->failed,
                      "clients_silent", (json_int_t)t->silent, "queries", (json_int_t)t->queries,
                      "prepared", (json_int_t)t->prepared, "seconds", t->seconds, "phases",
@@ -125,7 +126,8 @@ static json_t *report_json(const struct cli_common *c, const struct server_optio
 static int find_limits(const struct pi_net_options *o, const struct plan *p,
                        const struct party_options *party, struct party_limits *out)
 {
-    const struct cost_case k = {.relu = party->relu, .linear = party->linear};
+    const struct cost_case k = {
+        .relu = party->relu, .linear = party->linear, .tagged = party->covert != NULL};
     struct cost c;
 
     TRY(cost_estimate(p, &k, &c));
@@ -156,13 +158,14 @@ static int parse_per(const char *option, const char *text, const char *unit, dou
 
 static int fill_budget(const struct pi_net_options *o, struct server_options *out)
 {
+    const int64_t strikes = o->strikes >= 0 ? o->strikes : o->clients == 1 ? 1 : 5;
     double budget, rate;
 
     TRY(parse_per("budget", o->budget, "/day", -1, &budget));
     TRY(parse_per("rate", o->rate, "/s", 0, &rate));
     if (o->rate != NULL && rate == 0)
         return fail(ERR_ARG, "option '--rate': 0 would let nobody begin");
-    out->budget = (struct ledger_rules){(int64_t)budget, rate, o->strikes};
+    out->budget = (struct ledger_rules){(int64_t)budget, rate, strikes};
     out->ledger = o->ledger;
     return 0;
 }
@@ -179,6 +182,35 @@ static int fill_metrics(struct serve *s)
         cli_note(s->c, "warning: whoever reaches '%s' can read the counters of --metrics",
                  s->o->metrics);
     s->how.metrics = &s->metrics;
+    return 0;
+}
+
+/* --clients covert: a ban needs a name, openings need a folder, tags need a backend that makes them. */
+static int fill_clients(struct serve *s)
+{
+    struct party_options *p = &s->how.party;
+    bool loopback;
+
+    if (s->o->clients == 0)
+        return 0;
+    TRY(tcp_address_is_loopback(&s->how.address, &loopback));
+    if (s->o->client_ca == NULL && !loopback)
+        return fail(ERR_ARG,
+                    "--clients covert: give --client-ca; who has no certificate cannot be banned");
+    if (p->bundles == NULL)
+        return fail(ERR_ARG,
+                    "--clients covert: give --bundles DIR; every query takes a prepared bundle");
+    if (p->dealer != NULL)
+        return fail(ERR_ARG,
+                    "--clients covert: not with --dealer, whose correlations nobody can open");
+    if (s->o->relu == 0)
+        p->relu = relu_backend_find("gc");
+    if (!p->relu->can_tag)
+        return fail(ERR_ARG, "--clients covert: --relu %s has no tags; --relu gc has",
+                    p->relu->name);
+    if (s->o->client_ca == NULL)
+        cli_note(s->c, "warning: without --client-ca a ban hits everybody who has no certificate");
+    p->covert = &covert_default;
     return 0;
 }
 
@@ -203,6 +235,7 @@ static int fill_options(struct serve *s, const struct pi_model *model)
     }
     out->party.label = o->reveal == 1;
     TRY(pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu));
+    TRY(fill_clients(s));
     out->party.limits = &s->limits;
     TRY(fill_budget(o, out));
     TRY(fill_metrics(s));
@@ -221,9 +254,10 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
         TRY(tls_identity(server_tls(s), identity));
         fprintf(cli_out(c), "key for --pin: %s\n", sha256_hex(identity, hex));
     }
-    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s)\n",
+    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s%s)\n",
             o->address.host, server_port(s), o->tls.cert != NULL ? "TLS 1.3" : "plain",
-            o->party.relu->name, o->party.linear->name);
+            o->party.relu->name, o->party.linear->name,
+            o->party.covert != NULL ? ", clients covert" : "");
     fflush(cli_out(c));
     cli_catch_signals();
     if (secret_unlocked() > 0)

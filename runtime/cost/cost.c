@@ -23,7 +23,7 @@ static uint64_t offline_bytes(const struct relu_backend *r, const struct relu_ba
 static void add_batch(struct cost *c, const struct cost_case *k, int64_t n, int32_t width)
 {
     const struct relu_seconds *t = cost_machine_relu(k->machine, k->relu);
-    const struct relu_batch batch = {.n = n, .width = width, .payloads = 1};
+    const struct relu_batch batch = {.n = n, .width = width, .payloads = 1, .tagged = k->tagged};
     const struct relu_batch usual = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};
     double on = (double)online_bytes(k->relu, &batch), off = (double)offline_bytes(k->relu, &batch);
     double wide_on = on / (double)online_bytes(k->relu, &usual);

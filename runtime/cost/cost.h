@@ -23,6 +23,7 @@ struct cost_case {
     const struct link *link;             /* NULL: lan */
     const struct cost_machine *machine;  /* NULL: built in */
     int64_t images;                      /* of one connection, which keeps weights; 0: one */
+    bool tagged;                         /* batches are, for a client that may deviate */
 };
 struct cost { /* of one image; what a connection or a model moves once is left out */
     const struct relu_backend *relu;

@@ -1,0 +1,371 @@
+/*
+ * A whole server, in a process of its own, and clients that cheat, leave or refuse to open (red case R7 and
+ * the online half of R5, R6): what they are charged, what is a strike, who is banned.
+ */
+#include "runtime/serve/server.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/base/cpu.h"
+#include "runtime/crypto/store.h"
+#include "runtime/party/message.h"
+#include "tests/two_parties.h"
+
+#define KEPT 4
+#define SECONDS 60
+#define CHARGED 2 /* images of a round here: two lots of one */
+
+static volatile sig_atomic_t told_to_stop;
+static void on_term(int n)
+{
+    (void)n;
+    told_to_stop = 1;
+}
+static bool stop(void *ctx)
+{
+    (void)ctx;
+    return told_to_stop != 0;
+}
+
+struct site {
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
+    struct covert_rules rules;
+    struct party_limits limits;
+    struct tcp_address at;
+    char ledger[SCRATCH_TEXT];
+    pid_t pid;
+    uint8_t refusal;
+};
+
+static void open_site(struct site *s, bool covert, uint32_t wait)
+{
+    const struct sigaction a = {.sa_handler = on_term};
+    struct server_options o = {.seconds = SECONDS, .workers = 2, .max_queries = -1, .stop = stop};
+    struct server *server = NULL;
+
+    memset(s, 0, sizeof *s);
+    parties_open(&s->b, KEPT, 0, 3);
+    parties_expect(&s->b, s->expected);
+    s->rules = (struct covert_rules){2, 1, 1, wait, 0};
+    s->limits = (struct party_limits){SECONDS, SECONDS, SECONDS, SECONDS};
+    o.party = parties_options(&s->b, &relu_gc, false);
+    o.party.limits = &s->limits;
+    o.party.bundles = s->b.bundles_server;
+    o.party.max_bundles = 64;
+    o.party.covert = covert ? &s->rules : NULL;
+    o.budget = (struct ledger_rules){-1, 0, 1};
+    o.ledger = scratch_path(s->b.dir, "ledger", s->ledger);
+    assert_int_equal(tcp_address_parse("127.0.0.1:0", &o.address), 0);
+    assert_int_equal(server_open(&o, &server), 0);
+    s->at = o.address;
+    snprintf(s->at.port, sizeof s->at.port, "%d", server_port(server));
+    if ((s->pid = fork()) == 0) {
+        (void)sigaction(SIGTERM, &a, NULL);
+        _exit(server_run(server) < 0 ? 1 : 0);
+    }
+    server_close(server);
+}
+
+/* What the ledger says of clients without a certificate. */
+static struct ledger *end_site(struct site *s)
+{
+    const struct ledger_rules rules = {-1, 0, 1};
+    struct ledger *l = NULL;
+    int status;
+
+    kill(s->pid, SIGTERM);
+    assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(ledger_open(s->ledger, &rules, (double)time(NULL), &l), 0);
+    return l;
+}
+
+static void check_site(struct site *s, int64_t begun, int64_t strikes)
+{
+    static const uint8_t nobody[LEDGER_ID];
+    struct ledger *l = end_site(s);
+
+    assert_int_equal(ledger_begun(l, nobody, (double)time(NULL)), begun);
+    assert_int_equal(ledger_strikes(l, nobody), strikes);
+    assert_int_equal(ledger_banned(l, nobody), strikes > 0);
+    ledger_close(l);
+    remove(s->ledger);
+    parties_close(&s->b);
+}
+
+/* ---- clients ------------------------------------------------------------------------------ */
+
+/* Ends the line when the server has sent so many messages; -1: never. */
+struct cut {
+    struct transport inner;
+    int left;
+    size_t n; /* counts messages of this length alone; 0: all */
+};
+static int cut_send(void *ctx, const void *bytes, size_t n)
+{
+    return transport_send(&((struct cut *)ctx)->inner, bytes, n);
+}
+static int cut_recv(void *ctx, void *bytes, size_t n)
+{
+    struct cut *c = ctx;
+
+    if ((c->n == 0 || n == c->n) && c->left >= 0 && c->left-- == 0)
+        return ERR_NET;
+    return transport_recv(&c->inner, bytes, n);
+}
+static int cut_flush(void *ctx)
+{
+    return transport_flush(&((struct cut *)ctx)->inner);
+}
+static void cut_close(void *ctx)
+{
+    transport_close(&((struct cut *)ctx)->inner);
+}
+
+struct visit {
+    struct party_options o;
+    struct cut cut;
+    struct transport t;
+    struct party *p;
+};
+
+static int visit(struct site *s, struct visit *v, const struct relu_backend *relu)
+{
+    struct tcp *tcp = NULL;
+
+    v->o = parties_options(&s->b, relu, true);
+    v->o.bundles = s->b.bundles_client;
+    v->o.tally = true;
+    v->o.refusal = &s->refusal;
+    v->p = NULL;
+    assert_int_equal(tcp_connect(&s->at, SECONDS, &tcp), 0);
+    tcp_transport(tcp, &v->cut.inner);
+    v->t = (struct transport){
+        .send = cut_send, .recv = cut_recv, .flush = cut_flush, .close = cut_close, .ctx = &v->cut};
+    return party_open(&v->o, &v->t, &v->p);
+}
+
+static void end(struct visit *v)
+{
+    party_close(v->p);
+    transport_close(&v->t);
+}
+
+static int ask(struct visit *v, int image, uint64_t y[PARTIES_CLASSES])
+{
+    float real[PARTIES_INPUTS];
+    uint64_t x[PARTIES_INPUTS];
+
+    parties_image(image, real, x);
+    return party_query(v->p, x, y);
+}
+
+static bool is_banned(struct site *s)
+{
+    struct visit v = {.cut.left = -1};
+    int rc = visit(s, &v, NULL);
+
+    end(&v);
+    return rc < 0 && s->refusal == REFUSED_BANNED;
+}
+
+/* Within some seconds: a server looks at its rounds every now and then. */
+static bool becomes_banned(struct site *s)
+{
+    for (int i = 0; i < 600; i++) {
+        if (is_banned(s))
+            return true;
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return false;
+}
+
+static int prepare(struct site *s, int left, size_t n)
+{
+    struct visit v = {.cut = {.left = left, .n = n}};
+    int64_t made;
+    int rc = visit(s, &v, NULL);
+
+    if (rc == 0)
+        rc = party_round(v.p, &made);
+    end(&v);
+    return rc;
+}
+
+static void test_an_honest_client(void **state)
+{
+    struct site s;
+    struct visit v = {.cut.left = -1};
+    uint64_t y[PARTIES_CLASSES];
+
+    (void)state;
+    open_site(&s, true, 100);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(prepare(&s, -1, 0), 0);
+    assert_int_equal(visit(&s, &v, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ask(&v, i, y), 0);
+    end(&v);
+    assert_false(is_banned(&s));
+    check_site(&s, 3 * CHARGED + 3, 0);
+}
+
+/* Up to the choice nobody can tell it from a lost line: charged, no strike. */
+static void test_leaving_before_the_choice_is_charged(void **state)
+{
+    struct site s;
+    int64_t charged = 0;
+
+    (void)state;
+    open_site(&s, true, 100);
+    for (int i = 3; i < 60; i += 8) { /* after greeting, ways and answer */
+        assert_true(prepare(&s, i, 0) < 0);
+        charged += CHARGED;
+    }
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    check_site(&s, charged + CHARGED, 0);
+}
+
+static void test_who_does_not_open_is_banned(void **state)
+{
+    struct site s;
+    int64_t n;
+
+    (void)state;
+    open_site(&s, true, 1);
+    assert_true(prepare(&s, 0, 2) < 0); /* does not read the choice */
+    assert_true(becomes_banned(&s));
+    assert_int_equal(store_count(s.b.bundles_server, "evidence-", "", &n), 0);
+    assert_int_equal(n, 1);
+    check_site(&s, CHARGED, 1);
+}
+
+/* ---- errors online ------------------------------------------------------------------------- */
+
+/* The client's result of one place becomes larger by d, in the event `at`: what MUSE-like extraction does. */
+static struct {
+    uint64_t event, d;
+    int64_t place;
+} error;
+
+static int evil_online(struct transport *t, const struct relu_batch *b, uint8_t *state)
+{
+    const size_t n = (size_t)b->n, m = (size_t)b->width;
+    uint8_t *share = state + n * 16 * (m + 2 * (m - 1)) + (2 * n + (size_t)error.place) * 8;
+    uint64_t r;
+
+    if ((b->tweak & 0xfffff) == error.event) {
+        memcpy(&r, share, sizeof r);
+        r -= error.d;
+        memcpy(share, &r, sizeof r);
+    }
+    return relu_gc.online_client(t, b, state);
+}
+
+static struct relu_backend evil_gc(void)
+{
+    struct relu_backend k = relu_gc;
+
+    k.online_client = evil_online;
+    return k;
+}
+
+/* The last batch before the linear layer that is read out: the second level of the max pool. */
+static uint64_t last_batch(const struct site *s)
+{
+    struct schedule *e = NULL;
+    uint64_t last = 0;
+
+    assert_int_equal(schedule_new(s->b.plan, false, &e), 0);
+    for (int32_t i = 0; i < e->n; i++)
+        if (e->event[i].kind == EVENT_SELECT)
+            last = (uint64_t)i;
+    schedule_free(e);
+    return last;
+}
+
+#define CHANNELS 4
+#define PLACES 16 /* a channel has 4 of the max pool, summed up */
+
+/* y of image 0 with an error; *rc of the query. */
+static int with_error(struct site *s, struct visit *v, int channel, uint64_t d,
+                      uint64_t y[PARTIES_CLASSES])
+{
+    error.event = last_batch(s);
+    error.place = channel * (PLACES / CHANNELS);
+    error.d = d;
+    return ask(v, 0, y);
+}
+
+/* Where clients are trusted, the last layer's weights come out of five queries. */
+static void test_extraction_where_clients_are_trusted(void **state)
+{
+    const struct relu_backend evil = evil_gc();
+    const uint64_t d = UINT64_C(1) << 24;
+    struct site s;
+    struct visit v = {.cut.left = -1};
+    uint64_t plain[PARTIES_CLASSES], y[PARTIES_CLASSES];
+    int right = 0;
+
+    (void)state;
+    open_site(&s, false, 100);
+    assert_int_equal(visit(&s, &v, &evil), 0);
+    assert_int_equal(party_prepare(v.p, 1 + CHANNELS), 0);
+    assert_int_equal(with_error(&s, &v, 0, 0, plain), 0);
+    for (int c = 0; c < CHANNELS; c++) {
+        assert_int_equal(with_error(&s, &v, c, d, y), 0);
+        for (int k = 0; k < PARTIES_CLASSES; k++) {
+            const struct plan_matrix *m = &s.b.weights->matrix[s.b.plan->n_step - 1];
+            int64_t found = ((int64_t)(y[k] - plain[k]) + 2048) >> 12; /* d / 2^12 */
+            right += found == m->weight[k * m->columns + c];
+        }
+    }
+    end(&v);
+    printf("%d of %d weights\n", right, CHANNELS * PARTIES_CLASSES);
+    assert_int_equal(right, CHANNELS * PARTIES_CLASSES);
+    check_site(&s, 2 * (1 + CHANNELS), 0);
+}
+
+/* In covert mode the first error ends the query in its layer, and the client is banned: nothing came out.
+ * It does not help to close the line at once. */
+static void test_extraction_is_stopped(void **state)
+{
+    const struct relu_backend evil = evil_gc();
+    struct site s;
+    struct visit v = {.cut.left = -1};
+    uint64_t y[PARTIES_CLASSES] = {0};
+
+    (void)state;
+    open_site(&s, true, 100);
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    assert_int_equal(visit(&s, &v, &evil), 0);
+    v.cut = (struct cut){.inner = v.cut.inner, .left = 0, .n = PARTIES_CLASSES * 8};
+    assert_true(with_error(&s, &v, 1, 1, y) < 0);
+    assert_int_equal(y[0] | y[1] | y[2], 0);
+    end(&v);
+    assert_true(becomes_banned(&s));
+    check_site(&s, CHARGED + 1, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_honest_client),
+        cmocka_unit_test(test_leaving_before_the_choice_is_charged),
+        cmocka_unit_test(test_who_does_not_open_is_banned),
+        cmocka_unit_test(test_extraction_where_clients_are_trusted),
+        cmocka_unit_test(test_extraction_is_stopped),
+    };
+    cpu_set_threads(1); /* server_run forks: nothing may have run in parallel before */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
