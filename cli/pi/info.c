@@ -173,6 +173,30 @@ static int print_costs(FILE *f, const struct plan *p, const struct cost_machine 
     return pi_each_cost(p, m, print_cost, f);
 }
 
+/* --clients covert: what a bundle costs that may be used, and a query with it. */
+static int print_covert(FILE *f, const struct plan *p)
+{
+    const struct relu_backend *relu = relu_backend_find("gc");
+    const struct linear_backend *linear = linear_backend_with(false);
+    const struct covert_rules *r = &covert_default;
+    struct schedule *s = NULL;
+    uint64_t round, query;
+
+    if (linear->check(p) < 0)
+        return 0;
+    TRY(schedule_new(p, false, &s));
+    round = covert_bytes(s, relu, linear, r, 0) + covert_bytes(s, relu, linear, r, 1);
+    query = covert_query_bytes(s, relu, 0) + covert_query_bytes(s, relu, 1);
+    fprintf(
+        f,
+        "\ncovert     --clients covert (gc): rounds of %d lots of %d preparations, %d lot opened: a client that cheats in one lot is caught with a chance of %d in %d, one that cheats online at once. Not covered: inputs that are no image; clients that get new certificates\n",
+        r->lots, r->images, r->opened, r->opened, r->lots);
+    fprintf(f, "           %.0f bytes a usable bundle, %llu a query\n",
+            (double)round / ((r->lots - r->opened) * r->images), (unsigned long long)query);
+    schedule_free(s);
+    return 0;
+}
+
 static void print_steps(FILE *f, const struct plan *p)
 {
     fprintf(f, "\nsteps\n");
@@ -371,7 +395,8 @@ int pi_cmd_info(int argc, char **argv)
         (rc = find_calibrated(p, o.weights, &calibrated)) < 0 || (rc = cost_machine_find(&m)) < 0)
         goto out;
     print_head(cli_out(&c), p, calibrated);
-    if ((rc = print_assumptions(cli_out(&c), p)) < 0 || (rc = print_costs(cli_out(&c), p, &m)) < 0)
+    if ((rc = print_assumptions(cli_out(&c), p)) < 0 ||
+        (rc = print_costs(cli_out(&c), p, &m)) < 0 || (rc = print_covert(cli_out(&c), p)) < 0)
         goto out;
     if (c.verbose > 0)
         print_steps(cli_out(&c), p);

@@ -581,11 +581,11 @@ static int dealer_check(const struct plan *p)
 }
 
 /* delta. The number of the correlation and F belong to an image and to a model, not to a step. */
-static uint64_t dealer_bytes(const struct plan *p, int32_t step, int from_client)
+static uint64_t dealer_bytes(const struct plan *p, int32_t step, int64_t lot, int from_client)
 {
     if (step < 0 || !from_client || !plan_is_linear(&p->step[step]))
         return 0;
-    return (uint64_t)p->tensor[p->step[step].in[0]].count * sizeof(uint64_t);
+    return (uint64_t)(lot * p->tensor[p->step[step].in[0]].count) * sizeof(uint64_t);
 }
 
 enum { WORD_MAC, CLAIM, FILE_BYTE };
@@ -607,7 +607,7 @@ static int dealer_work(const struct plan *p, int64_t images, struct linear_work 
             continue;
         plan_matrix_size(p, s, &rows, &columns);
         double outputs = (double)p->tensor[s->out].count, macs = (double)columns * outputs;
-        out->bytes += (double)dealer_bytes(p, i, 1);
+        out->bytes += (double)dealer_bytes(p, i, 1, 1);
         out->products += macs;
         out->window_entries += (double)(columns * s->u.linear.group) * outputs / (double)rows;
         out->own[WORD_MAC] += macs;

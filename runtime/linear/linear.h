@@ -59,8 +59,8 @@ struct linear_backend {
     const struct linear_constant *constant; /* a NULL-named row ends the list */
     /* ERR_UNSUPPORTED names the first step that the backend cannot do. */
     int (*check)(const struct plan *p);
-    /* What one party sends for a linear step, exactly; step -1: once a connection. */
-    uint64_t (*bytes)(const struct plan *p, int32_t step, int from_client);
+    /* What one party sends for a linear step of a lot of images, exactly; step -1: once a connection. */
+    uint64_t (*bytes)(const struct plan *p, int32_t step, int64_t lot, int from_client);
     /* images: of one connection, which may keep what serves them all; the figures are for one. */
     int (*work)(const struct plan *p, int64_t images, struct linear_work *out);
     int (*open)(const struct linear_setup *o, struct linear_party *out);

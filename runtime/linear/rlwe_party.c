@@ -918,7 +918,7 @@ const struct linear_backend linear_rlwe = {
     .text = "ring-LWE, no third party",
     .constant = constants,
     .check = linear_rlwe_check,
-    .bytes = linear_rlwe_bytes,
+    .bytes = linear_rlwe_lot_bytes,
     .work = rlwe_work,
     .open = rlwe_party_open,
 };

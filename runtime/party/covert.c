@@ -39,6 +39,51 @@ int covert_check(const struct covert_rules *r)
     return 0;
 }
 
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+static uint64_t lot_bytes(const struct schedule *s, const struct relu_backend *relu,
+                          const struct linear_backend *linear, int64_t images, int from_client)
+{
+    uint64_t n =
+        relu->open_bytes(from_client, true) + linear->bytes(s->plan, -1, images, from_client);
+
+    for (int32_t i = 0; i < s->n; i++) {
+        struct relu_batch b = s->event[i].batch;
+
+        b.tagged = true;
+        n += s->event[i].kind == EVENT_LINEAR
+                 ? linear->bytes(s->plan, s->event[i].step, images, from_client)
+                 : (uint64_t)images * relu->offline_bytes(&b, from_client);
+    }
+    return n;
+}
+
+uint64_t covert_bytes(const struct schedule *s, const struct relu_backend *relu,
+                      const struct linear_backend *linear, const struct covert_rules *r,
+                      int from_client)
+{
+    uint64_t lots = r->lots * lot_bytes(s, relu, linear, r->images, from_client);
+
+    return from_client ? REQUEST_BYTES + (uint64_t)r->lots * SHA256_SIZE + lots +
+                             (uint64_t)r->opened * COVERT_SEED
+                       : ANSWER_BYTES + lots + COVERT_CHOICE + ANSWER_BYTES;
+}
+
+uint64_t covert_query_bytes(const struct schedule *s, const struct relu_backend *relu,
+                            int from_client)
+{
+    uint64_t n = from_client ? REQUEST_BYTES + 8 * (uint64_t)s->plan->tensor[0].count
+                             : ANSWER_BYTES + 8 * (uint64_t)s->results;
+
+    for (int32_t i = 0; i < s->n; i++) {
+        struct relu_batch b = s->event[i].batch;
+
+        b.tagged = true;
+        n += s->event[i].kind == EVENT_SELECT ? relu->online_bytes(&b, from_client) : 0;
+    }
+    return n;
+}
+
 /* ---- what follows from a round -------------------------------------------------------------- */
 
 bool covert_is_opened(uint16_t choice, int lot)

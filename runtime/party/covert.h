@@ -20,9 +20,11 @@
  * "evidence-ID.txt".
  */
 #include "core/base/sha256.h"
+#include "runtime/linear/linear.h"
 #include "runtime/party/bundle.h"
 
 #define COVERT_SEED 32
+#define COVERT_CHOICE 2
 #define COVERT_LOTS 16 /* most in a round */
 #define COVERT_WAIT 3600
 #define COVERT_DIGEST 32
@@ -48,6 +50,13 @@ struct covert_round {
     uint8_t seed[COVERT_LOTS][COVERT_SEED]; /* of this side */
     uint8_t commitment[COVERT_LOTS][SHA256_SIZE], digest[COVERT_LOTS][COVERT_DIGEST]; /* server */
 };
+/* What one party sends in a round, exactly, with its request, its answer and without a tally; in a query with
+ * a bundle of it, the same. */
+uint64_t covert_bytes(const struct schedule *s, const struct relu_backend *relu,
+                      const struct linear_backend *linear, const struct covert_rules *r,
+                      int from_client);
+uint64_t covert_query_bytes(const struct schedule *s, const struct relu_backend *relu,
+                            int from_client);
 /* lots of `rules` drawn from the system's randomness: every set of `opened` alike. */
 int covert_choose(const struct covert_rules *r, uint16_t *choice) MUST_CHECK;
 bool covert_is_opened(uint16_t choice, int lot);

@@ -24,8 +24,6 @@
 
 #include "runtime/party/phases.h"
 
-#define CHOICE_BYTES 2
-
 /* ---- a lot -------------------------------------------------------------------------------- */
 
 /* The streams of a lot: all but those that decide results follow from its seed; so do these, unless the
@@ -211,7 +209,7 @@ static int send_commitments(struct party *p, const struct covert_round *r)
  * their bundles is used. */
 static int open_chosen(struct party *p, struct covert_round *r)
 {
-    uint8_t bytes[CHOICE_BYTES];
+    uint8_t bytes[COVERT_CHOICE];
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
     r->choice = (uint16_t)(bytes[0] | bytes[1] << 8);
@@ -386,7 +384,7 @@ static int publish_server(struct party *p, struct covert_round *r, int64_t *made
 /* images: that were charged for this request. */
 static int finish_server(struct party *p, struct covert_round *r, int64_t images)
 {
-    const uint8_t choice[CHOICE_BYTES] = {(uint8_t)r->choice, (uint8_t)(r->choice >> 8)};
+    const uint8_t choice[COVERT_CHOICE] = {(uint8_t)r->choice, (uint8_t)(r->choice >> 8)};
     uint8_t answer[ANSWER_BYTES] = {REFUSED_NOT}, seed[COVERT_LOTS][COVERT_SEED];
     int64_t made = 0;
     int rc;

@@ -245,6 +245,35 @@ static void test_honest_clients_are_not_caught(void **state)
     parties_close(&s.b);
 }
 
+/* What is sent is what the formula says, with the backend whose bytes are no test's. */
+static void test_bytes(void **state)
+{
+    struct session s;
+    struct schedule *e = NULL;
+    struct party *p;
+    uint64_t y[PARTIES_CLASSES];
+    int64_t made;
+
+    (void)state;
+    session_open(&s, &three, false);
+    s.o.linear = s.server.o.linear = &linear_rlwe;
+    assert_int_equal(schedule_new(s.b.plan, false, &e), 0);
+    p = connect(&s);
+    struct transport_count before = s.t.count;
+    assert_int_equal(party_round(p, &made), 0);
+    assert_int_equal(s.t.count.sent - before.sent,
+                     covert_bytes(e, &relu_gc, &linear_rlwe, &s.rules, 1));
+    assert_int_equal(s.t.count.received - before.received,
+                     covert_bytes(e, &relu_gc, &linear_rlwe, &s.rules, 0));
+    before = s.t.count;
+    assert_int_equal(ask(p, 0, y), 0);
+    assert_int_equal(s.t.count.sent - before.sent, covert_query_bytes(e, &relu_gc, 1));
+    assert_int_equal(s.t.count.received - before.received, covert_query_bytes(e, &relu_gc, 0));
+    assert_int_equal(hang_up(&s, p), 0);
+    schedule_free(e);
+    parties_close(&s.b);
+}
+
 /* ---- clients that cheat offline ----------------------------------------------------------- */
 
 enum cheat { CHOICES, INPUTS, OTHER_SEED, CHEATS };
@@ -631,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_an_honest_round),
         cmocka_unit_test(test_labels),
         cmocka_unit_test(test_honest_clients_are_not_caught),
+        cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_cheats_are_taken_where_clients_are_trusted),
         cmocka_unit_test(test_cheats_are_caught),
         cmocka_unit_test(test_who_comes_back_in_time_opens),
