@@ -14,6 +14,8 @@ fail() {
 export DESTDIR="$stage" PREFIX=/usr LIBDIR=/usr/lib SOVERSION=0
 cli/dist/install.sh "$build"
 lib=$stage/usr/lib
+grep -q "^ExecStart=/usr/bin/linnet-pi serve" "$lib/systemd/system/linnet-pi.service" || fail "no service unit"
+[ -f "$lib/systemd/system/linnet-pi.socket" ] || fail "no socket unit"
 for name in linnet linnet-pi; do
     prefix=$(echo "$name" | tr - _)_
     others=$(nm -D --defined-only "$lib/lib$name.so" | awk '{print $NF}' | grep -v "^$prefix" || true)

@@ -1,14 +1,16 @@
 #!/bin/sh
-# Puts programs, libraries, headers, pkg-config files, man pages, shell completion and the Python module into $DESTDIR$PREFIX, or takes them
+# Puts programs, libraries, headers, pkg-config files, man pages, shell completion, service units and the Python module into $DESTDIR$PREFIX, or takes them
 # away: cli/dist/install.sh BUILD | --remove. Called by make, which sets DESTDIR, PREFIX, LIBDIR, SOVERSION.
 set -eu
 cd "$(dirname "$0")/../.."
 bin=$DESTDIR$PREFIX/bin lib=$DESTDIR$LIBDIR include=$DESTDIR$PREFIX/include share=$DESTDIR$PREFIX/share
+units=$DESTDIR$PREFIX/lib/systemd/system
 bash=$share/bash-completion/completions zsh=$share/zsh/site-functions fish=$share/fish/vendor_completions.d
 version=$(sed -n 's/^#define LINNET_VERSION "\(.*\)"/\1/p' core/base/version.h)
 
 remove() {
     rm -f "$bin/linnet" "$bin/linnet-pi" "$include/linnet.h" "$include/linnet-pi.h" "$lib/linnet.py"
+    rm -f "$units/linnet-pi.service" "$units/linnet-pi.socket"
     rm -f "$share"/man/man1/linnet.1 "$share"/man/man1/linnet-*.1
     for name in linnet linnet-pi; do
         rm -f "$bash/$name" "$zsh/_$name" "$fish/$name.fish"
@@ -48,6 +50,11 @@ done
 install -m 644 pipeline/linnet.h "$include/linnet.h"
 install -m 644 runtime/pi.h "$include/linnet-pi.h"
 install -m 644 pipeline/linnet.py "$lib/linnet.py"
+install -d "$units"
+for unit in linnet-pi.service linnet-pi.socket; do
+    sed "s|/usr/local/bin/|$PREFIX/bin/|" "cli/dist/$unit" >"$units/$unit"
+    chmod 644 "$units/$unit"
+done
 install -d "$share/man/man1" "$bash" "$zsh" "$fish"
 install -m 644 "$build"/manuals/man1/* "$share/man/man1"
 install -m 644 "$build"/manuals/bash/* "$bash"

@@ -53,7 +53,11 @@
  * tree 0 is among them: the lowest bit is no secret), and tells the receiver just those bits; a hash can be tried more often than once, but gains a bit only with chance
  * 2^-(128 - 4 g) a try. (Folding rows with chi_B X^k instead, without the psi, is not enough: errors of
  * different trees in neighbouring transfers then share their factor, one guess of 4 bits carries all 32
- * trees through the check, and each of these transfers tells a digit of delta.)
+ * trees through the check, and each of these transfers tells a digit of delta. Powers of one challenge in place of
+ * independent psi would do: a sum over some of the planes p of psi^p h is a polynomial of degree 128 at most in psi, which
+ * is drawn after the h are fixed, so it vanishes with 2^-121 (Schwartz-Zippel) and the 4 g factors are independent but for
+ * 2^(4 g - 121), also against selective failure: 7 bits for no gain here. What matters is that every plane has its own
+ * factor, and every block: with powers of one chi in h the bound 2^-128 on h(e_j) = h(e_i) becomes blocks / 2^128.)
  *
  * The challenges of a chunk depend on all before it and on itself, so a chunk is folded when it is
  * there. A failed check of either kind is ERR_PEER; delta and the leaves are wiped at once.
