@@ -12,7 +12,7 @@
 #define PIECE ((size_t)8192) /* bits in flight */
 #define EXTENSION_ROW 6e-9   /* seconds a row, one thread a party, Sapphire Rapids */
 #define ROUND 5e-3           /* of silent OT, in which the parties wait for each other */
-#define LEAF 4e-9 /* growing and checking one leaf of a round, also of one that nobody takes */
+#define LEAF 3e-9 /* growing and checking one leaf of a round, also of one that nobody takes */
 
 int cot_sender_open(struct cot_sender *s, struct otext_sender *base, const struct ferret_set *set,
                     const struct ferret_id *id, struct prg *rng)

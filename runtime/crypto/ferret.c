@@ -18,15 +18,17 @@
  * rounds of the set in use.
  *
  * Check, before a row is handed out. A sender whose sums are wrong would otherwise learn from what
- * becomes of the rows on which side a leaf lies. With weights chi of tree l (the stream of
- * SHA-256 over its sums) and rho (the stream of SHA-256 over all sums), V = sum of rho_l chi_lj
- * leaf_lj over GF(2^128):
+ * becomes of the rows on which side a leaf lies. With weights chi_lj = a_l(j mod 64) b_l(j div 64) of tree
+ * l (a_l, b_l: the stream of SHA-256 over its sums) and rho (the stream of SHA-256 over all sums), V =
+ * sum of rho_l chi_lj leaf_lj over GF(2^128):
  *
  *     receiver   X = sum of rho_l chi_l(hidden); sends x' = X ^ choice bits of the 128 rows
  *     sender     sends SHA-256(V ^ sum of (row_i ^ x'_i delta) x^i)
  *     receiver   the same from its own leaves and rows: V differs by X delta, the rows by X delta too
  *
- * Wrong sums survive where a guess about the place was right, so g guessed bits survive with 2^-g.
+ * Wrong sums survive where a guess about the place was right, so g guessed bits survive with 2^-g; for
+ * others the difference of the two V is a polynomial of degree 3 in a, b and rho that is not zero, and the
+ * weights, which come after the sums, are a root of it with probability 3 * 2^-128 (Schwartz, Zippel).
  * A receiver that sends another x' gets a hash of an unknown multiple of delta: nothing.
  * Leaves of a round that takes at most 64 MiB are kept from the check to their rows; trees of larger
  * rounds are grown twice.
@@ -49,6 +51,7 @@
 #define LOG_HASHES 20                 /* of trees under one key */
 #define KEPT_BYTES ((size_t)64 << 20) /* leaves of a round that are kept at most */
 #define WAVE 128                      /* trees of which the sums are sent at once */
+#define COLUMNS 64                    /* leaves that share a weight b */
 
 /* ---- sets --------------------------------------------------------------------------------- */
 
@@ -67,14 +70,14 @@
  * To be looked at again by the end of 2027, or when an attack is published.
  *
  * row_ns: Sapphire Rapids with VAES, 17 million rows, two parties on two cores. Secrets of b12 and b13 do
- * not fit into the second cache (2 MiB). With the AES of OpenSSL a row takes 1.45 times as long.
+ * not fit into the second cache (2 MiB). With the AES of OpenSSL a row takes about 1.4 times as long.
  */
 #define EMP "emp-ot 1.0.0-alpha.1, tuning.h, 2026"
 static const struct ferret_set sets[] = {
-    {"b10", 65536, 850, 10, EMP, 128.7, NULL, 18},
-    {"b11", 131072, 1170, 11, EMP, 128.2, NULL, 19},
-    {"b12", 262144, 1520, 12, EMP, 128.1, NULL, 23},
-    {"b13", 524288, 1900, 13, EMP, 128.2, NULL, 30},
+    {"b10", 65536, 850, 10, EMP, 128.7, NULL, 15},
+    {"b11", 131072, 1170, 11, EMP, 128.2, NULL, 17},
+    {"b12", 262144, 1520, 12, EMP, 128.1, NULL, 21},
+    {"b13", 524288, 1900, 13, EMP, 128.2, NULL, 28},
     {"ferret-2020", 124000, 4971, 11, "Ferret, eprint 2020/924, 2020", 92.8,
      "the hybrid attack of 2025", 0},
     {"mpz-2024", 69559, 2000, 10, "mpz, ferret/mod.rs, 2024", 112.3, "the hybrid attack of 2025",
@@ -149,8 +152,9 @@ struct lane { /* of one thread */
     struct cggm *tree;
     struct lpn *code;
     struct prg *weights;
-    struct block *leaves, *chi; /* [2^depth] */
-    uint64_t key;               /* 1 + round and part of the key that `tree` has, 0: none */
+    struct block *leaves; /* [2^depth] */
+    struct block *chi;    /* of a tree: a [COLUMNS], then b [2^depth / COLUMNS] */
+    uint64_t key;         /* 1 + round and part of the key that `tree` has, 0: none */
 };
 struct ferret {
     struct ferret_id id;
@@ -181,7 +185,7 @@ static int lane_open(struct lane *l, size_t leaves)
     TRY(lpn_new(&l->code));
     TRY(prg_new(none, &l->weights));
     if ((l->leaves = secret_array(leaves, sizeof *l->leaves)) == NULL ||
-        (l->chi = secret_array(leaves, sizeof *l->chi)) == NULL)
+        (l->chi = secret_array(COLUMNS + leaves / COLUMNS, sizeof *l->chi)) == NULL)
         return ERR_NOMEM;
     return 0;
 }
@@ -396,25 +400,43 @@ static int rows_of_trees(struct ferret *f, size_t first, size_t count, struct bl
 
 /* ---- beginning of a round ------------------------------------------------------------------- */
 
+/* The weight of a leaf, whose place decides no address. */
+static struct block weight_at(const struct ferret *f, const struct block *chi, uint64_t place)
+{
+    size_t rows = ((size_t)1 << f->set->depth) / COLUMNS;
+    struct block a = {0, 0}, b = {0, 0};
+
+    for (size_t i = 0; i < COLUMNS; i++) {
+        uint64_t here = (uint64_t)0 - (((i ^ place % COLUMNS) - 1) >> 63);
+
+        a = (struct block){a.lo ^ (chi[i].lo & here), a.hi ^ (chi[i].hi & here)};
+    }
+    for (size_t i = 0; i < rows; i++) {
+        uint64_t here = (uint64_t)0 - (((i ^ place / COLUMNS) - 1) >> 63);
+        struct block c = chi[COLUMNS + i];
+
+        b = (struct block){b.lo ^ (c.lo & here), b.hi ^ (c.hi & here)};
+    }
+    return gf128_dot(f->path, &a, &b, 1);
+}
+
 /* What the check needs of one tree, whose sums travelled as `sums`. */
 static int fold_tree(struct ferret *f, struct lane *l, size_t tree, const struct block *sums,
                      const struct block *leaves)
 {
-    size_t n = (size_t)1 << f->set->depth;
+    size_t rows = ((size_t)1 << f->set->depth) / COLUMNS;
+    struct block row[(1 << CGGM_MOST_DEPTH) / COLUMNS];
     uint8_t hash[SHA256_SIZE];
-    struct block hit = {0, 0};
 
     TRY(digest(f, "linnet chi", tree, sums, (size_t)f->set->depth * sizeof *sums, hash));
     prg_restart(l->weights, hash);
-    prg_bytes(l->weights, l->chi, n * sizeof *l->chi);
-    f->folded[tree] = gf128_dot(f->path, leaves, l->chi, n);
-    for (size_t i = 0; f->receiver != NULL && i < n; i++) {
-        uint64_t chosen = (uint64_t)0 - (leaves[i].lo & 1);
-
-        hit.lo ^= l->chi[i].lo & chosen;
-        hit.hi ^= l->chi[i].hi & chosen;
-    }
-    f->hit[tree] = hit;
+    prg_bytes(l->weights, l->chi, (COLUMNS + rows) * sizeof *l->chi);
+    for (size_t i = 0; i < rows; i++)
+        row[i] = gf128_dot(f->path, leaves + i * COLUMNS, l->chi, COLUMNS);
+    f->folded[tree] = gf128_dot(f->path, row, l->chi + COLUMNS, rows);
+    if (f->receiver != NULL)
+        f->hit[tree] = weight_at(f, l->chi, hidden_place(f, tree));
+    wipe(row, rows * sizeof *row);
     return 0;
 }
 

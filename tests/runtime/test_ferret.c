@@ -521,10 +521,11 @@ static int lie_and_answer(struct ferret *f, struct transport *t, uint32_t place)
     /* what its own leaves of tree 0 would be */
     TRY(digest(f, "linnet chi", 0, all, depth * sizeof *all, hash));
     prg_restart(f->lane[0].weights, hash);
-    prg_bytes(f->lane[0].weights, chi, ((size_t)1 << depth) * sizeof *chi);
+    prg_bytes(f->lane[0].weights, chi, (64 + ((size_t)1 << depth) / 64) * sizeof *chi);
     uint32_t beside = place ^ 1u << (depth - 1);
-    turn = gf128_mul(
-        e, (struct block){chi[place].lo ^ chi[beside].lo, chi[place].hi ^ chi[beside].hi});
+    struct block there = gf128_mul(chi[place % 64], chi[64 + place / 64]);
+    struct block next = gf128_mul(chi[beside % 64], chi[64 + beside / 64]);
+    turn = gf128_mul(e, (struct block){there.lo ^ next.lo, there.hi ^ next.hi});
     f->folded[0].lo ^= turn.lo;
     f->folded[0].hi ^= turn.hi;
     mem_free(all);
