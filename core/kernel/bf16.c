@@ -3,9 +3,6 @@
  * product of tiles of each. Emulation widens both operands to fp32, the weights split into even and odd
  * numbers, and multiplies rows of a (broadcast) with lanes of b: as fast as fp32 multiply-adds go, 32
  * of them and three sums for 32 products.
- *
- * On AMX four tiles hold 32 x 32 sums: tiles 0, 1 images 0 to 15 of both halves, 2, 3 images 16 to 31;
- * 4, 5 are operands a, 6, 7 operands b. Tiles are configured by bf16_begin, for the thread.
  */
 #include "core/kernel/bf16.h"
 
@@ -159,61 +156,8 @@ static TARGET void product_avx2(bf16_sums sums, const struct bf16_product *list,
 
 #define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma,amx-tile,amx-bf16")))
 #define PATH(name) name##_amx
-struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-
-static TARGET void begin_amx(void)
-{
-    static const struct tile_config config = {.palette = 1,
-                                              .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-                                              .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-
-    begin_flush();
-    _tile_loadconfig(&config);
-}
-
-static TARGET void end_amx(void)
-{
-    _tile_release();
-}
-
-static TARGET void product_amx(bf16_sums sums, const struct bf16_product *list, int64_t count,
-                               int64_t rows, bool fresh)
-{
-    (void)rows;
-    if (fresh) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, sums[0][0], 64);
-        _tile_loadd(1, sums[1][0], 64);
-        _tile_loadd(2, sums[0][16], 64);
-        _tile_loadd(3, sums[1][16], 64);
-    }
-    for (int64_t i = 0; i < count; i++) {
-        _tile_loadd(4, list[i].a, 64);
-        _tile_loadd(5, list[i].a + BF16_TILE / 2, 64);
-        if (list[i].halves & 1) {
-            _tile_loadd(6, list[i].b, 64);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(2, 5, 6);
-        }
-        if (list[i].halves & 2) {
-            _tile_loadd(7, list[i].b + BF16_TILE / 2, 64);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, sums[0][0], 64);
-    _tile_stored(1, sums[1][0], 64);
-    _tile_stored(2, sums[0][16], 64);
-    _tile_stored(3, sums[1][16], 64);
-}
+#define BEGIN_FLUSH begin_flush
+#include "core/kernel/bf16_amx.inc"
 #undef BEGIN
 #undef END
 #define BEGIN begin_amx
@@ -295,23 +239,4 @@ const struct bf16_kernels *bf16_kernels_of(enum cpu_path level)
     (void)level;
 #endif
     return &kernels_generic;
-}
-
-struct bf16_state bf16_begin(void)
-{
-    struct bf16_state s = {.k = bf16_kernels_of(cpu_level())};
-
-#if defined __x86_64__
-    s.control = _mm_getcsr();
-#endif
-    s.k->begin();
-    return s;
-}
-
-void bf16_end(struct bf16_state s)
-{
-    s.k->end();
-#if defined __x86_64__
-    _mm_setcsr(s.control);
-#endif
 }

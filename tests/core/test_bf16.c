@@ -1,6 +1,7 @@
 /*
  * bf16 convolutions against plain loops in double precision on the rounded operands, every code path
- * against the plain C one bit by bit, and the conversions. AMX is tested where the machine has it.
+ * against the plain C one bit by bit, and the conversions. AMX is tested where the machine has it, its source
+ * on tiles in memory everywhere.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -12,12 +13,13 @@
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
 #include "core/kernel/bf16_conv.h"
+#include "tests/bf16_tiles.h"
 
 #include <cmocka.h>
 
 /* Errors of sums in fp32, relative in the Euclidean norm; a result stored in bf16 is rounded once. */
 #define SUM_BOUND 3e-7
-#define STORED_BOUND 1.8e-3
+#define STORED_BOUND 2.2e-3 /* 1.6e-3 over many numbers */
 
 static void *room(int64_t n, size_t size)
 {
@@ -84,21 +86,12 @@ static void convolve(struct job *j)
         }
 }
 
-static void job_begin(struct job *j, int64_t n, int64_t in_c, int64_t out_c, int64_t h, int64_t w,
-                      int64_t kernel, int64_t stride)
+static void job_of(struct job *j, int64_t n, const struct bf16_node *node)
 {
-    const int64_t pad = kernel / 2;
+    const int64_t in_c = node->in_c, out_c = node->out_c, h = node->in_h, w = node->in_w;
+    const int64_t kernel = node->kernel[0];
 
-    *j = (struct job){.n = n};
-    j->node = (struct bf16_node){in_c,
-                                 h,
-                                 w,
-                                 out_c,
-                                 (h + 2 * pad - kernel) / stride + 1,
-                                 (w + 2 * pad - kernel) / stride + 1,
-                                 {kernel, kernel},
-                                 {stride, stride},
-                                 {pad, pad}};
+    *j = (struct job){.n = n, .node = *node};
     j->nx = n * in_c * h * w;
     j->ny = n * out_c * j->node.out_h * j->node.out_w;
     j->nw = out_c * in_c * kernel * kernel;
@@ -109,6 +102,23 @@ static void job_begin(struct job *j, int64_t n, int64_t in_c, int64_t out_c, int
     j->dx = room(j->nx, sizeof(double));
     j->dw = room(j->nw, sizeof(double));
     convolve(j);
+}
+
+static void job_begin(struct job *j, int64_t n, int64_t in_c, int64_t out_c, int64_t h, int64_t w,
+                      int64_t kernel, int64_t stride)
+{
+    const int64_t pad = kernel / 2;
+
+    job_of(j, n,
+           &(const struct bf16_node){in_c,
+                                     h,
+                                     w,
+                                     out_c,
+                                     (h + 2 * pad - kernel) / stride + 1,
+                                     (w + 2 * pad - kernel) / stride + 1,
+                                     {kernel, kernel},
+                                     {stride, stride},
+                                     {pad, pad}});
 }
 
 static void job_end(struct job *j)
@@ -235,6 +245,7 @@ static void assert_same(const struct job *j, const struct result *a, const struc
     assert_memory_equal(a->dw, b->dw, (size_t)j->nw * sizeof(float));
 }
 
+/* Plain C against doubles; the others, cut into 2, 4 and more parts as threads cut them, against it. */
 static void check(const struct job *j)
 {
     static const enum cpu_path paths[] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AMX};
@@ -251,11 +262,15 @@ static void check(const struct job *j)
     for (size_t i = 1; i < sizeof paths / sizeof *paths; i++) {
         if (paths[i] > cpu_level())
             continue;
-        struct result other = run_all(j, bf16_kernels_of(paths[i]), (int32_t)i + 1);
+        struct result other = run_all(j, bf16_kernels_of(paths[i]), 1 << i);
 
         assert_same(j, &first, &other);
         result_end(&other);
     }
+    struct result tiles = run_all(j, bf16_kernels_on_tiles(), 3);
+
+    assert_same(j, &first, &tiles);
+    result_end(&tiles);
     result_end(&first);
 }
 
@@ -273,12 +288,87 @@ static void test_convolutions(void **state)
 
     (void)state;
     if (cpu_level() < CPU_AMX)
-        print_message("AMX skipped: no AMX\n");
+        print_message("AMX skipped: no AMX; its source runs on tiles in memory\n");
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
         const int64_t *s = shape[i];
         struct job j;
 
         job_begin(&j, s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+        assert_true(bf16_conv_fits(&j.node));
+        check(&j);
+        job_end(&j);
+    }
+}
+
+/*
+ * Every layer of the zoo's networks (tests/zoo, and those of LINNET_SHARED) that bf16 computes: 408 of 610 different
+ * convolutions; 92 are grouped, 68 have fewer than 16 channels (stems), 9 are dilated, and stay fp32, 33 have no fixed
+ * size. Their kinds: input and output channels, size, kernel, stride, leading and trailing pad. Sizes are cut to the
+ * smallest map of the same parity that has both borders and an inside, channels above 160 to 160 or, where they are no
+ * multiple of 32, to 128 and the rest: neither changes which tiles, halves and borders there are. The last two are
+ * whole, with longer lists than one call of a kernel takes.
+ */
+static void test_zoo(void **state)
+{
+    static const uint8_t kind[][7] = {
+        {16, 16, 2, 1, 1, 0, 0},   {16, 16, 4, 3, 1, 1, 1},   {16, 32, 2, 1, 1, 0, 0},
+        {16, 32, 4, 1, 2, 0, 0},   {16, 32, 4, 3, 1, 1, 1},   {16, 32, 4, 3, 2, 0, 1},
+        {16, 32, 4, 3, 2, 1, 1},   {16, 48, 2, 1, 1, 0, 0},   {16, 64, 3, 1, 1, 0, 0},
+        {16, 64, 5, 3, 1, 1, 1},   {16, 72, 2, 1, 1, 0, 0},   {16, 96, 2, 1, 1, 0, 0},
+        {16, 128, 1, 1, 1, 0, 0},  {16, 160, 1, 1, 1, 0, 0},  {24, 16, 2, 1, 1, 0, 0},
+        {24, 24, 2, 1, 1, 0, 0},   {24, 32, 4, 3, 1, 1, 1},   {24, 72, 2, 1, 1, 0, 0},
+        {24, 88, 2, 1, 1, 0, 0},   {24, 96, 1, 1, 1, 0, 0},   {24, 96, 2, 1, 1, 0, 0},
+        {24, 144, 2, 1, 1, 0, 0},  {32, 16, 2, 1, 1, 0, 0},   {32, 32, 2, 1, 1, 0, 0},
+        {32, 32, 4, 3, 1, 1, 1},   {32, 64, 2, 1, 1, 0, 0},   {32, 64, 4, 1, 2, 0, 0},
+        {32, 64, 4, 3, 1, 1, 1},   {32, 64, 4, 3, 2, 1, 1},   {32, 120, 1, 1, 1, 0, 0},
+        {32, 128, 1, 1, 1, 0, 0},  {32, 128, 3, 1, 1, 0, 0},  {32, 128, 4, 3, 2, 1, 1},
+        {32, 128, 5, 3, 1, 1, 1},  {32, 160, 1, 1, 1, 0, 0},  {32, 160, 2, 1, 1, 0, 0},
+        {40, 120, 2, 1, 1, 0, 0},  {40, 144, 1, 1, 1, 0, 0},  {40, 144, 2, 1, 1, 0, 0},
+        {48, 16, 2, 1, 1, 0, 0},   {48, 24, 2, 1, 1, 0, 0},   {48, 144, 2, 1, 1, 0, 0},
+        {48, 160, 2, 1, 1, 0, 0},  {48, 160, 3, 1, 1, 0, 0},  {48, 160, 5, 3, 1, 1, 1},
+        {56, 144, 2, 1, 1, 0, 0},  {64, 16, 1, 1, 1, 0, 0},   {64, 16, 3, 1, 1, 0, 0},
+        {64, 64, 2, 1, 1, 0, 0},   {64, 64, 4, 3, 1, 1, 1},   {64, 64, 4, 3, 2, 1, 1},
+        {64, 128, 2, 1, 1, 0, 0},  {64, 128, 4, 1, 2, 0, 0},  {64, 128, 4, 3, 1, 1, 1},
+        {64, 128, 4, 3, 2, 1, 1},  {64, 144, 1, 1, 1, 0, 0},  {64, 160, 1, 1, 1, 0, 0},
+        {64, 160, 2, 1, 1, 0, 0},  {64, 160, 3, 1, 1, 0, 0},  {64, 160, 4, 3, 2, 1, 1},
+        {64, 160, 5, 3, 1, 1, 1},  {72, 24, 2, 1, 1, 0, 0},   {72, 160, 1, 1, 1, 0, 0},
+        {88, 24, 2, 1, 1, 0, 0},   {96, 16, 2, 1, 1, 0, 0},   {96, 24, 1, 1, 1, 0, 0},
+        {96, 24, 2, 1, 1, 0, 0},   {96, 40, 2, 1, 1, 0, 0},   {96, 128, 2, 1, 1, 0, 0},
+        {96, 160, 2, 1, 1, 0, 0},  {96, 160, 3, 1, 1, 0, 0},  {112, 160, 2, 1, 1, 0, 0},
+        {120, 32, 1, 1, 1, 0, 0},  {120, 48, 2, 1, 1, 0, 0},  {128, 16, 1, 1, 1, 0, 0},
+        {128, 16, 3, 1, 1, 0, 0},  {128, 32, 3, 1, 1, 0, 0},  {128, 32, 4, 3, 1, 1, 1},
+        {128, 32, 5, 3, 1, 1, 1},  {128, 64, 2, 1, 1, 0, 0},  {128, 128, 2, 1, 1, 0, 0},
+        {128, 128, 2, 3, 1, 1, 1}, {128, 128, 4, 3, 1, 1, 1}, {128, 128, 4, 3, 2, 1, 1},
+        {128, 160, 1, 1, 1, 0, 0}, {128, 160, 2, 1, 1, 0, 0}, {128, 160, 4, 1, 2, 0, 0},
+        {128, 160, 4, 3, 1, 1, 1}, {128, 160, 4, 3, 2, 1, 1}, {144, 24, 2, 1, 1, 0, 0},
+        {144, 32, 2, 1, 1, 0, 0},  {144, 40, 1, 1, 1, 0, 0},  {144, 40, 2, 1, 1, 0, 0},
+        {144, 48, 2, 1, 1, 0, 0},  {144, 56, 2, 1, 1, 0, 0},  {144, 64, 1, 1, 1, 0, 0},
+        {144, 112, 2, 1, 1, 0, 0}, {144, 160, 1, 1, 1, 0, 0}, {160, 16, 1, 1, 1, 0, 0},
+        {160, 32, 1, 1, 1, 0, 0},  {160, 32, 2, 1, 1, 0, 0},  {160, 32, 3, 1, 1, 0, 0},
+        {160, 48, 2, 1, 1, 0, 0},  {160, 48, 3, 1, 1, 0, 0},  {160, 56, 2, 1, 1, 0, 0},
+        {160, 64, 1, 1, 1, 0, 0},  {160, 64, 2, 1, 1, 0, 0},  {160, 64, 3, 1, 1, 0, 0},
+        {160, 72, 1, 1, 1, 0, 0},  {160, 96, 2, 1, 1, 0, 0},  {160, 96, 3, 1, 1, 0, 0},
+        {160, 128, 1, 1, 1, 0, 0}, {160, 128, 2, 1, 1, 0, 0}, {160, 128, 3, 1, 1, 0, 0},
+        {160, 128, 4, 1, 2, 0, 0}, {160, 136, 1, 1, 1, 0, 0}, {160, 136, 3, 1, 1, 0, 0},
+        {160, 144, 1, 1, 1, 0, 0}, {160, 160, 1, 1, 1, 0, 0}, {160, 160, 2, 1, 1, 0, 0},
+        {160, 160, 2, 3, 1, 1, 1}, {160, 160, 3, 1, 1, 0, 0}, {160, 160, 4, 1, 2, 0, 0},
+        {160, 160, 4, 3, 1, 1, 1}, {160, 160, 4, 3, 2, 1, 1}, {160, 160, 5, 3, 1, 1, 1},
+        {160, 160, 5, 3, 2, 1, 1}};
+    static const int64_t whole[][7] = {{512, 512, 2, 3, 1, 1, 1}, {2048, 512, 1, 1, 1, 0, 0}};
+    const size_t kinds = sizeof kind / sizeof *kind, all = kinds + 2;
+
+    (void)state;
+    for (size_t i = 0; i < all; i++) {
+        int64_t s[7];
+        struct job j;
+
+        for (int k = 0; k < 7; k++)
+            s[k] = i < kinds ? kind[i][k] : whole[i - kinds][k];
+        const int64_t out = (s[2] + s[5] + s[6] - s[3]) / s[4] + 1;
+
+        job_of(&j, 2,
+               &(const struct bf16_node){
+                   s[0], s[2], s[2], s[1], out, out, {s[3], s[3]}, {s[4], s[4]}, {s[5], s[5]}});
         assert_true(bf16_conv_fits(&j.node));
         check(&j);
         job_end(&j);
@@ -389,9 +479,9 @@ static void test_denormals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_tail),
-        cmocka_unit_test(test_neighbours),   cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_zoo),
+        cmocka_unit_test(test_tail),         cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_rounding),     cmocka_unit_test(test_denormals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
