@@ -4,13 +4,14 @@
 #include "pipeline/listener.h"
 #include "pipeline/network.h"
 #include "pipeline/outputs.h"
+#include "pipeline/precision.h"
 #include "pipeline/source.h"
 #include "pipeline/tasks.h"
 
 struct export_settings {
     struct open_options open;
     const char *out, *branch, *pi, *salt;
-    int32_t form, target;
+    int32_t form, target, precision;
     int64_t opset, calib;
     double max_failure;
     bool fold_bn, strip_softmax, external_data, publish_slopes;
@@ -42,6 +43,9 @@ static const struct option_row rows[] = {
     IMAGE_ROWS,
     OPTION("calib", 0, OPTION_INT, FIELD(calib), "N", "number of calibration images (default 2000)",
            1, 1e7),
+    OPTION("precision", 0, OPTION_CHOICE, FIELD(precision), "auto|fp32|bf16",
+           "what calibration computes in: fp32, also for auto; bf16 is refused (default fp32)", 0,
+           0),
     OPTION(
         "max-failure", 0, OPTION_REAL, FIELD(max_failure), "X",
         "--pi: largest chance of a garbage answer; weights get fewer bits for it (default 1/256)",
@@ -51,8 +55,11 @@ static const struct option_row rows[] = {
            "fixed salt of the weights file; for tests only", 0, 0),
     OPEN_ROWS,
     OPTION_END};
-static const struct export_settings defaults = {
-    .calib = 2000, .target = -1, .form = -1, .max_failure = LOWER_MAX_FAILURE};
+static const struct export_settings defaults = {.calib = 2000,
+                                                .target = -1,
+                                                .form = -1,
+                                                .max_failure = LOWER_MAX_FAILURE,
+                                                .precision = PRECISION_FP32};
 
 static int check(const struct linnet_options *o)
 {
@@ -65,6 +72,10 @@ static int check(const struct linnet_options *o)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
     if (s->salt && !s->pi)
         return fail(ERR_ARG, "--salt: belongs to --pi DIR");
+    if (s->precision == PRECISION_BF16)
+        return fail(
+            ERR_ARG,
+            "--precision bf16: calibration computes in fp32, so that fixed-point ranges hold what exact inference reaches; leave the option out");
     if (s->publish_slopes && !s->pi)
         return fail(ERR_ARG, "--publish-slopes: belongs to --pi DIR");
     if (s->pi && !s->open.data)

@@ -4,7 +4,8 @@
  *
  * In bf16 are the maps: rank 4, more than one pixel, at least 16 channels. The input and the logits,
  * vectors, pooled features, few channels and everything that is no activation stay fp32. A network
- * whose input or output is such a map itself stays fp32 as a whole.
+ * whose input or output is such a map itself stays fp32 as a whole, and so does evaluation of fewer than
+ * BF16_MIN_IMAGES images a call: a tile holds 32, and one image would cost as much as all of them.
  *
  * A node without hooks for bf16 that reads or writes such a value runs on EDGE_IMAGES images at a time:
  * they are widened into scratch, its fp32 hook is called, results are rounded back. So the stem computes
@@ -20,6 +21,7 @@
 #include "core/op/image.h"
 
 #define EDGE_IMAGES 4
+#define BF16_MIN_IMAGES 16
 #define BF16_MIN_CHANNELS 16
 
 static bool is_map(const struct value *v)
@@ -46,7 +48,8 @@ int exec_choose_storage(struct exec *e, enum exec_precision wanted)
     e->native = mem_array((size_t)g->n_node + 1, sizeof *e->native);
     if (!e->half || !e->native)
         return ERR_NOMEM;
-    if (wanted != EXEC_BF16 || is_map(&g->value[g->input]) || is_map(&g->value[g->output]))
+    if (wanted != EXEC_BF16 || (e->mode != EXEC_TRAIN && e->batch < BF16_MIN_IMAGES) ||
+        is_map(&g->value[g->input]) || is_map(&g->value[g->output]))
         return 0;
     for (value_id v = 0; v < g->n_value; v++) {
         e->half[v] = is_map(&g->value[v]);

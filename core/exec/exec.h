@@ -54,7 +54,8 @@ int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precis
 int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
                     enum exec_precision precision, int64_t batch, const value_id *taps,
                     int32_t n_taps, struct exec **out) MUST_CHECK;
-/* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store. */
+/* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store, and in INFER and
+ * INPUT_GRAD mode below a batch of 16 (edge.c). */
 enum exec_precision exec_precision_of(const struct exec *e);
 void exec_free(struct exec *e); /* NULL is fine */
 /* *bytes = what exec_new_in would take without taps, the weights not counted. Takes no such memory

@@ -16,16 +16,21 @@ expect_same fp32.json same.json
 expect_same bf16.json one.json
 [ "$(json fp32.json precision)" = fp32 ] && [ "$(json bf16.json precision)" = bf16 ] || die "precision in JSON"
 [ "$(json bf16.json attack_precision)" = bf16 ] || die "precision of attacks in JSON"
-expect_exit 0 "$LINNET" eval "$model" --data synth:20 --precision bf16
+expect_exit 0 "$LINNET" eval "$model" --data synth:100 --precision bf16
 expect_text out ', bf16$'
 expect_exit 0 "$LINNET" eval "$model" --data synth:20
 expect_text out ', fp32$'
 expect_error 2 "'fp16' is not one of|auto.fp32.bf16" "$LINNET" eval "$model" --data synth:20 --precision fp16
-LINNET_CPU=avx512 expect_exit 0 "$LINNET" eval "$model" --data synth:20 --precision bf16
+LINNET_CPU=avx512 expect_exit 0 "$LINNET" eval "$model" --data synth:100 --precision bf16
 expect_text err 'bf16 without AMX: the same bits, slower'
 LINNET_CPU=avx512 expect_exit 0 "$LINNET" eval "$model" --data synth:20 --precision auto
 expect_text out ', fp32$'
 say "eval: fp32 by default, bf16 said in text and JSON, 1 thread and 2 the same"
+
+expect_exit 0 "$LINNET" export "$model" -o plain.onnx --precision fp32 -q
+expect_error 2 'calibration computes in fp32' "$LINNET" export "$model" -o half.onnx --precision bf16
+LINNET_CPU=avx512 expect_exit 0 "$LINNET" eval "$model" --data synth:20 --precision bf16
+expect_text out ', fp32$'
 
 # ---- train: bytes, kill and resume ----------------------------------------------------------------------
 expect_exit 0 "$LINNET" init resnet8 -o start.onnx

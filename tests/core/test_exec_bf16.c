@@ -223,6 +223,32 @@ static void test_small_maps_stay_fp32(void **state)
     graph_free(g);
 }
 
+/* Evaluation of few images stays fp32; training does not, and what is held at a time does not count. */
+static void test_few_images_stay_fp32(void **state)
+{
+    static const struct {
+        enum exec_mode mode;
+        int64_t batch, held;
+        enum exec_precision want;
+    } c[] = {{EXEC_INFER, 15, 15, EXEC_FP32},
+             {EXEC_INFER, 16, 16, EXEC_BF16},
+             {EXEC_INPUT_GRAD, 1, 1, EXEC_FP32},
+             {EXEC_INPUT_GRAD, 16, 1, EXEC_BF16},
+             {EXEC_TRAIN, 2, 2, EXEC_BF16}};
+    struct graph *g = network("resnet8");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        struct exec *e;
+
+        assert_int_equal(
+            exec_new_small(g, c[i].mode, EXEC_BF16, c[i].batch, c[i].held, NULL, 0, &e), 0);
+        assert_int_equal(exec_precision_of(e), c[i].want);
+        exec_free(e);
+    }
+    graph_free(g);
+}
+
 /* The first value of the largest map, and a convolution's weights behind it. */
 static value_id first_relu(const struct graph *g)
 {
@@ -298,7 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_near_fp32), cmocka_unit_test(test_bits),
         cmocka_unit_test(test_taps),      cmocka_unit_test(test_small_maps_stay_fp32),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory),    cmocka_unit_test(test_few_images_stay_fp32),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
