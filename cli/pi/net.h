@@ -26,12 +26,12 @@ struct pi_net_options {
     const char *expected;
     int32_t relu, reveal, floats, ot, log, clients;
     uint8_t seal[SEAL_KEY]; /* of bundle_key */
-    int64_t below, max_queries, max_bundles, count, lot, test_seed, workers, strikes, retry;
+    int64_t below, max_queries, max_bundles, count, lot, batch, test_seed, workers, strikes, retry;
     double timeout, min_rate;
 };
 #define PI_NET_DEFAULTS                                                                            \
     {                                                                                              \
-        .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .test_seed = -1,              \
+        .max_queries = -1, .max_bundles = 100, .count = 1, .lot = 1, .batch = 1, .test_seed = -1,  \
         .timeout = 60, .min_rate = 262144, .strikes = -1, .retry = 5                               \
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)

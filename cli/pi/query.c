@@ -18,6 +18,8 @@ static const struct cli_option options[] = {
     PI_NET_OWN,
     {"input", 'i', CLI_INPUT, PI_NET_AT(input), "X.npy", "images", 0, 0},
     PI_INPUT_KIND_ROW(PI_NET_AT(floats)),
+    {"batch", 0, CLI_INT, PI_NET_AT(batch), "B",
+     "ask about B images at a time, in the messages of one (default 1)", 1, PARTY_LOT},
     {"output", 'o', CLI_OUTPUT, PI_NET_AT(output), "Z.npy", "write the logits or labels", 0, 0},
     PI_NET_COMMON,
     {0}};
@@ -196,13 +198,8 @@ static int prepare_model(struct client *q)
 
 /* ---- images ------------------------------------------------------------------------------- */
 
-static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint64_t *y)
+static void take_answer(struct client *q, int64_t i, const uint64_t *y)
 {
-    const uint8_t *image = q->images.data;
-
-    TRY(pi_input_real(q->plan, q->kind, image + (size_t)i * pi_input_size(q->plan, q->kind), real));
-    pi_input_fixed(q->plan, real, x);
-    TRY(party_query(q->p, x, y));
     for (int64_t k = 0; k < q->width; k++)
         if (q->label) /* what is no class: -1, and no word of it before the goodbye */
             q->labels[i] = y[k] < (uint64_t)plan_classes(q->plan) ? (int64_t)y[k] : -1;
@@ -210,6 +207,22 @@ static int ask_one(struct client *q, int64_t i, double *real, uint64_t *x, uint6
             q->logits[i * q->width + k] = (float)ldexp((double)(int64_t)y[k], -q->plan->scale);
     if (!q->label)
         q->labels[i] = pi_best(q->logits + i * q->width, q->width);
+}
+
+/* Images first ... first + n - 1, in one pass. x, y: of all of them. */
+static int ask_some(struct client *q, int64_t first, int64_t n, double *real, uint64_t *x,
+                    uint64_t *y)
+{
+    const size_t size = pi_input_size(q->plan, q->kind);
+    const uint8_t *image = (const uint8_t *)q->images.data + (size_t)first * size;
+
+    for (int64_t i = 0; i < n; i++) {
+        TRY(pi_input_real(q->plan, q->kind, image + (size_t)i * size, real));
+        pi_input_fixed(q->plan, real, x + i * q->plan->tensor[0].count);
+    }
+    TRY(party_query_batch(q->p, n, x, y));
+    for (int64_t i = 0; i < n; i++)
+        take_answer(q, first + i, y + i * q->width);
     return 0;
 }
 
@@ -224,10 +237,10 @@ static int turned_away(struct client *q, int rc)
 
 static int ask_all(struct client *q)
 {
-    size_t inputs = (size_t)q->plan->tensor[0].count;
+    size_t inputs = (size_t)q->plan->tensor[0].count, batch = (size_t)q->o->batch;
     double *real = mem_array(inputs, sizeof *real);
-    uint64_t *x = secret_array(inputs, sizeof *x);
-    uint64_t *y = secret_array((size_t)q->width, sizeof *y);
+    uint64_t *x = secret_array(batch * inputs, sizeof *x);
+    uint64_t *y = secret_array(batch * (size_t)q->width, sizeof *y);
     struct cli_progress p;
     int rc = 0;
 
@@ -237,13 +250,14 @@ static int ask_all(struct client *q)
         rc = ERR_NOMEM;
     cli_progress_begin(&p, q->c, "query");
     while (rc == 0 && q->done < q->n) {
+        int64_t left = q->n - q->done, n = left < q->o->batch ? left : q->o->batch;
         if ((rc = check_stop()) < 0)
             break;
-        if ((rc = ask_one(q, q->done, real, x, y)) < 0) {
+        if ((rc = ask_some(q, q->done, n, real, x, y)) < 0) {
             rc = turned_away(q, rc);
             continue;
         }
-        q->done++;
+        q->done += n;
         q->tries = 0;
         cli_progress_at(&p, (double)q->done / (double)q->n, "%lld images", (long long)q->done);
     }
@@ -405,6 +419,8 @@ static int run(struct client *q, bool prepare_only)
 
 static int check_options(const struct pi_net_options *o, bool prepare_only)
 {
+    if (o->batch > 1 && o->dealer != NULL)
+        return fail(ERR_ARG, "option '--batch': with a dealer images go one by one");
     if (o->lot > 1 && o->dealer != NULL)
         return fail(ERR_ARG, "option '--lot': with a dealer images go one by one");
     if (o->connect == NULL)

@@ -14,7 +14,7 @@
  *             characters of its name and zeros, all zeros: none  16 u64 bits per second, 24 u64 round trip in
  *             ns, of the link that forms of batches are chosen for, 0: default forms
  * Request, 32 bytes:
- *     0 u8 kind  1 zeros (3)  4 u32 images of a lot (prepare, else 0)  8 u64 number of the first
+ *     0 u8 kind  1 zeros (3)  4 u32 images of a lot, or of a batch (0: one)  8 u64 number of the first
  *    16 id of its bundle (16)
  * Answer, 8 bytes: 0 u8 status (0: go on), zeros; to a round: 1 u8 lots, 2 u8 of them to be opened, 3 u8
  *             images of each.

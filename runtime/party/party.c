@@ -395,15 +395,10 @@ int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
     return 0;
 }
 
-int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BYTES])
+static int take_answer(struct party *p, uint8_t answer[ANSWER_BYTES])
 {
-    uint8_t request[REQUEST_BYTES];
-    int rc;
+    int rc = transport_recv(p->t, answer, ANSWER_BYTES);
 
-    request_write(q, request);
-    account_begin(&p->account);
-    if ((rc = transport_send(p->t, request, sizeof request)) == 0)
-        rc = transport_recv(p->t, answer, ANSWER_BYTES);
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(rc);
     note_refusal(p, answer[0]);
@@ -412,12 +407,22 @@ int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BY
     return 0;
 }
 
+int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BYTES])
+{
+    uint8_t request[REQUEST_BYTES];
+
+    request_write(q, request);
+    account_begin(&p->account);
+    TRY(transport_send(p->t, request, sizeof request));
+    return take_answer(p, answer);
+}
+
 static int ask(struct party *p, enum request_kind kind, uint64_t number)
 {
     struct request q = {.kind = (uint8_t)kind, .number = number};
     uint8_t answer[ANSWER_BYTES];
 
-    q.images = kind == REQUEST_PREPARE ? (uint32_t)p->images : 0;
+    q.images = kind == REQUEST_PREPARE || p->images > 1 ? (uint32_t)p->images : 0;
     memcpy(q.id, p->lot[0]->id, BUNDLE_ID);
     return party_ask(p, &q, answer);
 }
@@ -432,23 +437,58 @@ int party_fresh_id(uint8_t id[BUNDLE_ID])
     return 0;
 }
 
-/* A server that is busy has not touched its half, and nothing that depends on ours has left. */
-static int put_back(const struct party *p, int rc, const struct bundle_key *k)
+/* The first n of the lot go back into the folder: nothing that depends on them has left. */
+static int put_back(const struct party *p, int64_t n, int rc)
 {
-    if (p->refused != REFUSED_BUSY && p->refused != REFUSED_SPENT)
-        return rc;
-    return bundle_save(p->lot[0], k, p->o->bundles) < 0 ? fail_context(rc, "a bundle is lost") : rc;
+    struct bundle_key k = party_key(p);
+
+    for (int64_t i = 0; i < n; i++)
+        if (bundle_save(p->lot[i], &k, p->o->bundles) < 0)
+            return fail_context(rc, "a bundle is lost");
+    return rc;
 }
 
-static int query_bundle(struct party *p, const uint64_t *x, uint64_t *y)
+static int claim_lot(struct party *p)
 {
     struct bundle_key k = party_key(p);
     int rc;
 
-    TRY(bundle_claim(p->lot[0], &k, p->o->bundles));
-    if ((rc = ask(p, REQUEST_BUNDLE, p->lot[0]->number)) < 0)
-        return put_back(p, rc, &k);
-    TRY(bundle_use(p->lot[0], p->o->bundles));
+    for (int64_t i = 0; i < p->images; i++)
+        if ((rc = bundle_claim(p->lot[i], &k, p->o->bundles)) < 0)
+            return put_back(p, i, rc);
+    return 0;
+}
+
+/* The request names the first bundle; the others follow it. */
+static int ask_bundles(struct party *p)
+{
+    struct request q = {.kind = REQUEST_BUNDLE, .number = p->lot[0]->number};
+    uint8_t answer[ANSWER_BYTES], request[REQUEST_BYTES];
+
+    q.images = p->images > 1 ? (uint32_t)p->images : 0;
+    memcpy(q.id, p->lot[0]->id, BUNDLE_ID);
+    if (p->images == 1)
+        return party_ask(p, &q, answer);
+    request_write(&q, request);
+    account_begin(&p->account);
+    TRY(transport_send(p->t, request, sizeof request));
+    for (int64_t i = 1; i < p->images; i++)
+        TRY(transport_send(p->t, p->lot[i]->id, BUNDLE_ID));
+    return take_answer(p, answer);
+}
+
+/* A server that is busy has not touched its half. */
+static int query_bundles(struct party *p, const uint64_t *x, uint64_t *y)
+{
+    int rc;
+
+    TRY(claim_lot(p));
+    if ((rc = ask_bundles(p)) < 0)
+        return p->refused == REFUSED_BUSY || p->refused == REFUSED_SPENT
+                   ? put_back(p, p->images, rc)
+                   : rc;
+    for (int64_t i = 0; i < p->images; i++)
+        TRY(bundle_use(p->lot[i], p->o->bundles));
     TRY(party_online_client(p, x, y));
     return party_check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
@@ -459,24 +499,33 @@ static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
         return fail(
             ERR_ARG,
             "the server takes its clients for such that may deviate: make bundles first (linnet-pi preprocess), and give --bundles");
-    TRY(ask(p, REQUEST_QUERY, p->number++));
+    TRY(ask(p, REQUEST_QUERY, p->number));
+    p->number += (uint64_t)p->images;
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     TRY(party_online_client(p, x, y));
     return party_check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
 
-int party_query(struct party *p, const uint64_t *x, uint64_t *y)
+int party_query_batch(struct party *p, int64_t images, const uint64_t *x, uint64_t *y)
 {
     uint8_t id[BUNDLE_ID];
     int rc;
 
-    if ((rc = party_fresh_id(id)) == 0 && (rc = party_new_lot(p, 1, id)) == 0)
-        rc = p->o->bundles != NULL ? query_bundle(p, x, y) : query_whole(p, x, y);
+    if (images < 1 || images > PARTY_LOT || (images > 1 && p->o->linear->third_party))
+        return fail(ERR_ARG, "a batch of %lld images: 1 to %d, with a dealer 1", (long long)images,
+                    PARTY_LOT);
+    if ((rc = party_fresh_id(id)) == 0 && (rc = party_new_lot(p, images, id)) == 0)
+        rc = p->o->bundles != NULL ? query_bundles(p, x, y) : query_whole(p, x, y);
     party_drop_lot(p);
     p->dead = p->dead || rc < 0;
-    p->account.queries += rc == 0;
+    p->account.queries += rc == 0 ? images : 0;
     return rc;
+}
+
+int party_query(struct party *p, const uint64_t *x, uint64_t *y)
+{
+    return party_query_batch(p, 1, x, y);
 }
 
 static int save_lot(const struct party *p)
@@ -543,9 +592,13 @@ static bool is_round(uint8_t kind)
 
 static enum refusal judge(const struct party *p, const struct request *q)
 {
-    int64_t images = q->images, most = p->o->linear->third_party ? 1 : PARTY_LOT;
+    int64_t images = q->images, most = p->o->linear->third_party ? 1 : PARTY_LOT, least = 0;
 
-    if (!q->well_formed || (q->kind == REQUEST_PREPARE ? images < 1 || images > most : images != 0))
+    if (q->kind == REQUEST_PREPARE)
+        least = 1;
+    else if (is_round(q->kind))
+        most = 0;
+    if (!q->well_formed || images < least || images > most)
         return REFUSED_HELLO;
     if ((q->kind == REQUEST_QUERY || q->kind == REQUEST_PREPARE || q->kind == REQUEST_ROUND) &&
         q->number != p->number)
@@ -602,7 +655,7 @@ static int serve_offline(struct party *p)
 static int serve_online(struct party *p)
 {
     if (p->o->limits != NULL)
-        transport_limit(p->t, p->o->limits->online);
+        transport_limit(p->t, p->o->limits->online * (double)p->images);
     return party_online_server(p);
 }
 
@@ -621,10 +674,11 @@ static int serve_prepare(struct party *p)
 static int serve_bundle(struct party *p)
 {
     struct bundle_key k = party_key(p);
-    int rc = bundle_claim(p->lot[0], &k, p->o->bundles);
+    int rc = 0;
 
-    if (rc == 0)
-        rc = bundle_use(p->lot[0], p->o->bundles);
+    for (int64_t i = 0; i < p->images && rc == 0; i++)
+        if ((rc = bundle_claim(p->lot[i], &k, p->o->bundles)) == 0)
+            rc = bundle_use(p->lot[i], p->o->bundles);
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)
         return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a bundle that is not there") : rc;
@@ -669,8 +723,16 @@ static int serve_request(struct party *p, uint8_t kind)
         TRY(serve_offline(p));
         TRY(serve_online(p));
     }
-    p->account.queries++;
+    p->account.queries += p->images;
     return party_send_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
+}
+
+/* The other bundles of a batch. */
+static int take_ids(struct party *p, uint8_t kind)
+{
+    for (int64_t i = 1; i < p->images && kind == REQUEST_BUNDLE; i++)
+        TRY(transport_recv(p->t, p->lot[i]->id, BUNDLE_ID));
+    return 0;
 }
 
 int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
@@ -696,8 +758,8 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
         return refuse(p, why);
     if (is_round(q.kind))
         rc = party_serve_round(p, &q);
-    else if ((rc = party_new_lot(p, q.kind == REQUEST_PREPARE ? q.images : 1, q.id)) == 0 &&
-             (rc = judge_ids(p, q.kind)) == 0 &&
+    else if ((rc = party_new_lot(p, q.images > 1 ? q.images : 1, q.id)) == 0 &&
+             (rc = take_ids(p, q.kind)) == 0 && (rc = judge_ids(p, q.kind)) == 0 &&
              (rc = party_leave(p, q.kind == REQUEST_PREPARE, p->images)) == 0)
         rc = serve_request(p, q.kind);
     party_drop_lot(p);

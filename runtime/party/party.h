@@ -75,6 +75,10 @@ const struct linear_backend *party_linear(const struct party *p);
  * peer that deviates, and must not change what the client sends, or when: it would tell the server a bit
  * about the label. Takes a bundle from the folder where one is given, else runs both phases. */
 int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
+/* The same for a batch of 1 ... PARTY_LOT images in one pass: as many bytes as one by one, but the messages of
+ * one, and the same results. x [images][inputs], y [images][results]. Each takes a bundle of its own, or
+ * all are prepared as a lot. */
+int party_query_batch(struct party *p, int64_t images, const uint64_t *x, uint64_t *y) MUST_CHECK;
 /* Client: the offline phase of a lot of 1 ... PARTY_LOT images, saved by both sides in their folders, a
  * bundle an image. A lot shares polynomials, so that an image costs less; it takes the memory of all
  * its images. Images of a dealer go one by one. */

@@ -1,5 +1,5 @@
 /*
- * The phases of one image (PROTOCOL.md).
+ * The phases of one image, or of a batch of them in one pass (PROTOCOL.md).
  *
  * Offline the client walks the whole program on its shares: every linear step and every batch is
  * prepared with the server, which only follows the schedule. Online the server walks; the client
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "runtime/net/lanes.h"
 
 /* ---- offline ------------------------------------------------------------------------------ */
 
@@ -61,7 +62,7 @@ int party_offline_client(struct party *p)
     uint64_t *own = p->images > 1 ? secret_array(words, sizeof *own) : NULL;
     uint64_t *results = secret_array((size_t)(p->images * p->schedule->results), sizeof *results);
     struct steps s = {p->o->model,   p->schedule,   true, p->images, own != NULL ? own : p->words,
-                      client_linear, client_select, p};
+                      client_linear, client_select, NULL, p};
     int rc = ERR_NOMEM;
 
     account_begin(&p->account);
@@ -149,11 +150,13 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     struct party *p = ctx;
     const struct prepared *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
-    const uint64_t *s = bundle_offset(p->lot[0], event);
 
-    ring_conv(y, x, &m->conv[e->step], steps_scratch(m, p->words, 1));
-    for (int64_t i = 0; i < e->outputs; i++)
-        y[i] += s[i];
+    for (int64_t k = 0; k < p->images; k++, y += e->outputs, x += e->inputs) {
+        const uint64_t *s = bundle_offset(p->lot[k], event);
+        ring_conv(y, x, &m->conv[e->step], p->scratch);
+        for (int64_t i = 0; i < e->outputs; i++)
+            y[i] += s[i];
+    }
     end_local(p);
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;
@@ -165,60 +168,107 @@ static int server_select(void *ctx, int32_t event, int64_t image, const uint64_t
     struct relu_batch b = bundle_batch(p->lot[image], event);
 
     end_local(p);
-    TRY(p->backend->online_server(p->t, &b, bundle_state(p->lot[image], event), x, z));
+    TRY(p->backend->online_server(p->lane[image], &b, bundle_state(p->lot[image], event), x, z));
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;
 }
 
+/* A lane an image. */
+struct images {
+    struct party *p;
+    int (*one)(void *arg, int64_t image);
+    void *arg;
+    int32_t first, end; /* events of a step, client */
+};
+
+static int run_lane(void *arg, int64_t lane, struct transport *t)
+{
+    const struct images *m = arg;
+
+    m->p->lane[lane] = t;
+    return m->one(m->arg, lane);
+}
+
+static int together(void *ctx, int64_t images, int (*one)(void *arg, int64_t image), void *arg)
+{
+    struct images m = {.p = ctx, .one = one, .arg = arg};
+
+    return lanes_run(m.p->t, images, run_lane, &m);
+}
+
 int party_online_server(struct party *p)
 {
-    struct steps s = {p->o->model, p->schedule,   false,         1,
-                      p->words,    server_linear, server_select, p};
-    uint64_t *e = steps_tensor(&s, 0);
-    size_t results = (size_t)p->schedule->results;
+    size_t words = steps_words(p->o->model, p->images), n = (size_t)p->images;
+    size_t inputs = n * (size_t)p->schedule->plan->tensor[0].count;
+    size_t results = n * (size_t)p->schedule->results;
+    uint64_t *own = n > 1 ? secret_array(words, sizeof *own) : NULL;
     uint64_t *y = secret_array(results, sizeof *y);
-    int rc;
+    struct steps s = {
+        p->o->model,   p->schedule,   false,    p->images, own != NULL ? own : p->words,
+        server_linear, server_select, together, p};
+    int rc = ERR_NOMEM;
 
-    if (y == NULL)
-        return ERR_NOMEM;
+    p->lane[0] = p->t;
+    p->scratch = steps_scratch(p->o->model, s.words, p->images);
     account_begin(&p->account);
-    rc = transport_recv(p->t, e, (size_t)p->schedule->plan->tensor[0].count * sizeof *e);
+    if (y != NULL && (own != NULL || n == 1))
+        rc = transport_recv(p->t, steps_tensor(&s, 0), inputs * sizeof *y);
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_INPUT(&p->account));
     if (rc == 0 && (rc = steps_run(&s, y)) == 0 &&
         (rc = transport_send(p->t, y, results * sizeof *y)) == 0)
         rc = transport_flush(p->t);
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
+    secret_free(own);
     secret_free(y);
     return rc;
 }
 
+static int client_lane(void *arg, int64_t lane, struct transport *t)
+{
+    const struct images *m = arg;
+    struct party *p = m->p;
+
+    for (int32_t i = m->first; i < m->end; i++) {
+        struct relu_batch b = bundle_batch(p->lot[lane], i);
+        TRY(p->backend->online_client(t, &b, bundle_state(p->lot[lane], i)));
+        account_end(&p->account, PHASE_ONLINE, i);
+    }
+    return 0;
+}
+
+/* Step by step, as the server. */
 static int client_events(struct party *p)
 {
-    for (int32_t i = 0; i < p->schedule->n; i++) {
-        struct relu_batch b = bundle_batch(p->lot[0], i);
-        if (p->schedule->event[i].kind != EVENT_SELECT)
-            continue;
-        TRY(p->backend->online_client(p->t, &b, bundle_state(p->lot[0], i)));
-        account_end(&p->account, PHASE_ONLINE, i);
+    const struct event *e = p->schedule->event;
+    struct images m = {.p = p};
+
+    for (; m.first < p->schedule->n; m.first = m.end) {
+        for (m.end = m.first + 1; m.end < p->schedule->n && e[m.end].step == e[m.first].step;)
+            m.end++;
+        if (e[m.first].kind == EVENT_SELECT)
+            TRY(lanes_run(p->t, p->images, client_lane, &m));
     }
     return 0;
 }
 
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y)
 {
-    uint64_t *input = bundle_input(p->lot[0]), *results = bundle_results(p->lot[0]);
     int64_t n = p->schedule->plan->tensor[0].count, k = p->schedule->results;
 
     account_begin(&p->account);
-    for (int64_t i = 0; i < n; i++)
-        input[i] = x[i] - input[i];
-    TRY(transport_send(p->t, input, (size_t)n * sizeof *input));
+    for (int64_t image = 0; image < p->images; image++) {
+        uint64_t *input = bundle_input(p->lot[image]);
+        for (int64_t i = 0; i < n; i++)
+            input[i] = x[image * n + i] - input[i];
+        TRY(transport_send(p->t, input, (size_t)n * sizeof *input));
+    }
     TRY(transport_flush(p->t));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_INPUT(&p->account));
     TRY(client_events(p));
-    TRY(transport_recv(p->t, y, (size_t)k * sizeof *y));
+    TRY(transport_recv(p->t, y, (size_t)(p->images * k) * sizeof *y));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
-    for (int64_t i = 0; i < k; i++)
-        y[i] += results[i];
+    for (int64_t image = 0; image < p->images; image++)
+        for (int64_t i = 0; i < k; i++)
+            y[image * k + i] += bundle_results(p->lot[image])[i];
     return 0;
 }

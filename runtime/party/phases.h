@@ -30,7 +30,9 @@ struct party {
     int64_t shared;                /* images since the set-up of the ReLU backend */
     uint64_t number;               /* of the next image */
     uint64_t *words;               /* tensors and scratch, of one image */
+    double *scratch;               /* for kernels, online */
     struct account account;
+    struct transport *lane[PARTY_LOT]; /* of each image of a batch online */
 };
 
 /* Empty bundles for the next images. id: of the first one. */
@@ -54,7 +56,7 @@ int party_serve_round(struct party *p, const struct request *q) MUST_CHECK;
 /* Fill the bundles of the lot, together. */
 int party_offline_client(struct party *p) MUST_CHECK;
 int party_offline_server(struct party *p) MUST_CHECK;
-/* Use the only one up. */
+/* Use them up, in one pass. x [images][inputs], y [images][results]. */
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
 int party_online_server(struct party *p) MUST_CHECK;
 #endif

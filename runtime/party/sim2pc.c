@@ -190,8 +190,10 @@ int sim2pc_lot(const struct sim2pc *of, uint64_t number, int64_t images, const u
                     .images = images,
                     .at = record_at,
                     .scratch = steps_scratch(m, words, images)};
-    struct steps client = {m, schedule, true, images, words, client_linear, client_select, &s};
-    struct steps server = {m, schedule, false, images, words, server_linear, server_select, &s};
+    struct steps client = {m,    schedule, true, images, words, client_linear, client_select,
+                           NULL, &s};
+    struct steps server = {m,    schedule, false, images, words, server_linear, server_select,
+                           NULL, &s};
 
     sizes(schedule, &records, &largest);
     s.open = record_at + images * records;

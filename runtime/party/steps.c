@@ -10,6 +10,7 @@ struct walk {
     int32_t event, next; /* of the step at work: first; of the image at work: next */
     int64_t image;
     uint64_t *x, *z; /* operands and results of one batch */
+    size_t most;     /* words of either */
 };
 
 size_t steps_words(const struct prepared *m, int64_t images)
@@ -153,16 +154,50 @@ static int run_image(struct walk *w, const struct plan_step *st, uint64_t *y, co
     return 0;
 }
 
-/* Selections of a step: all of the first image, then all of the second, and so on. */
-static int run_images(struct walk *w, const struct plan_step *st, uint64_t *y, const uint64_t *a)
-{
-    const struct plan *p = w->s->model->plan;
-    int64_t in = p->tensor[st->in[0]].count, out = p->tensor[st->out].count;
+/* A step that is done image by image; st NULL: the argmax. */
+struct job {
+    struct walk *w;
+    const struct plan_step *st;
+    int64_t in, out; /* elements of an image */
+    const uint64_t *a;
+    uint64_t *y;
+};
 
-    for (w->image = 0; w->image < w->s->images; w->image++) {
-        w->next = w->event;
-        TRY(run_image(w, st, y + w->image * out, a + w->image * in));
-    }
+static int run_job(const struct job *j, struct walk *w)
+{
+    uint64_t *y = j->y + w->image * j->out;
+    const uint64_t *a = j->a + w->image * j->in;
+
+    w->next = w->event;
+    return j->st != NULL ? run_image(w, j->st, y, a) : run_argmax(w, a, j->in, y);
+}
+
+/* The others may be at work meanwhile. */
+static int run_beside(void *arg, int64_t image)
+{
+    const struct job *j = arg;
+    struct walk w = *j->w;
+    int rc = ERR_NOMEM;
+
+    w.image = image;
+    w.x = secret_array(w.most, sizeof *w.x);
+    w.z = secret_array(w.most, sizeof *w.z);
+    if (w.x != NULL && w.z != NULL && (rc = run_job(j, &w)) == 0 && image == 0)
+        j->w->next = w.next; /* that of all images */
+    secret_free(w.x);
+    secret_free(w.z);
+    return rc;
+}
+
+static int run_images(struct job *j)
+{
+    struct walk *w = j->w;
+
+    if (w->s->together != NULL && w->s->images > 1)
+        TRY(w->s->together(w->s->ctx, w->s->images, run_beside, j));
+    else
+        for (w->image = 0; w->image < w->s->images; w->image++)
+            TRY(run_job(j, w));
     w->event = w->next;
     return 0;
 }
@@ -179,8 +214,10 @@ static int run_step(struct walk *w, const struct plan_step *st)
     else if (st->kind == PLAN_ADD)
         ring_add(y, a, st->input_shift[0], steps_tensor(w->s, st->in[st->n_in - 1]),
                  st->input_shift[1], n);
-    else
-        TRY(run_images(w, st, y, a));
+    else {
+        struct job j = {w, st, p->tensor[st->in[0]].count, p->tensor[st->out].count, a, y};
+        TRY(run_images(&j));
+    }
     if (st->shift > 0)
         steps_truncate(y, n, st->shift, w->s->client);
     return 0;
@@ -210,18 +247,17 @@ static int walk_all(struct walk *w, uint64_t *results)
         memcpy(results, y, (size_t)(w->s->images * n) * sizeof *y);
         return 0;
     }
-    for (w->image = 0; w->image < w->s->images; w->image++) {
-        w->next = w->event;
-        TRY(run_argmax(w, y + w->image * n, n, results + w->image));
-    }
-    return 0;
+    struct job j = {w, NULL, n, 1, y, results};
+    return run_images(&j);
 }
 
 int steps_run(const struct steps *s, uint64_t *results)
 {
     size_t most = (size_t)largest_batch(s->schedule);
-    struct walk w = {
-        .s = s, .x = secret_array(most, sizeof *w.x), .z = secret_array(most, sizeof *w.z)};
+    struct walk w = {.s = s,
+                     .x = secret_array(most, sizeof *w.x),
+                     .z = secret_array(most, sizeof *w.z),
+                     .most = most};
     int rc = w.x == NULL || w.z == NULL ? ERR_NOMEM : walk_all(&w, results);
 
     secret_free(w.x);

@@ -16,7 +16,8 @@
  *
  * A lot of images walks together: every tensor is [images][elements of one], and a linear step takes all
  * of them at once; a step with selections does all its events for the first image, then for the second,
- * and so on. Events come in the order of the schedule; the callback gets the event's number.
+ * and so on, or those of all images together. Events of an image come in the order of the schedule; the
+ * callback gets the event's number.
  */
 #include "runtime/plan/schedule.h"
 #include "runtime/ring/prepared.h"
@@ -29,6 +30,9 @@ struct steps {
     uint64_t *words; /* steps_words; tensor 0 is filled in by the caller */
     int (*linear)(void *ctx, int32_t event, uint64_t *y, const uint64_t *x);
     int (*select)(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z);
+    /* Runs one(arg, image) for every image of a step, several at work at a time if it likes; NULL: one after
+     * another. */
+    int (*together)(void *ctx, int64_t images, int (*one)(void *arg, int64_t image), void *arg);
     void *ctx;
 };
 /* Words of 8 bytes that steps_run needs: slots of all images, then scratch. */

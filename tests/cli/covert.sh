@@ -18,6 +18,8 @@ expect_text out '^16 bundles in'
 ! ls mine theirs | grep -q pending || die "pending bundles are left"
 expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i three.npy --bundles mine -o z.npy
 expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input three.npy --expect z.npy --atol 2
+expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i three.npy --bundles mine -o z.npy --batch 3
+expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input three.npy --expect z.npy --atol 2
 expect_exit 2 "$LINNET_PI" query model.pi --connect "$at" -i three.npy --retry 0
 expect_text err 'make bundles first'
 stop

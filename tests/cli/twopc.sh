@@ -19,6 +19,12 @@ for relu in gc ot; do
     simulated rlwe 7 z.npy
     [ "$(json q.json relu_backend)" = $relu ] || die "comparisons by $(json q.json relu_backend)"
     stop
+    # The same in one pass: prepared as a lot, so with the errors of one.
+    serve --relu $relu --test-seed 7
+    expect_exit 0 query --test-seed 7 --batch 3 --output zb.npy
+    expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode sim2pc --lot 3 --test-seed 7 --input x.npy \
+        --expect zb.npy --atol 0
+    stop
 done
 expect_exit 0 "$LINNET_PI" eval model.pi --weights model.pi.weights --mode fixed --input x.npy --expect z.npy \
     --atol 0.1
