@@ -3,6 +3,7 @@
 #   make                 build/release/linnet and build/release/linnet-pi
 #   make MODE=asan check the tests under ASan and UBSan, in build/asan
 #   make CC=clang        another compiler (use another BUILD= to keep both)
+#   make MPI=1           for several machines, in build/mpi (libopenmpi-dev or libmpich-dev)
 #
 # ---- what a user may set -----------------------------------------------------
 CC      ?= gcc
@@ -10,8 +11,9 @@ MODE    ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
 NATIVE  ?=
+MPI     ?=
 V       ?=
-BUILD   ?= build/$(MODE)
+BUILD   ?= build/$(if $(MPI),mpi,$(MODE))
 PY_VENV ?= build/venv
 JOBS    ?= $(shell nproc)
 
@@ -34,13 +36,22 @@ CPPFLAGS += -I. -I$(BUILD)/gen -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cf
 CFLAGS   += -std=c11 -ffp-contract=on -fopenmp -fPIC -fvisibility=hidden $(FLAGS_$(MODE)) $(if $(NATIVE),-march=native)
 LDFLAGS  += -fopenmp $(filter -fsanitize% --coverage,$(FLAGS_$(MODE)))
 # gcc's OpenMP pragmas sit inside kernels only; -fopenmp-simd is part of -fopenmp.
-LIBS_RUNTIME := -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
+# Ranks of one process, or of MPI: pkg-config's word for OpenMPI is ompi-c, for MPICH mpich.
+MPI_PKG := $(if $(MPI),$(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p && break; done))
+ifneq ($(MPI),)
+ifeq ($(MPI_PKG),)
+$(error MPI=1 needs libopenmpi-dev or libmpich-dev)
+endif
+CPPFLAGS += $(shell pkg-config --cflags $(MPI_PKG))
+endif
+OTHER_RANKS := core/base/ranks_$(if $(MPI),one,mpi).c
+LIBS_RUNTIME := $(if $(MPI),$(shell pkg-config --libs $(MPI_PKG))) -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
 LIBS_ALL     := $(LIBS_RUNTIME) -larchive -lpng -ljpeg
 Q := $(if $(V),,@)
 
 # ---- sources: every .c of a folder and its rooms belongs to that folder's library -----------
 # core is two libraries: base (all the runtime may use) and nn (what needs a graph).
-objs = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1:%=%/*.c)))
+objs = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(OTHER_RANKS),$(wildcard $(1:%=%/*.c))))
 STAGES    := importer linearizer trainer exporter pipeline runtime
 ROOMS_base := core/base
 ROOMS_nn   := core/graph core/kernel core/op core/exec

@@ -82,10 +82,10 @@ void line_fit_finish(struct line_fit *f);
 void line_fit_free(struct line_fit *f); /* NULL is fine */
 
 enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR };
-/* Adds sum over images of |teacher post-activation - student pre- (DIFF0) or post-activation
- * (ACTDIFF)| to score [positions of the site, ONNX order]. t and s: [n][h][w][c] as exec_tap gives. */
-void score_accumulate(const struct graph *g, const struct relu_site *site, int64_t n,
-                      const float *t, const float *s, double *score);
+/* Adds |teacher post-activation - student pre- (DIFF0) or post-activation (ACTDIFF)| of one image after
+ * the other to score [positions of the site, ONNX order]. t and s: [n][h][w][c] as exec_tap gives. */
+void score_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *t,
+               const float *s, double *score);
 /*
  * Taylor score (experimental: the paper leaves signs and norms open). With z the
  * pre-activation, d = max(z, 0) - z, a the activation, g = dL/da of one image's loss:

@@ -13,8 +13,10 @@
 static void score_pixel(int64_t n, int64_t channels, int64_t hw, int64_t p, int64_t c0, int64_t c1,
                         const float *t, const float *s, double *score)
 {
-    double sum[CHANNEL_CHUNK] = {0};
+    double sum[CHANNEL_CHUNK];
 
+    for (int64_t c = c0; c < c1; c++)
+        sum[c - c0] = score[c * hw + p];
     for (int64_t i = 0; i < n; i++) {
         const int64_t at = (i * hw + p) * channels;
 
@@ -22,7 +24,7 @@ static void score_pixel(int64_t n, int64_t channels, int64_t hw, int64_t p, int6
             sum[c - c0] += fabs((double)t[at + c] - s[at + c]);
     }
     for (int64_t c = c0; c < c1; c++)
-        score[c * hw + p] += sum[c - c0];
+        score[c * hw + p] = sum[c - c0];
 }
 
 struct layout { /* of a site's positions */
@@ -38,8 +40,8 @@ static struct layout layout_of(const struct graph *g, const struct relu_site *si
     return (struct layout){s->dim[1], s->dim[2] * s->dim[3]};
 }
 
-void score_accumulate(const struct graph *g, const struct relu_site *site, int64_t n,
-                      const float *t, const float *s, double *score)
+void score_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *t,
+               const float *s, double *score)
 {
     const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
 

@@ -8,6 +8,7 @@
 #include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/minmax.h"
+#include "core/base/ranks.h"
 #include "exporter/lower/lower.h"
 #include "pipeline/linearize_report.h"
 #include "pipeline/listener.h"
@@ -215,6 +216,7 @@ static int open_everything(struct linearize *x)
     TRY(run_open_data(&c->run, &o->open, o->train_limit, true));
     TRY(output_claim(o->out, &x->lock));
     TRY(check_folder(j));
+    ranks_meet(); /* before the first writes there */
     TRY(tell_plan(j, &c->run));
     if (!j->brief)
         TRY(measure(x, SUMMARY_GIVEN, c->run.m.g));

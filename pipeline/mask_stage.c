@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/base/ranks.h"
 #include "linearizer/published.h"
 #include "pipeline/listener.h"
 #include "trainer/eval/eval.h"
@@ -22,11 +23,12 @@ static int same_sites(const struct mask_stage *m, int32_t n_teacher)
 
 static int allocate_taylor(struct mask_stage *m)
 {
-    double **sums[] = {&m->taylor.first, &m->taylor.grad, &m->taylor.square, &m->taylor.negative};
+    double *sums = mem_array(4 * (size_t)m->positions + 1, sizeof *sums);
 
-    for (int i = 0; i < 4; i++)
-        if ((*sums[i] = mem_array((size_t)m->positions + 1, sizeof **sums[i])) == NULL)
-            return ERR_NOMEM;
+    if (sums == NULL)
+        return ERR_NOMEM;
+    m->taylor = (struct score_taylor){sums, sums + m->positions, sums + 2 * m->positions,
+                                      sums + 3 * m->positions};
     return 0;
 }
 
@@ -40,9 +42,13 @@ static int allocate(struct mask_stage *m, const int64_t *kept)
     m->student_tap = mem_array(2 * n, sizeof *m->student_tap);
     m->teacher_tap = mem_array(n, sizeof *m->teacher_tap);
     m->sum = mem_array((size_t)m->positions + 1, sizeof *m->sum);
+    m->batch = mem_array((size_t)m->positions + 1, sizeof *m->batch);
     m->score = mem_array((size_t)m->positions + 1, sizeof *m->score);
-    if (!m->kept || !m->student_tap || !m->teacher_tap || !m->sum || !m->score)
+    m->link = mem_array(n, sizeof *m->link);
+    if (!m->kept || !m->student_tap || !m->teacher_tap || !m->sum || !m->batch || !m->score ||
+        !m->link)
         return ERR_NOMEM;
+    TRY(ranks_chain_new(&m->chain));
     memcpy(m->kept, kept, (n - 1) * sizeof *kept);
     return m->r->score == SCORE_TAYLOR ? allocate_taylor(m) : 0;
 }
@@ -104,11 +110,11 @@ void mask_stage_release(struct mask_stage *m)
     mem_free(m->student_tap);
     mem_free(m->teacher_tap);
     mem_free(m->sum);
+    mem_free(m->batch);
     mem_free(m->score);
+    mem_free(m->link);
     mem_free(m->taylor.first);
-    mem_free(m->taylor.grad);
-    mem_free(m->taylor.square);
-    mem_free(m->taylor.negative);
+    ranks_chain_free(m->chain);
     *m = (struct mask_stage){0};
 }
 
@@ -128,9 +134,12 @@ static int walk_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
     struct mask_stage *m = ctx;
 
     (void)first, (void)logits, (void)labels;
+    memset(m->batch, 0, (size_t)m->positions * sizeof *m->batch);
     for (int32_t s = 0; s < m->n_site; s++)
-        score_accumulate(m->student, &m->site[s], n, exec_tap(e, m->site[s].y),
-                         exec_tap(e, m->site[s].x), m->score + m->site[s].offset);
+        score_add(m->student, &m->site[s], n, exec_tap(e, m->site[s].y), exec_tap(e, m->site[s].x),
+                  m->batch + m->site[s].offset);
+    for (int64_t i = 0; i < m->positions; i++)
+        m->score[i] += m->batch[i];
     m->state.images += n;
     return 0;
 }
@@ -266,6 +275,17 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
 
 /* ---- while training ------------------------------------------------------------------------ */
 
+/* Site s of this rank's images, after those of lower ranks. */
+static void add_site(void *ctx, void *sum)
+{
+    const struct mask_link *l = ctx;
+    const struct mask_stage *m = l->m;
+    const struct train_batch *b = m->now;
+
+    score_add(m->student, &m->site[l->s], b->here, exec_tap(b->teacher, m->teacher_tap[l->s]),
+              exec_tap(b->student, m->student_tap[l->s]), sum);
+}
+
 static int on_batch(void *ctx, const struct train_batch *b)
 {
     struct mask_stage *m = ctx;
@@ -275,20 +295,42 @@ static int on_batch(void *ctx, const struct train_batch *b)
     m->state.images += b->n;
     if (m->r->score == SCORE_TAYLOR)
         return 0;
-    for (int32_t s = 0; s < m->n_site; s++)
-        score_accumulate(m->student, &m->site[s], b->n, exec_tap(b->teacher, m->teacher_tap[s]),
-                         exec_tap(b->student, m->student_tap[s]), m->sum + m->site[s].offset);
+    m->now = b;
+    memset(m->batch, 0, (size_t)m->positions * sizeof *m->batch);
+    for (int32_t s = 0; s < m->n_site; s++) {
+        m->link[s] = (struct mask_link){m, s};
+        TRY(ranks_chain_put(m->chain, m->batch + m->site[s].offset,
+                            (size_t)m->site[s].total * sizeof *m->batch, add_site, &m->link[s]));
+        ranks_chain_poll(m->chain);
+    }
+    ranks_chain_finish(m->chain);
+    for (int64_t i = 0; i < m->positions; i++)
+        m->sum[i] += m->batch[i];
     return 0;
+}
+
+static void add_taylor(void *ctx, void *sums)
+{
+    struct mask_stage *m = ctx;
+    const struct train_batch *b = m->now;
+
+    (void)sums; /* m->taylor */
+    for (int32_t s = 0; s < m->n_site; s++)
+        score_taylor_add(m->student, &m->site[s], b->here, exec_tap(b->student, m->site[s].x),
+                         exec_tap_grad(b->student, m->site[s].y), (double)b->n / b->share,
+                         &m->taylor);
 }
 
 static int on_gradients(void *ctx, const struct train_batch *b)
 {
     struct mask_stage *m = ctx;
 
-    for (int32_t s = 0; s < m->n_site && m->state.frozen_epoch == 0; s++)
-        score_taylor_add(m->student, &m->site[s], b->n, exec_tap(b->student, m->site[s].x),
-                         exec_tap_grad(b->student, m->site[s].y), (double)b->n / b->share,
-                         &m->taylor);
+    if (m->state.frozen_epoch > 0)
+        return 0;
+    m->now = b;
+    TRY(ranks_chain_put(m->chain, m->taylor.first,
+                        4 * (size_t)m->positions * sizeof *m->taylor.first, add_taylor, m));
+    ranks_chain_finish(m->chain);
     return 0;
 }
 

@@ -21,12 +21,17 @@
 #include "linearizer/linearizer.h"
 
 #define MASK_STAGE_BLOBS 7
+struct ranks_chain;
 
 struct mask_state { /* part of the training state: saved and restored as a blob */
     int64_t images; /* in the running epoch's sum */
     int64_t selections;
     double nhd, turnover; /* of the last selection; -1 before the first */
     int64_t frozen_epoch; /* epochs after which the masks were frozen, 0: not yet */
+};
+struct mask_link { /* of the chain: a site */
+    struct mask_stage *m;
+    int32_t s;
 };
 struct mask_stage {
     const struct recipe *r;
@@ -36,11 +41,15 @@ struct mask_stage {
     struct relu_site *teacher_site;
     const struct dataset *data; /* what lines are fitted on */
     int64_t positions;
-    int64_t *kept;                       /* [n_site] budget per layer */
-    double *sum;                         /* [positions] this epoch */
-    double *score;                       /* [positions] smoothed, mean per image. Taylor scores are
+    int64_t *kept;              /* [n_site] budget per layer */
+    double *sum;                /* [positions] this epoch */
+    double *batch;              /* [positions] this batch, of all ranks */
+    double *score;              /* [positions] smoothed, mean per image. Taylor scores are
                                           * of another size than the first: no smoothing with those */
-    struct score_taylor taylor;          /* with that score: sums of this epoch */
+    struct score_taylor taylor; /* with that score: sums of this epoch, one block */
+    struct ranks_chain *chain;
+    struct mask_link *link;              /* [n_site] */
+    const struct train_batch *now;       /* what its links add */
     value_id *student_tap, *teacher_tap; /* [n_site]; taylor: 2 n_site and none */
     int32_t n_student_tap, n_teacher_tap;
     struct mask_state state;

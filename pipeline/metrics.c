@@ -9,6 +9,7 @@
 #include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 
 #define METRICS_LIMIT ((size_t)256 << 20)
 
@@ -84,6 +85,8 @@ int metrics_open(struct metrics *m, const char *path, bool keep)
     *m = (struct metrics){.path = mem_strdup(path)};
     if (m->path == NULL)
         return ERR_NOMEM;
+    if (ranks_index() > 0)
+        return 0;
     if (keep && access(path, F_OK) == 0)
         TRY(read_lines(m));
     return rewrite(m);

@@ -20,7 +20,7 @@ struct metrics {
     } * line;
     int32_t n, cap;
 };
-/* keep: start with the lines of an earlier run, if there are any. metrics_close in every case. */
+/* Of several ranks only the first opens a file. keep: start with the lines of an earlier run, if there are any. metrics_close in every case. */
 int metrics_open(struct metrics *m, const char *path, bool keep) MUST_CHECK;
 void metrics_close(struct metrics *m);
 int metrics_add(struct metrics *m, const char *json) MUST_CHECK;

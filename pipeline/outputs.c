@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/ranks.h"
 #include "core/base/version.h"
 #include "core/graph/pass.h"
 #include "exporter/lower/lower.h"
@@ -41,6 +42,8 @@ int output_folder(const char *path)
 {
     struct stat st;
 
+    if (ranks_index() > 0) /* the first makes it */
+        return 0;
     if (mkdir(path, 0777) == 0)
         return 0;
     const int why = errno; /* stat says another one */

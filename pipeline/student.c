@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/ranks.h"
 #include "core/base/sha256.h"
 #include "core/graph/fresh.h"
 #include "core/graph/pass.h"
@@ -322,6 +323,7 @@ static int train(struct work *w)
 
     TRY(output_path(o->out, "checkpoint.safetensors", w->path, sizeof w->path));
     TRY(find_progress(w));
+    ranks_meet(); /* before the first writes another state */
     w->soft_masks = o->r.kind == RECIPE_SNL && !o->masks && w->resume == STAGE_MASK &&
                     (stage[STAGE_MASK].epochs > 0 || w->exists);
     TRY(make_student(w->c, w->s));

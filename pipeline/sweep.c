@@ -20,6 +20,7 @@
 #include "core/base/json.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 
 #define PATH_BYTES 4096
 #define BUDGET_BYTES 64
@@ -125,6 +126,7 @@ static int run_one(struct sweep *s, const struct linearize_options *o, bool brie
     char path[PATH_BYTES];
 
     TRY(finished_report(o, s->seed, report));
+    ranks_meet(); /* all have looked */
     if (*report) {
         listener_note(s->l, "%s: finished before", o->out);
         return 0;
@@ -132,6 +134,7 @@ static int run_one(struct sweep *s, const struct linearize_options *o, bool brie
     TRY(output_path(o->out, "report.json", path, sizeof path));
     s->planned = true;
     TRY(linearize_run(&job, NULL));
+    ranks_meet(); /* the first has written it */
     return read_json(path, report);
 }
 

@@ -1,4 +1,16 @@
-/* linnet: the table of its commands. */
+/*
+ * linnet: the table of its commands, and its ranks (core/base/ranks.h).
+ *
+ * Only rank 0 speaks. A failure of all is told by it; what befell another rank alone is told by that one,
+ * which waits a moment for rank 0. Whoever fails ends all the others; after an interruption all end
+ * by themselves, together.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/ranks.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 
@@ -19,6 +31,35 @@ static const struct command commands[] = {
     {0},
 };
 
+/* Standard output and error of a rank other than 0 lead nowhere. Returns where to speak if need be. */
+static int fall_silent(void)
+{
+    int nowhere, speaks;
+
+    if (ranks_index() == 0)
+        return STDERR_FILENO;
+    fflush(stdout);
+    speaks = dup(STDERR_FILENO);
+    nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) {
+        dup2(nowhere, STDOUT_FILENO);
+        dup2(nowhere, STDERR_FILENO);
+        close(nowhere);
+    }
+    return speaks;
+}
+
+static void end_all(int code, int speaks)
+{
+    const struct timespec moment = {.tv_sec = 1};
+
+    if (ranks_count() > 1 && ranks_index() > 0) {
+        nanosleep(&moment, NULL);
+        dprintf(speaks, "linnet: rank %d: %s\n", ranks_index(), err_message());
+    }
+    ranks_abort(code);
+}
+
 int main(int argc, char **argv)
 {
     static const struct cli_program program = {
@@ -30,5 +71,15 @@ int main(int argc, char **argv)
      * as long), and beside other work it does no harm: with the default of libgomp, a short linearize on a
      * busy machine took 24 s of CPU, 22 of them spinning, with this 2.6. */
     cli_wait_policy("GOMP_SPINCOUNT", "5000", argv);
-    return cli_main(&program, argc, argv);
+    if (ranks_begin() < 0) {
+        fprintf(stderr, "linnet: %s\n", err_message());
+        end_all(cli_exit_code(ERR_ARG), STDERR_FILENO);
+        return cli_exit_code(ERR_ARG);
+    }
+    const int speaks = fall_silent(), code = cli_main(&program, argc, argv);
+
+    if (code != 0 && code != cli_exit_code(ERR_INTERRUPTED))
+        end_all(code, speaks);
+    ranks_end();
+    return code;
 }

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 
 #define READ_STEP ((size_t)64 << 10)
 #define WRITE_BUFFER ((size_t)256 << 10)
@@ -279,6 +280,7 @@ struct file_writer {
     int fd;        /* -1 after close */
     int status;    /* 0 or the first error */
     bool pending;  /* the temporary exists */
+    bool silent;   /* nothing is written */
     size_t filled; /* bytes waiting in buffer */
     uint64_t size; /* bytes appended */
     uint8_t buffer[WRITE_BUFFER];
@@ -319,12 +321,27 @@ static int create_temp(struct file_writer *w, enum file_access access)
     return fail_io("write", w->path);
 }
 
+/* Of a rank that does not write. */
+static int silent_writer(struct file_writer **out)
+{
+    struct file_writer *w = mem_array(1, sizeof *w);
+
+    if (w == NULL)
+        return ERR_NOMEM;
+    w->fd = -1;
+    w->silent = true;
+    *out = w;
+    return 0;
+}
+
 int file_writer_open(const char *path, enum file_access access, struct file_writer **out)
 {
     struct stat st;
     struct file_writer *w = NULL;
     int rc;
 
+    if (ranks_index() > 0)
+        return silent_writer(out);
     if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
         return fail(ERR_IO, "cannot write %s: it exists and is not a regular file", path);
     if ((w = mem_array(1, sizeof *w)) == NULL)
@@ -385,6 +402,8 @@ int file_writer_append(struct file_writer *w, const void *data, size_t len)
     if (w->status < 0)
         return repeat_failure(w);
     w->size += len;
+    if (w->silent)
+        return 0;
     if (len > WRITE_BUFFER - w->filled)
         TRY(flush(w));
     if (len >= WRITE_BUFFER)
@@ -418,6 +437,8 @@ static int finish(struct file_writer *w)
 {
     if (w->status < 0)
         return repeat_failure(w);
+    if (w->silent)
+        return 0;
     TRY(flush(w));
     if (fsync(w->fd) != 0)
         return fail_io("write", w->path);

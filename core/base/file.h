@@ -48,7 +48,7 @@ enum file_access {
 /*
  * Writes a temporary file beside `path` and renames it over `path` at commit, after fsync. Until
  * then, and after any failure, an old file at `path` is what it was. A symbolic link at `path` is
- * replaced, not followed.
+ * replaced, not followed. Of several ranks (ranks.h) only the first writes; the others are told that they did.
  *
  *     struct file_writer *w = NULL;
  *     if ((rc = file_writer_open(path, FILE_PUBLIC, &w)) < 0 ||

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 
 #define HOLDER_BYTES 256
 #define TRIES 100 /* an owner that leaves takes the file away under us: then again */
@@ -87,6 +88,10 @@ int lock_take(const char *path, const char *what, struct lock **out)
     *out = NULL;
     if (l == NULL)
         return ERR_NOMEM;
+    if (ranks_index() > 0) { /* the first has it for all */
+        mem_free(l);
+        return 0;
+    }
     l->fd = -1;
     rc = (l->path = mem_strdup(path)) != NULL ? take(l, what) : ERR_NOMEM;
     if (rc == 0) {
@@ -128,7 +133,7 @@ static bool is_leftover(const char *name, const char *prefix)
 
 void lock_remove_leftovers(const char *folder, const char *prefix)
 {
-    DIR *d = opendir(folder);
+    DIR *d = ranks_index() == 0 ? opendir(folder) : NULL;
 
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
         if (is_leftover(e->d_name, prefix))

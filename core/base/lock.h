@@ -8,6 +8,8 @@
  * however that happens, and the file that stays behind locks nobody out. In it stand process, machine
  * and time, for the message to whoever comes second.
  *
+ * Of several ranks (ranks.h) the first takes it for all.
+ *
  * Limit: file systems without locks (some network mounts) let everybody in.
  */
 #include "core/base/err.h"

@@ -75,13 +75,20 @@ typedef void exec_loss_fn(void *ctx, int64_t first, int64_t count, const float *
 int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int bank, exec_loss_fn *loss,
                     void *ctx, float *dpixels, float *logits) MUST_CHECK;
 
-/* Training mode, n <= batch: forward, then backward. update_stats: move the running statistics. */
+/* Training mode, n <= batch: forward, then backward. update_stats: move the running statistics.
+ * Where several ranks train (core/base/ranks.h) every one makes the same calls: each works on its share of the
+ * n images, of which alone it reads pixels and has taps; logits, sums and statistics are those of all. */
 int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank, bool update_stats,
                        float *logits) MUST_CHECK;
 /* dparams [g->n_params] and dmasks [g->n_masks, NULL if not wanted] are ADDED to; dpixels may be
  * NULL. Uses the activations of the last exec_train_forward. */
 int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,
                         float *dpixels) MUST_CHECK;
+
+/* This rank's images of n in a training pass, [*first, *first + *count). */
+void exec_share(const struct exec *e, int64_t n, int64_t *first, int64_t *count);
+/* rows: n of `bytes` bytes each, of which this rank has filled its share; then all are there. */
+void exec_gather(const struct exec *e, int64_t n, void *rows, size_t bytes);
 
 /* Activation of a tap after the last forward, in executor storage: rank 4 is [n][h][w][c]. */
 const float *exec_tap(const struct exec *e, value_id v);

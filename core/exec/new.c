@@ -33,7 +33,7 @@ static void *numbers(struct exec *e, size_t n, size_t size)
     return mem_aligned(e->only_size ? 0 : n, size);
 }
 
-static float *floats(struct exec *e, size_t n)
+float *exec_floats_new(struct exec *e, size_t n)
 {
     return numbers(e, n, sizeof(float));
 }
@@ -108,7 +108,7 @@ static int new_prepared_node(struct exec *e, int32_t n)
 {
     const size_t size = prepare_size(e, &e->g->node[n], false);
 
-    return size > 0 && (e->prepared[n] = floats(e, size)) == NULL ? ERR_NOMEM : 0;
+    return size > 0 && (e->prepared[n] = exec_floats_new(e, size)) == NULL ? ERR_NOMEM : 0;
 }
 
 /* At least n floats at *p; what was there is lost. */
@@ -205,7 +205,7 @@ static int64_t images_held(const struct exec *e, const struct exec *with)
     const int64_t there = with != NULL ? (int64_t)with->rooms->room[0].memory_floats : 0;
 
     if (e->mode == EXEC_TRAIN)
-        return e->batch;
+        return exec_most_images(e, e->batch);
     if (!e->wide)
         return min_i64(block_images(e->g), e->held);
     if (e->plan.floats == 0)
@@ -227,9 +227,10 @@ static int64_t whole_blocks(const struct exec *e, int64_t images)
 static int new_workers(struct exec *e)
 {
     const size_t memory = (size_t)e->plan.floats * (size_t)e->cap;
+    const int64_t most = e->mode == EXEC_TRAIN ? max_i64(e->cap, e->batch) : e->cap;
 
     for (int32_t n = 0; n < e->g->n_node; n++)
-        e->scratch_floats = max_size(e->scratch_floats, exec_hook_scratch(e, n, e->cap));
+        e->scratch_floats = max_size(e->scratch_floats, exec_hook_scratch(e, n, most));
     for (int32_t s = 0; s < e->plan.n_step; s++)
         if (exec_converts(e, s))
             e->edge_scratch = max_size(
@@ -321,9 +322,9 @@ static int new_tap_memory(struct exec *e)
 
         if (!e->tap[v] || (e->mode != EXEC_INFER && !e->half[v]))
             continue;
-        if ((e->tap_memory[v] = floats(e, size)) == NULL)
+        if ((e->tap_memory[v] = exec_floats_new(e, size)) == NULL)
             return ERR_NOMEM;
-        if (e->mode == EXEC_TRAIN && (e->tap_grad[v] = floats(e, size)) == NULL)
+        if (e->mode == EXEC_TRAIN && (e->tap_grad[v] = exec_floats_new(e, size)) == NULL)
             return ERR_NOMEM;
     }
     return 0;
@@ -334,7 +335,7 @@ static int new_stats(struct exec *e, int32_t n)
     const struct node *x = &e->g->node[n];
     const size_t size = EXEC_BLOCKS * x->op->hooks->stats_size(e->g, x);
 
-    e->stats[n] = floats(e, x->op->hooks->stats_floats(e->g, x));
+    e->stats[n] = exec_floats_new(e, x->op->hooks->stats_floats(e->g, x));
     e->stat_partial[n] = numbers(e, size, sizeof(double));
     return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
 }
@@ -363,10 +364,10 @@ static int new_training(struct exec *e)
             TRY(new_stats(e, n));
     }
     /* Few images are cut by channels, where a full batch is not, never the other way round. */
-    e->partial = floats(e, (size_t)(partial * EXEC_BLOCKS));
-    e->param_sum = floats(e, (size_t)sum);
-    e->next_sum = floats(e, (size_t)partial);
-    return e->partial && e->param_sum && e->next_sum ? 0 : ERR_NOMEM;
+    e->partial = exec_floats_new(e, (size_t)(partial * EXEC_BLOCKS));
+    e->param_sum = exec_floats_new(e, (size_t)sum);
+    e->next_sum = exec_floats_new(e, (size_t)partial);
+    return e->partial && e->param_sum && e->next_sum ? exec_new_chains(e) : ERR_NOMEM;
 }
 
 /* All parts of an executor that has its graph, mode and batch. */
@@ -487,6 +488,7 @@ void exec_free(struct exec *e)
         mem_free(e->tap_memory[v]);
     for (value_id v = 0; e->tap_grad && v < e->g->n_value; v++)
         mem_free(e->tap_grad[v]);
+    exec_free_chains(e);
     exec_plan_release(&e->plan);
     mem_free(e->tap);
     mem_free(e->tap_memory);

@@ -22,6 +22,7 @@
  *   new.c      construction and release           border.c pixels, their gradient, taps
  *   prepare.c  packed weights                      edge.c   bf16 storage beside fp32
  *   step.c     one step over some images, and over all of them on all threads ("wide")
+ *   share.c    several ranks in training
  *   eval.c     evaluation modes                   train.c  training mode
  *   profile.c  time by node
  */
@@ -90,7 +91,14 @@ struct exec {
     float *param_sum;      /* and their sum */
     float *next_sum;       /* the same of the step that runs in the same loop */
     int64_t n_train;       /* images of the last forward pass */
+    int64_t before, share; /* of them those of lower ranks, and ours: [before, before + share) */
     int bank_train;
+    /* training by several ranks, else NULL */
+    struct ranks_chain *chain;
+    float **own; /* per step: sum of the parameter gradients; this rank's parts of it */
+    struct exec_piece *piece;
+    int32_t n_piece;
+    float *all_in, *all_out; /* operands of a step that is cut by channels, all images */
 };
 
 struct window { /* where the images of a call live */
@@ -99,6 +107,7 @@ struct window { /* where the images of a call live */
     int64_t first; /* first image of the call inside that memory */
     int64_t whole; /* its index in the whole batch, for taps */
     int64_t n;
+    int64_t of, before; /* training: images of all ranks, and of lower ones; else 0 */
     int bank;
     bool training;
 };
@@ -125,6 +134,8 @@ void exec_fill_tap(const struct exec *e, const struct window *w, value_id v);
 void exec_merge_tap_gradient(const struct exec *e, const struct window *w, value_id v);
 
 /* new.c */
+/* Zeroed, counted in e->bytes; NULL: no memory. */
+float *exec_floats_new(struct exec *e, size_t n);
 int64_t exec_elems(const struct exec *e, value_id v);
 /* May operand i of a node be trained? Parameters and soft masks. */
 bool exec_trains(const struct graph *g, const struct node *n, int32_t i);
@@ -152,6 +163,8 @@ float *exec_gradient(const struct exec *e, const struct window *w, value_id v);
 struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s);
 /* Is a step cut by channels rather than by images? A rule of the shapes and n. */
 bool exec_splits(const struct exec *e, int32_t s, int64_t n);
+/* Images of the largest batch of which it is, 0: none. */
+int64_t exec_most_split(const struct exec *e, int32_t s);
 /* A hook of step s, converted where it must be. */
 void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
                    void (*hook)(const struct op_call *));
@@ -170,4 +183,21 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s);
 void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
                         float *params);
+
+/* share.c */
+/* The most images of n that a rank has. */
+int64_t exec_most_images(const struct exec *e, int64_t n);
+/* EXEC_BLOCKS blocks of that many bytes, of which this rank has filled its own. */
+void exec_gather_blocks(void *blocks, size_t bytes);
+bool exec_owns_block(int32_t b);
+/* Where this rank writes block b, or part 0, of what a step adds to its gradient's chain; then the chain
+ * begins. The sum is complete after ranks_chain_finish(e->chain). */
+float *exec_chain_block(const struct exec *e, int32_t s, int32_t b);
+float *exec_chain_part(const struct exec *e, int32_t s, int32_t part);
+int exec_chain_put(struct exec *e, int32_t s) MUST_CHECK;
+const float *exec_chain_sum(const struct exec *e, int32_t s);
+/* Turns a call of grad_params over this rank's images into one over all. */
+void exec_gather_operands(const struct exec *e, int32_t s, struct op_call *c);
+int exec_new_chains(struct exec *e) MUST_CHECK;
+void exec_free_chains(struct exec *e);
 #endif

@@ -20,13 +20,18 @@ int exec_threads(const struct exec *e)
     return cpu_threads() < e->n_worker ? cpu_threads() : e->n_worker;
 }
 
+static int64_t clamp(int64_t v, int64_t most)
+{
+    return max_i64(0, min_i64(v, most));
+}
+
 /* In bf16 blocks of images are not cut. */
 struct window exec_block(const struct exec *e, const struct window *all, int32_t b, int32_t blocks)
 {
     const int64_t unit = e->precision == EXEC_BF16 ? BF16_IMAGES : 1;
-    const int64_t units = (all->n + unit - 1) / unit;
-    const int64_t first = min_i64(units * b / blocks * unit, all->n);
-    const int64_t last = min_i64(units * (b + 1) / blocks * unit, all->n);
+    const int64_t n = all->of > 0 ? all->of : all->n, units = (n + unit - 1) / unit;
+    const int64_t first = clamp(units * b / blocks * unit - all->before, all->n);
+    const int64_t last = clamp(units * (b + 1) / blocks * unit - all->before, all->n);
     struct window w = *all;
 
     w.scratch = e->rooms->room[cpu_thread_index()].scratch;
@@ -113,6 +118,15 @@ bool exec_splits(const struct exec *e, int32_t s, int64_t n)
         return false;
     return n < (e->precision == EXEC_BF16 ? SPLIT_IMAGES_BF16 : SPLIT_IMAGES) ||
            shape_elems(&op_in(e->g, x, 1)->shape) >= SPLIT_WEIGHTS;
+}
+
+int64_t exec_most_split(const struct exec *e, int32_t s)
+{
+    const int64_t few = e->precision == EXEC_BF16 ? SPLIT_IMAGES_BF16 : SPLIT_IMAGES;
+
+    if (exec_splits(e, s, e->batch))
+        return e->batch;
+    return exec_splits(e, s, 1) ? min_i64(e->batch, few - 1) : 0;
 }
 
 /* ---- some images, this thread */
@@ -303,6 +317,8 @@ static void split_call(const struct exec *e, int32_t s, const struct op_call *al
 
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
 {
+    if (all->n == 0)
+        return;
     exec_prepare_late(e, s, false, false);
     if (exec_splits(e, s, all->n)) {
         const struct op_call c = exec_call(e, all, s);
@@ -323,6 +339,8 @@ void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
 void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
                         float *params)
 {
+    if (all->n == 0)
+        return;
     exec_prepare_late(e, s, true, want_input);
     if (exec_splits(e, s, all->n)) {
         struct op_call c;

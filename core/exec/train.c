@@ -18,13 +18,16 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/base/ranks.h"
 
 static struct window whole_batch(const struct exec *e)
 {
     return (struct window){.memory = e->rooms->room[0].memory,
                            .scratch = e->rooms->room[0].scratch,
                            .cap = e->cap,
-                           .n = e->n_train,
+                           .n = e->share,
+                           .of = e->n_train,
+                           .before = e->before,
                            .bank = e->bank_train,
                            .training = true};
 }
@@ -84,6 +87,9 @@ static void step_forward(struct exec *e, const struct window *all, int32_t s, bo
     if (e->order[s].own_stats)
         forward_with_stats(e, all, -1, s);
     if (uses_stats(e, s))
+        exec_gather_blocks(e->stat_partial[e->plan.step[s].node],
+                           x->op->hooks->stats_size(e->g, x) * sizeof(double));
+    if (uses_stats(e, s))
         x->op->hooks->stats_done(e->g, x, exec_node_bank(x, e->bank_train), update, e->n_train,
                                  e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
                                  e->stats[e->plan.step[s].node]);
@@ -103,24 +109,30 @@ int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank,
 
     assert(e->mode == EXEC_TRAIN && n > 0 && n <= e->batch);
     e->n_train = n;
+    exec_share(e, n, &e->before, &e->share);
     e->bank_train = bank;
     exec_prepare(e, bank);
     const struct window all = whole_batch(e);
+    const float *mine = pixels + e->before * exec_elems(e, g->input);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
         const struct window w = exec_block(e, &all, b, EXEC_BLOCKS);
 
-        exec_load_pixels(g, pixels + w.first * exec_elems(e, g->input), w.n,
+        exec_load_pixels(g, mine + w.first * exec_elems(e, g->input), w.n,
                          exec_activation(e, &w, g->input));
     }
     for (int32_t s = 0; s < e->plan.n_step; s++)
         step_forward(e, &all, s, update_stats);
     for (value_id v = 0; v < g->n_value; v++)
         if (e->tap[v])
-            memset(exec_tap_grad(e, v), 0, (size_t)(n * exec_elems(e, v)) * sizeof(float));
-    if (logits)
-        memcpy(logits, exec_tap(e, g->output),
-               (size_t)(n * exec_elems(e, g->output)) * sizeof *logits);
+            memset(exec_tap_grad(e, v), 0, (size_t)(e->share * exec_elems(e, v)) * sizeof(float));
+    if (logits) {
+        const int64_t k = exec_elems(e, g->output);
+
+        memcpy(logits + e->before * k, exec_tap(e, g->output),
+               (size_t)(e->share * k) * sizeof *logits);
+        exec_gather(e, n, logits, (size_t)k * sizeof *logits);
+    }
     return 0;
 }
 
@@ -141,31 +153,52 @@ static bool has_params(const struct exec *e, int32_t s, const struct backward *r
     return x->op != &op_masked_relu || !x->p.masked_relu.soft || r->dmasks;
 }
 
-static void call_grad_params(struct exec *e, const struct window *w, int32_t s, float *sum,
+/* What grad_params of a step is called with. */
+static struct op_call params_call(const struct exec *e, const struct window *w, int32_t s)
+{
+    struct op_call c = exec_call(e, w, s);
+
+    c.dout = exec_gradient(e, w, e->plan.step[s].out);
+    return c;
+}
+
+/* Part `part` of `parts` of call *all, 0 of 0: all of it, added to sum. */
+static void call_grad_params(struct exec *e, const struct op_call *all, int32_t s, float *sum,
                              int32_t part, int32_t parts)
 {
     const double start = cpu_seconds();
-    struct op_call c = exec_call(e, w, s);
+    struct op_call c = *all;
 
     c.scratch = e->rooms->room[cpu_thread_index()].scratch;
     c.part = part;
     c.parts = parts;
-    c.dout = exec_gradient(e, w, e->plan.step[s].out);
     exec_param_slices(e, s, sum, &c);
     exec_run_hook(e, s, &c, exec_hooks(e, e->plan.step[s].node)->grad_params);
     e->worker[cpu_thread_index()].profile[e->plan.step[s].node].grad_params_s +=
         cpu_seconds() - start;
 }
 
+/* Does its sum travel as a chain, whose end nobody waits for? */
+static bool is_chained(const struct exec *e, int32_t s)
+{
+    return e->chain != NULL && !uses_stats(e, s);
+}
+
 /* Parameter gradients of block b alone. */
 static void block_params(struct exec *e, const struct window *w, int32_t s, int32_t b)
 {
     const int64_t size = exec_node_params(e->g, node_of(e, s));
-    float *sum = e->partial + b * size;
+    float *sum;
 
+    if (!exec_owns_block(b))
+        return;
+    sum = is_chained(e, s) ? exec_chain_block(e, s, b) : e->partial + b * size;
     memset(sum, 0, (size_t)size * sizeof *sum);
-    if (w->n > 0)
-        call_grad_params(e, w, s, sum, 0, 0);
+    if (w->n > 0) {
+        const struct op_call c = params_call(e, w, s);
+
+        call_grad_params(e, &c, s, sum, 0, 0);
+    }
 }
 
 /* sum := the blocks' gradients, added in order. */
@@ -183,19 +216,21 @@ static void add_blocks(const struct exec *e, int32_t s, float *sum)
     }
 }
 
-/* sum := gradients of a step that is cut by channels. */
+/* sum := gradients of a step that is cut by channels, among the ranks and their threads. */
 static void split_params(struct exec *e, const struct window *all, int32_t s, float *sum)
 {
-    const int threads = exec_threads(e);
-
+    const int threads = exec_threads(e), first = ranks_index() * threads;
     const int64_t size = exec_node_params(e->g, node_of(e, s));
+    struct op_call c = params_call(e, all, s);
 
+    if (e->chain != NULL)
+        exec_gather_operands(e, s, &c);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < size; i++)
         sum[i] = 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < threads; i++)
-        call_grad_params(e, all, s, sum, i, threads);
+        call_grad_params(e, &c, s, sum, first + i, threads * ranks_count());
 }
 
 static void add_into(const struct exec *e, float *to, const float *sum, int64_t n)
@@ -223,11 +258,35 @@ static void give_params(const struct exec *e, int32_t s, const float *sum, const
     }
 }
 
-/* The tail of the step, then (`params`) its parameter gradients into e->param_sum. */
-static void tail_and_params(struct exec *e, const struct window *all, int32_t s,
-                            const struct backward *r, bool params)
+/* The blocks' sums have been made: their sum into `sum`, and to the caller; or their chain begins. */
+static int finish_blocks(struct exec *e, int32_t s, float *sum, const struct backward *r)
 {
-    const bool by_block = params && !exec_splits(e, s, all->n);
+    if (is_chained(e, s))
+        return exec_chain_put(e, s);
+    exec_gather_blocks(e->partial,
+                       (size_t)exec_node_params(e->g, node_of(e, s)) * sizeof *e->partial);
+    add_blocks(e, s, sum);
+    give_params(e, s, sum, r);
+    return 0;
+}
+
+static int finish_split(struct exec *e, const struct window *all, int32_t s,
+                        const struct backward *r)
+{
+    if (is_chained(e, s)) {
+        split_params(e, all, s, exec_chain_part(e, s, 0));
+        return exec_chain_put(e, s);
+    }
+    split_params(e, all, s, e->param_sum);
+    give_params(e, s, e->param_sum, r);
+    return 0;
+}
+
+/* The tail of the step, then (`params`) its parameter gradients into e->param_sum. */
+static int tail_and_params(struct exec *e, const struct window *all, int32_t s,
+                           const struct backward *r, bool params)
+{
+    const bool by_block = params && !exec_splits(e, s, e->n_train);
 
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
@@ -239,11 +298,8 @@ static void tail_and_params(struct exec *e, const struct window *all, int32_t s,
             block_params(e, &w, s, b);
     }
     if (by_block)
-        add_blocks(e, s, e->param_sum);
-    else if (params)
-        split_params(e, all, s, e->param_sum);
-    if (params)
-        give_params(e, s, e->param_sum, r);
+        return finish_blocks(e, s, e->param_sum, r);
+    return params ? finish_split(e, all, s, r) : 0;
 }
 
 /* May step s - 1, the only reader of whose result is s, go back in the same loop? */
@@ -258,8 +314,8 @@ static bool pairs(const struct exec *e, int32_t s, const struct backward *r)
            graph_count_uses(e->g, before->out) == 1 && !e->tap[before->out];
 }
 
-static void pair_backward(struct exec *e, const struct window *all, int32_t s,
-                          const struct backward *r, float *params)
+static int pair_backward(struct exec *e, const struct window *all, int32_t s,
+                         const struct backward *r, float *params)
 {
     exec_prepare_late(e, s - 1, true, r->want_input);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
@@ -272,23 +328,40 @@ static void pair_backward(struct exec *e, const struct window *all, int32_t s,
         if (w.n > 0)
             exec_input_backward(e, &w, s - 1, r->want_input, NULL);
     }
-    add_blocks(e, s - 1, e->next_sum);
-    give_params(e, s - 1, e->next_sum, r);
+    return finish_blocks(e, s - 1, e->next_sum, r);
 }
 
-/* Returns how many steps were done, one or two. */
-static int32_t step_backward(struct exec *e, const struct window *all, int32_t s,
-                             const struct backward *r)
+/* *done: how many steps, one or two. */
+static int step_backward(struct exec *e, const struct window *all, int32_t s,
+                         const struct backward *r, int32_t *done)
 {
     const bool params = has_params(e, s, r);
 
-    tail_and_params(e, all, s, r, params);
+    TRY(tail_and_params(e, all, s, r, params));
+    *done = 1;
     if (pairs(e, s, r)) {
-        pair_backward(e, all, s, r, params ? e->param_sum : NULL);
-        return 2;
+        *done = 2;
+        return pair_backward(e, all, s, r, params ? e->param_sum : NULL);
     }
     exec_wide_backward(e, all, s, r->want_input, params ? e->param_sum : NULL);
-    return 1;
+    return 0;
+}
+
+/* Is step s worked on at all? */
+static bool goes_back(const struct exec *e, int32_t s, const struct backward *r)
+{
+    return e->trainable[e->plan.step[s].out] || r->want_input;
+}
+
+/* Waits for the chains of all steps, and gives their sums in the order in which they began. */
+static void finish_chains(struct exec *e, const struct backward *r)
+{
+    if (e->chain == NULL)
+        return;
+    ranks_chain_finish(e->chain);
+    for (int32_t s = e->plan.n_step - 1; s >= 0; s--)
+        if (goes_back(e, s, r) && is_chained(e, s) && has_params(e, s, r))
+            give_params(e, s, exec_chain_sum(e, s), r);
 }
 
 int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,
@@ -299,17 +372,22 @@ int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, fl
 
     assert(e->mode == EXEC_TRAIN && e->n_train > 0);
     const struct window all = whole_batch(e);
+    const int64_t k = exec_elems(e, g->output);
     float *dout = exec_gradient(e, &all, g->output);
-    const int64_t n_out = e->n_train * exec_elems(e, g->output);
 
-    for (int64_t i = 0; i < n_out; i++)
-        dout[i] = e->tap[g->output] ? dout[i] + dlogits[i] : dlogits[i];
-    for (int32_t s = e->plan.n_step - 1; s >= 0;) {
-        const bool wanted = e->trainable[e->plan.step[s].out] || r.want_input;
-
-        s -= wanted ? step_backward(e, &all, s, &r) : 1;
+    for (int64_t i = 0; i < e->share * k; i++)
+        dout[i] =
+            e->tap[g->output] ? dout[i] + dlogits[e->before * k + i] : dlogits[e->before * k + i];
+    for (int32_t s = e->plan.n_step - 1, done; s >= 0; s -= done) {
+        done = 1;
+        if (goes_back(e, s, &r))
+            TRY(step_backward(e, &all, s, &r, &done));
+        if (e->chain != NULL)
+            ranks_chain_poll(e->chain);
     }
+    finish_chains(e, &r);
     if (dpixels)
-        exec_store_pixel_gradient(g, exec_gradient(e, &all, g->input), e->n_train, dpixels);
+        exec_store_pixel_gradient(g, exec_gradient(e, &all, g->input), e->share,
+                                  dpixels + e->before * exec_elems(e, g->input));
     return 0;
 }

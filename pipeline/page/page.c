@@ -16,6 +16,7 @@
 
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 #include "core/base/version.h"
 #include "pipeline/page/html.h"
 #include "pipeline/page/run.h"
@@ -546,6 +547,8 @@ int page_write(const char *const *folder, int32_t n, const char *path)
     struct page_points points = {0};
     int rc;
 
+    if (ranks_index() > 0)
+        return 0; /* it shows files of the first */
     if (n < 1 || n > PAGE_MAX_FOLDERS)
         return fail(ERR_ARG, "a page shows 1 to %d folders, not %d", PAGE_MAX_FOLDERS, n);
     if ((rc = put_all(&top, &body, folder, n, &points)) < 0)

@@ -74,7 +74,7 @@ static void check_sums(bool relu6)
         a[stored(&f, s, 0, p)] = 0;
     for (int64_t p = 1; relu6 && p < N * s->total; p += 3)
         a[p] *= 8;
-    score_accumulate(f.g, s, N, a, b, score);
+    score_add(f.g, s, N, a, b, score);
     for (int64_t p = 0; p < s->total; p++) {
         double want = 0;
         for (int i = 0; i < N; i++)

@@ -2,7 +2,8 @@
  * The driver of the attacks, and the automatic flags.
  *
  * Batches are ranges of image indices, whatever has fallen already: so the shared draws of Square
- * belong to the same images in an interrupted and in a straight run.
+ * belong to the same images in an interrupted and in a straight run. Several ranks (core/base/ranks.h) take
+ * one batch each in a round and know of all falls after it; then the state is saved.
  */
 #include "trainer/attack/autoattack.h"
 
@@ -11,6 +12,8 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/minmax.h"
+#include "core/base/ranks.h"
 #include "core/graph/rng.h"
 #include "trainer/attack/apgd.h"
 
@@ -94,12 +97,12 @@ static void gather(const struct attack_job *job, const struct attack_progress *p
 }
 
 static int attack_once(const struct attack_job *job, const struct attack_stage *s, int32_t restart,
-                       struct attack_progress *p, int64_t count, struct work *w)
+                       struct attack_progress *p, int64_t first, int64_t count, struct work *w)
 {
     struct attack_model *m = job->m;
     struct attack_batch b;
 
-    gather(job, p, p->next, count, w, &b);
+    gather(job, p, first, count, w, &b);
     if (b.n == 0)
         return 0;
     TRY(attack_type(s->kind)->run(m, s, restart, &b, w->grad));
@@ -120,12 +123,12 @@ static bool is_left_out(const struct attack_job *job, const struct attack_stage 
 
 /* Restarts that are rounds of the driver: each on what still stands. */
 static int attack_range(const struct attack_job *job, const struct attack_stage *s,
-                        struct attack_progress *p, int64_t count, struct work *w)
+                        struct attack_progress *p, int64_t first, int64_t count, struct work *w)
 {
     const int32_t rounds = attack_type(s->kind)->rounds ? attack_stage_count(s, "restarts") : 1;
 
     for (int32_t r = 0; r < rounds && !is_left_out(job, s); r++)
-        TRY(attack_once(job, s, r, p, count, w));
+        TRY(attack_once(job, s, r, p, first, count, w));
     return 0;
 }
 
@@ -144,18 +147,21 @@ int autoattack_run(const struct attack_job *job, struct attack_progress *p)
     int rc = work_init(&w, job->m);
 
     while (rc == 0 && p->stage < job->spec->n_stage) {
-        const int64_t left = p->n - p->next;
-        const int64_t count = left < job->m->batch ? left : job->m->batch;
+        const int64_t batch = job->m->batch;
+        const int64_t first = min_i64(p->next + ranks_index() * batch, p->n);
 
-        if ((rc = attack_range(job, &job->spec->stage[p->stage], p, count, &w)) < 0)
+        rc = attack_range(job, &job->spec->stage[p->stage], p, first, min_i64(batch, p->n - first),
+                          &w);
+        if ((rc = ranks_agree(rc)) < 0)
             break;
-        p->next += count;
+        ranks_least(p->robust, (size_t)p->n);
+        p->next = min_i64(p->next + ranks_count() * batch, p->n);
         if (p->next == p->n) {
             p->robust_after[p->stage++] = count_robust(p);
             p->next = 0;
         }
         if (job->save != NULL)
-            rc = job->save(job->ctx, p);
+            rc = ranks_agree(job->save(job->ctx, p));
     }
     work_release(&w);
     return rc;

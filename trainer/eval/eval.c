@@ -1,5 +1,6 @@
 /*
- * Accuracies: clean, under attack, under corruptions.
+ * Accuracies: clean, under attack, under corruptions. Several ranks (core/base/ranks.h) take batches in turn
+ * and count together; every image has the same bits in whichever batch and rank.
  *
  * Images go through in batches. Attacks are run by autoattack.c on the images that are correct when
  * clean; their random numbers are keyed by the image's index in the data set. Work is counted in
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #include "core/base/minmax.h"
+#include "core/base/ranks.h"
 #include "trainer/corrupt/set.h"
 #include "trainer/loss.h"
 #include "trainer/eval/stats.h"
@@ -203,23 +205,47 @@ static void add_profile(struct profile *p, const struct exec *e, int64_t images)
 
 /* ---- clean and attacked ---------------------------------------------------------------------- */
 
-static int run_clean(struct evaluator *v, struct eval_branch *b)
+/* Does this rank work on the batch that begins with image i? */
+static bool is_mine(const struct evaluator *v, int64_t i)
 {
-    b->clean.n = v->n;
-    b->n_class = v->k <= EVAL_MAX_CLASSES ? (int32_t)v->k : 0;
+    return i / v->batch % ranks_count() == ranks_index();
+}
+
+/* Images that go through in the time of this rank's m. */
+static int64_t all_ranks(const struct evaluator *v, int64_t i, int64_t m)
+{
+    return min_i64(m * ranks_count(), v->n - i);
+}
+
+static int classify_own(struct evaluator *v, int bank)
+{
+    memset(v->correct, 0, (size_t)v->n);
     for (int64_t i = 0; i < v->n; i += v->batch) {
         const int64_t m = min_i64(v->batch, v->n - i);
+
+        if (!is_mine(v, i))
+            continue;
         load(v->d, i, m, v->elems, v->pixels);
-        TRY(infer(v, m, b->bank));
-        for (int64_t j = 0; j < m; j++) {
+        TRY(infer(v, m, bank));
+        for (int64_t j = 0; j < m; j++)
             v->correct[i + j] = loss_argmax(v->logits + j * v->k, v->k) == v->d->labels[i + j];
-            b->clean.correct += v->correct[i + j];
-            if (b->n_class > 0) {
-                b->class_n[v->d->labels[i + j]]++;
-                b->class_correct[v->d->labels[i + j]] += v->correct[i + j];
-            }
+        TRY(report(v, all_ranks(v, i, m)));
+    }
+    return 0;
+}
+
+static int run_clean(struct evaluator *v, struct eval_branch *b)
+{
+    TRY(ranks_agree(classify_own(v, b->bank)));
+    ranks_most(v->correct, (size_t)v->n);
+    b->clean.n = v->n;
+    b->n_class = v->k <= EVAL_MAX_CLASSES ? (int32_t)v->k : 0;
+    for (int64_t i = 0; i < v->n; i++) {
+        b->clean.correct += v->correct[i];
+        if (b->n_class > 0) {
+            b->class_n[v->d->labels[i]]++;
+            b->class_correct[v->d->labels[i]] += v->correct[i];
         }
-        TRY(report(v, m));
     }
     score_finish(&b->clean);
     return 0;
@@ -229,7 +255,7 @@ static int on_tick(void *ctx, int64_t forwards)
 {
     struct evaluator *v = ctx;
 
-    return report(v, min_i64(forwards, v->planned - v->done));
+    return report(v, min_i64(forwards * ranks_count(), v->planned - v->done));
 }
 
 struct save_context {
@@ -252,7 +278,7 @@ static void move_plan(const struct save_context *c, const struct attack_progress
     if (p->stage < c->spec->n_stage) {
         const int64_t cost = attack_stage_cost(&c->spec->stage[p->stage], v->k);
         v->done += cost * p->next;
-        v->planned = v->done + cost * min_i64(v->model->batch, p->n - p->next);
+        v->planned = v->done + cost * min_i64(v->model->batch * ranks_count(), p->n - p->next);
     }
 }
 
@@ -347,7 +373,7 @@ static int count_branches(struct evaluator *v, struct eval_result *r, int32_t c,
         TRY(infer(v, n, r->branch[b].bank));
         s->n += n;
         s->correct += loss_correct(v->logits, labels, n, v->k);
-        TRY(report(v, n));
+        TRY(report(v, min_i64(n * ranks_count(), v->all - v->done)));
     }
     return 0;
 }
@@ -357,6 +383,8 @@ static int run_drawn(struct evaluator *v, struct eval_result *r, int32_t c, int 
     for (int64_t i = 0; i < v->n; i += v->batch) {
         const int64_t m = min_i64(v->batch, v->n - i);
 
+        if (!is_mine(v, i))
+            continue;
         TRY(draw(v, v->types[c], severity, i, m));
         TRY(count_branches(v, r, c, severity, v->d->labels + i, m));
     }
@@ -375,6 +403,8 @@ static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int 
     for (int64_t i = 0; rc == 0 && i < n; i += v->batch) {
         const int64_t m = min_i64(v->batch, n - i);
 
+        if (!is_mine(v, i))
+            continue;
         load(d, i, m, v->elems, v->pixels);
         rc = count_branches(v, r, c, severity, d->labels + i, m);
     }
@@ -409,6 +439,22 @@ static void finish_corruptions(struct evaluator *v, struct eval_branch *b)
                        &b->corruption_mean.hi);
 }
 
+/* One severity, by all ranks. */
+static int run_severity(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
+{
+    TRY(ranks_agree(v->opt->folder != NULL ? run_files(v, r, c, severity)
+                                           : run_drawn(v, r, c, severity)));
+    for (int32_t b = 0; b < r->n_branch; b++) {
+        struct eval_score *s = &r->branch[b].corruption[c].score[severity - 1];
+        int64_t count[] = {s->n, s->correct};
+
+        ranks_sum(count, 2);
+        s->n = count[0];
+        s->correct = count[1];
+    }
+    return 0;
+}
+
 /* Each image is drawn once, for all branches. */
 static int run_corruptions(struct evaluator *v, struct eval_result *r)
 {
@@ -417,7 +463,7 @@ static int run_corruptions(struct evaluator *v, struct eval_result *r)
             r->branch[b].corruption[r->branch[b].n_corruption++].type = corrupt_name(v->types[c]);
         for (int s = 1; s <= CORRUPT_SEVERITIES; s++)
             if (v->severities[c] >> (s - 1) & 1)
-                TRY(v->opt->folder != NULL ? run_files(v, r, c, s) : run_drawn(v, r, c, s));
+                TRY(run_severity(v, r, c, s));
     }
     for (int32_t b = 0; b < r->n_branch; b++)
         finish_corruptions(v, &r->branch[b]);

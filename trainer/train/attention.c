@@ -6,7 +6,7 @@
  *     d at / d M_S[q]   = (g[q] - Mhat_S[q] sum_p g[p] Mhat_S[p]) / r      (g[q] / eps below eps)
  *     d at / d f[q][c]  = 2 f[q][c] / C * d at / d M_S[q]
  *
- * Work space of an image: both maps, and the image's distance.
+ * Work space of an image: both maps.
  */
 #include "trainer/train/attention.h"
 
@@ -76,7 +76,7 @@ int32_t attention_groups(const struct graph *g, value_id out[ATTENTION_MAX_GROUP
 
 size_t attention_work(int64_t n, int64_t positions)
 {
-    return (size_t)(n * (2 * positions + 1));
+    return (size_t)(n * 2 * positions);
 }
 
 /* map [P] := Mhat of f [P][C]; returns max(|M|, eps). */
@@ -119,7 +119,7 @@ static void image_gradient(const float *f, const double *map, const double *othe
 static double image_loss(const struct attention_maps *m, int64_t i, double weight, double *work)
 {
     const int64_t positions = m->positions, size = positions * m->channels;
-    const double count = (double)m->n * (double)positions;
+    const double count = (double)m->of * (double)positions;
     double *map = work, *other = work + positions, sum = 0;
 
     const double norm = normalised_map(m->student + i * size, positions, m->channels, map);
@@ -132,15 +132,9 @@ static double image_loss(const struct attention_maps *m, int64_t i, double weigh
     return sum / count;
 }
 
-double attention_loss(const struct attention_maps *m, double weight, double *work)
+void attention_loss(const struct attention_maps *m, double weight, double *work, double *each)
 {
-    const int64_t stride = 2 * m->positions + 1;
-    double sum = 0;
-
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m->n; i++)
-        work[i * stride] = image_loss(m, i, weight, work + i * stride + 1);
-    for (int64_t i = 0; i < m->n; i++)
-        sum += work[i * stride];
-    return sum;
+        each[i] = image_loss(m, i, weight, work + i * 2 * m->positions);
 }

@@ -28,9 +28,10 @@ struct attention_maps { /* activations of one group, [n][positions][channels] */
     const float *student, *teacher;
     float *grad; /* of the student, added to, times `weight`; may be NULL */
     int64_t n, positions, channels;
+    int64_t of; /* images that the mean is over: n, or more where other ranks have some */
 };
 /* Doubles of work space that attention_loss needs. */
 size_t attention_work(int64_t n, int64_t positions);
-/* at of one group, not scaled by weight. */
-double attention_loss(const struct attention_maps *m, double weight, double *work);
+/* each [n]: what an image adds to at of the group, not scaled by weight. */
+void attention_loss(const struct attention_maps *m, double weight, double *work, double *each);
 #endif

@@ -78,7 +78,7 @@ static int observe_batch(struct estimate *e, int64_t index)
     struct trainer *t = e->t;
     struct batch *b = &t->batch;
 
-    TRY(batch_load(b, &t->cfg, t->train, t->order, (int32_t)e->epoch, index));
+    TRY(batch_load(b, &t->cfg, t->train, t->forward, t->order, (int32_t)e->epoch, index));
     const int64_t first = b->n - b->n_adv;
     if (t->cfg.clean)
         TRY(observe(e, b->pixels, b->n_clean, 0));

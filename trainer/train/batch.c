@@ -63,11 +63,12 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
     b->labels = mem_array(cap, sizeof *b->labels);
     b->sample = mem_array(cap, sizeof *b->sample);
     b->refused = mem_array(cap, sizeof *b->refused);
+    b->own = mem_array(cap, sizeof *b->own);
     if (augment) {
         b->augmented = mem_aligned(floats, sizeof *b->augmented);
         b->bytes = mem_array(2 * floats, sizeof *b->bytes);
     }
-    if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused ||
+    if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused || !b->own ||
         (augment && (!b->augmented || !b->bytes))) {
         batch_release(b);
         return ERR_NOMEM;
@@ -84,6 +85,7 @@ void batch_release(struct batch *b)
     mem_free(b->labels);
     mem_free(b->sample);
     mem_free(b->refused);
+    mem_free(b->own);
     *b = (struct batch){0};
 }
 
@@ -244,15 +246,32 @@ static void choose_images(struct batch *b, const struct train_config *cfg, const
     }
 }
 
+/* own: the images in which e has a share; the others are not loaded. */
+static void mark_own(struct batch *b, const struct exec *e)
+{
+    const int64_t at[] = {0, b->n - b->n_adv}, n[] = {b->n_clean, b->n_adv};
+
+    for (int64_t i = 0; i < b->n; i++)
+        b->own[i] = e == NULL;
+    for (int half = 0; e != NULL && half < 2; half++) {
+        int64_t first, count;
+
+        exec_share(e, n[half], &first, &count);
+        for (int64_t i = 0; i < count; i++)
+            b->own[at[half] + first + i] = true;
+    }
+}
+
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
-               const uint32_t *order, int32_t epoch, int64_t index)
+               const struct exec *e, const uint32_t *order, int32_t epoch, int64_t index)
 {
     choose_images(b, cfg, d, order, epoch, index);
     b->n_clean = batch_clean_count(cfg, b->n);
     b->n_adv = batch_adv_count(cfg, b->n);
+    mark_own(b, e);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < b->n; i++)
-        b->refused[i] = !load_image(b, cfg, d, epoch, i);
+        b->refused[i] = b->own[i] && !load_image(b, cfg, d, epoch, i);
     for (int64_t i = 0; i < b->n; i++)
         if (b->refused[i])
             return fail(ERR_DATA, "image %" PRId64 " of %s: %dx%d pixels cannot be corrupted",

@@ -15,13 +15,13 @@
 
 struct batch { /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
     int64_t cap, elems;
-    int64_t n;        /* images */
-    int64_t n_clean;  /* this many, the first, go through the clean and the augmented pass */
-    int64_t n_adv;    /* this many, the last, go through the adversarial pass */
-    float *pixels;    /* [n] cropped and flipped */
-    float *augmented; /* [n_clean], NULL without augmentation */
-    uint8_t *bytes;   /* [cap][2][C,H,W] work space, NULL without augmentation */
-    bool *refused;    /* [cap] work space */
+    int64_t n;           /* images */
+    int64_t n_clean;     /* this many, the first, go through the clean and the augmented pass */
+    int64_t n_adv;       /* this many, the last, go through the adversarial pass */
+    float *pixels;       /* [n] cropped and flipped */
+    float *augmented;    /* [n_clean], NULL without augmentation */
+    uint8_t *bytes;      /* [cap][2][C,H,W] work space, NULL without augmentation */
+    bool *refused, *own; /* [cap] work space */
     enum corrupt_type types[CORRUPT_N]; /* to choose from, for TRAIN_AUGMENT_CORRUPT */
     int32_t n_types;
     float *whole;    /* [cap][C,H,W] work space */
@@ -41,7 +41,9 @@ int64_t batch_per_epoch(const struct train_config *cfg, int64_t images);
 /* order [d->n] := the order of an epoch. */
 void batch_order(const struct train_config *cfg, const struct dataset *d, int32_t epoch,
                  uint32_t *order);
-/* Fills b with iteration `index` of the epoch. */
+/* Fills b with iteration `index` of the epoch; of the pixels only those of the images in which e has a
+ * share, in either half (exec_share); of all where e is NULL. */
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
-               const uint32_t *order, int32_t epoch, int64_t index) MUST_CHECK;
+               const struct exec *e, const uint32_t *order, int32_t epoch,
+               int64_t index) MUST_CHECK;
 #endif

@@ -36,7 +36,7 @@ struct trainer {
     float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean images */
     float *at_logits;                 /* [batch][k] the teacher's where nobody asks for them */
     float *natural, *dnatural;        /* [batch][k] trades: of the images before the attack */
-    double *at_work;                  /* of attention_loss */
+    double *at_work, *at_each;        /* of attention_loss */
     float *grad;                      /* [n_params], with soft masks [n_masks] after them */
     struct optim optim;
     struct train_counters at;
@@ -74,7 +74,7 @@ int train_iterate(struct trainer *t) MUST_CHECK;
 int train_adv_bank(const struct trainer *t);
 /* Targets of images [first, first + n) of the batch, of a domain (enum train_domain). */
 int train_teach(struct trainer *t, int domain, int64_t first, int64_t n) MUST_CHECK;
-/* The same images, attacked, into t->adv. */
+/* The same images, attacked, into t->adv; of several ranks each has its share there. */
 int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch) MUST_CHECK;
 
 /* average.c: nothing happens where cfg.ema is 0. */

@@ -13,6 +13,9 @@
  * Losses on logits carry the factor 1 / (number of passes), unless adversarial_share weighs them;
  * with beta the teacher also sees the images of the other passes, right before them.
  *
+ * Of several ranks (core/exec/exec.h) each attacks, and asks the teachers about, its share of a pass's images.
+ * Logits and targets go to all of them, so losses and their gradients are computed by everybody alike.
+ *
  * With trades the adversarial images are seen twice, as they are and attacked, and the executor holds
  * the activations of one forward pass only. So: forward of x for its logits, forward of x^a, backward
  * of that, forward of x again, backward. Both logits get the gradient of the divergence.
@@ -94,6 +97,23 @@ static int numeric_failure(const struct trainer *t, const char *pass, double los
         t->cfg.stage, t->at.step, pass, loss, largest_weight(t->g));
 }
 
+struct images { /* [first, first + n) of a pass */
+    int64_t first, n;
+};
+
+static struct images share_of(const struct trainer *t, int64_t n)
+{
+    struct images s;
+
+    exec_share(t->forward, n, &s.first, &s.n);
+    return s;
+}
+
+static size_t logits_bytes(const struct trainer *t, int64_t n)
+{
+    return (size_t)(n * t->k) * sizeof(float);
+}
+
 struct pass {
     const char *name;
     const float *pixels;
@@ -105,10 +125,12 @@ struct pass {
 static int call_batch_hook(struct trainer *t, const struct pass *p,
                            int (*hook)(void *, const struct train_batch *))
 {
+    const struct images mine = share_of(t, p->n);
     const struct train_batch b = {
         .epoch = (int32_t)t->at.epoch,
         .step = t->at.step,
         .n = p->n,
+        .here = mine.n,
         .share = pass_share(t, p->adversarial),
         .student = t->forward,
         .teacher = t->teach,
@@ -126,6 +148,7 @@ static double add_attention(struct trainer *t, const struct pass *p)
 {
     const struct train_config *c = &t->cfg;
     const double weight = c->beta / attention_passes(t);
+    const struct images mine = share_of(t, p->n);
     double sum = 0;
 
     for (int32_t i = 0; i < c->n_at; i++) {
@@ -133,11 +156,17 @@ static double add_attention(struct trainer *t, const struct pass *p)
         const struct attention_maps m = {.student = exec_tap(t->forward, c->at_student[i]),
                                          .teacher = exec_tap(t->teach, c->at_teacher[i]),
                                          .grad = exec_tap_grad(t->forward, c->at_student[i]),
-                                         .n = p->n,
+                                         .n = mine.n,
+                                         .of = p->n,
                                          .positions = s->dim[2] * s->dim[3],
                                          .channels = s->dim[1]};
+        double group = 0;
 
-        sum += attention_loss(&m, weight, t->at_work);
+        attention_loss(&m, weight, t->at_work, t->at_each + mine.first);
+        exec_gather(t->forward, p->n, t->at_each, sizeof *t->at_each);
+        for (int64_t j = 0; j < p->n; j++)
+            group += t->at_each[j];
+        sum += group;
     }
     return weight * sum;
 }
@@ -158,11 +187,6 @@ static double supervise(const struct trainer *t, const struct pass *p, double sh
         loss += c->alpha * loss_kl(t->logits, t->target + p->first * t->k, p->n, t->k, c->tau, p->n,
                                    share * c->alpha, dz);
     return loss;
-}
-
-static size_t logits_bytes(const struct trainer *t, int64_t n)
-{
-    return (size_t)(n * t->k) * sizeof(float);
 }
 
 static void count_correct(struct trainer *t, const struct pass *p)
@@ -230,15 +254,19 @@ static int trades_pass(struct trainer *t, const struct pass *p)
 int train_teach(struct trainer *t, int domain, int64_t first, int64_t n)
 {
     const struct train_signal *s = &t->cfg.signal[domain];
-    const float *pixels = t->batch.pixels + first * t->batch.elems;
+    const struct images mine = share_of(t, n);
+    const float *pixels = t->batch.pixels + (first + mine.first) * t->batch.elems;
+    float *target = t->target + first * t->k;
 
     if (n == 0)
         return 0;
+    if (t->signal[domain] != NULL && mine.n > 0)
+        TRY(exec_infer(t->signal[domain], pixels, mine.n, s->bank, target + mine.first * t->k));
     if (t->signal[domain] != NULL)
-        TRY(exec_infer(t->signal[domain], pixels, n, s->bank, t->target + first * t->k));
-    if (domain == TRAIN_ADVERSARIAL || !t->taps_apart)
+        exec_gather(t->forward, n, target, logits_bytes(t, 1));
+    if (domain == TRAIN_ADVERSARIAL || !t->taps_apart || mine.n == 0)
         return 0;
-    return exec_infer(t->teach, pixels, n, t->cfg.tap_bank, t->at_logits);
+    return exec_infer(t->teach, pixels, mine.n, t->cfg.tap_bank, t->at_logits);
 }
 
 /* The teacher's maps of images that are not clean; their logits are no target. */
@@ -246,8 +274,12 @@ static int teach_maps(struct trainer *t, const struct pass *p)
 {
     const bool adversarial = p->adversarial && graph_banks(t->teacher) > 1;
     const int bank = adversarial ? 1 : t->cfg.tap_bank;
+    const struct images mine = share_of(t, p->n);
 
-    return exec_infer(t->teach, p->pixels, p->n, bank, t->at_logits);
+    if (mine.n == 0)
+        return 0;
+    return exec_infer(t->teach, p->pixels + mine.first * t->batch.elems, mine.n, bank,
+                      t->at_logits);
 }
 
 /* The logits of the images as they are, in evaluation mode, are what a trades attack leaves. */
@@ -260,20 +292,22 @@ static int own_target(struct trainer *t, const float *pixels, int64_t n, struct 
 int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch)
 {
     const struct train_config *c = &t->cfg;
-    const float *pixels = t->batch.pixels + first * t->batch.elems;
-    struct pgd_target target = {.labels = t->batch.labels + first};
-    const struct pgd_key key = {c->seed, RNG_PGD, (uint32_t)epoch, 0, t->batch.sample + first};
+    const struct images mine = share_of(t, n);
+    const int64_t from = first + mine.first, at = mine.first * t->batch.elems;
+    const float *pixels = t->batch.pixels + from * t->batch.elems;
+    struct pgd_target target = {.labels = t->batch.labels + from};
+    const struct pgd_key key = {c->seed, RNG_PGD, (uint32_t)epoch, 0, t->batch.sample + from};
 
-    if (n == 0)
-        return 0;
-    if (train_adv_bank(t) == 0)
+    if (train_adv_bank(t) == 0 && n > 0)
         graph_touch(t->g); /* the passes before moved the running statistics of this branch */
+    if (mine.n == 0)
+        return 0;
     if (c->trades > 0)
-        TRY(own_target(t, pixels, n, &target));
+        TRY(own_target(t, pixels, mine.n, &target));
     else if (c->alpha > 0)
-        target = (struct pgd_target){.teacher = t->target + first * t->k, .tau = c->tau};
-    return pgd_attack(t->attack, t->g, &c->attack, &target, &key, pixels, n, train_adv_bank(t),
-                      t->adv_grad, t->adv);
+        target = (struct pgd_target){.teacher = t->target + from * t->k, .tau = c->tau};
+    return pgd_attack(t->attack, t->g, &c->attack, &target, &key, pixels, mine.n, train_adv_bank(t),
+                      t->adv_grad + at, t->adv + at);
 }
 
 static int update(struct trainer *t)
@@ -302,7 +336,8 @@ int train_iterate(struct trainer *t)
     struct batch *b = &t->batch;
     const bool augment = c->augment != TRAIN_AUGMENT_NONE, at = c->beta > 0;
 
-    TRY(batch_load(b, c, t->train, t->order, (int32_t)t->at.epoch, t->at.step % t->per_epoch));
+    TRY(batch_load(b, c, t->train, t->forward, t->order, (int32_t)t->at.epoch,
+                   t->at.step % t->per_epoch));
     const int64_t first = b->n - b->n_adv;
     const struct pass clean = {.name = "clean",
                                .pixels = b->pixels,

@@ -14,6 +14,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/minmax.h"
+#include "core/base/ranks.h"
 #include "trainer/train/attention.h"
 #include "trainer/eval/eval.h"
 #include "trainer/train/state.h"
@@ -122,7 +123,8 @@ static int new_attention(struct trainer *t)
     if (t->cfg.beta <= 0)
         return 0;
     t->at_work = mem_array(attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
-    return t->at_work ? 0 : ERR_NOMEM;
+    t->at_each = mem_array((size_t)t->cfg.batch, sizeof *t->at_each);
+    return t->at_work && t->at_each ? 0 : ERR_NOMEM;
 }
 
 static int new_memory(struct trainer *t)
@@ -246,6 +248,7 @@ void trainer_free(struct trainer *t)
     mem_free(t->dnatural);
     average_release(t);
     mem_free(t->at_work);
+    mem_free(t->at_each);
     mem_free(t->grad);
     mem_free(t->best);
     mem_free(t);
@@ -462,6 +465,15 @@ static bool epoch_end_pending(const struct trainer *t)
     return t->at.step == (t->at.epoch + 1) * t->per_epoch || t->at.soft.stopped;
 }
 
+/* Was any rank asked to stop? Then all of them do, after the same step. */
+static bool is_interrupted(const struct trainer *t)
+{
+    int64_t asked = t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx);
+
+    ranks_sum(&asked, 1);
+    return asked > 0;
+}
+
 static int run_epoch(struct trainer *t)
 {
     if (epoch_end_pending(t))
@@ -476,7 +488,7 @@ static int run_epoch(struct trainer *t)
             TRY(finish_epoch(t));
         else if (save_due(t))
             TRY(train_save(t, false));
-        if (!train_is_over(t) && t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx))
+        if (!train_is_over(t) && is_interrupted(t))
             return stop(t);
     } while (t->at.step % t->per_epoch != 0 && !train_is_over(t));
     return 0;

@@ -125,6 +125,7 @@ struct train_batch {
     int32_t epoch;                                /* from 0 */
     int64_t step;                                 /* from 0, over all epochs */
     int64_t n;                                    /* images in the clean pass */
+    int64_t here;                                 /* of them those that taps hold: exec_share */
     double share;                                 /* of the clean pass in the loss */
     struct exec *student;                         /* exec_tap of the configured taps */
     const struct exec *teacher;                   /* the same; may be NULL */
