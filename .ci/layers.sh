@@ -72,6 +72,7 @@ BEGIN {
     pin["pi.pb-c.h"] = "^runtime/plan/plan[.]c$"
     pin["protobuf-c/"] = "^core/base/wire[.]c$"
     pin["cblas.h"] = "^core/base/gemm[.]c$"
+    pin["mpi.h"] = "^core/base/ranks_mpi[.]c$"
     pin["omp.h"] = "^core/base/cpu[.]c$"
     pin["sys/socket.h"] = "^runtime/net/(tcp|system)[.]c$"
     pin["openssl/"] = "^core/base/sha256[.]c$|^trainer/data/published[.]c$|^runtime/crypto/(prg|baseot|seal)[.]c$|^runtime/net/tls[.]c$"
