@@ -37,15 +37,13 @@ CFLAGS   += -std=c11 -ffp-contract=on -fopenmp -fPIC -fvisibility=hidden $(FLAGS
 LDFLAGS  += -fopenmp $(filter -fsanitize% --coverage,$(FLAGS_$(MODE)))
 # gcc's OpenMP pragmas sit inside kernels only; -fopenmp-simd is part of -fopenmp.
 # Ranks of one process, or of MPI: pkg-config's word for OpenMPI is ompi-c, for MPICH mpich.
-MPI_PKG := $(if $(MPI),$(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p && break; done))
-ifneq ($(MPI),)
-ifeq ($(MPI_PKG),)
+MPI_PKG := $(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p && break; done)
+MPI_LIBS := $(if $(MPI_PKG),$(shell pkg-config --libs $(MPI_PKG)))
+ifeq ($(MPI_PKG)$(if $(MPI),,alone),)
 $(error MPI=1 needs libopenmpi-dev or libmpich-dev)
 endif
-CPPFLAGS += $(shell pkg-config --cflags $(MPI_PKG))
-endif
 OTHER_RANKS := core/base/ranks_$(if $(MPI),one,mpi).c
-LIBS_RUNTIME := $(if $(MPI),$(shell pkg-config --libs $(MPI_PKG))) -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
+LIBS_RUNTIME := $(if $(MPI),$(MPI_LIBS)) -lprotobuf-c -ljansson -lssl -lcrypto -lopenblas -lm
 LIBS_ALL     := $(LIBS_RUNTIME) -larchive -lpng -ljpeg
 Q := $(if $(V),,@)
 
@@ -124,6 +122,11 @@ libs: $(LIB_ORDER)
 
 $(BUILD)/linnet: $(CLI_OBJS) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(CLI_OBJS) $(LIB_ORDER) $(LIBS_ALL)
+# The same program for several ranks beside the build for one, which is what its tests need: the object
+# comes before the library that has the other implementation.
+$(BUILD)/linnet-mpi: $(CLI_OBJS) $(BUILD)/core/base/ranks_mpi.o $(LIB_ORDER)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(CLI_OBJS) $(BUILD)/core/base/ranks_mpi.o $(LIB_ORDER) $(MPI_LIBS) $(LIBS_ALL)
+$(BUILD)/core/base/ranks_mpi.o: CPPFLAGS += $(if $(MPI_PKG),$(shell pkg-config --cflags $(MPI_PKG)))
 $(BUILD)/linnet-pi: $(PI_OBJS) $(LIB_ORDER_PI)
 	$(Q)$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $(PI_OBJS) $(LIB_ORDER_PI) $(LIBS_RUNTIME)
 $(BUILD)/liblinnet.so: $(pipeline_OBJS) $(filter-out $(call lib,pipeline),$(LIB_ORDER)) pipeline/linnet.map
@@ -172,7 +175,7 @@ demo: deps-build ## the whole path on the bundled model and data, in minutes
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tests/demo/run.sh $(BUILD)
 check: deps ## set up, build, test: unit tests, then whole runs
-	@$(MAKE) --no-print-directory -j$(JOBS) all tests
+	@$(MAKE) --no-print-directory -j$(JOBS) all tests $(if $(MPI_PKG),$(BUILD)/linnet-mpi)
 	@tests/run.sh $(BUILD)
 	@tests/cli/run.sh $(BUILD)
 	@$(MAKE) --no-print-directory check-install

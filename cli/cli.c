@@ -654,6 +654,7 @@ void cli_catch_signals(void)
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
     catch_signal(SIGHUP);
+    catch_signal(SIGUSR1); /* what mpirun passes on, and batch systems send before the end */
 }
 
 bool cli_interrupted(void)

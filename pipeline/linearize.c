@@ -350,6 +350,7 @@ static int finish(struct linearize *x, struct linnet_report **out)
     else
         x->column[SUMMARY_RESULT] = x->column[SUMMARY_TEACHER];
     TRY(x->student.g ? export_student(x) : export_teacher(x)); /* with its accuracies */
+    ranks_meet(); /* the report reads what the first has written */
     TRY(metrics_write_csv(&x->c.run.metrics));
     TRY(output_path(j->o->out, "report.json", path, sizeof path));
     TRY(report_write(path, linearize_report_json(&facts)));

@@ -255,7 +255,8 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
     if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
         (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
         (rc = lower_checked(l, branch, how, &o, &p, &w)) < 0 ||
-        (rc = plan_write(p, w, pi, weights)) < 0)
+        /* it reads again what it has written, and only the first rank writes */
+        (ranks_index() == 0 && (rc = plan_write(p, w, pi, weights)) < 0))
         goto out;
     if (p->relus_kept == 0)
         listener_note(l, "%s: no ReLU is left; keep %s secret", pi, weights);

@@ -1,6 +1,7 @@
 /* The runner of a stage: between the trainer's hooks and the listener. */
 #include "pipeline/stage.h"
 
+#include "core/base/ranks.h"
 #include "pipeline/listener.h"
 
 struct hooked {
@@ -60,8 +61,20 @@ static bool on_interrupted(void *ctx)
     return listener_stops(h->r->l);
 }
 
+/* What the ranks have told each other in training; the model for it: CLUSTER.md. */
+static void tell_traffic(const struct run *r, const struct stage *s, int64_t received)
+{
+    const int64_t steps = s->result.steps_here;
+
+    ranks_sum(&received, 1);
+    if (ranks_count() > 1 && steps > 0)
+        listener_note(r->l, "%s: %d ranks, between them %lld bytes a step", s->cfg.stage,
+                      ranks_count(), (long long)(received / steps));
+}
+
 static int run_trainer(struct run *r, struct stage *s, struct trainer *t)
 {
+    const int64_t before = ranks_received();
     int rc = r->resume && !s->from_start ? trainer_resume(t) : 0;
 
     if (rc >= 0 && r->metrics.file)
@@ -71,6 +84,8 @@ static int run_trainer(struct run *r, struct stage *s, struct trainer *t)
     listener_begin(r->l, s->cfg.stage);
     rc = trainer_run(t, &s->result);
     listener_end(r->l, s->cfg.stage);
+    if (rc == 0)
+        tell_traffic(r, s, ranks_received() - before);
     return rc;
 }
 

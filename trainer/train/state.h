@@ -46,7 +46,8 @@ struct trainer {
     bool done;      /* the checkpoint that was read was of a finished stage */
     double step_loss;
     double started, saved; /* seconds of cpu_seconds */
-    int64_t images;        /* trained since trainer_run */
+    int64_t images;        /* trained since trainer_run, */
+    int64_t first_step;    /* which began with this one */
     double epoch_started;  /* or when trainer_run began within it */
     int64_t epoch_images;  /* trained since then */
 };

@@ -500,6 +500,7 @@ static void fill_result(const struct trainer *t, struct train_result *r)
         .epochs = (int32_t)t->at.epoch,
         .best_epoch = (int32_t)(t->best != NULL ? t->at.best_val.epoch : t->at.epoch - 1),
         .steps = t->at.step,
+        .steps_here = t->at.step - t->first_step,
         .seconds = cpu_seconds() - t->started,
         .images_per_s = images_per_s(t),
         .loss = t->at.last_loss,
@@ -518,6 +519,7 @@ int trainer_run(struct trainer *t, struct train_result *result)
 {
     t->started = t->saved = t->epoch_started = cpu_seconds();
     t->images = t->epoch_images = 0;
+    t->first_step = t->at.step;
     while (!train_is_over(t))
         TRY(run_epoch(t));
     if (!t->done) {

@@ -171,7 +171,8 @@ struct train_hooks { /* each may be NULL; a negative result stops the training w
 struct train_result {
     int32_t epochs, best_epoch; /* done; the one whose weights the graph now holds, from 0 */
     int64_t steps;
-    double seconds, images_per_s;  /* of this run, not of resumed parts */
+    int64_t steps_here; /* of this run, not of resumed parts; so are */
+    double seconds, images_per_s;
     double loss;                   /* mean of the last epoch */
     struct train_validation val;   /* of best_epoch; .n = 0 if nothing was validated */
     struct soft_state soft;        /* with soft masks */

@@ -1,0 +1,100 @@
+# Several ranks give the bytes of one process: training, a conversion with all its stages, evaluation; a
+# run that lost a rank goes on with another number of them.
+command -v mpirun >/dev/null || skip "no mpirun"
+RANKS=$BUILD/linnet-mpi
+[ -x "$RANKS" ] || RANKS=$LINNET
+ldd "$RANKS" | grep -q libmpi || skip "no program with MPI ($BUILD/linnet-mpi)"
+export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0
+ranks() { # COUNT, COMMAND...
+    count=$1
+    shift
+    mpirun --oversubscribe -n "$count" "$RANKS" "$@"
+}
+expect_exit 0 "$LINNET" init resnet8 -o start.onnx
+
+# ---- what is equal: everything but seconds, images a second and the salt -------------------------
+without_times() {
+    sed -E 's/"(seconds|images_per_s)": ?[0-9.e+-]+//g; s/"sha256": ?"[0-9a-f]+"//g' "$1"
+}
+same_json() {
+    without_times "$1" >json.one
+    without_times "$2" >json.two
+    expect_same json.one json.two
+}
+convert() { # FOLDER, PREFIX...
+    folder=$1
+    shift
+    "$@" linearize start.onnx --data synth:100 --normalize half --relus 20% --preset quick \
+        --teacher-epochs 1 --mask-epochs 2 --finetune-epochs 1 --finetune-min-steps 0 --batch 30 \
+        --eval-attack-images 6 --eval-corrupt-images 6 -o "$folder" --json "$folder.json"
+}
+expect_exit 0 convert one "$LINNET"
+for count in 2 4; do
+    expect_exit 0 convert "ranks$count" ranks $count
+    for file in teacher.safetensors checkpoint.safetensors model.onnx model.adv.onnx config.json; do
+        expect_same "one/$file" "ranks$count/$file"
+    done
+    same_json one/report.json "ranks$count/report.json"
+    same_json one/metrics.jsonl "ranks$count/metrics.jsonl"
+    same_json one.json "ranks$count.json"
+    no_temporaries "ranks$count"
+done
+
+# ---- a rank is killed; another number of them goes on --------------------------------------------
+train() { # FOLDER, OPTION..., after the prefix in $with
+    folder=$1
+    shift
+    mkdir -p "$folder"
+    $with train start.onnx --data synth:100 --normalize half --adversarial pgd:steps=2 \
+        --augment augmix --dual-bn --epochs 5 --batch 30 --select mean --val-attack-images 5 \
+        -o "$folder/y.onnx" "$@"
+}
+end_ranks() { # SIGNAL: of a rank; the whole run ends
+    until [ -e cut/y.safetensors ]; do sleep 0.05; done
+    victim=$(pgrep -P $pid | tail -n 1)
+    began=$(date +%s)
+    kill -s "$1" "$victim"
+    status=0
+    wait $pid || status=$?
+    say "SIG$1 to one of three ranks: exit status $status after $(($(date +%s) - began)) s"
+    [ $(($(date +%s) - began)) -lt 60 ] || die "the other ranks went on"
+}
+with=$LINNET
+expect_exit 0 train whole
+with="mpirun --oversubscribe -n 3 $RANKS"
+(with="exec $with" && train cut) >log 2>&1 &
+pid=$!
+end_ranks KILL
+[ $status -ne 0 ] || die "a lost rank was not noticed"
+with="ranks 2"
+expect_exit 0 train cut --resume
+for file in y.safetensors y.onnx y.adv.onnx; do
+    expect_same "whole/$file" "cut/$file"
+done
+
+# ---- a signal to one rank stops all of them, with the state saved ---------------------------------
+rm -r cut
+with="mpirun --oversubscribe -n 3 $RANKS"
+(with="exec $with" && train cut) >log 2>&1 &
+pid=$!
+end_ranks USR1
+[ $status -eq 75 ] || { cat log; die "exit status $status, expected 75"; }
+with=$LINNET
+expect_exit 0 train cut --resume
+expect_same whole/y.safetensors cut/y.safetensors
+
+# ---- evaluation; a failure is told once and ends all ----------------------------------------------
+measure() { # JSON, PREFIX...
+    json=$1
+    shift
+    "$@" eval whole/y.safetensors --data synth:100 --limit 70 --batch 16 --attack pgd:steps=3 \
+        --corruptions synth --types gaussian_noise --severities 2 --json "$json"
+}
+expect_exit 0 measure one.json "$LINNET"
+mv out one.out
+expect_exit 0 measure two.json ranks 3
+expect_same one.out out
+same_json one.json two.json
+expect_exit 4 ranks 2 eval whole/y.onnx --data cifar10:nowhere
+[ "$(grep -c '^linnet: eval: ' err)" -eq 1 ] || { cat err; die "not told once"; }
