@@ -84,6 +84,28 @@ with=$LINNET
 expect_exit 0 train cut --resume
 expect_same whole/y.safetensors cut/y.safetensors
 
+# ---- the job for Slurm: its time is up, it is queued again, it goes on ------------------------------
+mkdir bin
+printf '#!/bin/sh\necho "$@" >>requeued\n' >bin/scontrol
+chmod +x bin/scontrol
+job() {
+    PATH=$PWD/bin:$PATH SLURM_JOB_ID=7 LINNET=$RANKS OUT=batch LAUNCH="mpirun --oversubscribe -n 2" \
+        COMMAND="linearize start.onnx --data synth:100 --normalize half --relus 20% --preset quick --teacher-epochs 1
+        --mask-epochs 2 --finetune-epochs 1 --finetune-min-steps 0 --batch 30 --eval-attack-images 6 --eval-corrupt-images 6" \
+        exec "$SRC/cli/dist/linnet.sbatch"
+}
+job >log 2>&1 &
+pid=$!
+until [ -e batch/teacher.safetensors ]; do sleep 0.05; done
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+[ $status -eq 75 ] || { cat log; die "the job: exit status $status, expected 75"; }
+expect_text requeued "^requeue 7$"
+(job) >log 2>&1 || { cat log; die "the job, queued again, failed"; }
+expect_same one/checkpoint.safetensors batch/checkpoint.safetensors
+expect_same one/model.onnx batch/model.onnx
+
 # ---- evaluation; a failure is told once and ends all ----------------------------------------------
 measure() { # JSON, PREFIX...
     json=$1
@@ -98,3 +120,8 @@ expect_same one.out out
 same_json one.json two.json
 expect_exit 4 ranks 2 eval whole/y.onnx --data cifar10:nowhere
 [ "$(grep -c '^linnet: eval: ' err)" -eq 1 ] || { cat err; die "not told once"; }
+
+# ---- what they tell each other, by the formula of trainer/CLUSTER.md: 336 channels of batch norms, 77,370 other
+# parameters, 30 images, 10 classes
+expect_exit 0 ranks 3 train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o plain.onnx
+expect_text err "3 ranks, between them $((2 * (16 * 16 * 336 + 16 * 8 * 336 + 4 * 30 * 10 + 8 * 77370))) bytes a step"
