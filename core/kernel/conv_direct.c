@@ -213,7 +213,8 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
         t.w = w + gp * panel;
         t.fetch = NULL;
         if (gp + step < r->span.end)
-            conv_fetch(&t, t.w + step * panel, s.images * s.rows * s.cols);
+            conv_fetch(&t, t.w + step * panel, s.images * s.rows * s.cols,
+                       (r->span.end - r->span.first) * panel);
         t.lanes = conv_panel_lanes(dst_c, in + step - 1);
         panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes, bias);
         s.x = from + g * src_c;

@@ -44,11 +44,16 @@ struct conv_tile {
     int64_t fetch_step;
 };
 
-/* Sets the fetching of the weights at `next`, which `pixels` pixels of tiles have time for. */
-static inline void conv_fetch(struct conv_tile *t, const float *next, int64_t pixels)
+#define CONV_FETCHED (128 * 1024) /* floats of weights that do not stay in the level-2 cache */
+/* Sets the fetching of the weights at `next`, which `pixels` pixels of tiles have time for; `weights`: floats of all that
+ * are read in turn. */
+static inline void conv_fetch(struct conv_tile *t, const float *next, int64_t pixels,
+                              int64_t weights)
 {
     const int64_t tiles = (pixels + CONV_PAIR_PIXELS - 1) / CONV_PAIR_PIXELS;
 
+    if (weights <= CONV_FETCHED)
+        return;
     t->fetch = next;
     t->fetch_step = max_i64(1, CONV_LANES / tiles);
 }

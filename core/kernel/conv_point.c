@@ -13,6 +13,7 @@
 #define BLOCK_FLOATS_LARGE (256 * 1024) /* ... where the weights do not stay beside them */
 #define KEPT_WEIGHTS (128 * 1024)       /* 512 KiB of them do */
 #define SPLIT_WEIGHTS (256 * 1024)      /* from here on threads share out channels */
+#define LEAST_WEIGHTS (16 * 1024)       /* fewer are too little work for a pixel */
 #define LINE_FLOATS 16                  /* what crowded pixels are moved apart */
 #define TILE CONV_PAIR_PIXELS           /* pixels of two panels */
 
@@ -25,6 +26,11 @@ static bool axis_fits(const struct conv_axis *a)
 bool conv_point_fits(const struct conv_pass *p)
 {
     return p->groups == 1 && axis_fits(&p->y) && axis_fits(&p->x);
+}
+
+bool conv_point_pays(const struct conv_pass *p)
+{
+    return conv_point_fits(p) && p->src_c * p->dst_c >= LEAST_WEIGHTS;
 }
 
 bool conv_point_splits_pixels(const struct conv_pass *p)
@@ -238,7 +244,7 @@ static void run_panels(const struct block *b, const float *packed, const float *
 
         step = k->panels;
         if (i + step < end)
-            conv_fetch(&t, t.w + step * panel, b->count);
+            conv_fetch(&t, t.w + step * panel, b->count, (end - first) * panel);
         t.lanes = conv_panel_lanes(p->dst_c, i + step - 1);
         panel_bias(bias == NULL ? NULL : bias + d, (step - 1) * CONV_LANES + t.lanes, values);
         if (step > 1)

@@ -32,6 +32,8 @@ struct conv_point {
 };
 
 bool conv_point_fits(const struct conv_pass *p);
+/* Is it one, and faster than by conv_direct.h? */
+bool conv_point_pays(const struct conv_pass *p);
 /* Should threads share out pixels rather than channels? Where each can keep all weights. */
 bool conv_point_splits_pixels(const struct conv_pass *p);
 size_t conv_point_scratch(const struct conv_pass *p);

@@ -190,7 +190,7 @@ static void pack(const struct conv_pass *p, const struct op_use *use, const floa
 
 static size_t run_scratch(const struct conv_pass *p, int64_t n)
 {
-    if (conv_point_fits(p))
+    if (conv_point_pays(p))
         return conv_point_scratch(p);
     return max_size(conv_run_scratch(p, n), wino_fits(p, 0) ? wino_run_scratch(p, n) : 0);
 }
@@ -241,7 +241,7 @@ static void run_forward(const struct op_call *c, const struct conv_pass *p, cons
         wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
         return;
     }
-    if (conv_point_fits(p)) {
+    if (conv_point_pays(p)) {
         const struct conv_point point = point_part(p, c);
 
         conv_point_run(&point, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
@@ -264,7 +264,7 @@ static void run_grad(const struct op_call *c, const struct conv_pass *p, const f
         wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
         return;
     }
-    if (conv_point_fits(p)) {
+    if (conv_point_pays(p)) {
         const struct conv_point point = point_part(p, c);
 
         conv_point_run(&point, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0],
