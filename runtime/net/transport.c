@@ -98,6 +98,7 @@ struct pair {
     pthread_cond_t moved; /* bytes were put or taken, or an end was closed */
     struct pipe pipe[2];  /* pipe[i]: what end i sends */
     bool closed[2];
+    int patience; /* seconds; 0: no end */
     uint8_t *memory;
 };
 struct pair_end {
@@ -113,15 +114,19 @@ static void pair_free(struct pair *p)
     mem_free(p);
 }
 
-/* Waits with the lock held; ERR_NET when nothing moved for PIPE_SECONDS. */
+/* Waits with the lock held; ERR_NET when nothing moved for so long. */
 static int wait_move(struct pair *p)
 {
     struct timespec until;
 
+    if (p->patience == 0) {
+        pthread_cond_wait(&p->moved, &p->lock);
+        return 0;
+    }
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += PIPE_SECONDS;
+    until.tv_sec += p->patience;
     if (pthread_cond_timedwait(&p->moved, &p->lock, &until) != 0)
-        return fail(ERR_NET, "the other end was silent for %d s", PIPE_SECONDS);
+        return fail(ERR_NET, "the other end was silent for %d s", p->patience);
     return 0;
 }
 
@@ -226,6 +231,15 @@ static void pair_end_init(struct transport *t, struct pair_end *e, struct pair *
         .send = pair_send, .recv = pair_recv, .flush = pair_flush, .close = pair_close, .ctx = e};
 }
 
+void transport_pair_patience(struct transport *end, int seconds)
+{
+    struct pair *p = ((struct pair_end *)end->ctx)->pair;
+
+    pthread_mutex_lock(&p->lock);
+    p->patience = seconds;
+    pthread_mutex_unlock(&p->lock);
+}
+
 int transport_pair(struct transport *a, struct transport *b)
 {
     struct pair *p = mem_array(1, sizeof *p);
@@ -241,6 +255,7 @@ int transport_pair(struct transport *a, struct transport *b)
     }
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->moved, NULL);
+    p->patience = PIPE_SECONDS;
     p->memory = memory;
     p->pipe[0].ring = memory;
     p->pipe[1].ring = memory + PIPE_BYTES;

@@ -175,7 +175,9 @@ static int replay(const struct party *p, const struct covert_round *r, int lot,
 
     y.so.limits = NULL;
     y.co.client = true;
-    if ((rc = covert_sid(r, lot, sid)) == 0 && (rc = transport_pair(&y.ends[0], &y.ends[1])) == 0 &&
+    TRY(transport_pair(&y.ends[0], &y.ends[1]));
+    transport_pair_patience(&y.ends[0], 0);
+    if ((rc = covert_sid(r, lot, sid)) == 0 &&
         (rc = tally_wrap(&y.ends[0], sid, sizeof sid, &y.tally)) == 0 &&
         (rc = fill_half(p, &y.server, &y.so, &y.ends[0])) == 0 &&
         (rc = fill_half(p, &y.client, &y.co, &y.ends[1])) == 0 && (rc = run_halves(&y)) == 0)

@@ -95,8 +95,9 @@ int sim_linear_open(const struct linear_backend *b, const struct prepared *m,
     if (l == NULL)
         return ERR_NOMEM;
     *l = (struct sim_linear){.backend = b, .model = m, .step = -1};
-    if ((rc = transport_pair(&l->server.t, &l->client.t)) == 0 &&
-        (rc = share_rng_open(shares, SHARE_LINEAR, 0, 0, &l->server.rng)) == 0 &&
+    if ((rc = transport_pair(&l->server.t, &l->client.t)) == 0)
+        transport_pair_patience(&l->client.t, 0);
+    if (rc == 0 && (rc = share_rng_open(shares, SHARE_LINEAR, 0, 0, &l->server.rng)) == 0 &&
         (rc = share_rng_open(shares, SHARE_LINEAR, 0, 1, &l->client.rng)) == 0)
         rc = run_both(l, NULL, NULL);
     if (rc < 0) {

@@ -66,6 +66,7 @@ static struct party *connect(struct session *s)
     struct party *p = NULL;
 
     assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
+    transport_pair_patience(&s->t, 600);
     served_start(&s->server);
     assert_int_equal(party_open(&s->o, &s->t, &p), 0);
     return p;
@@ -415,6 +416,7 @@ static bool caught(struct session *s, enum cheat how, int lot)
 
     be_evil(s, how, lot);
     assert_int_equal(transport_pair(&s->t, &s->server.t), 0);
+    transport_pair_patience(&s->t, 600);
     if (how == OTHER_SEED) {
         tap.inner = s->t;
         s->t = (struct transport){.send = tap_send,
@@ -499,6 +501,7 @@ static void leave(struct session *s, size_t message, int skip)
     int64_t made;
 
     assert_int_equal(transport_pair(&cut.inner, &s->server.t), 0);
+    transport_pair_patience(&cut.inner, 600);
     s->t = (struct transport){
         .send = cut_send, .recv = cut_recv, .flush = cut_flush, .close = cut_close, .ctx = &cut};
     served_start(&s->server);
