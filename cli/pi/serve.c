@@ -239,7 +239,10 @@ static int fill_options(struct serve *s, const struct pi_model *model)
     out->party.limits = &s->limits;
     TRY(fill_budget(o, out));
     TRY(fill_metrics(s));
-    return find_limits(o, model->plan, &out->party, &s->limits);
+    TRY(find_limits(o, model->plan, &out->party, &s->limits));
+    /* what it may wait for its client, twice that for its own work, and a machine that is busy */
+    out->most = 3 * (s->limits.setup + s->limits.offline + s->limits.online) + 600;
+    return 0;
 }
 
 static int serve(const struct cli_common *c, const struct server_options *o, struct server *s)

@@ -385,6 +385,19 @@ static void cut_off(struct server *s, int i, const char *why)
     end_worker(s, i);
 }
 
+/* Deadlines of the transport end what waits for a client; this ends what does not come back at all. */
+static void end_stuck(struct server *s)
+{
+    const double now = cpu_seconds();
+
+    for (int i = s->n - 1; i >= 0 && s->o.most > 0; i--) {
+        const struct worker *w = &s->worker[i];
+        if ((w->place == QUERY || w->place == PREPARE) &&
+            now - w->since > s->o.most * (double)w->images)
+            cut_off(s, i, "its process was at work for longer than any request takes");
+    }
+}
+
 /* ---- who may begin ------------------------------------------------------------------------- */
 
 static bool working(const struct worker *w)
@@ -606,6 +619,7 @@ int server_run(struct server *s)
         TRY(lobby_look(s->lobby));
         if (s->ending || stopped(s) || enough(s))
             end_all(s);
+        end_stuck(s);
         let_all_begin(s);
         if (!s->ending)
             let_in(s);

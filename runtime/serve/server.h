@@ -14,6 +14,8 @@
  * than SERVER_BUSY is told that the server is busy. One client never holds all the places: a quarter is for
  * the others.
  *
+ * A process that is at work on a request for longer than `most` an image is stuck, whatever in; it is killed.
+ *
  * Each client has a budget (ledger.h), charged before a request begins. What a client does wrong, or what kills
  * the process that serves it, is an event and no failure of the server. Once `stop` says so nobody is let in,
  * requests that are being answered get SERVER_FINISH seconds, preparations SERVER_FINISH_OFFLINE.
@@ -45,8 +47,11 @@ struct server_options {         /* all borrowed until server_close */
     int inherited;        /* a socket that listens already, instead of address; 0: none */
     struct tls_files tls; /* no certificate: plain, with a tally; ca: of clients */
     double seconds;       /* longest silence of a client */
-    int64_t workers;      /* images or lots at a time */
-    int64_t max_queries;  /* of images begun, answered or not; below 0: no end */
+    double
+        most; /* seconds of an image of a request in all, waiting and work of its process: then that
+                           * is killed; 0: no end */
+    int64_t workers;     /* images or lots at a time */
+    int64_t max_queries; /* of images begun, answered or not; below 0: no end */
     struct ledger_rules budget;
     const char *ledger;                /* its file; NULL: forgotten when the server ends */
     const struct tcp_address *metrics; /* where counters can be read (metrics.h); NULL: nowhere */

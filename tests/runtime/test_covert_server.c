@@ -45,6 +45,7 @@ struct site {
     char ledger[SCRATCH_TEXT];
     pid_t pid;
     uint8_t refusal;
+    double most; /* before open_site; else 0 */
 };
 
 static void open_site(struct site *s, bool covert, uint32_t wait)
@@ -52,6 +53,8 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
     const struct sigaction a = {.sa_handler = on_term};
     struct server_options o = {.seconds = SECONDS, .workers = 2, .max_queries = -1, .stop = stop};
     struct server *server = NULL;
+
+    const double most = s->most;
 
     memset(s, 0, sizeof *s);
     parties_open(&s->b, KEPT, 0, 3);
@@ -64,6 +67,7 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
     o.party.max_bundles = 64;
     o.party.covert = covert ? &s->rules : NULL;
     o.budget = (struct ledger_rules){-1, 0, 1};
+    o.most = most;
     o.ledger = scratch_path(s->b.dir, "ledger", s->ledger);
     assert_int_equal(tcp_address_parse("127.0.0.1:0", &o.address), 0);
     assert_int_equal(server_open(&o, &server), 0);
@@ -204,7 +208,7 @@ static int prepare(struct site *s, int left, size_t n)
 
 static void test_an_honest_client(void **state)
 {
-    struct site s;
+    struct site s = {.most = 0};
     struct visit v = {.cut.left = -1};
     uint64_t y[PARTIES_CLASSES];
 
@@ -223,7 +227,7 @@ static void test_an_honest_client(void **state)
 /* Up to the choice nobody can tell it from a lost line: charged, no strike. */
 static void test_leaving_before_the_choice_is_charged(void **state)
 {
-    struct site s;
+    struct site s = {.most = 0};
     int64_t charged = 0;
 
     (void)state;
@@ -238,7 +242,7 @@ static void test_leaving_before_the_choice_is_charged(void **state)
 
 static void test_who_does_not_open_is_banned(void **state)
 {
-    struct site s;
+    struct site s = {.most = 0};
     int64_t n;
 
     (void)state;
@@ -257,6 +261,17 @@ static struct {
     uint64_t event, d;
     int64_t place;
 } error;
+
+static pid_t stuck; /* the server whose process is stopped within a query; 0: none */
+static pid_t child_of(pid_t parent);
+
+static int stopping_online(struct transport *t, const struct relu_batch *b, uint8_t *state)
+{
+    if (stuck != 0)
+        kill(child_of(stuck), SIGSTOP);
+    stuck = 0;
+    return relu_gc.online_client(t, b, state);
+}
 
 static int evil_online(struct transport *t, const struct relu_batch *b, uint8_t *state)
 {
@@ -312,7 +327,7 @@ static void test_extraction_where_clients_are_trusted(void **state)
 {
     const struct relu_backend evil = evil_gc();
     const uint64_t d = UINT64_C(1) << 24;
-    struct site s;
+    struct site s = {.most = 0};
     struct visit v = {.cut.left = -1};
     uint64_t plain[PARTIES_CLASSES], y[PARTIES_CLASSES];
     int right = 0;
@@ -341,7 +356,7 @@ static void test_extraction_where_clients_are_trusted(void **state)
 static void test_extraction_is_stopped(void **state)
 {
     const struct relu_backend evil = evil_gc();
-    struct site s;
+    struct site s = {.most = 0};
     struct visit v = {.cut.left = -1};
     uint64_t y[PARTIES_CLASSES] = {0};
 
@@ -357,6 +372,45 @@ static void test_extraction_is_stopped(void **state)
     check_site(&s, CHARGED + 1, 1);
 }
 
+/* ---- a process that does not come back ----------------------------------------------------- */
+
+/* The newest child of the server: the process of the client that has just begun. */
+static pid_t child_of(pid_t parent)
+{
+    char path[64];
+    long pid = 0, last = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)parent, (long)parent);
+    assert_non_null(f = fopen(path, "r"));
+    while (fscanf(f, "%ld", &pid) == 1)
+        last = pid;
+    fclose(f);
+    return (pid_t)last;
+}
+
+/* Stopped where it works, as one that never ends: killed when its time is over, charged, no strike; the next
+ * client is served. Without that time (most = 0) it holds its place for ever. */
+static void test_a_stuck_process_is_killed(void **state)
+{
+    struct site s = {.most = 3};
+    struct relu_backend stopping = relu_gc;
+    struct visit v = {.cut.left = -1};
+    uint64_t y[PARTIES_CLASSES];
+
+    (void)state;
+    stopping.online_client = stopping_online;
+    open_site(&s, true, 100);
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    assert_int_equal(visit(&s, &v, &stopping), 0);
+    stuck = s.pid;
+    assert_true(ask(&v, 0, y) < 0);
+    end(&v);
+    assert_int_equal(child_of(s.pid), 0);
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    check_site(&s, 2 * CHARGED + 1, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_who_does_not_open_is_banned),
         cmocka_unit_test(test_extraction_where_clients_are_trusted),
         cmocka_unit_test(test_extraction_is_stopped),
+        cmocka_unit_test(test_a_stuck_process_is_killed),
     };
     cpu_set_threads(1); /* server_run forks: nothing may have run in parallel before */
     return cmocka_run_group_tests(tests, NULL, NULL);
