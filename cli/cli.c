@@ -551,10 +551,16 @@ static int end_help(int rc)
 
 void cli_wait_policy(const char *variable, const char *value, char **argv)
 {
+    char path[4096]; /* the file's own name, so that ps shows it */
+    ssize_t n;
+
     if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
         return;
-    if (setenv(variable, value, 0) == 0)
-        execv("/proc/self/exe", argv);
+    n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n < 0 || setenv(variable, value, 0) < 0)
+        return;
+    path[n] = '\0';
+    execv(path, argv);
 }
 
 int cli_main(const struct cli_program *program, int argc, char **argv)

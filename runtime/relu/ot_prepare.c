@@ -145,6 +145,7 @@ static int make_leaves_client(struct relu_party *p, const struct relu_batch *b,
         c = BLOCK_AT(s, first);
         bits_of_words(w->bits, v->u + first, c, 0, uses);
         TRY(cot_receive_chosen(&p->take, p->t, uses * c, w->bits, w->row));
+        TRY(transport_flush(p->t)); /* the server goes on with this block while we do the next */
         TRY(relu_hash_key(p->hash, p->sid, b, first));
         hash_blocks(p->hash, w->row, w->row, uses * c,
                     garble_tweak(b->tweak, RELU_SLOT_LEAF, first * uses));
