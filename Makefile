@@ -181,7 +181,7 @@ check: deps ## set up, build, test: unit tests, then whole runs
 	@$(MAKE) --no-print-directory check-install
 check-unit: all tests ## the unit tests alone
 	@tests/run.sh $(BUILD)
-check-long: all $(BUILD)/tests/test_ctime $(BUILD)/tests/test_server ## what takes hours: full models, floors of accuracy
+check-long: all $(if $(MPI_PKG),$(BUILD)/linnet-mpi) $(BUILD)/tests/test_ctime $(BUILD)/tests/test_server ## what takes hours: full models, floors of accuracy
 	@tests/long/run.sh $(BUILD)
 	@$(MAKE) --no-print-directory check-deb
 zoo: all ## exports of many programs through linnet; installs PyTorch and TensorFlow in build/zoo
