@@ -76,7 +76,9 @@ static inline __mmask8 words(size_t n, int j)
 {
     size_t all = 2 * n, before = 8 * (size_t)j;
 
-    return all >= before + 8 ? 0xff : all <= before ? 0 : (__mmask8)((1u << (all - before)) - 1);
+    if (all >= before + 8)
+        return 0xff;
+    return (__mmask8)(all <= before ? 0 : (1u << (all - before)) - 1);
 }
 
 WIDE static inline void load(__m512i v[REGISTERS], const struct block *in, size_t n)
