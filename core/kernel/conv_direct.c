@@ -8,6 +8,10 @@
 
 #include "core/kernel/conv_piece.h"
 
+/* Products of one tap that are summed in one chain; longer sums are made of such pieces. */
+#define LONG_CHAIN 512
+#define CHAIN_PIECE 128
+
 struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts)
 {
     int64_t all = p->groups * conv_panels(p->dst_c / p->groups);
@@ -158,6 +162,33 @@ static void run_panels(struct sweep s, const struct conv_tiles *k, int64_t q, st
         sweep_runs(&s, k, t, s.cols - s.cols % q, 1, s.cols % q);
 }
 
+/* The same; a long sum (a fully connected layer of VGG has 25,088 products) is made in pieces that are added
+ * up in dst: its rounding errors would grow with the root of its length. */
+static void run_chains(const struct sweep *s, const struct conv_tiles *k, int64_t q,
+                       const struct conv_tile *whole)
+{
+    static const float no_bias[2 * CONV_LANES];
+    const bool is_long = whole->rows * whole->cols == 1 && whole->len > LONG_CHAIN;
+    const int64_t piece = is_long ? CHAIN_PIECE : whole->len;
+
+    int64_t at = 0;
+
+    do { /* a phase without taps still writes its bias */
+        struct sweep part = *s;
+        struct conv_tile t = *whole;
+
+        part.x += at;
+        t.w += at * CONV_LANES;
+        t.len = min_i64(piece, whole->len - at);
+        if (at > 0) {
+            t.bias = no_bias;
+            t.add = true;
+        }
+        run_panels(part, k, q, &t);
+        at += piece;
+    } while (at < whole->len);
+}
+
 struct run {
     const struct conv_pass *p;
     const struct conv_kernels *k;
@@ -220,7 +251,7 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
         s.x = from + g * src_c;
         s.y = to + d;
         if (s.rows > 0)
-            run_panels(s, k, r->k->pixels, &t);
+            run_chains(&s, k, r->k->pixels, &t);
     }
     return w + p->groups * panels * panel;
 }

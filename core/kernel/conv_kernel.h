@@ -9,7 +9,8 @@
  * lacks and writes only those that it has (`lanes`).
  *
  * Every output element is one chain of multiply-adds, from the bias on over (row of taps, tap,
- * channel) in that order, whatever the tile. So neither the cut of pixels into tiles, nor that of
+ * channel) in that order, whatever the tile; long sums over channels are several such chains, cut where
+ * the number of channels says (conv_direct.c, wino_run.c). So neither the cut of pixels into tiles, nor that of
  * panels among threads, nor the number of images changes a bit.
  */
 #include <stdbool.h>
