@@ -19,13 +19,20 @@ static json_t *budget_json(const struct conversion *c)
     const struct quota *q = &c->quota;
     const struct graph *g = c->run.m.g; /* the student's sites have the same names */
     json_t *layers = json_array();
+    int64_t evaluations = 0;
 
-    for (int32_t s = 0; s < q->n_site; s++)
-        json_add(&layers, json_pack("{s:s,s:I,s:I,s:f}", "name", g->node[q->site[s].node].name,
-                                    "total", (json_int_t)q->site[s].total, "kept",
-                                    (json_int_t)q->kept[s], "sensitivity", q->eta[s]));
-    return json_pack("{s:I,s:I,s:o}", "total", (json_int_t)q->total, "kept", (json_int_t)q->want,
-                     "layers", layers);
+    for (int32_t s = 0; s < q->n_site; s++) {
+        struct relu_site site = q->site[s];
+
+        site.kept = q->kept[s];
+        evaluations += relu_evaluations(&site);
+        json_add(&layers,
+                 json_pack("{s:s,s:I,s:I,s:I,s:f}", "name", g->node[site.node].name, "total",
+                           (json_int_t)site.total, "kept", (json_int_t)site.kept, "evaluations",
+                           (json_int_t)relu_evaluations(&site), "sensitivity", q->eta[s]));
+    }
+    return json_pack("{s:I,s:I,s:I,s:o}", "total", (json_int_t)q->total, "kept",
+                     (json_int_t)q->want, "evaluations", (json_int_t)evaluations, "layers", layers);
 }
 
 static json_t *groups_json(const struct conversion *c)

@@ -149,6 +149,7 @@ struct linnet_info {
     int64_t parameters, macs, relus_total, relus_kept; /* of one image */
     int64_t
         channels_last; /* 1: the file declares its input as [N,H,W,C]; here it is [N,C,H,W] all the same */
+    int64_t relu_evaluations; /* of private inference: a kept ReLU is one, a kept ReLU6 two */
 };
 LINNET_API const struct linnet_info *linnet_model_info(const struct linnet_model *m);
 /* "clean" is 0, "adv" 1, the only one of a file with one branch (clean, adv, single) 0, NULL 0; LINNET_ARG if the model has

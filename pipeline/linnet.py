@@ -39,7 +39,7 @@ class Interrupted(Error):
 
 class _Info(ctypes.Structure):
     _fields_ = [(n, ctypes.c_int64) for n in ("channels", "height", "width", "classes", "branches", "parameters",
-                                              "macs", "relus_total", "relus_kept")]
+                                              "macs", "relus_total", "relus_kept", "channels_last", "relu_evaluations")]
 
 
 _MESSAGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)

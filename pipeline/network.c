@@ -35,6 +35,7 @@ static int fill_info(const struct graph *g, struct linnet_info *out)
     for (int32_t s = 0; s < n; s++) {
         out->relus_total += site[s].total;
         out->relus_kept += site[s].kept;
+        out->relu_evaluations += relu_evaluations(&site[s]);
     }
     mem_free(site);
     return 0;

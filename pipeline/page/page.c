@@ -133,6 +133,12 @@ static void put_eval_rows(struct html *h, const char *what, const json_t *eval, 
         put_file_row(h, what, eval, b, result && json_is_true(json_object_get(b, "deployed")));
 }
 
+/* Kept positions that take two ReLU evaluations. */
+static bool has_relu6(const json_t *budget)
+{
+    return number(json_object_get(budget, "evaluations")) > number(json_object_get(budget, "kept"));
+}
+
 static void put_verdict(struct html *h, const struct page_run *r)
 {
     const json_t *budget = json_object_get(r->report, "budget");
@@ -150,6 +156,9 @@ static void put_verdict(struct html *h, const struct page_run *r)
         return;
     html_put(h, "<p class=verdict>The deployed file keeps <b>%s of %s ReLUs</b> (%.1f %%)",
              grouped(h, kept), grouped(h, total), 100 * kept / total);
+    if (has_relu6(budget))
+        html_put(h, ", a private inference takes <b>%s ReLU evaluations</b>, two for a ReLU6",
+                 grouped(h, number(json_object_get(budget, "evaluations"))));
     if (!isnan(after) && !isnan(before))
         html_put(h, ". Clean accuracy: <b>%.2f %%</b>, %.2f %% as given", after, before);
     if (!isnan(pgd))
@@ -231,7 +240,9 @@ static void put_first_screen(struct html *h, const struct page_run *r)
 
 static void put_layers(struct html *h, const struct page_run *r)
 {
-    const json_t *layers = json_object_get(json_object_get(r->report, "budget"), "layers");
+    const json_t *budget = json_object_get(r->report, "budget");
+    const json_t *layers = json_object_get(budget, "layers");
+    const bool two = has_relu6(budget);
     double most = 1;
     size_t i;
     json_t *l;
@@ -240,20 +251,24 @@ static void put_layers(struct html *h, const struct page_run *r)
     html_put(
         h,
         "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
-        "<th class=n>kept</th><th class=n>of</th><th class=n>share</th><th></th></tr></thead><tbody>\n");
+        "<th class=n>kept</th><th class=n>of</th><th class=n>share</th>%s<th></th></tr></thead><tbody>\n",
+        two ? "<th class=n>evaluations</th>" : "");
     json_array_foreach(layers, i, l)
     {
         const double total = number(json_object_get(l, "total"));
         const double kept = number(json_object_get(l, "kept"));
 
+        html_put(h, "<tr><th>%s</th><td class=n>%s</td><td class=n>%s</td><td class=n>%.1f %%</td>",
+                 html_escape(h, json_string_value(json_object_get(l, "name"))), grouped(h, kept),
+                 grouped(h, total), 100 * kept / total);
+        if (two)
+            html_put(h, "<td class=n>%s</td>",
+                     grouped(h, number(json_object_get(l, "evaluations"))));
         html_put(h,
-                 "<tr><th>%s</th><td class=n>%s</td><td class=n>%s</td><td class=n>%.1f %%</td>"
                  "<td><svg viewBox=\"0 0 400 14\" role=img aria-label=\"%.0f of %.0f\">"
                  "<rect class=rest width=\"%.1f\" height=14 /><rect class=kept width=\"%.1f\" "
                  "height=14 /></svg></td></tr>\n",
-                 html_escape(h, json_string_value(json_object_get(l, "name"))), grouped(h, kept),
-                 grouped(h, total), 100 * kept / total, kept, total, 400 * total / most,
-                 400 * kept / most);
+                 kept, total, 400 * total / most, 400 * kept / most);
     }
     html_put(h, "</tbody></table>\n");
 }

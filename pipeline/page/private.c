@@ -124,9 +124,10 @@ static void put_tables(struct html *h, const struct plan *p, bool slider)
         h,
         "</tbody></table></div>\n<p class=fine>Predicted by the cost model with built-in constants, one "
         "image, both parties on a machine of two cores; <code>linnet-pi bench</code> measures. %lld of "
-        "%lld ReLUs; semi-honest parties. Links: lan 3 Gbit/s, 0.3 ms; wan 400 Mbit/s, 40 ms; mobile "
+        "%lld ReLUs, %lld ReLU evaluations%s; semi-honest parties. Links: lan 3 Gbit/s, 0.3 ms; wan 400 Mbit/s, 40 ms; mobile "
         "50 Mbit/s, 50 ms.</p>\n",
-        (long long)p->relus_kept, (long long)p->relus);
+        (long long)p->relus_kept, (long long)p->relus, (long long)plan_all_evaluations(p),
+        plan_all_evaluations(p) > p->relus_kept ? " (a kept ReLU6 takes two)" : "");
     if (slider)
         put_slider(h, p);
 }

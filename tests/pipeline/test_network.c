@@ -7,6 +7,7 @@
 #include "core/exec/exec.h"
 #include "core/graph/rng.h"
 #include "exporter/exporter.h"
+#include "tests/scratch.h"
 #include "tests/tiny_files.h"
 
 #include <setjmp.h>
@@ -39,6 +40,7 @@ static void test_facts(void **state)
     assert_int_equal(i->branches, 1);
     assert_int_equal(i->relus_total, 6 * 64 + 6 * 64 + 8 * 16);
     assert_int_equal(i->relus_kept, i->relus_total);
+    assert_int_equal(i->relu_evaluations, i->relus_total);
     assert_true(i->parameters > 0 && i->macs > 0);
     assert_int_equal(linnet_branch(m, "clean", &branch), 0);
     assert_int_equal(branch, 0);
@@ -60,6 +62,21 @@ static void logits_by_hand(const float *pixels, int64_t n, float *z)
         assert_int_equal(exec_infer(e, pixels + i * TINY_ELEMS, 1, 0, z + i * K), 0);
     exec_free(e);
     graph_free(g);
+}
+
+/* A ReLU6 is one ReLU of the budget and two ReLU evaluations. */
+static void test_facts_of_relu6(void **state)
+{
+    struct linnet_model *m;
+    char path[SCRATCH_TEXT];
+
+    (void)state;
+    if (scratch_shared("models/resnet32_cifar100_relu6.onnx", path) == NULL)
+        skip();
+    assert_int_equal(linnet_open(path, NULL, NULL, &m), 0);
+    assert_int_equal(linnet_model_info(m)->relus_kept, 303104);
+    assert_int_equal(linnet_model_info(m)->relu_evaluations, 606208);
+    linnet_close(m);
 }
 
 static void test_logits_are_those_of_the_network(void **state)
@@ -402,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_facts_of_relu6),
         cmocka_unit_test(test_logits_are_those_of_the_network),
         cmocka_unit_test(test_outputs_are_what_the_file_computes),
         cmocka_unit_test(test_gradients_are_difference_quotients),

@@ -21,9 +21,9 @@
 
 static const char report[] =
     "{\"format\":\"linnet.report/1\",\"seed\":3,\"notes\":[\"a <note>\"],"
-    "\"budget\":{\"total\":200,\"kept\":40,\"layers\":["
-    "{\"name\":\"first <script>alert(1)</script>\",\"total\":150,\"kept\":30},"
-    "{\"name\":\"second & last\",\"total\":50,\"kept\":10}]},"
+    "\"budget\":{\"total\":200,\"kept\":40,\"evaluations\":50,\"layers\":["
+    "{\"name\":\"first <script>alert(1)</script>\",\"total\":150,\"kept\":30,\"evaluations\":30},"
+    "{\"name\":\"second & last\",\"total\":50,\"kept\":10,\"evaluations\":20}]},"
     "\"class_names\":[\"cat & dog\",\"other\"],\"config\":{\"recipe\":{\"adversarial\":\"on\"}},\"teacher\":{\"branches\":[{\"name\":\"clean\",\"clean\":{}}]},"
     "\"stages\":[{\"name\":\"teacher\",\"epochs\":2,\"seconds\":5,\"images_per_s\":100}],"
     "\"given\":{\"relus\":200,\"branches\":[{\"name\":\"clean\",\"deployed\":true,"
@@ -116,6 +116,8 @@ static void test_page_shows_the_folder(void **state)
     assert_true(len < PAGE_LIMIT);
     /* the verdict and the table: every file's own figures */
     assert_non_null(strstr(text, "40 of 200 ReLUs</b> (20.0 %)"));
+    assert_non_null(strstr(text, "<b>50 ReLU evaluations</b>, two for a ReLU6"));
+    assert_non_null(strstr(text, "<td class=n>50</td><td class=n>20.0 %</td><td class=n>20</td>"));
     assert_non_null(strstr(text, "<b>83.50 %</b>, 91.25 % as given"));
     assert_non_null(strstr(text, "Under PGD-20: <b>0.25 %</b>"));
     assert_non_null(strstr(text, "66.75 <small>&plusmn;0.75</small>"));
