@@ -8,8 +8,9 @@
 
 #include "core/kernel/conv_piece.h"
 
-/* Products of one tap that are summed in one chain; longer sums are made of such pieces. */
-#define LONG_CHAIN 512
+/* Products of one tap that are summed in one chain; longer sums are made of such pieces. As many as the
+ * widest 1x1 convolutions have, so that conv_point.h makes the same bits. */
+#define LONG_CHAIN 2048
 #define CHAIN_PIECE 128
 
 struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts)
