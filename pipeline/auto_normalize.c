@@ -12,7 +12,11 @@
  *
  * Presets that differ by a percent in their numbers may differ by less than the noise of so few images.
  * The winner is clear where the model does better than guessing and, image by image, either the
- * cross-entropy or the hits of every other preset are worse by three standard errors.
+ * cross-entropy or the hits of every other preset are worse by three standard errors. Where training
+ * would follow and it is not clear, the contenders alone are tried on more and more images, up to 16,000.
+ * A contender that is left then is either as good as the winner (three standard errors above their
+ * difference in accuracy are still within a percent): the winner is taken, and the user hears that the
+ * two cannot be told apart. Or the images are too few to say even that: refused.
  */
 #include "pipeline/auto_normalize.h"
 
@@ -27,8 +31,10 @@
 
 #define TASK "normalisation"
 #define MOST_IMAGES 1000
-#define CLOSE 0.01     /* of accuracy: no difference worth a decision */
-#define SWAP_GAIN 0.05 /* of accuracy: what a swap must gain to be told */
+#define MOST_TO_DECIDE 16000 /* images for presets that 1,000 do not tell apart */
+#define DECIDE_MACS 2e13     /* what one of them may cost */
+#define CLOSE 0.01           /* of accuracy: no difference worth a decision */
+#define SWAP_GAIN 0.05       /* of accuracy: what a swap must gain to be told */
 #define FEWEST_IMAGES 64
 #define FEWEST_TO_JUDGE 50 /* images: fewer do not tell a model from guessing */
 #define GUESS_MACS 1e12    /* what all presets together may cost where nobody asked for it */
@@ -59,6 +65,7 @@ struct score {
     double accuracy, loss; /* mean cross-entropy */
     float *losses;         /* [n] by image */
     uint8_t *hit;          /* [n]: 1 where the model is right */
+    int64_t n;             /* images tried */
 };
 struct trial { /* images and what the model says about them */
     const struct linnet_listener *l;
@@ -66,9 +73,10 @@ struct trial { /* images and what the model says about them */
     struct graph *g;
     struct exec *e;
     struct arena *arena; /* of the scores */
-    int64_t n, classes;
+    const struct dataset *d;
+    int64_t n, most, classes; /* images tried; that may be tried where it is not clear */
+    int64_t first, block;     /* images in x: [first, first + block) */
     float *x, *logits;
-    const int32_t *label;
     struct score score[NORMALIZE_PRESETS];
     int32_t n_score;
 };
@@ -94,25 +102,33 @@ static int32_t largest(const float *z, int64_t k)
     return at;
 }
 
-/* Fills all of s but the name. */
+/* Room for most images. */
+static int score_open(struct trial *t, struct score *s, int64_t most)
+{
+    *s = (struct score){.name = s->name};
+    if ((s->losses = arena_array(t->arena, (size_t)most, sizeof *s->losses)) == NULL ||
+        (s->hit = arena_array(t->arena, (size_t)most, sizeof *s->hit)) == NULL)
+        return ERR_NOMEM;
+    return 0;
+}
+
+/* Adds the images of the block. */
 static int try_images(struct trial *t, struct score *s)
 {
-    double correct = 0, loss = 0;
+    double correct = s->accuracy * (double)s->n, loss = s->loss * (double)s->n;
 
-    if ((s->losses = arena_array(t->arena, (size_t)t->n, sizeof *s->losses)) == NULL ||
-        (s->hit = arena_array(t->arena, (size_t)t->n, sizeof *s->hit)) == NULL)
-        return ERR_NOMEM;
-    TRY(exec_infer(t->e, t->x, t->n, 0, t->logits));
-    for (int64_t i = 0; i < t->n; i++) {
+    TRY(exec_infer(t->e, t->x, t->block, 0, t->logits));
+    for (int64_t i = 0; i < t->block; i++, s->n++) {
         const float *z = t->logits + i * t->classes;
+        const int32_t label = t->d->labels[t->first + i];
 
-        s->hit[i] = largest(z, t->classes) == t->label[i];
-        s->losses[i] = (float)cross_entropy(z, t->classes, t->label[i]);
-        correct += s->hit[i];
-        loss += s->losses[i];
+        s->hit[s->n] = largest(z, t->classes) == label;
+        s->losses[s->n] = (float)cross_entropy(z, t->classes, label);
+        correct += s->hit[s->n];
+        loss += s->losses[s->n];
     }
-    s->accuracy = correct / (double)t->n;
-    s->loss = loss / (double)t->n;
+    s->accuracy = correct / (double)s->n;
+    s->loss = loss / (double)s->n;
     return 0;
 }
 
@@ -126,6 +142,7 @@ static int try_preset(struct trial *t, const struct normalize_preset *p)
     listener_progress(t->l, TASK, (double)t->n_score / NORMALIZE_PRESETS, "%s", p->name);
     t->g->norm = p->norm;
     s->name = p->name;
+    TRY(score_open(t, s, t->most));
     TRY(try_images(t, s));
     t->n_score++;
     return 0;
@@ -150,7 +167,7 @@ static void swap_colours(struct trial *t, const struct shape *in)
 {
     const int64_t plane = in->dim[2] * in->dim[3];
 
-    for (int64_t i = 0; i < t->n; i++)
+    for (int64_t i = 0; i < t->block; i++)
         for (int64_t k = 0; k < plane; k++) {
             float *p = t->x + i * 3 * plane + k, red = p[0];
 
@@ -163,7 +180,7 @@ static void turn(struct trial *t, const struct shape *in)
 {
     const int64_t side = in->dim[2];
 
-    for (int64_t i = 0; i < t->n * in->dim[1]; i++)
+    for (int64_t i = 0; i < t->block * in->dim[1]; i++)
         for (int64_t h = 0; h < side; h++)
             for (int64_t w = 0; w < h; w++) {
                 float *p = t->x + i * side * side, v = p[h * side + w];
@@ -177,11 +194,12 @@ static void turn(struct trial *t, const struct shape *in)
 static int try_changed(struct trial *t, const struct shape *in, bool applies,
                        void (*change)(struct trial *, const struct shape *), double *accuracy)
 {
-    struct score s;
+    struct score s = {0};
 
     *accuracy = -1;
     if (!applies)
         return 0;
+    TRY(score_open(t, &s, t->block));
     change(t, in);
     TRY(try_images(t, &s));
     change(t, in);
@@ -232,45 +250,76 @@ void normalize_warn_chance(const struct linnet_listener *l, const char *path, do
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-/* The winner, or the best but for `without`; NULL where there is no other. */
+/* The winner of those that were tried on all images, or the best of all but for `without`; NULL where
+ * there is no other. */
 static const struct score *best_of(const struct trial *t, const struct score *without)
 {
     const struct score *best = NULL;
+    const int64_t least = without == NULL ? t->n : 0;
     double top = 0;
 
     for (int32_t k = 0; k < t->n_score; k++)
-        if (&t->score[k] != without)
+        if (&t->score[k] != without && t->score[k].n >= least)
             top = fmax(top, t->score[k].accuracy);
     for (int32_t k = 0; k < t->n_score; k++) {
         const struct score *s = &t->score[k];
 
-        if (s != without && s->accuracy >= top - CLOSE && (best == NULL || s->loss < best->loss))
+        if (s != without && s->n >= least && s->accuracy >= top - CLOSE &&
+            (best == NULL || s->loss < best->loss))
             best = s;
     }
     return best;
 }
 
-/* Sum and sum of squares of n differences -> is their mean above 0 by so many standard errors? */
-static bool is_above(double sum, double squares, double n)
-{
-    const double mean = sum / n, variance = (squares / n - mean * mean) / n;
+/* Differences image by image: their mean and its standard error. */
+struct spread {
+    double mean, error;
+};
 
-    return mean > CLEAR * sqrt(fmax(variance, 0));
+static struct spread spread_of(double sum, double squares, double n)
+{
+    const double mean = sum / n;
+
+    return (struct spread){mean, sqrt(fmax((squares / n - mean * mean) / n, 0))};
 }
 
-static bool is_worse(const struct trial *t, const struct score *s, const struct score *best)
+/* Cross-entropy that s has more than best, and share of hits that it has less. */
+static void compare(const struct score *s, const struct score *best, struct spread *loss,
+                    struct spread *hits)
 {
-    double loss = 0, loss2 = 0, hits = 0, hits2 = 0;
+    const double n = (double)s->n;
+    double sum[2] = {0}, squares[2] = {0};
 
-    for (int64_t i = 0; i < t->n; i++) {
-        const double d = (double)s->losses[i] - best->losses[i], h = best->hit[i] - s->hit[i];
+    for (int64_t i = 0; i < s->n; i++) {
+        const double d[2] = {(double)s->losses[i] - best->losses[i], best->hit[i] - s->hit[i]};
 
-        loss += d;
-        loss2 += d * d;
-        hits += h;
-        hits2 += h * h;
+        for (int k = 0; k < 2; k++) {
+            sum[k] += d[k];
+            squares[k] += d[k] * d[k];
+        }
     }
-    return is_above(loss, loss2, (double)t->n) || is_above(hits, hits2, (double)t->n);
+    *loss = spread_of(sum[0], squares[0], n);
+    *hits = spread_of(sum[1], squares[1], n);
+}
+
+static bool is_worse(const struct score *s, const struct score *best)
+{
+    struct spread loss, hits;
+
+    if (s->n < best->n) /* it was worse when fewer images were tried */
+        return true;
+    compare(s, best, &loss, &hits);
+    return loss.mean > CLEAR * loss.error || hits.mean > CLEAR * hits.error;
+}
+
+/* Whatever the noise of the images, either preset costs less than CLOSE against the other. */
+static bool is_as_good(const struct score *s, const struct score *best)
+{
+    struct spread loss, hits;
+
+    compare(s, best, &loss, &hits);
+    /* as if one image more had made a difference: few images without any show little */
+    return fabs(hits.mean) + CLEAR * hypot(hits.error, 1 / (double)s->n) < CLOSE;
 }
 
 /* A preset that may well be the right one instead; NULL where the choice is clear. */
@@ -281,10 +330,56 @@ static const struct score *rival_of(const struct trial *t, const struct score *b
     for (int32_t k = 0; k < t->n_score; k++) {
         const struct score *s = &t->score[k];
 
-        if (s != best && !is_worse(t, s, best) && (rival == NULL || s->loss < rival->loss))
+        if (s != best && !is_worse(s, best) && (rival == NULL || s->loss < rival->loss))
             rival = s;
     }
     return rival;
+}
+
+static void read_block(struct trial *t, int64_t first, int64_t count)
+{
+    const int64_t size = shape_elems(&t->g->value[t->g->input].shape);
+
+    t->first = first;
+    t->block = count;
+    for (int64_t i = 0; i < count; i++)
+        data_image(t->d, first + i, t->x + i * size);
+}
+
+/* One more block of images for the winner and what may be right instead of it. */
+static int try_more(struct trial *t)
+{
+    const struct score *best = best_of(t, NULL);
+    bool goes_on[NORMALIZE_PRESETS];
+
+    if (listener_stops(t->l))
+        return fail(ERR_INTERRUPTED, "stopped while presets of normalisation were tried");
+    for (int32_t k = 0; k < t->n_score; k++)
+        goes_on[k] = &t->score[k] == best || !is_worse(&t->score[k], best);
+    listener_progress(t->l, TASK, (double)t->n / (double)t->most, "%lld images", (long long)t->n);
+    read_block(t, t->n, t->most - t->n < t->block ? t->most - t->n : t->block);
+    for (int32_t k = 0; k < t->n_score; k++)
+        if (goes_on[k]) {
+            TRY(normalize_parse(t->score[k].name, &t->g->norm));
+            TRY(try_images(t, &t->score[k]));
+        }
+    t->n += t->block;
+    return 0;
+}
+
+/* Until the winner is clear, or no image is left. */
+static int decide(struct trial *t)
+{
+    const int64_t first = t->block;
+    int rc = 0;
+
+    listener_begin(t->l, TASK);
+    while (rc == 0 && t->n < t->most && rival_of(t, best_of(t, NULL)) != NULL)
+        rc = try_more(t);
+    listener_end(t->l, TASK);
+    if (t->first > 0)
+        read_block(t, 0, first);
+    return rc;
 }
 
 static const char *list_scores(const struct trial *t, char *out, size_t size)
@@ -333,6 +428,8 @@ static int guess_nothing(struct trial *t, bool sure)
 
 static int guess(struct trial *t, bool sure, bool *found)
 {
+    TRY(decide(t));
+
     const struct score *best = best_of(t, NULL), *next = best_of(t, best);
     const struct score *rival = rival_of(t, best);
     char list[LIST_TEXT];
@@ -340,7 +437,7 @@ static int guess(struct trial *t, bool sure, bool *found)
     *found = !is_chance(best->accuracy, t->n, t->classes);
     if (!*found)
         return guess_nothing(t, sure);
-    if (sure && rival != NULL)
+    if (sure && rival != NULL && !is_as_good(rival, best))
         return fail(
             ERR_ARG,
             "'%s': no --normalize and none in the file, and %lld training images do not tell '%s' (%.1f %%, cross-entropy %.4f) from '%s' (%.1f %%, %.4f); say which, --normalize %s if you do not know",
@@ -354,7 +451,12 @@ static int guess(struct trial *t, bool sure, bool *found)
         "%s: no --normalize and none in the file: '%s' is taken, the best preset on %lld training images with %.1f %%, cross-entropy %.4f; next '%s' with %.1f %%, %.4f (%s)",
         t->path, best->name, (long long)t->n, 100 * best->accuracy, best->loss, next->name,
         100 * next->accuracy, next->loss, list_scores(t, list, sizeof list));
-    if (rival != NULL)
+    if (rival != NULL && is_as_good(rival, best))
+        listener_note(
+            t->l,
+            "%s: warning: '%s' and '%s' are equally good to within %.0f %% of accuracy on %lld images; the one of lower cross-entropy is taken; --normalize says which",
+            t->path, best->name, rival->name, 100 * CLOSE, (long long)best->n);
+    else if (rival != NULL)
         listener_note(t->l, "%s: warning: it may be '%s' as well; --normalize says which", t->path,
                       rival->name);
     return warn_swaps(t, best);
@@ -362,27 +464,28 @@ static int guess(struct trial *t, bool sure, bool *found)
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
-static int read_images(struct trial *t, const struct dataset *d, int64_t most)
+/* first: images for all presets; most: for those that these do not tell apart. */
+static int read_images(struct trial *t, int64_t first, int64_t most)
 {
     const int64_t size = shape_elems(&t->g->value[t->g->input].shape);
 
-    t->n = d->n < most ? d->n : most;
-    t->label = d->labels;
+    t->n = t->d->n < first ? t->d->n : first;
+    t->most = t->d->n < most ? t->d->n : most;
     t->x = mem_aligned((size_t)(t->n * size), sizeof *t->x);
     t->logits = mem_aligned((size_t)(t->n * t->classes), sizeof *t->logits);
     if (t->x == NULL || t->logits == NULL)
         return ERR_NOMEM;
-    for (int64_t i = 0; i < t->n; i++)
-        data_image(d, i, t->x + i * size);
+    read_block(t, 0, t->n);
     return 0;
 }
 
 /* Close in every case: close_trial. */
-static int open_trial(struct trial *t, const struct dataset *d, int64_t most)
+static int open_trial(struct trial *t, const struct dataset *d, int64_t first, int64_t most)
 {
+    t->d = d;
     t->classes = t->g->value[t->g->output].shape.dim[1];
     TRY(arena_new(SCORES_LIMIT, &t->arena));
-    TRY(read_images(t, d, most));
+    TRY(read_images(t, first, most));
     TRY(exec_new(t->g, EXEC_INFER, 64, NULL, 0, &t->e));
     return try_presets(t);
 }
@@ -403,7 +506,7 @@ int normalize_auto(const struct linnet_listener *l, const char *path, const char
     int rc;
 
     if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) == 0 &&
-        (rc = open_trial(&t, d, MOST_IMAGES)) == 0)
+        (rc = open_trial(&t, d, MOST_IMAGES, MOST_IMAGES)) == 0)
         rc = choose(&t);
     close_trial(&t);
     data_close(d);
@@ -416,6 +519,15 @@ static int64_t affordable(const struct graph *g)
     const double n = macs > 0 ? GUESS_MACS / macs : MOST_IMAGES;
 
     return n < FEWEST_IMAGES ? FEWEST_IMAGES : n > MOST_IMAGES ? MOST_IMAGES : (int64_t)n;
+}
+
+/* Images that may be needed to tell presets apart before a training, which costs far more. */
+static int64_t enough(const struct graph *g)
+{
+    const double macs = (double)graph_macs(g), least = (double)affordable(g);
+    const double n = macs > 0 ? DECIDE_MACS / macs : MOST_TO_DECIDE;
+
+    return (int64_t)fmin(MOST_TO_DECIDE, fmax(n, least));
 }
 
 int normalize_guess(const struct linnet_listener *l, const char *path, const char *data,
@@ -432,7 +544,7 @@ int normalize_guess(const struct linnet_listener *l, const char *path, const cha
         d = NULL;
         rc = source_open(data, images, DATA_TEST, seed, g, &d);
     }
-    if (rc == 0 && (rc = open_trial(&t, d, affordable(g))) == 0)
+    if (rc == 0 && (rc = open_trial(&t, d, affordable(g), sure ? enough(g) : affordable(g))) == 0)
         rc = guess(&t, sure, found);
     close_trial(&t);
     data_close(d);

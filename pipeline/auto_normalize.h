@@ -14,8 +14,9 @@ int normalize_auto(const struct linnet_listener *l, const char *path, const char
                    const struct source_options *images, uint64_t seed, struct graph *g) MUST_CHECK;
 /* Where neither an option nor the file says it: the same on as many training images (test images where
  * there are no others) as take a few seconds. *found: a preset made the model better than guessing;
- * otherwise pixels go in as they are. sure: ERR_ARG where nothing was found or another preset may be the
- * right one as well; without it the listener hears that. */
+ * otherwise pixels go in as they are. sure: more images where two presets are close; ERR_ARG where nothing
+ * was found, or another preset may be right instead and is not shown to be as good within a percent; without
+ * it the listener hears that. */
 int normalize_guess(const struct linnet_listener *l, const char *path, const char *data,
                     const struct source_options *images, uint64_t seed, bool sure, struct graph *g,
                     bool *found) MUST_CHECK;

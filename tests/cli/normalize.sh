@@ -27,6 +27,10 @@ expect_exit 0 "$LINNET" train $model --data synth:2000 --normalize cifar10 --epo
 sed 's/linnet\.normalize/linnet.xxxxxxxxx/' t.onnx >near.onnx
 rm t.onnx
 train "do not tell '[a-z0-9-]*' .* from '[a-z0-9-]*'.*--normalize [a-z0-9-]* if you do not know" near.onnx synth:200
+# More images decide, or show that it does not matter; the preset is told in both cases.
+expect_exit 0 "$LINNET" train near.onnx --data synth:8000 --train-limit 100 --epochs 1 -o t.onnx
+expect_text err "is taken, the best preset on [0-9]{4,} training images"
+rm t.onnx
 expect_exit 0 "$LINNET" eval near.onnx --data synth:200
 expect_text err "warning: it may be '[a-z0-9-]*' as well"
 expect_exit 0 "$LINNET" init resnet8 -o start.onnx -q
