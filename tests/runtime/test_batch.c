@@ -131,7 +131,7 @@ static void close_session(struct session *s)
 static void ask(struct session *s, int first, int images, bool label,
                 int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES])
 {
-    uint64_t x[PARTIES_IMAGES * PARTIES_INPUTS], y[PARTIES_IMAGES * PARTIES_CLASSES];
+    uint64_t x[PARTIES_IMAGES * PARTIES_INPUTS] = {0}, y[PARTIES_IMAGES * PARTIES_CLASSES];
     float real[PARTIES_INPUTS];
 
     for (int i = 0; i < images; i++)
