@@ -33,6 +33,11 @@ for columns in 100 50 30; do
     n=$(longest)
     [ "$n" -gt 0 ] && [ "$n" -lt $columns ] || die "a line of $n characters in $columns columns"
 done
+# A window that becomes narrow while the bar is drawn: from then on no line is longer than it.
+narrow="while ! grep -aq '[%] eta ' screen; do sleep 0.02; done; stty cols 40 </dev/tty"
+script -qefc "stty cols 100; { $narrow; } & exec env TERM=xterm $evaluate" screen </dev/null >/dev/null 2>&1 || die "$evaluate"
+lines | grep '% eta ' | awk '{ long += length >= 40; if (length < 40) short = 1; else if (short) again = 1 }
+    END { exit !(long && short && !again) }' || die "the bar does not follow the window: $(lines | grep '% eta ' | awk '{ print length }' | uniq -c | paste -sd ' ' -)"
 terminal 100 "$evaluate"
 lines | grep -q 'eval \[#.*\] *[0-9]*% eta' || die "no bar"
 colour=$(printf '\033\\[3[0-9]m')
@@ -49,4 +54,4 @@ terminal 100 "$LINNET train $SRC/tests/demo/resnet8.onnx --data synth:2000 --epo
 lines | grep -q '^epoch 1: validation clean' || die "the message of an epoch shares its line with the bar"
 ! lines | grep -q ' eta .* eta ' || die "two times are left"
 lines | grep -q '^1/1 train \[' || die "no number of the stage"
-say "progress: plan first, cut to 100, 50 and 30 columns, NO_COLOR, dumb"
+say "progress: plan first, cut to 100, 50 and 30 columns and to a window that shrinks, NO_COLOR, dumb"
