@@ -204,20 +204,25 @@ int cpu_has_clmul(void)
 #endif
 }
 
-int cpu_has_vaes(void)
+/* Of CPUID leaf 7, which clang 14 has no names for. */
+static int leaf7_ecx(unsigned bit)
 {
 #if defined __x86_64__
-    return __builtin_cpu_supports("vaes") != 0;
+    unsigned a, b, c = 0, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c >> bit & 1) != 0;
 #else
+    (void)bit;
     return 0;
 #endif
 }
 
+int cpu_has_vaes(void)
+{
+    return leaf7_ecx(9);
+}
+
 int cpu_has_wide_clmul(void)
 {
-#if defined __x86_64__
-    return __builtin_cpu_supports("vpclmulqdq") != 0;
-#else
-    return 0;
-#endif
+    return leaf7_ecx(10);
 }
