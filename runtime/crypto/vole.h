@@ -35,7 +35,7 @@ int vole_verifier_new(struct transport *t, uint64_t alpha, const struct block ke
 void vole_prover_free(struct vole_prover *p); /* wipe; NULL is fine */
 void vole_verifier_free(struct vole_verifier *v);
 uint64_t vole_alpha(const struct vole_verifier *v);
-/* w [n], below 2^104; t [n] and k [n], written. */
+/* w [n], below 2^104; tag [n] and k [n], written. Errors: memory, and those of the transport. */
 int vole_give(struct vole_prover *p, struct transport *t, size_t n, const vole_word *w,
               vole_word *tag) MUST_CHECK;
 int vole_take(struct vole_verifier *v, struct transport *t, size_t n, vole_word *k) MUST_CHECK;
