@@ -14,12 +14,13 @@ trap 'exit 130' INT TERM
 # One program. What it says is printed in one piece, so that two programs do not mix their lines.
 cat >"$tmp/one" <<'ONE'
 build=$1 tmp=$2 name=$3
-log=$tmp/$name.log
+log=$tmp/$name.log start=$(date +%s)
 if "$build/tests/$name" >"$log" 2>&1; then
     said=$(grep -E '^\[  PASSED  \]|^\[==========\].* run|[Ss]kipped' "$log")
-    printf '%s\n%s\n' "$name" "$said"
+    printf '%s %s s\n%s\n' "$name" "$(($(date +%s) - start))" "$said"
 else
-    said=$(tail -n 60 "$log")
+    # What failed stands first: reports of leaks that a failed test leaves are long.
+    said=$(grep -E '^\[ +(ERROR|LINE|FAILED) +\]|^ERROR: |runtime error' "$log" | head -n 20; tail -n 60 "$log")
     : >"$tmp/$name.failed"
     printf '%s FAILED\n%s\n' "$name" "$said"
 fi
