@@ -150,6 +150,10 @@ $(foreach d,$(TEST_DIRS),$(foreach t,$(patsubst tests/$(d)/%.c,%,$(wildcard test
 $(BUILD)/tests/test_cli: $(CLI_SHARED)
 $(BENCHES): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call lib,testkit) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)
+ifneq ($(MPI_PKG),) # else it is one rank, which has nothing to measure
+$(BUILD)/tests/bench_ranks: $(BUILD)/core/base/ranks_mpi.o
+$(BUILD)/tests/bench_ranks: LIBS_ALL += $(MPI_LIBS)
+endif
 $(FUZZ:%=$(BUILD)/tests/test_fuzz_%): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
     $(FUZZ_COMMON) $(BUILD)/tests/fuzz/replay.o $(call lib,testkit) $(LIB_ORDER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka $(LIBS_ALL)

@@ -7,6 +7,10 @@
  *
  * A budget whose report is there is not run again; an interrupted one continues. Both need --resume,
  * and settings equal to those in the folder's config.json.
+ *
+ * Several ranks (core/base/ranks.h) train the teacher together, then split into groups, as many as there are budgets
+ * or ranks; group g takes budgets g, g + groups, ... So each rank works on fewer budgets with fewer others to wait for,
+ * and the files are the same, since they do not depend on the number of ranks.
  */
 #include <string.h>
 #include <unistd.h>
@@ -175,6 +179,20 @@ static int run_budget(struct sweep *s, const char *text, const char *later, cons
     o.r.stage[STAGE_TEACHER].epochs = 0;
     listener_note(s->l, "budget %s: %s", text, folder);
     TRY(run_one(s, &o, true, later, &report));
+    json_decref(report);
+    return 0;
+}
+
+/* The report of a budget that is done, by whatever group. */
+static int take_report(struct sweep *s, const char *text)
+{
+    char folder[PATH_BYTES], path[PATH_BYTES], name[64];
+    json_t *report = NULL;
+
+    folder_name(text, strlen(text), name);
+    TRY(output_path(s->o->out, name, folder, sizeof folder));
+    TRY(output_path(folder, "report.json", path, sizeof path));
+    TRY(read_json(path, &report));
     json_put(&report, "relus", json_string(text));
     json_put(&report, "folder", json_string(name));
     return json_array_append_new(s->budgets, report) < 0 ? ERR_NOMEM : 0;
@@ -291,6 +309,56 @@ static int check(const struct linearize_options *o)
     return 0;
 }
 
+/* Of "A,B,C" those of group g: "A,C" is the first one's of two. */
+static void own_budgets(const char *list, int g, int groups, char *own)
+{
+    char *end = own;
+
+    *own = '\0';
+    for (int i = 0; list != NULL; i++) {
+        const size_t n = strcspn(list, ",");
+
+        if (i % groups == g)
+            end += sprintf(end, "%s%.*s", end > own ? "," : "", (int)n, list);
+        list = list[n] == ',' ? list + n + 1 : NULL;
+    }
+}
+
+static int run_list(struct sweep *s, const char *list, const char *teacher)
+{
+    char text[BUDGET_BYTES];
+
+    while (list != NULL) {
+        TRY(next_budget(&list, text));
+        TRY(run_budget(s, text, list != NULL ? list : "", teacher));
+    }
+    return 0;
+}
+
+static int run_groups(struct sweep *s, const char *teacher)
+{
+    int budgets = 1, groups, rc;
+
+    for (const char *p = s->o->relus; *p; p++)
+        budgets += *p == ',';
+    groups = budgets < ranks_count() ? budgets : ranks_count();
+    char *own = mem_array(strlen(s->o->relus) + 1, 1);
+    if (own == NULL)
+        return ERR_NOMEM;
+    if (groups > 1)
+        listener_note(s->l, "%d ranks work on %d budgets in %d groups; this is the first one's",
+                      ranks_count(), budgets, groups);
+    own_budgets(s->o->relus, ranks_split(groups), groups, own);
+    rc = run_list(s, own, teacher);
+    mem_free(own);
+    if (rc < 0 && rc != ERR_INTERRUPTED)
+        return rc; /* which ends all groups */
+    if (rc == ERR_INTERRUPTED)
+        (void)ranks_asked(true);
+    ranks_join();
+    return ranks_agree(rc);
+}
+
 static int run_all(struct sweep *s)
 {
     char checkpoint[PATH_BYTES], text[BUDGET_BYTES];
@@ -298,10 +366,10 @@ static int run_all(struct sweep *s)
     TRY(check(s->o));
     TRY(output_claim(s->o->out, &s->lock));
     TRY(run_teacher(s, checkpoint));
-    const char *teacher = access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher;
+    TRY(run_groups(s, access(checkpoint, F_OK) == 0 ? checkpoint : s->o->teacher));
     for (const char *list = s->o->relus; list != NULL;) {
         TRY(next_budget(&list, text));
-        TRY(run_budget(s, text, list != NULL ? list : "", teacher));
+        TRY(take_report(s, text));
     }
     return 0;
 }

@@ -49,13 +49,13 @@ static int fall_silent(void)
     return speaks;
 }
 
-static void end_all(int code, int speaks)
+static void end_all(int code, int rank, int speaks)
 {
     const struct timespec moment = {.tv_sec = 1};
 
-    if (ranks_count() > 1 && ranks_index() > 0) {
+    if (rank > 0) {
         nanosleep(&moment, NULL);
-        dprintf(speaks, "linnet: rank %d: %s\n", ranks_index(), err_message());
+        dprintf(speaks, "linnet: rank %d: %s\n", rank, err_message());
     }
     ranks_abort(code);
 }
@@ -73,13 +73,13 @@ int main(int argc, char **argv)
     cli_wait_policy("GOMP_SPINCOUNT", "5000", argv);
     if (ranks_begin() < 0) {
         fprintf(stderr, "linnet: %s\n", err_message());
-        end_all(cli_exit_code(ERR_ARG), STDERR_FILENO);
+        end_all(cli_exit_code(ERR_ARG), ranks_index(), STDERR_FILENO);
         return cli_exit_code(ERR_ARG);
     }
-    const int speaks = fall_silent(), code = cli_main(&program, argc, argv);
+    const int rank = ranks_index(), speaks = fall_silent(), code = cli_main(&program, argc, argv);
 
     if (code != 0 && code != cli_exit_code(ERR_INTERRUPTED))
-        end_all(code, speaks);
+        end_all(code, rank, speaks);
     ranks_end();
     return code;
 }

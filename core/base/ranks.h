@@ -44,6 +44,13 @@ void ranks_gather(void *data, size_t unit, const int64_t *first);
 void ranks_sum(int64_t *data, size_t n);
 void ranks_least(uint8_t *data, size_t n);
 void ranks_most(uint8_t *data, size_t n);
+/* Was any rank asked to stop? Where ranks are split, also one of another group: it is known some calls later. */
+bool ranks_asked(bool here);
+/* Divides the ranks into groups of consecutive ones, as even as can be, 1 <= groups <= ranks_count(). Until
+ * ranks_join a group is all there is: count, index and what is collective are the group's, and its index 0 writes
+ * files. Returns which group is ours. A group that fails does not join: it ends all (ranks_abort). */
+int ranks_split(int groups);
+void ranks_join(void); /* of all ranks; waits for the other groups */
 /* Bytes that this rank has received in gathers and chains. */
 int64_t ranks_received(void);
 

@@ -16,12 +16,17 @@
 
 #define UNIT ((size_t)4)
 #define TAGS 8192 /* at least 32767 are allowed; two for each of those in flight */
+#define STOP (2 * TAGS)
 
-static struct { /* MPI's state is the process's, and so is this */
-    int count, index;
+static struct {       /* MPI's state is the process's, and so is this */
+    MPI_Comm comm;    /* of the group; MPI_COMM_WORLD where ranks are not split */
+    int count, index; /* in it */
+    int all, groups;
     bool on;
+    bool tells; /* we were asked to stop, and other groups have been told */
+    int told;   /* groups that have told us */
     int64_t received;
-} world = {.count = 1};
+} world = {.count = 1, .all = 1, .groups = 1};
 
 /* What a launcher leaves in the environment of those that it starts. */
 static bool is_launched(void)
@@ -44,8 +49,10 @@ int ranks_begin(void)
         provided < MPI_THREAD_FUNNELED)
         return fail(ERR_UNSUPPORTED, "this MPI cannot be used by a program with threads");
     world.on = true;
+    world.comm = MPI_COMM_WORLD;
     MPI_Comm_size(MPI_COMM_WORLD, &world.count);
     MPI_Comm_rank(MPI_COMM_WORLD, &world.index);
+    world.all = world.count;
     if (world.count > RANKS_MOST)
         return fail(ERR_ARG, "%d ranks: at most %d; give each more threads instead", world.count,
                     RANKS_MOST);
@@ -61,7 +68,7 @@ void ranks_end(void)
 
 void ranks_abort(int code)
 {
-    if (world.on && world.count > 1)
+    if (world.on && world.all > 1)
         MPI_Abort(MPI_COMM_WORLD, code);
 }
 
@@ -85,14 +92,14 @@ int ranks_agree(int rc)
     int least = rc;
 
     if (world.count > 1)
-        MPI_Allreduce(&rc, &least, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+        MPI_Allreduce(&rc, &least, 1, MPI_INT, MPI_MIN, world.comm);
     return least == rc ? rc : fail(least, "another rank failed: %s", err_name(least));
 }
 
 void ranks_meet(void)
 {
     if (world.count > 1)
-        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_Barrier(world.comm);
 }
 
 /* Units are sent as one number of MPI each, so that their count stays small. */
@@ -109,7 +116,7 @@ void ranks_gather(void *data, size_t unit, const int64_t *first)
     }
     MPI_Type_contiguous((int)(unit / UNIT), MPI_INT32_T, &type);
     MPI_Type_commit(&type);
-    MPI_Allgatherv(MPI_IN_PLACE, 0, type, data, n, at, type, MPI_COMM_WORLD);
+    MPI_Allgatherv(MPI_IN_PLACE, 0, type, data, n, at, type, world.comm);
     MPI_Type_free(&type);
     world.received += (int64_t)unit * (first[world.count] - n[world.index]);
 }
@@ -117,7 +124,7 @@ void ranks_gather(void *data, size_t unit, const int64_t *first)
 static void reduce(void *data, size_t n, MPI_Datatype type, MPI_Op op)
 {
     if (world.count > 1)
-        MPI_Allreduce(MPI_IN_PLACE, data, (int)n, type, op, MPI_COMM_WORLD);
+        MPI_Allreduce(MPI_IN_PLACE, data, (int)n, type, op, world.comm);
 }
 
 void ranks_sum(int64_t *data, size_t n)
@@ -133,6 +140,87 @@ void ranks_least(uint8_t *data, size_t n)
 void ranks_most(uint8_t *data, size_t n)
 {
     reduce(data, n, MPI_UINT8_T, MPI_MAX);
+}
+
+/* ---- groups */
+
+/* Rank, of all, that is the first of group g. */
+static int first_of(int g)
+{
+    return world.all * g / world.groups;
+}
+
+int ranks_split(int groups)
+{
+    int g = 0;
+
+    if (world.all == 1 || groups == 1)
+        return 0;
+    world.groups = groups;
+    while (first_of(g + 1) <= world.index)
+        g++;
+    MPI_Comm_split(MPI_COMM_WORLD, g, world.index, &world.comm);
+    MPI_Comm_size(world.comm, &world.count);
+    MPI_Comm_rank(world.comm, &world.index);
+    return g;
+}
+
+/* The first of a group tells the first of every other, once, by a message of no bytes. */
+static void tell_groups(void)
+{
+    int me;
+
+    MPI_Comm_rank(MPI_COMM_WORLD, &me);
+    for (int g = 0; g < world.groups; g++)
+        if (first_of(g) != me)
+            MPI_Send(NULL, 0, MPI_BYTE, first_of(g), STOP, MPI_COMM_WORLD);
+    world.tells = true;
+}
+
+static void hear(void)
+{
+    MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, STOP, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    world.told++;
+}
+
+bool ranks_asked(bool here)
+{
+    int64_t asked = here;
+
+    if (world.groups > 1 && world.index == 0) {
+        int waits;
+
+        for (;;) {
+            MPI_Iprobe(MPI_ANY_SOURCE, STOP, MPI_COMM_WORLD, &waits, MPI_STATUS_IGNORE);
+            if (!waits)
+                break;
+            hear();
+        }
+        asked += world.told;
+    }
+    ranks_sum(&asked, 1);
+    if (asked > 0 && world.groups > 1 && world.index == 0 && !world.tells)
+        tell_groups();
+    return asked > 0;
+}
+
+/* What was told and not heard yet is received here, so that it does not stop what comes later. */
+void ranks_join(void)
+{
+    int tells = world.tells, all_tell = 0;
+
+    if (world.groups == 1)
+        return;
+    MPI_Allreduce(&tells, &all_tell, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    while (world.index == 0 && world.told < all_tell - tells)
+        hear();
+    MPI_Comm_free(&world.comm);
+    world.comm = MPI_COMM_WORLD;
+    MPI_Comm_rank(MPI_COMM_WORLD, &world.index);
+    world.count = world.all;
+    world.groups = 1;
+    world.told = 0;
+    world.tells = false;
 }
 
 int64_t ranks_received(void)
@@ -188,13 +276,13 @@ static int before(int r)
 static void send(struct link *l, int way)
 {
     MPI_Isend(l->data, (int)(l->bytes / UNIT), MPI_INT32_T, after(world.index), 2 * l->tag + way,
-              MPI_COMM_WORLD, &l->request);
+              world.comm, &l->request);
 }
 
 static void receive(struct link *l, int way)
 {
     MPI_Irecv(l->data, (int)(l->bytes / UNIT), MPI_INT32_T, before(world.index), 2 * l->tag + way,
-              MPI_COMM_WORLD, &l->request);
+              world.comm, &l->request);
     world.received += (int64_t)l->bytes;
 }
 

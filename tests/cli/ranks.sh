@@ -84,6 +84,41 @@ with=$LINNET
 expect_exit 0 train cut --resume
 expect_same whole/y.safetensors cut/y.safetensors
 
+# ---- a sweep: groups of ranks have budgets of their own; a signal to a rank of one group stops all -------------
+budgets() { # FOLDER, OPTION...
+    folder=$1
+    shift
+    $with sweep start.onnx --data synth:80 --normalize half --relus 30%,10% --preset quick --teacher-epochs 1 \
+        --mask-epochs 1 --finetune-epochs 3 --finetune-min-steps 0 --batch 24 --eval-attack-images 2 \
+        --eval-corrupt-images 0 -o "$folder" "$@"
+}
+with=$LINNET
+expect_exit 0 budgets budgets1
+with="ranks 3"
+expect_exit 0 budgets budgets3
+expect_text err "3 ranks work on 2 budgets in 2 groups"
+with="mpirun --oversubscribe -n 3 $RANKS"
+(with="exec $with" && budgets cut3) >log 2>&1 &
+pid=$!
+until [ -e cut3/relus-30p/checkpoint.safetensors ] || [ -e cut3/relus-10p/checkpoint.safetensors ]; do sleep 0.02; done
+kill -USR1 "$(pgrep -P $pid | tail -n 1)"
+status=0
+wait $pid || status=$?
+[ $status -eq 75 ] || { cat log; die "a sweep that one group stops: exit status $status, expected 75"; }
+for budget in 30p 10p; do
+    [ ! -e cut3/relus-$budget/report.json ] || die "budget $budget went on"
+done
+with="ranks 2"
+expect_exit 0 budgets cut3 --resume
+for budget in 30p 10p; do
+    for file in checkpoint.safetensors model.onnx model.adv.onnx; do
+        expect_same "budgets1/relus-$budget/$file" "budgets3/relus-$budget/$file"
+        expect_same "budgets1/relus-$budget/$file" "cut3/relus-$budget/$file"
+    done
+done
+same_json budgets1/sweep.json budgets3/sweep.json
+no_temporaries budgets3
+
 # ---- the job for Slurm: its time is up, it is queued again, it goes on ------------------------------
 mkdir bin
 printf '#!/bin/sh\necho "$@" >>requeued\n' >bin/scontrol

@@ -468,10 +468,7 @@ static bool epoch_end_pending(const struct trainer *t)
 /* Was any rank asked to stop? Then all of them do, after the same step. */
 static bool is_interrupted(const struct trainer *t)
 {
-    int64_t asked = t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx);
-
-    ranks_sum(&asked, 1);
-    return asked > 0;
+    return ranks_asked(t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx));
 }
 
 static int run_epoch(struct trainer *t)
