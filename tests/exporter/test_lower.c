@@ -71,6 +71,15 @@ static const char constants[] =
     "m = Mul(r, k)\nn = Sub(one, m)\n"
     "p = GlobalAveragePool(n)\nf = Flatten(p)\nz = Softmax(f)\noutput z [N,6]\n";
 
+/* Windows that are no squares; the sums of one reach a ReLU. */
+static const char oblong[] =
+    "input x [N,3,8,8]\nfloat w1 [6,3,3,3]\nfloat w2 [5,6,2,2]\nfloat w6 [4,5]\n"
+    "a = Conv(x, w1) pads=[1,1,1,1]\n"
+    "p = AveragePool(a) kernel_shape=[2,4] strides=[2,2]\nr = Relu(p)\n"
+    "m = MaxPool(r) kernel_shape=[2,1] strides=[1,1]\n"
+    "c = Conv(m, w2)\nv = GlobalAveragePool(c)\nf = Flatten(v)\n"
+    "y = Gemm(f, w6) transB=1\noutput y [N,4]\n";
+
 static struct graph *import_text(const char *text)
 {
     struct onnx_make *mk = onnx_make_new(13, text);
@@ -362,6 +371,35 @@ static void test_constants_groups_and_softmax_tail(void **state)
     check_net(import_text(constants), 2e-3);
 }
 
+static void test_oblong_windows(void **state)
+{
+    (void)state;
+    check_net(import_text(oblong), 2e-3);
+}
+
+/* A normalisation of the file's metadata and one in the graph: both are in the plan's. */
+static void test_two_normalisations_become_one(void **state)
+{
+    const struct input_norm norm = {3, {0.1f, 0.2f, 0.3f}, {0.5f, 0.25f, 2}};
+    struct graph *g = import_text(constants);
+    struct net t;
+
+    (void)state;
+    g->norm = norm;
+    net_lower(&t, g);
+    for (int c = 0; c < 3; c++) {
+        const double mean[] = {0.4, 0.5, 0.6}, dev[] = {0.2, 0.3, 0.25};
+        /* ((p - m) / s - mean) / dev = (p - (m + s mean)) / (s dev) */
+        const double s = (double)norm.std[c], m = (double)norm.mean[c];
+        assert_true(fabs(t.p->input.mean[c] - (m + s * mean[c])) < 1e-6);
+        assert_true(fabs(t.p->input.std[c] - s * dev[c]) < 1e-6);
+    }
+    net_release(&t);
+    g = import_text(constants);
+    g->norm = norm;
+    check_net(g, 2e-3);
+}
+
 static struct graph *masked_residual(int kind)
 {
     struct graph *g = import_text(residual);
@@ -426,6 +464,23 @@ static void test_removed_positions_are_lines(void **state)
         }
     net_release(&t);
     net_release(&plain);
+}
+
+/* Sums of a pool have a factor: offsets of lines are in their units. */
+static void test_lines_after_a_pool(void **state)
+{
+    struct graph *g = import_text(oblong);
+
+    (void)state;
+    assert_int_equal(mask_insert(g), 0);
+    for (int64_t i = 0; i < g->n_masks; i++)
+        g->masks[i] = i % 3 == 0;
+    assert_int_equal(line_insert(g, REMOVED_HALF), 0);
+    for (int32_t n = 0; n < g->n_node; n++)
+        for (int64_t c = 0; g->node[n].op == &op_masked_relu && c < 6; c++)
+            op_in(g, &g->node[n], 3)->data[c] = 0.5f - 0.2f * (float)c;
+    graph_touch(g);
+    check_net(g, 2e-3);
 }
 
 /* A layer without ReLUs takes any line: into the weights before it, or one step where an Add is. */
@@ -702,6 +757,45 @@ static void test_weight_scales_follow_the_layer(void **state)
     net_release(&t);
 }
 
+/* 1.99998 is 32767.7 units of 2^-14, which 16 bits round to a negative number: 2^-13 it is. */
+static void test_the_largest_weight_fits(void **state)
+{
+    static const char text[] = "input x [N,1,1,1]\nfloat w [3,1,1,1] 1.99998 -1.99998 1\n"
+                               "c = Conv(x, w)\ny = Flatten(c)\noutput y [N,3]\n";
+    struct net t;
+
+    (void)state;
+    net_lower(&t, import_text(text));
+    assert_int_equal(t.p->step[0].u.linear.weight_scale, 13);
+    assert_int_equal(t.w->matrix[0].weight[0], 16384);
+    assert_int_equal(t.w->matrix[0].weight[1], -16384);
+    net_release(&t);
+}
+
+/* A comparison of two values needs one bit more than each: sign, difference, integer bits, f = 12, margin 2;
+ * rounded up to 4q + 1. */
+static void test_maxima_compare_differences(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 8; k++) {
+        char text[256];
+        struct net t;
+        int32_t bits, width = 0;
+
+        snprintf(text, sizeof text,
+                 "input x [N,1,4,4]\nfloat w [1,1,1,1] %d\nc = Conv(x, w)\n"
+                 "m = MaxPool(c) kernel_shape=[4,4]\ny = Flatten(m)\noutput y [N,1]\n",
+                 1 << k);
+        net_lower(&t, import_text(text));
+        for (int32_t i = 0; i < t.p->n_step; i++)
+            if (t.p->step[i].kind == PLAN_MAX_POOL)
+                width = t.p->step[i].u.pool.width;
+        bits = 1 + 1 + k + 12 + 2; /* pixels of almost 1: values up to 2^k */
+        assert_int_equal(width, bits < 21 ? 21 : (bits + 2) / 4 * 4 + 1);
+        net_release(&t);
+    }
+}
+
 /* ---- a real network ----------------------------------------------------------------------- */
 
 enum { REAL_IMAGES = 64, REAL_PIXELS = 3072, REAL_RECORD = 3073 };
@@ -892,6 +986,11 @@ int main(void)
         cmocka_unit_test(test_constants_groups_and_softmax_tail),
         cmocka_unit_test(test_masked_positions_keep_their_sign),
         cmocka_unit_test(test_empty_masks_cost_nothing),
+        cmocka_unit_test(test_oblong_windows),
+        cmocka_unit_test(test_two_normalisations_become_one),
+        cmocka_unit_test(test_lines_after_a_pool),
+        cmocka_unit_test(test_the_largest_weight_fits),
+        cmocka_unit_test(test_maxima_compare_differences),
         cmocka_unit_test(test_removed_positions_are_lines),
         cmocka_unit_test(test_lines_of_empty_layers_publish_nothing),
         cmocka_unit_test(test_relu6_is_a_relu_with_a_cap),

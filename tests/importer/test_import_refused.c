@@ -32,6 +32,7 @@ static void test_unsupported_operators_are_refused_with_a_hint(void **state)
         {"float lo [] 0\nfloat hi [] 4\nclip: t = Clip(x, lo, hi)", "E1203",
          "Clip to [0, 4] (node 'clip', opset 13): only Relu and ReLU6 can be masked. Hint: give"},
         {"float lo [] -1\nfloat hi [] 1\nt = Clip(x, lo, hi)", "E1203", "Clip to [-1, 1]"},
+        {"float lo [] -1\nfloat hi [] 6\nt = Clip(x, lo, hi)", "E1203", "Clip to [-1, 6]"},
         {"int lo [] 0\nt = Clip(x, lo)", "E1207", "one number"},
         {"t = LogSoftmax(x)", "E1206", "of rank 4, only the classes"},
         {"f = Flatten(x)\nt = LogSoftmax(f)", "E1203", "--output-name 'f'"},

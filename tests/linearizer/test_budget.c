@@ -172,7 +172,7 @@ static value_id add_conv(struct graph *g, value_id x, int64_t channels, int64_t 
     assert_int_equal(graph_add_value(g, "w", VALUE_PARAM, &s, NULL, &in[1]), 0);
     for (int64_t i = 0; i < shape_elems(&s); i++) {
         const float size = i % 20 < large ? 1 : 0.01f; /* every one another, either sign */
-        g->value[in[1]].data[i] = size * (1 + (float)i / 1e6f) * (i % 2 ? -1.0f : 1.0f);
+        g->value[in[1]].data[i] = size * (1 + (float)(i + in[1]) / 1e6f) * (i % 2 ? -1.0f : 1.0f);
     }
     return add_node(g, &op_conv, in, 2, &p);
 }

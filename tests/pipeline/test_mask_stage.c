@@ -1,11 +1,12 @@
 /* The end of a mask-choosing epoch: smoothed scores, the positions that stay, how far they moved and
- * when they freeze, against the formulas written out here. */
+ * when they freeze, against the formulas written out here; first scores; the last epoch that chooses. */
 #include "pipeline/mask_stage.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/exec/exec.h"
 #include "core/graph/rng.h"
 #include "tests/tiny_net.h"
 
@@ -136,9 +137,136 @@ static void test_masks_that_rest_freeze(void **state)
     }
 }
 
+/* The rule that counts epochs: the second selection is the last where two are asked for. */
+static void test_masks_freeze_after_so_many_epochs(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f);
+    f.r.freeze = FREEZE_NONE;
+    f.r.freeze_epoch = 2;
+    assert_int_equal(mask_stage_select(&f.m, 0), 0);
+    assert_int_equal(f.m.state.frozen_epoch, 0);
+    assert_int_equal(mask_stage_select(&f.m, 1), 0);
+    assert_int_equal(f.m.state.frozen_epoch, 2);
+    fixture_close(&f);
+}
+
+/* Where nothing trains after this stage, the last epoch trains under masks that stay. */
+static void test_the_last_epoch_keeps_its_masks(void **state)
+{
+    (void)state;
+    for (int finetunes = 0; finetunes < 2; finetunes++) {
+        struct run run = {0};
+        struct stage stage = {.cfg = {.epochs = 4}};
+        struct fixture f;
+
+        fixture_open(&f);
+        f.r.freeze = FREEZE_NONE;
+        f.r.freeze_epoch = 0;
+        mask_stage_hook(&f.m, &run, finetunes, &stage);
+        for (int32_t epoch = 0; epoch < 4; epoch++)
+            assert_int_equal(stage.hooks.epoch_end(stage.hooks.ctx, epoch, NULL), 0);
+        assert_int_equal(f.m.state.selections, 3 + finetunes);
+        fixture_close(&f);
+    }
+}
+
+/* ---- first scores ---------------------------------------------------------------------------- */
+
+/* Mean over images of |y - x| at every ReLU of g, in ONNX order. */
+static void mean_difference(struct graph *g, const struct mask_stage *m, const struct dataset *d,
+                            double *score)
+{
+    value_id taps[6];
+    float z[TINY_CLASSES];
+    struct exec *e;
+
+    for (int32_t s = 0; s < m->n_site; s++) {
+        taps[s] = m->site[s].x;
+        taps[m->n_site + s] = m->site[s].y;
+    }
+    memset(score, 0, (size_t)m->positions * sizeof *score);
+    assert_int_equal(exec_new(g, EXEC_INFER, 1, taps, 2 * m->n_site, &e), 0);
+    for (int64_t i = 0; i < d->n; i++) {
+        assert_int_equal(exec_infer(e, d->floats + i * TINY_ELEMS, 1, 0, z), 0);
+        for (int32_t s = 0; s < m->n_site; s++) {
+            const float *x = exec_tap(e, taps[s]), *y = exec_tap(e, taps[m->n_site + s]);
+            const struct shape *shape = &g->value[taps[s]].shape;
+            const int64_t c = shape->dim[1], hw = shape->dim[2] * shape->dim[3];
+            for (int64_t k = 0; k < c * hw; k++)
+                score[m->site[s].offset + k % c * hw + k / c] +=
+                    fabs((double)y[k] - (double)x[k]) / (double)d->n;
+        }
+    }
+    exec_free(e);
+}
+
+/* Means per image, as those of an epoch are. Masks from elsewhere stay, and their scores are those of the
+ * network with all ReLUs. */
+static void test_first_scores_are_means(void **state)
+{
+    struct dataset *d = tiny_data(10, 3);
+
+    (void)state;
+    for (int adopt = 0; adopt < 2; adopt++) {
+        struct graph *g = tiny_net(TINY_BN | TINY_MASKED, 1);
+        struct fixture f;
+
+        fixture_open(&f);
+        double *want = mem_array((size_t)f.m.positions, sizeof *want);
+        for (int64_t i = 0; adopt && i < g->n_masks; i++)
+            g->masks[i] = 1;
+        graph_touch(g);
+        mean_difference(g, &f.m, d, want);
+        assert_int_equal(adopt ? mask_stage_adopt(&f.m, d) : mask_stage_first(&f.m, d, 1), 0);
+        for (int64_t i = 0; i < f.m.positions; i++)
+            assert_near(f.m.score[i], want[i], 1e-6 * (1 + want[i]));
+        graph_free(g);
+        g = tiny_net(TINY_BN | TINY_MASKED, 1);
+        if (adopt)
+            assert_memory_equal(f.student->masks, g->masks, (size_t)g->n_masks * sizeof(float));
+        mem_free(want);
+        graph_free(g);
+        fixture_close(&f);
+    }
+    tiny_free(d);
+}
+
+/* Taylor scores are of another size than the first ones: the first epoch's replace them, later ones are
+ * smoothed. One image: |first| + grad square / 2, times negative. */
+static void test_taylor_scores_begin_anew(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f);
+    mask_stage_release(&f.m);
+    f.r.score = SCORE_TAYLOR;
+    assert_int_equal(mask_stage_init(&f.m, f.student, f.teacher, f.kept, &f.r), 0);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        const double want[] = {2 + 3 * 4 / 2.0, 0.7 * 8 + 0.3 * (5 + 3 * 4 / 2.0)};
+        f.m.score[7] = epoch == 0 ? 1000 : f.m.score[7];
+        f.m.taylor.first[7] = epoch == 0 ? -2 : 5;
+        f.m.taylor.grad[7] = 3;
+        f.m.taylor.square[7] = 4;
+        f.m.taylor.negative[7] = 1;
+        f.m.state.images = 1;
+        assert_int_equal(mask_stage_select(&f.m, epoch), 0);
+        assert_near(f.m.score[7], want[epoch], 1e-12);
+        assert_true(f.m.taylor.first[7] == 0 && f.m.taylor.negative[7] == 0);
+    }
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_masks_freeze_after_so_many_epochs),
+        cmocka_unit_test(test_the_last_epoch_keeps_its_masks),
+        cmocka_unit_test(test_first_scores_are_means),
+        cmocka_unit_test(test_taylor_scores_begin_anew),
         cmocka_unit_test(test_scores_are_smoothed_and_the_best_stay),
         cmocka_unit_test(test_masks_that_rest_freeze),
     };

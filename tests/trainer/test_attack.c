@@ -425,6 +425,39 @@ static void test_curve_rises(void **state)
     tiny_free(d);
 }
 
+/* ---- flags ----------------------------------------------------------------------------------- */
+
+/* A network that answers otherwise at every pass, by a hundredth of a logit. */
+static int drift(void *ctx, int64_t forwards)
+{
+    struct graph *g = ctx;
+
+    (void)forwards;
+    g->params[g->n_params - 1] += 0.01f;
+    graph_touch(g);
+    return 0;
+}
+
+static void test_flags_see_outputs_that_change(void **state)
+{
+    struct dataset *d = tiny_data(20, 9);
+    struct graph *g = fragile(d);
+    struct attack_model *m;
+    struct attack_flags f;
+
+    (void)state;
+    assert_int_equal(attack_model_new(NULL, g, 0, EXEC_FP32, 20, &m), 0);
+    assert_int_equal(autoattack_flags(m, d, 20, 7, &f), 0);
+    assert_false(f.randomised || f.probabilities);
+    m->tick = drift;
+    m->ctx = g;
+    assert_int_equal(autoattack_flags(m, d, 20, 7, &f), 0);
+    assert_true(f.randomised);
+    attack_model_free(m);
+    graph_free(g);
+    tiny_free(d);
+}
+
 /* ---- the audit ------------------------------------------------------------------------------- */
 
 static struct audit_result *audited(struct graph *g, const struct dataset *d,
@@ -524,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_autoattack_is_at_or_below_pgd),
         cmocka_unit_test(test_interrupted_runs_end_alike),
         cmocka_unit_test(test_curve_rises),
+        cmocka_unit_test(test_flags_see_outputs_that_change),
         cmocka_unit_test(test_audit_sees_masked_gradients),
         cmocka_unit_test(test_specifications),
     };

@@ -112,6 +112,32 @@ static void test_attention_ignores_scale_and_survives_zero(void **state)
         assert_true(isfinite(grad[i]) && fabsf(grad[i]) < 1e-6f);
 }
 
+/* Maps shorter than the smallest norm are divided by that, a constant: nothing is taken off along them. */
+static void test_attention_of_faint_maps(void **state)
+{
+    float s[SIZE], t[SIZE], grad[SIZE] = {0};
+    double ds[SIZE], dt[SIZE], work[N * 2 * P];
+    const double h = 1e-12;
+    const struct attention_maps m = {s, t, grad, N, P, C, N};
+
+    (void)state;
+    fill(s, SIZE, 3);
+    fill(t, SIZE, 4);
+    for (int i = 0; i < SIZE; i++) {
+        ds[i] = s[i] *= 3e-7f; /* maps of about 1e-13 */
+        dt[i] = t[i];
+    }
+    loss(&m, 1, work);
+    for (int i = 0; i < SIZE; i++) {
+        ds[i] = (double)s[i] + h;
+        const double up = naive_at(ds, dt);
+        ds[i] = (double)s[i] - h;
+        const double down = naive_at(ds, dt);
+        ds[i] = s[i];
+        assert_near(grad[i], (up - down) / (2 * h), 1e-3 * fabs((double)grad[i]) + 1);
+    }
+}
+
 static void check_groups(const char *arch, int32_t n, const char *const *names)
 {
     value_id group[ATTENTION_MAX_GROUPS];
@@ -233,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_equals_definition_and_differences),
         cmocka_unit_test(test_attention_ignores_scale_and_survives_zero),
+        cmocka_unit_test(test_attention_of_faint_maps),
         cmocka_unit_test(test_groups_are_the_stages),
         cmocka_unit_test(test_penalty_equals_naive_sum),
         cmocka_unit_test(test_lambda_rises_where_the_count_does_not_fall),

@@ -206,6 +206,62 @@ static void test_evaluation_counts_the_worst_case(void **state)
     tiny_free(d);
 }
 
+/* Images that stand after one start with a step each, and after all of three. */
+static void stand_after(struct graph *g, const struct dataset *d, const struct pgd_params *p,
+                        int64_t *one, int64_t *three)
+{
+    enum { MANY = 60 };
+    float adv[MANY * TINY_ELEMS], grad[MANY * TINY_ELEMS], z[MANY * TINY_CLASSES];
+    bool broken[MANY] = {false};
+    int64_t sample[MANY];
+    struct exec *e;
+
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, MANY, NULL, 0, &e), 0);
+    for (int i = 0; i < MANY; i++)
+        sample[i] = i;
+    for (uint32_t restart = 0; restart < 3; restart++) {
+        const struct pgd_target target = {.labels = d->labels};
+        const struct pgd_key key = {7, RNG_ATTACK, 0, restart, sample};
+        assert_int_equal(pgd_attack(e, g, p, &target, &key, d->floats, MANY, 0, grad, adv), 0);
+        assert_int_equal(exec_input_grad(e, adv, MANY, 0, NULL, NULL, NULL, z), 0);
+        *three = 0;
+        for (int i = 0; i < MANY; i++) {
+            broken[i] |= loss_argmax(z + i * TINY_CLASSES, TINY_CLASSES) != d->labels[i];
+            *three += !broken[i];
+        }
+        *one = restart == 0 ? *three : *one;
+    }
+    exec_free(e);
+}
+
+/* Three restarts break what at least one of three starts breaks, each drawn for itself. */
+static void test_restarts_are_starts_of_their_own(void **state)
+{
+    struct graph *g = tiny_net(TINY_BN, 4);
+    struct dataset *d = tiny_data(60, 9);
+    bool differ = false;
+
+    (void)state;
+    for (int k = 1; k <= 8; k++) {
+        struct pgd_params p[2] = {pgd_defaults(1), pgd_defaults(1)};
+        int64_t one = 0, three = 0;
+
+        p[0].eps = p[1].eps = 0.04 * k;
+        p[0].alpha = p[1].alpha = 0.01 * k;
+        p[1].restarts = 3;
+        stand_after(g, d, &p[0], &one, &three);
+        struct eval_result *r = evaluate(g, d, 60, p, 2);
+        const struct eval_attack *a = r->branch[0].attack;
+        assert_int_equal(a[0].score.correct, one);
+        assert_int_equal(a[1].score.correct, three);
+        differ = differ || three < one;
+        mem_free(r);
+    }
+    assert_true(differ);
+    graph_free(g);
+    tiny_free(d);
+}
+
 /* ---- specifications -------------------------------------------------------------------------- */
 
 static void test_specifications(void **state)
@@ -242,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_distillation_target),
         cmocka_unit_test(test_start_depends_on_its_key_alone),
         cmocka_unit_test(test_evaluation_counts_the_worst_case),
+        cmocka_unit_test(test_restarts_are_starts_of_their_own),
         cmocka_unit_test(test_specifications),
     };
     cpu_set_threads(1); /* tiny work: threads would only wait; the thread tests ask for more */
