@@ -33,6 +33,10 @@ enum exec_precision { EXEC_FP32, EXEC_BF16 };
 const char *exec_precision_name(enum exec_precision p); /* "fp32", "bf16" */
 struct exec;
 
+/* Kernels and precision are chosen by `batch`. Callers to whom any number of images may come take this one,
+ * and memory for as many as come: then no bit of an image's result depends on the others. */
+#define EXEC_BATCH 256
+
 /* batch: the largest n of later calls. taps: values whose activations the caller wants to read
  * (exec_tap) and may add gradients to (exec_tap_grad); TRAIN and INFER mode. Errors: ERR_NOMEM,
  * ERR_LIMIT, ERR_UNSUPPORTED (a node has no gradient). */
@@ -47,13 +51,13 @@ int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision pre
 /* The same in a precision; exec_new is EXEC_FP32. */
 int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
                 const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
-/* exec_new_in in the working memory of `with` (NULL: its own), which grows where the new one needs more; in
+/* exec_new_small in the working memory of `with` (NULL: its own), which grows where the new one needs more; in
  * INFER and INPUT_GRAD mode it rather holds fewer images at a time, with the same bits. The two never run
  * at the same time, and a call of one ends what the other's taps and the backward pass of a forward pass
  * would still read; taps of INFER mode have memory of their own. Freed in any order. */
 int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
-                    enum exec_precision precision, int64_t batch, const value_id *taps,
-                    int32_t n_taps, struct exec **out) MUST_CHECK;
+                    enum exec_precision precision, int64_t batch, int64_t held,
+                    const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
 /* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store, and in INFER and
  * INPUT_GRAD mode below a batch of 16 (edge.c). */
 enum exec_precision exec_precision_of(const struct exec *e);

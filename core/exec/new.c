@@ -436,10 +436,10 @@ int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision pre
 }
 
 int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
-                    enum exec_precision precision, int64_t batch, const value_id *taps,
-                    int32_t n_taps, struct exec **out)
+                    enum exec_precision precision, int64_t batch, int64_t held,
+                    const value_id *taps, int32_t n_taps, struct exec **out)
 {
-    return new_exec(with, g, mode, precision, batch, batch, taps, n_taps, out);
+    return new_exec(with, g, mode, precision, batch, held, taps, n_taps, out);
 }
 
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,

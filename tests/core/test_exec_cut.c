@@ -171,11 +171,11 @@ static void train_round(bool beside, const char *name, const char *teacher_name,
     cpu_set_threads(2);
     assert_int_equal(exec_new(g, EXEC_TRAIN, 2, NULL, 0, &step), 0);
     struct exec *with = beside ? step : NULL;
-    assert_int_equal(exec_new_beside(with, g, EXEC_INPUT_GRAD, EXEC_FP32, IMAGES, NULL, 0, &attack),
-                     0);
     assert_int_equal(
-        exec_new_beside(with, t, EXEC_INFER, EXEC_FP32, IMAGES, &t->node[3].out[0], 1, &teacher),
-        0);
+        exec_new_beside(with, g, EXEC_INPUT_GRAD, EXEC_FP32, IMAGES, IMAGES, NULL, 0, &attack), 0);
+    assert_int_equal(exec_new_beside(with, t, EXEC_INFER, EXEC_FP32, IMAGES, IMAGES,
+                                     &t->node[3].out[0], 1, &teacher),
+                     0);
     for (int64_t i = 0; i < IMAGES; i += 2) {
         float *dx = r->dpixels + i * PIXELS;
 

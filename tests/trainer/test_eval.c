@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
+#include "core/graph/arch.h"
 #include "core/op/op.h"
 #include "tests/tiny_net.h"
 #include "trainer/eval/stats.h"
@@ -209,6 +210,38 @@ static void test_refusals_and_interruption(void **state)
     tiny_free(d);
 }
 
+/* ---- how many images come ---------------------------------------------------------------------- */
+
+/* Kernels and precision do not depend on it: three images are in bf16 as forty are, with the same logits. */
+static void test_few_images_are_evaluated_like_many(void **state)
+{
+    const struct eval_options opt = {.limit = 3, .precision = EXEC_BF16, .bank = {true}};
+    struct graph *g = NULL;
+    struct dataset *d = NULL;
+    float many[40 * 10], few[3 * 10], *x = mem_aligned(40 * 3072, sizeof *x);
+    struct attack_model *m;
+
+    (void)state;
+    assert_int_equal(arch_build("resnet8", 10, 32, 32, 1, &g), 0);
+    assert_int_equal(data_open("synth:", NULL, DATA_TEST, 1, &d), 0);
+    struct eval_result *r = evaluate(g, d, &opt);
+    assert_int_equal(r->n, 3);
+    assert_int_equal(r->precision, EXEC_BF16);
+    for (int64_t i = 0; i < d->n && i < 40; i++)
+        data_image(d, i, x + i * 3072);
+    assert_int_equal(attack_model_new(NULL, g, 0, EXEC_BF16, 40, &m), 0);
+    assert_int_equal(attack_logits(m, x, 40, many), 0);
+    attack_model_free(m);
+    assert_int_equal(attack_model_new(NULL, g, 0, EXEC_BF16, 3, &m), 0);
+    assert_int_equal(attack_logits(m, x, 3, few), 0);
+    attack_model_free(m);
+    assert_memory_equal(many, few, sizeof few);
+    mem_free(r);
+    mem_free(x);
+    data_close(d);
+    graph_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_corruptions_equal_plain_loops),
         cmocka_unit_test(test_walks_and_logits),
         cmocka_unit_test(test_refusals_and_interruption),
+        cmocka_unit_test(test_few_images_are_evaluated_like_many),
     };
     cpu_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/minmax.h"
 #include "core/graph/rng.h"
 #include "trainer/loss.h"
 
@@ -25,6 +26,7 @@ int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_pre
                      int64_t batch, struct attack_model **out)
 {
     struct attack_model *m = mem_array(1, sizeof *m);
+    const int64_t held = min_i64(batch, EXEC_BATCH);
     int rc;
 
     if (m == NULL)
@@ -32,9 +34,10 @@ int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_pre
     *m = (struct attack_model){.g = g, .bank = bank, .batch = batch};
     m->elems = shape_elems(&g->value[g->input].shape);
     m->classes = shape_elems(&g->value[g->output].shape);
-    if ((rc = exec_new_beside(with, g, EXEC_INFER, precision, batch, NULL, 0, &m->infer)) < 0 ||
-        (rc = exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, batch, NULL, 0, &m->gradient)) <
-            0) {
+    if ((rc = exec_new_beside(with, g, EXEC_INFER, precision, EXEC_BATCH, held, NULL, 0,
+                              &m->infer)) < 0 ||
+        (rc = exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, EXEC_BATCH, held, NULL, 0,
+                              &m->gradient)) < 0) {
         attack_model_free(m);
         return rc;
     }

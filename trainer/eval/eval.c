@@ -1,6 +1,6 @@
 /*
  * Accuracies: clean, under attack, under corruptions. Several ranks (core/base/ranks.h) take batches in turn
- * and count together; every image has the same bits in whichever batch and rank.
+ * and count together; an image has the same bits in every batch and rank, among however many others (EXEC_BATCH).
  *
  * Images go through in batches. Attacks are run by autoattack.c on the images that are correct when
  * clean; their random numbers are keyed by the image's index in the data set. Work is counted in
@@ -18,7 +18,6 @@
 #include "trainer/loss.h"
 #include "trainer/eval/stats.h"
 
-#define EVAL_BATCH 256
 #define ATTACK_BATCH 250 /* as in the published driver */
 
 struct evaluator {
@@ -122,8 +121,8 @@ static int allocate(struct evaluator *v)
     v->robust = mem_array((size_t)v->n, sizeof *v->robust);
     if (!v->pixels || !v->logits || !v->correct || !v->robust)
         return ERR_NOMEM;
-    TRY(exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, v->batch, NULL, 0,
-                        &v->infer));
+    TRY(exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, EXEC_BATCH,
+                        min_i64(v->batch, EXEC_BATCH), NULL, 0, &v->infer));
     if (v->n_types > 0) {
         v->bytes = mem_array(2 * floats, sizeof *v->bytes);
         v->codes = mem_array(batch, sizeof *v->codes);
@@ -171,7 +170,7 @@ static int evaluator_init(struct evaluator *v, struct graph *g, const struct dat
     TRY(fits(g, d));
     *v = (struct evaluator){.g = g, .d = d, .opt = opt};
     v->n = opt->limit > 0 ? min_i64(opt->limit, d->n) : d->n;
-    v->batch = min_i64(opt->batch > 0 ? opt->batch : EVAL_BATCH, v->n);
+    v->batch = min_i64(opt->batch > 0 ? opt->batch : EXEC_BATCH, v->n);
     v->elems = shape_elems(&g->value[g->input].shape);
     v->k = shape_elems(&g->value[g->output].shape);
     if (opt->corruptions != NULL) {

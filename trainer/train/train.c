@@ -61,7 +61,7 @@ static int new_tapped(struct exec *with, struct graph *g, enum exec_mode mode,
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
         all[i] = i < n ? taps[i] : at[i - n];
-    int rc = exec_new_beside(with, g, mode, precision, batch, all, n + n_at, out);
+    int rc = exec_new_beside(with, g, mode, precision, batch, batch, all, n + n_at, out);
     mem_free(all);
     return rc;
 }
@@ -77,7 +77,7 @@ static int new_signals(struct trainer *t, int64_t batch)
         else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
             t->signal[i] = t->signal[TRAIN_CLEAN];
         else
-            TRY(exec_new_beside(t->forward, g, EXEC_INFER, t->cfg.precision, batch, NULL, 0,
+            TRY(exec_new_beside(t->forward, g, EXEC_INFER, t->cfg.precision, batch, batch, NULL, 0,
                                 &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
@@ -97,7 +97,7 @@ static int new_executors(struct trainer *t)
     TRY(new_tapped(NULL, t->g, EXEC_TRAIN, c->precision, most, c->student_taps, c->n_student_taps,
                    c->at_student, n_at, &t->forward));
     if (c->adversarial)
-        TRY(exec_new_beside(t->forward, t->g, EXEC_INPUT_GRAD, c->precision, na, NULL, 0,
+        TRY(exec_new_beside(t->forward, t->g, EXEC_INPUT_GRAD, c->precision, na, na, NULL, 0,
                             &t->attack));
     if (needs_teacher(t))
         TRY(new_tapped(t->forward, t->teacher, EXEC_INFER, c->precision, most, c->teacher_taps,
