@@ -33,6 +33,7 @@ static const struct cli_spec spec = {
 struct serve {
     const struct cli_common *c;
     struct pi_net_options *o;
+    const char *branch;  /* of batch norm, "" where there is one only */
     struct link link[2]; /* emulated, expected */
     struct party_limits limits;
     struct tcp_address metrics;
@@ -70,11 +71,11 @@ static void log_text(const char *time, const struct server_event *e)
     fprintf(stderr, " %.3f s%s%s\n", e->seconds, *e->text != '\0' ? ": " : "", e->text);
 }
 
-static void log_json(const char *time, const struct server_event *e)
+static void log_json(const struct serve *s, const char *time, const struct server_event *e)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:f, s:s}", "time", time, "event", e->name,
-                          "client", e->client, "images", (json_int_t)e->images, "seconds",
-                          e->seconds, "text", e->text);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s}", "time", time, "event", e->name,
+                          "branch", s->branch, "client", e->client, "images", (json_int_t)e->images,
+                          "seconds", e->seconds, "text", e->text);
 
     if (o != NULL &&
         json_dumpf(o, stderr, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(6)) == 0)
@@ -91,7 +92,7 @@ static void log_event(void *ctx, const struct server_event *e)
         system_notify("STOPPING=1");
     time_now(time);
     if (s->o->log == 1)
-        log_json(time, e);
+        log_json(s, time, e);
     else if (!s->c->quiet)
         log_text(time, e);
 }
@@ -107,18 +108,19 @@ static int check_options(const struct pi_net_options *o, int inherited)
     return 0;
 }
 
-static json_t *report_json(const struct cli_common *c, const struct server_options *o,
-                           const struct server_totals *t)
+static json_t *report_json(const struct serve *s, const struct server_totals *t)
 {
-    return json_pack("{s:s, s:o, s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
-                     "format", "linnet.serve/1", "model", json_text(c->arg[0]), "relu_backend",
-                     o->party.relu->name, "linear_backend", o->party.linear->name, "tls",
-                     o->tls.cert != NULL, "reveal", o->party.label ? "label" : "logits", "threat",
-                     o->party.covert != NULL ? "covert" : "trusted", "clients",
-                     (json_int_t)t->clients, "clients_failed", (json_int_t)t->failed,
-                     "clients_silent", (json_int_t)t->silent, "queries", (json_int_t)t->queries,
-                     "prepared", (json_int_t)t->prepared, "seconds", t->seconds, "phases",
-                     pi_report_totals_json(t->phase));
+    const struct server_options *o = &s->how;
+
+    return json_pack(
+        "{s:s, s:o, s:s, s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "format",
+        "linnet.serve/1", "model", json_text(s->c->arg[0]), "branch", s->branch, "relu_backend",
+        o->party.relu->name, "linear_backend", o->party.linear->name, "tls", o->tls.cert != NULL,
+        "reveal", o->party.label ? "label" : "logits", "threat",
+        o->party.covert != NULL ? "covert" : "trusted", "clients", (json_int_t)t->clients,
+        "clients_failed", (json_int_t)t->failed, "clients_silent", (json_int_t)t->silent, "queries",
+        (json_int_t)t->queries, "prepared", (json_int_t)t->prepared, "seconds", t->seconds,
+        "phases", pi_report_totals_json(t->phase));
 }
 
 /* What an honest client on a slow line needs, and not much more: five times its predicted work, the bytes
@@ -245,8 +247,10 @@ static int fill_options(struct serve *s, const struct pi_model *model)
     return 0;
 }
 
-static int serve(const struct cli_common *c, const struct server_options *o, struct server *s)
+static int serve(const struct serve *how, struct server *s)
 {
+    const struct cli_common *c = how->c;
+    const struct server_options *o = &how->how;
     struct server_totals t;
     uint8_t identity[SHA256_SIZE];
     char hex[SHA256_HEX];
@@ -257,10 +261,11 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
         TRY(tls_identity(server_tls(s), identity));
         fprintf(cli_out(c), "key for --pin: %s\n", sha256_hex(identity, hex));
     }
-    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s%s)\n",
+    fprintf(cli_out(c), "listening on %s:%d (%s, comparisons %s, linear layers %s%s%s%s)\n",
             o->address.host, server_port(s), o->tls.cert != NULL ? "TLS 1.3" : "plain",
             o->party.relu->name, o->party.linear->name,
-            o->party.covert != NULL ? ", clients covert" : "");
+            o->party.covert != NULL ? ", clients covert" : "",
+            *how->branch != '\0' ? ", branch " : "", how->branch);
     fflush(cli_out(c));
     cli_catch_signals();
     if (secret_unlocked() > 0)
@@ -273,7 +278,7 @@ static int serve(const struct cli_common *c, const struct server_options *o, str
     t = server_totals(s);
     cli_note(c, "%lld queries, %lld prepared, %lld clients", (long long)t.queries,
              (long long)t.prepared, (long long)t.clients);
-    return c->json != NULL ? cli_json_write(c, report_json(c, o, &t)) : 0;
+    return c->json != NULL ? cli_json_write(c, report_json(how, &t)) : 0;
 }
 
 /* Where the socket is bound decides what is allowed, whoever opened it. */
@@ -300,9 +305,10 @@ int pi_serve_run(const struct cli_common *c, const struct pi_net_options *given,
         (rc = pi_open(c->arg[0], o.weights, PI_FIXED, &model)) < 0 ||
         (rc = fill_options(&s, model)) < 0)
         goto out;
+    s.branch = model->plan->branch;
     s.how.party.prepare_only = prepare_only;
     if ((rc = server_open(&s.how, &server)) == 0)
-        rc = serve(c, &s.how, server);
+        rc = serve(&s, server);
 out:
     server_close(server);
     pi_close(model);

@@ -51,6 +51,16 @@ expect_exit 0 "$LINNET_PI" eval adv/model.pi --weights adv/model.pi.weights --mo
 [ "$(branches p.json)" = "adv true" ] || die "linnet-pi eval: branches $(branches p.json)"
 expect_exit 0 "$LINNET_PI" bench adv/model.pi --weights adv/model.pi.weights --json b.json
 [ "$(json b.json branch)" = adv ] || die "bench: branch $(json b.json branch)"
+(
+    cd adv
+    serve --log json --json serve.json --max-queries 4
+    expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" --input ../x.npy
+    wait $server || die "the server ended with $?"
+    expect_text serve.out '^listening .*, branch adv\)'
+    grep -c '"branch":"adv"' serve.err >said && [ "$(cat said)" -eq "$(grep -c '"event"' serve.err)" ] ||
+        die "events without their branch: $(cat serve.err)"
+    [ "$(json serve.json branch)" = adv ] || die "serve: branch $(json serve.json branch)"
+)
 cp clean/model.pi clean/model.pi.weights adv/
 expect_error 3 "is made from branch 'clean', .* holds 'adv'" "$LINNET" validate adv --data $data -q --limit 20
 
