@@ -199,7 +199,7 @@ struct side {
 };
 
 static int batch_phases(struct transport *t, struct side *s, struct relu_party *party,
-                        uint8_t *state)
+                        struct tape *state)
 {
     const struct relu_backend *k = s->backend;
     double at[3];
@@ -210,8 +210,8 @@ static int batch_phases(struct transport *t, struct side *s, struct relu_party *
                      : k->offline_server(party, &s->b, state));
     at[1] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     s->wall[1] = cpu_seconds();
-    TRY(s->is_client ? k->online_client(t, &s->b, state)
-                     : k->online_server(t, &s->b, state, s->first, s->second));
+    TRY(s->is_client ? k->online_client(t, &s->b, state, 0)
+                     : k->online_server(t, &s->b, state, 0, s->first, s->second));
     at[2] = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
     s->wall[2] = cpu_seconds();
     s->cpu[0] = at[1] - at[0];
@@ -222,18 +222,19 @@ static int batch_phases(struct transport *t, struct side *s, struct relu_party *
 static int batch_side(struct transport *t, void *arg)
 {
     struct side *s = arg;
-    uint8_t *state = need(secret_array(s->backend->state_size(&s->b, s->is_client), 1));
+    struct tape *state = NULL;
     struct relu_party *party = NULL;
     struct prg *rng = NULL;
     int rc;
 
-    if ((rc = prg_new_random(&rng)) == 0 &&
+    if ((rc = tape_memory(s->backend->state_size(&s->b, s->is_client), &state)) == 0 &&
+        (rc = prg_new_random(&rng)) == 0 &&
         (rc = s->backend->open(s->is_client, (const uint8_t[HASH_SID]){1}, NULL, t, rng, &party)) ==
             0)
         rc = batch_phases(t, s, party, state);
     s->backend->close(party);
     prg_free(rng);
-    secret_free(state);
+    tape_free(state);
     return rc;
 }
 

@@ -48,15 +48,15 @@ static void close_party(struct relu_party *p)
     (void)p;
 }
 
-static int offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
+static int offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
-    memcpy(state, &b->tweak, sizeof b->tweak);
+    tape_put(state, &b->tweak, sizeof b->tweak);
     TRY(transport_send((struct transport *)p, &b->tweak, sizeof b->tweak));
     return transport_flush((struct transport *)p);
 }
 
 static int offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
-                          const uint64_t *r, uint8_t *state)
+                          const uint64_t *r, struct tape *state)
 {
     size_t size = words(b) * sizeof *u;
     uint64_t tweak;
@@ -64,30 +64,34 @@ static int offline_client(struct relu_party *p, const struct relu_batch *b, cons
     TRY(transport_recv((struct transport *)p, &tweak, sizeof tweak));
     if (tweak != b->tweak)
         return fail(ERR_PEER, "batches differ");
-    memcpy(state, u, size);
-    memcpy(state + size, r, size);
+    tape_put(state, u, size);
+    tape_put(state, r, size);
     return 0;
 }
 
-static int online_server(struct transport *t, const struct relu_batch *b, uint8_t *state,
-                         const uint64_t *x, uint64_t *z)
+static int online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
+                         uint64_t at, const uint64_t *x, uint64_t *z)
 {
-    if (memcmp(state, &b->tweak, sizeof b->tweak) != 0)
+    uint64_t tweak;
+
+    TRY(tape_take(state, at, &tweak, sizeof tweak));
+    if (tweak != b->tweak)
         return fail(ERR_PEER, "a state of another batch");
-    wipe(state, 8);
     TRY(transport_send(t, x, words(b) * sizeof *x));
     return transport_recv(t, z, words(b) * sizeof *z);
 }
 
-static int online_client(struct transport *t, const struct relu_batch *b, uint8_t *state)
+static int online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
+                         uint64_t at)
 {
     size_t n = words(b);
-    uint64_t *u = (uint64_t *)(void *)state, *r = u + n, *x = secret_array(n, sizeof *x);
+    uint64_t *x = secret_array(3 * n, sizeof *x), *u = x + n, *r = u + n;
     int rc;
 
     if (x == NULL)
         return ERR_NOMEM;
-    if ((rc = transport_recv(t, x, n * sizeof *x)) == 0) {
+    if ((rc = tape_take(state, at, u, 2 * n * sizeof *u)) == 0 &&
+        (rc = transport_recv(t, x, n * sizeof *x)) == 0) {
         for (size_t i = 0; i < n; i++)
             x[i] += u[i];
         for (size_t i = n; i-- > 0;)
@@ -95,7 +99,6 @@ static int online_client(struct transport *t, const struct relu_batch *b, uint8_
         if ((rc = transport_send(t, r, n * sizeof *r)) == 0)
             rc = transport_flush(t);
     }
-    wipe(state, state_size(b, 1));
     secret_free(x);
     return rc;
 }

@@ -13,7 +13,7 @@
 static void drop_states(struct relu_pair_party *me)
 {
     for (int i = 0; i < RELU_PAIR_BATCHES; i++) {
-        secret_free(me->state[i]);
+        tape_free(me->state[i]);
         me->state[i] = NULL;
     }
 }
@@ -25,9 +25,7 @@ static int prepare(struct relu_pair_party *me, struct relu_party *party)
     for (int i = 0; i < me->pair->n_batches; i++) {
         const struct relu_pair_batch *b = &me->pair->batch[i];
 
-        me->state[i] = secret_array(k->state_size(&b->b, me->is_client), 1);
-        if (me->state[i] == NULL)
-            return ERR_NOMEM;
+        TRY(tape_memory(k->state_size(&b->b, me->is_client), &me->state[i]));
         TRY(me->is_client ? k->offline_client(party, &b->b, b->u, b->r, me->state[i])
                           : k->offline_server(party, &b->b, me->state[i]));
     }
@@ -64,19 +62,19 @@ static int online_batch(struct relu_pair_party *me, struct transport *t, int i)
     const struct relu_backend *k = me->pair->backend;
     const struct relu_pair_batch *b = &me->pair->batch[i];
     size_t size = k->state_size(&b->b, me->is_client);
-    /* one byte off, as a state in the middle of a file may lie */
-    uint8_t *copy = secret_array(size + 1, 1);
+    struct tape *copy = NULL;
     int rc;
 
-    if (copy == NULL)
-        return ERR_NOMEM;
-    memcpy(copy + 1, me->state[i], size);
-    rc = me->is_client ? k->online_client(t, &b->b, copy + 1)
-                       : k->online_server(t, &b->b, copy + 1, b->x, b->z);
-    for (size_t at = 0; at < size; at++)
-        if (copy[1 + at] != 0)
+    /* one byte off, as a state in the middle of a file may lie */
+    TRY(tape_memory(size + 1, &copy));
+    tape_put(copy, "", 1);
+    tape_put(copy, tape_bytes(me->state[i]), size);
+    rc = me->is_client ? k->online_client(t, &b->b, copy, 1)
+                       : k->online_server(t, &b->b, copy, 1, b->x, b->z);
+    for (size_t at = 0; at < size && rc == 0; at++)
+        if (tape_bytes(copy)[1 + at] != 0)
             rc = ERR_VERIFY; /* a used state is wiped */
-    secret_free(copy);
+    tape_free(copy);
     return rc;
 }
 

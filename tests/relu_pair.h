@@ -16,8 +16,8 @@ struct relu_pair_batch { /* arrays [p][n], owned */
 struct relu_pair_party {
     struct relu_pair *pair;
     int is_client;
-    uint8_t *state[RELU_PAIR_BATCHES];
-    struct transport_count setup; /* where set-up ended */
+    struct tape *state[RELU_PAIR_BATCHES]; /* in memory */
+    struct transport_count setup;          /* where set-up ended */
     double seconds[3]; /* begin, end of set-up, end of offline; begin, -, end of online */
 };
 struct relu_pair {

@@ -100,17 +100,17 @@ static int meet(struct side *s)
 /* ---- comparisons -------------------------------------------------------------------------- */
 
 static int offline(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
-                   uint8_t *state)
+                   struct tape *state)
 {
     return s->client ? k->offline_client(s->party, b, s->words, s->words, state)
                      : k->offline_server(s->party, b, state);
 }
 
 static int online(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
-                  uint8_t *state)
+                  struct tape *state, uint64_t from)
 {
-    return s->client ? k->online_client(&s->t, b, state)
-                     : k->online_server(&s->t, b, state, s->words, s->words);
+    return s->client ? k->online_client(&s->t, b, state, from)
+                     : k->online_server(&s->t, b, state, from, s->words, s->words);
 }
 
 struct phases {
@@ -122,25 +122,28 @@ static int time_batches(struct side *s, const struct relu_backend *k, int64_t n,
 {
     struct relu_batch b = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};
     size_t size = k->state_size(&b, s->client);
-    uint8_t *state = secret_array(IN_A_ROW, size);
+    struct tape *state = NULL;
     double at[3];
-    int rc = state == NULL ? ERR_NOMEM : meet(s);
+    int rc;
+
+    if ((rc = tape_memory(IN_A_ROW * size, &state)) == 0)
+        rc = meet(s);
 
     at[0] = cpu_seconds();
     for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
-        rc = offline(s, k, &b, state + (size_t)i * size);
+        rc = offline(s, k, &b, state);
     if (rc == 0)
         rc = meet(s);
     at[1] = cpu_seconds();
     b.tweak = 0;
     for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
-        rc = online(s, k, &b, state + (size_t)i * size);
+        rc = online(s, k, &b, state, (uint64_t)i * size);
     if (rc == 0)
         rc = meet(s);
     at[2] = cpu_seconds();
     add_sample(&x->off, (at[1] - at[0]) / IN_A_ROW);
     add_sample(&x->on, (at[2] - at[1]) / IN_A_ROW);
-    secret_free(state);
+    tape_free(state);
     return rc;
 }
 

@@ -152,6 +152,21 @@ static int remove_one(void *ctx, const char *name)
     return 0;
 }
 
+/* Claimed by nobody any more. */
+static int remove_used(void *ctx, const char *name)
+{
+    char path[STORE_PATH];
+    bool held;
+    int fd;
+
+    TRY(path_of(path, ctx, name, ""));
+    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return errno == ENOENT ? 0 : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    held = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held ? 0 : remove_one(ctx, name);
+}
+
 static int remove_abandoned(void *ctx, const char *name)
 {
     return file_is_abandoned(name) ? remove_one(ctx, name) : 0;
@@ -164,7 +179,7 @@ int store_drop(const char *dir, const char *name)
 
 int store_sweep(const char *dir)
 {
-    TRY(store_each(dir, "", USED, remove_one, (void *)(uintptr_t)dir));
+    TRY(store_each(dir, "", USED, remove_used, (void *)(uintptr_t)dir));
     return store_each(dir, "", "", remove_abandoned, (void *)(uintptr_t)dir);
 }
 
@@ -289,6 +304,56 @@ int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
     rc = read_file(used, size, bytes);
     (void)unlink(used); /* store_sweep tries again */
     return rc;
+}
+
+/* Under its name and ours: another process that claims it waits for nothing, one that sweeps leaves it. */
+static int open_locked(const char *path, int *fd)
+{
+    if ((*fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
+                               : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    close(*fd);
+    return errno == EWOULDBLOCK ? fail(ERR_DATA, "'%s': used before, or never made", path)
+                                : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+}
+
+int store_begin(const char *dir, const char *name, int *fd)
+{
+    char path[STORE_PATH], used[STORE_PATH];
+    int rc;
+
+    TRY(path_of(path, dir, name, ""));
+    TRY(path_of(used, dir, name, USED));
+    TRY(open_locked(path, fd));
+    if (rename(path, used) < 0)
+        rc = errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
+                             : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    else
+        rc = sync_folder(dir);
+    if (rc < 0)
+        close(*fd);
+    return rc;
+}
+
+int store_return(const char *dir, const char *name)
+{
+    char path[STORE_PATH], used[STORE_PATH];
+
+    TRY(path_of(path, dir, name, ""));
+    TRY(path_of(used, dir, name, USED));
+    if (rename(used, path) < 0)
+        return fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    return sync_folder(dir);
+}
+
+void store_finish(const char *dir, const char *name)
+{
+    char used[STORE_PATH];
+
+    if (path_of(used, dir, name, USED) == 0)
+        (void)unlink(used); /* store_sweep tries again */
 }
 
 /* ---- what was used ------------------------------------------------------------------------- */

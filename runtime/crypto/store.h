@@ -7,6 +7,8 @@
  * (its last 32 bytes are the SHA-256 of what lies before) and removed. Whatever happens after the
  * rename, a crash included, the name is gone: the material is lost, never reused. Left-over .used
  * files, and those that a process which is gone was writing, are removed by the next store_sweep. Two processes cannot both claim a file.
+ * A large file is not read at once (store_begin): it keeps the name NAME.used, and a lock that store_sweep
+ * heeds, until it is certain whether it is used.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,6 +38,11 @@ int store_drop(const char *dir, const char *name) MUST_CHECK; /* one that is not
 /* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
  * that name (used before, or never made); ERR_FORMAT: damaged. */
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;
+/* The same without reading: the claimed file, open, from its first byte; then, once, either it goes back under
+ * its name (nothing that depends on it has left), or its name goes. */
+int store_begin(const char *dir, const char *name, int *fd) MUST_CHECK;
+int store_return(const char *dir, const char *name) MUST_CHECK;
+void store_finish(const char *dir, const char *name);
 /* Writes the id into the folder's list of those that were used, which stays for ever (STORE_LIST, 16 bytes
  * each), and syncs it. ERR_DATA: it stands there already, so the file came back from a copy. */
 #define STORE_ID 16

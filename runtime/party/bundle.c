@@ -4,26 +4,24 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base/buf.h"
-#include "runtime/crypto/prg.h"
-#include "runtime/crypto/seal.h"
-#include "runtime/crypto/store.h"
+#include "core/base/mem.h"
 
 #define HEAD 128
-#define VERSION 2
-#define ALIGN 64
+#define VERSION 3
 #define EVENT_BITS 20 /* events of a schedule: schedule.c */
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'B'};
 
 /* ---- layout ------------------------------------------------------------------------------- */
 
-static int reserve(struct bundle *b, size_t n, size_t *offset)
+static int reserve(struct bundle *b, uint64_t n, uint64_t *offset)
 {
     *offset = b->size;
-    if (n > SIZE_MAX / 4 || b->size > SIZE_MAX / 4)
-        return fail(ERR_LIMIT, "the prepared material of one image does not fit in memory");
-    b->size += (n + ALIGN - 1) / ALIGN * ALIGN;
+    if (n > INT64_MAX / 4 || b->size > INT64_MAX / 4)
+        return fail(ERR_LIMIT, "the prepared material of one image is too large");
+    b->size += n;
     return 0;
 }
 
@@ -31,34 +29,22 @@ static int reserve(struct bundle *b, size_t n, size_t *offset)
 static int lay_out(struct bundle *b, const struct relu_ways *ways)
 {
     const struct schedule *s = b->schedule;
-    const size_t word = sizeof(uint64_t);
+    const uint64_t word = sizeof(uint64_t);
+    uint64_t ends;
 
     b->ways = *ways;
-    b->size = 0;
-    for (int32_t i = 0; i < s->n; i++) {
-        b->batch[i] = s->event[i].batch;
-        if (s->event[i].kind == EVENT_SELECT)
-            relu_shape(b->backend, ways, &b->batch[i]);
-    }
-    if (b->client) {
-        TRY(reserve(b, (size_t)s->plan->tensor[0].count * word, &b->input));
-        TRY(reserve(b, (size_t)s->results * word, &b->results));
-    }
+    b->size = b->client ? (uint64_t)s->plan->tensor[0].count * word : 0;
     for (int32_t i = 0; i < s->n; i++) {
         const struct event *e = &s->event[i];
-        size_t n = b->client ? 0 : (size_t)e->outputs * word;
-        if (e->kind == EVENT_SELECT)
+        uint64_t n = b->client ? 0 : (uint64_t)e->outputs * word;
+        b->batch[i] = e->batch;
+        if (e->kind == EVENT_SELECT) {
+            relu_shape(b->backend, ways, &b->batch[i]);
             n = b->backend->state_size(&b->batch[i], b->client);
+        }
         TRY(reserve(b, n, &b->offset[i]));
     }
-    return 0;
-}
-
-static int take_memory(struct bundle *b)
-{
-    secret_free(b->memory);
-    b->memory = secret_array(b->size, 1);
-    return b->memory == NULL ? ERR_NOMEM : 0;
+    return b->client ? reserve(b, (uint64_t)s->results * word, &ends) : 0;
 }
 
 int bundle_new(const struct schedule *s, const struct relu_backend *backend, bool client,
@@ -75,8 +61,8 @@ int bundle_new(const struct schedule *s, const struct relu_backend *backend, boo
     if ((b->offset = mem_array((size_t)s->n, sizeof *b->offset)) == NULL ||
         (b->batch = mem_array((size_t)s->n, sizeof *b->batch)) == NULL)
         rc = ERR_NOMEM;
-    else if ((rc = lay_out(b, ways)) == 0)
-        rc = take_memory(b);
+    else
+        rc = lay_out(b, ways);
     if (rc < 0) {
         bundle_free(b);
         return rc;
@@ -89,35 +75,17 @@ void bundle_free(struct bundle *b)
 {
     if (b == NULL)
         return;
-    secret_free(b->memory);
+    tape_free(b->tape);
+    if (b->claimed[0] != '\0')
+        store_finish(b->dir, b->claimed);
     mem_free(b->offset);
     mem_free(b->batch);
     mem_free(b);
 }
 
-static uint64_t *words_at(const struct bundle *b, size_t offset)
+uint64_t bundle_results(const struct bundle *b)
 {
-    return (uint64_t *)(void *)(b->memory + offset);
-}
-
-uint64_t *bundle_input(const struct bundle *b)
-{
-    return words_at(b, b->input);
-}
-
-uint64_t *bundle_results(const struct bundle *b)
-{
-    return words_at(b, b->results);
-}
-
-uint64_t *bundle_offset(const struct bundle *b, int32_t event)
-{
-    return words_at(b, b->offset[event]);
-}
-
-uint8_t *bundle_state(const struct bundle *b, int32_t event)
-{
-    return b->memory + b->offset[event];
+    return b->size - (uint64_t)b->schedule->results * sizeof(uint64_t);
 }
 
 struct relu_batch bundle_batch(const struct bundle *b, int32_t event)
@@ -217,95 +185,27 @@ static void file_name(const struct bundle *b, char name[STORE_NAME])
     name_of(BUNDLE_PREFIX, b->client, b->number, b->id, name);
 }
 
-/* Bytes behind the head. */
-static size_t stored_size(const struct bundle *b, const struct bundle_key *k)
+int bundle_begin(struct bundle *b, enum bundle_place where, uint64_t room,
+                 const struct bundle_key *k, const char *dir)
 {
-    return k->seal == NULL ? b->size : SEAL_SALT + seal_size(b->size);
-}
-
-static int append_pieces(const struct bundle *b, struct seal *s, struct store_writer *w,
-                         uint8_t *piece)
-{
-    for (size_t at = 0, i = 0; at < b->size; at += SEAL_PIECE, i++) {
-        size_t left = b->size - at, n = left < SEAL_PIECE ? left : SEAL_PIECE;
-        TRY(seal_close(s, i, n == left, b->memory + at, n, piece));
-        TRY(store_append(w, piece, n + SEAL_TAG));
-    }
-    return 0;
-}
-
-static int append_block(const struct bundle *b, const struct bundle_key *k,
-                        const uint8_t head[HEAD], struct store_writer *w)
-{
-    uint8_t salt[SEAL_SALT], *piece;
-    struct prg *rng = NULL;
-    struct seal *s = NULL;
-    int rc;
-
-    if (k->seal == NULL)
-        return store_append(w, b->memory, b->size);
-    TRY(prg_new_random(&rng));
-    prg_bytes(rng, salt, sizeof salt);
-    prg_free(rng);
-    if ((piece = mem_array(SEAL_PIECE + SEAL_TAG, 1)) == NULL)
-        return ERR_NOMEM;
-    if ((rc = store_append(w, salt, sizeof salt)) == 0 &&
-        (rc = seal_new(k->seal, salt, head, HEAD, &s)) == 0)
-        rc = append_pieces(b, s, w, piece);
-    seal_free(s);
-    mem_free(piece);
-    return rc;
-}
-
-static int take_block(struct bundle *b, const struct bundle_key *k, const uint8_t *bytes)
-{
-    const uint8_t *from = bytes + HEAD + SEAL_SALT;
-    struct seal *s = NULL;
-    int rc;
-
-    if (k->seal == NULL) {
-        memcpy(b->memory, bytes + HEAD, b->size);
-        return 0;
-    }
-    rc = seal_new(k->seal, bytes + HEAD, bytes, HEAD, &s);
-    for (size_t at = 0, i = 0; at < b->size && rc == 0; at += SEAL_PIECE, i++) {
-        size_t left = b->size - at, n = left < SEAL_PIECE ? left : SEAL_PIECE;
-        rc = seal_open(s, i, n == left, from, n, b->memory + at);
-        from += n + SEAL_TAG;
-    }
-    seal_free(s);
-    return rc;
-}
-
-static int save_as(const struct bundle *b, const struct bundle_key *k, const char *dir,
-                   const char *name)
-{
-    struct store_writer *w = NULL;
+    char name[STORE_NAME];
     uint8_t head[HEAD];
-    int rc;
+    const struct tape_file f = {dir, name, head, HEAD, k->seal};
 
+    if (where == BUNDLE_NOWHERE)
+        return tape_nowhere(b->size, &b->tape);
+    if (where == BUNDLE_HERE)
+        return b->size <= room ? tape_memory(b->size, &b->tape)
+                               : tape_spool(dir, b->size, &b->tape);
     make_head(b, k, head);
-    if ((rc = store_write(dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
-        (rc = append_block(b, k, head, w)) == 0)
-        rc = store_commit(&w);
-    store_abort(w);
-    return rc;
+    name_of(where == BUNDLE_SAVED ? BUNDLE_PREFIX : BUNDLE_PENDING, b->client, b->number, b->id,
+            name);
+    return tape_record(&f, b->size, &b->tape);
 }
 
-int bundle_save(const struct bundle *b, const struct bundle_key *k, const char *dir)
+int bundle_commit(struct bundle *b)
 {
-    char name[STORE_NAME];
-
-    file_name(b, name);
-    return save_as(b, k, dir, name);
-}
-
-int bundle_save_pending(const struct bundle *b, const struct bundle_key *k, const char *dir)
-{
-    char name[STORE_NAME];
-
-    name_of(BUNDLE_PENDING, b->client, b->number, b->id, name);
-    return save_as(b, k, dir, name);
+    return tape_commit(&b->tape);
 }
 
 int bundle_publish(const char *dir, bool client, uint64_t number, const uint8_t id[BUNDLE_ID],
@@ -347,47 +247,50 @@ static int check_head(const struct bundle *b, const struct bundle_key *k, const 
             : "made for another model.pi");
 }
 
-/* The claimed bytes of the file of that name. */
-static int take_file(struct bundle *b, const struct bundle_key *k, const uint8_t *bytes,
-                     const char *name)
+/* Lays b out as the file says, and compares. */
+static int check_file(struct bundle *b, const struct bundle_key *k, const uint8_t bytes[HEAD],
+                      const char *name)
 {
+    const bool tagged = b->ways.tagged;
     struct head h = read_head(bytes);
     uint8_t wanted[BUNDLE_ID];
 
     memcpy(wanted, b->id, BUNDLE_ID);
     memcpy(b->id, h.id, BUNDLE_ID);
     b->number = h.number;
+    /* the forms that it was made with may be others than this connection's */
+    if (h.ways.bits_per_second > RELU_MOST_RATE || h.ways.rtt_ns > RELU_MOST_RTT)
+        return fail(ERR_FORMAT, "'%s': damaged", name);
+    TRY(lay_out(b, &h.ways));
     TRY(check_head(b, k, &h, bytes, name));
     if (!b->client && memcmp(wanted, h.id, BUNDLE_ID) != 0)
         return fail(ERR_FORMAT, "'%s': renamed", name);
-    if (take_block(b, k, bytes) < 0)
-        return fail_context(ERR_FORMAT, "'%s'", name);
+    if (h.ways.tagged != tagged)
+        return fail(ERR_FORMAT, "'%s': made for a server with --clients %s", name,
+                    tagged ? "trusted" : "covert");
     return 0;
 }
 
-/* The forms that the file was made with, which may be others than this connection's. */
-static int take_forms(struct bundle *b, const char *dir, const char *name)
+/* The claimed file of that name. */
+static int take_file(struct bundle *b, uint64_t room, const struct bundle_key *k, const char *name,
+                     int fd)
 {
     uint8_t bytes[HEAD];
-    struct head h;
-    int rc = store_head(dir, name, bytes, sizeof bytes);
+    const struct tape_file f = {NULL, name, bytes, HEAD, k->seal};
+    int rc = pread(fd, bytes, HEAD, 0) == HEAD ? check_file(b, k, bytes, name)
+                                               : fail(ERR_FORMAT, "'%s': damaged", name);
 
-    if (rc == ERR_FORMAT)
-        return 0; /* claiming says what is wrong with it */
-    TRY(rc);
-    h = read_head(bytes);
-    if (h.ways.bits_per_second > RELU_MOST_RATE || h.ways.rtt_ns > RELU_MOST_RTT)
-        return 0;
-    TRY(lay_out(b, &h.ways));
-    return take_memory(b);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return tape_open(&f, fd, b->size <= room, b->size, &b->tape);
 }
 
-int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
+int bundle_claim(struct bundle *b, uint64_t room, const struct bundle_key *k, const char *dir)
 {
-    const bool tagged = b->ways.tagged;
     char name[STORE_NAME];
-    uint8_t *bytes = NULL;
-    int rc;
+    int fd, rc;
 
     file_name(b, name);
     if (b->client) {
@@ -395,19 +298,29 @@ int bundle_claim(struct bundle *b, const struct bundle_key *k, const char *dir)
         if (rc == 0)
             return fail(ERR_DATA, "'%s' holds no bundle; make some with linnet-pi preprocess", dir);
     }
-    TRY(take_forms(b, dir, name));
-    TRY(store_claim(dir, name, HEAD + stored_size(b, k), &bytes));
-    rc = take_file(b, k, bytes, name);
-    secret_free(bytes);
-    if (rc == 0 && b->ways.tagged != tagged)
-        return fail(ERR_FORMAT, "'%s': made for a server with --clients %s", name,
-                    tagged ? "trusted" : "covert");
+    TRY(store_begin(dir, name, &fd));
+    b->dir = dir;
+    memcpy(b->claimed, name, sizeof b->claimed);
+    return take_file(b, room, k, name, fd);
+}
+
+int bundle_unclaim(struct bundle *b)
+{
+    int rc = store_return(b->dir, b->claimed);
+
+    b->claimed[0] = '\0';
+    tape_free(b->tape); /* and its lock */
+    b->tape = NULL;
     return rc;
 }
 
-int bundle_use(const struct bundle *b, const char *dir)
+int bundle_use(struct bundle *b)
 {
-    return store_mark_used(dir, b->id);
+    int rc = store_mark_used(b->dir, b->id);
+
+    store_finish(b->dir, b->claimed);
+    b->claimed[0] = '\0';
+    return rc;
 }
 
 int bundle_exists(const struct bundle *b, const char *dir, bool *exists)

@@ -6,6 +6,7 @@
  */
 #include "runtime/party/party.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/sha256.h"
@@ -395,6 +396,28 @@ int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
     return 0;
 }
 
+/* Memory for each bundle of the lot. */
+static uint64_t room(const struct party *p)
+{
+    return (p->o->memory > 0 ? p->o->memory : BUNDLE_MEMORY) / (uint64_t)p->images;
+}
+
+int party_begin_lot(struct party *p, enum bundle_place where)
+{
+    struct bundle_key k = party_key(p);
+
+    for (int64_t i = 0; i < p->images; i++)
+        TRY(bundle_begin(p->lot[i], where, room(p), &k, p->o->bundles));
+    return 0;
+}
+
+int party_commit_lot(struct party *p)
+{
+    for (int64_t i = 0; i < p->images; i++)
+        TRY(bundle_commit(p->lot[i]));
+    return 0;
+}
+
 static int take_answer(struct party *p, uint8_t answer[ANSWER_BYTES])
 {
     int rc = transport_recv(p->t, answer, ANSWER_BYTES);
@@ -438,14 +461,15 @@ int party_fresh_id(uint8_t id[BUNDLE_ID])
 }
 
 /* The first n of the lot go back into the folder: nothing that depends on them has left. */
-static int put_back(const struct party *p, int64_t n, int rc)
+static int put_back(struct party *p, int64_t n, int rc)
 {
-    struct bundle_key k = party_key(p);
+    char why[256];
 
+    snprintf(why, sizeof why, "%s", err_message());
     for (int64_t i = 0; i < n; i++)
-        if (bundle_save(p->lot[i], &k, p->o->bundles) < 0)
+        if (bundle_unclaim(p->lot[i]) < 0)
             return fail_context(rc, "a bundle is lost");
-    return rc;
+    return fail(rc, "%s", why);
 }
 
 static int claim_lot(struct party *p)
@@ -454,7 +478,7 @@ static int claim_lot(struct party *p)
     int rc;
 
     for (int64_t i = 0; i < p->images; i++)
-        if ((rc = bundle_claim(p->lot[i], &k, p->o->bundles)) < 0)
+        if ((rc = bundle_claim(p->lot[i], room(p), &k, p->o->bundles)) < 0)
             return put_back(p, i, rc);
     return 0;
 }
@@ -488,7 +512,7 @@ static int query_bundles(struct party *p, const uint64_t *x, uint64_t *y)
                    ? put_back(p, p->images, rc)
                    : rc;
     for (int64_t i = 0; i < p->images; i++)
-        TRY(bundle_use(p->lot[i], p->o->bundles));
+        TRY(bundle_use(p->lot[i]));
     TRY(party_online_client(p, x, y));
     return party_check_tally(p, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
 }
@@ -501,6 +525,7 @@ static int query_whole(struct party *p, const uint64_t *x, uint64_t *y)
             "the server takes its clients for such that may deviate: make bundles first (linnet-pi preprocess), and give --bundles");
     TRY(ask(p, REQUEST_QUERY, p->number));
     p->number += (uint64_t)p->images;
+    TRY(party_begin_lot(p, BUNDLE_HERE));
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     TRY(party_online_client(p, x, y));
@@ -528,28 +553,21 @@ int party_query(struct party *p, const uint64_t *x, uint64_t *y)
     return party_query_batch(p, 1, x, y);
 }
 
-static int save_lot(const struct party *p)
-{
-    struct bundle_key k = party_key(p);
-
-    for (int64_t i = 0; i < p->images; i++)
-        TRY(bundle_save(p->lot[i], &k, p->o->bundles));
-    return 0;
-}
-
 static int prepare(struct party *p)
 {
     uint8_t done[ANSWER_BYTES];
 
     TRY(ask(p, REQUEST_PREPARE, p->number));
     p->number += (uint64_t)p->images;
+    TRY(party_begin_lot(p, BUNDLE_SAVED));
     TRY(open_offline(p));
     TRY(party_offline_client(p));
     account_begin(&p->account);
     TRY(transport_recv(p->t, done, sizeof done)); /* the server has saved its half */
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     TRY(party_check_tally(p, PHASE_SETUP, ACCOUNT_NONE));
-    return done[0] == 0 ? save_lot(p) : fail(ERR_PEER, "the server could not save its half");
+    return done[0] == 0 ? party_commit_lot(p)
+                        : fail(ERR_PEER, "the server could not save its half");
 }
 
 int party_prepare(struct party *p, int64_t images)
@@ -642,9 +660,10 @@ static int refuse(struct party *p, enum refusal why)
                 why == REFUSED_KIND ? "a request that is not served here" : "a malformed request");
 }
 
-static int serve_offline(struct party *p)
+static int serve_offline(struct party *p, enum bundle_place where)
 {
     p->number += (uint64_t)p->images;
+    TRY(party_begin_lot(p, where));
     TRY(answer(p, REFUSED_NOT));
     TRY(open_offline(p));
     if (p->o->limits != NULL)
@@ -663,8 +682,8 @@ static int serve_prepare(struct party *p)
 {
     int rc;
 
-    TRY(serve_offline(p));
-    rc = save_lot(p);
+    TRY(serve_offline(p, BUNDLE_SAVED));
+    rc = party_commit_lot(p);
     TRY(answer(p, rc < 0 ? REFUSED_KIND : REFUSED_NOT));
     TRY(party_send_tally(p, PHASE_SETUP, ACCOUNT_NONE));
     p->account.prepared += rc == 0 ? p->images : 0;
@@ -677,8 +696,8 @@ static int serve_bundle(struct party *p)
     int rc = 0;
 
     for (int64_t i = 0; i < p->images && rc == 0; i++)
-        if ((rc = bundle_claim(p->lot[i], &k, p->o->bundles)) == 0)
-            rc = bundle_use(p->lot[i], p->o->bundles);
+        if ((rc = bundle_claim(p->lot[i], room(p), &k, p->o->bundles)) == 0)
+            rc = bundle_use(p->lot[i]);
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)
         return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a bundle that is not there") : rc;
@@ -720,7 +739,7 @@ static int serve_request(struct party *p, uint8_t kind)
     if (kind == REQUEST_BUNDLE) {
         TRY(serve_bundle(p));
     } else {
-        TRY(serve_offline(p));
+        TRY(serve_offline(p, BUNDLE_HERE));
         TRY(serve_online(p));
     }
     p->account.queries += p->images;

@@ -36,9 +36,10 @@ struct party_options {
     const char *dealer;        /* folder of correlations, where the backend has a third party */
     const char *bundles;       /* folder of prepared material; NULL: none */
     const uint8_t *bundle_key; /* 32 bytes: its files are encrypted; NULL: they are not */
-    bool prepare_only;         /* server: refuses queries */
-    int64_t max_bundles;       /* server: prepares no more while its folder holds so many */
-    int64_t test_seed;         /* below 0: random */
+    uint64_t memory; /* most bytes of bundles in memory, those at work together; 0: BUNDLE_MEMORY */
+    bool prepare_only;   /* server: refuses queries */
+    int64_t max_bundles; /* server: prepares no more while its folder holds so many */
+    int64_t test_seed;   /* below 0: random */
     bool tally; /* a connection without TLS: every answer is followed by SHA-256 of what was
                           * carried each way, and compared; both sides or neither */
     /* The server decides. A client takes what the registry has for the server's code, or, where relu
@@ -80,8 +81,8 @@ int party_query(struct party *p, const uint64_t *x, uint64_t *y) MUST_CHECK;
  * all are prepared as a lot. */
 int party_query_batch(struct party *p, int64_t images, const uint64_t *x, uint64_t *y) MUST_CHECK;
 /* Client: the offline phase of a lot of 1 ... PARTY_LOT images, saved by both sides in their folders, a
- * bundle an image. A lot shares polynomials, so that an image costs less; it takes the memory of all
- * its images. Images of a dealer go one by one. */
+ * bundle an image. A lot shares polynomials, so that an image costs less; it takes the
+ * memory of all its images' tensors. Images of a dealer go one by one. */
 #define PARTY_LOT 64
 int party_prepare(struct party *p, int64_t images) MUST_CHECK;
 /* Whether the server takes clients for such that may deviate: then bundles come by rounds alone. */

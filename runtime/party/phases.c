@@ -35,9 +35,9 @@ static int client_select(void *ctx, int32_t event, int64_t image, const uint64_t
 
     TRY(share_rng_words(&p->shares, SHARE_CLIENT, of->number, 1 + (uint32_t)event, z,
                         b.n * b.payloads));
-    TRY(p->backend->offline_client(p->relu, &b, x, z, bundle_state(of, event)));
+    TRY(p->backend->offline_client(p->relu, &b, x, z, of->tape));
     account_end(&p->account, PHASE_OFFLINE_RELU, event);
-    return 0;
+    return tape_check(of->tape);
 }
 
 /* The shares of all inputs, and the walk. */
@@ -46,13 +46,13 @@ static int walk_client(struct party *p, const struct steps *s, uint64_t *results
     int64_t n = p->schedule->plan->tensor[0].count, k = p->schedule->results;
 
     for (int64_t i = 0; i < p->images; i++) {
-        uint64_t *input = bundle_input(p->lot[i]);
+        uint64_t *input = steps_tensor(s, 0) + i * n;
         TRY(share_rng_words(&p->shares, SHARE_CLIENT, p->lot[i]->number, 0, input, n));
-        memcpy(steps_tensor(s, 0) + i * n, input, (size_t)n * sizeof *input);
+        tape_put(p->lot[i]->tape, input, (size_t)n * sizeof *input);
     }
     TRY(steps_run(s, results));
     for (int64_t i = 0; i < p->images; i++)
-        memcpy(bundle_results(p->lot[i]), results + i * k, (size_t)k * sizeof *results);
+        tape_put(p->lot[i]->tape, results + i * k, (size_t)k * sizeof *results);
     return 0;
 }
 
@@ -75,37 +75,27 @@ int party_offline_client(struct party *p)
     return rc;
 }
 
-/* Offsets of a lot lie in its bundles one by one, the linear backend takes them in one piece. */
-static int prepare_lot(struct party *p, const struct event *e, int32_t event)
+/* The offsets of all images, drawn, prepared and kept. all: memory for them. */
+static int make_offsets(struct party *p, const struct event *e, int32_t event, uint64_t *all)
 {
-    uint64_t *all = secret_array((size_t)(p->images * e->outputs), sizeof *all);
-    size_t size = (size_t)e->outputs * sizeof *all;
-    int rc;
-
-    if (all == NULL)
-        return ERR_NOMEM;
     for (int64_t i = 0; i < p->images; i++)
-        memcpy(all + i * e->outputs, bundle_offset(p->lot[i], event), size);
-    rc = p->linear.server(p->linear.ctx, e->step, p->images, all);
+        TRY(share_rng_words(&p->shares, SHARE_SERVER, p->lot[i]->number, (uint32_t)event,
+                            all + i * e->outputs, e->outputs));
+    TRY(p->linear.server(p->linear.ctx, e->step, p->images, all));
     for (int64_t i = 0; i < p->images; i++)
-        memcpy(bundle_offset(p->lot[i], event), all + i * e->outputs, size);
-    secret_free(all);
-    return rc;
+        tape_put(p->lot[i]->tape, all + i * e->outputs, (size_t)e->outputs * sizeof *all);
+    return 0;
 }
 
 static int prepare_linear(struct party *p, int32_t event)
 {
     const struct event *e = &p->schedule->event[event];
+    uint64_t *all = secret_array((size_t)(p->images * e->outputs), sizeof *all);
+    int rc = all == NULL ? ERR_NOMEM : make_offsets(p, e, event, all);
 
-    for (int64_t i = 0; i < p->images; i++)
-        TRY(share_rng_words(&p->shares, SHARE_SERVER, p->lot[i]->number, (uint32_t)event,
-                            bundle_offset(p->lot[i], event), e->outputs));
-    if (p->images > 1)
-        TRY(prepare_lot(p, e, event));
-    else
-        TRY(p->linear.server(p->linear.ctx, e->step, 1, bundle_offset(p->lot[0], event)));
+    secret_free(all);
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
-    return 0;
+    return rc;
 }
 
 /* Selections of one step: events first ... end - 1, image after image. */
@@ -114,7 +104,7 @@ static int prepare_selects(struct party *p, int32_t first, int32_t end)
     for (int64_t i = 0; i < p->images; i++)
         for (int32_t event = first; event < end; event++) {
             struct relu_batch b = bundle_batch(p->lot[i], event);
-            TRY(p->backend->offline_server(p->relu, &b, bundle_state(p->lot[i], event)));
+            TRY(p->backend->offline_server(p->relu, &b, p->lot[i]->tape));
             account_end(&p->account, PHASE_OFFLINE_RELU, event);
         }
     return 0;
@@ -144,31 +134,42 @@ static void end_local(struct party *p)
     p->account.linear_seconds += cpu_seconds() - p->account.time;
 }
 
+/* y += s; s: memory for it. */
+static int add_offset(const struct bundle *b, int32_t event, int64_t n, uint64_t *s, uint64_t *y)
+{
+    TRY(tape_take(b->tape, b->offset[event], s, (size_t)n * sizeof *s));
+    for (int64_t i = 0; i < n; i++)
+        y[i] += s[i];
+    return 0;
+}
+
 /* y = W E + b + s. */
 static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *x)
 {
     struct party *p = ctx;
     const struct prepared *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
+    uint64_t *s = secret_array((size_t)e->outputs, sizeof *s);
+    int rc = s == NULL ? ERR_NOMEM : 0;
 
-    for (int64_t k = 0; k < p->images; k++, y += e->outputs, x += e->inputs) {
-        const uint64_t *s = bundle_offset(p->lot[k], event);
+    for (int64_t k = 0; k < p->images && rc == 0; k++, y += e->outputs, x += e->inputs) {
         ring_conv(y, x, &m->conv[e->step], p->scratch);
-        for (int64_t i = 0; i < e->outputs; i++)
-            y[i] += s[i];
+        rc = add_offset(p->lot[k], event, e->outputs, s, y);
     }
+    secret_free(s);
     end_local(p);
     account_end(&p->account, PHASE_ONLINE, event);
-    return 0;
+    return rc;
 }
 
 static int server_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
 {
     struct party *p = ctx;
-    struct relu_batch b = bundle_batch(p->lot[image], event);
+    const struct bundle *of = p->lot[image];
+    struct relu_batch b = bundle_batch(of, event);
 
     end_local(p);
-    TRY(p->backend->online_server(p->lane[image], &b, bundle_state(p->lot[image], event), x, z));
+    TRY(p->backend->online_server(p->lane[image], &b, of->tape, of->offset[event], x, z));
     account_end(&p->account, PHASE_ONLINE, event);
     return 0;
 }
@@ -229,8 +230,9 @@ static int client_lane(void *arg, int64_t lane, struct transport *t)
     struct party *p = m->p;
 
     for (int32_t i = m->first; i < m->end; i++) {
-        struct relu_batch b = bundle_batch(p->lot[lane], i);
-        TRY(p->backend->online_client(t, &b, bundle_state(p->lot[lane], i)));
+        const struct bundle *of = p->lot[lane];
+        struct relu_batch b = bundle_batch(of, i);
+        TRY(p->backend->online_client(t, &b, of->tape, of->offset[i]));
         account_end(&p->account, PHASE_ONLINE, i);
     }
     return 0;
@@ -251,24 +253,52 @@ static int client_events(struct party *p)
     return 0;
 }
 
+/* x - r of an image; masked: memory for it. */
+static int send_input(struct party *p, int64_t image, const uint64_t *x, uint64_t *masked)
+{
+    int64_t n = p->schedule->plan->tensor[0].count;
+
+    TRY(tape_take(p->lot[image]->tape, 0, masked, (size_t)n * sizeof *masked));
+    for (int64_t i = 0; i < n; i++)
+        masked[i] = x[image * n + i] - masked[i];
+    return transport_send(p->t, masked, (size_t)n * sizeof *masked);
+}
+
+static int send_inputs(struct party *p, const uint64_t *x)
+{
+    size_t n = (size_t)p->schedule->plan->tensor[0].count;
+    uint64_t *masked = secret_array(n, sizeof *masked);
+    int rc = masked == NULL ? ERR_NOMEM : 0;
+
+    for (int64_t image = 0; image < p->images && rc == 0; image++)
+        rc = send_input(p, image, x, masked);
+    secret_free(masked);
+    return rc == 0 ? transport_flush(p->t) : rc;
+}
+
+static int take_results(struct party *p, uint64_t *y)
+{
+    int64_t k = p->schedule->results;
+    uint64_t *own = secret_array((size_t)k, sizeof *own);
+    int rc = own == NULL ? ERR_NOMEM : 0;
+
+    for (int64_t image = 0; image < p->images && rc == 0; image++, y += k) {
+        const struct bundle *b = p->lot[image];
+        rc = tape_take(b->tape, bundle_results(b), own, (size_t)k * sizeof *own);
+        for (int64_t i = 0; i < k; i++)
+            y[i] += own[i];
+    }
+    secret_free(own);
+    return rc;
+}
+
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y)
 {
-    int64_t n = p->schedule->plan->tensor[0].count, k = p->schedule->results;
-
     account_begin(&p->account);
-    for (int64_t image = 0; image < p->images; image++) {
-        uint64_t *input = bundle_input(p->lot[image]);
-        for (int64_t i = 0; i < n; i++)
-            input[i] = x[image * n + i] - input[i];
-        TRY(transport_send(p->t, input, (size_t)n * sizeof *input));
-    }
-    TRY(transport_flush(p->t));
+    TRY(send_inputs(p, x));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_INPUT(&p->account));
     TRY(client_events(p));
-    TRY(transport_recv(p->t, y, (size_t)(p->images * k) * sizeof *y));
+    TRY(transport_recv(p->t, y, (size_t)(p->images * p->schedule->results) * sizeof *y));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
-    for (int64_t image = 0; image < p->images; image++)
-        for (int64_t i = 0; i < k; i++)
-            y[image * k + i] += bundle_results(p->lot[image])[i];
-    return 0;
+    return take_results(p, y);
 }

@@ -38,6 +38,9 @@ struct party {
 /* Empty bundles for the next images. id: of the first one. */
 int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID]) MUST_CHECK;
 void party_drop_lot(struct party *p);
+/* Before the offline phase, and after it where its bundles are files. */
+int party_begin_lot(struct party *p, enum bundle_place where) MUST_CHECK;
+int party_commit_lot(struct party *p) MUST_CHECK;
 struct bundle_key party_key(const struct party *p);
 int party_fresh_id(uint8_t id[BUNDLE_ID]) MUST_CHECK;
 /* The linear backend, with its stream of these shares. */

@@ -56,7 +56,7 @@ static void close_lot(struct party *p)
 }
 
 static int open_lot(struct party *p, const struct covert_round *r, int lot,
-                    const struct share_rng *streams)
+                    const struct share_rng *streams, enum bundle_place where)
 {
     uint8_t id[BUNDLE_ID];
     int64_t first = (int64_t)lot * r->rules.images;
@@ -68,6 +68,7 @@ static int open_lot(struct party *p, const struct covert_round *r, int lot,
     p->number = covert_number(r, first);
     covert_id(r, first, id);
     TRY(party_new_lot(p, r->rules.images, id));
+    TRY(party_begin_lot(p, where));
     account_begin(&p->account);
     TRY(p->backend->open(p->o->client, p->sid, &p->ways, p->t, p->lot_rng, &p->relu));
     TRY(party_open_linear(p, streams));
@@ -77,25 +78,16 @@ static int open_lot(struct party *p, const struct covert_round *r, int lot,
 
 /* Leaves the bundles of the lot in p. */
 static int run_lot(struct party *p, const struct covert_round *r, int lot,
-                   const uint8_t seed[COVERT_SEED])
+                   const uint8_t seed[COVERT_SEED], enum bundle_place where)
 {
     struct share_rng streams;
     int rc;
 
     close_lot(p);
-    if ((rc = lot_streams(seed, &streams)) == 0 && (rc = open_lot(p, r, lot, &streams)) == 0)
+    if ((rc = lot_streams(seed, &streams)) == 0 && (rc = open_lot(p, r, lot, &streams, where)) == 0)
         rc = p->o->client ? party_offline_client(p) : party_offline_server(p);
     wipe(&streams, sizeof streams);
     return rc;
-}
-
-static int save_lot(const struct party *p)
-{
-    struct bundle_key k = party_key(p);
-
-    for (int64_t i = 0; i < p->images; i++)
-        TRY(bundle_save_pending(p->lot[i], &k, p->o->bundles));
-    return 0;
 }
 
 /* ---- running one again -------------------------------------------------------------------- */
@@ -141,7 +133,7 @@ static void *client_half(void *arg)
 {
     struct replay *y = arg;
 
-    if ((y->rc = run_lot(&y->client, y->round, y->lot, y->seed)) < 0) {
+    if ((y->rc = run_lot(&y->client, y->round, y->lot, y->seed, BUNDLE_NOWHERE)) < 0) {
         snprintf(y->why, sizeof y->why, "%s", err_message());
         transport_close(&y->ends[1]);
     }
@@ -156,7 +148,7 @@ static int run_halves(struct replay *y)
 
     if (pthread_create(&thread, NULL, client_half, y) != 0)
         return fail(ERR_NOMEM, "no thread for the client's half of a lot");
-    if ((rc = run_lot(&y->server, y->round, y->lot, y->round->seed[y->lot])) < 0)
+    if ((rc = run_lot(&y->server, y->round, y->lot, y->round->seed[y->lot], BUNDLE_NOWHERE)) < 0)
         transport_close(&y->ends[0]);
     pthread_join(thread, NULL);
     if (y->rc < 0 && (rc == 0 || rc == ERR_PEER || rc == ERR_NET))
@@ -268,8 +260,8 @@ static int round_client(struct party *p, struct covert_round *r, int64_t *made)
 {
     TRY(begin_client(p, r));
     for (int i = 0; i < r->rules.lots; i++) {
-        TRY(run_lot(p, r, i, r->seed[i]));
-        TRY(save_lot(p));
+        TRY(run_lot(p, r, i, r->seed[i], BUNDLE_WAITING));
+        TRY(party_commit_lot(p));
     }
     close_lot(p);
     p->number = covert_number(r, r->rules.lots * r->rules.images);
@@ -422,10 +414,10 @@ static int serve_lot(struct party *p, struct covert_round *r, int lot)
         transport_limit(p->t, p->o->limits->setup + p->o->limits->offline * r->rules.images);
     TRY(covert_sid(r, lot, sid));
     TRY(tally_restart(p->lot_tally, sid, sizeof sid));
-    TRY(run_lot(p, r, lot, r->seed[lot]));
+    TRY(run_lot(p, r, lot, r->seed[lot], BUNDLE_WAITING));
     TRY(tally_digests(p->lot_tally, sent, r->digest[lot]));
     tally_stop(p->lot_tally);
-    return save_lot(p);
+    return party_commit_lot(p);
 }
 
 /* Until the server has made its choice and stored it. */

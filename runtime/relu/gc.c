@@ -189,14 +189,25 @@ static struct client_words client_words_in(const struct size *s, uint64_t *at)
 
 /* The client's labels of its own bits, to the state. */
 static int receive_labels(struct relu_party *p, const struct size *s, struct work *w,
-                          const uint64_t *u, uint8_t *labels)
+                          const uint64_t *u, struct tape *state)
 {
     for (size_t first = 0, c; first < s->n; first += c) {
         c = block_at(s, first);
         bits_of_words(w->bits, u + first, c, 0, s->m);
         TRY(otext_receive_chosen(p->receiver, p->t, s->m * c, w->bits, w->b));
         TRY(otext_prove(p->receiver, p->t));
-        memcpy(labels + first * s->m * BLOCK, w->b, s->m * c * BLOCK);
+        tape_put(state, w->b, s->m * c * BLOCK);
+    }
+    return 0;
+}
+
+static int receive_tables(struct relu_party *p, const struct size *s, struct work *w,
+                          struct tape *state)
+{
+    for (size_t first = 0, c; first < s->n; first += c) {
+        c = block_at(s, first);
+        TRY(transport_recv(p->t, w->tables, 2 * (s->m - 1) * c * BLOCK));
+        tape_put(state, w->tables, 2 * (s->m - 1) * c * BLOCK);
     }
     return 0;
 }
@@ -216,48 +227,38 @@ static int give_operands(struct relu_party *p, const struct relu_batch *b, const
     return rc;
 }
 
-static int give_tags(struct relu_party *p, const struct size *s, const uint64_t *u,
-                     const uint64_t *r, const struct client_words *v, uint8_t *state)
-{
-    struct gc_tag_client tags;
-    vole_word *memory = NULL;
-    int rc;
-
-    if ((rc = gc_tag_client_new(s->words, &tags, &memory)) == 0 &&
-        (rc = gc_tag_give(p, s->words, u, v->uc, r, &tags)) == 0)
-        gc_tag_client_save(&tags, s->words, state + client_sid(s) + HASH_SID);
-    secret_free(memory);
-    return rc;
-}
-
 static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
-                             const uint64_t *r, uint8_t *state)
+                             const uint64_t *r, struct tape *state)
 {
     struct size s = size_of(b);
-    uint8_t *tables = state + s.n * s.m * BLOCK;
-    size_t table_bytes = s.n * 2 * (s.m - 1) * BLOCK;
     struct work w = {0};
+    struct gc_tag_client tags = {0};
+    vole_word *tag_memory = NULL;
     uint64_t *words = NULL;
     int rc;
 
     TRY(relu_check_batch(b));
     if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
-        (rc = transport_recv(p->t, tables, table_bytes)) < 0)
+        (rc = receive_tables(p, &s, &w, state)) < 0)
         goto out;
-    if ((words = secret_array(3 * s.words, sizeof *words)) == NULL) {
+    if ((words = secret_array(3 * s.words, sizeof *words)) == NULL ||
+        (b->tagged && gc_tag_client_new(s.words, &tags, &tag_memory) < 0)) {
         rc = ERR_NOMEM;
         goto out;
     }
     struct client_words v = client_words_in(&s, words);
     if ((rc = give_operands(p, b, u, &v)) < 0 ||
-        (b->tagged && (rc = give_tags(p, &s, u, r, &v, state)) < 0) ||
+        (b->tagged && (rc = gc_tag_give(p, s.words, u, v.uc, r, &tags)) < 0) ||
         (rc = transport_flush(p->t)) < 0)
         goto out;
     memcpy(v.u, u, s.words * WORD);
     memcpy(v.r, r, s.words * WORD);
-    memcpy(tables + table_bytes, words, 3 * s.words * WORD);
-    memcpy(state + client_sid(&s), p->sid, HASH_SID);
+    tape_put(state, words, 3 * s.words * WORD);
+    tape_put(state, p->sid, HASH_SID);
+    if (b->tagged)
+        gc_tag_client_save(&tags, s.words, state);
 out:
+    secret_free(tag_memory);
     secret_free(words);
     secret_free(w.memory);
     return rc;
@@ -354,7 +355,7 @@ static int open_streams(const uint8_t *seed, struct prg **labels, struct prg **r
     return prg_fork(*labels, rho);
 }
 
-static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
+static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
     struct size s = size_of(b);
     size_t n_words = 3 * s.words + bits_words(s.n);
@@ -364,14 +365,13 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
     struct block delta = otext_delta(p->sender);
     struct gc_tag_server tags = {0};
     vole_word *tag_memory = NULL;
-    uint8_t *choices = NULL;
+    uint8_t *choices = NULL, seed[PRG_SEED];
     uint64_t *words = NULL;
     int rc;
 
     TRY(relu_check_batch(b));
-    memcpy(state, &delta, BLOCK);
-    prg_bytes(p->rng, state + BLOCK, PRG_SEED);
-    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(state + BLOCK, &labels, &rho)) < 0)
+    prg_bytes(p->rng, seed, sizeof seed);
+    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(seed, &labels, &rho)) < 0)
         goto out;
     rc = ERR_NOMEM;
     if ((choices = mem_array(message, 1)) == NULL ||
@@ -384,11 +384,14 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, u
         (rc = take_operands(p, b, &v)) < 0 ||
         (b->tagged && (rc = gc_tag_take(p, s.words, &tags)) < 0))
         goto out;
-    memcpy(state + SERVER_HEAD, words, n_words * WORD);
+    tape_put(state, &delta, BLOCK);
+    tape_put(state, seed, sizeof seed);
+    tape_put(state, words, n_words * WORD);
     if (b->tagged)
-        gc_tag_server_save(&tags, s.words, state + server_tags(&s));
+        gc_tag_server_save(&tags, s.words, state);
 out:
     wipe(&delta, sizeof delta);
+    wipe(seed, sizeof seed);
     prg_free(labels);
     prg_free(rho);
     mem_free(choices);
@@ -455,46 +458,61 @@ static int send_blocks(struct transport *t, const struct relu_batch *b, struct b
     return 0;
 }
 
-static int gc_online_server(struct transport *t, const struct relu_batch *b, uint8_t *state,
-                            const uint64_t *x, uint64_t *z)
+/* The state at `at`, where it goes; rho follows the words. */
+static int take_server(struct tape *state, uint64_t at, const struct size *s, struct block *delta,
+                       struct prg **labels, uint64_t *words, struct gc_tag_server *tags)
+{
+    size_t n_words = 3 * s->words + bits_words(s->n);
+    uint8_t seed[PRG_SEED];
+    struct prg *rho = NULL;
+    int rc;
+
+    TRY(tape_take(state, at, delta, BLOCK));
+    TRY(tape_take(state, at + BLOCK, seed, sizeof seed));
+    rc = open_streams(seed, labels, &rho);
+    wipe(seed, sizeof seed);
+    if (rc == 0)
+        prg_bytes(rho, words + n_words, s->words * WORD);
+    prg_free(rho);
+    if (rc == 0)
+        rc = tape_take(state, at + SERVER_HEAD, words, n_words * WORD);
+    return rc == 0 && s->tags > 0 ? gc_tag_server_load(tags, s->words, state, at + server_tags(s))
+                                  : rc;
+}
+
+static int gc_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
+                            uint64_t at, const uint64_t *x, uint64_t *z)
 {
     struct size s = size_of(b);
     size_t n_words = 3 * s.words + bits_words(s.n);
     struct work w = {0};
-    struct prg *labels = NULL, *rho_source = NULL;
-    struct block delta;
+    struct prg *labels = NULL;
+    struct block delta = {0, 0};
     struct gc_tag_server tags = {0};
     vole_word *tag_memory = NULL;
     uint64_t *words = NULL, *rho;
     int rc;
 
     TRY(relu_check_batch(b));
-    memcpy(&delta, state, BLOCK);
-    if ((rc = work_new(&s, 1, &w)) < 0 ||
-        (rc = open_streams(state + BLOCK, &labels, &rho_source)) < 0)
+    if ((rc = work_new(&s, 1, &w)) < 0)
         goto out;
     if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL ||
         (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0)) {
         rc = ERR_NOMEM;
         goto out;
     }
-    if (b->tagged)
-        gc_tag_server_load(&tags, s.words, state + server_tags(&s));
-    memcpy(words, state + SERVER_HEAD, n_words * WORD);
     rho = words + n_words;
-    prg_bytes(rho_source, rho, s.words * WORD);
     struct server_words v = server_words_in(&s, words);
-    if ((rc = send_blocks(t, b, delta, labels, rho, &v, &tags, x, &w)) < 0 ||
+    if ((rc = take_server(state, at, &s, &delta, &labels, words, &tags)) < 0 ||
+        (rc = send_blocks(t, b, delta, labels, rho, &v, &tags, x, &w)) < 0 ||
         (rc = b->tagged ? gc_tag_check(t, &tags, s.words, z)
                         : transport_recv(t, z, s.words * WORD)) < 0)
         goto out;
     for (size_t k = 0; k < s.words; k++)
         z[k] += rho[k];
 out:
-    wipe(state, gc_state_size(b, 0));
     wipe(&delta, sizeof delta);
     prg_free(labels);
-    prg_free(rho_source);
     secret_free(tag_memory);
     secret_free(words);
     secret_free(w.memory);
@@ -563,22 +581,29 @@ static void open_results(struct hasher *h, const struct relu_batch *b, size_t fi
         }
 }
 
+/* Where the client's state lies. */
+struct own {
+    struct tape *state;
+    uint64_t at;
+    uint8_t sid[HASH_SID];
+};
+
 /* Gate by gate, as the server's labels arrive: output labels to w->out. */
 static int evaluate_block(struct transport *t, const struct relu_batch *b, struct hasher *h,
-                          const uint8_t *state, size_t first, size_t c, struct work *w)
+                          const struct own *own, size_t first, size_t c, struct work *w)
 {
     struct size s = size_of(b);
-    const uint8_t *own = state + first * s.m * BLOCK;
-    const uint8_t *table = state + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
+    uint64_t label = own->at + first * s.m * BLOCK;
+    uint64_t table = own->at + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
 
-    TRY(relu_hash_key(h, state + client_sid(&s), b, first));
+    TRY(relu_hash_key(h, own->sid, b, first));
     memset(w->out, 0, c * BLOCK);
-    for (size_t i = 0; i < s.m; i++, own += c * BLOCK, table += 2 * c * BLOCK) {
+    for (size_t i = 0; i < s.m; i++, label += c * BLOCK, table += 2 * c * BLOCK) {
         TRY(transport_recv(t, w->a, c * BLOCK));
-        memcpy(w->b, own, c * BLOCK);
+        TRY(tape_take(own->state, label, w->b, c * BLOCK));
         if (i + 1 == s.m)
             break;
-        memcpy(w->tables, table, 2 * c * BLOCK);
+        TRY(tape_take(own->state, table, w->tables, 2 * c * BLOCK));
         garble_evaluate_gate(h, c, (int)i, b->tweak, first, w->a, w->b, w->tables, w->out,
                              w->scratch);
     }
@@ -587,14 +612,14 @@ static int evaluate_block(struct transport *t, const struct relu_batch *b, struc
 }
 
 static int evaluate_blocks(struct transport *t, const struct relu_batch *b, struct hasher *h,
-                           const uint8_t *state, struct work *w, const struct client_words *v,
+                           const struct own *own, struct work *w, const struct client_words *v,
                            uint64_t *reply, struct proof *proof)
 {
     struct size s = size_of(b);
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
-        TRY(evaluate_block(t, b, h, state, first, c, w));
+        TRY(evaluate_block(t, b, h, own, first, c, w));
         TRY(transport_recv(t, w->cipher, 2 * s.p * c * WORD));
         TRY(transport_recv(t, w->packed, s.tags * c * VOLE_BYTES));
         open_results(h, b, first, c, w, v, reply);
@@ -604,23 +629,24 @@ static int evaluate_blocks(struct transport *t, const struct relu_batch *b, stru
     return 0;
 }
 
-static int proof_new(const struct size *s, const uint8_t *state, struct proof *out,
+static int proof_new(const struct size *s, const struct own *own, struct proof *out,
                      vole_word *memory[2])
 {
     TRY(gc_tag_client_new(s->words, &out->of, &memory[0]));
     if ((memory[1] = secret_array(2 * s->words, sizeof *memory[1])) == NULL)
         return ERR_NOMEM;
-    gc_tag_client_load(&out->of, s->words, state + client_sid(s) + HASH_SID);
     out->word = memory[1];
     out->tag = memory[1] + s->words;
-    return 0;
+    return gc_tag_client_load(&out->of, s->words, own->state, own->at + client_sid(s) + HASH_SID);
 }
 
-static int gc_online_client(struct transport *t, const struct relu_batch *b, uint8_t *state)
+static int gc_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
+                            uint64_t at)
 {
     struct size s = size_of(b);
     struct work w = {0};
     struct hasher *h = NULL;
+    struct own own = {.state = state, .at = at};
     struct proof proof = {0};
     vole_word *tag_memory[2] = {NULL, NULL};
     uint64_t *words = NULL, *reply;
@@ -628,22 +654,23 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, uin
 
     TRY(relu_check_batch(b));
     if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
-        (b->tagged && (rc = proof_new(&s, state, &proof, tag_memory)) < 0))
+        (b->tagged && (rc = proof_new(&s, &own, &proof, tag_memory)) < 0))
         goto out;
     if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
-    memcpy(words, state + client_words_at(&s), 3 * s.words * WORD);
+    if ((rc = tape_take(state, at + client_words_at(&s), words, 3 * s.words * WORD)) < 0 ||
+        (rc = tape_take(state, at + client_sid(&s), own.sid, sizeof own.sid)) < 0)
+        goto out;
     reply = words + 3 * s.words;
     struct client_words v = client_words_in(&s, words);
-    if ((rc = evaluate_blocks(t, b, h, state, &w, &v, reply, &proof)) < 0 ||
+    if ((rc = evaluate_blocks(t, b, h, &own, &w, &v, reply, &proof)) < 0 ||
         (rc = b->tagged ? gc_tag_send(t, s.words, proof.word, proof.tag)
                         : transport_send(t, reply, s.words * WORD)) < 0)
         goto out;
     rc = transport_flush(t);
 out:
-    wipe(state, gc_state_size(b, 1));
     hasher_free(h);
     secret_free(tag_memory[0]);
     secret_free(tag_memory[1]);

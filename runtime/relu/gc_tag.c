@@ -43,26 +43,26 @@ int gc_tag_client_new(size_t results, struct gc_tag_client *c, vole_word **memor
     return 0;
 }
 
-void gc_tag_server_save(const struct gc_tag_server *s, size_t results, uint8_t *state)
+void gc_tag_server_save(const struct gc_tag_server *s, size_t results, struct tape *state)
 {
-    memcpy(state, &s->alpha, sizeof s->alpha);
-    memcpy(state + sizeof s->alpha, s->key, 3 * results * WORD);
+    tape_put(state, &s->alpha, sizeof s->alpha);
+    tape_put(state, s->key, 3 * results * WORD);
 }
 
-void gc_tag_server_load(struct gc_tag_server *s, size_t results, const uint8_t *state)
+int gc_tag_server_load(struct gc_tag_server *s, size_t results, struct tape *state, uint64_t at)
 {
-    memcpy(&s->alpha, state, sizeof s->alpha);
-    memcpy(s->key, state + sizeof s->alpha, 3 * results * WORD);
+    TRY(tape_take(state, at, &s->alpha, sizeof s->alpha));
+    return tape_take(state, at + sizeof s->alpha, s->key, 3 * results * WORD);
 }
 
-void gc_tag_client_save(const struct gc_tag_client *c, size_t results, uint8_t *state)
+void gc_tag_client_save(const struct gc_tag_client *c, size_t results, struct tape *state)
 {
-    memcpy(state, c->tag[0], gc_tag_state(results, 1));
+    tape_put(state, c->tag[0], gc_tag_state(results, 1));
 }
 
-void gc_tag_client_load(struct gc_tag_client *c, size_t results, const uint8_t *state)
+int gc_tag_client_load(struct gc_tag_client *c, size_t results, struct tape *state, uint64_t at)
 {
-    memcpy(c->tag[0], state, gc_tag_state(results, 1));
+    return tape_take(state, at, c->tag[0], gc_tag_state(results, 1));
 }
 
 /* ---- offline ------------------------------------------------------------------------------ */

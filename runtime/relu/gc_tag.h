@@ -39,10 +39,12 @@ size_t gc_tag_state(size_t results, int is_client);
 /* Arrays in aligned secret memory for the state of so many results: secret_free(*memory). */
 int gc_tag_server_new(size_t results, struct gc_tag_server *s, vole_word **memory) MUST_CHECK;
 int gc_tag_client_new(size_t results, struct gc_tag_client *c, vole_word **memory) MUST_CHECK;
-void gc_tag_server_save(const struct gc_tag_server *s, size_t results, uint8_t *state);
-void gc_tag_server_load(struct gc_tag_server *s, size_t results, const uint8_t *state);
-void gc_tag_client_save(const struct gc_tag_client *c, size_t results, uint8_t *state);
-void gc_tag_client_load(struct gc_tag_client *c, size_t results, const uint8_t *state);
+void gc_tag_server_save(const struct gc_tag_server *s, size_t results, struct tape *state);
+int gc_tag_server_load(struct gc_tag_server *s, size_t results, struct tape *state,
+                       uint64_t at) MUST_CHECK;
+void gc_tag_client_save(const struct gc_tag_client *c, size_t results, struct tape *state);
+int gc_tag_client_load(struct gc_tag_client *c, size_t results, struct tape *state,
+                       uint64_t at) MUST_CHECK;
 
 /* Offline. On entry cover has the pads. */
 int gc_tag_take(struct relu_party *p, size_t results, struct gc_tag_server *s) MUST_CHECK;

@@ -211,14 +211,11 @@ static size_t ot_state_size(const struct relu_batch *b, int is_client)
     return WORD * (is_client ? ot_client_words(&s) : ot_server_words(&s));
 }
 
-/* A copy of the state in aligned words. */
-static uint64_t *take_state(const uint8_t *state, size_t words)
+static int take_state(struct tape *state, uint64_t at, size_t words, uint64_t **copy)
 {
-    uint64_t *copy = secret_array(words, sizeof *copy);
-
-    if (copy != NULL)
-        memcpy(copy, state, words * sizeof *copy);
-    return copy;
+    if ((*copy = secret_array(words, sizeof **copy)) == NULL)
+        return ERR_NOMEM;
+    return tape_take(state, at, *copy, words * sizeof **copy);
 }
 
 /* d = carry ^ bit m-1 of v ^ flip, rows. */
@@ -311,8 +308,8 @@ static int server_rounds(const struct ot_size *s, const struct ot_server *v,
     return finish_server(s, v, mux, x, z, t);
 }
 
-static int ot_online_server(struct transport *t, const struct relu_batch *b, uint8_t *state,
-                            const uint64_t *x, uint64_t *z)
+static int ot_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
+                            uint64_t at, const uint64_t *x, uint64_t *z)
 {
     struct ot_size s;
     uint64_t *copy = NULL, *work = NULL;
@@ -320,8 +317,9 @@ static int ot_online_server(struct transport *t, const struct relu_batch *b, uin
 
     TRY(ot_check_batch(b));
     s = ot_size_of(b);
-    if ((copy = take_state(state, ot_server_words(&s))) == NULL ||
-        (work = secret_array(3 * s.row + 3 * s.words + 1, sizeof *work)) == NULL) {
+    if ((rc = take_state(state, at, ot_server_words(&s), &copy)) < 0)
+        goto out;
+    if ((work = secret_array(3 * s.row + 3 * s.words + 1, sizeof *work)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
@@ -329,7 +327,6 @@ static int ot_online_server(struct transport *t, const struct relu_batch *b, uin
     struct server_mux mux = server_mux_in(&s, work);
     rc = server_rounds(&s, &v, &mux, x, z, t);
 out:
-    wipe(state, ot_state_size(b, 0));
     secret_free(copy);
     secret_free(work);
     return rc;
@@ -398,7 +395,8 @@ static int client_rounds(const struct ot_size *s, const struct ot_client *v,
     return transport_flush(t);
 }
 
-static int ot_online_client(struct transport *t, const struct relu_batch *b, uint8_t *state)
+static int ot_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
+                            uint64_t at)
 {
     struct ot_size s;
     uint64_t *copy = NULL, *work = NULL;
@@ -406,8 +404,9 @@ static int ot_online_client(struct transport *t, const struct relu_batch *b, uin
 
     TRY(ot_check_batch(b));
     s = ot_size_of(b);
-    if ((copy = take_state(state, ot_client_words(&s))) == NULL ||
-        (work = secret_array(3 * s.row + s.words, sizeof *work)) == NULL) {
+    if ((rc = take_state(state, at, ot_client_words(&s), &copy)) < 0)
+        goto out;
+    if ((work = secret_array(3 * s.row + s.words, sizeof *work)) == NULL) {
         rc = ERR_NOMEM;
         goto out;
     }
@@ -415,7 +414,6 @@ static int ot_online_client(struct transport *t, const struct relu_batch *b, uin
     struct client_mux mux = client_mux_in(&s, work);
     rc = client_rounds(&s, &v, &mux, t);
 out:
-    wipe(state, ot_state_size(b, 1));
     secret_free(copy);
     secret_free(work);
     return rc;

@@ -346,7 +346,7 @@ static int prepare_server(struct relu_party *p, const struct relu_batch *b, cons
     return relu_select_take(p, b, RELU_SLOT_SELECT, v->c2, w->mux, v->a2);
 }
 
-int ot_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t *state)
+int ot_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
     struct ot_size s;
     struct work w = {0};
@@ -360,7 +360,7 @@ int ot_offline_server(struct relu_party *p, const struct relu_batch *b, uint8_t 
         goto out;
     struct ot_server v = ot_server_in(&s, words);
     if ((rc = prepare_server(p, b, &s, &v, &w)) == 0)
-        memcpy(state, words, ot_server_words(&s) * sizeof *words);
+        tape_put(state, words, ot_server_words(&s) * sizeof *words);
 out:
     secret_free(words);
     secret_free(w.row);
@@ -384,7 +384,7 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
 }
 
 int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
-                      const uint64_t *r, uint8_t *state)
+                      const uint64_t *r, struct tape *state)
 {
     struct ot_size s;
     struct work w = {0};
@@ -400,7 +400,7 @@ int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const ui
     memcpy(v.u, u, s.words * sizeof *u);
     memcpy(v.r, r, s.words * sizeof *r);
     if ((rc = prepare_client(p, b, &s, &v, &w)) == 0)
-        memcpy(state, words, ot_client_words(&s) * sizeof *words);
+        tape_put(state, words, ot_client_words(&s) * sizeof *words);
 out:
     secret_free(words);
     secret_free(w.row);

@@ -14,14 +14,15 @@
  * index as second payload. Arrays are [p][n]: all first payloads, then all second ones.
  *
  * The client knows its operands and chooses its result share before the image exists, so all that
- * depends on them is done offline and stored as bytes ("state", secret, single-use, one per party
- * and batch). The server's operands come online. One batch is one layer: gather first.
+ * depends on them is done offline and kept as bytes ("state", secret, single-use, one per party
+ * and batch) on a tape, which may be a file: a state of a large layer does not fit in memory. The server's operands come online. One batch is one layer: gather first.
  */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/crypto/ferret.h"
 #include "runtime/crypto/prg.h"
+#include "runtime/crypto/tape.h"
 #include "runtime/net/transport.h"
 #include "runtime/plan/schedule.h"
 
@@ -68,17 +69,17 @@ struct relu_backend {
                 struct transport *t, struct prg *rng, struct relu_party **out);
     void (*close)(struct relu_party *); /* wipes; NULL is fine */
     /* Offline, called by both parties for the same batch. u [p][n]: the client's operands; r [p][n]:
-     * the client's result shares, chosen by the caller. state: state_size bytes at
-     * any address, written. */
-    int (*offline_server)(struct relu_party *, const struct relu_batch *, uint8_t *state);
+     * the client's result shares, chosen by the caller. state: gets the next state_size bytes. */
+    int (*offline_server)(struct relu_party *, const struct relu_batch *, struct tape *state);
     int (*offline_client)(struct relu_party *, const struct relu_batch *, const uint64_t *u,
-                          const uint64_t *r, uint8_t *state);
-    /* Online; needs no party, only a state (which may come from a bundle on disk). x [p][n]: the
-     * server's operands; z [p][n]: its result shares. Consumes the state (wipes it). Of a tagged batch
-     * ERR_PEER means that the client's results are not those that it had to send. */
-    int (*online_server)(struct transport *t, const struct relu_batch *, uint8_t *state,
-                         const uint64_t *x, uint64_t *z);
-    int (*online_client)(struct transport *t, const struct relu_batch *, uint8_t *state);
+                          const uint64_t *r, struct tape *state);
+    /* Online; needs no party, only a state (which may come from a bundle on disk), taken from `at` on. x
+     * [p][n]: the server's operands; z [p][n]: its result shares. Of a tagged batch ERR_PEER means
+     * that the client's results are not those that it had to send. */
+    int (*online_server)(struct transport *t, const struct relu_batch *, struct tape *state,
+                         uint64_t at, const uint64_t *x, uint64_t *z);
+    int (*online_client)(struct transport *t, const struct relu_batch *, struct tape *state,
+                         uint64_t at);
 };
 
 extern const struct relu_backend relu_gc, relu_ot;

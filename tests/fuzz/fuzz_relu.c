@@ -89,19 +89,20 @@ static int hear(const struct relu_pair *p, int which, int client, bool online, s
     const struct relu_backend *k = p->backend;
     const struct relu_pair_batch *b = &p->batch[which];
     size_t size = k->state_size(&b->b, client);
-    uint8_t *state = secret_array(size, 1);
+    struct tape *state = NULL;
     int rc;
 
-    fuzz_must(state != NULL, "memory");
-    memcpy(state, p->party[client].state[which], size);
+    fuzz_must(tape_memory(size, &state) == 0, "memory");
+    if (online)
+        tape_put(state, tape_bytes(p->party[client].state[which]), size);
     fixture.party[client]->t = t;
     if (online)
-        rc = client ? k->online_client(t, &b->b, state)
-                    : k->online_server(t, &b->b, state, b->x, b->z);
+        rc = client ? k->online_client(t, &b->b, state, 0)
+                    : k->online_server(t, &b->b, state, 0, b->x, b->z);
     else
         rc = client ? k->offline_client(fixture.party[1], &b->b, b->u, b->r, state)
                     : k->offline_server(fixture.party[0], &b->b, state);
-    secret_free(state);
+    tape_free(state);
     return rc;
 }
 

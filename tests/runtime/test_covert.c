@@ -294,7 +294,7 @@ static int evil_open(int is_client, const uint8_t sid[HASH_SID], const struct re
 
 /* Choice bits, and f, of another u: one unit more in the first place. */
 static int evil_offline(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
-                        const uint64_t *r, uint8_t *state)
+                        const uint64_t *r, struct tape *state)
 {
     uint64_t *other = mem_array((size_t)(b->n * b->payloads), sizeof *other);
     int rc;

@@ -272,18 +272,21 @@ static struct {
 static pid_t stuck; /* the server whose process is stopped within a query; 0: none */
 static pid_t child_of(pid_t parent);
 
-static int stopping_online(struct transport *t, const struct relu_batch *b, uint8_t *state)
+static int stopping_online(struct transport *t, const struct relu_batch *b, struct tape *state,
+                           uint64_t at)
 {
     if (stuck != 0)
         kill(child_of(stuck), SIGSTOP);
     stuck = 0;
-    return relu_gc.online_client(t, b, state);
+    return relu_gc.online_client(t, b, state, at);
 }
 
-static int evil_online(struct transport *t, const struct relu_batch *b, uint8_t *state)
+static int evil_online(struct transport *t, const struct relu_batch *b, struct tape *state,
+                       uint64_t at)
 {
     const size_t n = (size_t)b->n, m = (size_t)b->width;
-    uint8_t *share = state + n * 16 * (m + 2 * (m - 1)) + (2 * n + (size_t)error.place) * 8;
+    uint8_t *share =
+        tape_bytes(state) + at + n * 16 * (m + 2 * (m - 1)) + (2 * n + (size_t)error.place) * 8;
     uint64_t r;
 
     if ((b->tweak & 0xfffff) == error.event) {
@@ -291,7 +294,7 @@ static int evil_online(struct transport *t, const struct relu_batch *b, uint8_t 
         r -= error.d;
         memcpy(share, &r, sizeof r);
     }
-    return relu_gc.online_client(t, b, state);
+    return relu_gc.online_client(t, b, state, at);
 }
 
 static struct relu_backend evil_gc(void)

@@ -295,16 +295,16 @@ static int hide_party(struct relu_party *p)
 }
 
 static int run_hidden(const struct hidden *w, struct transport *line, struct relu_party *party,
-                      uint64_t *first, uint64_t *second, uint8_t *state)
+                      uint64_t *first, uint64_t *second, struct tape *state)
 {
     const struct relu_backend *k = w->backend;
 
     if (w->is_client) {
         TRY(k->offline_client(party, &w->b, first, second, state));
-        return k->online_client(line, &w->b, state);
+        return k->online_client(line, &w->b, state, 0);
     }
     TRY(k->offline_server(party, &w->b, state));
-    return k->online_server(line, &w->b, state, first, second);
+    return k->online_server(line, &w->b, state, 0, first, second);
 }
 
 static int hidden_half(struct transport *t, void *arg)
@@ -313,13 +313,14 @@ static int hidden_half(struct transport *t, void *arg)
     const struct relu_backend *k = w->backend;
     size_t bytes = (size_t)w->b.n * (size_t)w->b.payloads * sizeof(uint64_t);
     uint64_t *first = secret_array(bytes, 1), *second = secret_array(bytes, 1);
-    uint8_t *state = secret_array(k->state_size(&w->b, w->is_client), 1);
+    struct tape *state = NULL;
     struct transport line = public_line(t);
     struct relu_party *party = NULL;
     struct prg *rng = NULL;
-    int rc = first != NULL && second != NULL && state != NULL ? 0 : ERR_NOMEM;
+    int rc = first != NULL && second != NULL ? 0 : ERR_NOMEM;
 
     if (rc < 0 || (rc = prg_new_random(&rng)) < 0 ||
+        (rc = tape_memory(k->state_size(&w->b, w->is_client), &state)) < 0 ||
         (rc = k->open(w->is_client, (const uint8_t[HASH_SID]){1}, NULL, &line, rng, &party)) < 0 ||
         (rc = hide_party(party)) < 0)
         goto out;
@@ -332,7 +333,7 @@ out:
     prg_free(rng);
     secret_free(first);
     secret_free(second);
-    secret_free(state);
+    tape_free(state);
     return rc;
 }
 

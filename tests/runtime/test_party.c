@@ -482,6 +482,117 @@ static void test_a_lot_is_its_bundles(void **state)
     parties_close(&b);
 }
 
+static void change_middle(const char *dir, const char *name)
+{
+    char path[SCRATCH_TEXT];
+    FILE *f = fopen(scratch_path(dir, name, path), "r+b");
+    int byte;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    assert_int_equal(fseek(f, ftell(f) / 2, SEEK_SET), 0);
+    byte = fgetc(f);
+    assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
+    fputc(byte ^ 1, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Nothing of what is prepared stays in memory, on either side: through spools, and through files that are
+ * read piece by piece, in a lot and a batch. The answers are the same; and a changed byte in the middle of
+ * a file is found when it is its turn. */
+static void run_from_files(const struct relu_backend *relu)
+{
+    struct parties b;
+    int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
+    uint64_t x[2 * PARTIES_INPUTS], y[2 * PARTIES_CLASSES];
+    float image[PARTIES_INPUTS];
+    struct session s;
+    struct party *p = NULL;
+    char name[STORE_NAME];
+
+    parties_open(&b, 16, 0, 3);
+    parties_expect(&b, expected);
+    s = session_of(&b);
+    s.o.relu = s.server.o.relu = relu;
+    s.o.memory = s.server.o.memory = 1;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    ask_all(p, 0, expected, false);
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(s.server.rc, 0);
+
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p, PARTIES_IMAGES), 0);
+    for (int i = 0; i < 2; i++)
+        parties_image(i, image, x + (size_t)i * PARTIES_INPUTS);
+    assert_int_equal(party_query_batch(p, 2, x, y), 0);
+    assert_memory_equal(y, expected, sizeof y);
+    ask_all(p, 2, expected, false);
+    assert_int_equal(party_prepare(p, 1), 0);
+    assert_int_equal(store_next(b.bundles_client, BUNDLE_PREFIX, BUNDLE_CLIENT, name), 1);
+    change_middle(b.bundles_client, name);
+    assert_int_equal(party_query(p, x, y), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), "damaged"));
+    party_close(p);
+    session_end(&s);
+    assert_int_equal(bundles_in(b.bundles_client), 0);
+    assert_int_equal(bundles_in(b.bundles_server), 0);
+    parties_close(&b);
+}
+
+static void test_from_files(void **state)
+{
+    (void)state;
+    run_from_files(&relu_gc);
+    run_from_files(&relu_ot);
+}
+
+/* One that is given back is there again, and its place in memory or in the file does not matter; a sweep of
+ * another process leaves one that is claimed. */
+static void test_a_claim_is_given_back(void **state)
+{
+    struct parties b;
+    struct session s;
+    struct party *p = NULL;
+    struct bundle *own = NULL;
+    struct schedule *schedule = NULL;
+    struct bundle_key k;
+    static const struct relu_ways none;
+    int64_t n;
+
+    (void)state;
+    parties_open(&b, 16, 0, 3);
+    s = session_of(&b);
+    s.o.bundles = b.bundles_client;
+    s.server.o.bundles = b.bundles_server;
+    session_start(&s);
+    assert_int_equal(party_open(&s.o, &s.t, &p), 0);
+    assert_int_equal(party_prepare(p, 1), 0);
+    k = party_key(p);
+    assert_int_equal(schedule_new(s.o.model->plan, false, &schedule), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(bundle_new(schedule, &plain_relu, true, &none, &own), 0);
+        assert_int_equal(bundle_claim(own, i & 1 ? BUNDLE_MEMORY : 0, &k, b.bundles_client), 0);
+        assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(store_sweep(b.bundles_client), 0);
+        if (i < 2)
+            assert_int_equal(bundle_unclaim(own), 0);
+        bundle_free(own);
+        assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
+        assert_int_equal(n, i < 2);
+    } /* the last one neither given back nor used: lost */
+    assert_int_equal(bundles_in(b.bundles_client), 0);
+    schedule_free(schedule);
+    party_close(p);
+    session_end(&s);
+    parties_close(&b);
+}
+
 /* Room is that of the whole lot; a dealer's correlations are for one image. */
 static void test_lots_that_are_refused(void **state)
 {
@@ -810,6 +921,8 @@ int main(void)
         cmocka_unit_test(test_counters_follow_from_the_plan),
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_a_lot_is_its_bundles),
+        cmocka_unit_test(test_from_files),
+        cmocka_unit_test(test_a_claim_is_given_back),
         cmocka_unit_test(test_lots_that_are_refused),
         cmocka_unit_test(test_bundles_have_a_limit),
         cmocka_unit_test(test_a_replayed_bundle_is_refused),

@@ -355,16 +355,15 @@ static void test_bad_forms(void **state)
         {.one_shot = 2, .digits = 5, .bits = {4, 4, 4, 4, 4}},
         {.digits = 255, .bits = {4, 4, 4, 4, 4}},
     };
-    uint8_t none[8] = {0};
     struct transport t = {0};
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct relu_batch b = {.n = 1, .width = 21, .payloads = 1, .form = bad[i]};
 
-        assert_int_equal(relu_ot.online_client(&t, &b, none), ERR_ARG);
-        assert_int_equal(relu_ot.online_server(&t, &b, none, NULL, NULL), ERR_ARG);
-        assert_int_equal(relu_ot.offline_client(NULL, &b, NULL, NULL, none), ERR_ARG);
-        assert_int_equal(relu_ot.offline_server(NULL, &b, none), ERR_ARG);
+        assert_int_equal(relu_ot.online_client(&t, &b, NULL, 0), ERR_ARG);
+        assert_int_equal(relu_ot.online_server(&t, &b, NULL, 0, NULL, NULL), ERR_ARG);
+        assert_int_equal(relu_ot.offline_client(NULL, &b, NULL, NULL, NULL), ERR_ARG);
+        assert_int_equal(relu_ot.offline_server(NULL, &b, NULL), ERR_ARG);
     }
 }
 

@@ -195,7 +195,7 @@ static void open_cheat(struct cheat *c, bool tagged)
 /* Where the client's state has its result share r of element k, and its tags for either colour. */
 static uint8_t *share_at(struct cheat *c, int k)
 {
-    return c->p.party[1].state[0] + N * 16 * (M + 2 * (M - 1)) + (2 * N + k) * 8;
+    return tape_bytes(c->p.party[1].state[0]) + N * 16 * (M + 2 * (M - 1)) + (2 * N + k) * 8;
 }
 
 static uint8_t *tag_at(struct cheat *c, int colour, int k)
@@ -203,7 +203,7 @@ static uint8_t *tag_at(struct cheat *c, int colour, int k)
     const struct relu_batch *b = &c->p.batch[0].b;
     size_t at = relu_gc.state_size(b, 1) - gc_tag_state(N, 1);
 
-    return c->p.party[1].state[0] + at + (size_t)(colour * N + k) * 16;
+    return tape_bytes(c->p.party[1].state[0]) + at + (size_t)(colour * N + k) * 16;
 }
 
 static uint64_t alpha_of(struct cheat *c)
@@ -211,7 +211,8 @@ static uint64_t alpha_of(struct cheat *c)
     const struct relu_batch *b = &c->p.batch[0].b;
     uint64_t alpha;
 
-    memcpy(&alpha, c->p.party[0].state[0] + relu_gc.state_size(b, 0) - gc_tag_state(N, 0), 8);
+    memcpy(&alpha,
+           tape_bytes(c->p.party[0].state[0]) + relu_gc.state_size(b, 0) - gc_tag_state(N, 0), 8);
     return alpha;
 }
 
@@ -238,13 +239,13 @@ static uint8_t *keep_state(struct cheat *c)
     uint8_t *kept = secret_array(size, 1);
 
     assert_non_null(kept);
-    memcpy(kept, c->p.party[1].state[0], size);
+    memcpy(kept, tape_bytes(c->p.party[1].state[0]), size);
     return kept;
 }
 
 static void put_back(struct cheat *c, const uint8_t *kept)
 {
-    memcpy(c->p.party[1].state[0], kept, relu_gc.state_size(&c->p.batch[0].b, 1));
+    memcpy(tape_bytes(c->p.party[1].state[0]), kept, relu_gc.state_size(&c->p.batch[0].b, 1));
 }
 
 static int online(struct cheat *c)

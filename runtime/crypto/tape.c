@@ -1,0 +1,430 @@
+/* Tapes (tape.h). */
+#define _GNU_SOURCE /* O_TMPFILE */
+#include "runtime/crypto/tape.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+#include "runtime/crypto/prg.h"
+
+#define SEALED (SEAL_PIECE + SEAL_TAG)
+#define WINDOWS 2 /* pieces open at once: a reader that goes along two sections rereads none */
+#define NONE UINT64_MAX
+#define TAPE_PATH 4096
+
+struct window {
+    uint64_t piece, used; /* number or NONE; when it was last asked for */
+    uint8_t *bytes;
+};
+struct tape {
+    uint64_t size, at;             /* bytes in all; put so far */
+    uint8_t *memory;               /* all of them, or NULL */
+    struct seal *seal;             /* in a file */
+    uint8_t *closed;               /* SEALED bytes of the piece at work */
+    int fd;                        /* -1: none */
+    uint64_t origin;               /* of the first piece in the file */
+    struct file_writer *file;      /* record */
+    struct window window[WINDOWS]; /* the first one is the piece that is being put */
+    uint64_t clock;
+    bool named, check; /* named: by its user; check: no key, tags are checksums */
+    int rc;            /* the first failure */
+    char why[256], name[128];
+};
+
+static int tape_new(uint64_t size, struct tape **out)
+{
+    struct tape *t = secret_array(1, sizeof *t);
+
+    if (t == NULL)
+        return ERR_NOMEM;
+    t->size = size;
+    t->fd = -1;
+    for (int i = 0; i < WINDOWS; i++)
+        t->window[i].piece = NONE;
+    *out = t;
+    return 0;
+}
+
+void tape_free(struct tape *t)
+{
+    if (t == NULL)
+        return;
+    if (t->fd >= 0)
+        close(t->fd);
+    file_writer_abort(t->file);
+    seal_free(t->seal);
+    for (int i = 0; i < WINDOWS; i++)
+        secret_free(t->window[i].bytes);
+    mem_free(t->closed);
+    secret_free(t->memory);
+    secret_free(t);
+}
+
+/* Keeps the failure whose message was just written. */
+static void keep_failure(struct tape *t, int rc)
+{
+    if (t->rc == 0) {
+        t->rc = rc;
+        snprintf(t->why, sizeof t->why, "%s", err_message());
+    }
+}
+
+int tape_check(const struct tape *t)
+{
+    return t->rc < 0 ? fail(t->rc, "%s", t->why) : 0;
+}
+
+uint8_t *tape_bytes(struct tape *t)
+{
+    return t->memory;
+}
+
+int tape_memory(uint64_t size, struct tape **out)
+{
+    struct tape *t = NULL;
+
+    if (size > SIZE_MAX / 2)
+        return fail(ERR_LIMIT, "the prepared material of one image does not fit in memory");
+    TRY(tape_new(size, &t));
+    if ((t->memory = secret_array((size_t)size, 1)) == NULL) {
+        tape_free(t);
+        return ERR_NOMEM;
+    }
+    *out = t;
+    return 0;
+}
+
+int tape_nowhere(uint64_t size, struct tape **out)
+{
+    return tape_new(size, out);
+}
+
+/* ---- files -------------------------------------------------------------------------------- */
+
+static int begin_pieces(struct tape *t, const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT],
+                        const void *head, size_t n)
+{
+    if ((t->closed = mem_array(SEALED, 1)) == NULL)
+        return ERR_NOMEM;
+    for (int i = 0; i < WINDOWS; i++)
+        if ((t->window[i].bytes = secret_array(SEAL_PIECE, 1)) == NULL)
+            return ERR_NOMEM;
+    return seal_new(key, salt, head, n, &t->seal);
+}
+
+static int draw(uint8_t *bytes, size_t n)
+{
+    struct prg *rng = NULL;
+
+    TRY(prg_new_random(&rng));
+    prg_bytes(rng, bytes, n);
+    prg_free(rng);
+    return 0;
+}
+
+static int open_unnamed(const char *dir, int *fd)
+{
+    char path[TAPE_PATH];
+    int n;
+
+    *fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return *fd >= 0
+                   ? 0
+                   : fail(ERR_IO, "'%s': %s (TMPDIR names another folder)", dir, strerror(errno));
+    n = snprintf(path, sizeof path, "%s/linnet-XXXXXX", dir);
+    if (n < 0 || n >= (int)sizeof path)
+        return fail(ERR_LIMIT, "path '%s' is too long", dir);
+    if ((*fd = mkostemp(path, O_CLOEXEC)) < 0)
+        return fail(ERR_IO, "'%s': %s (TMPDIR names another folder)", dir, strerror(errno));
+    (void)unlink(path);
+    return 0;
+}
+
+int tape_spool(const char *dir, uint64_t size, struct tape **out)
+{
+    uint8_t secret[SEAL_KEY + SEAL_SALT];
+    struct tape *t = NULL;
+    int rc;
+
+    if (dir == NULL && ((dir = getenv("TMPDIR")) == NULL || *dir == '\0'))
+        dir = "/var/tmp";
+    TRY(tape_new(size, &t));
+    snprintf(t->name, sizeof t->name, "%s", dir);
+    if ((rc = draw(secret, sizeof secret)) == 0 &&
+        (rc = begin_pieces(t, secret, secret + SEAL_KEY, NULL, 0)) == 0)
+        rc = open_unnamed(dir, &t->fd);
+    wipe(secret, sizeof secret);
+    if (rc < 0) {
+        tape_free(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+static const uint8_t no_key[SEAL_KEY];
+
+static int begin_record(struct tape *t, const struct tape_file *f)
+{
+    uint8_t salt[SEAL_SALT];
+    char path[TAPE_PATH];
+    int n = snprintf(path, sizeof path, "%s/%s", f->dir, f->name);
+
+    if (n < 0 || n >= (int)sizeof path)
+        return fail(ERR_LIMIT, "path '%s' is too long", f->dir);
+    t->named = true;
+    TRY(draw(salt, sizeof salt));
+    TRY(begin_pieces(t, f->key != NULL ? f->key : no_key, salt, f->head, f->n));
+    TRY(file_writer_open(path, FILE_PRIVATE, &t->file));
+    TRY(file_writer_append(t->file, f->head, f->n));
+    return file_writer_append(t->file, salt, sizeof salt);
+}
+
+int tape_record(const struct tape_file *f, uint64_t size, struct tape **out)
+{
+    struct tape *t = NULL;
+    int rc;
+
+    TRY(tape_new(size, &t));
+    if ((rc = begin_record(t, f)) < 0) {
+        tape_free(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+int tape_commit(struct tape **t)
+{
+    int rc = tape_check(*t);
+
+    if (rc == 0 && (*t)->at != (*t)->size)
+        rc = fail(ERR_IO, "%llu bytes of %llu are there", (unsigned long long)(*t)->at,
+                  (unsigned long long)(*t)->size);
+    if (rc == 0 && (*t)->named)
+        rc = file_writer_commit(&(*t)->file);
+    tape_free(*t);
+    *t = NULL;
+    return rc;
+}
+
+uint64_t tape_file_size(size_t head, uint64_t size)
+{
+    return head + SEAL_SALT + seal_size(size);
+}
+
+/* ---- putting ------------------------------------------------------------------------------ */
+
+static size_t piece_bytes(const struct tape *t, uint64_t piece)
+{
+    uint64_t left = t->size - piece * SEAL_PIECE;
+
+    return left < SEAL_PIECE ? (size_t)left : SEAL_PIECE;
+}
+
+static bool is_last(const struct tape *t, uint64_t piece)
+{
+    return (piece + 1) * SEAL_PIECE >= t->size;
+}
+
+static int write_all(struct tape *t, const uint8_t *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(t->fd, bytes, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return fail(ERR_IO, "a spool file in '%s': %s (TMPDIR names another folder)", t->name,
+                        strerror(errno));
+        bytes += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+/* The piece that ends at t->at. */
+static int close_piece(struct tape *t)
+{
+    uint64_t piece = (t->at - 1) / SEAL_PIECE;
+    size_t n = piece_bytes(t, piece);
+
+    TRY(seal_close(t->seal, piece, is_last(t, piece), t->window[0].bytes, n, t->closed));
+    return t->file != NULL ? file_writer_append(t->file, t->closed, n + SEAL_TAG)
+                           : write_all(t, t->closed, n + SEAL_TAG);
+}
+
+static void put_pieces(struct tape *t, const uint8_t *bytes, size_t n)
+{
+    while (n > 0 && t->rc == 0) {
+        size_t at = (size_t)(t->at % SEAL_PIECE), step = SEAL_PIECE - at;
+        int rc = 0;
+
+        step = n < step ? n : step;
+        memcpy(t->window[0].bytes + at, bytes, step);
+        bytes += step;
+        n -= step;
+        t->at += step;
+        if (t->at % SEAL_PIECE == 0 || t->at == t->size)
+            rc = close_piece(t);
+        if (rc < 0)
+            keep_failure(t, rc);
+    }
+}
+
+void tape_put(struct tape *t, const void *bytes, size_t n)
+{
+    if (t->rc < 0 || n == 0)
+        return;
+    if (n > t->size - t->at) {
+        keep_failure(t, fail(ERR_ARG, "more than was to be put"));
+        return;
+    }
+    if (t->seal != NULL) {
+        put_pieces(t, bytes, n);
+        return;
+    }
+    if (t->memory != NULL)
+        memcpy(t->memory + t->at, bytes, n);
+    t->at += n;
+}
+
+/* ---- taking ------------------------------------------------------------------------------- */
+
+static int read_at(const struct tape *t, uint64_t at, uint8_t *to, size_t n)
+{
+    while (n > 0) {
+        ssize_t got = pread(t->fd, to, n, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return fail(ERR_IO, "'%s': %s", t->name, strerror(errno));
+        if (got == 0)
+            return fail(ERR_FORMAT, "'%s': shorter than it must be", t->name);
+        to += got;
+        at += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+static int open_piece(struct tape *t, uint64_t piece, struct window *w)
+{
+    size_t n = piece_bytes(t, piece);
+    int rc;
+
+    w->piece = NONE;
+    TRY(read_at(t, t->origin + piece * SEALED, t->closed, n + SEAL_TAG));
+    rc = seal_open(t->seal, piece, is_last(t, piece), t->closed, n, w->bytes);
+    if (rc == ERR_FORMAT && t->check)
+        return fail(ERR_FORMAT, "'%s': damaged: wrong checksum", t->name);
+    if (rc < 0)
+        return fail_context(rc, "'%s'", t->name);
+    w->piece = piece;
+    return 0;
+}
+
+/* The piece in a window, where it is already or in the place of the one that was not asked for longest. */
+static int window_with(struct tape *t, uint64_t piece, struct window **out)
+{
+    struct window *w = &t->window[0];
+
+    for (int i = 0; i < WINDOWS; i++)
+        if (t->window[i].piece == piece || (w->piece != piece && t->window[i].used < w->used))
+            w = &t->window[i];
+    if (w->piece != piece)
+        TRY(open_piece(t, piece, w));
+    w->used = ++t->clock;
+    *out = w;
+    return 0;
+}
+
+static int take_pieces(struct tape *t, uint64_t at, uint8_t *to, size_t n)
+{
+    while (n > 0) {
+        size_t from = (size_t)(at % SEAL_PIECE), step = SEAL_PIECE - from;
+        struct window *w;
+
+        step = n < step ? n : step;
+        TRY(window_with(t, at / SEAL_PIECE, &w));
+        memcpy(to, w->bytes + from, step);
+        at += step;
+        to += step;
+        n -= step;
+    }
+    return 0;
+}
+
+int tape_take(struct tape *t, uint64_t at, void *to, size_t n)
+{
+    TRY(tape_check(t));
+    if (n > t->at || at > t->at - n || (t->memory == NULL && t->fd < 0))
+        return fail(ERR_ARG, "more than was put");
+    if (n == 0)
+        return 0;
+    if (t->memory == NULL)
+        return take_pieces(t, at, to, n);
+    memcpy(to, t->memory + at, n);
+    wipe(t->memory + at, n);
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static int begin_reading(struct tape *t, const struct tape_file *f)
+{
+    uint8_t salt[SEAL_SALT];
+    struct stat st;
+
+    snprintf(t->name, sizeof t->name, "%s", f->name);
+    t->at = t->size;
+    t->check = f->key == NULL;
+    t->origin = f->n + SEAL_SALT;
+    if (fstat(t->fd, &st) < 0)
+        return fail(ERR_IO, "'%s': %s", f->name, strerror(errno));
+    if ((uint64_t)st.st_size != tape_file_size(f->n, t->size))
+        return fail(ERR_FORMAT, "'%s': %s than it must be", f->name,
+                    (uint64_t)st.st_size < tape_file_size(f->n, t->size) ? "shorter" : "longer");
+    TRY(read_at(t, f->n, salt, sizeof salt));
+    return begin_pieces(t, f->key != NULL ? f->key : no_key, salt, f->head, f->n);
+}
+
+static int into_memory(struct tape *t)
+{
+    uint8_t *memory = secret_array((size_t)t->size, 1);
+    int rc = memory == NULL ? ERR_NOMEM : take_pieces(t, 0, memory, (size_t)t->size);
+
+    if (rc < 0) {
+        secret_free(memory);
+        return rc;
+    }
+    t->memory = memory; /* the file stays open: it may be locked */
+    return 0;
+}
+
+int tape_open(const struct tape_file *f, int fd, bool small, uint64_t size, struct tape **out)
+{
+    struct tape *t = NULL;
+    int rc = tape_new(size, &t);
+
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    t->fd = fd;
+    if ((rc = begin_reading(t, f)) == 0)
+        rc = small ? into_memory(t) : 0;
+    if (rc < 0) {
+        tape_free(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
