@@ -77,7 +77,11 @@ rlwe_all() {
     for net in resnet18 resnet18_cut resnet20_cut; do
         for link in loopback lan wan; do
             for relu in gc ot; do
-                rlwe_bench $net $relu $link --linear rlwe
+                if [ $relu-$link = ot-loopback ]; then
+                    rlwe_bench $net $relu $link --linear rlwe --lot "${LINNET_LOT:-64}"
+                else
+                    rlwe_bench $net $relu $link --linear rlwe
+                fi
             done
         done
     done

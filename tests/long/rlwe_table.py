@@ -53,6 +53,12 @@ PUBLISHED = ("SPU Cheetah, published (SecretFlow SPU issue 701, ResNet-18, CIFAR
              "491,520 ReLUs; the run of the program", "9.81", "-", "none")
 
 
+def in_a_lot(b):
+    lot = b["totals"]["lot"]
+    return ("in a lot of %d" % lot["images"], "an image's share of all of it", "%.2f" % lot["seconds"],
+            "%.0f" % lot["mb"], "none")
+
+
 def ours(b):
     phase = {p["name"]: p for p in b["phases"]}
     kept = sum(layer["relus_kept"] for layer in b["layers"])
@@ -89,6 +95,8 @@ def peers(network, paths):
             else:
                 continue
             print("| %s |" % " | ".join(row))
+            if "lot" in r.get("totals", {}):
+                print("| %s |" % " | ".join(in_a_lot(r)))
     if network == "ResNet-18":
         print("| %s |" % " | ".join(PUBLISHED))
 
