@@ -36,7 +36,7 @@
  *     switch    1/2 + (sum of 4096 halves times s): at most 2,049, sigma 15.1, below 186 by the tail
  *
  * So an output and its truncated value are off by at most one ulp. A step whose products could add more
- * than RLWE_ERROR_LIMIT is refused (linear/rlwe_party.c): any 3,946 int16 weights pass, whatever they
+ * than RLWE_ERROR_LIMIT is refused (linear/rlwe_server.c): any 3,946 int16 weights pass, whatever they
  * are, and far more of usual size. A third prime for such a step would make 120 bits, more than the
  * table's 109 for n = 4096; it would need n = 8192, for layers that no known network has.
  */
