@@ -15,7 +15,6 @@
 #include "core/base/mem.h"
 
 #define AT_ONCE (4 * GROUP) /* answers whose products without transforms are made at a time */
-#define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
 /* ---- weights ----------------------------------------------------------------------------- */
 
@@ -207,7 +206,8 @@ static int load_item(void *ctx, int64_t group, int thread)
 static int load_direct(struct job *j)
 {
     TRY(rlwe_crew_run(&(struct rlwe_crew){invert_item, j, j->threads}, j->layout->in_polys));
-    return rlwe_crew_run(&(struct rlwe_crew){load_item, j, j->threads}, rlwe_direct_groups(j->direct));
+    return rlwe_crew_run(&(struct rlwe_crew){load_item, j, j->threads},
+                         rlwe_direct_groups(j->direct));
 }
 
 /* ---- answers ----------------------------------------------------------------------------- */

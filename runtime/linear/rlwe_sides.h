@@ -12,9 +12,10 @@
 #include "runtime/linear/rlwe_layout.h"
 
 #define HEADER_BYTES 8
-#define GROUP 32            /* polynomials or answers that are moved, then worked on, at a time */
-#define TILE 8              /* bands that share a transform of weights at the server */
-#define TILE_POLYS 1024     /* uploads that it keeps for that at most: 128 MiB */
+#define GROUP 32        /* polynomials or answers that are moved, then worked on, at a time */
+#define TILE 8          /* bands that share a transform of weights at the server */
+#define TILE_POLYS 1024 /* uploads that it keeps for that at most: 128 MiB */
+#define ANSWER_ROOM (RLWE_HALF_BYTES + (size_t)RLWE_N * RLWE_ANSWER_BYTES)
 
 struct weight_cache {
     uint64_t *w;  /* [in][out][RLWE_PRIMES][RLWE_N], NULL where it did not fit or is not made yet */
