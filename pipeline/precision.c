@@ -17,7 +17,12 @@ void precision_note(const struct linnet_listener *l, enum exec_precision p)
 {
     char text[CPU_TEXT];
 
-    if (p == EXEC_BF16 && cpu_level() != CPU_AMX)
+    if (p != EXEC_BF16 || cpu_level() == CPU_AMX)
+        return;
+    if (cpu_level() == CPU_AVX512BF16 && cpu_has_fast_bf16())
+        listener_note(l, "bf16 without AMX: the same bits by AVX512-BF16, not faster than fp32 "
+                         "where 3x3 convolutions prevail");
+    else
         listener_note(l, "bf16 without AMX: the same bits, slower than fp32 (%s)",
                       cpu_describe(text));
 }

@@ -15,6 +15,6 @@ enum precision_choice { PRECISION_AUTO, PRECISION_FP32, PRECISION_BF16 };
 
 /* What a choice means, with what the network can do: gradients are fp32 unless bf16 is asked for. */
 enum exec_precision precision_of(int32_t choice, bool gradients);
-/* Says that bf16 is emulated, where it is. */
+/* Says what bf16 costs without AMX. */
 void precision_note(const struct linnet_listener *l, enum exec_precision p);
 #endif

@@ -9,8 +9,8 @@
  * (224 gives networks their stem of ImageNet). --serve: one model,
  * one work; prints "ready VERSION", then does one step for every line on standard input and prints
  * its seconds, at the end of input the peak memory in MiB (tests/bench.py). --profile: thread
- * milliseconds and GFLOP/s of every layer on standard error. bf16 without AMX is emulation: its
- * version ends in "emulated".
+ * milliseconds and GFLOP/s of every layer on standard error. bf16 with neither AMX nor a
+ * fast AVX512-BF16 is emulation: its version ends in "emulated".
  *
  * rlnet_step is one iteration of robust training on a batch: the teacher sees all images, half of
  * them go through a training step, the other half through PGD (input gradients, evaluation mode)
@@ -186,7 +186,9 @@ static const char *path_name(enum exec_precision p)
 {
     if (p == EXEC_FP32)
         return cpu_path_name(cpu_best_path());
-    return cpu_level() == CPU_AMX ? cpu_path_name(CPU_AMX) : "emulated";
+    if (cpu_level() == CPU_AMX || (cpu_level() == CPU_AVX512BF16 && cpu_has_fast_bf16()))
+        return cpu_path_name(cpu_level());
+    return "emulated";
 }
 
 static int by_value(const void *a, const void *b)

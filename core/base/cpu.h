@@ -29,6 +29,7 @@ struct cpu_amx {
 /* Why AMX cannot be used (perhaps in text), NULL if it can. */
 const char *cpu_amx_missing(struct cpu_amx a, char text[CPU_TEXT]);
 
+int cpu_has_fast_bf16(void);  /* products of bf16 pairs (AVX512-BF16) at the rate of fp32 */
 int cpu_has_ifma(void);       /* AVX-512 products of 52-bit integers */
 int cpu_has_vnni(void);       /* AVX-512 products of bytes, added in 32 bits */
 int cpu_has_clmul(void);      /* carry-less products of 64 bits */

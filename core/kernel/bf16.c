@@ -105,6 +105,89 @@ static void end_nothing(void)
 #undef TARGET
 #undef PRODUCT
 
+/*
+ * AVX512-BF16. vdpbf16ps adds two products to a lane, one after the other and each rounded: that of the high
+ * numbers of a pair, then that of the low ones. So two numbers of ONE chain share an instruction, (4j, 4j + 2)
+ * of e and (4j + 1, 4j + 3) of o, and it makes the bits of the emulation with half of its multiply-adds.
+ * It flushes denormals by itself. A half of the weights in this order stays in registers.
+ */
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,fma")))
+#define PATH(name) name##_avx512bf16
+#define QUADS 8 /* of numbers in a row */
+typedef uint32_t dot_rows[BF16_IMAGES][2 * QUADS];
+
+/* Every four numbers 0 1 2 3 of a row become the pairs (2, 0) and (3, 1). */
+static inline __attribute__((always_inline)) TARGET void order_rows(dot_rows to, const bf16 *a,
+                                                                    int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const __m512i v = _mm512_loadu_si512(a + 32 * r);
+        const __m512i low = _mm512_shufflelo_epi16(v, 0x72);
+
+        _mm512_storeu_si512(to[r], _mm512_shufflehi_epi16(low, 0x72));
+    }
+}
+
+#define ROWS_DOT 4
+/* Adds the products of `rows` rows and a half of the weights, [16 pairs][16 lanes][2]. */
+static inline __attribute__((always_inline)) TARGET void half_dot(float (*sums)[16], dot_rows a,
+                                                                  const bf16 *b, int64_t rows)
+{
+    __m512bh be[QUADS], bo[QUADS];
+
+#pragma GCC unroll 8
+    for (int j = 0; j < QUADS; j++) {
+        const __m512i p = _mm512_loadu_si512(b + 64 * j), q = _mm512_loadu_si512(b + 64 * j + 32);
+
+        be[j] = (__m512bh)_mm512_mask_blend_epi16(0x55555555, _mm512_slli_epi32(p, 16), q);
+        bo[j] = (__m512bh)_mm512_mask_blend_epi16(0x55555555, p, _mm512_srli_epi32(q, 16));
+    }
+    for (int64_t r0 = 0; r0 < rows; r0 += ROWS_DOT) {
+        __m512 e[ROWS_DOT], o[ROWS_DOT];
+
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS_DOT; r++)
+            e[r] = o[r] = _mm512_setzero_ps();
+#pragma GCC unroll 8
+        for (int j = 0; j < QUADS; j++) {
+            const uint32_t *at = a[r0] + 2 * j;
+
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS_DOT; r++, at += 2 * QUADS) {
+                e[r] = _mm512_dpbf16_ps(e[r], (__m512bh)_mm512_set1_epi32((int)at[0]), be[j]);
+                o[r] = _mm512_dpbf16_ps(o[r], (__m512bh)_mm512_set1_epi32((int)at[1]), bo[j]);
+            }
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS_DOT; r++) {
+            float *sum = sums[r0 + r];
+
+            _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), _mm512_add_ps(e[r], o[r])));
+        }
+    }
+}
+
+static TARGET void product_avx512bf16(bf16_sums sums, const struct bf16_product *list,
+                                      int64_t count, int64_t rows, bool fresh)
+{
+    dot_rows a;
+    const int64_t all = (rows + ROWS_DOT - 1) / ROWS_DOT * ROWS_DOT;
+
+    if (fresh)
+        memset(sums, 0, sizeof(bf16_sums));
+    for (int64_t i = 0; i < count; i++) {
+        order_rows(a, list[i].a, all);
+        for (int h = 0; h < 2; h++)
+            if (list[i].halves >> h & 1)
+                half_dot(sums[h], a, list[i].b + h * (BF16_TILE / 2), all);
+    }
+}
+#define PRODUCT product_avx512bf16
+#include "core/kernel/bf16.inc"
+#undef PATH
+#undef TARGET
+#undef PRODUCT
+
 #define TARGET __attribute__((target("avx2,fma")))
 #define PATH(name) name##_avx2
 #define ROWS_AVX2 4
@@ -227,7 +310,8 @@ const struct bf16_kernels *bf16_kernels_of(enum cpu_path level)
     switch (level) {
     case CPU_AMX:
         return &kernels_amx;
-    case CPU_AVX512BF16: /* its products are half as fast as fp32 on some CPUs */
+    case CPU_AVX512BF16:
+        return cpu_has_fast_bf16() ? &kernels_avx512bf16 : &kernels_avx512;
     case CPU_AVX512:
         return &kernels_avx512;
     case CPU_AVX2:

@@ -140,7 +140,8 @@ struct bf16_kernels {
     void (*load)(const struct bf16_map *m, float *x, const bf16 *y, int64_t row, bool add);
 };
 
-/* For the level of cpu_level(); below CPU_AMX the emulation, in the vectors of the path. */
+/* For the level of cpu_level(); below CPU_AMX the emulation, in the vectors of the path, or AVX512-BF16 where
+ * that is faster. */
 const struct bf16_kernels *bf16_kernels_of(enum cpu_path level);
 
 /* The floating-point state before bf16_begin, to be given back. */

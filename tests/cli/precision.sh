@@ -12,6 +12,8 @@ evaluate fp32.json
 evaluate same.json --precision fp32
 evaluate bf16.json --precision bf16
 evaluate one.json --precision bf16 --threads 1
+LINNET_CPU=avx512 evaluate vectors.json --precision bf16
+expect_same bf16.json vectors.json
 expect_same fp32.json same.json
 expect_same bf16.json one.json
 [ "$(json fp32.json precision)" = fp32 ] && [ "$(json bf16.json precision)" = bf16 ] || die "precision in JSON"

@@ -254,7 +254,8 @@ static void assert_same(const struct job *j, const struct result *a, const struc
 /* Plain C against doubles; the others, cut into 2, 4 and more parts as threads cut them, against it. */
 static void check(const struct job *j)
 {
-    static const enum cpu_path paths[] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AMX};
+    static const enum cpu_path paths[] = {CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16,
+                                          CPU_AMX};
     struct result first = run_all(j, bf16_kernels_of(CPU_GENERIC), 1);
 
     const double y = relative_error(first.y, j->y, j->ny);

@@ -119,7 +119,7 @@ static void test_steps(void **state)
     (void)state;
     for (enum cpu_path p = CPU_GENERIC; p <= CPU_AMX; p++)
         for (int threads = 1; threads <= 4 && p <= cpu_level(); threads *= 2)
-            if (p != CPU_AVX512BF16 && (threads == 2 || p >= CPU_AVX512))
+            if (threads == 2 || p >= CPU_AVX512)
                 check(cpu_path_name(p), want, bf16_kernels_of(p), threads);
     if (cpu_level() < CPU_AMX)
         print_message("AMX skipped: no AMX; its source runs on tiles in memory\n");
