@@ -82,6 +82,22 @@ struct conv_outer_pair {
     int64_t count, sum_panel;
 };
 
+/* The copies that they work on, of up to CONV_CHUNK pixels `step` floats apart: of x `parts` arrays
+ * [pixel][CONV_PAIR_TERMS], CONV_X_ARRAY floats apart, part j from element at[j] on, terms[j] (8 or more) of
+ * which count; of dy `pairs` arrays [pixel][2 * CONV_LANES], CONV_DY_ARRAY apart. Arrays do not begin in the
+ * same set of the cache. */
+#define CONV_CHUNK 192 /* x and dy of a call stay in the level-1 cache */
+#define CONV_PARTS 4
+#define CONV_X_ARRAY (CONV_CHUNK * CONV_PAIR_TERMS + CONV_LANES)
+#define CONV_DY_ARRAY (CONV_CHUNK * 2 * CONV_LANES + CONV_LANES)
+struct conv_parts {
+    int64_t step;
+    int64_t parts, at[CONV_PARTS], terms[CONV_PARTS];
+};
+typedef void conv_copy_x_fn(const struct conv_parts *, const float *x, int64_t count, float *to);
+typedef void conv_copy_dy_fn(const float *dy, int64_t step, int64_t count, int64_t pairs,
+                             float *to);
+
 typedef void conv_tile_fn(const struct conv_tile *);
 typedef void conv_outer_fn(const struct conv_outer *);
 typedef void conv_outer_pair_fn(const struct conv_outer_pair *);
@@ -98,6 +114,8 @@ struct conv_kernels {
     struct conv_tiles single, pair; /* pair.panels == 0: this path has none */
     conv_outer_fn *outer[CONV_MAX_TERMS + 1];            /* [j range] */
     conv_outer_pair_fn *outer_pair[CONV_PAIR_TERMS + 1]; /* [j range]; NULL: this path has none */
+    conv_copy_x_fn *copy_x;
+    conv_copy_dy_fn *copy_dy;
 };
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path);

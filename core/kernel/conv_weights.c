@@ -18,14 +18,12 @@
 #define SUM_FLOATS (256 * 1024)       /* 1 MiB: sums of the panels that are worked on together */
 #define PAIR_SUM_FLOATS (1024 * 1024) /* 4 MiB: read and written once a chunk */
 #define PAIR_PRODUCT 8192             /* least channels x channels */
-#define CHUNK 192                     /* pixels: x and dy of a call stay in the level-1 cache */
-#define PARTS 4 /* runs of CONV_PAIR_TERMS elements copied together: 3 cache lines */
 
 /* A rule of the shape, on paths that can: copies of x want several pairs that use them. */
 static bool in_pairs(const struct conv_pass *p, const struct conv_kernels *k)
 {
     return k->outer_pair[1] != NULL && p->groups == 1 && p->dst_c % (2 * CONV_LANES) == 0 &&
-           p->src_c >= CONV_PAIR_TERMS * PARTS && p->src_c * p->dst_c >= PAIR_PRODUCT;
+           p->src_c >= CONV_PAIR_TERMS * CONV_PARTS && p->src_c * p->dst_c >= PAIR_PRODUCT;
 }
 
 /* Whether a panel of dy is copied: to fill up its unused lanes, or because its pixels lie so far
@@ -79,47 +77,32 @@ struct walk {
     int64_t x_image, x_row, x_pixel;
 };
 
-static void walk_next(struct walk *w)
-{
-    if (++w->col < w->cols)
-        return;
-    w->col = 0;
-    if (++w->row < w->rows)
-        return;
-    w->row = 0;
-    w->image++;
-}
-
 /* Elements of a run in equal parts of at most CONV_PAIR_TERMS. */
 static int64_t part_begin(int64_t len, int64_t part)
 {
     return len * part / ((len + CONV_PAIR_TERMS - 1) / CONV_PAIR_TERMS);
 }
 
-/* `count` pixels from w on, parts [first, end) of a run of len: each [pixel][CONV_PAIR_TERMS]. */
-static void copy_x(struct walk w, int64_t count, int64_t len, int64_t first, int64_t end, float *to)
+/* `count` pixels from w on, parts [first, end) of a run of len, row by row. */
+static void copy_x(const struct conv_kernels *k, struct walk w, int64_t count, int64_t len,
+                   int64_t first, int64_t end, float *to)
 {
-    for (int64_t i = 0; i < count; i++, to += CONV_PAIR_TERMS, walk_next(&w)) {
-        const float *x = w.x + w.image * w.x_image + w.row * w.x_row + w.col * w.x_pixel;
-        float *part = to;
+    struct conv_parts parts = {.step = w.x_pixel, .parts = end - first};
 
-        for (int64_t j = first; j < end; j++, part += CHUNK * CONV_PAIR_TERMS) {
-            const int64_t at = part_begin(len, j);
-
-            if (at + CONV_PAIR_TERMS <= len) /* a shorter part is followed by its neighbour's */
-                memcpy(part, x + at, CONV_PAIR_TERMS * sizeof *to);
-            else
-                memcpy(part, x + at, (size_t)(len - at) * sizeof *to);
+    for (int64_t j = first; j < end; j++) {
+        parts.at[j - first] = part_begin(len, j);
+        parts.terms[j - first] = part_begin(len, j + 1) - part_begin(len, j);
+    }
+    for (int64_t run; count > 0; count -= run, to += run * CONV_PAIR_TERMS) {
+        run = min_i64(w.cols - w.col, count);
+        k->copy_x(&parts, w.x + w.image * w.x_image + w.row * w.x_row + w.col * w.x_pixel, run, to);
+        w.col = 0;
+        w.row++;
+        if (w.row == w.rows) {
+            w.row = 0;
+            w.image++;
         }
     }
-}
-
-/* Pairs of panels from destination channel d on, each [pixel][2 * CONV_LANES]. */
-static void copy_dy(const float *dy, int64_t step, int64_t count, int64_t pairs, float *to)
-{
-    for (int64_t b = 0; b < pairs; b++, dy += 2 * CONV_LANES, to += CHUNK * 2 * CONV_LANES)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * 2 * CONV_LANES, dy + i * step, 2 * CONV_LANES * sizeof *to);
 }
 
 /* dw[lane][channel][tap] += sum[tap][channel][lane]; 16 channels at a time stay in cache. */
@@ -128,10 +111,12 @@ static void add_panel(const float *sum, int64_t taps, int64_t channels, int64_t 
     for (int64_t c0 = 0; c0 < channels; c0 += CONV_LANES) {
         int64_t c1 = min_i64(c0 + CONV_LANES, channels);
 
-        for (int64_t l = 0; l < lanes; l++)
+        for (int64_t l = 0; l < lanes; l++) {
+            __builtin_prefetch(dw + (l * channels + c1) * taps, 1);
             for (int64_t c = c0; c < c1; c++)
                 for (int64_t i = 0; i < taps; i++)
                     dw[(l * channels + c) * taps + i] += sum[(i * channels + c) * CONV_LANES + l];
+        }
     }
 }
 
@@ -161,8 +146,8 @@ static struct grad_plan make_grad_plan(const struct conv_pass *p, int64_t n, boo
             plan.cut.rows = plan.cut.all_rows;
             plan.cut.whole = true;
         }
-        plan.dy_floats = plan.bundle * CHUNK * CONV_LANES;
-        plan.x_floats = PARTS * CHUNK * CONV_PAIR_TERMS;
+        plan.dy_floats = plan.bundle / 2 * CONV_DY_ARRAY;
+        plan.x_floats = CONV_PARTS * CONV_X_ARRAY;
     } else if (packs_dy(p)) {
         plan.dy_floats = plan.cut.images * plan.cut.rows * p->x.dst * CONV_LANES;
     }
@@ -204,17 +189,17 @@ static void fetch_sums(const float *sum, int64_t panel)
 static void add_parts(const struct grad *r, const struct walk *w, int64_t count, int64_t len,
                       int64_t first, int64_t end, int64_t pairs, float *sum)
 {
-    copy_x(*w, count, len, first, end, r->x_part);
+    copy_x(r->k, *w, count, len, first, end, r->x_part);
     for (int64_t j = first; j < end; j++) {
         const int64_t at = part_begin(len, j), terms = part_begin(len, j + 1) - at;
 
         for (int64_t b = 0; b < pairs; b++) {
-            const struct conv_outer_pair t = {
-                .x = r->x_part + (j - first) * CHUNK * CONV_PAIR_TERMS,
-                .dy = r->dy_part + b * CHUNK * 2 * CONV_LANES,
-                .sum = sum + 2 * b * r->plan.sum_floats + at * CONV_LANES,
-                .count = count,
-                .sum_panel = r->plan.sum_floats};
+            const struct conv_outer_pair t = {.x = r->x_part + (j - first) * CONV_X_ARRAY,
+                                              .dy = r->dy_part + b * CONV_DY_ARRAY,
+                                              .sum = sum + 2 * b * r->plan.sum_floats +
+                                                     at * CONV_LANES,
+                                              .count = count,
+                                              .sum_panel = r->plan.sum_floats};
 
             if (b + 1 < pairs)
                 fetch_sums(t.sum + 2 * r->plan.sum_floats, r->plan.sum_floats);
@@ -240,16 +225,16 @@ static void add_piece_in_pairs(const struct grad *r, const struct conv_piece *q,
                      .x_pixel = p->x.stride * q->pixel_step};
 
     for (int64_t first = 0, count; first < pixels; first += count) {
-        count = min_i64(CHUNK, pixels - first);
-        copy_dy(dy + first * p->dst_c, p->dst_c, count, panels / 2, r->dy_part);
+        count = min_i64(CONV_CHUNK, pixels - first);
+        r->k->copy_dy(dy + first * p->dst_c, p->dst_c, count, panels / 2, r->dy_part);
         w.image = first / (rows * w.cols);
         w.row = first / w.cols % rows;
         w.col = first % w.cols;
         for (int64_t i = 0; i < p->y.kernel * cols; i++) {
             w.x = q->src + i / cols * p->y.dilation * q->row_step +
                   i % cols * p->x.dilation * q->pixel_step;
-            for (int64_t part = 0; part < parts; part += PARTS)
-                add_parts(r, &w, count, len, part, min_i64(part + PARTS, parts), panels / 2,
+            for (int64_t part = 0; part < parts; part += CONV_PARTS)
+                add_parts(r, &w, count, len, part, min_i64(part + CONV_PARTS, parts), panels / 2,
                           r->sum + i * len * CONV_LANES);
         }
     }
