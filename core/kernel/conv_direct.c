@@ -30,39 +30,77 @@ size_t conv_packed_size(const struct conv_pass *p)
                     (p->src_c / p->groups) * p->y.kernel * p->x.kernel);
 }
 
-/* [channel][lane] of one tap of one panel. Weights are read in runs, 16 channels at a time: rows of many
- * channels are a multiple of 4 KiB apart and would meet in one set of the cache. */
+/* One tap of one panel: where its weights are, and how they are scaled. */
+struct panel_tap {
+    const float *w;              /* of lane 0, channel 0 */
+    const float *scale;          /* of channel 0, or NULL: input gradients */
+    float factor[CONV_LANES];    /* of the lanes */
+    int64_t by_lane, by_channel; /* steps */
+    int64_t lanes;
+};
+
+#define PACK_RUN 16   /* channels at a time, a line of the cache where there is one tap */
+#define PACK_AHEAD 32 /* channels */
+
+/* Channels [c0, c1), lane by lane: forward, where a lane's channels are neighbours. */
+static void pack_lanes(const struct panel_tap *t, int64_t c0, int64_t c1, float *packed)
+{
+    for (int64_t l = 0; l < t->lanes; l++) {
+        const float *from = t->w + l * t->by_lane;
+
+        __builtin_prefetch(from + (c0 + PACK_AHEAD) * t->by_channel);
+        for (int64_t c = c0; c < c1; c++)
+            packed[c * CONV_LANES + l] = from[c * t->by_channel] * t->factor[l];
+    }
+}
+
+/* The same channel by channel: input gradients, where the lanes of one tap are neighbours. */
+static void pack_channels(const struct panel_tap *t, int64_t c0, int64_t c1, float *packed)
+{
+    for (int64_t c = c0; c < c1; c++) {
+        const float *from = t->w + c * t->by_channel;
+        const float f = t->scale != NULL ? t->scale[c] : 1;
+        float *to = packed + c * CONV_LANES;
+
+        __builtin_prefetch(from + PACK_AHEAD * t->by_channel);
+        if (t->by_lane == 1 && t->lanes == CONV_LANES) {
+            for (int64_t l = 0; l < CONV_LANES; l++)
+                to[l] = from[l] * f;
+            continue;
+        }
+        for (int64_t l = 0; l < t->lanes; l++)
+            to[l] = from[l * t->by_lane] * f;
+    }
+}
+
+/* [channel][lane] of one tap of one panel. Weights are read in runs: rows of many channels are a multiple of
+ * 4 KiB apart and would meet in one set of the cache. */
 static void pack_tap(const struct conv_pass *p, const float *tap, const float *scale, int64_t g,
                      int64_t panel, float *packed)
 {
     const int64_t src = p->src_c / p->groups, dst = p->dst_c / p->groups;
-    const int64_t taps = p->y.kernel * p->x.kernel, lanes = conv_panel_lanes(dst, panel);
-    const int64_t by_lane = p->y.grad ? taps : src * taps;
-    const int64_t by_channel = p->y.grad ? dst * taps : taps;
-    const float *w = tap + g * src * dst * taps + panel * CONV_LANES * by_lane;
-    float factor[CONV_LANES];
+    const int64_t taps = p->y.kernel * p->x.kernel;
+    struct panel_tap t = {.by_lane = p->y.grad ? taps : src * taps,
+                          .by_channel = p->y.grad ? dst * taps : taps,
+                          .lanes = conv_panel_lanes(dst, panel)};
 
+    t.w = tap + g * src * dst * taps + panel * CONV_LANES * t.by_lane;
+    if (p->y.grad && scale != NULL)
+        t.scale = scale + g * src;
     for (int64_t l = 0; l < CONV_LANES; l++)
-        factor[l] =
-            scale != NULL && !p->y.grad && l < lanes ? scale[g * dst + panel * CONV_LANES + l] : 1;
-    for (int64_t c0 = 0; c0 < src; c0 += CONV_LANES) {
-        const int64_t c1 = min_i64(c0 + CONV_LANES, src);
+        t.factor[l] = scale != NULL && l < t.lanes && !p->y.grad
+                          ? scale[g * dst + panel * CONV_LANES + l]
+                          : 1;
+    for (int64_t c0 = 0; c0 < src; c0 += PACK_RUN) {
+        const int64_t c1 = min_i64(c0 + PACK_RUN, src);
 
-        for (int64_t l = lanes; l < CONV_LANES; l++)
+        for (int64_t l = t.lanes; l < CONV_LANES; l++)
             for (int64_t c = c0; c < c1; c++)
                 packed[c * CONV_LANES + l] = 0;
-        if (p->y.grad) {
-            for (int64_t c = c0; c < c1; c++) {
-                const float f = scale != NULL ? scale[g * src + c] : 1;
-
-                for (int64_t l = 0; l < lanes; l++)
-                    packed[c * CONV_LANES + l] = w[l * by_lane + c * by_channel] * f;
-            }
-            continue;
-        }
-        for (int64_t l = 0; l < lanes; l++)
-            for (int64_t c = c0; c < c1; c++)
-                packed[c * CONV_LANES + l] = w[l * by_lane + c * by_channel] * factor[l];
+        if (p->y.grad)
+            pack_channels(&t, c0, c1, packed);
+        else
+            pack_lanes(&t, c0, c1, packed);
     }
 }
 
