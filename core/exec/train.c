@@ -184,13 +184,22 @@ static bool is_chained(const struct exec *e, int32_t s)
     return e->chain != NULL && !uses_stats(e, s);
 }
 
+/* Has block b of a small batch no images, and so no part in any sum? One rank alone: blocks of several are
+ * exchanged as they are. */
+static bool is_empty_block(const struct exec *e, int32_t b)
+{
+    const struct window all = whole_batch(e);
+
+    return ranks_count() == 1 && exec_block(e, &all, b, EXEC_BLOCKS).n == 0;
+}
+
 /* Parameter gradients of block b alone. */
 static void block_params(struct exec *e, const struct window *w, int32_t s, int32_t b)
 {
     const int64_t size = exec_node_params(e->g, node_of(e, s));
     float *sum;
 
-    if (!exec_owns_block(b))
+    if (!exec_owns_block(b) || is_empty_block(e, b))
         return;
     sum = is_chained(e, s) ? exec_chain_block(e, s, b) : e->partial + b * size;
     memset(sum, 0, (size_t)size * sizeof *sum);
@@ -205,13 +214,17 @@ static void block_params(struct exec *e, const struct window *w, int32_t s, int3
 static void add_blocks(const struct exec *e, int32_t s, float *sum)
 {
     const int64_t size = exec_node_params(e->g, node_of(e, s));
+    int32_t block[EXEC_BLOCKS], n = 0;
 
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++)
+        if (!is_empty_block(e, b))
+            block[n++] = b;
 #pragma omp parallel for schedule(static) num_threads(exec_threads(e))
     for (int64_t i = 0; i < size; i++) {
         float v = 0;
 
-        for (int32_t b = 0; b < EXEC_BLOCKS; b++)
-            v += e->partial[b * size + i];
+        for (int32_t b = 0; b < n; b++)
+            v += e->partial[block[b] * size + i];
         sum[i] = v;
     }
 }
