@@ -43,6 +43,64 @@ static inline __attribute__((always_inline)) TARGET void split_avx512(wide_lanes
     }
 }
 
+/* 16 x 16 numbers of 32 bits: neighbours in rows trade places at distance 1, 2, 4 and 8. */
+static inline __attribute__((always_inline)) TARGET void transpose_words(__m512i v[16])
+{
+    __m512i t[16];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) { /* v[i + k]: column 4 q + k of rows i to i + 3 in quarter q */
+        v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) { /* quarters */
+        const __m512i a = _mm512_shuffle_i32x4(v[k], v[k + 4], 0x88);
+        const __m512i b = _mm512_shuffle_i32x4(v[k], v[k + 4], 0xdd);
+        const __m512i c = _mm512_shuffle_i32x4(v[k + 8], v[k + 12], 0x88);
+        const __m512i d = _mm512_shuffle_i32x4(v[k + 8], v[k + 12], 0xdd);
+
+        t[k] = _mm512_shuffle_i32x4(a, c, 0x88);
+        t[k + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+        t[k + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        t[k + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    }
+    memcpy(v, t, sizeof t);
+}
+
+/* Pairs of images make words of 32 bits, then 16 pairs x 16 channels are turned twice. */
+static TARGET void transpose_avx512(bf16 *to, const bf16 *from, int64_t rows)
+{
+    for (int h = 0; h < 2; h++) {
+        __m512i v[16];
+
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) {
+            const bf16 *at = from + 64 * i + 16 * h;
+            const __m256i none = _mm256_setzero_si256();
+            const __m256i a =
+                2 * i < rows ? _mm256_loadu_si256((const __m256i *)(const void *)at) : none;
+            const __m256i b = 2 * i + 1 < rows
+                                  ? _mm256_loadu_si256((const __m256i *)(const void *)(at + 32))
+                                  : none;
+
+            v[i] = _mm512_or_si512(_mm512_cvtepu16_epi32(a),
+                                   _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
+        }
+        transpose_words(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            _mm512_storeu_si512(to + (16 * h + i) * BF16_IMAGES, v[i]);
+    }
+}
+
 #define ROWS_AVX512 8
 static inline __attribute__((always_inline)) TARGET void
 rows_avx512(float (*sums)[16], float (*a)[BF16_CHANNELS], wide_lanes even, wide_lanes odd)
@@ -99,10 +157,12 @@ static void end_nothing(void)
 
 #define BEGIN begin_flush
 #define END end_nothing
+#define TRANSPOSE transpose_avx512
 #define PRODUCT product_avx512
 #include "core/kernel/bf16.inc"
 #undef PATH
 #undef TARGET
+#undef TRANSPOSE
 #undef PRODUCT
 
 /*
@@ -182,10 +242,12 @@ static TARGET void product_avx512bf16(bf16_sums sums, const struct bf16_product 
                 half_dot(sums[h], a, list[i].b + h * (BF16_TILE / 2), all);
     }
 }
+#define TRANSPOSE transpose_avx512
 #define PRODUCT product_avx512bf16
 #include "core/kernel/bf16.inc"
 #undef PATH
 #undef TARGET
+#undef TRANSPOSE
 #undef PRODUCT
 
 #define TARGET __attribute__((target("avx2,fma")))
@@ -245,10 +307,12 @@ static TARGET void product_avx2(bf16_sums sums, const struct bf16_product *list,
 #undef END
 #define BEGIN begin_amx
 #define END end_amx
+#define TRANSPOSE transpose_avx512
 #define PRODUCT product_amx
 #include "core/kernel/bf16.inc"
 #undef PATH
 #undef TARGET
+#undef TRANSPOSE
 #undef PRODUCT
 #undef BEGIN
 #undef END

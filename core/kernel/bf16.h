@@ -133,6 +133,10 @@ struct bf16_kernels {
     /* dx = dy where y > 0 or the mask's bit is not set, else 0; or dx += */
     void (*relu_grad)(bf16 *dx, const bf16 *dy, const bf16 *y, const uint32_t *mask, int64_t tiles,
                       bool add);
+    /* Operands of a product that sums over images, of one tile; images from `rows` on count as zero:
+     * to[32 channels][32 images], and to[2 halves][16 pairs of images][16 channels][2]. */
+    void (*transpose)(bf16 *to, const bf16 *from, int64_t rows);
+    void (*pair_images)(bf16 *to, const bf16 *from, int64_t rows);
     /* Image `row` of a block: x[h][w][c] in fp32 into the tiles at y, y = tail(x); and back, x = y
      * or x += y. */
     void (*store)(const struct bf16_map *m, bf16 *y, int64_t row, const float *x,

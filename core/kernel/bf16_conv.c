@@ -310,7 +310,8 @@ static void run_row(const struct row *w)
 }
 
 /* Rows of all blocks of channels are divided among the parts. Large weights are read once for all
- * images: then images run inside. */
+ * images: then blocks of channels are outermost, images innermost. Otherwise it is the source that is large: a
+ * row makes all of its blocks of channels while it is in the cache. */
 void bf16_conv_run(const struct bf16_conv *c, const struct bf16_kernels *k,
                    const struct bf16_run *r)
 {
@@ -327,8 +328,8 @@ void bf16_conv_run(const struct bf16_conv *c, const struct bf16_kernels *k,
                               .r = r,
                               .image = image,
                               .rows = min_i64(BF16_IMAGES, r->n - image * BF16_IMAGES),
-                              .db = job / c->dst.h,
-                              .y = job % c->dst.h};
+                              .db = weights_first ? job / c->dst.h : job % c->dst.blocks,
+                              .y = weights_first ? job % c->dst.h : job / c->dst.blocks};
 
         run_row(&w);
     }

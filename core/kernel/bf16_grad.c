@@ -69,24 +69,6 @@ size_t bf16_grad_scratch(const struct bf16_conv *c)
     return (size_t)(sums_floats(c) + (dy_tiles(c) + x) * BF16_TILE / 2);
 }
 
-/* [32 images][32 channels] -> [32 channels][32 images]; images from `rows` on are zero. */
-static void transpose(bf16 *to, const bf16 *from, int64_t rows)
-{
-    for (int i = 0; i < BF16_CHANNELS; i++)
-        for (int64_t r = 0; r < BF16_IMAGES; r++)
-            to[i * BF16_IMAGES + r] = r < rows ? from[r * BF16_CHANNELS + i] : 0;
-}
-
-/* [32 images][32 channels] -> [2 halves][16 pairs of images][16 channels][2]. */
-static void pair_images(bf16 *to, const bf16 *from, int64_t rows)
-{
-    for (int h = 0; h < 2; h++)
-        for (int64_t r = 0; r < BF16_IMAGES; r++)
-            for (int i = 0; i < 16; i++)
-                to[h * (BF16_TILE / 2) + r / 2 * 32 + 2 * i + r % 2] =
-                    r < rows ? from[r * BF16_CHANNELS + 16 * h + i] : 0;
-}
-
 /* x and dy point at the block of 32 images. */
 static void copy_band(const struct band *b, const bf16 *x, const bf16 *dy)
 {
@@ -100,7 +82,7 @@ static void copy_band(const struct band *b, const bf16 *x, const bf16 *dy)
                 const int64_t from = (db * c->dst.h + row) * c->dst.cols + col;
                 const int64_t to = (db * band + t - b->t0) * c->dst.cols + col;
 
-                transpose(b->dy + to * BF16_TILE, dy + from * BF16_TILE, b->rows);
+                b->k->transpose(b->dy + to * BF16_TILE, dy + from * BF16_TILE, b->rows);
             }
     for (int64_t sb = 0; sb < c->src.blocks; sb++)
         for (int64_t row = 0; row < b->src_rows; row++)
@@ -108,7 +90,7 @@ static void copy_band(const struct band *b, const bf16 *x, const bf16 *dy)
                 const int64_t from = (sb * c->src.h + b->src0 + row) * c->src.cols + col;
                 const int64_t to = (sb * source + row) * c->src.cols + col;
 
-                pair_images(b->x + to * BF16_TILE, x + from * BF16_TILE, b->rows);
+                b->k->pair_images(b->x + to * BF16_TILE, x + from * BF16_TILE, b->rows);
             }
 }
 
