@@ -245,6 +245,10 @@ static void run_panels(const struct block *b, const float *packed, const float *
         step = k->panels;
         if (i + step < end)
             conv_fetch(&t, t.w + step * panel, b->count, (end - first) * panel);
+        if (i == first && t.fetch == NULL && !b->m->gather) { /* the next tile's pixels */
+            t.fetch = b->x + TILE * b->m->src_pixel;
+            t.fetch_step = TILE;
+        }
         t.lanes = conv_panel_lanes(p->dst_c, i + step - 1);
         panel_bias(bias == NULL ? NULL : bias + d, (step - 1) * CONV_LANES + t.lanes, values);
         if (step > 1)
