@@ -2,13 +2,15 @@
 """Timings of linnet beside PyTorch and onnxruntime: `make bench BENCH="--model resnet20 ..."`.
 
     bench.py BUILD [--model a,b] [--work train,input_grad,infer,rlnet_step] [--batch N]
-             [--size N] [--precision fp32,bf16] [--threads N] [--rounds N] [--profile] [--no-peers] [--no-scaling]
+             [--size N] [--precision fp32,bf16] [--threads N] [--rounds N] [--priority N] [--profile]
+             [--no-peers] [--no-scaling]
 
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
 engine is the median of its rounds. Every engine runs in fp32 and in bf16 (PyTorch: autocast, also
-compiled; OpenVINO: its inference precision); linnet's bf16 is left out where the machine has no AMX,
-unless --precision names bf16: then it is emulation, and says so. Peers are those of `make bench-peers`, and Debian's
+compiled; OpenVINO: its inference precision); linnet's bf16 is left out where the machine has neither AMX
+nor a fast AVX512-BF16 (AMD), unless --precision names bf16: then it is emulation, and says so. --priority: a
+real-time priority (root) for the timed rounds of all engines, on a machine that does other work. Peers are those of `make bench-peers`, and Debian's
 python3-torch where it is installed. JSON lines on standard output, the first one about the machine. On
 standard error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
 choice of kernels, and those for AVX-512, which old versions do not choose on every CPU that has
@@ -52,6 +54,11 @@ class Engine:
         self.stop()
         if keep:
             self.seconds.append(seconds)
+
+    def prefer(self, priority):
+        """All of its threads before every ordinary process."""
+        for thread in os.listdir(f"/proc/{self.child.pid}/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_RR, os.sched_param(priority))
 
     def end(self):
         """Peak memory in MiB."""
@@ -122,16 +129,25 @@ def has_avx512():
     return "avx512f" in cpu()[1]
 
 
+def has_fast_bf16():
+    """As core/base/cpu_path.c decides."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        return "avx512_bf16" in cpu()[1] and "AuthenticAMD" in f.read()
+
+
 def print_head(options):
     """The machine, and what its figures cannot say."""
     name, flags = cpu()
     told = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16") if f in flags]
     print(json.dumps({"cpu": name, "flags": told, "threads": options.threads,
                       "load": round(os.getloadavg()[0], 1)}), flush=True)
-    if "amx_bf16" not in flags:
-        print("this machine has no AMX: bf16 of linnet is "
-              + ("emulation, no figure of its speed" if "bf16" in options.linnet else "left out")
-              + ", and that of the peers is not their best", file=sys.stderr, flush=True)
+    if "amx_bf16" in flags:
+        return
+    linnet_does = "left out"
+    if "bf16" in options.linnet:
+        linnet_does = "AVX512-BF16" if has_fast_bf16() else "emulation, no figure of its speed"
+    print(f"this machine has no AMX: bf16 of linnet is {linnet_does}, and that of the peers is not "
+          "their best", file=sys.stderr, flush=True)
 
 
 def start_scaling(options, model, work):
@@ -166,6 +182,8 @@ def run(options, model, work, folder):
     extra = [engine for pair in pairs for engine in pair]
     for i in range(options.rounds + 1):
         for engine in engines + extra:
+            if i == 1 and options.priority > 0:
+                engine.prefer(options.priority)
             engine.step(keep=i > 0)
     if pairs:
         pairs[0].append(engines[0])
@@ -192,13 +210,14 @@ def main():
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--priority", type=int, default=0)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-scaling", action="store_true")
     options = parser.parse_args()
     options.precisions = (options.precision or "fp32,bf16").split(",")
     options.linnet = [p for p in options.precisions
-                      if p == "fp32" or options.precision or "amx_bf16" in cpu()[1]]
+                      if p == "fp32" or options.precision or "amx_bf16" in cpu()[1] or has_fast_bf16()]
     options.torch, options.ort, options.openvino = pythons(options)
     print_head(options)
     with tempfile.TemporaryDirectory() as folder:
