@@ -663,6 +663,24 @@ static void test_inputs_agree(void **state)
     net_release(&t);
 }
 
+/* Pixels that miss [0,1] by rounding are put back: beyond the calibrated range they would be refused. */
+static void test_pixels_are_put_back_into_their_range(void **state)
+{
+    float exact[IMAGES * 64], rounded[IMAGES * 64];
+    struct net t;
+
+    (void)state;
+    net_lower(&t, import_text(residual));
+    t.pixels[0] = 1;
+    t.pixels[1] = 0;
+    run_pi(&t, PI_FIXED, exact);
+    t.pixels[0] = 1 + 5e-6f;
+    t.pixels[1] = -5e-6f;
+    run_pi(&t, PI_FIXED, rounded);
+    assert_memory_equal(exact, rounded, (size_t)(IMAGES * t.k) * sizeof *exact);
+    net_release(&t);
+}
+
 static void test_same_salt_gives_the_same_package(void **state)
 {
     struct net a, b;
@@ -999,6 +1017,7 @@ int main(void)
         cmocka_unit_test(test_blocks_are_truncated_once),
         cmocka_unit_test(test_threads_and_files_change_no_bit),
         cmocka_unit_test(test_inputs_agree),
+        cmocka_unit_test(test_pixels_are_put_back_into_their_range),
         cmocka_unit_test(test_same_salt_gives_the_same_package),
         cmocka_unit_test(test_weight_values_show_in_listed_fields_only),
         cmocka_unit_test(test_weight_scales_follow_the_layer),
