@@ -1,6 +1,7 @@
 /* The table of linearize; see summary.h. */
 #include "pipeline/summary.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/json.h"
@@ -19,6 +20,7 @@
 #define CORRUPTIONS "gaussian_noise,defocus_blur,brightness,contrast"
 #define SEVERITY 3
 #define FIXED_IMAGES 1000
+#define PGD_STEPS 20
 
 const char *summary_name(int column)
 {
@@ -29,17 +31,54 @@ const char *summary_name(int column)
 
 /* ---- accuracy ------------------------------------------------------------------------------ */
 
-/* Who hears of the progress, and under which name. */
+enum part { CLEAN, ATTACKED, CORRUPTED, AUTOATTACK, PARTS };
+
+/* Who hears of the progress, and under which name. The parts are evaluations one after the other, and
+ * progress is that of all of them: who reckons the time that is left must not see it fall. */
 struct measuring {
     const struct linnet_listener *l;
     const char *name;
+    enum part part;     /* at work */
+    double work[PARTS]; /* passes of an image */
 };
+
+static double autoattack_cost(int64_t classes)
+{
+    struct attack_spec *spec = mem_array(1, sizeof *spec);
+    double sum = 0;
+
+    if (spec != NULL && attack_spec_parse("autoattack:fast", spec) == 0)
+        for (int32_t s = 0; s < spec->n_stage; s++)
+            sum += (double)attack_stage_cost(&spec->stage[s], classes);
+    mem_free(spec);
+    return sum;
+}
+
+static void plan_parts(struct measuring *m, const struct summary_job *j, const struct graph *g,
+                       bool autoattack)
+{
+    const double banks = graph_banks(g), n = (double)j->test->n;
+
+    m->work[CLEAN] = banks * n;
+    m->work[ATTACKED] = banks * fmin((double)j->n_attack, n) * (2 + PGD_STEPS * 3);
+    m->work[CORRUPTED] = banks * fmin((double)j->n_corrupt, n) * 5;
+    if (autoattack)
+        m->work[AUTOATTACK] = fmin((double)j->n_autoattack, n) *
+                              (1 + autoattack_cost(shape_elems(&g->value[g->output].shape)));
+}
 
 static int on_progress(void *ctx, int64_t done, int64_t all)
 {
+    static const char *const name[PARTS] = {"clean", "attacked", "corrupted", "AutoAttack"};
     const struct measuring *m = ctx;
+    double before = 0, sum = 0;
 
-    listener_progress(m->l, m->name, (double)done / (double)(all > 0 ? all : 1), "%lld/%lld",
+    for (int p = 0; p < PARTS; p++) {
+        before += p < (int)m->part ? m->work[p] : 0;
+        sum += m->work[p];
+    }
+    before += m->work[m->part] * (double)done / (double)(all > 0 ? all : 1);
+    listener_progress(m->l, m->name, before / fmax(sum, 1), "%s %lld/%lld", name[m->part],
                       (long long)done, (long long)all);
     return listener_stops(m->l)
                ? fail(ERR_INTERRUPTED, "stopped in an evaluation; --resume repeats it")
@@ -80,6 +119,7 @@ static int measure_autoattack(const struct summary_job *j, struct graph *g, stru
 
     e.specs = spec;
     e.bank[b->bank] = true;
+    m->part = AUTOATTACK;
     if (rc == 0 && (rc = eval_run(g, j->test, &e, r)) == 0)
         b->attack[b->n_attack++] = r->branch[0].attack[0];
     mem_free(spec);
@@ -90,7 +130,7 @@ static int measure_autoattack(const struct summary_job *j, struct graph *g, stru
 static int measure_accuracy(const struct summary_job *j, struct graph *g, struct measuring *m,
                             struct eval_result *out)
 {
-    const struct pgd_params attack = pgd_defaults(20);
+    const struct pgd_params attack = pgd_defaults(PGD_STEPS);
     struct eval_options e = {.seed = j->seed, .ctx = m, .progress = on_progress};
 
     e.bank[0] = true;
@@ -100,6 +140,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
         e.limit = j->n_attack;
         e.attack = &attack;
         e.n_attack = 1;
+        m->part = ATTACKED;
         TRY(add_part(j, g, &e, out));
         e.n_attack = 0;
     }
@@ -107,6 +148,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
         e.limit = j->n_corrupt;
         e.corruptions = CORRUPTIONS;
         e.severities = 1 << (SEVERITY - 1);
+        m->part = CORRUPTED;
         TRY(add_part(j, g, &e, out));
     }
     return 0;
@@ -165,15 +207,17 @@ static int count_relus(const struct graph *g, int64_t *out)
 int summary_measure(const struct summary_job *j, enum summary_column which, struct graph *g,
                     struct summary *out)
 {
-    struct measuring m = {j->l, summary_name((int)which)};
+    const bool autoattack = which == SUMMARY_RESULT && j->n_autoattack > 0;
+    struct measuring m = {.l = j->l, .name = summary_name((int)which)};
     int rc;
 
     out->names = model_branches(g);
     out->names.deployed = j->deployed;
     TRY(count_relus(g, &out->relus));
+    plan_parts(&m, j, g, autoattack);
     listener_begin(j->l, m.name);
     rc = measure_accuracy(j, g, &m, &out->eval);
-    if (rc == 0 && which == SUMMARY_RESULT && j->n_autoattack > 0)
+    if (rc == 0 && autoattack)
         rc = measure_autoattack(j, g, &m, &out->eval.branch[j->deployed]);
     listener_end(j->l, m.name);
     if (rc < 0)

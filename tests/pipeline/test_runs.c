@@ -21,6 +21,7 @@ struct heard {
     const char *stop_in;
     const char *running;
     double first; /* what was done after the first step that was heard of */
+    double last;  /* of the task that runs */
     bool stops;
 };
 
@@ -33,6 +34,9 @@ static void on_progress(void *ctx, const char *task, double done, const char *te
         snprintf(h->tasks + used, sizeof h->tasks - used, "%s ", task);
     else
         assert_string_equal(h->running, task);
+    if (text != NULL && done < h->last) /* the time that is left is reckoned from it */
+        fail_msg("%s: %g after %g", task, done, h->last);
+    h->last = text != NULL ? done : 0;
     h->running = text != NULL ? task : NULL;
     if (h->first <= 0)
         h->first = done;
