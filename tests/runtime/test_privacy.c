@@ -205,7 +205,8 @@ static void extreme_image(int i, uint64_t x[PARTIES_INPUTS])
         x[k] = i % 2 == 0 ? 0 : (uint64_t)(int64_t)(k % 2 == 0 ? 8191 : -8191);
 }
 
-#define RUNS 200 /* queries of each sample */
+#define RUNS 32    /* queries of each sample: 8,192 bytes of shares, 32 of each value */
+#define OFFLINE 16 /* of the offline phases, which are longer */
 
 /* The server's view online for two images: x - r, and what comparisons send. */
 static void check_server_view(const struct relu_backend *relu)
@@ -347,17 +348,17 @@ static void check_client_offline(const struct relu_backend *relu, enum backend l
 static void test_the_server_learns_nothing_offline(void **state)
 {
     (void)state;
-    check_server_offline(&relu_gc, DEALER, 100);
-    check_server_offline(&relu_ot, DEALER, 100);
-    check_server_offline(&relu_gc, RLWE, 10);
+    check_server_offline(&relu_gc, DEALER, OFFLINE);
+    check_server_offline(&relu_ot, DEALER, OFFLINE);
+    check_server_offline(&relu_gc, RLWE, 5);
 }
 
 static void test_the_client_learns_nothing_offline(void **state)
 {
     (void)state;
-    check_client_offline(&relu_gc, OPEN, RUNS);
-    check_client_offline(&relu_ot, OPEN, RUNS);
-    check_client_offline(&relu_gc, RLWE, 10);
+    check_client_offline(&relu_gc, OPEN, OFFLINE);
+    check_client_offline(&relu_ot, OPEN, OFFLINE);
+    check_client_offline(&relu_gc, RLWE, 5);
 }
 
 /* The piece of exactly n bytes. */
@@ -376,7 +377,7 @@ static const uint8_t *find_piece(const struct tap *t, size_t n)
 
 /* F = W - A of a dealer, which a client receives once a deal: DEALS deals of each of two sets of
  * weights. */
-#define DEALS 60
+#define DEALS 10
 static void test_masked_weights_are_uniform(void **state)
 {
     struct histogram h[2] = {{{0}, 0}, {{0}, 0}};
