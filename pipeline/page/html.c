@@ -111,6 +111,23 @@ const char *html_escape(struct html *h, const char *text)
     return out;
 }
 
+const char *html_grouped(struct html *h, double v)
+{
+    char plain[32], out[48];
+    size_t n, to = 0;
+
+    if (!(v >= 0 && v < 1e15))
+        return "-";
+    n = (size_t)snprintf(plain, sizeof plain, "%.0f", v);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0)
+            out[to++] = ',';
+        out[to++] = plain[i];
+    }
+    out[to] = '\0';
+    return html_escape(h, out);
+}
+
 void html_put_json(struct html *h, const char *json)
 {
     for (const char *c = json; *c != '\0';) {

@@ -29,6 +29,8 @@ void html_put(struct html *h, const char *format, ...) ERR_PRINTF(2, 3);
 const char *html_escape(struct html *h, const char *text);
 /* JSON inside a <script> element: every "<" becomes \u003c, which JSON reads as the same text. */
 void html_put_json(struct html *h, const char *json);
+/* "22,118" for 22118; "-" for what is no such number. Lives as html_escape's. */
+const char *html_grouped(struct html *h, double v);
 /* src="data:image/png;base64,..." of a grey image, one byte a pixel [rows][columns]. */
 void html_put_png(struct html *h, const uint8_t *pixel, int32_t rows, int32_t columns);
 /* Writes atomically. The first failure of any call. */

@@ -26,8 +26,6 @@ static const char style[] =
 #include "pipeline/page/style.inc"
     ;
 
-#define NO_VALUE_TEXT "<td class=n>-</td>"
-
 /* ---- numbers of an evaluation --------------------------------------------------------------- */
 
 static double number(const json_t *v)
@@ -54,46 +52,38 @@ static const json_t *attack_named(const json_t *branch, const char *prefix)
     return NULL;
 }
 
-/* "91.73 +-0.54, n 10000": half of the interval. */
-static void put_score(struct html *h, const json_t *score)
+/* A cell of numbers; label: what a phone shows before it, where the table has no room for a head. */
+static void open_cell(struct html *h, const char *label)
+{
+    html_put(h, "<td class=n");
+    if (label != NULL)
+        html_put(h, " data-l=\"%s\"", label);
+    html_put(h, ">");
+}
+
+/* "91.73 +-0.54": half of the interval. */
+static void put_score(struct html *h, const char *label, const json_t *score)
 {
     const json_t *ci = json_object_get(score, "ci95");
     const double half = (number(json_array_get(ci, 1)) - number(json_array_get(ci, 0))) / 2;
 
-    if (isnan(accuracy(score))) {
-        html_put(h, NO_VALUE_TEXT);
-        return;
-    }
-    html_put(h, "<td class=n>%.2f <small>&plusmn;%.2f</small></td>", accuracy(score), half);
+    open_cell(h, label);
+    if (isnan(accuracy(score)))
+        html_put(h, "-</td>");
+    else
+        html_put(h, "%.2f <small>&plusmn;%.2f</small></td>", accuracy(score), half);
 }
 
-/* "22,118"; "-" for what is no number. */
-static const char *grouped(struct html *h, double v)
+static void put_labelled(struct html *h, const char *label, const char *format, double v)
 {
-    char plain[32], out[48];
-    size_t n, to = 0;
-
-    if (!(v >= 0 && v < 1e15))
-        return "-";
-    n = (size_t)snprintf(plain, sizeof plain, "%.0f", v);
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0)
-            out[to++] = ',';
-        out[to++] = plain[i];
-    }
-    out[to] = '\0';
-    return html_escape(h, out);
+    open_cell(h, label);
+    html_put(h, isnan(v) ? "-" : format, v);
+    html_put(h, "</td>");
 }
 
 static void put_number(struct html *h, const char *format, double v)
 {
-    if (isnan(v)) {
-        html_put(h, NO_VALUE_TEXT);
-        return;
-    }
-    html_put(h, "<td class=n>");
-    html_put(h, format, v);
-    html_put(h, "</td>");
+    put_labelled(h, NULL, format, v);
 }
 
 /* ---- first screen --------------------------------------------------------------------------- */
@@ -112,15 +102,18 @@ static const char *deployed_branch(const json_t *eval)
 static void put_file_row(struct html *h, const char *file, const json_t *eval, const json_t *branch,
                          bool deployed)
 {
-    html_put(h, "<tr%s><th>%s%s</th><td>%s</td>", deployed ? " class=deployed" : "",
-             html_escape(h, file), deployed ? " <small>deployed</small>" : "",
+    html_put(h, "<tr%s><th>%s%s</th><td data-l=\"BN branch\">%s</td>",
+             deployed ? " class=deployed" : "", html_escape(h, file),
+             deployed ? " <small>deployed</small>" : "",
              html_escape(h, json_string_value(json_object_get(branch, "name"))));
-    html_put(h, "<td class=n>%s</td>", grouped(h, number(json_object_get(eval, "relus"))));
-    put_score(h, json_object_get(branch, "clean"));
-    put_number(h, "%.2f", number(json_object_get(json_object_get(branch, "corruptions"), "mean")));
-    put_score(h, attack_named(branch, "pgd"));
-    put_score(h, attack_named(branch, "autoattack"));
-    put_number(h, "%.1f", number(json_object_get(eval, "agreement")));
+    open_cell(h, "ReLUs");
+    html_put(h, "%s</td>", html_grouped(h, number(json_object_get(eval, "relus"))));
+    put_score(h, "clean %", json_object_get(branch, "clean"));
+    put_labelled(h, "corrupted %", "%.2f",
+                 number(json_object_get(json_object_get(branch, "corruptions"), "mean")));
+    put_score(h, "PGD-20 %", attack_named(branch, "pgd"));
+    put_score(h, "AutoAttack %", attack_named(branch, "autoattack"));
+    put_labelled(h, "fixed point %", "%.1f", number(json_object_get(eval, "agreement")));
     html_put(h, "</tr>\n");
 }
 
@@ -139,6 +132,36 @@ static bool has_relu6(const json_t *budget)
     return number(json_object_get(budget, "evaluations")) > number(json_object_get(budget, "kept"));
 }
 
+#define MUCH 10.0 /* points that a reader wants to have explained */
+
+/* Guessing gives 100 / classes; three standard deviations and two points above it are not told apart. */
+static bool is_chance(const json_t *score)
+{
+    const double n = number(json_object_get(score, "n"));
+    const double p = 1.0 / (double)json_array_size(json_object_get(score, "per_class"));
+
+    return n > 0 && p < 1 && accuracy(score) < 100 * (p + 3 * sqrt(p * (1 - p) / n)) + 2;
+}
+
+/* What a reader may do about a result that is far below what was given. */
+static void put_hint(struct html *h, const json_t *score, double before)
+{
+    const double lost = before - accuracy(score);
+
+    if (is_chance(score))
+        html_put(
+            h,
+            "<p><b>That is about what guessing one of %zu classes gives.</b> More training "
+            "(<code>--preset short</code> or <code>paper</code>, all images) or more ReLUs help.</p>\n",
+            json_array_size(json_object_get(score, "per_class")));
+    else if (lost > MUCH)
+        html_put(
+            h,
+            "<p>It lost %.1f points of clean accuracy: more training (<code>--preset short</code> "
+            "or <code>paper</code>, all images) or more ReLUs get some of them back.</p>\n",
+            lost);
+}
+
 static void put_verdict(struct html *h, const struct page_run *r)
 {
     const json_t *budget = json_object_get(r->report, "budget");
@@ -155,15 +178,17 @@ static void put_verdict(struct html *h, const struct page_run *r)
     if (!(total > 0))
         return;
     html_put(h, "<p class=verdict>The deployed file keeps <b>%s of %s ReLUs</b> (%.1f %%)",
-             grouped(h, kept), grouped(h, total), 100 * kept / total);
+             html_grouped(h, kept), html_grouped(h, total), 100 * kept / total);
     if (has_relu6(budget))
         html_put(h, ", a private inference takes <b>%s ReLU evaluations</b>, two for a ReLU6",
-                 grouped(h, number(json_object_get(budget, "evaluations"))));
+                 html_grouped(h, number(json_object_get(budget, "evaluations"))));
     if (!isnan(after) && !isnan(before))
         html_put(h, ". Clean accuracy: <b>%.2f %%</b>, %.2f %% as given", after, before);
     if (!isnan(pgd))
         html_put(h, ". Under PGD-20: <b>%.2f %%</b>", pgd);
     html_put(h, ", through its BN branch <b>%s</b>.</p>\n", html_escape(h, branch));
+    page_put_query(h, r->folder);
+    put_hint(h, json_object_get(b, "clean"), before);
 }
 
 static void put_notes(struct html *h, const struct page_run *r)
@@ -178,17 +203,17 @@ static void put_notes(struct html *h, const struct page_run *r)
     html_put(
         h,
         "<p class=fine>Each row is one file; all its figures are that file's. Per cent of test "
-        "images, &plusmn; half of the 95 %% Wilson interval. Clean: n %.0f.",
-        number(json_object_get(json_object_get(b, "clean"), "n")));
+        "images, &plusmn; half of the 95 %% Wilson interval. Clean: n %s.",
+        html_grouped(h, number(json_object_get(json_object_get(b, "clean"), "n"))));
     if (pgd != NULL)
-        html_put(h, " PGD: L-infinity, eps %.4f, %.0f steps, n %.0f.",
+        html_put(h, " PGD: L-infinity, eps %.4f, %.0f steps, n %s.",
                  number(json_object_get(p, "eps")), number(json_object_get(p, "steps")),
-                 number(json_object_get(pgd, "n")));
+                 html_grouped(h, number(json_object_get(pgd, "n"))));
     if (bad != NULL)
-        html_put(h, " Corrupted: mean of %.0f types, %s, n %.0f.",
+        html_put(h, " Corrupted: mean of %.0f types, %s, n %s.",
                  number(json_object_get(bad, "types")),
                  html_escape(h, json_string_value(json_object_get(bad, "source"))),
-                 number(json_object_get(bad, "n")));
+                 html_grouped(h, number(json_object_get(bad, "n"))));
     html_put(h, " Fixed point: share of images with the float network's label.");
     json_array_foreach(json_object_get(r->report, "notes"), i, note)
         html_put(h, " %s.", html_escape(h, json_string_value(note)));
@@ -199,7 +224,7 @@ static void open_table(struct html *h)
 {
     html_put(
         h,
-        "<div class=wide><table><thead><tr><th>file</th><th>BN branch</th><th class=n>ReLUs</th>"
+        "<div class=wide><table class=files><thead><tr><th>file</th><th>BN branch</th><th class=n>ReLUs</th>"
         "<th class=n>clean %%</th><th class=n>corrupted %%</th><th class=n>PGD-20 %%</th><th class=n>AutoAttack %%</th>"
         "<th class=n>fixed point %%</th></tr></thead><tbody>\n");
 }
@@ -251,19 +276,21 @@ static void put_layers(struct html *h, const struct page_run *r)
     html_put(
         h,
         "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
-        "<th class=n>kept</th><th class=n>of</th><th class=n>share</th>%s<th></th></tr></thead><tbody>\n",
+        "<th class=n>kept</th><th class=\"n of\">of</th><th class=n>share</th>%s<th></th></tr></thead><tbody>\n",
         two ? "<th class=n>evaluations</th>" : "");
     json_array_foreach(layers, i, l)
     {
         const double total = number(json_object_get(l, "total"));
         const double kept = number(json_object_get(l, "kept"));
 
-        html_put(h, "<tr><th>%s</th><td class=n>%s</td><td class=n>%s</td><td class=n>%.1f %%</td>",
-                 html_escape(h, json_string_value(json_object_get(l, "name"))), grouped(h, kept),
-                 grouped(h, total), 100 * kept / total);
+        html_put(
+            h,
+            "<tr><th>%s</th><td class=n>%s</td><td class=\"n of\">%s</td><td class=n>%.1f %%</td>",
+            html_escape(h, json_string_value(json_object_get(l, "name"))), html_grouped(h, kept),
+            html_grouped(h, total), 100 * kept / total);
         if (two)
             html_put(h, "<td class=n>%s</td>",
-                     grouped(h, number(json_object_get(l, "evaluations"))));
+                     html_grouped(h, number(json_object_get(l, "evaluations"))));
         html_put(h,
                  "<td><svg viewBox=\"0 0 400 14\" role=img aria-label=\"%.0f of %.0f\">"
                  "<rect class=rest width=\"%.1f\" height=14 /><rect class=kept width=\"%.1f\" "

@@ -11,6 +11,7 @@
 #include "pipeline/page/sections.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "runtime/cost/cost.h"
@@ -60,9 +61,10 @@ static void put_row(struct html *h, const struct relu_backend *relu,
 static void put_bar(struct html *h, const struct relu_backend *relu,
                     const struct phase phase[PHASES])
 {
-    html_put(h,
-             "<p><b>%s</b> <span class=total></span></p><svg class=stack viewBox=\"0 0 400 18\" ",
-             html_escape(h, relu->name));
+    html_put(
+        h,
+        "<p><b>%s</b> <span class=total></span></p><svg class=stack viewBox=\"0 0 400 18\" preserveAspectRatio=none ",
+        html_escape(h, relu->name));
     for (int i = 0; i < PHASES; i++)
         html_put(h, "data-p%d=\"%.9g %.9g %.9g\" ", i, phase[i].seconds, phase[i].bytes,
                  phase[i].messages);
@@ -110,7 +112,7 @@ static void put_tables(struct html *h, const struct plan *p, bool slider)
 
     html_put(
         h,
-        "<h2>Private inference, predicted</h2>\n<div class=wide><table><thead><tr><th>ReLU backend</th>"
+        "<h2>Private inference, predicted</h2>\n<div class=wide><table class=links><thead><tr><th>ReLU backend</th>"
         "<th>link</th><th class=n>offline linear</th><th class=n>offline ReLU</th><th class=n>online</th><th class=n>all</th></tr>"
         "</thead><tbody>\n");
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
@@ -123,27 +125,82 @@ static void put_tables(struct html *h, const struct plan *p, bool slider)
     html_put(
         h,
         "</tbody></table></div>\n<p class=fine>Predicted by the cost model with built-in constants, one "
-        "image, both parties on a machine of two cores; <code>linnet-pi bench</code> measures. %lld of "
-        "%lld ReLUs, %lld ReLU evaluations%s; semi-honest parties. Links: lan 3 Gbit/s, 0.3 ms; wan 400 Mbit/s, 40 ms; mobile "
+        "image, both parties on a machine of two cores; <code>linnet-pi bench</code> measures. %s of "
+        "%s ReLUs, %s ReLU evaluations%s; semi-honest parties. Links: lan 3 Gbit/s, 0.3 ms; wan 400 Mbit/s, 40 ms; mobile "
         "50 Mbit/s, 50 ms.</p>\n",
-        (long long)p->relus_kept, (long long)p->relus, (long long)plan_all_evaluations(p),
+        html_grouped(h, (double)p->relus_kept), html_grouped(h, (double)p->relus),
+        html_grouped(h, (double)plan_all_evaluations(p)),
         plan_all_evaluations(p) > p->relus_kept ? " (a kept ReLU6 takes two)" : "");
     if (slider)
         put_slider(h, p);
 }
 
-void page_put_private(struct html *h, const char *folder, bool slider)
+/* *p NULL: there is none. */
+static int open_plan(const char *folder, struct plan **p)
 {
     char path[4096];
-    struct plan *p = NULL;
 
     if ((size_t)snprintf(path, sizeof path, "%s/model.pi", folder) >= sizeof path ||
         access(path, F_OK) != 0)
-        return;
-    if (plan_read(path, &p) < 0) {
+        return 0;
+    return plan_read(path, p);
+}
+
+void page_put_private(struct html *h, const char *folder, bool slider)
+{
+    struct plan *p = NULL;
+
+    if (open_plan(folder, &p) < 0)
         html_put(h, "<p class=fine>model.pi is not shown: %s</p>\n", html_escape(h, err_message()));
-        return;
+    else if (p != NULL)
+        put_tables(h, p, slider);
+    plan_free(p);
+}
+
+/* Of the backends that take the plan the one with the least seconds online. */
+static bool fastest(const struct plan *p, const struct link *l, struct phase best[PHASES])
+{
+    struct phase phase[PHASES];
+    bool any = false;
+
+    for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
+        if (estimate(p, *b, phase) < 0 ||
+            (any && seconds_on(&phase[PHASES - 1], l) >= seconds_on(&best[PHASES - 1], l)))
+            continue;
+        memcpy(best, phase, sizeof phase);
+        any = true;
     }
-    put_tables(h, p, slider);
+    return any;
+}
+
+static void put_query(struct html *h, const struct phase phase[PHASES], const struct link *l,
+                      const char *place)
+{
+    const struct phase *online = &phase[PHASES - 1];
+    double seconds = 0, bytes = 0;
+
+    for (int i = 0; i < PHASES; i++) {
+        seconds += seconds_on(&phase[i], l);
+        bytes += phase[i].bytes;
+    }
+    html_put(h, "on a %s <b>%.3f s, %.1f MB</b> once the image is there (%.3f s, %.1f MB in all)",
+             place, seconds_on(online, l), online->bytes / 1e6, seconds, bytes / 1e6);
+}
+
+void page_put_query(struct html *h, const char *folder)
+{
+    static const char *const name[] = {"lan", "wan"}, *const place[] = {"LAN", "WAN"};
+    struct phase phase[PHASES] = {{0}};
+    struct plan *p = NULL;
+    struct link l;
+
+    if (open_plan(folder, &p) < 0 || p == NULL)
+        return; /* page_put_private says why */
+    for (int i = 0; i < 2; i++)
+        if (link_parse(name[i], &l) == 0 && fastest(p, &l, phase)) {
+            html_put(h, i == 0 ? "<p>One private query, predicted: " : "; ");
+            put_query(h, phase, &l, place[i]);
+            html_put(h, i == 0 ? "" : ".</p>\n");
+        }
     plan_free(p);
 }

@@ -42,6 +42,36 @@ static void open_chart(struct html *h, const char *title, double top)
     }
 }
 
+static bool is_epoch(const json_t *line, const char *stage)
+{
+    const char *event = json_string_value(json_object_get(line, "event"));
+    const char *of = json_string_value(json_object_get(line, "stage"));
+
+    return event != NULL && of != NULL && strcmp(event, "epoch") == 0 && strcmp(of, stage) == 0;
+}
+
+static double last_epoch(const json_t *lines, const char *stage)
+{
+    double last = 1;
+    size_t i;
+    json_t *l;
+
+    json_array_foreach(lines, i, l) if (is_epoch(l, stage)) last =
+        fmax(last, number(json_object_get(l, "epoch")));
+    return last;
+}
+
+/* Epochs 1 and last at their places. */
+static void put_epochs(struct html *h, const json_t *lines, const char *stage)
+{
+    const double last = last_epoch(lines, stage);
+
+    html_put(h,
+             "<text x=%.1f y=%.0f text-anchor=middle>1</text><text x=%.0f y=%.0f "
+             "text-anchor=end>epoch %.0f</text>\n",
+             LEFT + (RIGHT - LEFT) / last, BOTTOM + 18, RIGHT, BOTTOM + 18, last);
+}
+
 static void close_chart(struct html *h)
 {
     html_put(h, "</svg></figure>\n");
@@ -56,25 +86,15 @@ static void put_place(struct html *h, bool *pen, double x, double y)
 
 /* ---- training ------------------------------------------------------------------------------- */
 
-static bool is_epoch(const json_t *line, const char *stage)
-{
-    const char *event = json_string_value(json_object_get(line, "event"));
-    const char *of = json_string_value(json_object_get(line, "stage"));
-
-    return event != NULL && of != NULL && strcmp(event, "epoch") == 0 && strcmp(of, stage) == 0;
-}
-
 /* A curve over the epochs of a stage; section "val" or NULL. In per cent where scale is 100. */
 static void put_curve(struct html *h, const json_t *lines, const char *stage, const char *section,
                       const char *key, double scale, double top, const char *class)
 {
-    double last = 1;
+    const double last = last_epoch(lines, stage);
     bool pen = false;
     size_t i;
     json_t *l;
 
-    json_array_foreach(lines, i, l) if (is_epoch(l, stage)) last =
-        fmax(last, number(json_object_get(l, "epoch")));
     html_put(h, "<path class=%s d=\"", class);
     json_array_foreach(lines, i, l)
     {
@@ -126,12 +146,14 @@ void page_put_curves(struct html *h, const json_t *lines)
         snprintf(title, sizeof title, "%s: loss", stage[s]);
         open_chart(h, title, top);
         put_curve(h, lines, stage[s], NULL, "loss", 1, top, "one");
+        put_epochs(h, lines, stage[s]);
         close_chart(h);
         snprintf(title, sizeof title, "%s: accuracy, %%", stage[s]);
         open_chart(h, title, 100);
         put_curve(h, lines, stage[s], "val", "clean", 100, 100, "one");
         put_curve(h, lines, stage[s], "val", "pgd", 100, 100, "two");
         put_curve(h, lines, stage[s], "val", "clean_adv", 100, 100, "three");
+        put_epochs(h, lines, stage[s]);
         close_chart(h);
     }
     if (any)

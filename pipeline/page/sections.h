@@ -25,4 +25,6 @@ void page_put_curves(struct html *h, const json_t *lines);
 /* Bytes and predicted seconds of FOLDER/model.pi; nothing where there is none. slider: with bars that
  * follow a link's rate and round trip, once a page. */
 void page_put_private(struct html *h, const char *folder, bool slider);
+/* One sentence of the same about one private query over a LAN and a WAN. */
+void page_put_query(struct html *h, const char *folder);
 #endif

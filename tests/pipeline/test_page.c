@@ -4,10 +4,12 @@
  */
 #include "pipeline/page/page.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,6 +17,9 @@
 #include "core/base/mem.h"
 #include "core/base/safetensors.h"
 #include "pipeline/page/html.h"
+#include "runtime/cost/cost.h"
+#include "runtime/relu/relu.h"
+#include "tests/plan_sample.h"
 #include "tests/scratch.h"
 
 #define PAGE_LIMIT ((size_t)1 << 20)
@@ -117,7 +122,8 @@ static void test_page_shows_the_folder(void **state)
     /* the verdict and the table: every file's own figures */
     assert_non_null(strstr(text, "40 of 200 ReLUs</b> (20.0 %)"));
     assert_non_null(strstr(text, "<b>50 ReLU evaluations</b>, two for a ReLU6"));
-    assert_non_null(strstr(text, "<td class=n>50</td><td class=n>20.0 %</td><td class=n>20</td>"));
+    assert_non_null(
+        strstr(text, "<td class=\"n of\">50</td><td class=n>20.0 %</td><td class=n>20</td>"));
     assert_non_null(strstr(text, "<b>83.50 %</b>, 91.25 % as given"));
     assert_non_null(strstr(text, "Under PGD-20: <b>0.25 %</b>"));
     assert_non_null(strstr(text, "66.75 <small>&plusmn;0.75</small>"));
@@ -134,12 +140,142 @@ static void test_page_shows_the_folder(void **state)
     /* two maps, a curve with both epochs, nothing from elsewhere */
     assert_non_null(strstr(text, "2 x 4 x 6, 33.3 % kept"));
     assert_non_null(strstr(text, "1 x 1 x 8, 0.0 % kept"));
+    assert_non_null(strstr(text, "Clean: n 1,000. PGD: L-infinity, eps 0.0314, 20 steps, n 400."));
+    assert_non_null(strstr(text, ">epoch 2</text>"));
     assert_non_null(strstr(text, "M259.0 12.0L470.0 95.2")); /* loss 2.5 of 2.5, then 1.5 */
     assert_null(strstr(text, "http"));
     assert_null(strstr(text, "src=\"/"));
     mem_free(text);
     mem_free(other);
     remove_all(dir);
+}
+
+/* text with every `from` as `to`; mem_free. */
+static char *with(const char *text, const char *from, const char *to)
+{
+    char *out = mem_array(4 * strlen(text) + 1, 1), *at = out;
+
+    for (const char *hit; (hit = strstr(text, from)) != NULL; text = hit + strlen(from)) {
+        memcpy(at, text, (size_t)(hit - text));
+        at += hit - text;
+        at = stpcpy(at, to);
+    }
+    strcpy(at, text);
+    return out;
+}
+
+static char *page_of(const char *dir, const char *json)
+{
+    const char *folder[] = {dir};
+    char page[SCRATCH_TEXT];
+    size_t len;
+
+    put_file(dir, "report.json", json);
+    scratch_path(dir, "page.html", page);
+    assert_int_equal(page_write(folder, 1, page), 0);
+    return read_page(page, &len);
+}
+
+/* Figures of a private query are the cost model's: loopback seconds, 8 bits a byte, half a round trip a
+ * message; the sentence takes the backend with fewer seconds online. */
+static void test_private_inference_is_the_cost_model(void **state)
+{
+    char dir[SCRATCH_TEXT], path[SCRATCH_TEXT], want[512];
+    struct plan *p = plan_sample(40);
+    struct plan_weights *w = plan_sample_weights(p, 1);
+    struct link lan, wan;
+
+    (void)state;
+    scratch_open(dir);
+    assert_int_equal(
+        plan_write(p, w, scratch_path(dir, "model.pi", path), scratch_path(dir, "w", want)), 0);
+    char *text = page_of(dir, report);
+    assert_int_equal(link_parse("lan", &lan), 0);
+    assert_int_equal(link_parse("wan", &wan), 0);
+    double best[2] = {INFINITY, INFINITY};
+    for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
+        const struct cost_case k = {.relu = *b, .link = link_loopback()};
+        struct cost c;
+        assert_int_equal(cost_estimate(p, &k, &c), 0);
+        for (int i = 0; i < 2; i++) {
+            const double rate = i == 0 ? 3e9 : 400e6, rtt = i == 0 ? 0.3e-3 : 40e-3;
+            const double s =
+                c.online_seconds + 8 * (double)c.online_bytes / rate + c.online_messages * rtt / 2;
+            snprintf(want, sizeof want, "<td class=n>%.3f s <small>%.1f MB</small></td>", s,
+                     (double)c.online_bytes / 1e6);
+            assert_non_null(strstr(text, want));
+            best[i] = fmin(best[i], s);
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        snprintf(want, sizeof want, "on a %s <b>%.3f s, ", i == 0 ? "LAN" : "WAN", best[i]);
+        assert_non_null(strstr(text, want));
+    }
+    mem_free(text);
+    plan_weights_free(w);
+    plan_free(p);
+    unlink(path);
+    unlink(scratch_path(dir, "w", path));
+    remove_all(dir);
+}
+
+/* A result that guesses, one that lost much, one that did not. */
+static void test_far_below_what_was_given(void **state)
+{
+    static const char ten[] = "\"per_class\":[1,2,3,4,5,6,7,8,9,10]";
+    char dir[SCRATCH_TEXT];
+
+    (void)state;
+    scratch_open(dir);
+    char *classes = with(report, "\"per_class\":[71.25,null]", ten);
+    char *guess = with(classes, "\"accuracy\":83.5", "\"accuracy\":13.5");
+    char *lost = with(classes, "\"accuracy\":83.5", "\"accuracy\":61.25");
+    char *text = page_of(dir, guess);
+    assert_non_null(strstr(text, "about what guessing one of 10 classes gives"));
+    mem_free(text);
+    text = page_of(dir, lost);
+    assert_non_null(strstr(text, "It lost 30.0 points of clean accuracy"));
+    assert_null(strstr(text, "guessing"));
+    mem_free(text);
+    text = page_of(dir, classes);
+    assert_null(strstr(text, "It lost"));
+    assert_null(strstr(text, "guessing"));
+    mem_free(text);
+    mem_free(classes);
+    mem_free(guess);
+    mem_free(lost);
+    remove_all(dir);
+}
+
+/* The point of a run on the Pareto curve is its deployed file, whichever row that is. */
+static void test_points_are_the_deployed_files(void **state)
+{
+    char dir[2][SCRATCH_TEXT], page[SCRATCH_TEXT];
+    const char *folder[] = {dir[0], dir[1]};
+    size_t len;
+
+    (void)state;
+    char *first = with(report, "\"name\":\"clean\",\"deployed\":true,\"clean\":{\"accuracy\":83.5",
+                       "\"name\":\"clean\",\"deployed\":false,\"clean\":{\"accuracy\":83.5");
+    char *adv =
+        with(first, "\"name\":\"adv\",\"deployed\":false", "\"name\":\"adv\",\"deployed\":true");
+    char *fewer = with(report, "\"relus\":40", "\"relus\":20");
+    for (int i = 0; i < 2; i++) {
+        scratch_open(dir[i]);
+        put_file(dir[i], "report.json", i == 0 ? adv : fewer);
+    }
+    scratch_path(dir[0], "page.html", page);
+    assert_int_equal(page_write(folder, 2, page), 0);
+    char *text = read_page(page, &len);
+    assert_non_null(strstr(text, ": clean 66.75 %</title>"));
+    assert_non_null(strstr(text, ": clean 83.50 %</title>"));
+    assert_non_null(strstr(text, ": PGD 27.50 %</title>"));
+    mem_free(text);
+    mem_free(first);
+    mem_free(adv);
+    mem_free(fewer);
+    remove_all(dir[0]);
+    remove_all(dir[1]);
 }
 
 /* A white pixel beside a black one, as every PNG reader wants it: 75 bytes, checked once by hand with
@@ -202,6 +338,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_page_shows_the_folder),
+        cmocka_unit_test(test_private_inference_is_the_cost_model),
+        cmocka_unit_test(test_far_below_what_was_given),
+        cmocka_unit_test(test_points_are_the_deployed_files),
         cmocka_unit_test(test_png_is_what_readers_expect),
         cmocka_unit_test(test_damaged_folders_are_refused_by_name),
         cmocka_unit_test(test_an_empty_report_makes_a_page),
