@@ -576,7 +576,11 @@ static void test_a_claim_is_given_back(void **state)
     assert_int_equal(schedule_new(s.o.model->plan, false, &schedule), 0);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(bundle_new(schedule, &plain_relu, true, &none, &own), 0);
+        assert_int_equal(bundle_begin(own, BUNDLE_HERE, i & 1 ? BUNDLE_MEMORY : 0, &k, b.dir), 0);
+        assert_true((tape_bytes(own->tape) != NULL) == (i & 1)); /* only where there is room */
+        tape_free(own->tape);
         assert_int_equal(bundle_claim(own, i & 1 ? BUNDLE_MEMORY : 0, &k, b.bundles_client), 0);
+        assert_true((tape_bytes(own->tape) != NULL) == (i & 1));
         assert_int_equal(bundle_count(b.bundles_client, true, &n), 0);
         assert_int_equal(n, 0);
         assert_int_equal(store_sweep(b.bundles_client), 0);

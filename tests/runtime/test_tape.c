@@ -187,6 +187,9 @@ static void test_damage(void **state)
         assert_int_equal(read_through(dir, of, size), ERR_FORMAT);
         assert_int_equal(read_through(dir, of, size - 1),
                          ERR_FORMAT); /* cut, and its length changed */
+        /* the last piece is gone, and its length changed */
+        rewrite(path, bytes, tape_file_size(sizeof head, size - 50));
+        assert_int_equal(read_through(dir, of, size - 50), ERR_FORMAT);
         /* one piece twice */
         memcpy(piece + SEAL_PIECE + SEAL_TAG, piece, SEAL_PIECE + SEAL_TAG);
         rewrite(path, bytes, n);
