@@ -449,7 +449,8 @@ static struct worker *next_to_begin(const struct server *s)
 
 static void let_begin(struct server *s, struct worker *w)
 {
-    int64_t busy = 1 + count(s, QUERY) + count(s, PREPARE);
+    /* a preparation steps back where a query works: that one need not leave it threads */
+    int64_t busy = 1 + count(s, QUERY) + (w->prepare ? count(s, PREPARE) : 0);
     int threads = cpu_threads() / (int)busy;
 
     s->totals.begun += w->images;

@@ -16,7 +16,7 @@
 
 _Static_assert(sizeof(struct worker_says) <= 512, "a pipe takes so many bytes in one piece");
 
-#define OFFLINE_NICE 10
+#define OFFLINE_NICE 10 /* below the server's own */
 
 struct worker {
     const struct worker_job *job;
@@ -24,7 +24,7 @@ struct worker {
     struct transport t, inner; /* inner: below an emulated link */
     struct worker_says says;
     struct account before; /* of the last request */
-    bool leave;
+    bool leave, behind;    /* behind: works at a lower priority */
 };
 
 /* ---- the pipes ---------------------------------------------------------------------------- */
@@ -89,6 +89,14 @@ static int wait_request(void *ctx)
                                  : rc;
 }
 
+/* Queries of others go first. A process cannot take that back, so it holds for this client. */
+static void step_back(struct worker *w)
+{
+    if (!w->behind)
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + OFFLINE_NICE);
+    w->behind = true;
+}
+
 static int begin(void *ctx, bool prepare, int64_t images, uint8_t *why)
 {
     struct worker *w = ctx;
@@ -97,8 +105,8 @@ static int begin(void *ctx, bool prepare, int64_t images, uint8_t *why)
     w->says.images = images;
     say(w, WORKER_BEGINS);
     *why = wait_leave(w).why;
-    if (prepare) /* queries of others go first; a process cannot take that back, so it holds for this client */
-        (void)setpriority(PRIO_PROCESS, 0, OFFLINE_NICE);
+    if (prepare)
+        step_back(w);
     return 0;
 }
 
