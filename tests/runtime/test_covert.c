@@ -656,7 +656,8 @@ static void test_left_over_bundles_go(void **state)
     parties_close(&s.b);
 }
 
-int main(void)
+/* argument: a pattern, for some of the tests (test_changed*). */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choice_is_uniform),
@@ -673,5 +674,7 @@ int main(void)
         cmocka_unit_test(test_kinds_do_not_mix),
         cmocka_unit_test(test_left_over_bundles_go),
     };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  */
 #include "runtime/serve/server.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -51,7 +52,8 @@ struct site {
     char ledger[SCRATCH_TEXT];
     pid_t pid;
     uint8_t refusal;
-    double most; /* before open_site; else 0 */
+    double most; /* these two before open_site; else 0 */
+    bool label;
 };
 
 static void open_site(struct site *s, bool covert, uint32_t wait)
@@ -61,6 +63,7 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
     struct server *server = NULL;
 
     const double most = s->most;
+    const bool label = s->label;
 
     memset(s, 0, sizeof *s);
     parties_open(&s->b, KEPT, 0, 3);
@@ -72,6 +75,7 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
     o.party.bundles = s->b.bundles_server;
     o.party.max_bundles = 64;
     o.party.covert = covert ? &s->rules : NULL;
+    o.party.label = label;
     o.budget = (struct ledger_rules){-1, 0, 1};
     o.most = most;
     o.ledger = scratch_path(s->b.dir, "ledger", s->ledger);
@@ -382,6 +386,122 @@ static void test_extraction_is_stopped(void **state)
     check_site(&s, CHARGED + 1, 1);
 }
 
+/* ---- the same of a server that reveals no more than labels ------------------------------------ */
+
+#define LOT 16 /* bundles that are made when there is none left */
+#define LEAST 12
+#define MOST 26 /* errors, powers of 2; the last digits of logits are noise below them */
+
+struct oracle {
+    struct site *s;
+    struct visit *v;
+    int left, asked;
+};
+
+/* Of image 0, with error d in a channel. */
+static int label_with(struct oracle *o, int channel, int64_t d)
+{
+    uint64_t y[PARTIES_CLASSES] = {0};
+
+    if (o->left == 0) {
+        assert_int_equal(party_prepare(o->v->p, LOT), 0);
+        o->left = LOT;
+        o->asked += LOT;
+    }
+    o->left--;
+    o->asked++;
+    assert_int_equal(with_error(o->s, o->v, channel, (uint64_t)d, y), 0);
+    return (int)y[0];
+}
+
+/* The error of that sign at which the label changes, to the class *to; 0: none is small enough. */
+static int64_t flip_at(struct oracle *o, int first, int channel, int sign, int *to)
+{
+    int64_t low, high = (int64_t)1 << LEAST;
+
+    while ((*to = label_with(o, channel, sign * high)) == first)
+        if ((high *= 2) > (int64_t)1 << MOST)
+            return 0;
+    for (low = high / 2; high - low > high / 128;) {
+        int64_t middle = (low + high) / 2;
+        int label = label_with(o, channel, sign * middle);
+        if (label == first) {
+            low = middle;
+        } else {
+            high = middle;
+            *to = label;
+        }
+    }
+    return sign * high;
+}
+
+/* The smaller of the errors of either sign: the other one may be where a comparison leaves its width. */
+static int64_t nearest_flip(struct oracle *o, int first, int channel, int *to)
+{
+    int below, above;
+    int64_t down = flip_at(o, first, channel, -1, &below);
+    int64_t up = flip_at(o, first, channel, 1, &above);
+    bool is_up = down == 0 || (up != 0 && up < -down);
+
+    *to = is_up ? above : below;
+    return is_up ? up : down;
+}
+
+/* Labels flip from class A to B where (w_B - w_A) d is the distance of their logits: so the differences of the
+ * last layer's weights come out, up to a factor a pair of classes. */
+static void test_label_extraction_where_clients_are_trusted(void **state)
+{
+    const struct relu_backend evil = evil_gc();
+    struct site s = {.label = true};
+    struct visit v = {.cut.left = -1};
+    struct oracle o = {.s = &s, .v = &v};
+    double factor[PARTIES_CLASSES] = {0};
+    int compared = 0, right = 0, first, to;
+
+    (void)state;
+    open_site(&s, false, 100);
+    assert_int_equal(visit(&s, &v, &evil), 0);
+    const struct plan_matrix *m = &s.b.weights->matrix[s.b.plan->n_step - 1];
+    first = label_with(&o, 0, 0);
+    for (int c = 0; c < CHANNELS; c++) {
+        int64_t d = nearest_flip(&o, first, c, &to);
+        double truth = m->weight[to * m->columns + c] - m->weight[first * m->columns + c];
+
+        assert_true(d != 0);
+        if (factor[to] == 0) { /* the scale of the pair */
+            factor[to] = truth * (double)d;
+            continue;
+        }
+        compared++;
+        right += fabs(factor[to] / (double)d - truth) < 0.02 * fabs(truth);
+    }
+    end(&v);
+    printf("%d of %d differences of weights within 2 %%, from %d requests\n", right, compared,
+           o.asked);
+    assert_true(compared >= 2);
+    assert_int_equal(right, compared);
+    check_site(&s, o.asked, 0);
+}
+
+/* In covert mode the first question ends in its layer; the label does not come, the client is banned. */
+static void test_label_extraction_is_stopped(void **state)
+{
+    const struct relu_backend evil = evil_gc();
+    struct site s = {.label = true};
+    struct visit v = {.cut.left = -1};
+    uint64_t y[PARTIES_CLASSES] = {77, 77, 77};
+
+    (void)state;
+    open_site(&s, true, 100);
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    assert_int_equal(visit(&s, &v, &evil), 0);
+    assert_true(with_error(&s, &v, 1, 1 << LEAST, y) < 0);
+    assert_int_equal(y[0], 77);
+    end(&v);
+    assert_true(becomes_banned(&s));
+    check_site(&s, CHARGED + 1, 1);
+}
+
 /* ---- a process that does not come back ----------------------------------------------------- */
 
 /* The newest child of the server: the process of the client that has just begun. */
@@ -429,7 +549,8 @@ static void test_a_stuck_process_is_killed(void **state)
     check_site(&s, 2 * CHARGED + 1, 0);
 }
 
-int main(void)
+/* argument: a pattern, for some of the tests (test_label*). */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_honest_client),
@@ -437,8 +558,12 @@ int main(void)
         cmocka_unit_test(test_who_does_not_open_is_banned),
         cmocka_unit_test(test_extraction_where_clients_are_trusted),
         cmocka_unit_test(test_extraction_is_stopped),
+        cmocka_unit_test(test_label_extraction_where_clients_are_trusted),
+        cmocka_unit_test(test_label_extraction_is_stopped),
         cmocka_unit_test(test_a_stuck_process_is_killed),
     };
     cpu_set_threads(1); /* server_run forks: nothing may have run in parallel before */
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

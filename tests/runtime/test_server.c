@@ -469,7 +469,8 @@ static void test_changed_bytes_without(void **state)
     check_changes(false);
 }
 
-int main(void)
+/* argument: a pattern, for some of the tests (test_changed*). */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_clients),
@@ -477,5 +478,7 @@ int main(void)
         cmocka_unit_test(test_changed_bytes_without),
     };
     cpu_set_threads(1); /* server_run forks: nothing may have run in parallel before */
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
