@@ -1,7 +1,7 @@
 #!/bin/sh
 # What takes hours: packages of all real models on all test images, two parties as processes, the
 # real conversion with the accuracies that it must reach, exports of many programs, an importer for
-# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks]...
+# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory]...
 # LINNET_ZOO_TORCH25=1 adds the files of PyTorch 2.5, which call functions of their own.
 #
 # Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 SRC=$(pwd)
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
-[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks]..." >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory]..." >&2; exit 2; }
 build=$(absolute "$1")
 shift
 LINNET=$build/linnet
@@ -20,7 +20,8 @@ PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 out=$(absolute "${LINNET_LONG_OUT:-$build/long}")
 . tests/cli/lib.sh
 . tests/long/page.sh
-[ $# -gt 0 ] || set -- validate twopc peers rlwe rlnet senet autoattack ctime zoo crypten import page fuzz ranks
+. tests/long/memory.sh
+[ $# -gt 0 ] || set -- validate twopc peers rlwe rlnet senet autoattack ctime zoo crypten import page fuzz ranks covert memory
 have_shared || skip "no folder of real models and data"
 data=cifar10:$(shared data/cifar10)
 mkdir -p "$out"
@@ -170,6 +171,10 @@ for part in "$@"; do
             missed "import of 100 MB: more than 2.5 file sizes or 3 reading times"
         ;;
     page) page_all ;;
+    covert) # detection in 200 rounds of each cheat, 10,020 honest preparations
+        LINNET_LONG=1 "$build/tests/test_covert" || missed "clients that may deviate, under full counts"
+        ;;
+    memory) memory_all ;;
     fuzz) "$SRC/tests/long/fuzz.sh" || missed "fuzzing" ;;
     ranks) "$SRC/tests/long/ranks.sh" "$build" || missed "several ranks" ;;
     *) die "no part '$part'" ;;

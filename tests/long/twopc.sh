@@ -38,6 +38,21 @@ twopc_exact() {
     at_least "${agree% *}" 99 "$1, $3: exact; labels of 100 equal to fixed, logits at most ${agree#* } apart"
 }
 
+# twopc_batch DIR BACKEND B: 20 images in passes of B, prepared in lots by ring-LWE, which sim2pc predicts bit for bit
+twopc_batch() {
+    twopc_start "$1" --test-seed 11 --relu "$2"
+    expect_exit 0 "$LINNET_PI" query "$1/model.pi" --connect "$at" --test-seed 11 -i x20.npy --batch "$3" -o z.npy --timeout 600 -q
+    twopc_stop
+    status=0
+    "$LINNET_PI" eval "$1/model.pi" -w "$1/model.pi.weights" --mode sim2pc --lot "$3" --test-seed 11 -i x20.npy \
+        --expect z.npy --atol 0 >sim.out || status=$?
+    if [ $status -eq 0 ]; then
+        echo "  $2, 20 images in batches of $3: equal bit for bit"
+    else
+        missed "$2, 20 images in batches of $3: logits differ from sim2pc"
+    fi
+}
+
 memory_of() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
 
 # The tiny model: no growth of the server between the 100th and the 1,000th query, nor over 20 clients.
@@ -81,5 +96,11 @@ twopc_all() {
         --preset none --relus 10% -o tp_cut -q
     twopc_exact "ResNet-20 at 10 %" tp_cut gc
     twopc_exact "ResNet-20 at 10 %" tp_cut ot
+    expect_exit 0 "$LINNET" data "$data" --limit 20 -o x20.npy
+    for relu in gc ot; do
+        for batch in 1 4 20; do
+            twopc_batch tp_resnet20_cifar10.onnx $relu $batch
+        done
+    done
     twopc_many
 }
