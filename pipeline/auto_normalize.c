@@ -336,14 +336,11 @@ static const struct score *rival_of(const struct trial *t, const struct score *b
     return rival;
 }
 
-static void read_block(struct trial *t, int64_t first, int64_t count)
+static int read_block(struct trial *t, int64_t first, int64_t count)
 {
-    const int64_t size = shape_elems(&t->g->value[t->g->input].shape);
-
     t->first = first;
     t->block = count;
-    for (int64_t i = 0; i < count; i++)
-        data_image(t->d, first + i, t->x + i * size);
+    return data_images(t->d, first, count, first + count, t->x);
 }
 
 /* One more block of images for the winner and what may be right instead of it. */
@@ -357,7 +354,7 @@ static int try_more(struct trial *t)
     for (int32_t k = 0; k < t->n_score; k++)
         goes_on[k] = &t->score[k] == best || !is_worse(&t->score[k], best);
     listener_progress(t->l, TASK, (double)t->n / (double)t->most, "%lld images", (long long)t->n);
-    read_block(t, t->n, t->most - t->n < t->block ? t->most - t->n : t->block);
+    TRY(read_block(t, t->n, t->most - t->n < t->block ? t->most - t->n : t->block));
     for (int32_t k = 0; k < t->n_score; k++)
         if (goes_on[k]) {
             TRY(normalize_parse(t->score[k].name, &t->g->norm));
@@ -377,8 +374,8 @@ static int decide(struct trial *t)
     while (rc == 0 && t->n < t->most && rival_of(t, best_of(t, NULL)) != NULL)
         rc = try_more(t);
     listener_end(t->l, TASK);
-    if (t->first > 0)
-        read_block(t, 0, first);
+    if (rc == 0 && t->first > 0)
+        rc = read_block(t, 0, first);
     return rc;
 }
 
@@ -475,8 +472,7 @@ static int read_images(struct trial *t, int64_t first, int64_t most)
     t->logits = mem_aligned((size_t)(t->n * t->classes), sizeof *t->logits);
     if (t->x == NULL || t->logits == NULL)
         return ERR_NOMEM;
-    read_block(t, 0, t->n);
-    return 0;
+    return read_block(t, 0, t->n);
 }
 
 /* Close in every case: close_trial. */

@@ -25,7 +25,7 @@ static const struct option_row rows[] = {
     SOURCE_SIZE_ROWS(struct data_settings, images),
     OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "only the first N images", 1, 1e9),
     OPTION_END};
-static const struct data_settings defaults = {0};
+static const struct data_settings defaults = {.images.memory = "all"};
 const struct task data_task = {"data", rows, &defaults, sizeof defaults, NULL, false};
 
 struct linnet_data {
@@ -90,12 +90,12 @@ struct channel_stats {
 };
 
 /* stats [C] over all images; chw is work space for one. */
-static void measure(const struct dataset *d, float *chw, struct channel_stats *stats)
+static int measure(const struct dataset *d, float *chw, struct channel_stats *stats)
 {
     const int64_t hw = (int64_t)d->height * d->width;
 
     for (int64_t i = 0; i < d->n; i++) {
-        data_image(d, i, chw);
+        TRY(data_image(d, i, chw));
         for (int64_t j = 0; j < d->channels * hw; j++) {
             stats[j / hw].mean += (double)chw[j];
             stats[j / hw].sd += (double)chw[j] * (double)chw[j];
@@ -106,6 +106,7 @@ static void measure(const struct dataset *d, float *chw, struct channel_stats *s
         s->mean /= (double)(d->n * hw);
         s->sd = sqrt(fmax(0, s->sd / (double)(d->n * hw) - s->mean * s->mean));
     }
+    return 0;
 }
 
 static void count_classes(const struct dataset *d, int64_t *count)
@@ -194,8 +195,7 @@ int linnet_data_report(const struct linnet_data *x, struct linnet_report **out)
     float *chw = mem_array(elems, sizeof *chw);
     int rc = ERR_NOMEM;
 
-    if (a.stats != NULL && a.count != NULL && chw != NULL) {
-        measure(d, chw, a.stats);
+    if (a.stats != NULL && a.count != NULL && chw != NULL && (rc = measure(d, chw, a.stats)) == 0) {
         count_classes(d, a.count);
         rc = report_new(print, &a, to_json(&a), out);
     }

@@ -96,6 +96,8 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     set_text(&root, "val-data", o->open.images.val);
     set_text(&root, "resize", o->open.images.resize);
     set_text(&root, "crop", o->open.images.crop);
+    if (o->open.images.random)
+        json_put(&root, "random-crop", json_true());
     set_text(&root, "relus", o->relus);
     set_text(&root, "stages", o->stages);
     set_text(&root, "teacher", o->teacher);

@@ -41,6 +41,7 @@ static const struct option_row rows[] = {
     TEST_ROW,
     VAL_ROW,
     IMAGE_ROWS,
+    RANDOM_ROW,
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
            "ReLUs to keep: a count, or a share of all such as 10% or 0.1", 0, 0),
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",

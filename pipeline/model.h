@@ -85,11 +85,13 @@ struct open_options {
 #define DATA_ROW(help)                                                                             \
     OPTION("data", 'd', OPTION_SOURCE, offsetof(struct open_options, data), "SRC", help, 0, 0)
 /* What the images of --data may be changed by, for a task's table. */
-#define IMAGE_ROWS SOURCE_SIZE_ROWS(struct open_options, images)
+#define IMAGE_ROWS                                                                                 \
+    SOURCE_SIZE_ROWS(struct open_options, images), SOURCE_MEMORY_ROWS(struct open_options, images)
+#define RANDOM_ROW SOURCE_RANDOM_ROW(struct open_options, images)
 #define TEST_ROW SOURCE_TEST_ROW(struct open_options, images)
 #define VAL_ROW SOURCE_VAL_ROW(struct open_options, images)
 #define DATA_HELP                                                                                  \
-    "folder or archive, or cifar10:PATH, cifar100:PATH, imagefolder:PATH, npy:X,Y, synth:[N]"
+    "folder or archive, or cifar10:PATH, cifar100:PATH, imagefolder:PATH, shards:PATTERN, npy:X,Y, synth:[N]"
 /* Tasks with images take `auto` too. */
 #define NORMALIZE_HELP                                                                             \
     "what the model expects of pixels: " NORMALIZE_WORDS                                           \

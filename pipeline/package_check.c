@@ -53,9 +53,8 @@ int package_check_run(const struct linnet_listener *l, struct graph *g,
     for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
         const int64_t n = total - first < CHUNK ? total - first : CHUNK;
 
-        for (int64_t i = 0; i < n; i++)
-            data_image(d, first + i, x + i * size);
-        if ((rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
+        if ((rc = data_images(d, first, n, first + n, x)) < 0 ||
+            (rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
             break;
         for (int64_t i = 0; i < n; i++)
             count(&t, a + i * k, b + i * k, k, d->labels[first + i]);

@@ -12,6 +12,9 @@ static int keep_apart(const struct run *r, const struct dataset *other, const ch
     int64_t n;
 
     TRY(source_apart(r->train, other, what, &n));
+    if (n < 0)
+        listener_note(
+            r->l, "%s images were not compared with the training images: they are streamed", what);
     if (n > 0)
         listener_note(r->l, "warning: %lld of %lld %s images are training images too", (long long)n,
                       (long long)other->n, what);

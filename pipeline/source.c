@@ -24,7 +24,13 @@ int source_data_options(const struct source_options *s, struct data_options *out
         return fail_context(ERR_ARG, "--resize");
     if (s->crop != NULL && data_crop_parse(s->crop, out) < 0)
         return fail_context(ERR_ARG, "--crop");
-    return 0;
+    if (s->random && s->crop == NULL)
+        return fail(ERR_ARG, "--random-crop needs --crop HxW, the size of the parts");
+    out->random = s->random;
+    out->threads = (int)s->threads;
+    return data_memory_parse(s->memory != NULL ? s->memory : "quarter", &out->memory) < 0
+               ? fail_context(ERR_ARG, "--data-memory")
+               : 0;
 }
 
 int source_open_alone(const char *spec, const struct source_options *s, enum data_split split,
@@ -47,7 +53,7 @@ int source_apart(const struct dataset *train, const struct dataset *other, const
                  int64_t *n)
 {
     TRY(data_common(train, other, n));
-    if (100 * *n <= other->n)
+    if (*n < 0 || 100 * *n <= other->n)
         return 0;
     return fail(ERR_DATA,
                 "%" PRId64 " of %" PRId64
@@ -64,8 +70,10 @@ int source_floats(const struct dataset *d, int64_t *n, float **out)
         *n = d->n;
     if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
         return ERR_NOMEM;
-    for (int64_t i = 0; i < *n; i++)
-        data_image(d, i, x + i * size);
-    *out = x;
-    return 0;
+    const int rc = data_images(d, 0, *n, *n, x);
+    if (rc < 0)
+        mem_free(x);
+    else
+        *out = x;
+    return rc;
 }

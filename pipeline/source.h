@@ -8,6 +8,9 @@
 /* Beside --data; NULL where not given. */
 struct source_options {
     const char *test, *val, *resize, *crop;
+    const char *memory; /* NULL: a quarter of what there is */
+    int64_t threads;
+    bool random;
 };
 /* Rows for a task whose struct `type` has a struct source_options `member`. */
 #define SOURCE_TEST_ROW(type, member)                                                              \
@@ -21,6 +24,19 @@ struct source_options {
            "image folders: scales the shorter side to N pixels, antialiased bilinear", 0, 0),      \
         OPTION("crop", 0, OPTION_TEXT, offsetof(type, member.crop), "HxW",                         \
                "image folders: keeps the middle HxW pixels", 0, 0)
+/* Tasks without these rows that need all images in memory say so in their defaults: .memory = "all". */
+#define SOURCE_MEMORY_ROWS(type, member)                                                           \
+    OPTION("data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                   \
+           "image folders, shards, npy: images of a split that need more are streamed from their " \
+           "files, with so much read ahead; 500M, 8G, all (default: a quarter of the memory)",     \
+           0, 0),                                                                                  \
+        OPTION("data-threads", 0, OPTION_INT, offsetof(type, member.threads), "N",                 \
+               "threads that decode streamed images (default: as many as --threads)", 1, 1024)
+#define SOURCE_RANDOM_ROW(type, member)                                                            \
+    OPTION("random-crop", 0, OPTION_FLAG, offsetof(type, member.random), NULL,                     \
+           "image folders, shards: trains on random parts, 8 to 100 % of the image, ratio 3/4 to " \
+           "4/3, scaled to --crop and flipped",                                                    \
+           0, 0)
 /* The options of the trainer; texts stay borrowed. ERR_ARG for a bad size. */
 int source_data_options(const struct source_options *s, struct data_options *out) MUST_CHECK;
 

@@ -70,7 +70,7 @@ static const char *other_images(const struct source_options *s, const json_t *ha
             (then != NULL && strcmp(then, text[i].now) != 0))
             return text[i].key;
     }
-    return NULL;
+    return json_is_true(json_object_get(had, "random-crop")) == s->random ? NULL : "random-crop";
 }
 
 /* Every setting of this run has the value that `had` records. */

@@ -39,6 +39,7 @@ static const struct option_row rows[] = {
     TEST_ROW,
     VAL_ROW,
     IMAGE_ROWS,
+    RANDOM_ROW,
     OPTION("output", 'o', OPTION_OUTPUT, FIELD(out), "Y.onnx",
            "trained model; its state goes to Y.safetensors", 0, 0),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),

@@ -192,6 +192,71 @@ void file_map_close(struct file_map *m)
     *m = (struct file_map){0};
 }
 
+int file_at_open(const char *path, struct file_at *out)
+{
+    struct stat st;
+    int fd, rc;
+
+    TRY(open_read(path, O_NONBLOCK, &fd));
+    if ((rc = check_regular(fd, path)) == 0 && fstat(fd, &st) != 0)
+        rc = fail_io("read", path);
+    char *copy = rc == 0 ? mem_strdup(path) : NULL;
+    if (copy == NULL) {
+        close(fd);
+        return rc < 0 ? rc : ERR_NOMEM;
+    }
+    *out = (struct file_at){copy, fd, (uint64_t)st.st_size};
+    return 0;
+}
+
+void file_at_rest(struct file_at *f)
+{
+    if (f->path != NULL && f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+}
+
+static int read_place(int fd, const char *path, uint64_t offset, uint8_t *out, size_t n)
+{
+    while (n > 0) {
+        const ssize_t step = pread(fd, out, n, (off_t)offset);
+        if (step < 0 && errno == EINTR)
+            continue;
+        if (step < 0)
+            return fail_io("read", path);
+        if (step == 0)
+            return fail(ERR_IO, "cannot read %s: it ends at byte %" PRIu64 ", %zu bytes early",
+                        path, offset, n);
+        out += step;
+        offset += (uint64_t)step;
+        n -= (size_t)step;
+    }
+    return 0;
+}
+
+int file_at_read(const struct file_at *f, uint64_t offset, void *out, size_t n)
+{
+    int fd = f->fd;
+
+    if (offset > INT64_MAX - n)
+        return fail(ERR_IO, "cannot read %s: there is no byte %" PRIu64, f->path, offset);
+    if (fd < 0)
+        TRY(open_read(f->path, O_NONBLOCK, &fd));
+    int rc = f->fd < 0 ? check_regular(fd, f->path) : 0;
+    if (rc == 0)
+        rc = read_place(fd, f->path, offset, out, n);
+    if (f->fd < 0)
+        close(fd);
+    return rc;
+}
+
+void file_at_close(struct file_at *f)
+{
+    file_at_rest(f);
+    mem_free(f->path);
+    *f = (struct file_at){0};
+}
+
 /* Copies the next component of *rest (without slashes) and moves on. False: "..", empty, or "." */
 static bool next_component(const char **rest, char name[PATH_BYTES], bool *last)
 {

@@ -63,6 +63,11 @@ const char *npy_type_name(enum npy_type t)
     return types[t].name;
 }
 
+size_t npy_type_size(enum npy_type t)
+{
+    return types[t].size;
+}
+
 struct text { /* the header being read */
     const char *at, *end;
     const char *what;
@@ -255,19 +260,19 @@ static int read_prefix(struct buf_reader *r, struct text *t)
     return 0;
 }
 
-/* Fills count; the product must be exactly what is left. */
-static int check_size(const struct buf_reader *r, const struct layout *l, struct npy *a)
+/* Fills count; the product must be exactly the `left` bytes after the header. */
+static int check_size(const char *what, size_t left, const struct layout *l, struct npy *a)
 {
     int64_t n = 1;
     size_t bytes;
 
     for (int32_t i = 0; i < a->rank; i++)
         if (__builtin_mul_overflow(n, a->dim[i], &n))
-            return fail(ERR_LIMIT, "%s: .npy shape has too many elements", r->what);
+            return fail(ERR_LIMIT, "%s: .npy shape has too many elements", what);
     a->count = (size_t)n;
-    if (__builtin_mul_overflow(a->count, l->size, &bytes) || bytes != buf_left(r))
-        return fail(ERR_FORMAT, "%s: %zu elements of %s, but %zu bytes of data", r->what, a->count,
-                    l->descr, buf_left(r));
+    if (__builtin_mul_overflow(a->count, l->size, &bytes) || bytes != left)
+        return fail(ERR_FORMAT, "%s: %zu elements of %s, but %zu bytes of data", what, a->count,
+                    l->descr, left);
     return 0;
 }
 
@@ -359,6 +364,25 @@ static int convert(const uint8_t *data, const struct layout *l, const char *what
     return 0;
 }
 
+/* data: the elements of the array, `bytes` of them, in the layout of the file. Takes them as they are or as
+ * a copy. */
+static int take_elements(const uint8_t *data, size_t bytes, const struct layout *l,
+                         const char *what, struct npy *a)
+{
+    const bool as_it_is = !l->fortran && (!l->swapped || l->size == 1) &&
+                          l->size == types[a->type].size && !(l->kind == 'u' && l->size == 8);
+
+    a->data = data;
+    if (!as_it_is)
+        return convert(data, l, what, a);
+    if ((uintptr_t)data % l->size == 0)
+        return 0;
+    if ((a->copy = mem_aligned(a->count, l->size)) == NULL)
+        return ERR_NOMEM;
+    a->data = memcpy(a->copy, data, bytes);
+    return 0;
+}
+
 int npy_from_bytes(const void *bytes, size_t len, const char *what, struct npy *out)
 {
     struct buf_reader r = buf_reader_on(bytes, len, what);
@@ -368,18 +392,9 @@ int npy_from_bytes(const void *bytes, size_t len, const char *what, struct npy *
 
     TRY(read_prefix(&r, &t));
     TRY(read_dict(&t, &a, &l));
-    TRY(check_size(&r, &l, &a));
+    TRY(check_size(what, buf_left(&r), &l, &a));
     l.fortran = l.fortran && a.rank > 1;
-    a.data = r.data + r.at;
-    const bool as_it_is = !l.fortran && (!l.swapped || l.size == 1) &&
-                          l.size == types[a.type].size && !(l.kind == 'u' && l.size == 8);
-    if (!as_it_is)
-        TRY(convert(r.data + r.at, &l, what, &a));
-    else if ((uintptr_t)a.data % l.size != 0) {
-        if ((a.copy = mem_aligned(a.count, l.size)) == NULL)
-            return ERR_NOMEM;
-        a.data = memcpy(a.copy, a.data, buf_left(&r));
-    }
+    TRY(take_elements(r.data + r.at, buf_left(&r), &l, what, &a));
     *out = a;
     return 0;
 }
@@ -402,6 +417,96 @@ void npy_release(struct npy *a)
     mem_free(a->copy);
     file_map_close(&a->map);
     *a = (struct npy){0};
+}
+
+/* ---- rows of a file -------------------------------------------------------------------------- */
+
+struct npy_rows {
+    struct file_at file;
+    struct layout layout;
+    struct npy shape;
+    uint64_t start; /* of the data in the file */
+    size_t row;     /* bytes of one */
+};
+
+/* The header alone; the rest of the file need not be there. */
+static int read_header(struct npy_rows *r, uint8_t *head, size_t len)
+{
+    struct buf_reader b = buf_reader_on(head, len, r->file.path);
+    struct npy *a = &r->shape;
+    struct text t = {0};
+
+    TRY(file_at_read(&r->file, 0, head, len));
+    TRY(read_prefix(&b, &t));
+    TRY(read_dict(&t, a, &r->layout));
+    TRY(check_size(r->file.path, (size_t)(r->file.len - b.at), &r->layout, a));
+    if (a->rank == 0)
+        return fail(ERR_UNSUPPORTED, "%s: one number, no rows", r->file.path);
+    if (r->layout.fortran && a->rank > 1)
+        return fail(ERR_UNSUPPORTED,
+                    "%s: Fortran order: its rows lie apart; save numpy.ascontiguousarray(x)",
+                    r->file.path);
+    r->layout.fortran = false;
+    r->start = b.at;
+    r->row = a->dim[0] > 0 ? a->count / (size_t)a->dim[0] * r->layout.size : 0;
+    return 0;
+}
+
+int npy_rows_open(const char *path, struct npy_rows **out)
+{
+    struct npy_rows *r = mem_array(1, sizeof *r);
+    uint8_t *head = NULL;
+    int rc = ERR_NOMEM;
+
+    if (r != NULL && (rc = file_at_open(path, &r->file)) == 0) {
+        const size_t most = PREFIX + 2 + MAX_HEADER;
+        const size_t len = r->file.len < most ? (size_t)r->file.len : most;
+
+        rc = (head = mem_array(len, 1)) != NULL ? read_header(r, head, len) : ERR_NOMEM;
+    }
+    mem_free(head);
+    if (rc < 0)
+        npy_rows_close(r);
+    else
+        *out = r;
+    return rc;
+}
+
+const struct npy *npy_rows_shape(const struct npy_rows *r)
+{
+    return &r->shape;
+}
+
+int npy_rows_read(const struct npy_rows *r, int64_t first, int64_t n, struct npy *out)
+{
+    const size_t bytes = (size_t)n * r->row;
+    uint8_t *data = mem_aligned(bytes, 1);
+    struct npy a = r->shape;
+    int rc = data != NULL ? 0 : ERR_NOMEM;
+
+    assert(first >= 0 && n >= 1 && first + n <= a.dim[0]);
+    a.dim[0] = n;
+    a.count = bytes / r->layout.size;
+    if (rc == 0)
+        rc = file_at_read(&r->file, r->start + (uint64_t)first * r->row, data, bytes);
+    if (rc == 0)
+        rc = take_elements(data, bytes, &r->layout, r->file.path, &a);
+    if (rc == 0 && a.copy == NULL) {
+        a.copy = data;
+        data = NULL;
+    }
+    mem_free(data);
+    if (rc == 0)
+        *out = a;
+    return rc;
+}
+
+void npy_rows_close(struct npy_rows *r)
+{
+    if (r == NULL)
+        return;
+    file_at_close(&r->file);
+    mem_free(r);
 }
 
 double npy_double(const struct npy *a, size_t i)

@@ -21,6 +21,7 @@
 
 enum npy_type { NPY_U8, NPY_I32, NPY_I64, NPY_F32, NPY_F64 };
 const char *npy_type_name(enum npy_type t); /* numpy's: "|u1" "<i4" "<i8" "<f4" "<f8" */
+size_t npy_type_size(enum npy_type t);
 
 struct npy {
     enum npy_type type;
@@ -36,6 +37,25 @@ int npy_open(const char *path, struct npy *out) MUST_CHECK;
 /* A whole .npy file in memory (a member of an .npz); borrows `bytes` until release. */
 int npy_from_bytes(const void *bytes, size_t len, const char *what, struct npy *out) MUST_CHECK;
 void npy_release(struct npy *a); /* a zeroed one is fine */
+
+/*
+ * An array that stays in its file: rows, that is entries along the first dimension, are read by their
+ * place, so nothing is mapped and a file that others shorten is an error, not a signal.
+ *
+ *     struct npy_rows *r = NULL;
+ *     TRY(npy_rows_open("x.npy", &r));
+ *     TRY(npy_rows_read(r, 5, 2, &x));     // x.dim {2, 3, 32, 32}: entries 5 and 6
+ *     npy_release(&x);
+ *     npy_rows_close(r);
+ */
+struct npy_rows;
+/* ERR_UNSUPPORTED also for Fortran order of rank 2 and more, whose rows lie apart. */
+int npy_rows_open(const char *path, struct npy_rows **out) MUST_CHECK;
+/* Type, rank and dims of the whole; data is NULL. */
+const struct npy *npy_rows_shape(const struct npy_rows *r);
+/* Thread safe. 0 <= first, 1 <= n, first + n <= dim[0]. ERR_IO: the file is shorter than it was. */
+int npy_rows_read(const struct npy_rows *r, int64_t first, int64_t n, struct npy *out) MUST_CHECK;
+void npy_rows_close(struct npy_rows *r); /* NULL is fine */
 /* One element as an integer or a double, whatever the type. npy_int: ERR_DATA for a float that is
  * no whole number or beyond int64. */
 int npy_int(const struct npy *a, size_t i, int64_t *v) MUST_CHECK;

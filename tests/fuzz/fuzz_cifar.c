@@ -82,7 +82,7 @@ static void open_split(const char *spec, enum data_split split)
     for (int64_t i = 0; i < d->n; i++)
         fuzz_must(d->labels[i] >= 0 && d->labels[i] < d->classes, "a label outside of the classes");
     if (d->n > 0) { /* the last lies next to the end of the memory; all would be most of the time */
-        data_image(d, d->n - 1, chw);
+        fuzz_must(data_image(d, d->n - 1, chw) == 0, "an image in memory cannot be read");
         fuzz_must(chw[0] >= 0 && chw[PIXELS - 1] <= 1, "a pixel outside of [0,1]");
     }
     data_close(d);

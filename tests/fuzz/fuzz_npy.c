@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int64_t i = 0; i < d->n; i++) {
         fuzz_must(d->labels[i] >= 0 && d->labels[i] < d->classes, "a label outside of the classes");
         if (i < MAX_PICTURES && pixels <= (int64_t)(sizeof chw / sizeof *chw))
-            data_image(d, i, chw);
+            fuzz_must(data_image(d, i, chw) == 0, "an image in memory cannot be read");
     }
     data_close(d);
     return 0;

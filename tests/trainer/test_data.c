@@ -163,7 +163,7 @@ static void test_short_files_of_whole_records_are_read(void **state)
     write_cifar10(dir, 20);
     d = opened(dir, DATA_TRAIN_ALL, 1);
     assert_int_equal(d->n, 100);
-    data_image(d, 19, chw);
+    assert_int_equal(data_image(d, 19, chw), 0);
     assert_true(chw[0] == 19 / 255.0f && chw[3071] == 19 / 255.0f);
     data_limit(d, 0);
     assert_int_equal(d->n, 100);
@@ -332,9 +332,9 @@ static void test_arrays_of_both_orders_agree(void **state)
         assert_true(d->channels == 3 && d->height == 4 && d->width == 5 && d->classes == 5);
         assert_true(d->labels[0] == 4 && d->labels[1] == 1);
         assert_true((d->floats != NULL) == (form >= 3) && (d->pixels != NULL) == (form < 3));
-        data_image(d, 1, chw);
+        assert_int_equal(data_image(d, 1, chw), 0);
         assert_memory_equal(chw, floats + 60, sizeof chw);
-        data_image_u8(d, 1, bytes);
+        assert_int_equal(data_image_u8(d, 1, bytes), 0);
         assert_memory_equal(bytes, first + 60, sizeof bytes);
         assert_int_equal(data_check(d, 3, 4, 5, 5), 0);
         assert_int_equal(data_check(d, 3, 4, 5, 10), 0); /* more outputs than labels seen */
@@ -432,7 +432,7 @@ static int number_of(const struct dataset *d, int64_t i)
 {
     uint8_t v[4];
 
-    data_image_u8(d, i, v);
+    assert_int_equal(data_image_u8(d, i, v), 0);
     return v[0];
 }
 

@@ -83,7 +83,7 @@ static int64_t corrupted_by_hand(struct graph *g, const struct dataset *d, enum 
     for (int64_t i = 0; i < N; i++) {
         struct rng r =
             rng_at(11, RNG_CORRUPT, (uint32_t)type * 8 + (uint32_t)severity, (uint64_t)i);
-        data_image_u8(d, i, from);
+        assert_int_equal(data_image_u8(d, i, from), 0);
         assert_int_equal(corrupt_apply(type, severity, from, TINY_SIDE, TINY_SIDE, &r, to), 0);
         for (int j = 0; j < TINY_ELEMS; j++)
             pixels[i * TINY_ELEMS + j] = (float)to[j] / 255;

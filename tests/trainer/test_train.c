@@ -424,8 +424,8 @@ static void test_trades_step_equals_the_formula(void **state)
         sample[i] = order[half + i];
         labels[i] = j.train->labels[order[i]];
         labels[half + i] = j.train->labels[sample[i]];
-        data_image(j.train, order[i], clean + i * TINY_ELEMS);
-        data_image(j.train, sample[i], natural + i * TINY_ELEMS);
+        assert_int_equal(data_image(j.train, order[i], clean + i * TINY_ELEMS), 0);
+        assert_int_equal(data_image(j.train, sample[i], natural + i * TINY_ELEMS), 0);
     }
     struct graph *g = tiny_net(0, 1);
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
@@ -484,7 +484,7 @@ static void test_each_domain_has_its_teacher(void **state)
     struct rng r = rng_at(j.cfg.seed, RNG_SHUFFLE, 0, 0);
     rng_permutation(&r, order, (uint32_t)n);
     for (int i = 0; i < n; i++)
-        data_image(j.train, order[i], x[i / half] + i % half * TINY_ELEMS);
+        assert_int_equal(data_image(j.train, order[i], x[i / half] + i % half * TINY_ELEMS), 0);
     struct graph *g = tiny_net(0, 1);
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
     assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
@@ -575,7 +575,7 @@ static void test_average_is_kept_with_its_own_statistics(void **state)
     struct exec *e;
     float x[BATCH * TINY_ELEMS];
     for (int i = 0; i < BATCH; i++)
-        data_image(averaged.train, i, x + i * TINY_ELEMS);
+        assert_int_equal(data_image(averaged.train, i, x + i * TINY_ELEMS), 0);
     memcpy(g->params, averaged.student->params, (size_t)g->n_params * sizeof(float));
     for (int32_t i = 0; i < g->n_node; i++)
         if (g->node[i].op == &op_batchnorm)

@@ -78,8 +78,8 @@ static int auditor_init(struct auditor *a, struct graph *g)
                : ERR_NOMEM;
 }
 
-/* The next images from *first on as a batch; false at the end. */
-static bool next_batch(struct auditor *a, int64_t *first, struct attack_batch *b)
+/* The next images from *first on as a batch; 1, or 0 at the end. */
+static int next_batch(struct auditor *a, int64_t *first, struct attack_batch *b)
 {
     const int64_t left = a->n - *first;
 
@@ -92,7 +92,7 @@ static bool next_batch(struct auditor *a, int64_t *first, struct attack_batch *b
                                a->adv,
                                a->broken};
     for (int64_t i = 0; i < b->n; i++) {
-        data_image(a->d, *first + i, a->pixels + i * a->m->elems);
+        TRY(data_image(a->d, *first + i, a->pixels + i * a->m->elems));
         a->label[i] = a->d->labels[*first + i];
         a->sample[i] = *first + i;
         a->broken[i] = 0;
@@ -106,7 +106,10 @@ static int count_clean(struct auditor *a)
     const int64_t k = a->m->classes;
     struct attack_batch b;
 
-    for (int64_t first = 0; next_batch(a, &first, &b);) {
+    int64_t first = 0;
+    int rc;
+
+    while ((rc = next_batch(a, &first, &b)) > 0) {
         TRY(attack_logits(a->m, b.pixels, b.n, a->z));
         for (int64_t i = 0; i < b.n; i++)
             a->correct[b.sample[i]] = !attack_is_wrong(a->z + i * k, k, b.label[i]);
@@ -174,7 +177,8 @@ static int measure_curve(struct auditor *a)
     int64_t first = 0;
 
     p.eps = a->out->eps;
-    (void)next_batch(a, &first, &b);
+    if (next_batch(a, &first, &b) < 0)
+        return ERR_DATA;
     return apgd_attack(a->m, &p, ATTACK_CE, &b, a->out->curve);
 }
 
@@ -209,9 +213,10 @@ static int measure_transfer(struct auditor *a)
                    shape_elems(&g->value[g->output].shape)));
     TRY(exec_new_in(g, EXEC_INPUT_GRAD, a->opt->precision, a->m->batch, NULL, 0, &e));
     a->out->transfer = 0;
-    rc = 0;
-    for (int64_t first = 0; rc == 0 && next_batch(a, &first, &b);)
-        rc = transfer_batch(a, e, &b, &a->out->transfer);
+    int64_t first = 0;
+    while ((rc = next_batch(a, &first, &b)) > 0 &&
+           (rc = transfer_batch(a, e, &b, &a->out->transfer)) == 0)
+        continue;
     exec_free(e);
     return rc;
 }

@@ -76,8 +76,8 @@ static int check_box(const struct attack_stage *s, const struct attack_batch *b,
 }
 
 /* The images of [first, first + count) that stand, as a batch. */
-static void gather(const struct attack_job *job, const struct attack_progress *p, int64_t first,
-                   int64_t count, struct work *w, struct attack_batch *b)
+static int gather(const struct attack_job *job, const struct attack_progress *p, int64_t first,
+                  int64_t count, struct work *w, struct attack_batch *b)
 {
     *b = (struct attack_batch){.pixels = w->pixels,
                                .label = w->label,
@@ -89,11 +89,12 @@ static void gather(const struct attack_job *job, const struct attack_progress *p
     for (int64_t i = first; i < first + count; i++) {
         if (!p->robust[i])
             continue;
-        data_image(job->d, i, w->pixels + b->n * job->m->elems);
+        TRY(data_image(job->d, i, w->pixels + b->n * job->m->elems));
         w->label[b->n] = job->d->labels[i];
         w->sample[b->n] = i;
         w->broken[b->n++] = 0;
     }
+    return 0;
 }
 
 static int attack_once(const struct attack_job *job, const struct attack_stage *s, int32_t restart,
@@ -102,7 +103,7 @@ static int attack_once(const struct attack_job *job, const struct attack_stage *
     struct attack_model *m = job->m;
     struct attack_batch b;
 
-    gather(job, p, first, count, w, &b);
+    TRY(gather(job, p, first, count, w, &b));
     if (b.n == 0)
         return 0;
     TRY(attack_type(s->kind)->run(m, s, restart, &b, w->grad));
@@ -264,7 +265,8 @@ int autoattack_flags(struct attack_model *m, const struct dataset *d, int64_t li
     if (rc < 0)
         goto out;
     for (int64_t i = 0; i < n; i++) {
-        data_image(d, i, w.pixels + i * m->elems);
+        if ((rc = data_image(d, i, w.pixels + i * m->elems)) < 0)
+            goto out;
         w.label[i] = d->labels[i];
         w.sample[i] = i;
     }

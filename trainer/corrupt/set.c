@@ -22,7 +22,7 @@ int corrupt_set_image(const struct corrupt_set *s, enum corrupt_type type, int s
     struct rng r =
         rng_at(s->seed, RNG_CORRUPT, (uint32_t)type * 8 + (uint32_t)severity, (uint64_t)i);
 
-    data_image_u8(s->d, i, work);
+    TRY(data_image_u8(s->d, i, work));
     return corrupt_apply_with(s->photos, type, severity, work, s->d->height, s->d->width, &r, chw);
 }
 
@@ -233,10 +233,11 @@ int corrupt_folder_severities(const char *folder, enum corrupt_type type, int32_
 
 static int open_arrays(const char *folder, const char *images, int severity, struct dataset *d)
 {
+    static const struct data_options none;
     char labels[PATH_SIZE];
 
     TRY(path_in(labels, folder, "labels", ".npy"));
-    TRY(data_npy_load(images, labels, d));
+    TRY(data_npy_load(images, labels, &none, d));
     return keep_severity(d, folder, severity);
 }
 

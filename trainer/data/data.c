@@ -6,9 +6,7 @@
  *     test         of one set without parts: the same from (seed, RNG_SPLIT, c, 1), before that
  *
  * The images of a split are moved to the front of the loaded block in file order, so no second
- * copy is held.
- *
- * Limits: everything is in memory.
+ * copy is held. Of images that are still in their files only the records are moved.
  */
 #include "trainer/data/data.h"
 
@@ -18,8 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "core/base/cpu.h"
 #include "core/base/mem.h"
+#include "core/base/ranks.h"
 #include "core/graph/rng.h"
 #include "trainer/data/archive.h"
 #include "trainer/data/owner.h"
@@ -27,6 +28,7 @@
 #define SYNTH_DEFAULT 10000
 #define SYNTH_MOST 10000000
 #define MOST_SIDE 16384
+#define LEAST_MEMORY ((size_t)1 << 30) /* where the system does not say how much there is */
 
 static const char *const split_name[] = {
     [DATA_TRAIN] = "train",         [DATA_VAL] = "val", [DATA_TEST] = "test",
@@ -75,6 +77,90 @@ int data_owner_alloc(struct dataset *d, int64_t n, bool is_float)
     else
         own->pixels = mem_aligned(count * image_size(d), sizeof *own->pixels);
     return own->floats == NULL && own->pixels == NULL ? ERR_NOMEM : 0;
+}
+
+static void release_records(struct data_owner *own)
+{
+    if (own->records.release != NULL)
+        own->records.release(own->records.ctx);
+    own->records = (struct stream_source){0};
+}
+
+int data_owner_records(struct dataset *d, int64_t n, bool is_float,
+                       const struct stream_source *source)
+{
+    struct data_owner *own = d->owner;
+
+    own->records = *source;
+    own->records_float = is_float;
+    own->labels = mem_array((size_t)n, sizeof *own->labels);
+    own->record = mem_array((size_t)n, sizeof *own->record);
+    if (own->labels == NULL || own->record == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < n; i++)
+        own->record[i] = i;
+    d->n = n;
+    return 0;
+}
+
+static size_t record_bytes(const struct dataset *d)
+{
+    return image_size(d) * (d->owner->records_float ? sizeof(float) : 1);
+}
+
+static int read_record(const struct dataset *d, int64_t i)
+{
+    static const struct data_view whole;
+    struct data_owner *own = d->owner;
+    uint8_t *to = own->records_float ? (uint8_t *)own->floats : own->pixels;
+
+    return own->records.read(own->records.ctx, own->record[i], &whole,
+                             to + (size_t)i * record_bytes(d));
+}
+
+/* All images into memory; the first one, by index, that fails gives the message. */
+static int read_records(struct dataset *d)
+{
+    struct data_owner *own = d->owner;
+    int64_t bad = d->n;
+
+    if (own->records_float)
+        own->floats = mem_aligned((size_t)d->n * image_size(d), sizeof *own->floats);
+    else
+        own->pixels = mem_aligned((size_t)d->n * image_size(d), 1);
+    if (own->floats == NULL && own->pixels == NULL)
+        return ERR_NOMEM;
+#pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
+    for (int64_t i = 0; i < d->n; i++)
+        if (read_record(d, i) < 0)
+            bad = i < bad ? i : bad;
+    if (bad < d->n) {
+        /* Once more, for its message on this thread; what has gone meanwhile was a lack of memory. */
+        TRY(read_record(d, bad));
+        return fail(ERR_NOMEM, "out of memory");
+    }
+    release_records(own);
+    return 0;
+}
+
+int data_owner_settle(struct dataset *d, const struct data_options *o)
+{
+    struct data_owner *own = d->owner;
+    const struct stream_source source = own->records;
+
+    if (own->record == NULL || d->n == 0)
+        return 0;
+    d->draws = o->random && own->pictures;
+    if ((size_t)d->n > SIZE_MAX / record_bytes(d))
+        return fail(ERR_LIMIT, "%" PRId64 " images of %zu bytes are too many", d->n,
+                    record_bytes(d));
+    TRY(data_owner_identify(d));
+    if (!d->draws && (o->memory == 0 || (size_t)d->n <= o->memory / record_bytes(d)))
+        return read_records(d);
+    own->records = (struct stream_source){0};
+    TRY(stream_new(&source, record_bytes(d), o->memory > 0 ? o->memory : SIZE_MAX,
+                   o->threads > 0 ? o->threads : cpu_threads(), &own->stream));
+    return data_owner_source(d, ", streamed");
 }
 
 int data_owner_new(struct dataset **out)
@@ -145,6 +231,10 @@ void data_close(struct dataset *d)
         mem_free(d->owner->pixels);
         mem_free(d->owner->floats);
         mem_free(d->owner->labels);
+        mem_free(d->owner->record);
+        mem_free(d->owner->identity);
+        stream_free(d->owner->stream);
+        release_records(d->owner);
         mem_free(d->owner->source);
         free_names(d->owner->class_name, d->owner->n_class_name);
         mem_free(d->owner);
@@ -195,7 +285,9 @@ static void move_image(struct dataset *d, int64_t to, int64_t from)
     struct data_owner *own = d->owner;
 
     own->labels[to] = own->labels[from];
-    if (own->pixels != NULL)
+    if (own->record != NULL)
+        own->record[to] = own->record[from];
+    else if (own->pixels != NULL)
         memmove(own->pixels + at, own->pixels + of, size);
     else
         memmove(own->floats + at, own->floats + of, size * sizeof *own->floats);
@@ -357,7 +449,7 @@ static int open_path(const char *path, enum data_part part, const struct data_op
     return open_file(path, part, o, d);
 }
 
-static int open_npy(const char *text, struct dataset *d)
+static int open_npy(const char *text, const struct data_options *o, struct dataset *d)
 {
     const char *comma = strchr(text, ',');
     char *images;
@@ -368,7 +460,7 @@ static int open_npy(const char *text, struct dataset *d)
     if ((images = mem_strdup(text)) == NULL)
         return ERR_NOMEM;
     images[comma - text] = '\0';
-    rc = data_npy_load(images, comma + 1, d);
+    rc = data_npy_load(images, comma + 1, o, d);
     mem_free(images);
     return rc;
 }
@@ -405,13 +497,15 @@ static int load_spec(const char *spec, enum data_part part, const struct data_op
     if ((rest = after_kind(spec, "cifar100")) != NULL)
         return open_cifar(rest, 100, part, d);
     if ((rest = after_kind(spec, "npy")) != NULL)
-        return open_npy(rest, d);
+        return open_npy(rest, o, d);
     if ((rest = after_kind(spec, "synth")) != NULL)
         return open_synth(rest, is_test, seed, d);
     if (strcmp(spec, "synth") == 0)
         return open_synth("", is_test, seed, d);
     if ((rest = after_kind(spec, "imagefolder")) != NULL)
         return data_imagefolder_load(rest, part, o, d);
+    if ((rest = after_kind(spec, "shards")) != NULL)
+        return data_shards_load(rest, part, o, d);
     return open_path(spec, part, o, d);
 }
 
@@ -421,6 +515,9 @@ static int open_spec(const char *spec, enum data_part part, const struct data_op
     TRY(load_spec(spec, part, o, seed, d));
     if ((o->resize > 0 || o->crop_height > 0) && !d->owner->pictures)
         return fail(ERR_DATA, "%s: --resize and --crop are for image folders", d->owner->source);
+    if (o->random && !d->owner->pictures)
+        return fail(ERR_DATA, "%s: --random-crop is for image folders and shards",
+                    d->owner->source);
     return 0;
 }
 
@@ -546,6 +643,8 @@ int data_open(const char *spec, const struct data_options *options, enum data_sp
     if (rc == 0 && d->n == 0)
         rc = fail(ERR_DATA, "%s: split '%s' holds no image", d->owner->source,
                   data_split_name(split));
+    if (rc == 0)
+        rc = data_owner_settle(d, o);
     if (rc == 0) {
         data_owner_publish(d, data_split_name(split));
         *out = d;
@@ -553,30 +652,6 @@ int data_open(const char *spec, const struct data_options *options, enum data_sp
     }
     data_close(d);
     return rc;
-}
-
-void data_image(const struct dataset *d, int64_t i, float *chw)
-{
-    size_t size = image_size(d), first = (size_t)i * size;
-
-    if (d->floats != NULL) {
-        memcpy(chw, d->floats + first, size * sizeof *chw);
-        return;
-    }
-    for (size_t j = 0; j < size; j++)
-        chw[j] = (float)d->pixels[first + j] / 255.0f;
-}
-
-void data_image_u8(const struct dataset *d, int64_t i, uint8_t *chw)
-{
-    size_t size = image_size(d), first = (size_t)i * size;
-
-    if (d->pixels != NULL) {
-        memcpy(chw, d->pixels + first, size);
-        return;
-    }
-    for (size_t j = 0; j < size; j++)
-        chw[j] = (uint8_t)(d->floats[first + j] * 255.0f + 0.5f);
 }
 
 void data_limit(struct dataset *d, int64_t n)
@@ -597,47 +672,6 @@ int data_check(const struct dataset *d, int64_t channels, int64_t height, int64_
     if (known ? d->classes != classes : d->classes > classes)
         return fail(ERR_DATA, "%s: %s%d classes, the model has %" PRId64 " outputs", d->source,
                     known ? "" : "labels of at least ", d->classes, classes);
-    return 0;
-}
-
-/* ---- images in common -------------------------------------------------------- */
-
-/* FNV-1a over the bytes of image i. */
-static uint64_t hash_image(const struct dataset *d, int64_t i)
-{
-    const size_t size = image_size(d) * (d->pixels != NULL ? 1 : sizeof *d->floats);
-    const uint8_t *p = d->pixels != NULL ? d->pixels + (size_t)i * size
-                                         : (const uint8_t *)d->floats + (size_t)i * size;
-    uint64_t h = 0xcbf29ce484222325;
-
-    for (size_t j = 0; j < size; j++)
-        h = (h ^ p[j]) * 0x100000001b3;
-    return h;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
-{
-    uint64_t *hash;
-
-    *n = 0;
-    if ((a->pixels != NULL) != (b->pixels != NULL) || image_size(a) != image_size(b))
-        return 0;
-    if ((hash = mem_array((size_t)a->n, sizeof *hash)) == NULL)
-        return ERR_NOMEM;
-    for (int64_t i = 0; i < a->n; i++)
-        hash[i] = hash_image(a, i);
-    qsort(hash, (size_t)a->n, sizeof *hash, by_value);
-    for (int64_t i = 0; i < b->n; i++) {
-        const uint64_t key = hash_image(b, i);
-        *n += bsearch(&key, hash, (size_t)a->n, sizeof *hash, by_value) != NULL;
-    }
-    mem_free(hash);
     return 0;
 }
 
@@ -676,4 +710,30 @@ int data_crop_parse(const char *text, struct data_options *o)
         parse_side(end + 1, &end, &o->crop_width) == 0 && *end == '\0')
         return 0;
     return fail(ERR_ARG, "'%s' is not HEIGHTxWIDTH in pixels, such as 224x224", text);
+}
+
+static size_t quarter_of_memory(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    const size_t all = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : LEAST_MEMORY;
+
+    return all / 4 / (size_t)ranks_count();
+}
+
+int data_memory_parse(const char *text, size_t *out)
+{
+    static const char unit[] = "KMGT";
+    char *end;
+
+    *out = strcmp(text, "quarter") == 0 ? quarter_of_memory() : 0;
+    if (*out > 0 || strcmp(text, "all") == 0)
+        return 0;
+    const unsigned long long v = *text >= '1' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    const char *u = v > 0 && *end != '\0' ? strchr(unit, *end) : NULL;
+    const int shift = u != NULL ? 10 * (int)(u - unit + 1) : 0;
+    if (v == 0 || (u == NULL && *end != '\0') || (u != NULL && end[1] != '\0') ||
+        v > (SIZE_MAX >> 1) >> shift)
+        return fail(ERR_ARG, "'%s' is not a number of bytes such as 500M or 8G, nor 'all'", text);
+    *out = (size_t)v << shift;
+    return 0;
 }

@@ -10,7 +10,8 @@
  * every part, also for Tiny-ImageNet, whose wnids.txt has another order. A class without images, one
  * that another part lacks and one that the training part lacks are refused: labels would shift.
  *
- * Images of several sizes must be made one by data_options (resize, crop).
+ * Images of several sizes must be made one by data_options (resize, crop). Here names are listed and the
+ * first image is read; who reads the others, and when, is decided in data_owner_settle.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,8 +21,7 @@
 
 #include "core/base/mem.h"
 #include "trainer/data/owner.h"
-#include "trainer/data/picture.h"
-#include "trainer/data/resize.h"
+#include "trainer/data/see.h"
 #include "trainer/data/tree.h"
 
 #define MOST_CLASSES 100000
@@ -189,101 +189,108 @@ static int list_files(struct listing *l, const char *under, const char *inside)
     return check_classes(l, under);
 }
 
-/* ---- decoding -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static int read_picture(const struct tree *t, const char *name, const struct data_options *o,
-                        struct picture *p)
+/* What is read of a folder once its files are listed. */
+struct folder {
+    struct tree tree;
+    struct listing list;
+    struct data_options o;
+    int32_t height, width; /* of an image */
+};
+
+static void folder_release(void *ctx)
 {
+    struct folder *f = ctx;
+
+    listing_release(&f->list);
+    tree_release(&f->tree);
+    mem_free(f);
+}
+
+static int folder_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
+{
+    const struct folder *f = ctx;
+    const char *name = f->list.file[record].name;
+    struct picture p = {0};
     uint8_t *data = NULL;
     size_t len = 0;
-    int rc = tree_read(t, name, &data, &len);
+    int rc = tree_read(&f->tree, name, &data, &len);
 
     if (rc == 0)
-        rc = picture_read_bytes(data, len, name, p);
+        rc = picture_see(data, len, name, &f->o, view, record, &p);
     mem_free(data);
-    if (rc == 0 && o->resize > 0)
-        rc = picture_shorter_side(p, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR);
-    if (rc == 0 && o->crop_height > 0)
-        rc = picture_crop(p, o->crop_height, o->crop_width);
-    if (rc < 0)
-        picture_release(p);
-    return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s': '%s'", t->root, name) : rc;
-}
-
-static void to_planes(const struct picture *p, uint8_t *chw)
-{
-    const size_t n = (size_t)p->height * (size_t)p->width;
-
-    for (size_t i = 0; i < 3 * n; i++)
-        chw[i] = p->rgb[i % n * 3 + i / n];
-}
-
-static int load_one(const struct listing *l, size_t i, const struct data_options *o,
-                    const struct dataset *d, uint8_t *chw)
-{
-    struct picture p = {0};
-    int rc = read_picture(l->tree, l->file[i].name, o, &p);
-
-    if (rc == 0 && (p.height != d->height || p.width != d->width))
+    if (rc < 0 && rc != ERR_NOMEM)
+        rc = fail_context(ERR_DATA, "'%s': '%s'", f->tree.root, name);
+    if (rc == 0 && (p.height != f->height || p.width != f->width))
         rc = fail(
             ERR_DATA,
             "'%s/%s' has %dx%d pixels, the first image %dx%d: bring them to one size, with --resize N --crop HxW",
-            l->tree->root, l->file[i].name, p.width, p.height, d->width, d->height);
+            f->tree.root, name, p.width, p.height, f->width, f->height);
     if (rc == 0)
-        to_planes(&p, chw);
+        picture_planes(&p, out);
     picture_release(&p);
     return rc;
 }
 
-/* Reads all files; the first one, by index, that fails gives the message. */
-static int load_files(const struct listing *l, const struct data_options *o, struct dataset *d)
+static int folder_identify(const void *ctx, int64_t record, struct sha256 *h)
 {
-    const int64_t n = (int64_t)l->n;
-    struct picture first = {0};
-    int64_t bad = n;
-    size_t size;
+    const struct folder *f = ctx;
+    const char *name = f->list.file[record].name;
 
-    TRY(read_picture(l->tree, l->file[0].name, o, &first));
-    d->n = n;
+    return sha256_add(h, name, strlen(name) + 1);
+}
+
+/* The first image says how large all of them are. */
+static int measure(struct folder *f, struct dataset *d)
+{
+    static const struct data_view whole;
+    const char *name = f->list.file[0].name;
+    struct picture p = {0};
+    uint8_t *data = NULL;
+    size_t len = 0;
+    int rc = tree_read(&f->tree, name, &data, &len);
+
+    if (rc == 0)
+        rc = picture_see(data, len, name, &f->o, &whole, 0, &p);
+    mem_free(data);
+    if (rc < 0)
+        return rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s': '%s'", f->tree.root, name) : rc;
     d->channels = 3;
-    d->height = first.height;
-    d->width = first.width;
-    picture_release(&first);
-    TRY(data_owner_alloc(d, n, false));
-    size = 3 * (size_t)d->height * (size_t)d->width;
-#pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
-    for (int64_t i = 0; i < n; i++)
-        if (load_one(l, (size_t)i, o, d, d->owner->pixels + (size_t)i * size) < 0)
-            bad = i < bad ? i : bad;
-    for (int64_t i = 0; i < n; i++)
-        d->owner->labels[i] = l->file[i].label;
-    if (bad == n)
-        return 0;
-    /* Once more, for its message on this thread; what has gone meanwhile was a lack of memory. */
-    TRY(load_one(l, (size_t)bad, o, d, d->owner->pixels + (size_t)bad * size));
-    return fail(ERR_NOMEM, "out of memory");
+    d->height = f->height = p.height;
+    d->width = f->width = p.width;
+    picture_release(&p);
+    return 0;
 }
 
 /* The files of a finished listing, which lie below `under`. */
-static int load_listing(struct listing *l, struct tree *t, const char *under,
-                        const struct data_options *o, struct dataset *d)
+static int load_listing(struct folder *f, const char *under, struct dataset *d)
 {
-    static const struct data_options none;
+    const struct listing *l = &f->list;
 
     if (l->n == 0)
-        return fail(ERR_DATA, "'%s': no .jpg, .jpeg or .png in class folders", t->root);
-    TRY(tree_load(t, under));
+        return fail(ERR_DATA, "'%s': no .jpg, .jpeg or .png in class folders", f->tree.root);
+    TRY(tree_load(&f->tree, under));
     d->classes = (int32_t)l->classes.n;
     d->owner->classes_known = d->owner->pictures = true;
     TRY(data_owner_names(d, (const char *const *)l->classes.v));
-    return load_files(l, o != NULL ? o : &none, d);
+    return measure(f, d);
+}
+
+/* Hands a finished listing over to the data set. */
+static int give(struct folder *f, struct dataset *d)
+{
+    const struct stream_source source = {f, folder_read, folder_identify, folder_release};
+
+    TRY(data_owner_records(d, (int64_t)f->list.n, false, &source));
+    for (size_t i = 0; i < f->list.n; i++)
+        d->owner->labels[i] = f->list.file[i].label;
+    return 0;
 }
 
 /* ---- image folders --------------------------------------------------------------------------- */
 
-/* The folder of a part, "" for a set without parts. */
-static int find_part(const struct tree *t, enum data_part part, struct dataset *d,
-                     const char **under)
+int data_find_part(const struct tree *t, enum data_part part, struct dataset *d, const char **under)
 {
     static const char *const val[] = {"val/", "valid/", "validation/"};
     const bool test = tree_has(t, "test/");
@@ -308,22 +315,21 @@ static int find_part(const struct tree *t, enum data_part part, struct dataset *
     return 0;
 }
 
-static int load_classes(struct tree *t, enum data_part part, const struct data_options *o,
-                        struct dataset *d)
+static int load_classes(struct folder *f, enum data_part part, struct dataset *d)
 {
-    struct listing l = {.tree = t};
+    const struct tree *t = &f->tree;
+    struct listing *l = &f->list;
     const char *under;
-    int rc = find_part(t, part, d, &under);
 
-    if (rc == 0 && (rc = list_classes(t, d->owner->one_set ? "" : "train/", &l.classes)) == 0 &&
-        (rc = list_files(&l, under, "")) == 0 && (rc = load_listing(&l, t, under, o, d)) == 0 &&
-        (rc = data_owner_source(
-             d, "image %s '%s%s%.*s' (%zu classes", t->is_archive ? "archive" : "folder", t->root,
-             *under != '\0' ? "/" : "", (int)strcspn(under, "/"), under, l.classes.n)) == 0 &&
-        (rc = tell_skipped(&l, d)) == 0)
-        rc = data_owner_source(d, ")");
-    listing_release(&l);
-    return rc;
+    TRY(data_find_part(t, part, d, &under));
+    TRY(list_classes(t, d->owner->one_set ? "" : "train/", &l->classes));
+    TRY(list_files(l, under, ""));
+    TRY(load_listing(f, under, d));
+    TRY(data_owner_source(d, "image %s '%s%s%.*s' (%zu classes",
+                          t->is_archive ? "archive" : "folder", t->root, *under != '\0' ? "/" : "",
+                          (int)strcspn(under, "/"), under, l->classes.n));
+    TRY(tell_skipped(l, d));
+    return data_owner_source(d, ")");
 }
 
 /* ---- Tiny-ImageNet --------------------------------------------------------------------------- */
@@ -396,48 +402,66 @@ static int list_tiny(struct listing *l, bool is_test)
     return list_files(l, part, inside_of(l->tree, part, l->classes.v[0]));
 }
 
-static int load_tiny(struct tree *t, enum data_part part, const struct data_options *o,
-                     struct dataset *d)
+static int load_tiny(struct folder *f, enum data_part part, struct dataset *d)
 {
     const bool is_test = part == DATA_PART_TEST;
-    struct listing l = {.tree = t};
-    int rc;
+    struct tree *t = &f->tree;
+    struct listing *l = &f->list;
 
-    if ((rc = tree_load(t, "wnids.txt")) == 0 && (rc = read_ids(t, &l.classes)) == 0 &&
-        (rc = tree_load(t, "val/val_annotations.txt")) == 0 && (rc = list_tiny(&l, is_test)) == 0 &&
-        (rc = load_listing(&l, t, is_test ? "val/" : "train/", o, d)) == 0 &&
-        (rc = data_owner_source(d, "Tiny-ImageNet %s '%s' (%zu classes%s",
-                                t->is_archive ? "archive" : "folder", t->root, l.classes.n,
-                                is_test ? ", its val part" : "")) == 0 &&
-        (rc = tell_skipped(&l, d)) == 0)
-        rc = data_owner_source(d, ")");
-    listing_release(&l);
-    return rc;
+    TRY(tree_load(t, "wnids.txt"));
+    TRY(read_ids(t, &l->classes));
+    TRY(tree_load(t, "val/val_annotations.txt"));
+    TRY(list_tiny(l, is_test));
+    TRY(load_listing(f, is_test ? "val/" : "train/", d));
+    TRY(data_owner_source(d, "Tiny-ImageNet %s '%s' (%zu classes%s",
+                          t->is_archive ? "archive" : "folder", t->root, l->classes.n,
+                          is_test ? ", its val part" : ""));
+    TRY(tell_skipped(l, d));
+    return data_owner_source(d, ")");
 }
 
 /* ---- public ---------------------------------------------------------------------------------- */
 
+static int open_folder(const char *path, const struct data_options *o, struct folder **out)
+{
+    struct folder *f = mem_array(1, sizeof *f);
+    int rc;
+
+    if (f == NULL)
+        return ERR_NOMEM;
+    f->o = *o;
+    f->list.tree = &f->tree;
+    if ((rc = tree_open(path, &f->tree)) < 0)
+        folder_release(f);
+    else
+        *out = f;
+    return rc;
+}
+
 int data_imagefolder_load(const char *path, enum data_part part, const struct data_options *o,
                           struct dataset *d)
 {
-    struct tree t;
+    struct folder *f = NULL;
     int rc;
 
-    TRY(tree_open(path, &t));
-    rc = tree_has(&t, "wnids.txt") ? load_tiny(&t, part, o, d) : load_classes(&t, part, o, d);
-    tree_release(&t);
-    return rc;
+    TRY(open_folder(path, o, &f));
+    rc = tree_has(&f->tree, "wnids.txt") ? load_tiny(f, part, d) : load_classes(f, part, d);
+    if (rc < 0)
+        folder_release(f);
+    return rc < 0 ? rc : give(f, d);
 }
 
 int data_folder_load(const char *root, struct dataset *d)
 {
-    struct tree t;
+    static const struct data_options none;
+    struct folder *f = NULL;
     int rc;
 
-    TRY(tree_open(root, &t));
-    rc = load_classes(&t, DATA_PART_TRAIN, NULL, d);
-    tree_release(&t);
-    return rc;
+    TRY(open_folder(root, &none, &f));
+    if ((rc = load_classes(f, DATA_PART_TRAIN, d)) < 0)
+        folder_release(f);
+    TRY(rc < 0 ? rc : give(f, d));
+    return data_owner_settle(d, &none);
 }
 
 int data_imagefolder_classes(const char *path, char ***name, int32_t *n)

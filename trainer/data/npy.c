@@ -26,6 +26,7 @@
 #define NPY_MOST_SIDE 16384 /* pixels of a side; keeps every product far inside int64 */
 #define NPY_MOST_CLASSES 1000000
 #define ROUNDING 1e-5 /* what a float may miss [0,1] by */
+#define ROWS_HASHED 256
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
@@ -39,7 +40,7 @@ static bool is_float(const struct npy *a)
     return a->type == NPY_F32 || a->type == NPY_F64;
 }
 
-/* Sets n, channels, height, width of d and whether the file holds [N,H,W,C]. */
+/* Sets n, channels, height, width of d and whether the file holds [N,H,W,C]. a needs no data. */
 static int find_layout(const struct npy *a, const char *path, struct dataset *d,
                        bool *channels_last)
 {
@@ -70,15 +71,22 @@ static int find_layout(const struct npy *a, const char *path, struct dataset *d,
     return 0;
 }
 
-/* Element i of [N,H,W,C] as a place in [N,C,H,W]. */
-static size_t place_of(const struct dataset *d, bool channels_last, size_t i)
-{
-    const size_t c = (size_t)d->channels, hw = (size_t)d->height * (size_t)d->width;
+struct array { /* images of a file, or some of them */
+    const char *path;
+    size_t first; /* index of its first element in the file, for messages */
+    int32_t channels, height, width;
+    bool channels_last;
+};
 
-    return channels_last ? i / (c * hw) * c * hw + i % c * hw + i / c % hw : i;
+/* Element i of [N,H,W,C] as a place in [N,C,H,W]. */
+static size_t place_of(const struct array *f, size_t i)
+{
+    const size_t c = (size_t)f->channels, hw = (size_t)f->height * (size_t)f->width;
+
+    return f->channels_last ? i / (c * hw) * c * hw + i % c * hw + i / c % hw : i;
 }
 
-static int copy_pixels(const struct npy *a, const char *path, bool channels_last, struct dataset *d)
+static int copy_pixels(const struct npy *a, const struct array *f, uint8_t *out)
 {
     const uint8_t *bytes = a->type == NPY_U8 ? a->data : NULL;
     int64_t v = 0;
@@ -90,13 +98,13 @@ static int copy_pixels(const struct npy *a, const char *path, bool channels_last
             TRY(npy_int(a, i, &v));
         if (v < 0 || v > 255)
             return fail(ERR_DATA, "'%s': value %" PRId64 " at index %zu; pixels are 0 ... 255",
-                        path, v, i);
-        d->owner->pixels[place_of(d, channels_last, i)] = (uint8_t)v;
+                        f->path, v, f->first + i);
+        out[place_of(f, i)] = (uint8_t)v;
     }
     return 0;
 }
 
-static int copy_floats(const struct npy *a, const char *path, bool channels_last, struct dataset *d)
+static int copy_floats(const struct npy *a, const struct array *f, float *out)
 {
     for (size_t i = 0; i < a->count; i++) {
         const double v = npy_double(a, i);
@@ -104,10 +112,15 @@ static int copy_floats(const struct npy *a, const char *path, bool channels_last
             return fail(
                 ERR_DATA,
                 "'%s': value %g at index %zu; floats must lie in [0,1]: divide pixels by 255, or save them as uint8",
-                path, v, i);
-        d->owner->floats[place_of(d, channels_last, i)] = (float)fmin(fmax(v, 0), 1);
+                f->path, v, f->first + i);
+        out[place_of(f, i)] = (float)fmin(fmax(v, 0), 1);
     }
     return 0;
+}
+
+static struct array array_of(const struct dataset *d, const char *path, bool channels_last)
+{
+    return (struct array){path, 0, d->channels, d->height, d->width, channels_last};
 }
 
 static int copy_images(const struct npy *a, const char *path, struct dataset *d)
@@ -116,8 +129,92 @@ static int copy_images(const struct npy *a, const char *path, struct dataset *d)
 
     TRY(find_layout(a, path, d, &channels_last));
     TRY(data_owner_alloc(d, d->n, is_float(a)));
-    return is_float(a) ? copy_floats(a, path, channels_last, d)
-                       : copy_pixels(a, path, channels_last, d);
+    const struct array f = array_of(d, path, channels_last);
+    return is_float(a) ? copy_floats(a, &f, d->owner->floats)
+                       : copy_pixels(a, &f, d->owner->pixels);
+}
+
+/* ---- images that stay in their file ---------------------------------------------------------- */
+
+struct rows {
+    struct npy_rows *file;
+    char *path;
+    struct array images;
+};
+
+static void rows_release(void *ctx)
+{
+    struct rows *r = ctx;
+
+    npy_rows_close(r->file);
+    mem_free(r->path);
+    mem_free(r);
+}
+
+static int rows_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
+{
+    const struct rows *r = ctx;
+    struct array f = r->images;
+    struct npy a = {0};
+    int rc = npy_rows_read(r->file, record, 1, &a);
+
+    (void)view;
+    f.first = (size_t)record * a.count;
+    if (rc == 0)
+        rc = is_float(&a) ? copy_floats(&a, &f, out) : copy_pixels(&a, &f, out);
+    npy_release(&a);
+    return rc < 0 && rc != ERR_NOMEM ? ERR_DATA : rc;
+}
+
+/* Reading all of a file that is larger than memory would take long: some rows stand for it. */
+static int rows_identify(const void *ctx, int64_t record, struct sha256 *h)
+{
+    const struct rows *r = ctx;
+    const struct npy *shape = npy_rows_shape(r->file);
+    struct npy a = {0};
+    int rc;
+
+    if (record % (shape->dim[0] / ROWS_HASHED + 1) != 0)
+        return 0;
+    if ((rc = npy_rows_read(r->file, record, 1, &a)) == 0)
+        rc = sha256_add(h, a.data, a.count * npy_type_size(a.type));
+    npy_release(&a);
+    return rc;
+}
+
+static int leave_in_file(struct rows *r, struct dataset *d)
+{
+    const struct npy *a = npy_rows_shape(r->file);
+    const struct stream_source source = {r, rows_read, rows_identify, rows_release};
+
+    r->images.path = r->path;
+    return data_owner_records(d, a->dim[0], is_float(a), &source);
+}
+
+/* Opens the images by rows; *out stays NULL for a file that must come into memory, or may. */
+static int open_rows(const char *path, size_t memory, struct dataset *d, struct rows **out)
+{
+    struct rows *r = memory > 0 ? mem_array(1, sizeof *r) : NULL;
+    bool channels_last = false;
+    int rc;
+
+    if (r == NULL)
+        return memory > 0 ? ERR_NOMEM : 0;
+    if ((rc = npy_rows_open(path, &r->file)) == 0) {
+        const struct npy *a = npy_rows_shape(r->file);
+        const size_t bytes = is_float(a) ? sizeof(float) : 1;
+
+        if (a->count > memory / bytes && (rc = find_layout(a, path, d, &channels_last)) == 0) {
+            r->images = array_of(d, path, channels_last);
+            if ((r->path = mem_strdup(path)) != NULL) {
+                *out = r;
+                return 0;
+            }
+            rc = ERR_NOMEM;
+        }
+    }
+    rows_release(r);
+    return rc == ERR_UNSUPPORTED || rc == 0 ? 0 : rc; /* Fortran order: as a whole */
 }
 
 /* ---- labels ---------------------------------------------------------------------------------- */
@@ -202,16 +299,29 @@ static int take_arrays(const struct npy *x, const char *images, const struct npy
     return copy_labels(y, labels, d);
 }
 
-int data_npy_load(const char *images, const char *labels, struct dataset *d)
+int data_npy_load(const char *images, const char *labels, const struct data_options *o,
+                  struct dataset *d)
 {
     struct npy x = {0}, y = {0};
-    int rc;
+    struct rows *rows = NULL;
+    int rc = open_rows(images, o->memory, d, &rows);
 
-    if ((rc = open_array(images, &x)) == 0 && (rc = open_array(labels, &y)) == 0 &&
-        (rc = take_arrays(&x, images, &y, labels, d)) == 0)
-        rc = data_owner_source(d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
-                               d->owner->floats != NULL ? "values in [0,1]" : "pixels", labels);
+    if (rc < 0 && rc != ERR_NOMEM)
+        rc = fail_context(ERR_DATA, "data");
     d->owner->one_set = true;
+    if (rc == 0 && rows != NULL) {
+        const struct npy shape = *npy_rows_shape(rows->file);
+
+        x.type = shape.type;
+        rc = leave_in_file(rows, d);
+    } else if (rc == 0 && (rc = open_array(images, &x)) == 0) {
+        rc = copy_images(&x, images, d);
+    }
+    if (rc == 0 && (rc = open_array(labels, &y)) == 0 && (rc = copy_labels(&y, labels, d)) == 0)
+        rc = data_owner_source(
+            d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
+            d->owner->floats != NULL || d->owner->records_float ? "values in [0,1]" : "pixels",
+            labels);
     npy_release(&x);
     npy_release(&y);
     return rc;

@@ -50,13 +50,6 @@ static int fits(const struct graph *g, const struct dataset *d)
     return data_check(d, in->dim[1], in->dim[2], in->dim[3], shape_elems(out));
 }
 
-static void load(const struct dataset *d, int64_t first, int64_t n, int64_t elems, float *pixels)
-{
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        data_image(d, first + i, pixels + i * elems);
-}
-
 static void score_finish(struct eval_score *s)
 {
     s->accuracy = (double)s->correct / (double)s->n;
@@ -224,7 +217,7 @@ static int classify_own(struct evaluator *v, int bank)
 
         if (!is_mine(v, i))
             continue;
-        load(v->d, i, m, v->elems, v->pixels);
+        TRY(data_images(v->d, i, m, i + m * ranks_count(), v->pixels));
         TRY(infer(v, m, bank));
         for (int64_t j = 0; j < m; j++)
             v->correct[i + j] = loss_argmax(v->logits + j * v->k, v->k) == v->d->labels[i + j];
@@ -404,8 +397,8 @@ static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int 
 
         if (!is_mine(v, i))
             continue;
-        load(d, i, m, v->elems, v->pixels);
-        rc = count_branches(v, r, c, severity, d->labels + i, m);
+        if ((rc = data_images(d, i, m, i + m * ranks_count(), v->pixels)) == 0)
+            rc = count_branches(v, r, c, severity, d->labels + i, m);
     }
     data_close(d);
     return rc;
@@ -544,8 +537,8 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     }
     for (int64_t i = 0; i < n; i += batch) {
         const int64_t m = min_i64(batch, n - i);
-        load(d, i, m, elems, pixels);
-        if ((rc = exec_infer(e, pixels, m, bank, logits)) < 0 ||
+        if ((rc = data_images(d, i, m, i + m, pixels)) < 0 ||
+            (rc = exec_infer(e, pixels, m, bank, logits)) < 0 ||
             (rc = fn(ctx, e, i, m, logits, d->labels + i)) < 0)
             goto out;
     }

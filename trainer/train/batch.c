@@ -1,10 +1,11 @@
 /*
- * The images of one iteration.
+ * The images of one iteration, read ahead where they are streamed.
  *
  * Crop: the image is padded with `crop_pad` black pixels on each side and a window of its own
  * size is taken at a random place; then it is mirrored with probability 1/2. The augmented copy is
  * made in 8 bits, as its operations are defined there: AugMix at severity 3, or one corruption of
- * the list at a severity from 1 to 5.
+ * the list at a severity from 1 to 5. A set that draws its parts (draw.h) has cropped and mirrored the
+ * image already; then the augmented copy is made of the same part.
  */
 #include "trainer/train/batch.h"
 
@@ -64,12 +65,14 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
     b->sample = mem_array(cap, sizeof *b->sample);
     b->refused = mem_array(cap, sizeof *b->refused);
     b->own = mem_array(cap, sizeof *b->own);
+    b->later = mem_array(cap, sizeof *b->later);
+    b->later_own = mem_array(cap, sizeof *b->later_own);
     if (augment) {
         b->augmented = mem_aligned(floats, sizeof *b->augmented);
         b->bytes = mem_array(2 * floats, sizeof *b->bytes);
     }
     if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused || !b->own ||
-        (augment && (!b->augmented || !b->bytes))) {
+        !b->later || !b->later_own || (augment && (!b->augmented || !b->bytes))) {
         batch_release(b);
         return ERR_NOMEM;
     }
@@ -86,6 +89,8 @@ void batch_release(struct batch *b)
     mem_free(b->sample);
     mem_free(b->refused);
     mem_free(b->own);
+    mem_free(b->later);
+    mem_free(b->later_own);
     *b = (struct batch){0};
 }
 
@@ -104,12 +109,13 @@ struct crop {
     bool flip;
 };
 
-static struct crop draw_crop(const struct train_config *cfg, struct rng *r)
+static struct crop draw_crop(const struct train_config *cfg, const struct dataset *of,
+                             struct rng *r)
 {
     const uint32_t places = 2 * (uint32_t)cfg->crop_pad + 1;
     struct crop c = {0};
 
-    if (!cfg->crop)
+    if (!cfg->crop || of->draws)
         return c;
     c.dy = (int64_t)rng_below(r, places) - cfg->crop_pad;
     c.dx = (int64_t)rng_below(r, places) - cfg->crop_pad;
@@ -157,20 +163,6 @@ static void crop_bytes(const struct crop *c, const struct dataset *d, const uint
 
 /* ---- augmented copies ------------------------------------------------------------------------ */
 
-/* One corruption of the list on chw; the result replaces `work`. */
-static bool corrupt_copy(const struct batch *b, const struct dataset *d, const uint8_t *chw,
-                         struct rng *r, uint8_t *work, float *out)
-{
-    const enum corrupt_type type = b->types[rng_below(r, (uint32_t)b->n_types)];
-    const int severity = 1 + (int)rng_below(r, CORRUPT_SEVERITIES);
-
-    if (corrupt_apply(type, severity, chw, d->height, d->width, r, work) < 0)
-        return false;
-    for (int64_t j = 0; j < b->elems; j++)
-        out[j] = (float)work[j] / 255;
-    return true;
-}
-
 /* The set that an image of the batch is of, and its index there. */
 static const struct dataset *source_of(const struct train_config *cfg, const struct dataset *d,
                                        int64_t sample)
@@ -183,39 +175,58 @@ static int64_t index_of(const struct dataset *d, int64_t sample)
     return sample < d->n ? sample : sample - d->n;
 }
 
-static bool augment_image(const struct batch *b, const struct train_config *cfg,
-                          const struct dataset *d, int32_t epoch, int64_t i, struct crop clean)
+/* One corruption of the list on chw; the result replaces `work`. */
+static int corrupt_copy(const struct batch *b, const struct train_config *cfg,
+                        const struct dataset *d, int64_t sample, const uint8_t *chw, struct rng *r,
+                        uint8_t *work, float *out)
+{
+    const enum corrupt_type type = b->types[rng_below(r, (uint32_t)b->n_types)];
+    const int severity = 1 + (int)rng_below(r, CORRUPT_SEVERITIES);
+
+    if (corrupt_apply(type, severity, chw, d->height, d->width, r, work) < 0)
+        return fail(ERR_DATA, "image %" PRId64 " of %s: %dx%d pixels cannot be corrupted",
+                    index_of(d, sample), source_of(cfg, d, sample)->source, d->height, d->width);
+    for (int64_t j = 0; j < b->elems; j++)
+        out[j] = (float)work[j] / 255;
+    return 0;
+}
+
+static int augment_image(const struct batch *b, const struct train_config *cfg,
+                         const struct dataset *d, int32_t epoch, int64_t i, struct crop clean)
 {
     const int64_t sample = b->sample[i];
     struct rng r = rng_at(cfg->seed, RNG_AUGMIX, (uint32_t)epoch, (uint64_t)sample);
-    const struct crop c = cfg->aligned ? clean : draw_crop(cfg, &r);
+    const struct crop c = cfg->aligned ? clean : draw_crop(cfg, source_of(cfg, d, sample), &r);
     const struct augmix_config mix = augmix_defaults();
+    const float *pixels = b->whole + i * b->elems;
     uint8_t *whole = b->bytes + 2 * i * b->elems, *cropped = whole + b->elems;
     float *out = b->augmented + i * b->elems;
 
-    data_image_u8(source_of(cfg, d, sample), index_of(d, sample), whole);
+    for (int64_t j = 0; j < b->elems; j++) /* as data_image_u8 */
+        whole[j] = (uint8_t)(pixels[j] * 255.0f + 0.5f);
     crop_bytes(&c, d, whole, cropped);
     if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
-        return corrupt_copy(b, d, cropped, &r, whole, out);
+        return corrupt_copy(b, cfg, d, sample, cropped, &r, whole, out);
     augmix(&mix, cropped, d->channels, d->height, d->width, &r, out);
-    return true;
+    return 0;
 }
 
-/* False where a corruption refused the image. */
-static bool load_image(const struct batch *b, const struct train_config *cfg,
-                       const struct dataset *d, int32_t epoch, int64_t i)
+static int load_image(const struct batch *b, const struct train_config *cfg,
+                      const struct dataset *d, int32_t epoch, int64_t i)
 {
     const int64_t sample = b->sample[i];
+    const struct dataset *of = source_of(cfg, d, sample);
+    const struct data_view view = {of->draws, cfg->seed, epoch};
     struct rng r = rng_at(cfg->seed, RNG_CROP, (uint32_t)epoch, (uint64_t)sample);
-    const struct crop c = draw_crop(cfg, &r);
+    const struct crop c = draw_crop(cfg, of, &r);
     float *whole = b->whole + i * b->elems;
 
-    data_image(source_of(cfg, d, sample), index_of(d, sample), whole);
+    TRY(data_image_seen(of, index_of(d, sample), &view, whole));
     crop_floats(&c, d, whole, b->pixels + i * b->elems);
-    if (b->augmented == NULL || i >= b->n_clean)
-        return true;
-    return augment_image(b, cfg, d, epoch, i, c);
+    return b->augmented != NULL && i < b->n_clean ? augment_image(b, cfg, d, epoch, i, c) : 0;
 }
+
+/* ---- which images ---------------------------------------------------------------------------- */
 
 /* Extra image number `place` of an epoch. */
 static int64_t draw_extra(const struct train_config *cfg, const struct dataset *d, int32_t epoch,
@@ -226,56 +237,80 @@ static int64_t draw_extra(const struct train_config *cfg, const struct dataset *
     return d->n + rng_below(&r, (uint32_t)cfg->extra->n);
 }
 
-/* Which images: those of the order, and among them extra ones. */
-static void choose_images(struct batch *b, const struct train_config *cfg, const struct dataset *d,
-                          const uint32_t *order, int32_t epoch, int64_t index)
+/* Images of iteration `index`: those of the order, and among them extra ones. Returns how many. */
+static int64_t choose_images(const struct train_config *cfg, const struct dataset *d,
+                             const uint32_t *order, int32_t epoch, int64_t index, int64_t *sample)
 {
     const int64_t own = own_count(cfg), first = index * own;
-    const int64_t left = min_i64(d->n - first, own);
-    int64_t mine = 0, extra;
+    const int64_t left = min_i64(d->n - first, own), n = left * cfg->batch / own, extra = n - left;
+    int64_t mine = 0;
 
-    b->n = left * b->cap / own;
-    extra = b->n - left;
-    for (int64_t i = 0; i < b->n; i++) {
-        const bool other = (i + 1) * extra / b->n > i * extra / b->n;
-        const int64_t sample =
-            other ? draw_extra(cfg, d, epoch, index * b->cap + i) : order[first + mine++];
+    for (int64_t i = 0; i < n; i++) {
+        const bool other = (i + 1) * extra / n > i * extra / n;
 
-        b->sample[i] = sample;
-        b->labels[i] = source_of(cfg, d, sample)->labels[index_of(d, sample)];
+        sample[i] = other ? draw_extra(cfg, d, epoch, index * cfg->batch + i)
+                          : (int64_t)order[first + mine++];
     }
+    return n;
 }
 
-/* own: the images in which e has a share; the others are not loaded. */
-static void mark_own(struct batch *b, const struct exec *e)
+/* own: of n images those in which e has a share; the others are not loaded. */
+static void mark_own(const struct train_config *cfg, const struct exec *e, int64_t n, bool *own)
 {
-    const int64_t at[] = {0, b->n - b->n_adv}, n[] = {b->n_clean, b->n_adv};
+    const int64_t n_clean = batch_clean_count(cfg, n), n_adv = batch_adv_count(cfg, n);
+    const int64_t at[] = {0, n - n_adv}, of[] = {n_clean, n_adv};
 
-    for (int64_t i = 0; i < b->n; i++)
-        b->own[i] = e == NULL;
+    for (int64_t i = 0; i < n; i++)
+        own[i] = e == NULL;
     for (int half = 0; e != NULL && half < 2; half++) {
         int64_t first, count;
 
-        exec_share(e, n[half], &first, &count);
+        exec_share(e, of[half], &first, &count);
         for (int64_t i = 0; i < count; i++)
-            b->own[at[half] + first + i] = true;
+            own[at[half] + first + i] = true;
     }
+}
+
+/* Own images of this iteration and of those after it, of d or of the extra ones, to be read ahead. */
+static void read_ahead(struct batch *b, const struct train_config *cfg, const struct dataset *d,
+                       const struct dataset *of, const struct exec *e, const uint32_t *order,
+                       int32_t epoch, int64_t index)
+{
+    const int64_t most = of != NULL ? min_i64(data_ahead_most(of), DATA_AHEAD_MOST) : 0;
+    const int64_t end = batch_per_epoch(cfg, d->n);
+    const struct data_view view = {most > 0 && of->draws, cfg->seed, epoch};
+    int64_t list[DATA_AHEAD_MOST], n = 0;
+
+    for (; index < end && n < most; index++) {
+        const int64_t count = choose_images(cfg, d, order, epoch, index, b->later);
+
+        mark_own(cfg, e, count, b->later_own);
+        for (int64_t i = 0; i < count && n < most; i++)
+            if (b->later_own[i] && source_of(cfg, d, b->later[i]) == of)
+                list[n++] = index_of(d, b->later[i]);
+    }
+    if (n > 0)
+        data_ahead(of, &view, list, n);
 }
 
 int batch_load(struct batch *b, const struct train_config *cfg, const struct dataset *d,
                const struct exec *e, const uint32_t *order, int32_t epoch, int64_t index)
 {
-    choose_images(b, cfg, d, order, epoch, index);
+    read_ahead(b, cfg, d, d, e, order, epoch, index);
+    read_ahead(b, cfg, d, cfg->extra, e, order, epoch, index);
+    b->n = choose_images(cfg, d, order, epoch, index, b->sample);
+    for (int64_t i = 0; i < b->n; i++)
+        b->labels[i] = source_of(cfg, d, b->sample[i])->labels[index_of(d, b->sample[i])];
     b->n_clean = batch_clean_count(cfg, b->n);
     b->n_adv = batch_adv_count(cfg, b->n);
-    mark_own(b, e);
+    mark_own(cfg, e, b->n, b->own);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < b->n; i++)
-        b->refused[i] = b->own[i] && !load_image(b, cfg, d, epoch, i);
+        b->refused[i] = b->own[i] && load_image(b, cfg, d, epoch, i) < 0;
     for (int64_t i = 0; i < b->n; i++)
-        if (b->refused[i])
-            return fail(ERR_DATA, "image %" PRId64 " of %s: %dx%d pixels cannot be corrupted",
-                        index_of(d, b->sample[i]), source_of(cfg, d, b->sample[i])->source,
-                        d->height, d->width);
+        if (b->refused[i]) {
+            TRY(load_image(b, cfg, d, epoch, i)); /* once more, for its message on this thread */
+            return fail(ERR_NOMEM, "out of memory");
+        }
     return 0;
 }

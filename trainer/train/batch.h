@@ -21,7 +21,9 @@ struct batch { /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
     float *pixels;       /* [n] cropped and flipped */
     float *augmented;    /* [n_clean], NULL without augmentation */
     uint8_t *bytes;      /* [cap][2][C,H,W] work space, NULL without augmentation */
-    bool *refused, *own; /* [cap] work space */
+    bool *refused, *own; /* [cap] work space, as are */
+    int64_t *later;      /* the same of a later iteration */
+    bool *later_own;
     enum corrupt_type types[CORRUPT_N]; /* to choose from, for TRAIN_AUGMENT_CORRUPT */
     int32_t n_types;
     float *whole;    /* [cap][C,H,W] work space */

@@ -274,24 +274,14 @@ out:
     return rc;
 }
 
-/* One hash over images and labels. */
-static int hash_data(const struct dataset *d, char text[SHA256_HEX])
+/* What names the images: the pixels of those in memory, the records of those that are streamed. `other`: the
+ * other way round, where it can be said. */
+static int hash_data(const struct dataset *d, bool other, char text[SHA256_HEX])
 {
-    const size_t elems = (size_t)d->n * (size_t)d->channels * (size_t)d->height * (size_t)d->width;
-    struct sha256 *h = NULL;
-    uint8_t digest[SHA256_SIZE];
-    int rc;
-
-    if ((rc = sha256_new(&h)) < 0 ||
-        (rc = sha256_add(h, d->labels, (size_t)d->n * sizeof *d->labels)) < 0 ||
-        (rc = d->pixels != NULL ? sha256_add(h, d->pixels, elems)
-                                : sha256_add(h, d->floats, elems * sizeof(float))) < 0 ||
-        (rc = sha256_end(h, digest)) < 0)
-        goto out;
-    sha256_hex(digest, text);
-out:
-    sha256_free(h);
-    return rc;
+    if (data_is_streamed(d) == other)
+        return data_hash_pixels(d, text);
+    TRY(data_hash_records(d, text));
+    return strcmp(text, "none") == 0 ? data_hash_pixels(d, text) : 0;
 }
 
 static void soft_digits(const struct soft_params *p, char *text, size_t size)
@@ -306,7 +296,8 @@ static void attack_digits(const struct pgd_params *p, char *text, size_t size)
 }
 
 /* Options that came later are named only where they are on, so that older states can be continued. */
-static int more_options(const struct train_config *c, char *text, size_t size)
+static int more_options(const struct train_config *c, const struct dataset *d, char *text,
+                        size_t size)
 {
     char hash[TRAIN_DOMAINS][SHA256_HEX] = {"teacher", "teacher"}, data[SHA256_HEX] = "none";
     int n = 0;
@@ -315,7 +306,7 @@ static int more_options(const struct train_config *c, char *text, size_t size)
         if (c->signal[i].g != NULL)
             TRY(hash_numbers(c->signal[i].g, hash[i]));
     if (c->extra != NULL)
-        TRY(hash_data(c->extra, data));
+        TRY(hash_data(c->extra, false, data));
     text[0] = '\0';
     if (c->signal[0].g || c->signal[1].g || c->signal[0].bank || c->signal[1].bank || c->tap_bank)
         n += snprintf(text, size, " targets=%.16s/%d/%.16s/%d/%d", hash[0], c->signal[0].bank,
@@ -327,18 +318,20 @@ static int more_options(const struct train_config *c, char *text, size_t size)
     if (c->ema > 0)
         n += snprintf(text + n, size - (size_t)n, " ema=%.17g", c->ema);
     if (c->extra != NULL)
-        snprintf(text + n, size - (size_t)n, " extra=%.16s/%.17g", data, c->extra_share);
+        n += snprintf(text + n, size - (size_t)n, " extra=%.16s/%.17g", data, c->extra_share);
+    if (d->draws)
+        snprintf(text + n, size - (size_t)n, " random-crop=1");
     return 0;
 }
 
 char *train_fingerprint(const struct train_config *c, const struct graph *g,
-                        const struct graph *teacher, const struct dataset *d)
+                        const struct graph *teacher, const struct dataset *d, bool other)
 {
     char text[FINGERPRINT_MAX], hash[SHA256_HEX] = "none", data[SHA256_HEX];
     char attack[96], val_attack[96], soft[160], norm[NORMALIZE_TEXT], more[MORE_MAX];
 
-    if ((teacher != NULL && hash_numbers(teacher, hash) < 0) || hash_data(d, data) < 0 ||
-        more_options(c, more, sizeof more) < 0)
+    if ((teacher != NULL && hash_numbers(teacher, hash) < 0) || hash_data(d, other, data) < 0 ||
+        more_options(c, d, more, sizeof more) < 0)
         return NULL;
     soft_digits(&c->soft, soft, sizeof soft);
     attack_digits(&c->attack, attack, sizeof attack);

@@ -132,6 +132,34 @@ static int options_differ(const char *had, size_t len, const char *now)
                 new_len, now + start);
 }
 
+/* Are the texts the same but for the hash of the data? */
+static bool only_data_differ(const char *had, const char *now)
+{
+    const char *a = strstr(had, " data="), *b = strstr(now, " data=");
+
+    return a != NULL && b != NULL && a - had == b - now &&
+           memcmp(had, now, (size_t)(a - had)) == 0 &&
+           strcmp(a + 1 + strcspn(a + 1, " "), b + 1 + strcspn(b + 1, " ")) == 0;
+}
+
+/* A run may go on with images in memory that were streamed, or the reverse (--data-memory): what they are
+ * named by then is the other thing. */
+static int try_other_name(struct trainer *t, const char *had, size_t len)
+{
+    char *other = NULL;
+
+    if (only_data_differ(had, t->fingerprint) &&
+        (other = train_fingerprint(&t->cfg, t->g, t->teacher, t->train, true)) == NULL)
+        return ERR_DATA;
+    if (other == NULL || strcmp(had, other) != 0) {
+        mem_free(other);
+        return options_differ(had, len, t->fingerprint);
+    }
+    mem_free(t->fingerprint);
+    t->fingerprint = other;
+    return 0;
+}
+
 /* The same model to start from: its file travels inside the checkpoint. */
 static int check_structure(const struct trainer *t, const struct checkpoint_file *f)
 {
@@ -144,7 +172,7 @@ static int check_structure(const struct trainer *t, const struct checkpoint_file
     return fail(ERR_ARG, "it was trained from another model file");
 }
 
-static int check_options(const struct trainer *t, const struct checkpoint_file *f)
+static int check_options(struct trainer *t, const struct checkpoint_file *f)
 {
     size_t len;
     const char *had = checkpoint_blob(f, "trainer.options", &len);
@@ -155,7 +183,7 @@ static int check_options(const struct trainer *t, const struct checkpoint_file *
         return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_stage(f),
                     t->cfg.stage);
     if (strcmp(had, t->fingerprint) != 0)
-        return options_differ(had, len, t->fingerprint);
+        TRY(try_other_name(t, had, len));
     return check_structure(t, f);
 }
 

@@ -56,10 +56,11 @@ struct trainer {
 int train_config_check(const struct train_config *cfg, const struct graph *g,
                        const struct graph *teacher, const struct train_hooks *hooks,
                        bool have_val) MUST_CHECK;
-/* Text of every option that decides the result, of the data's size and of the teacher's numbers.
- * The caller frees it; NULL after fail(). */
+/* Text of every option that decides the result, of the data and of the teacher's numbers. Images are
+ * named by pixels where they are in memory, by their records where they are streamed; `other`: the other
+ * way, which for a stream reads all of them. The caller frees it; NULL after fail(). */
 char *train_fingerprint(const struct train_config *cfg, const struct graph *g,
-                        const struct graph *teacher, const struct dataset *d);
+                        const struct graph *teacher, const struct dataset *d, bool other);
 
 /* state.c */
 /* Bytes of the best-weights copy: params, buffers, masks. */

@@ -188,7 +188,7 @@ static int trainer_init(struct trainer *t)
     t->per_epoch = batch_per_epoch(c, t->train->n);
     t->steps = t->per_epoch * c->epochs;
     t->warmup = (int64_t)(c->warmup_epochs * (double)t->per_epoch);
-    if ((t->fingerprint = train_fingerprint(c, t->g, t->teacher, t->train)) == NULL)
+    if ((t->fingerprint = train_fingerprint(c, t->g, t->teacher, t->train, false)) == NULL)
         return ERR_NOMEM;
     TRY(batch_init(&t->batch, c, t->train));
     TRY(optim_init(&t->optim, &rule, t->g));

@@ -1,0 +1,44 @@
+/*
+ * Images as a data set shows them; see see.h. JPEG is always decoded at its full size: libjpeg's reduced
+ * scales average in the frequency domain, which is not what decoding and then scaling gives.
+ */
+#include "trainer/data/see.h"
+
+#include "trainer/data/draw.h"
+#include "trainer/data/resize.h"
+
+static int take_part(struct picture *p, const struct data_options *o, const struct data_view *view,
+                     int64_t record)
+{
+    const struct picture_part part = draw_part(view, record, p->height, p->width);
+
+    return picture_take(p, &part, o->crop_height, o->crop_width);
+}
+
+int picture_see(const uint8_t *data, size_t len, const char *name, const struct data_options *o,
+                const struct data_view *view, int64_t record, struct picture *out)
+{
+    int rc = picture_read_bytes(data, len, name, out);
+
+    if (rc == 0 && view->random) {
+        rc = take_part(out, o, view, record);
+    } else {
+        if (rc == 0 && o->resize > 0)
+            rc =
+                picture_shorter_side(out, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR);
+        if (rc == 0 && o->crop_height > 0)
+            rc = picture_crop(out, o->crop_height, o->crop_width);
+    }
+    if (rc < 0)
+        picture_release(out);
+    return rc;
+}
+
+void picture_planes(const struct picture *p, uint8_t *chw)
+{
+    const size_t n = (size_t)p->height * (size_t)p->width;
+
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < n; i++)
+            chw[c * n + i] = p->rgb[3 * i + c];
+}
