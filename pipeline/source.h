@@ -21,9 +21,10 @@ struct source_options {
            "validation images, one set (default: a tenth of the training images of --data)", 0, 0)
 #define SOURCE_SIZE_ROWS(type, member)                                                             \
     OPTION("resize", 0, OPTION_TEXT, offsetof(type, member.resize), "N[,bicubic]",                 \
-           "image folders: scales the shorter side to N pixels, antialiased bilinear", 0, 0),      \
+           "image folders, shards: scales the shorter side to N pixels, antialiased bilinear", 0,  \
+           0),                                                                                     \
         OPTION("crop", 0, OPTION_TEXT, offsetof(type, member.crop), "HxW",                         \
-               "image folders: keeps the middle HxW pixels", 0, 0)
+               "image folders, shards: keeps the middle HxW pixels", 0, 0)
 /* Tasks without these rows that need all images in memory say so in their defaults: .memory = "all". */
 #define SOURCE_MEMORY_ROWS(type, member)                                                           \
     OPTION("data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                   \

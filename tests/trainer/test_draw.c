@@ -109,6 +109,54 @@ static void test_pixels(void **state)
     picture_release(&q);
 }
 
+static uint8_t pattern(int32_t x, int32_t y, int32_t c)
+{
+    return (uint8_t)((x * x * 7 + y * 13 * (c + 1) + x * y / 3 * 5 + c * 29) % 256);
+}
+
+static uint32_t crc32_of(const uint8_t *p, size_t n)
+{
+    uint32_t crc = 0xffffffff;
+
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int k = 0; k < 8; k++)
+            crc = crc >> 1 ^ (0xedb88320 & -(crc & 1));
+    }
+    return ~crc;
+}
+
+/* The CRC-32 of what Pillow 13 gives for image.crop(part).resize(size, BILINEAR), which is what
+ * torchvision's resized_crop calls. */
+static void test_pillow(void **state)
+{
+    static const struct {
+        int32_t h, w;
+        struct picture_part part;
+        int32_t to_h, to_w;
+        uint32_t crc;
+    } cases[] = {
+        {60, 50, {5, 7, 40, 31, false}, 24, 24, 0x563728e3},
+        {60, 50, {0, 0, 60, 50, false}, 24, 20, 0xeedcfb1f},
+        {100, 130, {33, 12, 61, 88, false}, 32, 32, 0x24f8c322},
+        {40, 40, {3, 5, 11, 9, false}, 32, 32, 0xe4d91b01},
+        {224, 224, {10, 50, 150, 170, false}, 224, 224, 0x1ff1399c},
+        {375, 500, {20, 100, 300, 257, false}, 96, 96, 0xd3360f18},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const int32_t h = cases[k].h, w = cases[k].w;
+        struct picture p = {h, w, mem_array((size_t)h * (size_t)w, 3)};
+
+        for (int32_t i = 0; i < 3 * h * w; i++)
+            p.rgb[i] = pattern(i / 3 % w, i / 3 / w, i % 3);
+        assert_int_equal(picture_take(&p, &cases[k].part, cases[k].to_h, cases[k].to_w), 0);
+        assert_int_equal(crc32_of(p.rgb, 3 * (size_t)p.height * (size_t)p.width), cases[k].crc);
+        picture_release(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_middle),
         cmocka_unit_test(test_pixels),
+        cmocka_unit_test(test_pillow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
