@@ -93,7 +93,7 @@ static void draw(const struct dataset *d, struct images *im)
     for (int i = 0; i < N; i++) {
         im->sample[i] = order[i];
         im->label[i] = d->labels[order[i]];
-        data_image(d, order[i], im->x + i * ELEMS);
+        assert_int_equal(data_image(d, order[i], im->x + i * ELEMS), 0);
     }
 }
 

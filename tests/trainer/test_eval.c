@@ -228,7 +228,7 @@ static void test_few_images_are_evaluated_like_many(void **state)
     assert_int_equal(r->n, 3);
     assert_int_equal(r->precision, EXEC_BF16);
     for (int64_t i = 0; i < d->n && i < 40; i++)
-        data_image(d, i, x + i * 3072);
+        assert_int_equal(data_image(d, i, x + i * 3072), 0);
     assert_int_equal(attack_model_new(NULL, g, 0, EXEC_BF16, 40, &m), 0);
     assert_int_equal(attack_logits(m, x, 40, many), 0);
     attack_model_free(m);
