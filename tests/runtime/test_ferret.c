@@ -625,7 +625,7 @@ static void test_allocation_failures(void **state)
     counts[0] = half[0].allocations;
     counts[1] = half[1].allocations;
     for (int who = 0; who < 2; who++)
-        for (long n = counts[who] - 60; n <= counts[who]; n += 3) {
+        for (long n = counts[who] - 60 + who; n <= counts[who]; n += 5) {
             half[who].fail_at = n;
             half[!who].fail_at = 0;
             pair_run(half);

@@ -40,6 +40,7 @@
 #endif
 #define KEPT 8 /* ReLUs */
 #define CLIENTS_MOST 64
+#define ABREAST 6 /* changed connections at once */
 
 static bool full_counts(void)
 {
@@ -109,9 +110,10 @@ static void be_server(struct server *s, int totals)
     _exit(write(totals, &t, sizeof t) == (ssize_t)sizeof t ? 0 : 1);
 }
 
-static void open_site(struct site *s, bool tls, double seconds)
+static void open_site(struct site *s, bool tls, double seconds, int workers)
 {
-    struct server_options o = {.seconds = seconds, .workers = 4, .max_queries = -1, .stop = stop};
+    struct server_options o = {
+        .seconds = seconds, .workers = workers, .max_queries = -1, .stop = stop};
     struct server *server = NULL;
     int line[2];
 
@@ -310,7 +312,7 @@ static void test_many_clients(void **state)
     struct server_totals t;
 
     (void)state;
-    open_site(&s, false, full_counts() ? 600 : SECONDS); /* at the lowest priority */
+    open_site(&s, false, full_counts() ? 600 : SECONDS, 4); /* at the lowest priority */
     visit_all(&s, clients, queries);
     nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL); /* the last children end */
     first = use_of(s.pid);
@@ -433,35 +435,69 @@ static int share_of(int n, int *end)
     return n * k / of;
 }
 
+/* One changed connection; several are under way at once, because many wait in vain for bytes that are gone. */
+struct trip {
+    const struct site *site;
+    struct line line;
+    struct ask ask;
+    double seconds;
+    pthread_t thread;
+};
+
+static void *travel(void *arg)
+{
+    struct trip *t = arg;
+    const double start = cpu_seconds();
+
+    t->ask = over(t->site, &t->line);
+    t->seconds = cpu_seconds() - start;
+    return NULL;
+}
+
+/* Change number i. carried: bytes of either direction that count. Half of the changes lie in the first
+ * kilobytes, where the greetings are. */
+static struct line draw_line(bool tls, int i, const int64_t carried[2])
+{
+    struct rng r = rng_at(5, RNG_TEST, tls, (uint64_t)i);
+    struct line l = {.direction = (int)rng_below(&r, 2),
+                     .change = (enum change)rng_below(&r, CHANGES),
+                     .mask = (uint8_t)(1u << rng_below(&r, 8))};
+    const int64_t most = carried[l.direction];
+
+    l.at = rng_below(&r, (uint32_t)(rng_below(&r, 2) && most > 2048 ? 2048 : most));
+    return l;
+}
+
 static void check_changes(bool tls)
 {
     int end, first = share_of(full_counts() ? 500 : 24, &end);
     const int n = end - first;
     struct line clean = {.direction = -1};
+    struct trip trip[ABREAST];
     struct site s;
     struct server_totals t;
     int accepted = 0, wrong = 0, changed = 0;
     double longest = 0;
 
-    open_site(&s, tls, SHORT);
+    open_site(&s, tls, SHORT, ABREAST);
     struct ask a = over(&s, &clean);
     assert_true(a.rc == 0 && a.answered == 1 && a.wrong == 0);
     /* what comes after the answer (goodbye; TLS says it too) changes nothing */
     clean.carried[0] -= 32 + (tls ? 200 : 0);
-    for (int i = first; i < end; i++) {
-        struct rng r = rng_at(5, RNG_TEST, tls, (uint64_t)i);
-        struct line l = {.direction = (int)rng_below(&r, 2),
-                         .change = (enum change)rng_below(&r, CHANGES),
-                         .mask = (uint8_t)(1u << rng_below(&r, 8))};
-        double start = cpu_seconds();
-        /* half of them in the first kilobytes, where the greetings are */
-        int64_t most = clean.carried[l.direction];
-        l.at = rng_below(&r, (uint32_t)(rng_below(&r, 2) && most > 2048 ? 2048 : most));
-        a = over(&s, &l);
-        longest = cpu_seconds() - start > longest ? cpu_seconds() - start : longest;
-        changed += l.changed;
-        accepted += l.changed && a.rc == 0;
-        wrong += a.wrong > 0;
+    for (int i = first; i < end; i += ABREAST) {
+        const int abreast = end - i < ABREAST ? end - i : ABREAST;
+        for (int k = 0; k < abreast; k++) {
+            trip[k] = (struct trip){.site = &s, .line = draw_line(tls, i + k, clean.carried)};
+            assert_int_equal(pthread_create(&trip[k].thread, NULL, travel, &trip[k]), 0);
+        }
+        for (int k = 0; k < abreast; k++) {
+            const struct trip *p = &trip[k];
+            pthread_join(trip[k].thread, NULL);
+            longest = p->seconds > longest ? p->seconds : longest;
+            changed += p->line.changed;
+            accepted += p->line.changed && p->ask.rc == 0;
+            wrong += p->ask.wrong > 0;
+        }
     }
     assert_serves(&s);
     t = close_site(&s);
