@@ -1,5 +1,5 @@
 # Screenshots of the page of a run and of a sweep are not blank: in a window as of a laptop, as of a phone, and
-# dark. Read by tests/long/run.sh.
+# dark; printed on A4 they are a few pages. Read by tests/long/run.sh.
 find_chromium() {
     for chromium in chromium chromium-browser google-chrome headless_shell; do
         command -v $chromium && return 0
@@ -60,5 +60,15 @@ page_all() {
                 fi
             done
         done
+        rm -f a4.pdf
+        timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$out/chromium" --no-pdf-header-footer \
+            --print-to-pdf="$out/a4.pdf" "file://$out/$name/report.html" >chromium.log 2>&1 || :
+        [ -s a4.pdf ] || { missed "$name is not printed: $(tail -n 2 chromium.log)"; continue; }
+        pages=$(grep -ac '/Type /Page$' a4.pdf)
+        if [ "$pages" -ge 2 ] && [ "$pages" -le 12 ]; then # a chart a page would be more
+            echo "  $name on A4: $pages pages"
+        else
+            missed "$name on A4: $pages pages"
+        fi
     done
 }
