@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/ranks.h"
+#include "core/base/minmax.h"
 #include "core/base/version.h"
 #include "core/graph/pass.h"
 #include "exporter/lower/lower.h"
@@ -234,14 +235,15 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
     uint8_t salt_bytes[PLAN_SALT];
     struct lower_failure failure;
-    struct lower_options o = {.n_pixels = how->n,
+    struct lower_options o = {.n_pixels = min_i64(how->n, how->calib->n),
+                              .read = source_read,
+                              .images = how->calib,
                               .publish_slopes = how->publish_slopes,
                               .max_failure = how->max_failure,
                               .failure = &failure,
                               .source_sha256 = sha256_hex(m->sha256, hex)};
     struct plan *p = NULL;
     struct plan_weights *w = NULL;
-    float *pixels = NULL;
     int rc;
 
     _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
@@ -249,9 +251,6 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
     if (how->salt && (rc = sha256_parse(how->salt, salt_bytes)) < 0)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
     o.salt = how->salt ? salt_bytes : NULL;
-    if ((rc = source_floats(how->calib, &o.n_pixels, &pixels)) < 0)
-        return rc;
-    o.pixels = pixels;
     if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
         (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
         (rc = lower_checked(l, branch, how, &o, &p, &w)) < 0 ||
@@ -266,7 +265,6 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
 out:
     plan_weights_free(w);
     plan_free(p);
-    mem_free(pixels);
     return rc;
 }
 

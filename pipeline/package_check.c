@@ -4,11 +4,14 @@
 #include <math.h>
 
 #include "core/base/mem.h"
+#include "core/base/minmax.h"
 #include "core/exec/exec.h"
 #include "pipeline/listener.h"
 
 #define TASK "validate"
-#define CHUNK 500 /* images between two progress lines */
+#define CHUNK 500 /* most images between two progress lines */
+#define CHUNK_FLOATS                                                                               \
+    (1LL << 20) /* and of their pixels: few large images, whose activations are many */
 
 static int64_t best(const float *logits, int64_t k)
 {
@@ -40,7 +43,7 @@ int package_check_run(const struct linnet_listener *l, struct graph *g,
 {
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
     const int64_t size = (int64_t)d->channels * d->height * d->width;
-    const int64_t held = total < 1 ? 1 : total < CHUNK ? total : CHUNK;
+    const int64_t held = max_i64(1, min_i64(min_i64(total, CHUNK), CHUNK_FLOATS / size));
     float *x = mem_aligned((size_t)(held * size), sizeof *x);
     float *a = mem_aligned((size_t)(held * k), sizeof *a),
           *b = mem_aligned((size_t)(held * k), sizeof *b);
@@ -50,8 +53,8 @@ int package_check_run(const struct linnet_listener *l, struct graph *g,
                          : ERR_NOMEM;
 
     listener_begin(l, TASK);
-    for (int64_t first = 0; first < total && rc == 0; first += CHUNK) {
-        const int64_t n = total - first < CHUNK ? total - first : CHUNK;
+    for (int64_t first = 0; first < total && rc == 0; first += held) {
+        const int64_t n = min_i64(total - first, held);
 
         if ((rc = data_images(d, first, n, first + n, x)) < 0 ||
             (rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)

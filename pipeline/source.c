@@ -61,6 +61,17 @@ int source_apart(const struct dataset *train, const struct dataset *other, const
                 *n, other->n, what, other->source, train->source, *what == 't' ? "test" : "val");
 }
 
+int source_read(const void *images, int64_t first, int64_t n, float *out)
+{
+    const struct dataset *d = images;
+    const int64_t size = (int64_t)d->channels * d->height * d->width;
+
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        data_image(d, first + i, out + i * size);
+    return 0;
+}
+
 int source_floats(const struct dataset *d, int64_t *n, float **out)
 {
     const int64_t size = (int64_t)d->channels * d->height * d->width;

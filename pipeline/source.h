@@ -57,4 +57,6 @@ int source_apart(const struct dataset *train, const struct dataset *other, const
                  int64_t *n) MUST_CHECK;
 /* The first *n images of d as floats [n,C,H,W] (mem_free); *n is reduced to what there is. */
 int source_floats(const struct dataset *d, int64_t *n, float **out) MUST_CHECK;
+/* Images first ... first + n - 1 of the dataset `images`; for lower_options.read. */
+int source_read(const void *images, int64_t first, int64_t n, float *out) MUST_CHECK;
 #endif

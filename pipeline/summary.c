@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/json.h"
+#include "core/base/minmax.h"
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
@@ -159,21 +160,20 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
 /* Lowers the deployed branch, runs it in fixed point beside the float network, estimates its cost. */
 static int measure_private(const struct summary_job *j, const struct graph *g, struct summary *out)
 {
-    struct lower_options o = {.n_pixels = j->n_calib, .publish_slopes = true}; /* stays here */
+    const struct lower_options o = {.n_pixels = min_i64(j->n_calib, j->calib->n),
+                                    .read = source_read,
+                                    .images = j->calib,
+                                    .publish_slopes = true}; /* stays here */
     struct cost cost;
     struct graph *branch = NULL;
     struct plan *plan = NULL;
     struct plan_weights *w = NULL;
     struct pi_model *pi = NULL;
     struct package_check check;
-    float *x = NULL;
     int rc;
 
     if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, j->deployed)) < 0 ||
-        (rc = mask_simplify(branch)) < 0 || (rc = source_floats(j->calib, &o.n_pixels, &x)) < 0)
-        goto out;
-    o.pixels = x;
-    if ((rc = lower(branch, &o, &plan, &w)) < 0)
+        (rc = mask_simplify(branch)) < 0 || (rc = lower(branch, &o, &plan, &w)) < 0)
         goto out;
     if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
         (rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
@@ -187,7 +187,6 @@ out:
     plan_weights_free(w);
     plan_free(plan);
     graph_free(branch);
-    mem_free(x);
     return rc;
 }
 

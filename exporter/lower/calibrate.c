@@ -9,7 +9,7 @@
 #include "exporter/lower/lowering.h"
 
 #define CALIBRATION_BATCH 32
-#define TAP_FLOATS (64LL << 20) /* 256 MiB: activations of all nodes for the images at hand */
+#define TAP_FLOATS (16LL << 20) /* 64 MiB: activations of all nodes for the images at hand */
 
 static int drop_softmax(struct graph *g)
 {
@@ -100,15 +100,20 @@ static int64_t images_at_once(const struct graph *g, const value_id *ids, int32_
     return max_i64(1, min_i64(min_i64(n, CALIBRATION_BATCH), TAP_FLOATS / floats));
 }
 
+/* room: of `step` images, where they are read. */
 static int calibrate_with(struct exec *e, const struct graph *g, const value_id *ids, int32_t n_ids,
-                          const float *pixels, int64_t n, int64_t step, float *logits,
+                          const struct lower_options *o, int64_t step, float *room, float *logits,
                           double *max_abs)
 {
     int64_t image = shape_elems(&g->value[g->input].shape);
 
-    for (int64_t i = 0; i < n; i += step) {
-        int64_t count = min_i64(n - i, step);
-        TRY(exec_infer(e, pixels + i * image, count, 0, logits));
+    for (int64_t i = 0; i < o->n_pixels; i += step) {
+        int64_t count = min_i64(o->n_pixels - i, step);
+        const float *pixels = o->pixels != NULL ? o->pixels + i * image : room;
+
+        if (o->pixels == NULL)
+            TRY(o->read(o->images, i, count, room));
+        TRY(exec_infer(e, pixels, count, 0, logits));
         for (int32_t k = 0; k < n_ids; k++)
             max_abs[ids[k]] = largest(
                 exec_tap(e, ids[k]), count * shape_elems(&g->value[ids[k]].shape), max_abs[ids[k]]);
@@ -120,11 +125,12 @@ static int calibrate_with(struct exec *e, const struct graph *g, const value_id 
     return 0;
 }
 
-int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max_abs)
+int lower_calibrate(struct graph *g, const struct lower_options *o, double *max_abs)
 {
     value_id *ids = mem_array((size_t)g->n_node, sizeof *ids);
     float *logits = mem_array((size_t)(CALIBRATION_BATCH * shape_elems(&g->value[g->output].shape)),
                               sizeof *logits);
+    float *room = NULL;
     struct exec *e = NULL;
     int32_t n_ids;
     int64_t step;
@@ -134,13 +140,17 @@ int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max
     if (ids == NULL || logits == NULL)
         goto out;
     n_ids = made_values(g, ids);
-    step = images_at_once(g, ids, n_ids, n);
+    step = images_at_once(g, ids, n_ids, o->n_pixels);
+    room = mem_aligned((size_t)(step * shape_elems(&g->value[g->input].shape)), sizeof *room);
+    if (room == NULL)
+        goto out;
     if ((rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e)) <
         0)
         goto out;
-    rc = calibrate_with(e, g, ids, n_ids, pixels, n, step, logits, max_abs);
+    rc = calibrate_with(e, g, ids, n_ids, o, step, room, logits, max_abs);
 out:
     exec_free(e);
+    mem_free(room);
     mem_free(ids);
     mem_free(logits);
     return rc;

@@ -203,7 +203,7 @@ int lower(const struct graph *g, const struct lower_options *options, struct pla
         rc = ERR_NOMEM;
         goto out;
     }
-    if ((rc = lower_calibrate(c, o.pixels, o.n_pixels, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
+    if ((rc = lower_calibrate(c, &o, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
         goto out;
     s.g = c;
     s.max_abs = max_abs;

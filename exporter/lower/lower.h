@@ -26,11 +26,14 @@ struct lower_failure {
 };
 struct lower_options {
     int32_t scale, weight_scale; /* 0: the defaults above */
-    const float *pixels;         /* calibration images in [0,1], [n,C,H,W] */
-    int64_t n_pixels;            /* at least 1 */
-    const uint8_t *salt;         /* PLAN_SALT bytes; NULL: from the system's random numbers */
-    const char *normalize;       /* how the user named the normalisation; NULL: "" */
-    const char *preparation;     /* resize or crop, in words; NULL: "" */
+    const float *pixels; /* calibration images in [0,1], [n,C,H,W]; NULL: what `read` gives */
+    int64_t n_pixels;    /* at least 1 */
+    /* Images first ... first + n - 1 of them into out [n,C,H,W], a few at a time. */
+    int (*read)(const void *images, int64_t first, int64_t n, float *out);
+    const void *images;
+    const uint8_t *salt;     /* PLAN_SALT bytes; NULL: from the system's random numbers */
+    const char *normalize;   /* how the user named the normalisation; NULL: "" */
+    const char *preparation; /* resize or crop, in words; NULL: "" */
     const char
         *source_sha256; /* of the ONNX file, 64 digits; NULL: unknown. Goes to the secret file */
     const char *const *label; /* class names, n_label = 0 or the number of classes */
@@ -59,7 +62,7 @@ int lower_check(const struct graph *g) MUST_CHECK;
 
 /* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with
  * batch norm, and the line of a layer that keeps no ReLU, folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
- * activation over n images, max_abs [g->n_value], 0 for values that are none. */
+ * activation over the images of o, max_abs [g->n_value], 0 for values that are none. */
 int lower_prepare(const struct graph *g, struct graph **out) MUST_CHECK;
-int lower_calibrate(struct graph *g, const float *pixels, int64_t n, double *max_abs) MUST_CHECK;
+int lower_calibrate(struct graph *g, const struct lower_options *o, double *max_abs) MUST_CHECK;
 #endif

@@ -681,6 +681,59 @@ static void test_pixels_are_put_back_into_their_range(void **state)
     net_release(&t);
 }
 
+struct images {
+    const float *pixels;
+    int64_t size, most; /* most: that were asked for at once */
+};
+
+static int read_images(const void *ctx, int64_t first, int64_t n, float *out)
+{
+    struct images *im = (struct images *)(uintptr_t)ctx;
+
+    im->most = n > im->most ? n : im->most;
+    memcpy(out, im->pixels + first * im->size, (size_t)(n * im->size) * sizeof *out);
+    return 0;
+}
+
+static int read_nothing(const void *ctx, int64_t first, int64_t n, float *out)
+{
+    (void)ctx, (void)first, (void)n, (void)out;
+    return ERR_DATA;
+}
+
+/* Images that are read a few at a time calibrate like those that lie in memory; a failure ends it. */
+static void test_calibration_images_may_be_read(void **state)
+{
+    struct net t;
+    struct plan *p = NULL;
+    struct plan_weights *w = NULL;
+    uint8_t *a = NULL, *b = NULL;
+    size_t na, nb;
+
+    (void)state;
+    net_lower(&t, import_text(residual));
+    struct images im = {t.pixels, shape_elems(&t.g->value[t.g->input].shape), 0};
+    struct lower_options o = {.n_pixels = IMAGES,
+                              .read = read_images,
+                              .images = &im,
+                              .salt = salt,
+                              .publish_slopes = true};
+    assert_int_equal(lower(t.g, &o, &p, &w), 0);
+    assert_in_range(im.most, 1, 32);
+    assert_int_equal(plan_bytes(t.p, &a, &na), 0);
+    assert_int_equal(plan_bytes(p, &b, &nb), 0);
+    assert_int_equal(na, nb);
+    assert_memory_equal(a, b, na);
+    assert_string_equal(t.w->maxima, w->maxima);
+    mem_free(a);
+    mem_free(b);
+    plan_free(p);
+    plan_weights_free(w);
+    o.read = read_nothing;
+    assert_int_equal(lower(t.g, &o, &p, &w), ERR_DATA);
+    net_release(&t);
+}
+
 static void test_same_salt_gives_the_same_package(void **state)
 {
     struct net a, b;
@@ -1018,6 +1071,7 @@ int main(void)
         cmocka_unit_test(test_threads_and_files_change_no_bit),
         cmocka_unit_test(test_inputs_agree),
         cmocka_unit_test(test_pixels_are_put_back_into_their_range),
+        cmocka_unit_test(test_calibration_images_may_be_read),
         cmocka_unit_test(test_same_salt_gives_the_same_package),
         cmocka_unit_test(test_weight_values_show_in_listed_fields_only),
         cmocka_unit_test(test_weight_scales_follow_the_layer),
