@@ -63,13 +63,7 @@ int source_apart(const struct dataset *train, const struct dataset *other, const
 
 int source_read(const void *images, int64_t first, int64_t n, float *out)
 {
-    const struct dataset *d = images;
-    const int64_t size = (int64_t)d->channels * d->height * d->width;
-
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        data_image(d, first + i, out + i * size);
-    return 0;
+    return data_images(images, first, n, first + n, out);
 }
 
 int source_floats(const struct dataset *d, int64_t *n, float **out)

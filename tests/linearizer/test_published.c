@@ -56,9 +56,9 @@ static void check_skips(const char *name, int before, int after)
 static void test_identity_skips(void **state)
 {
     (void)state;
-    check_skips("resnet18", 8, 3);  /* 5 of 8 blocks lose theirs */
-    check_skips("resnet20", 9, 2);  /* 7 of 9 */
-    check_skips("wrn16_4", 6, 6);   /* pre-activation: none */
+    check_skips("resnet18", 8, 3); /* 5 of 8 blocks lose theirs */
+    check_skips("resnet20", 9, 2); /* 7 of 9 */
+    check_skips("wrn16_4", 6, 6);  /* pre-activation: none */
 }
 
 static int shared_norms(const struct graph *g)
