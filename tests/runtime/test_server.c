@@ -34,7 +34,7 @@
 #define SECONDS 60 /* longest silence */
 /* And where bytes go missing, so that somebody waits in vain; an honest connection must end within it. */
 #if defined __SANITIZE_ADDRESS__
-#define SHORT 15
+#define SHORT 6
 #else
 #define SHORT 4
 #endif
