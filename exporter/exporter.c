@@ -58,10 +58,10 @@ static int check_request(const struct graph *g, int64_t opset)
     if (opset < OPSET_MIN || opset > OPSET_MAX)
         return fail(ERR_ARG, "opset %lld: linnet writes %d to %d", (long long)opset, OPSET_MIN,
                     OPSET_MAX);
-    if (graph_banks(g) > 1)
+    if (graph_branches(g) > 1)
         return fail(
             ERR_ARG,
-            "graph '%s' has two batch-norm banks, a file holds one. Hint: choose the clean or the adversarial branch first",
+            "graph '%s' has two BN branches, a file holds one. Hint: choose the clean or the adversarial branch first",
             g->name);
     return 0;
 }

@@ -4,7 +4,7 @@
 #include "core/graph/graph.h"
 #include "exporter/options.h"
 
-/* Writes atomically; deterministic bytes. g must have one BN bank (pass_select_bank). */
+/* Writes atomically; deterministic bytes. g must have one BN branch (pass_select_branch). */
 int onnx_export(const struct graph *g, const struct export_options *opt,
                 const char *path) MUST_CHECK;
 /* The same into memory (mem_free). */

@@ -20,7 +20,7 @@
 
 /* Returns how many skips were removed, or an error. */
 int published_drop_skips(struct graph *g) MUST_CHECK;
-/* After pass_dual_bank. Returns how many BN lost their second bank, or an error. */
+/* After pass_dual_branch. Returns how many BN lost their second branch, or an error. */
 int published_share_shortcuts(struct graph *g) MUST_CHECK;
 /* As mask_select, row 4. */
 int published_select(struct graph *g, const struct relu_site *site, const double *score,

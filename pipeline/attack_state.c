@@ -18,9 +18,9 @@ struct attack_state {
     json_t *root;
 };
 
-static void key_of(int bank, int32_t attack, char key[32])
+static void key_of(int branch, int32_t attack, char key[32])
 {
-    snprintf(key, 32, "%s/%d", bank == 1 ? "adv" : "clean", (int)attack);
+    snprintf(key, 32, "%s/%d", branch == 1 ? "adv" : "clean", (int)attack);
 }
 
 /* The first key of `want` that `got` has otherwise; NULL if none. */
@@ -100,7 +100,7 @@ void attack_state_close(struct attack_state *s)
     mem_free(s);
 }
 
-int attack_state_load(const struct attack_state *s, int bank, int32_t attack,
+int attack_state_load(const struct attack_state *s, int branch, int32_t attack,
                       struct attack_progress *p)
 {
     const char *robust;
@@ -108,7 +108,7 @@ int attack_state_load(const struct attack_state *s, int bank, int32_t attack,
     json_t *run, *after;
     char key[32];
 
-    key_of(bank, attack, key);
+    key_of(branch, attack, key);
     if ((run = json_object_get(json_object_get(s->root, "runs"), key)) == NULL)
         return 0;
     if (json_unpack(run, "{s:I,s:I,s:s,s:o}", "stage", &stage, "next", &next, "robust", &robust,
@@ -140,7 +140,7 @@ static int write_file(const struct attack_state *s)
     return rc;
 }
 
-int attack_state_save(struct attack_state *s, int bank, int32_t attack,
+int attack_state_save(struct attack_state *s, int branch, int32_t attack,
                       const struct attack_progress *p)
 {
     char *robust = mem_array((size_t)p->n + 1, 1);
@@ -156,7 +156,7 @@ int attack_state_save(struct attack_state *s, int bank, int32_t attack,
         robust[i] = p->robust[i] ? '1' : '0';
     for (int32_t i = 0; i < p->stage; i++)
         json_add(&after, json_integer((json_int_t)p->robust_after[i]));
-    key_of(bank, attack, key);
+    key_of(branch, attack, key);
     rc = json_object_set_new(json_object_get(s->root, "runs"), key,
                              json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",
                                        (json_int_t)p->next, "robust", robust, "robust_after",

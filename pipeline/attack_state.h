@@ -20,8 +20,8 @@ struct attack_state;
 int attack_state_open(const char *path, json_t *identity, struct attack_state **out) MUST_CHECK;
 void attack_state_close(struct attack_state *s); /* NULL is fine */
 /* What eval_options.attack_load and .attack_save want to have done. */
-int attack_state_load(const struct attack_state *s, int bank, int32_t attack,
+int attack_state_load(const struct attack_state *s, int branch, int32_t attack,
                       struct attack_progress *p) MUST_CHECK;
-int attack_state_save(struct attack_state *s, int bank, int32_t attack,
+int attack_state_save(struct attack_state *s, int branch, int32_t attack,
                       const struct attack_progress *p) MUST_CHECK;
 #endif

@@ -69,7 +69,7 @@ void conversion_release(struct conversion *c)
 
 int conversion_deployed(const struct conversion *c, const struct graph *g)
 {
-    return c->o->deploy == DEPLOY_ADV && graph_banks(g) == 2;
+    return c->o->deploy == DEPLOY_ADV && graph_branches(g) == 2;
 }
 
 /* A network with one branch for all images learns of the branch that knows their kind. */
@@ -78,10 +78,10 @@ static void set_teachers(const struct conversion *c, struct train_config *cfg)
     const bool one = c->o->deploy == DEPLOY_SINGLE;
     struct graph *teacher = c->logits.g;
 
-    cfg->tap_bank = one;
+    cfg->tap_branch = one;
     cfg->signal[TRAIN_CLEAN].g = c->clean_logits.g ? c->clean_logits.g : teacher;
     cfg->signal[TRAIN_ADVERSARIAL] = (struct train_signal){
-        .g = teacher, .bank = one && graph_banks(teacher ? teacher : c->run.m.g) == 2};
+        .g = teacher, .branch = one && graph_branches(teacher ? teacher : c->run.m.g) == 2};
 }
 
 int conversion_stage(const struct conversion *c, enum recipe_stage which, const char *file,

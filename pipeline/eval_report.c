@@ -179,8 +179,8 @@ json_t *eval_report_json(const char *model, const char *split, const struct mode
 
     for (int32_t i = 0; i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
-        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", names->name[b->bank], "deployed",
-                              b->bank == names->deployed, "clean", clean_json(b), "attacks",
+        json_t *o = json_pack("{s:s,s:b,s:o,s:o}", "name", names->name[b->branch], "deployed",
+                              b->branch == names->deployed, "clean", clean_json(b), "attacks",
                               attacks_json(b));
 
         if (b->flags.n > 0) {
@@ -221,8 +221,8 @@ static void print_branch(FILE *out, const struct eval_branch *b, const struct mo
 {
     char name[80];
 
-    fprintf(out, "branch %s%s\n", names->name[b->bank],
-            b->bank == names->deployed ? " (deployed)" : "");
+    fprintf(out, "branch %s%s\n", names->name[b->branch],
+            b->branch == names->deployed ? " (deployed)" : "");
     print_score(out, "clean", &b->clean);
     for (int32_t i = 0; i < b->n_attack; i++)
         print_attack(out, &b->attack[i]);

@@ -115,41 +115,41 @@ static int on_progress(void *ctx, int64_t done, int64_t all)
                          : "without --state FILE an evaluation starts anew");
 }
 
-static int on_load(void *ctx, int bank, int32_t attack, struct attack_progress *p)
+static int on_load(void *ctx, int branch, int32_t attack, struct attack_progress *p)
 {
     const struct job *j = ctx;
 
-    return j->state ? attack_state_load(j->state, bank, attack, p) : 0;
+    return j->state ? attack_state_load(j->state, branch, attack, p) : 0;
 }
 
-static int on_save(void *ctx, int bank, int32_t attack, const struct attack_progress *p)
+static int on_save(void *ctx, int branch, int32_t attack, const struct attack_progress *p)
 {
     const struct job *j = ctx;
 
-    return j->state ? attack_state_save(j->state, bank, attack, p) : 0;
+    return j->state ? attack_state_save(j->state, branch, attack, p) : 0;
 }
 
 /* ---- settings ------------------------------------------------------------------------------ */
 
 static bool is_deployed_one(const struct job *j, const struct eval_options *e)
 {
-    return j->names.deployed >= 0 && e->bank[j->names.deployed];
+    return j->names.deployed >= 0 && e->branch[j->names.deployed];
 }
 
 static int choose_branches(const struct job *j, struct eval_options *e)
 {
-    int bank = 0;
+    int branch = 0;
 
     if (strcmp(j->o->branch, "both") != 0)
-        TRY(model_branch(j->m->g, j->o->branch, &bank));
+        TRY(model_branch(j->m->g, j->o->branch, &branch));
     else
-        e->bank[1] = graph_banks(j->m->g) == 2;
-    e->bank[bank] = true;
+        e->branch[1] = graph_branches(j->m->g) == 2;
+    e->branch[branch] = true;
     if (j->o->require_clean > 0 && !is_deployed_one(j, e))
         return fail(
             ERR_ARG,
             "--require-clean guards the deployed branch, 'clean', and '%s' is evaluated alone; name its file, or leave --branch out",
-            j->names.name[bank]);
+            j->names.name[branch]);
     return 0;
 }
 
@@ -273,8 +273,8 @@ static int run_audit(struct job *j)
         rc = model_open(j->l, o->transfer, &as_ours, j->seed, &teacher);
     a.transfer = teacher.g;
     for (int32_t i = 0; rc == 0 && i < j->r->n_branch; i++) {
-        listener_note(j->l, "audit of branch %s", j->names.name[j->r->branch[i].bank]);
-        a.bank = j->r->branch[i].bank;
+        listener_note(j->l, "audit of branch %s", j->names.name[j->r->branch[i].branch]);
+        a.branch = j->r->branch[i].branch;
         rc = audit_run(j->m->g, j->d, &a, &j->audit[j->n_audit]);
         j->n_audit += rc == 0;
     }
@@ -290,7 +290,7 @@ static void print(FILE *out, const void *facts)
 
     eval_report_print(out, j->m->path, j->d->split, &j->names, j->r);
     for (int32_t i = 0; i < j->n_audit; i++)
-        audit_report_print(out, j->names.name[j->r->branch[i].bank], &j->audit[i]);
+        audit_report_print(out, j->names.name[j->r->branch[i].branch], &j->audit[i]);
     if (j->infer.node == NULL)
         return;
     profile_report_print(out, "inference", &j->infer);
@@ -329,7 +329,7 @@ static int check_goal(const struct job *j)
     for (int32_t i = 0; i < j->r->n_branch; i++) {
         const double clean = 100 * j->r->branch[i].clean.accuracy;
 
-        if (j->r->branch[i].bank == j->names.deployed && clean < j->o->require_clean)
+        if (j->r->branch[i].branch == j->names.deployed && clean < j->o->require_clean)
             return fail(ERR_GOAL,
                         "clean accuracy %.2f %% of the deployed branch is below --require-clean %g",
                         clean, j->o->require_clean);

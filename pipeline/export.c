@@ -142,24 +142,24 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     const struct model *m = &model->m;
     const struct export_settings *s;
     struct export_options opt;
-    struct graph *branch = NULL;
+    struct graph *chosen = NULL;
     struct lock *lock = NULL;
-    int bank, rc;
+    int branch, rc;
 
     TRY(options_read(o, &export_task, (const void **)&s));
     if (s->out)
         TRY(file_is_new(s->out, (const char *[]){m->path}, 1));
     TRY(translate(s, &opt));
-    bank = model_branches(m->g).deployed > 0;
+    branch = model_branches(m->g).deployed > 0;
     if (s->branch != NULL)
-        TRY(model_branch(m->g, s->branch, &bank));
-    TRY(output_branch(m, m->g, bank, NULL, &branch));
+        TRY(model_branch(m->g, s->branch, &branch));
+    TRY(output_branch(m, m->g, branch, NULL, &chosen));
     rc = s->pi ? output_claim(s->pi, &lock) : 0; /* -o DIR/model.onnx --pi DIR */
     if (rc == 0 && s->out)
-        rc = write_onnx(l, s, &opt, branch);
+        rc = write_onnx(l, s, &opt, chosen);
     if (rc == 0 && s->pi)
-        rc = package(l, s, options_seed(o), m, branch);
-    graph_free(branch);
+        rc = package(l, s, options_seed(o), m, chosen);
+    graph_free(chosen);
     lock_release(lock);
     return rc;
 }

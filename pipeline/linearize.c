@@ -269,7 +269,7 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
 
     for (int i = 0; trained && x->measured[which] && i < r->n_branch; i++) {
         const struct eval_branch *b = &r->branch[i];
-        struct output_accuracy *a = &f.accuracy[b->bank];
+        struct output_accuracy *a = &f.accuracy[b->branch];
 
         *a = (struct output_accuracy){.clean = b->clean.accuracy, .n = b->clean.n};
         if (o->eval_attack_images > 0 && b->n_attack > 0) {

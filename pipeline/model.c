@@ -84,8 +84,8 @@ int model_apply_form(struct graph *g, const struct model_form *form)
 {
     if (form->bn_inserted)
         TRY(insert_neutral_bn(g));
-    if (form->banks == 2 || form->deploy == DEPLOY_SINGLE)
-        TRY(pass_dual_bank(g));
+    if (form->branches == 2 || form->deploy == DEPLOY_SINGLE)
+        TRY(pass_dual_branch(g));
     if (form->shared_shortcuts)
         TRY(published_share_shortcuts(g));
     if (form->masked)
@@ -94,8 +94,8 @@ int model_apply_form(struct graph *g, const struct model_form *form)
     if (form->dropped_skips)
         TRY(published_drop_skips(g));
     if (form->deploy == DEPLOY_SINGLE) /* it was the second branch, and its values are named so */
-        TRY(pass_select_bank(g, 1));
-    if (form->deploy != DEPLOY_CLEAN || form->banks == 2)
+        TRY(pass_select_branch(g, 1));
+    if (form->deploy != DEPLOY_CLEAN || form->branches == 2)
         TRY(graph_set_meta(g, "linnet.branch", model_deploy_name(form->deploy)));
     return graph_verify(g);
 }
@@ -103,9 +103,9 @@ int model_apply_form(struct graph *g, const struct model_form *form)
 json_t *model_form_json(const struct model_form *form, const struct graph *g)
 {
     char norm[NORMALIZE_TEXT];
-    json_t *o =
-        json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks", (int)form->banks,
-                  "masked", form->masked, "normalize", normalize_text(&g->norm, norm));
+    json_t *o = json_pack("{s:b,s:i,s:b,s:s}", "bn_inserted", form->bn_inserted, "banks",
+                          (int)form->branches, "masked", form->masked, "normalize",
+                          normalize_text(&g->norm, norm));
 
     if (o && form->removed != REMOVED_IDENTITY)
         json_put(&o, "removed", json_string(removed_name((enum removed_kind)form->removed)));
@@ -146,11 +146,11 @@ static int parse_form(const char *path, const char *config, struct model_form *f
         return fail(ERR_FORMAT, "'%s': its config is not JSON: %s", path, e.text);
     network = json_object_get(*root, "network");
     if (json_unpack(network, "{s:b,s:i,s:b,s:s,s?b,s?b,s?s,s?s}", "bn_inserted", &bn, "banks",
-                    &form->banks, "masked", &masked, "normalize", normalize, "shared_shortcuts",
+                    &form->branches, "masked", &masked, "normalize", normalize, "shared_shortcuts",
                     &shared, "dropped_skips", &dropped, "removed", &removed, "deploy",
                     &deploy) < 0 ||
         !parse_removed(removed, &form->removed) || !parse_deploy(deploy, &form->deploy) ||
-        form->banks < 0 || form->banks > 2)
+        form->branches < 0 || form->branches > 2)
         return fail(ERR_FORMAT, "'%s': its config does not describe a network", path);
     form->bn_inserted = bn;
     form->masked = masked;
@@ -330,7 +330,7 @@ int model_open(const struct linnet_listener *l, const char *path, const struct o
         rc = open_checkpoint(l, path, o, seed, &m);
     else if ((rc = import_path(l, path, o, &m)) == 0 &&
              (rc = choose_normalize(l, path, o, seed, &m)) == 0)
-        m.form = (struct model_form){.banks = graph_banks(m.g)};
+        m.form = (struct model_form){.branches = graph_branches(m.g)};
     if (rc == 0)
         rc = sha256_file(path, m.sha256);
     *out = m;
@@ -355,9 +355,9 @@ const char *model_deploy_name(int32_t deploy)
     return name[deploy];
 }
 
-const char *model_branch_name(int bank)
+const char *model_branch_name(int branch)
 {
-    return model_deploy_name(bank == 1 ? DEPLOY_ADV : DEPLOY_CLEAN);
+    return model_deploy_name(branch == 1 ? DEPLOY_ADV : DEPLOY_CLEAN);
 }
 
 /* Of two branches the metadata tell which one is deployed, of one which it is. */
@@ -368,29 +368,29 @@ struct model_branches model_branches(const struct graph *g)
 
     if (text == NULL || !parse_deploy(text, &deploy))
         deploy = DEPLOY_CLEAN;
-    if (graph_banks(g) == 2)
+    if (graph_branches(g) == 2)
         return (struct model_branches){{model_branch_name(0), model_branch_name(1)},
                                        deploy == DEPLOY_ADV};
     return (struct model_branches){{model_deploy_name(deploy), model_branch_name(1)},
                                    deploy == DEPLOY_ADV ? -1 : 0};
 }
 
-int model_branch(const struct graph *g, const char *name, int *bank)
+int model_branch(const struct graph *g, const char *name, int *branch)
 {
     const struct model_branches b = model_branches(g);
-    const int banks = graph_banks(g) == 2 ? 2 : 1;
+    const int branches = graph_branches(g) == 2 ? 2 : 1;
     int32_t known;
 
-    *bank = 0;
+    *branch = 0;
     if (name == NULL)
         return 0;
     if (!parse_deploy(name, &known))
         return fail(ERR_ARG, "--branch %s: is clean, adv or single", name);
-    while (*bank < banks && strcmp(name, b.name[*bank]) != 0)
-        ++*bank;
-    if (*bank == banks && banks == 2)
+    while (*branch < branches && strcmp(name, b.name[*branch]) != 0)
+        ++*branch;
+    if (*branch == branches && branches == 2)
         return fail(ERR_ARG, "--branch %s: the model has the branches clean and adv", name);
-    if (*bank == banks)
+    if (*branch == branches)
         return fail(ERR_ARG, "--branch %s: the model has only one batch-norm branch, '%s'", name,
                     b.name[0]);
     return 0;

@@ -30,9 +30,9 @@ enum model_deploy { /* which network of a conversion is deployed */
 };
 struct model_form { /* what training added to the file's structure */
     bool bn_inserted, masked;
-    int32_t removed; /* enum removed_kind */
-    int32_t banks;   /* as graph_banks */
-    int32_t deploy;  /* enum model_deploy */
+    int32_t removed;  /* enum removed_kind */
+    int32_t branches; /* as graph_branches */
+    int32_t deploy;   /* enum model_deploy */
     /* linearizer/published.h */
     bool shared_shortcuts; /* one BN for both branches on the 1x1 shortcuts */
     bool dropped_skips;    /* identity skips are gone */
@@ -113,7 +113,7 @@ int model_open(const struct linnet_listener *l, const char *path, const struct o
 void model_close(struct model *m);
 /* New reference: the "network" object of the form and the graph's normalisation. */
 json_t *model_form_json(const struct model_form *form, const struct graph *g);
-/* Turns a freshly imported graph into the form: BN with neutral numbers, second bank, masks of ones. */
+/* Turns a freshly imported graph into the form: BN with neutral numbers, second branch, masks of ones. */
 int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
 /* A file that could be read but is not taken. */
 bool model_refuses(int rc);
@@ -123,12 +123,12 @@ const char *model_deploy_name(int32_t deploy);
  * or that it is `single` (linnet.branch); one that tells nothing has the clean one. */
 #define BRANCH_WORDS "clean|adv|single"
 struct model_branches {
-    const char *name[2]; /* by bank */
-    int deployed;        /* bank of the branch that model.pi is made from, -1: not here */
+    const char *name[2]; /* by branch */
+    int deployed;        /* branch of the branch that model.pi is made from, -1: not here */
 };
 struct model_branches model_branches(const struct graph *g);
-/* Name -> bank, NULL -> the first; ERR_ARG if the model has no such branch. */
-int model_branch(const struct graph *g, const char *name, int *bank) MUST_CHECK;
+/* Name -> branch, NULL -> the first; ERR_ARG if the model has no such branch. */
+int model_branch(const struct graph *g, const char *name, int *branch) MUST_CHECK;
 /* "clean" or "adv", of a model with two branches */
-const char *model_branch_name(int bank);
+const char *model_branch_name(int branch);
 #endif

@@ -28,7 +28,7 @@ static int fill_info(const struct graph *g, struct linnet_info *out)
                                 .height = in->dim[2],
                                 .width = in->dim[3],
                                 .classes = g->value[g->output].shape.dim[1],
-                                .branches = graph_banks(g) == 2 ? 2 : 1,
+                                .branches = graph_branches(g) == 2 ? 2 : 1,
                                 .parameters = g->n_params,
                                 .macs = graph_macs(g)};
     TRY(relu_sites(g, &site, &n));

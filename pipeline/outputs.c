@@ -118,20 +118,20 @@ static int set_share(struct graph *g, const char *key, double share, int64_t n, 
 
 /* What was trained with one branch is no longer the one that its model was cut from, but by --deploy
  * single, which has said so already. */
-static int set_branch(struct graph *g, int bank, bool trained)
+static int set_branch(struct graph *g, int branch, bool trained)
 {
     const char *had = graph_get_meta(g, "linnet.branch");
-    const bool two_banks = graph_banks(g) == 2;
+    const bool two_branches = graph_branches(g) == 2;
 
-    if (!two_banks &&
+    if (!two_branches &&
         (!trained || had == NULL || strcmp(had, model_deploy_name(DEPLOY_SINGLE)) == 0))
         return 0;
-    return graph_set_meta(g, "linnet.branch", model_branch_name(two_banks ? bank : 0));
+    return graph_set_meta(g, "linnet.branch", model_branch_name(two_branches ? branch : 0));
 }
 
-static int set_facts(struct graph *g, int bank, const struct output_facts *f)
+static int set_facts(struct graph *g, int branch, const struct output_facts *f)
 {
-    const struct output_accuracy *a = &f->accuracy[bank];
+    const struct output_accuracy *a = &f->accuracy[branch];
     char text[64];
 
     snprintf(text, sizeof text, "%lld", (long long)f->seed);
@@ -160,7 +160,7 @@ static int set_provenance(const struct model *m, struct graph *g)
     return graph_set_meta(g, "linnet.version", LINNET_VERSION);
 }
 
-int output_branch(const struct model *m, const struct graph *g, int bank,
+int output_branch(const struct model *m, const struct graph *g, int branch,
                   const struct output_facts *facts, struct graph **out)
 {
     struct graph *b = NULL;
@@ -169,9 +169,9 @@ int output_branch(const struct model *m, const struct graph *g, int bank,
     if ((rc = graph_clone(g, &b)) < 0)
         return rc;
     if ((rc = set_provenance(m, b)) < 0 ||
-        (rc = set_branch(b, bank, facts != NULL && facts->data != NULL)) < 0 ||
-        (facts != NULL && (rc = set_facts(b, bank, facts)) < 0) ||
-        (rc = pass_select_bank(b, bank)) < 0 || (rc = mask_simplify(b)) < 0)
+        (rc = set_branch(b, branch, facts != NULL && facts->data != NULL)) < 0 ||
+        (facts != NULL && (rc = set_facts(b, branch, facts)) < 0) ||
+        (rc = pass_select_branch(b, branch)) < 0 || (rc = mask_simplify(b)) < 0)
         goto out;
     *out = b;
     b = NULL;
@@ -270,7 +270,7 @@ out:
 
 static int output_one(const struct model *m, const struct graph *g,
                       const struct output_facts *facts, const char *stem, const char *tail,
-                      int bank)
+                      int branch)
 {
     const struct export_options opt = {.form = MASK_WHERE};
     struct graph *b = NULL;
@@ -279,7 +279,7 @@ static int output_one(const struct model *m, const struct graph *g,
 
     if (snprintf(path, sizeof path, "%s%s.onnx", stem, tail) >= (int)sizeof path)
         return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", stem, sizeof path);
-    if ((rc = output_branch(m, g, bank, facts, &b)) == 0)
+    if ((rc = output_branch(m, g, branch, facts, &b)) == 0)
         rc = onnx_export(b, &opt, path);
     graph_free(b);
     return rc;
@@ -289,7 +289,7 @@ int output_branches(const struct model *m, const struct graph *g, const struct o
                     const char *stem, int deployed)
 {
     TRY(output_one(m, g, facts, stem, "", deployed));
-    if (graph_banks(g) < 2)
+    if (graph_branches(g) < 2)
         return 0;
     if (deployed != 0)
         TRY(output_one(m, g, facts, stem, ".clean", 0));

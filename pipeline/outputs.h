@@ -29,10 +29,10 @@ struct output_facts {
     const struct dataset *data;         /* it was trained on these images, NULL: not at all */
     double eps;                         /* of the adversarial images, 0: there were none */
     const char *split;                  /* "test" or "val", of the accuracies */
-    struct output_accuracy accuracy[2]; /* per bank */
+    struct output_accuracy accuracy[2]; /* per branch */
 };
-/* A copy of g with one bank, simplified masks and provenance metadata. The caller frees it. */
-int output_branch(const struct model *m, const struct graph *g, int bank,
+/* A copy of g with one branch, simplified masks and provenance metadata. The caller frees it. */
+int output_branch(const struct model *m, const struct graph *g, int branch,
                   const struct output_facts *facts, struct graph **out) MUST_CHECK;
 struct output_private {
     const struct dataset *calib; /* its first n images */
@@ -41,7 +41,7 @@ struct output_private {
     const char *salt;    /* 64 hex digits or NULL for a random one */
     double max_failure;  /* of one answer (lower.h) */
 };
-/* dir/model.pi and dir/model.pi.weights from a graph with one bank. Says the chance that an answer fails.
+/* dir/model.pi and dir/model.pi.weights from a graph with one branch. Says the chance that an answer fails.
  * ERR_GOAL: it is above max_failure, or was brought below it only by rounding that changes labels
  * of more than OUTPUT_AGREEMENT of the calibration images. */
 #define OUTPUT_AGREEMENT 99.5 /* as validate has it */

@@ -45,7 +45,7 @@ struct recipe {
     int32_t precision;   /* enum precision_choice, of training */
     const char *augment; /* none, augmix, corruptions[:T,T] */
     bool aligned;        /* clean and augmented image share the crop */
-    int32_t adversarial; /* 1: third domain, second batch-norm bank */
+    int32_t adversarial; /* 1: third domain, second batch-norm branch */
     double attack_eps, attack_alpha;
     int64_t attack_steps;
     double adversarial_share; /* of the loss; 0: as much as each other pass */

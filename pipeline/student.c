@@ -80,8 +80,8 @@ static int make_published(const struct conversion *c, struct student *s)
 /* One branch for all images begins as the one that stands against attacks. */
 static int make_single(struct student *s)
 {
-    TRY(pass_select_bank(s->g, 1));
-    s->form.banks = 1;
+    TRY(pass_select_branch(s->g, 1));
+    s->form.branches = 1;
     return 0;
 }
 

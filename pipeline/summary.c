@@ -58,11 +58,11 @@ static double autoattack_cost(int64_t classes)
 static void plan_parts(struct measuring *m, const struct summary_job *j, const struct graph *g,
                        bool autoattack)
 {
-    const double banks = graph_banks(g), n = (double)j->test->n;
+    const double branches = graph_branches(g), n = (double)j->test->n;
 
-    m->work[CLEAN] = banks * n;
-    m->work[ATTACKED] = banks * fmin((double)j->n_attack, n) * (2 + PGD_STEPS * 3);
-    m->work[CORRUPTED] = banks * fmin((double)j->n_corrupt, n) * 5;
+    m->work[CLEAN] = branches * n;
+    m->work[ATTACKED] = branches * fmin((double)j->n_attack, n) * (2 + PGD_STEPS * 3);
+    m->work[CORRUPTED] = branches * fmin((double)j->n_corrupt, n) * 5;
     if (autoattack)
         m->work[AUTOATTACK] = fmin((double)j->n_autoattack, n) *
                               (1 + autoattack_cost(shape_elems(&g->value[g->output].shape)));
@@ -119,7 +119,7 @@ static int measure_autoattack(const struct summary_job *j, struct graph *g, stru
     int rc = spec && r ? attack_spec_parse("autoattack:fast", spec) : ERR_NOMEM;
 
     e.specs = spec;
-    e.bank[b->bank] = true;
+    e.branch[b->branch] = true;
     m->part = AUTOATTACK;
     if (rc == 0 && (rc = eval_run(g, j->test, &e, r)) == 0)
         b->attack[b->n_attack++] = r->branch[0].attack[0];
@@ -134,8 +134,8 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
     const struct pgd_params attack = pgd_defaults(PGD_STEPS);
     struct eval_options e = {.seed = j->seed, .ctx = m, .progress = on_progress};
 
-    e.bank[0] = true;
-    e.bank[1] = graph_banks(g) == 2;
+    e.branch[0] = true;
+    e.branch[1] = graph_branches(g) == 2;
     TRY(eval_run(g, j->test, &e, out));
     if (j->n_attack > 0) {
         e.limit = j->n_attack;
@@ -172,7 +172,7 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
     struct package_check check;
     int rc;
 
-    if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_bank(branch, j->deployed)) < 0 ||
+    if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_branch(branch, j->deployed)) < 0 ||
         (rc = mask_simplify(branch)) < 0 || (rc = lower(branch, &o, &plan, &w)) < 0)
         goto out;
     if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
@@ -266,10 +266,10 @@ static struct cell number_cell(bool known, const char *format, double v)
     return c;
 }
 
-static const struct eval_branch *branch_of(const struct summary *s, int bank)
+static const struct eval_branch *branch_of(const struct summary *s, int branch)
 {
     for (int32_t b = 0; b < s->eval.n_branch; b++)
-        if (s->eval.branch[b].bank == bank)
+        if (s->eval.branch[b].branch == branch)
             return &s->eval.branch[b];
     return NULL;
 }
@@ -289,17 +289,17 @@ static void print_row(FILE *out, const char *name, const struct cell c[SUMMARY_C
 }
 
 /* "clean branch" of two; of one what it is called. */
-static void print_branch(FILE *out, const struct summary *column, int bank)
+static void print_branch(FILE *out, const struct summary *column, int branch)
 {
     struct cell clean[SUMMARY_COLUMNS], bad[SUMMARY_COLUMNS], attacked[SUMMARY_COLUMNS];
-    const char *name = bank == 1 ? "adv" : "clean";
+    const char *name = branch == 1 ? "adv" : "clean";
     char row[64];
 
     for (int i = 0; i < SUMMARY_COLUMNS; i++) {
-        const struct eval_branch *b = branch_of(&column[i], bank);
+        const struct eval_branch *b = branch_of(&column[i], branch);
 
         if (i == SUMMARY_RESULT && b &&
-            strcmp(column[i].names.name[bank], name) != 0) /* is the deployed file below */
+            strcmp(column[i].names.name[branch], name) != 0) /* is the deployed file below */
             b = NULL;
         clean[i] = score_cell(b ? &b->clean : NULL);
         attacked[i] = score_cell(b ? attack_of(b, "pgd") : NULL);

@@ -96,7 +96,7 @@ int teacher_take(struct conversion *c)
 /* Two branches, of which the first is deployed, whatever one the file came from. */
 static int make_branches(struct graph *g)
 {
-    TRY(pass_dual_bank(g));
+    TRY(pass_dual_branch(g));
     return graph_set_meta(g, "linnet.branch", NULL);
 }
 
@@ -111,13 +111,13 @@ int teacher_prepare(struct conversion *c)
     if (r->adversarial)
         TRY(make_branches(g));
     else
-        TRY(pass_select_bank(g, 0));
+        TRY(pass_select_branch(g, 0));
     if (r->as_published)
         TRY(published_share_shortcuts(g));
-    if (r->adversarial && graph_banks(g) < 2)
+    if (r->adversarial && graph_branches(g) < 2)
         return fail(ERR_UNSUPPORTED,
                     "the model has no place for batch norm, so it cannot have two branches");
-    form->banks = graph_banks(g);
+    form->branches = graph_branches(g);
     form->masked = true;
     form->shared_shortcuts = r->as_published;
     return mask_insert(g);

@@ -188,11 +188,11 @@ static int prepare_structure(struct job *j)
 
     TRY(run_insert_batchnorm(&j->run, BN_CALIBRATION));
     if (j->o->dual_bn) {
-        TRY(pass_dual_bank(m->g));
-        if (graph_banks(m->g) < 2)
+        TRY(pass_dual_branch(m->g));
+        if (graph_branches(m->g) < 2)
             return fail(ERR_UNSUPPORTED, "--dual-bn: the model has no place for batch norm");
     }
-    m->form.banks = graph_banks(m->g);
+    m->form.branches = graph_branches(m->g);
     return 0;
 }
 
@@ -219,7 +219,7 @@ static int make_config_text(struct job *j)
 /* ---- results ------------------------------------------------------------------------------- */
 
 /* The attack of the validation goes through the adversarial branch, where there is one. */
-static struct output_facts facts_of(const struct job *j, int banks)
+static struct output_facts facts_of(const struct job *j, int branches)
 {
     const struct train_validation *v = &j->stage.result.val;
     struct output_facts f = {.seed = (int64_t)j->run.seed,
@@ -232,8 +232,8 @@ static struct output_facts facts_of(const struct job *j, int banks)
     if (v->n > 0 && v->clean_adv >= 0)
         f.accuracy[1] = (struct output_accuracy){.clean = v->clean_adv, .n = v->n};
     if (v->n_attack > 0 && v->pgd >= 0) {
-        f.accuracy[banks - 1].attacked = v->pgd;
-        f.accuracy[banks - 1].n_attack = v->n_attack;
+        f.accuracy[branches - 1].attacked = v->pgd;
+        f.accuracy[branches - 1].n_attack = v->n_attack;
     }
     return f;
 }
@@ -254,7 +254,7 @@ static json_t *test_json(const struct job *j)
     }
     json_put(&o, "n", json_integer((json_int_t)j->test->n));
     for (int32_t b = 0; b < j->test->n_branch; b++)
-        json_put(&o, j->test->branch[b].bank == 1 ? "clean_adv" : "clean",
+        json_put(&o, j->test->branch[b].branch == 1 ? "clean_adv" : "clean",
                  json_real(100 * j->test->branch[b].clean.accuracy));
     return o;
 }
@@ -291,7 +291,7 @@ static void print(FILE *out, const void *facts)
                 100 * r->val.pgd, (long long)r->val.n_attack);
     for (int32_t b = 0; j->test != NULL && b < j->test->n_branch; b++)
         fprintf(out, ", test%s %.2f %% (%lld images)",
-                j->test->branch[b].bank == 1 ? " of the adversarial branch" : "",
+                j->test->branch[b].branch == 1 ? " of the adversarial branch" : "",
                 100 * j->test->branch[b].clean.accuracy, (long long)j->test->n);
     fprintf(out, "\n");
 }
@@ -314,8 +314,8 @@ static int measure_test(struct job *j)
         return 0;
     if ((j->test = mem_array(1, sizeof *j->test)) == NULL)
         return ERR_NOMEM;
-    e.bank[0] = true;
-    e.bank[1] = graph_banks(j->run.m.g) == 2;
+    e.branch[0] = true;
+    e.branch[1] = graph_branches(j->run.m.g) == 2;
     listener_begin(j->run.l, "test");
     rc = eval_run(j->run.m.g, j->run.test, &e, j->test);
     listener_end(j->run.l, "test");
@@ -362,7 +362,7 @@ static int train(struct job *j, const char *path, struct linnet_report **out)
         listener_note(r->l, "no state in '%s': training starts from the beginning", j->checkpoint);
     tell_plan(j);
     TRY(stage_run(r, &j->stage, r->m.g, NULL));
-    const struct output_facts facts = facts_of(j, graph_banks(r->m.g) == 2 ? 2 : 1);
+    const struct output_facts facts = facts_of(j, graph_branches(r->m.g) == 2 ? 2 : 1);
     TRY(output_branches(&r->m, r->m.g, &facts, j->stem, 0));
     TRY(measure_test(j));
     return report_new(print, j, result_json(j), out);

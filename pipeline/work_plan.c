@@ -52,14 +52,14 @@ static void add_training(struct work_plan *p, const struct recipe *r, enum recip
 static void add_evaluation(struct work_plan *p, const struct linearize_options *o, int column,
                            const struct work_images *n, const char *what, const char *prefix)
 {
-    const double banks = o->r.adversarial && column != SUMMARY_GIVEN ? 2 : 1;
+    const double branches = o->r.adversarial && column != SUMMARY_GIVEN ? 2 : 1;
     const double attacked =
                      (double)(o->eval_attack_images < n->test ? o->eval_attack_images : n->test),
                  corrupted =
                      (double)(o->eval_corrupt_images < n->test ? o->eval_corrupt_images : n->test);
 
     add(p, summary_name(column),
-        banks * ((double)n->test + attacked * PGD_STEPS * GRADIENT + corrupted * CORRUPT_TYPES),
+        branches * ((double)n->test + attacked * PGD_STEPS * GRADIENT + corrupted * CORRUPT_TYPES),
         "%s%s: test images clean, attacked and corrupted", prefix, what);
 }
 

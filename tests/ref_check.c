@@ -23,7 +23,7 @@
 struct check {
     struct graph *g;
     int64_t n, n_pixels, n_logits; /* of the batch */
-    int bank;
+    int branch;
     uint64_t seed;
     float *pixels, *r;                                  /* r: d loss / d logits */
     float *logits, *dparams, *dmasks, *dpixels, *moved; /* what the executor gives */
@@ -70,8 +70,8 @@ static void near(struct check *c, const char *what, const char *name, const floa
     }
     double error = sqrt(diff) / fmax(sqrt(size), 1e-9);
     if (!(error <= REF_TOLERANCE))
-        fail_msg("%s of '%s', bank %d: relative error %.3g (norm %.3g)", what, name, c->bank, error,
-                 sqrt(size));
+        fail_msg("%s of '%s', branch %d: relative error %.3g (norm %.3g)", what, name, c->branch,
+                 error, sqrt(size));
     c->worst = fmax(c->worst, error);
 }
 
@@ -125,7 +125,7 @@ static void run_training(struct check *c)
     memset(c->dparams, 0, (size_t)g->n_params * sizeof *c->dparams);
     memset(c->dmasks, 0, (size_t)g->n_masks * sizeof *c->dmasks);
     assert_int_equal(exec_new(g, EXEC_TRAIN, c->n, NULL, 0, &e), 0);
-    assert_int_equal(exec_train_forward(e, c->pixels, c->n, c->bank, true, c->logits), 0);
+    assert_int_equal(exec_train_forward(e, c->pixels, c->n, c->branch, true, c->logits), 0);
     assert_int_equal(exec_train_backward(e, c->r, c->dparams, c->dmasks, c->dpixels), 0);
     exec_free(e);
     copy(c->moved, g->buffers, g->n_buffers);
@@ -140,7 +140,7 @@ static void run_input_grad(struct check *c)
 
     assert_int_equal(exec_new(c->g, EXEC_INPUT_GRAD, c->n, NULL, 0, &e), 0);
     assert_int_equal(
-        exec_input_grad(e, c->pixels, c->n, c->bank, constant_loss, c, c->dpixels, c->logits), 0);
+        exec_input_grad(e, c->pixels, c->n, c->branch, constant_loss, c, c->dpixels, c->logits), 0);
     exec_free(e);
 }
 
@@ -186,7 +186,7 @@ static double loss_along(struct check *c, bool training, const float *direction,
                 block[b][i] += (pass == 0 ? t : -t) * (double)*d++;
         }
         if (pass == 0)
-            ref_forward(c->ref, c->bank, training);
+            ref_forward(c->ref, c->branch, training);
     }
     const double *logits = c->ref->value[g->output];
     for (int64_t i = 0; i < c->n_logits; i++)
@@ -245,7 +245,7 @@ static void check_directions(struct check *c, bool training)
 static void check_training(struct check *c)
 {
     same_bytes(c, run_training);
-    ref_forward(c->ref, c->bank, true);
+    ref_forward(c->ref, c->branch, true);
     near(c, "training logits", "output", c->logits, c->ref->value[c->g->output], c->n_logits);
     near_values(c, VALUE_BUFFER, "running statistics", c->moved, c->ref->moved);
     ref_backward(c->ref, c->wide_r);
@@ -259,7 +259,7 @@ static void check_training(struct check *c)
 static void check_evaluation(struct check *c)
 {
     same_bytes(c, run_input_grad);
-    ref_forward(c->ref, c->bank, false);
+    ref_forward(c->ref, c->branch, false);
     near(c, "logits", "output", c->logits, c->ref->value[c->g->output], c->n_logits);
     ref_backward(c->ref, c->wide_r);
     near(c, "gradient", "pixels", c->dpixels, c->ref->dpixels, c->n_pixels);
@@ -272,22 +272,22 @@ static void check_singles(struct check *c)
     int64_t per = c->n_pixels / c->n, k = c->n_logits / c->n;
     struct exec *e;
 
-    ref_forward(c->ref, c->bank, false);
+    ref_forward(c->ref, c->branch, false);
     assert_int_equal(exec_new(c->g, EXEC_INFER, c->n, NULL, 0, &e), 0);
-    assert_int_equal(exec_infer(e, c->pixels, c->n, c->bank, c->logits), 0);
+    assert_int_equal(exec_infer(e, c->pixels, c->n, c->branch, c->logits), 0);
     near(c, "logits", "output", c->logits, c->ref->value[c->g->output], c->n_logits);
     for (int64_t i = 0; i < c->n; i++) {
         float *one = floats(k);
-        assert_int_equal(exec_infer(e, c->pixels + i * per, 1, c->bank, one), 0);
+        assert_int_equal(exec_infer(e, c->pixels + i * per, 1, c->branch, one), 0);
         near(c, "logits of one image", "output", one, c->ref->value[c->g->output] + i * k, k);
         free(one);
     }
     exec_free(e);
 }
 
-double ref_check(struct graph *g, int64_t n, int bank, uint64_t seed)
+double ref_check(struct graph *g, int64_t n, int branch, uint64_t seed)
 {
-    struct check c = {.g = g, .n = n, .bank = bank, .seed = seed};
+    struct check c = {.g = g, .n = n, .branch = branch, .seed = seed};
 
     assert_int_equal(graph_verify(g), 0);
     c.n_pixels = n * shape_elems(&g->value[g->input].shape);

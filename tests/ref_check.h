@@ -14,10 +14,10 @@ void ref_random(float *to, int64_t n, double lo, double hi, uint64_t seed);
 /* Uniform in [-1, 1): element i of a tensor called `name`, by a formula that the Python scripts in
  * tests/vec have too; both round it to float. */
 double ref_formula(const char *name, int64_t i);
-/* All of the following, for n random images in [0,1] and this bank; returns the worst error:
+/* All of the following, for n random images in [0,1] and this branch; returns the worst error:
  *   training mode   logits, running statistics, gradients of every PARAM and soft MASK, pixels
  *   evaluation mode logits and pixel gradients; n images equal n times one image
  *   both            one and two threads give the same bytes
  *   both            20 random directional derivatives of the reference against our gradient */
-double ref_check(struct graph *g, int64_t n, int bank, uint64_t seed);
+double ref_check(struct graph *g, int64_t n, int branch, uint64_t seed);
 #endif

@@ -205,7 +205,7 @@ struct bn { /* one channel */
 
 static int bn_base(const struct job *j)
 {
-    return j->r->bank == 1 && j->node->n_in == 9 ? 5 : 1;
+    return j->r->branch == 1 && j->node->n_in == 9 ? 5 : 1;
 }
 
 static struct bn bn_channel(const struct job *j, int64_t c)
@@ -682,12 +682,12 @@ static double input_std(const struct ref *r, int64_t e, double *mean)
     return on ? (double)r->g->norm.std[c] : 1;
 }
 
-void ref_forward(struct ref *r, int bank, bool training)
+void ref_forward(struct ref *r, int branch, bool training)
 {
     const struct graph *g = r->g;
     double mean;
 
-    r->bank = bank;
+    r->branch = branch;
     r->training = training;
     memcpy(r->moved, r->buffers, (size_t)g->n_buffers * sizeof *r->moved);
     for (int64_t e = 0; e < count_of(r, g->input); e++) {

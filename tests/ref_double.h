@@ -6,7 +6,7 @@
  * the executor. Memory failure aborts: tests only.
  *
  *     struct ref *r = ref_new(g, pixels, n);
- *     ref_forward(r, bank, training);          r->value[g->output] holds n*K logits
+ *     ref_forward(r, branch, training);          r->value[g->output] holds n*K logits
  *     ref_backward(r, dlogits);                r->dparams, r->dmasks, r->dpixels
  *     ref_free(r);
  *
@@ -18,7 +18,7 @@
 struct ref {
     const struct graph *g;
     int64_t n;
-    int bank;
+    int branch;
     bool training;
     double *params, *buffers, *masks, *pixels; /* inputs; [n_params], ..., [n,C,H,W] */
     double *moved;                             /* buffers after a training forward pass */
@@ -28,7 +28,7 @@ struct ref {
 
 struct ref *ref_new(const struct graph *g, const float *pixels, int64_t n);
 void ref_free(struct ref *r);
-void ref_forward(struct ref *r, int bank, bool training);
+void ref_forward(struct ref *r, int branch, bool training);
 /* All gradients of sum(dlogits * logits) for the last ref_forward. */
 void ref_backward(struct ref *r, const double *dlogits);
 #endif

@@ -126,7 +126,7 @@ struct graph *tiny_net(unsigned flags, uint64_t seed)
     x = add_op(g, &op_flatten, &x, 1, NULL);
     g->output = add_linear(g, x, seed);
     if (flags & TINY_DUAL)
-        must(pass_dual_bank(g));
+        must(pass_dual_branch(g));
     must(graph_verify(g));
     return g;
 }

@@ -11,7 +11,7 @@ enum { TINY_SIDE = 8, TINY_ELEMS = 3 * TINY_SIDE * TINY_SIDE, TINY_CLASSES = 3 }
 enum tiny_flags {
     TINY_BN = 1,     /* batch norm behind each convolution, else biases */
     TINY_MASKED = 2, /* masked ReLUs, about half of the positions kept */
-    TINY_DUAL = 4,   /* two batch-norm banks */
+    TINY_DUAL = 4,   /* two BN branches */
 };
 /* conv - relu - conv - (+ skip) - relu - conv/2 - relu - mean - linear */
 struct graph *tiny_net(unsigned flags, uint64_t seed);

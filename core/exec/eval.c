@@ -18,7 +18,7 @@
 struct eval_call {
     const float *pixels;
     int64_t n;
-    int bank;
+    int branch;
     exec_loss_fn *loss; /* NULL: forward only */
     void *ctx;
     float *dpixels, *logits;
@@ -59,7 +59,7 @@ static void eval_block(struct exec *e, const struct eval_call *call, int64_t fir
                              .cap = e->cap,
                              .whole = first,
                              .n = n,
-                             .bank = call->bank};
+                             .branch = call->branch};
 
     load(e, call, &w);
     for (int32_t s = 0; s < e->plan.n_step; s++)
@@ -122,7 +122,7 @@ static void eval_wide(struct exec *e, const struct eval_call *call, int64_t firs
                                .cap = e->cap,
                                .whole = first,
                                .n = n,
-                               .bank = call->bank};
+                               .branch = call->branch};
 
     in_parallel(e, call, &all, load);
     for (int32_t s = 0; s < e->plan.n_step; s++)
@@ -139,7 +139,7 @@ static void eval_wide(struct exec *e, const struct eval_call *call, int64_t firs
 
 static int evaluate(struct exec *e, const struct eval_call *call)
 {
-    exec_prepare(e, call->bank);
+    exec_prepare(e, call->branch);
     if (!e->wide && call->n >= exec_threads(e)) {
         eval_blocks(e, call);
         return 0;
@@ -149,9 +149,9 @@ static int evaluate(struct exec *e, const struct eval_call *call)
     return 0;
 }
 
-int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *logits)
+int exec_infer(struct exec *e, const float *pixels, int64_t n, int branch, float *logits)
 {
-    const struct eval_call call = {.pixels = pixels, .n = n, .bank = bank, .logits = logits};
+    const struct eval_call call = {.pixels = pixels, .n = n, .branch = branch, .logits = logits};
 
     assert(e->mode == EXEC_INFER);
     for (value_id v = 0; v < e->g->n_value; v++)
@@ -161,10 +161,10 @@ int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *
     return evaluate(e, &call);
 }
 
-int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int bank, exec_loss_fn *loss,
+int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int branch, exec_loss_fn *loss,
                     void *ctx, float *dpixels, float *logits)
 {
-    const struct eval_call call = {pixels, n, bank, loss, ctx, dpixels, logits};
+    const struct eval_call call = {pixels, n, branch, loss, ctx, dpixels, logits};
 
     assert(e->mode == EXEC_INPUT_GRAD);
     return evaluate(e, &call);

@@ -69,21 +69,22 @@ int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precisio
 
 /* Logits [n,K] of n images (any n; the executor walks in blocks). In INFER mode with taps n must
  * not exceed `batch` (or `held`). */
-int exec_infer(struct exec *e, const float *pixels, int64_t n, int bank, float *logits) MUST_CHECK;
+int exec_infer(struct exec *e, const float *pixels, int64_t n, int branch,
+               float *logits) MUST_CHECK;
 
 /* Loss of a block: logits and dlogits are [count,K]; first = index of the block's first image in
  * the call. Runs on several threads at once, for different blocks. */
 typedef void exec_loss_fn(void *ctx, int64_t first, int64_t count, const float *logits,
                           float *dlogits);
 /* dpixels [n,C,H,W] = d loss / d pixels in evaluation mode; logits may be NULL, else [n,K]. */
-int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int bank, exec_loss_fn *loss,
+int exec_input_grad(struct exec *e, const float *pixels, int64_t n, int branch, exec_loss_fn *loss,
                     void *ctx, float *dpixels, float *logits) MUST_CHECK;
 
 /* Training mode, n <= batch: forward, then backward. update_stats: move the running statistics.
  * Where several ranks train (core/base/ranks.h) every one makes the same calls: each works on its share of the
  * n images, of which alone it reads pixels and has taps; logits, sums and statistics are those of all. */
-int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank, bool update_stats,
-                       float *logits) MUST_CHECK;
+int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int branch,
+                       bool update_stats, float *logits) MUST_CHECK;
 /* dparams [g->n_params] and dmasks [g->n_masks, NULL if not wanted] are ADDED to; dpixels may be
  * NULL. Uses the activations of the last exec_train_forward. */
 int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,

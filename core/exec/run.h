@@ -75,7 +75,7 @@ struct exec {
     float **prepared;         /* per node; NULL where it is done late */
     bool packs_late;          /* weights are prepared for one step at a time */
     uint64_t prepared_version;
-    int prepared_bank;
+    int prepared_branch;
     int n_worker;
     struct worker *worker;
     struct exec_rooms *rooms; /* a worker's memory: plan.floats * cap, only of worker 0 where all is
@@ -92,7 +92,7 @@ struct exec {
     float *next_sum;       /* the same of the step that runs in the same loop */
     int64_t n_train;       /* images of the last forward pass */
     int64_t before, share; /* of them those of lower ranks, and ours: [before, before + share) */
-    int bank_train;
+    int branch_train;
     /* training by several ranks, else NULL */
     struct ranks_chain *chain;
     float **own; /* per step: sum of the parameter gradients; this rank's parts of it */
@@ -108,7 +108,7 @@ struct window { /* where the images of a call live */
     int64_t whole; /* its index in the whole batch, for taps */
     int64_t n;
     int64_t of, before; /* training: images of all ranks, and of lower ones; else 0 */
-    int bank;
+    int branch;
     bool training;
 };
 
@@ -147,9 +147,9 @@ void exec_load_pixels(const struct graph *g, const float *pixels, int64_t n, flo
 void exec_store_pixel_gradient(const struct graph *g, const float *dx, int64_t n, float *dpixels);
 
 /* prepare.c */
-int exec_node_bank(const struct node *n, int bank);
-/* Packs weights again where they, or the bank, have changed; not those that are done late. */
-void exec_prepare(struct exec *e, int bank);
+int exec_node_branch(const struct node *n, int branch);
+/* Packs weights again where they, or the branch, have changed; not those that are done late. */
+void exec_prepare(struct exec *e, int branch);
 /* What a node is prepared for; late: for one pass only, forward or gradient. */
 bool exec_is_late(const struct exec *e, const struct node *n);
 struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient);

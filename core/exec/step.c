@@ -88,7 +88,7 @@ struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s
     struct op_call c = {.g = e->g,
                         .node = x,
                         .n = w->n,
-                        .bank = exec_node_bank(x, w->bank),
+                        .branch = exec_node_branch(x, w->branch),
                         .training = w->training && !x->frozen, /* frozen: fixed statistics */
                         .out = exec_activation(e, w, step->out),
                         .prepared = exec_is_late(e, x) ? e->rooms->late : e->prepared[n],
@@ -269,7 +269,7 @@ static float *fold_norm(const struct exec *e, const struct exec_step *s)
     const struct op_use use = exec_use(e, norm, false);
     float *affine = e->rooms->room[0].scratch;
 
-    norm->op->hooks->prepare(e->g, norm, exec_node_bank(norm, e->prepared_bank), &use, affine);
+    norm->op->hooks->prepare(e->g, norm, exec_node_branch(norm, e->prepared_branch), &use, affine);
     return affine;
 }
 
@@ -293,7 +293,7 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
         if (affine != NULL)
             hooks->prepare_folded(e->g, x, affine, affine + channels, &use, e->rooms->late);
         else
-            hooks->prepare(e->g, x, exec_node_bank(x, e->prepared_bank), &use, e->rooms->late);
+            hooks->prepare(e->g, x, exec_node_branch(x, e->prepared_branch), &use, e->rooms->late);
     }
 }
 

@@ -28,7 +28,7 @@ static struct window whole_batch(const struct exec *e)
                            .n = e->share,
                            .of = e->n_train,
                            .before = e->before,
-                           .bank = e->bank_train,
+                           .branch = e->branch_train,
                            .training = true};
 }
 
@@ -90,7 +90,7 @@ static void step_forward(struct exec *e, const struct window *all, int32_t s, bo
         exec_gather_blocks(e->stat_partial[e->plan.step[s].node],
                            x->op->hooks->stats_size(e->g, x) * sizeof(double));
     if (uses_stats(e, s))
-        x->op->hooks->stats_done(e->g, x, exec_node_bank(x, e->bank_train), update, e->n_train,
+        x->op->hooks->stats_done(e->g, x, exec_node_branch(x, e->branch_train), update, e->n_train,
                                  e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
                                  e->stats[e->plan.step[s].node]);
     if (t >= 0 && !exec_splits(e, s, all->n)) {
@@ -102,16 +102,16 @@ static void step_forward(struct exec *e, const struct window *all, int32_t s, bo
         forward_with_stats(e, all, -1, t);
 }
 
-int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int bank, bool update_stats,
-                       float *logits)
+int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int branch,
+                       bool update_stats, float *logits)
 {
     struct graph *g = e->g;
 
     assert(e->mode == EXEC_TRAIN && n > 0 && n <= e->batch);
     e->n_train = n;
     exec_share(e, n, &e->before, &e->share);
-    e->bank_train = bank;
-    exec_prepare(e, bank);
+    e->branch_train = branch;
+    exec_prepare(e, branch);
     const struct window all = whole_batch(e);
     const float *mine = pixels + e->before * exec_elems(e, g->input);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))

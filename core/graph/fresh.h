@@ -6,7 +6,7 @@
  *
  *     Conv   weights normal with standard deviation sqrt(2 / (k_h k_w C_out)), bias 0
  *     Gemm   weights and bias uniform in +-1/sqrt(inputs)
- *     BN     gamma 1, beta 0, mean 0, variance 1, in both banks
+ *     BN     gamma 1, beta 0, mean 0, variance 1, in both branches
  *
  * Frozen nodes (preprocessing) and masks keep their numbers. The same seed gives the same bytes.
  */

@@ -543,14 +543,14 @@ void graph_touch(struct graph *g)
     g->version++;
 }
 
-int graph_banks(const struct graph *g)
+int graph_branches(const struct graph *g)
 {
-    int banks = 0;
+    int branches = 0;
 
     for (int32_t n = 0; n < g->n_node; n++)
         if (g->node[n].op == &op_batchnorm)
-            banks = g->node[n].n_in > 5 ? 2 : banks > 1 ? banks : 1;
-    return banks;
+            branches = g->node[n].n_in > 5 ? 2 : branches > 1 ? branches : 1;
+    return branches;
 }
 
 int64_t graph_macs(const struct graph *g)

@@ -15,8 +15,8 @@
  * change. Files, masks and blocks hold tensors in ONNX order ([C,H,W], [O,I,KH,KW]); only the
  * executor stores activations differently (exec.h).
  *
- * Two batch-norm banks: a BatchNormalization node has inputs X, then (gamma, beta, mean, var) once
- * or twice. Bank 0 is clean, bank 1 adversarial: the BN branches of trainer/METHOD.md.
+ * Two BN branches: a BatchNormalization node has inputs X, then (gamma, beta, mean, var) once
+ * or twice. Branch 0 is clean, branch 1 adversarial: the BN branches of trainer/METHOD.md.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -172,8 +172,8 @@ void graph_touch(struct graph *g);
 /* Sets or replaces metadata; text NULL removes. */
 int graph_set_meta(struct graph *g, const char *key, const char *text) MUST_CHECK;
 const char *graph_get_meta(const struct graph *g, const char *key); /* NULL if none */
-/* Batch-norm banks in the graph: 0 (no BN), 1 or 2. */
-int graph_banks(const struct graph *g);
+/* Batch-norm branches in the graph: 0 (no BN), 1 or 2. */
+int graph_branches(const struct graph *g);
 /* Multiply-accumulates of one image (Conv and Gemm). */
 int64_t graph_macs(const struct graph *g);
 

@@ -1,7 +1,7 @@
 /*
- * Rewrites: prune, batch-norm banks, folding, re-insertion.
+ * Rewrites: prune, BN branches, folding, re-insertion.
  *
- * Folding (bank b):  s = gamma / sqrt(var + eps),  w' = w * s per output channel,
+ * Folding (branch b):  s = gamma / sqrt(var + eps),  w' = w * s per output channel,
  *                    b' = beta + (b - mean) * s
  * computed in double. Re-insertion is its inverse on measured statistics: gamma = sqrt(var + eps),
  * beta = mean, so the network computes what it did before.
@@ -40,9 +40,9 @@ int pass_prune(struct graph *g)
     return graph_compact(g);
 }
 
-/* ---- banks ------------------------------------------------------------------------------- */
+/* ---- branches ------------------------------------------------------------------------------- */
 
-int pass_select_bank(struct graph *g, int bank)
+int pass_select_branch(struct graph *g, int branch)
 {
     for (int32_t n = 0; n < g->n_node; n++) {
         struct node *x = &g->node[n];
@@ -50,7 +50,7 @@ int pass_select_bank(struct graph *g, int bank)
         if (x->op != &op_batchnorm || x->n_in <= 5)
             continue;
         for (int i = 1; i <= 4; i++) {
-            if (bank == 1)
+            if (branch == 1)
                 x->in[i] = x->in[i + 4];
             x->in[i + 4] = NO_VALUE;
         }
@@ -60,7 +60,7 @@ int pass_select_bank(struct graph *g, int bank)
     return graph_compact(g);
 }
 
-int pass_dual_bank(struct graph *g)
+int pass_dual_branch(struct graph *g)
 {
     int sites = 0;
 

@@ -8,13 +8,13 @@
 
 /* Removes nodes whose output nobody uses, then compacts. */
 int pass_prune(struct graph *g) MUST_CHECK;
-/* Keeps only one bank of every BatchNormalization (bank 0 or 1; a single bank stays). */
-int pass_select_bank(struct graph *g, int bank) MUST_CHECK;
-/* Gives every BatchNormalization that is not frozen a second bank, a copy of the first. Returns the
+/* Keeps only one branch of every BatchNormalization (branch 0 or 1; a single branch stays). */
+int pass_select_branch(struct graph *g, int branch) MUST_CHECK;
+/* Gives every BatchNormalization that is not frozen a second branch, a copy of the first. Returns the
  * number of sites or an error. */
-int pass_dual_bank(struct graph *g) MUST_CHECK;
+int pass_dual_branch(struct graph *g) MUST_CHECK;
 /* Folds every BatchNormalization that directly follows a Conv or Gemm with no other user into it
- * (single bank only). eps is inside the root. Other sites stay. only_inserted: fold just those whose
+ * (single branch only). eps is inside the root. Other sites stay. only_inserted: fold just those whose
  * name ends in BN_INSERTED_SUFFIX. */
 int pass_fold_batchnorm(struct graph *g, bool only_inserted) MUST_CHECK;
 #define BN_INSERTED_SUFFIX "/linnet_bn"

@@ -1,9 +1,9 @@
 /*
- * BatchNormalization with one or two banks: y = gamma (x - mean) / sqrt(var + eps) + beta.
+ * BatchNormalization with one or two branches: y = gamma (x - mean) / sqrt(var + eps) + beta.
  *
  * x is rows x C with C contiguous, for [N,C,H,W] (rows = n h w) and for [N,C] (rows = n).
  *
- * Evaluation mode uses the running statistics of the bank: y = scale x + shift per channel.
+ * Evaluation mode uses the running statistics of the branch: y = scale x + shift per channel.
  * prepared: scale[C], shift[C].
  *
  * Training mode uses the statistics of the whole batch, M rows in all blocks together:
@@ -14,7 +14,7 @@
  *   gradient    xh = (x - mean) inv;  dgamma = sum dy xh;  dbeta = sum dy
  *               dx = gamma inv (dy - dbeta/M - xh dgamma/M), sums over the whole batch
  *
- * A node takes part in training if it is not frozen and all four of the bank's operands can move
+ * A node takes part in training if it is not frozen and all four of the branch's operands can move
  * (PARAM, PARAM, BUFFER, BUFFER); any other stays in evaluation mode, whatever the call says, and
  * its statistics are not touched.
  *
@@ -25,16 +25,16 @@
 #include "core/base/minmax.h"
 #include "core/op/image.h"
 
-enum { GAMMA, BETA, MEAN, VAR, PER_BANK };
+enum { GAMMA, BETA, MEAN, VAR, PER_BRANCH };
 
-static int slot(int32_t bank, int what)
+static int slot(int32_t branch, int what)
 {
-    return 1 + PER_BANK * bank + what;
+    return 1 + PER_BRANCH * branch + what;
 }
 
-static int32_t clamp_bank(const struct node *node, int bank)
+static int32_t clamp_branch(const struct node *node, int branch)
 {
-    return bank > 0 && node->n_in > slot(1, GAMMA) ? 1 : 0;
+    return branch > 0 && node->n_in > slot(1, GAMMA) ? 1 : 0;
 }
 
 static int check_operand(const struct graph *g, const struct node *node, int i, int64_t channels)
@@ -56,7 +56,7 @@ static int batchnorm_shape(const struct graph *g, const struct node *node, struc
     TRY(op_check_inputs(g, node));
     TRY(image_need(g, node, 0));
     if (node->n_in != slot(1, GAMMA) && node->n_in != slot(2, GAMMA))
-        return op_fail(node, "has %d inputs, needs 5 (one bank) or 9 (two banks)", node->n_in);
+        return op_fail(node, "has %d inputs, needs 5 (one branch) or 9 (two branches)", node->n_in);
     const struct shape *x = &op_in(g, node, 0)->shape;
     for (int i = 1; i < node->n_in; i++) {
         if (node->in[i] == NO_VALUE)
@@ -67,17 +67,17 @@ static int batchnorm_shape(const struct graph *g, const struct node *node, struc
     return 0;
 }
 
-static bool trains(const struct graph *g, const struct node *node, int32_t bank)
+static bool trains(const struct graph *g, const struct node *node, int32_t branch)
 {
-    return !node->frozen && op_in(g, node, slot(bank, GAMMA))->kind == VALUE_PARAM &&
-           op_in(g, node, slot(bank, BETA))->kind == VALUE_PARAM &&
-           op_in(g, node, slot(bank, MEAN))->kind == VALUE_BUFFER &&
-           op_in(g, node, slot(bank, VAR))->kind == VALUE_BUFFER;
+    return !node->frozen && op_in(g, node, slot(branch, GAMMA))->kind == VALUE_PARAM &&
+           op_in(g, node, slot(branch, BETA))->kind == VALUE_PARAM &&
+           op_in(g, node, slot(branch, MEAN))->kind == VALUE_BUFFER &&
+           op_in(g, node, slot(branch, VAR))->kind == VALUE_BUFFER;
 }
 
 static bool uses_batch(const struct op_call *k)
 {
-    return k->training && trains(k->g, k->node, k->bank);
+    return k->training && trains(k->g, k->node, k->branch);
 }
 
 static int64_t channels(const struct graph *g, const struct node *node)
@@ -93,7 +93,7 @@ static int64_t rows_per_image(const struct graph *g, const struct node *node)
 
 static const float *operand(const struct op_call *k, int what)
 {
-    return k->in[slot(k->bank, what)];
+    return k->in[slot(k->branch, what)];
 }
 
 static float inv_std(float var, float eps)
@@ -108,10 +108,10 @@ static size_t batchnorm_prepare_size(const struct graph *g, const struct node *n
     return (size_t)(2 * channels(g, node));
 }
 
-static void batchnorm_prepare(const struct graph *g, const struct node *node, int bank,
+static void batchnorm_prepare(const struct graph *g, const struct node *node, int branch,
                               const struct op_use *use, float *prepared)
 {
-    int32_t b = clamp_bank(node, bank);
+    int32_t b = clamp_branch(node, branch);
     const float *gamma = op_in(g, node, slot(b, GAMMA))->data;
     const float *beta = op_in(g, node, slot(b, BETA))->data;
     const float *mean = op_in(g, node, slot(b, MEAN))->data;
@@ -203,11 +203,11 @@ static void move_running(float *running, double momentum, double batch)
     *running = (float)(momentum * (double)*running + (1 - momentum) * batch);
 }
 
-static void batchnorm_stats_done(struct graph *g, const struct node *node, int bank, bool update,
+static void batchnorm_stats_done(struct graph *g, const struct node *node, int branch, bool update,
                                  int64_t n_total, const double *partial, int32_t n_blocks,
                                  float *stats)
 {
-    int32_t b = clamp_bank(node, bank);
+    int32_t b = clamp_branch(node, branch);
     int64_t n = channels(g, node);
     double count = (double)(n_total * rows_per_image(g, node));
     double momentum = (double)node->p.batchnorm.momentum;
@@ -237,7 +237,7 @@ static void batchnorm_stats_done(struct graph *g, const struct node *node, int b
 static void give_sums(const struct op_call *k, const double *sum)
 {
     int64_t n = channels(k->g, k->node);
-    float *dgamma = k->din[slot(k->bank, GAMMA)], *dbeta = k->din[slot(k->bank, BETA)];
+    float *dgamma = k->din[slot(k->branch, GAMMA)], *dbeta = k->din[slot(k->branch, BETA)];
     bool batch = uses_batch(k);
 
     for (int64_t c = 0; c < n && dgamma != NULL; c++) {
@@ -254,7 +254,7 @@ static void batchnorm_grad_params(const struct op_call *k)
     double *sum = (double *)(void *)k->scratch;
     const float *mean = uses_batch(k) ? k->stats : operand(k, MEAN);
 
-    if (k->din[slot(k->bank, GAMMA)] == NULL && k->din[slot(k->bank, BETA)] == NULL)
+    if (k->din[slot(k->branch, GAMMA)] == NULL && k->din[slot(k->branch, BETA)] == NULL)
         return;
     for (int64_t c = 0; c < 2 * n; c++)
         sum[c] = 0;
@@ -267,7 +267,7 @@ static void batch_factors(const struct op_call *k, float *abd)
 {
     int64_t n = channels(k->g, k->node);
     const float *gamma = operand(k, GAMMA), *inv = k->stats + n;
-    const float *dgamma = k->din[slot(k->bank, GAMMA)], *dbeta = k->din[slot(k->bank, BETA)];
+    const float *dgamma = k->din[slot(k->branch, GAMMA)], *dbeta = k->din[slot(k->branch, BETA)];
     float count = k->stats[2 * n];
 
     for (int64_t c = 0; c < n; c++) {
@@ -315,14 +315,14 @@ static size_t bf16_prepare_size(const struct graph *g, const struct node *node,
 }
 
 /* prepared: scale, shift; behind them both in the order of channels. */
-static void bf16_prepare(const struct graph *g, const struct node *node, int bank,
+static void bf16_prepare(const struct graph *g, const struct node *node, int branch,
                          const struct op_use *use, float *prepared)
 {
     const struct bf16_map m = map_of(g, node);
     const int64_t n = tile_channels(g, node);
     float *plain = prepared + 2 * n;
 
-    batchnorm_prepare(g, node, bank, use, plain);
+    batchnorm_prepare(g, node, branch, use, plain);
     image_spread(&m, plain, prepared);
     image_spread(&m, plain + m.c, prepared + n);
 }
@@ -428,7 +428,7 @@ static void bf16_grad_params(const struct op_call *k)
     double *sum = (double *)(void *)k->scratch, *channel = sum + 2 * n;
     float *mean = (float *)(void *)(sum + 2 * n); /* read before channel is written */
 
-    if (k->din[slot(k->bank, GAMMA)] == NULL && k->din[slot(k->bank, BETA)] == NULL)
+    if (k->din[slot(k->branch, GAMMA)] == NULL && k->din[slot(k->branch, BETA)] == NULL)
         return;
     image_spread(&m, uses_batch(k) ? k->stats : operand(k, MEAN), mean);
     for (int64_t i = 0; i < 2 * n; i++)

@@ -318,10 +318,10 @@ static void prepare_weights(const struct graph *g, const struct node *node, cons
         pack(&grad, use, w, scale, prepared + gradient_at(&forward, use));
 }
 
-static void conv_prepare(const struct graph *g, const struct node *node, int bank,
+static void conv_prepare(const struct graph *g, const struct node *node, int branch,
                          const struct op_use *use, float *prepared)
 {
-    (void)bank;
+    (void)branch;
     prepare_weights(g, node, NULL, use, prepared);
 }
 

@@ -94,10 +94,10 @@ static void prepare_all(const struct graph *g, const struct node *node, const fl
                        op_bf16(prepared + gradient_at(&forward, use)));
 }
 
-static void prepare(const struct graph *g, const struct node *node, int bank,
+static void prepare(const struct graph *g, const struct node *node, int branch,
                     const struct op_use *use, float *prepared)
 {
-    (void)bank;
+    (void)branch;
     prepare_all(g, node, NULL, NULL, use, prepared);
 }
 

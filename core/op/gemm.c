@@ -72,12 +72,12 @@ static size_t gemm_prepare_size(const struct graph *g, const struct node *node,
     return conv_packed_size(&forward) + (use->gradient ? conv_packed_size(&grad) : 0);
 }
 
-static void gemm_prepare(const struct graph *g, const struct node *node, int bank,
+static void gemm_prepare(const struct graph *g, const struct node *node, int branch,
                          const struct op_use *use, float *prepared)
 {
     struct conv_pass forward = make_pass(g, node, false), grad = make_pass(g, node, true);
 
-    (void)bank;
+    (void)branch;
     conv_pack(&forward, conv_span_of(&forward, 0, 1), op_in(g, node, W)->data, NULL, prepared);
     if (use->gradient)
         conv_pack(&grad, conv_span_of(&grad, 0, 1), op_in(g, node, W)->data, NULL,

@@ -77,14 +77,14 @@ static size_t masked_relu_prepare_size(const struct graph *g, const struct node 
     return (size_t)shape_elems(&op_in(g, node, 1)->shape);
 }
 
-static void masked_relu_prepare(const struct graph *g, const struct node *node, int bank,
+static void masked_relu_prepare(const struct graph *g, const struct node *node, int branch,
                                 const struct op_use *use, float *prepared)
 {
     struct image m = image_of(&op_in(g, node, 0)->shape);
     const float *mask = op_in(g, node, 1)->data;
     int64_t hw = m.h * m.w;
 
-    (void)bank, (void)use;
+    (void)branch, (void)use;
     for (int64_t c = 0; c < m.c; c++) {
         for (int64_t p = 0; p < hw; p++)
             prepared[p * m.c + c] = mask[c * hw + p];

@@ -37,7 +37,7 @@ struct op_call {
     const struct graph *g;
     const struct node *node;
     int64_t n;                    /* images in this block */
-    int32_t bank;                 /* batch-norm bank, already clamped to what the node has */
+    int32_t branch;               /* batch-norm branch, already clamped to what the node has */
     bool training;                /* batch statistics; otherwise evaluation mode */
     const float *in[NODE_MAX_IN]; /* activations and params; NULL where absent */
     float *out;                   /* forward: written. Backward: readable only with OP_KEEP_Y */
@@ -63,7 +63,7 @@ struct op_hooks {
      * Called again after graph_touch(). May use several megabytes; must not allocate. */
     size_t (*prepare_size)(const struct graph *g, const struct node *node,
                            const struct op_use *use);
-    void (*prepare)(const struct graph *g, const struct node *node, int bank,
+    void (*prepare)(const struct graph *g, const struct node *node, int branch,
                     const struct op_use *use, float *prepared);
     /* OP_FOLD: prepares y = scale[c] f(x) + shift[c] for the node's own y = f(x), evaluation mode:
      * as prepare, of the same size. The gradient is that of the whole. */
@@ -79,13 +79,13 @@ struct op_hooks {
     void (*grad_params)(const struct op_call *);
     /* OP_BATCH_STATS only. stats: per-block sums into `partial` (stats_size doubles). stats_done:
      * partials of all blocks, in order, -> call->stats (stats_floats floats), and the running
-     * statistics (graph buffers of `bank`) are updated where `update`. In the backward pass
+     * statistics (graph buffers of `branch`) are updated where `update`. In the backward pass
      * grad_params runs over all blocks BEFORE grad_input, which reads the finished sums of the whole
      * batch at din[k] of the parameters (there they are inputs). n_total: images in the batch. */
     size_t (*stats_size)(const struct graph *g, const struct node *node);
     size_t (*stats_floats)(const struct graph *g, const struct node *node);
     void (*stats)(const struct op_call *, double *partial);
-    void (*stats_done)(struct graph *g, const struct node *node, int bank, bool update,
+    void (*stats_done)(struct graph *g, const struct node *node, int branch, bool update,
                        int64_t n_total, const double *partial, int32_t n_blocks, float *stats);
     /* The hooks on bf16 storage, NULL: none; and whether they can do this node (NULL: always). */
     const struct op_hooks *bf16;

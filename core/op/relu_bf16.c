@@ -84,13 +84,13 @@ static uint32_t mask_word(const struct bf16_map *m, const float *mask, int64_t b
     return word;
 }
 
-static void prepare(const struct graph *g, const struct node *node, int bank,
+static void prepare(const struct graph *g, const struct node *node, int branch,
                     const struct op_use *use, float *prepared)
 {
     const struct bf16_map m = image_map(image_of(&op_in(g, node, 0)->shape));
     uint32_t *word = (uint32_t *)(void *)prepared;
 
-    (void)bank, (void)use;
+    (void)branch, (void)use;
     for (int64_t b = 0; b < m.blocks; b++)
         for (int64_t y = 0; y < m.h; y++)
             for (int64_t col = 0; col < m.cols; col++)

@@ -43,8 +43,8 @@ int lower_prepare(const struct graph *g, struct graph **out)
     struct graph *c = NULL;
     int rc;
 
-    if (graph_banks(g) > 1)
-        return fail(ERR_ARG, "'%s' has two batch-norm banks; choose one first", g->name);
+    if (graph_branches(g) > 1)
+        return fail(ERR_ARG, "'%s' has two BN branches; choose one first", g->name);
     if ((rc = graph_clone(g, &c)) < 0 || (rc = drop_softmax(c)) < 0 || (rc = empty_lines(c)) < 0 ||
         (rc = pass_merge_affine(c)) < 0 || (rc = pass_fold_batchnorm(c, false)) < 0 ||
         (rc = pass_prune(c)) < 0)

@@ -50,14 +50,14 @@ struct lower_options {
 };
 #define LOWER_LEAST_BITS 8
 
-/* g: one batch-norm bank, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
+/* g: one batch-norm branch, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
  * (plan_weights_free). ERR_UNSUPPORTED: a node that cannot run privately, by name, with a hint.
- * ERR_ARG: options out of range, two banks, a soft mask. */
+ * ERR_ARG: options out of range, two branches, a soft mask. */
 int lower(const struct graph *g, const struct lower_options *o, struct plan **plan,
           struct plan_weights **weights) MUST_CHECK;
 
 /* What lower() refuses for operators and attributes, without running anything: ERR_UNSUPPORTED names the
- * node. Any number of banks. What depends on shapes and numbers may still be refused. */
+ * node. Any number of branches. What depends on shapes and numbers may still be refused. */
 int lower_check(const struct graph *g) MUST_CHECK;
 
 /* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with

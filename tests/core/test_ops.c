@@ -133,33 +133,33 @@ static void run_case(void **state)
 }
 
 /* The graph's output is y, flattened where it has rank 4; checks everything and frees. */
-static void check(struct maker *m, value_id y, int banks)
+static void check(struct maker *m, value_id y, int branches)
 {
     double worst = 0;
 
     if (m->g->value[y].shape.rank != 2)
         y = node1(m, &op_flatten, y, NULL);
     m->g->output = y;
-    for (int bank = 0; bank < banks; bank++)
-        worst = fmax(worst, ref_check(m->g, N_IMAGES, bank, 77 + (uint64_t)bank));
+    for (int branch = 0; branch < branches; branch++)
+        worst = fmax(worst, ref_check(m->g, N_IMAGES, branch, 77 + (uint64_t)branch));
     print_message("    worst relative error %.2g\n", worst);
     count_checked(m->g);
     graph_free(m->g);
 }
 
-static value_id batchnorm(struct maker *m, value_id x, int banks)
+static value_id batchnorm(struct maker *m, value_id x, int branches)
 {
     int64_t c = m->g->value[x].shape.dim[1];
     union op_params p = {.batchnorm = {1e-5F, 0.9F}};
     value_id in[9] = {x};
 
-    for (int b = 0; b < banks; b++) {
+    for (int b = 0; b < branches; b++) {
         in[1 + 4 * b] = vector(m, VALUE_PARAM, c, 0.5, 2);
         in[2 + 4 * b] = vector(m, VALUE_PARAM, c, -1, 1);
         in[3 + 4 * b] = vector(m, VALUE_BUFFER, c, -1, 1);
         in[4 + 4 * b] = vector(m, VALUE_BUFFER, c, 0.2, 3);
     }
-    return node(m, &op_batchnorm, in, 1 + 4 * banks, &p);
+    return node(m, &op_batchnorm, in, 1 + 4 * branches, &p);
 }
 
 /* Something in [-1, 1] with many channels, so that rectifiers and maxima have work. */
@@ -278,11 +278,11 @@ static void masked_relu_features_case(const struct op *op)
 static void batchnorm_case(const struct op *op)
 {
     (void)op; /* batchnorm() knows it */
-    for (int banks = 1; banks <= 2; banks++) {
+    for (int branches = 1; branches <= 2; branches++) {
         struct maker m = make_graph(4, 5, 4, 3);
-        check(&m, batchnorm(&m, m.x, banks), 2);
+        check(&m, batchnorm(&m, m.x, branches), 2);
         m = make_graph(2, 9, 1, 1);
-        check(&m, batchnorm(&m, m.x, banks), 2);
+        check(&m, batchnorm(&m, m.x, branches), 2);
     }
 }
 
@@ -706,9 +706,10 @@ static void test_messages_of_batchnorm(void **state)
             m.x, v, v, v, v);
     m = make_graph(4, 3, 4, 4);
     v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(m, op_batchnorm, NULL,
-            "node 'here' (BatchNormalization): has 6 inputs, needs 5 (one bank) or 9 (two banks)",
-            m.x, v, v, v, v, v);
+    REFUSED(
+        m, op_batchnorm, NULL,
+        "node 'here' (BatchNormalization): has 6 inputs, needs 5 (one branch) or 9 (two branches)",
+        m.x, v, v, v, v, v);
     m = make_graph(4, 3, 4, 4);
     REFUSED(m, op_batchnorm, NULL,
             "node 'here' (BatchNormalization): input 1 'x' is an activation, needs a constant", m.x,

@@ -1,5 +1,5 @@
 /*
- * A whole ResNet-8 with both batch-norm banks against the double-precision reference: every
+ * A whole ResNet-8 with both BN branches against the double-precision reference: every
  * gradient, training and evaluation mode; plain, with hard masks and with soft masks. Then ten
  * steps of SGD against a loss curve that another framework computed (vec/resnet8_sgd.py).
  */
@@ -22,7 +22,7 @@
 
 /* ---- gradients ----------------------------------------------------------------------------- */
 
-/* Moves everything that starts as 0 or 1 away from there, so that the banks differ. */
+/* Moves everything that starts as 0 or 1 away from there, so that the branches differ. */
 static void randomise(struct graph *g)
 {
     for (value_id v = 0; v < g->n_value; v++) {
@@ -40,8 +40,8 @@ static struct graph *make_resnet8(int64_t side)
     struct graph *g;
 
     assert_int_equal(arch_build("resnet8", 10, side, side, 3, &g), 0);
-    assert_true(pass_dual_bank(g) > 0);
-    assert_int_equal(graph_banks(g), 2);
+    assert_true(pass_dual_branch(g) > 0);
+    assert_int_equal(graph_branches(g), 2);
     g->norm = (struct input_norm){3, {.4914F, .4822F, .4465F}, {.2023F, .1994F, .2010F}};
     randomise(g);
     return g;
@@ -77,29 +77,30 @@ static struct graph *make_masked(int64_t side, bool soft)
     return g;
 }
 
-static void check_banks(struct graph *g, int64_t n)
+static void check_branches(struct graph *g, int64_t n)
 {
-    for (int bank = 0; bank < 2; bank++)
-        print_message("    bank %d: worst relative error %.2g\n", bank, ref_check(g, n, bank, 9));
+    for (int branch = 0; branch < 2; branch++)
+        print_message("    branch %d: worst relative error %.2g\n", branch,
+                      ref_check(g, n, branch, 9));
     graph_free(g);
 }
 
 static void test_plain_network(void **state)
 {
     (void)state;
-    check_banks(make_resnet8(12), 3);
+    check_branches(make_resnet8(12), 3);
 }
 
 static void test_network_with_hard_masks(void **state)
 {
     (void)state;
-    check_banks(make_masked(8, false), 7);
+    check_branches(make_masked(8, false), 7);
 }
 
 static void test_network_with_soft_masks(void **state)
 {
     (void)state;
-    check_banks(make_masked(8, true), 3);
+    check_branches(make_masked(8, true), 3);
 }
 
 /* ---- ten steps of SGD ---------------------------------------------------------------------- */

@@ -613,8 +613,8 @@ static void test_what_cannot_be_written_is_refused(void **state)
     assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG,
                    "node 'relu': its mask is so");
     g->node[graph_find_node(g, "relu")].p.masked_relu.soft = 0;
-    assert_true(pass_dual_bank(g) > 0);
-    assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG, "two batch-norm banks");
+    assert_true(pass_dual_branch(g) > 0);
+    assert_refused(onnx_export_bytes(g, &opt, &bytes, &len), ERR_ARG, "two BN branches");
     assert_null(bytes);
     graph_free(g);
     graph_free(mixed);

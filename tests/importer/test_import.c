@@ -331,7 +331,7 @@ static void check_manifest_graph(const struct manifest_row *row, const struct gr
     assert_shape(&g->file_input, row->input);
     assert_shape(&g->file_output, row->output);
     assert_int_equal(graph_verify(g), 0);
-    assert_int_equal(graph_banks(g), g->n_buffers > 0);
+    assert_int_equal(graph_branches(g), g->n_buffers > 0);
 }
 
 static void test_collected_models(void **state)

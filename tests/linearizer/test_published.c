@@ -75,10 +75,10 @@ static void check_shortcuts(const char *name, int shortcuts)
     struct graph *g = net(name);
     const int norms = count(g, &op_batchnorm);
 
-    assert_int_equal(pass_dual_bank(g), norms);
+    assert_int_equal(pass_dual_branch(g), norms);
     assert_int_equal(published_share_shortcuts(g), shortcuts);
     assert_int_equal(shared_norms(g), shortcuts);
-    assert_int_equal(graph_banks(g), 2);
+    assert_int_equal(graph_branches(g), 2);
     assert_int_equal(graph_verify(g), 0);
     for (int32_t i = 0; i < g->n_node; i++) /* all of them are shortcuts by name */
         if (g->node[i].op == &op_batchnorm && g->node[i].n_in == 5)

@@ -42,7 +42,7 @@ static struct eval_result *result(void)
 
     r->n = 50;
     r->n_branch = 2;
-    r->branch[1].bank = 1;
+    r->branch[1].branch = 1;
     r->branch[1].clean = score(50, 0.5);
     b->clean = score(50, 0.75);
     b->n_class = 3;

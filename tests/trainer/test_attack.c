@@ -311,7 +311,7 @@ static void test_autoattack_is_at_or_below_pgd(void **state)
         struct attack_spec spec[2] = {parsed(text[0]), parsed(text[1])};
         attack_stage_set(&spec[1].stage[3], "steps", 200);
         const struct eval_options opt = {
-            .seed = 7, .bank = {true}, .specs = spec, .n_specs = 2, .flags = true};
+            .seed = 7, .branch = {true}, .specs = spec, .n_specs = 2, .flags = true};
         struct eval_result *r = evaluate(g, d, &opt);
         const struct eval_branch *b = &r->branch[0];
         assert_int_equal(b->clean.correct, 60);
@@ -336,22 +336,22 @@ struct store { /* the last saved progress, and an end after so many saves */
     bool have;
 };
 
-static int store_save(void *ctx, int bank, int32_t attack, const struct attack_progress *p)
+static int store_save(void *ctx, int branch, int32_t attack, const struct attack_progress *p)
 {
     struct store *s = ctx;
 
-    assert_true(bank == 0 && attack == 0);
+    assert_true(branch == 0 && attack == 0);
     memcpy(s->robust, p->robust, (size_t)p->n);
     s->p = *p;
     s->have = true;
     return --s->left == 0 ? ERR_INTERRUPTED : 0;
 }
 
-static int store_load(void *ctx, int bank, int32_t attack, struct attack_progress *p)
+static int store_load(void *ctx, int branch, int32_t attack, struct attack_progress *p)
 {
     struct store *s = ctx;
 
-    (void)bank;
+    (void)branch;
     (void)attack;
     if (!s->have)
         return 0;
@@ -375,7 +375,7 @@ static void test_interrupted_runs_end_alike(void **state)
     spec.stage[1].eps = spec.stage[0].eps;
     attack_stage_set(&spec.stage[3], "steps", 60);
     struct eval_options opt = {
-        .seed = 7, .batch = 16, .bank = {true}, .specs = &spec, .n_specs = 1};
+        .seed = 7, .batch = 16, .branch = {true}, .specs = &spec, .n_specs = 1};
     cpu_set_threads(1);
     struct eval_result *whole = evaluate(g, d, &opt), *r = mem_array(1, sizeof *r);
     cpu_set_threads(3);

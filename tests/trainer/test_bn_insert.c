@@ -20,16 +20,16 @@
 
 enum { N = 70 }; /* more than two executor batches */
 
-static void logits_of(struct graph *g, const struct dataset *d, int bank, float *z)
+static void logits_of(struct graph *g, const struct dataset *d, int branch, float *z)
 {
     struct exec *e;
 
     assert_int_equal(exec_new(g, EXEC_INFER, N, NULL, 0, &e), 0);
-    assert_int_equal(exec_infer(e, d->floats, N, bank, z), 0);
+    assert_int_equal(exec_infer(e, d->floats, N, branch, z), 0);
     exec_free(e);
 }
 
-static void test_function_stays_in_both_banks(void **state)
+static void test_function_stays_in_both_branches(void **state)
 {
     float before[N * TINY_CLASSES], after[N * TINY_CLASSES];
     struct graph *g = tiny_net(0, 1);
@@ -42,17 +42,17 @@ static void test_function_stays_in_both_banks(void **state)
     assert_int_equal(r.sites, 3);
     assert_true(r.max_rel_diff <= 1e-5);
     assert_int_equal(graph_verify(g), 0);
-    assert_int_equal(graph_banks(g), 1);
-    assert_int_equal(pass_dual_bank(g), 3);
-    for (int bank = 0; bank < 2; bank++) {
-        logits_of(g, d, bank, after);
+    assert_int_equal(graph_branches(g), 1);
+    assert_int_equal(pass_dual_branch(g), 3);
+    for (int branch = 0; branch < 2; branch++) {
+        logits_of(g, d, branch, after);
         for (int i = 0; i < N * TINY_CLASSES; i++)
             assert_near(before[i], after[i], 1e-5);
     }
     /* folding it away again: still the same */
-    assert_int_equal(pass_select_bank(g, 1), 0);
+    assert_int_equal(pass_select_branch(g, 1), 0);
     assert_int_equal(pass_fold_batchnorm(g, true), 0);
-    assert_int_equal(graph_banks(g), 0);
+    assert_int_equal(graph_branches(g), 0);
     logits_of(g, d, 0, after);
     for (int i = 0; i < N * TINY_CLASSES; i++)
         assert_near(before[i], after[i], 1e-5);
@@ -132,7 +132,7 @@ static void test_nothing_to_do_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_function_stays_in_both_banks),
+        cmocka_unit_test(test_function_stays_in_both_branches),
         cmocka_unit_test(test_statistics_equal_plain_loops),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_nothing_to_do_changes_nothing),

@@ -196,7 +196,7 @@ static void test_trades_keeps_to_its_branch(void **state)
 
 /* KL to the teacher's logits and attention to its maps; `weight` of each. Targets are those of branch 0,
  * maps those of the domain's own branch. */
-static void add_pass(struct exec *e, struct exec *teacher, const float *x, int bank,
+static void add_pass(struct exec *e, struct exec *teacher, const float *x, int branch,
                      const value_id maps[2], const struct shape *s, float *grad)
 {
     double *work = mem_array(attention_work(HALF, s->dim[2] * s->dim[3]), sizeof *work);
@@ -204,9 +204,9 @@ static void add_pass(struct exec *e, struct exec *teacher, const float *x, int b
     double each[HALF];
 
     assert_ok(exec_infer(teacher, x, HALF, 0, target));
-    if (bank > 0)
-        assert_ok(exec_infer(teacher, x, HALF, bank, NULL));
-    assert_ok(exec_train_forward(e, x, HALF, bank, true, z));
+    if (branch > 0)
+        assert_ok(exec_infer(teacher, x, HALF, branch, NULL));
+    assert_ok(exec_train_forward(e, x, HALF, branch, true, z));
     loss_kl(z, target, HALF, K, 4, HALF, 0.5, dz);
     const struct attention_maps m = {.student = exec_tap(e, maps[0]),
                                      .teacher = exec_tap(teacher, maps[1]),
@@ -243,8 +243,8 @@ static void test_attention_looks_into_the_branch_of_its_images(void **state)
     draw(d, &im);
     assert_ok(exec_new(g, EXEC_TRAIN, HALF, mine, 1, &e));
     assert_ok(exec_new(teacher, EXEC_INFER, HALF, its, 1, &t));
-    for (int bank = 0; bank < 2; bank++)
-        add_pass(e, t, im.x + bank * HALF * ELEMS, bank, (const value_id[]){mine[0], its[0]},
+    for (int branch = 0; branch < 2; branch++)
+        add_pass(e, t, im.x + branch * HALF * ELEMS, branch, (const value_id[]){mine[0], its[0]},
                  &g->value[mine[0]].shape, grad);
     descend(g, grad);
     train(&c, student, teacher, d);

@@ -29,7 +29,7 @@ static struct eval_result *evaluate(struct graph *g, const struct dataset *d,
 
 /* Images whose prediction is the label, one executor call each. */
 static int64_t correct_by_hand(struct graph *g, const float *pixels, const int32_t *labels,
-                               int64_t n, int bank)
+                               int64_t n, int branch)
 {
     struct exec *e;
     int64_t correct = 0;
@@ -37,7 +37,7 @@ static int64_t correct_by_hand(struct graph *g, const float *pixels, const int32
 
     assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
     for (int64_t i = 0; i < n; i++) {
-        assert_int_equal(exec_infer(e, pixels + i * TINY_ELEMS, 1, bank, z), 0);
+        assert_int_equal(exec_infer(e, pixels + i * TINY_ELEMS, 1, branch, z), 0);
         int best = 0;
         for (int k = 1; k < K; k++)
             best = z[k] > z[best] ? k : best;
@@ -49,22 +49,22 @@ static int64_t correct_by_hand(struct graph *g, const float *pixels, const int32
 
 static void test_clean_accuracy_of_both_branches(void **state)
 {
-    const struct eval_options opt = {.batch = 7, .limit = N - 1, .bank = {true, true}};
+    const struct eval_options opt = {.batch = 7, .limit = N - 1, .branch = {true, true}};
     struct graph *g = tiny_net(TINY_BN | TINY_DUAL, 5);
     struct dataset *d = tiny_data(N, 3);
     double lo, hi;
 
     (void)state;
     for (int64_t i = g->n_params - 6; i < g->n_params; i++)
-        g->params[i] += 0.5f; /* the last values are the second bank's: now the banks differ */
+        g->params[i] += 0.5f; /* the last values are the second branch's: now the branches differ */
     graph_touch(g);
     struct eval_result *r = evaluate(g, d, &opt);
     assert_int_equal(r->n, N - 1);
     assert_int_equal(r->n_branch, 2);
-    for (int bank = 0; bank < 2; bank++) {
-        const struct eval_score *s = &r->branch[bank].clean;
-        assert_int_equal(r->branch[bank].bank, bank);
-        assert_int_equal(s->correct, correct_by_hand(g, d->floats, d->labels, N - 1, bank));
+    for (int branch = 0; branch < 2; branch++) {
+        const struct eval_score *s = &r->branch[branch].clean;
+        assert_int_equal(r->branch[branch].branch, branch);
+        assert_int_equal(s->correct, correct_by_hand(g, d->floats, d->labels, N - 1, branch));
         stats_wilson(s->correct, s->n, &lo, &hi);
         assert_true(s->lo == lo && s->hi == hi);
     }
@@ -95,7 +95,7 @@ static void test_corruptions_equal_plain_loops(void **state)
 {
     const struct eval_options opt = {.batch = 16,
                                      .seed = 11,
-                                     .bank = {true, false},
+                                     .branch = {true, false},
                                      .corruptions = "gaussian_noise,contrast",
                                      .severities = 1 << 0 | 1 << 4};
     const enum corrupt_type type[] = {CORRUPT_GAUSSIAN_NOISE, CORRUPT_CONTRAST};
@@ -190,21 +190,21 @@ static void test_refusals_and_interruption(void **state)
     struct graph *g = tiny_net(TINY_BN, 5);
     struct dataset *d = tiny_data(N, 3);
     int64_t all = 0;
-    struct eval_options opt = {.bank = {true, false}, .attack = &attack, .n_attack = 1};
+    struct eval_options opt = {.branch = {true, false}, .attack = &attack, .n_attack = 1};
 
     (void)state;
     opt.progress = stop_at_once;
     opt.ctx = &all;
     assert_int_equal(result_of(g, d, &opt), ERR_INTERRUPTED);
     assert_int_equal(all, N * (1 + 3 * 2 + 1)); /* a gradient counts three */
-    opt = (struct eval_options){.bank = {false, true}};
+    opt = (struct eval_options){.branch = {false, true}};
     assert_int_equal(result_of(g, d, &opt), ERR_ARG);
     opt = (struct eval_options){0};
     assert_int_equal(result_of(g, d, &opt), ERR_ARG);
-    opt = (struct eval_options){.bank = {true, false}, .corruptions = "rain"};
+    opt = (struct eval_options){.branch = {true, false}, .corruptions = "rain"};
     assert_int_equal(result_of(g, d, &opt), ERR_ARG);
     d->classes = 4;
-    opt = (struct eval_options){.bank = {true, false}};
+    opt = (struct eval_options){.branch = {true, false}};
     assert_int_equal(result_of(g, d, &opt), ERR_DATA);
     graph_free(g);
     tiny_free(d);
@@ -215,7 +215,7 @@ static void test_refusals_and_interruption(void **state)
 /* Kernels and precision do not depend on it: three images are in bf16 as forty are, with the same logits. */
 static void test_few_images_are_evaluated_like_many(void **state)
 {
-    const struct eval_options opt = {.limit = 3, .precision = EXEC_BF16, .bank = {true}};
+    const struct eval_options opt = {.limit = 3, .precision = EXEC_BF16, .branch = {true}};
     struct graph *g = NULL;
     struct dataset *d = NULL;
     float many[40 * 10], few[3 * 10], *x = mem_aligned(40 * 3072, sizeof *x);

@@ -169,11 +169,11 @@ struct reference {
     uint64_t sample[N];
 };
 
-static void add_pass(struct reference *r, const float *pixels, int first, int bank, double share)
+static void add_pass(struct reference *r, const float *pixels, int first, int branch, double share)
 {
     float z[HALF * K], dz[HALF * K];
 
-    assert_ok(exec_train_forward(r->train, pixels, HALF, bank, true, z));
+    assert_ok(exec_train_forward(r->train, pixels, HALF, branch, true, z));
     for (int i = 0; i < HALF; i++)
         loss_gradient(z + i * K, r->target + (first + i) * K, r->label[first + i], share, HALF,
                       dz + i * K);
@@ -350,7 +350,7 @@ static void expect_figures(struct graph *g, const struct dataset *val, const str
                            const struct train_validation *told)
 {
     const struct eval_options opt = {
-        .seed = c->seed, .bank = {true, true}, .attack = &c->val_attack, .n_attack = 1};
+        .seed = c->seed, .branch = {true, true}, .attack = &c->val_attack, .n_attack = 1};
     struct eval_result *r = mem_array(1, sizeof *r);
 
     assert_ok(eval_run(g, val, &opt, r));

@@ -170,7 +170,7 @@ static struct eval_result *evaluate(struct graph *g, const struct dataset *d, in
                                     const struct pgd_params *attack, int32_t n)
 {
     const struct eval_options opt = {
-        .batch = batch, .seed = 7, .bank = {true, false}, .attack = attack, .n_attack = n};
+        .batch = batch, .seed = 7, .branch = {true, false}, .attack = attack, .n_attack = n};
     struct eval_result *r = mem_array(1, sizeof *r);
 
     assert_int_equal(eval_run(g, d, &opt, r), 0);

@@ -108,7 +108,7 @@ static bool on_interrupted(void *ctx)
     return ((struct job *)ctx)->stop_at < 0;
 }
 
-/* Everything on: three domains, distillation, two banks, hooks, choice of the best epoch. */
+/* Everything on: three domains, distillation, two branches, hooks, choice of the best epoch. */
 static void job_init(struct job *j, unsigned flags)
 {
     *j = (struct job){.cfg = train_defaults()};
@@ -182,9 +182,9 @@ static int job_run(struct job *j, struct train_result *result)
 
 /* ---- it learns ------------------------------------------------------------------------------- */
 
-static double accuracy(struct graph *g, const struct dataset *d, int bank)
+static double accuracy(struct graph *g, const struct dataset *d, int branch)
 {
-    const struct eval_options opt = {.bank = {bank == 0, bank == 1}};
+    const struct eval_options opt = {.branch = {branch == 0, branch == 1}};
     struct eval_result *r = mem_array(1, sizeof *r);
 
     assert_ok(eval_run(g, d, &opt, r));

@@ -22,7 +22,7 @@
 #define GRADIENT_COST 3 /* a forward pass and about twice its work back */
 #define TINY 1e-12
 
-int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_precision precision,
+int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_precision precision,
                      int64_t batch, struct attack_model **out)
 {
     struct attack_model *m = mem_array(1, sizeof *m);
@@ -31,7 +31,7 @@ int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_pre
 
     if (m == NULL)
         return ERR_NOMEM;
-    *m = (struct attack_model){.g = g, .bank = bank, .batch = batch};
+    *m = (struct attack_model){.g = g, .branch = branch, .batch = batch};
     m->elems = shape_elems(&g->value[g->input].shape);
     m->classes = shape_elems(&g->value[g->output].shape);
     if ((rc = exec_new_beside(with, g, EXEC_INFER, precision, EXEC_BATCH, held, NULL, 0,
@@ -62,7 +62,7 @@ static int spend(struct attack_model *m, int64_t forwards)
 
 int attack_logits(struct attack_model *m, const float *pixels, int64_t n, float *z)
 {
-    TRY(exec_infer(m->infer, pixels, n, m->bank, z));
+    TRY(exec_infer(m->infer, pixels, n, m->branch, z));
     m->inferred += n;
     return spend(m, n);
 }
@@ -212,7 +212,7 @@ int attack_loss_grad(struct attack_model *m, enum attack_loss kind, const float 
     struct loss_context c = {kind, label, target, loss, m->classes};
 
     TRY(check_classes(kind, m->classes));
-    TRY(exec_input_grad(m->gradient, pixels, n, m->bank, block_loss, &c, grad, z));
+    TRY(exec_input_grad(m->gradient, pixels, n, m->branch, block_loss, &c, grad, z));
     m->differentiated += n;
     return spend(m, GRADIENT_COST * n);
 }

@@ -35,7 +35,7 @@ typedef int attack_tick_fn(void *ctx, int64_t forwards);
 
 struct attack_model { /* read-only for the caller, except tick and ctx */
     struct graph *g;
-    int bank;
+    int branch;
     int64_t batch, elems; /* most images a call; C * H * W */
     int64_t classes;
     struct exec *infer, *gradient;
@@ -46,7 +46,7 @@ struct attack_model { /* read-only for the caller, except tick and ctx */
 };
 /* The graph is borrowed; with: NULL, or whose working memory is used (exec_new_beside). ERR_UNSUPPORTED: a
  * node has no gradient; ERR_NOMEM. */
-int attack_model_new(struct exec *with, struct graph *g, int bank, enum exec_precision precision,
+int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_precision precision,
                      int64_t batch, struct attack_model **out) MUST_CHECK;
 void attack_model_free(struct attack_model *m); /* NULL is fine */
 /* z [n][classes], n <= batch. */

@@ -59,7 +59,7 @@ static int auditor_init(struct auditor *a, struct graph *g)
     const int64_t batch = opt->batch > 0 ? opt->batch : BATCH;
 
     a->n = most < a->d->n ? most : a->d->n;
-    TRY(attack_model_new(NULL, g, opt->bank, opt->precision, batch < a->n ? batch : a->n, &a->m));
+    TRY(attack_model_new(NULL, g, opt->branch, opt->precision, batch < a->n ? batch : a->n, &a->m));
     a->m->tick = opt->tick;
     a->m->ctx = opt->ctx;
     const size_t rows = (size_t)a->m->batch, floats = rows * (size_t)a->m->elems;

@@ -17,7 +17,7 @@ struct audit_options {
     int64_t limit; /* 0: AUDIT_IMAGES */
     int64_t batch; /* 0: 250 */
     uint64_t seed;
-    int bank;
+    int branch;
     enum exec_precision precision;
     double eps;             /* 0: 8/255 */
     int32_t queries;        /* of Square; 0: 1000 */

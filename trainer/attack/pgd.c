@@ -97,7 +97,7 @@ static void step_image(const struct pgd_params *p, const float *x, const float *
 
 int pgd_attack(struct exec *e, const struct graph *g, const struct pgd_params *p,
                const struct pgd_target *target, const struct pgd_key *key, const float *pixels,
-               int64_t n, int bank, float *grad, float *adv)
+               int64_t n, int branch, float *grad, float *adv)
 {
     const int64_t elems = shape_elems(&g->value[g->input].shape);
     struct loss_context ctx = {target, shape_elems(&g->value[g->output].shape)};
@@ -106,7 +106,7 @@ int pgd_attack(struct exec *e, const struct graph *g, const struct pgd_params *p
     for (int64_t i = 0; i < n; i++)
         start_image(p, key, i, pixels + i * elems, elems, adv + i * elems);
     for (int32_t t = 0; t < p->steps; t++) {
-        TRY(exec_input_grad(e, adv, n, bank, target_loss, &ctx, grad, NULL));
+        TRY(exec_input_grad(e, adv, n, branch, target_loss, &ctx, grad, NULL));
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < n; i++)
             step_image(p, pixels + i * elems, grad + i * elems, elems, adv + i * elems);
@@ -125,7 +125,7 @@ static int run_type(struct attack_model *m, const struct attack_stage *s, int32_
     int rc = z != NULL ? 0 : ERR_NOMEM;
 
     if (rc == 0)
-        rc = pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->bank, grad,
+        rc = pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->branch, grad,
                         b->adv);
     m->differentiated += b->n * p.steps;
     if (rc == 0)

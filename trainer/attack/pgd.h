@@ -54,5 +54,5 @@ struct pgd_key {
  * grad: scratch of the size of adv. adv and pixels must not overlap. */
 int pgd_attack(struct exec *e, const struct graph *g, const struct pgd_params *p,
                const struct pgd_target *target, const struct pgd_key *key, const float *pixels,
-               int64_t n, int bank, float *grad, float *adv) MUST_CHECK;
+               int64_t n, int branch, float *grad, float *adv) MUST_CHECK;
 #endif

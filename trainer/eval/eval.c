@@ -101,7 +101,7 @@ static int64_t total_cost(const struct evaluator *v)
     for (int32_t t = 0; t < v->n_types; t++)
         for (int s = 0; s < CORRUPT_SEVERITIES; s++)
             cost += v->severities[t] >> s & 1;
-    return cost * v->n * (opt->bank[0] + opt->bank[1]);
+    return cost * v->n * (opt->branch[0] + opt->branch[1]);
 }
 
 static int allocate(struct evaluator *v)
@@ -183,10 +183,10 @@ static int report(struct evaluator *v, int64_t work)
 }
 
 /* Logits of v->pixels. */
-static int infer(struct evaluator *v, int64_t n, int bank)
+static int infer(struct evaluator *v, int64_t n, int branch)
 {
     v->inferred += n;
-    return exec_infer(v->infer, v->pixels, n, bank, v->logits);
+    return exec_infer(v->infer, v->pixels, n, branch, v->logits);
 }
 
 static void add_profile(struct profile *p, const struct exec *e, int64_t images)
@@ -209,7 +209,7 @@ static int64_t all_ranks(const struct evaluator *v, int64_t i, int64_t m)
     return min_i64(m * ranks_count(), v->n - i);
 }
 
-static int classify_own(struct evaluator *v, int bank)
+static int classify_own(struct evaluator *v, int branch)
 {
     memset(v->correct, 0, (size_t)v->n);
     for (int64_t i = 0; i < v->n; i += v->batch) {
@@ -218,7 +218,7 @@ static int classify_own(struct evaluator *v, int bank)
         if (!is_mine(v, i))
             continue;
         TRY(data_images(v->d, i, m, i + m * ranks_count(), v->pixels));
-        TRY(infer(v, m, bank));
+        TRY(infer(v, m, branch));
         for (int64_t j = 0; j < m; j++)
             v->correct[i + j] = loss_argmax(v->logits + j * v->k, v->k) == v->d->labels[i + j];
         TRY(report(v, all_ranks(v, i, m)));
@@ -228,7 +228,7 @@ static int classify_own(struct evaluator *v, int bank)
 
 static int run_clean(struct evaluator *v, struct eval_branch *b)
 {
-    TRY(ranks_agree(classify_own(v, b->bank)));
+    TRY(ranks_agree(classify_own(v, b->branch)));
     ranks_most(v->correct, (size_t)v->n);
     b->clean.n = v->n;
     b->n_class = v->k <= EVAL_MAX_CLASSES ? (int32_t)v->k : 0;
@@ -252,7 +252,7 @@ static int on_tick(void *ctx, int64_t forwards)
 
 struct save_context {
     struct evaluator *v;
-    int bank;
+    int branch;
     int32_t attack;
     int64_t before; /* v->done when the attack began */
     const struct attack_spec *spec;
@@ -281,21 +281,21 @@ static int on_save(void *ctx, const struct attack_progress *p)
 
     move_plan(c, p);
     if (opt->attack_save != NULL)
-        TRY(opt->attack_save(opt->ctx, c->bank, c->attack, p));
+        TRY(opt->attack_save(opt->ctx, c->branch, c->attack, p));
     return report(c->v, 0);
 }
 
-static int run_attack(struct evaluator *v, int bank, int32_t attack, struct eval_attack *a)
+static int run_attack(struct evaluator *v, int branch, int32_t attack, struct eval_attack *a)
 {
     struct attack_progress p = {.n = v->n, .robust = v->robust};
-    struct save_context c = {.v = v, .bank = bank, .attack = attack, .before = v->done};
+    struct save_context c = {.v = v, .branch = branch, .attack = attack, .before = v->done};
     const struct attack_job job = {v->model, v->d, v->opt->seed, &a->spec, &c, on_save};
 
     a->spec = spec_of(v->opt, attack);
     c.spec = &a->spec;
     memcpy(v->robust, v->correct, (size_t)v->n);
     if (v->opt->attack_load != NULL)
-        TRY(v->opt->attack_load(v->opt->ctx, bank, attack, &p));
+        TRY(v->opt->attack_load(v->opt->ctx, branch, attack, &p));
     move_plan(&c, &p);
     TRY(autoattack_run(&job, &p));
     a->score.n = v->n;
@@ -313,14 +313,14 @@ static int run_attacks(struct evaluator *v, struct eval_branch *b)
 
     if (count_attacks(v->opt) == 0 && !v->opt->flags)
         return 0;
-    TRY(attack_model_new(v->opt->beside, v->g, b->bank, v->opt->attacks, min_i64(batch, v->n),
+    TRY(attack_model_new(v->opt->beside, v->g, b->branch, v->opt->attacks, min_i64(batch, v->n),
                          &v->model));
     if (v->opt->flags)
         TRY(autoattack_flags(v->model, v->d, v->n, v->opt->seed, &b->flags));
     v->model->tick = on_tick;
     v->model->ctx = v;
     for (int32_t i = 0; i < count_attacks(v->opt); i++)
-        TRY(run_attack(v, b->bank, i, &b->attack[b->n_attack++]));
+        TRY(run_attack(v, b->branch, i, &b->attack[b->n_attack++]));
     add_profile(v->opt->infer_profile, v->model->infer, v->model->inferred);
     add_profile(v->opt->gradient_profile, v->model->gradient, v->model->differentiated);
     attack_model_free(v->model);
@@ -362,7 +362,7 @@ static int count_branches(struct evaluator *v, struct eval_result *r, int32_t c,
     for (int32_t b = 0; b < r->n_branch; b++) {
         struct eval_score *s = &r->branch[b].corruption[c].score[severity - 1];
 
-        TRY(infer(v, n, r->branch[b].bank));
+        TRY(infer(v, n, r->branch[b].branch));
         s->n += n;
         s->correct += loss_correct(v->logits, labels, n, v->k);
         TRY(report(v, min_i64(n * ranks_count(), v->all - v->done)));
@@ -464,11 +464,11 @@ static int run_corruptions(struct evaluator *v, struct eval_result *r)
 
 static int run_all(struct evaluator *v, struct eval_result *r)
 {
-    for (int bank = 0; bank < 2; bank++) {
-        if (!v->opt->bank[bank])
+    for (int branch = 0; branch < 2; branch++) {
+        if (!v->opt->branch[branch])
             continue;
         struct eval_branch *b = &r->branch[r->n_branch++];
-        b->bank = bank;
+        b->branch = branch;
         TRY(run_clean(v, b));
         TRY(run_attacks(v, b));
     }
@@ -480,13 +480,13 @@ static int check_options(const struct graph *g, const struct dataset *d,
 {
     if (d->n < 1)
         return fail(ERR_DATA, "%s: no images in the split '%s'", d->source, d->split);
-    if (!opt->bank[0] && !opt->bank[1])
+    if (!opt->branch[0] && !opt->branch[1])
         return fail(ERR_ARG, "evaluation: no branch was asked for");
-    if (opt->bank[1] && graph_banks(g) < 2)
+    if (opt->branch[1] && graph_branches(g) < 2)
         return fail(
             ERR_ARG,
             "evaluation: branch 'adv' was asked for, but the network has %d batch-norm branch(es)",
-            graph_banks(g));
+            graph_branches(g));
     if (count_attacks(opt) > EVAL_MAX_ATTACKS)
         return fail(ERR_ARG, "evaluation: %d attacks, at most %d", (int)count_attacks(opt),
                     EVAL_MAX_ATTACKS);
@@ -515,7 +515,7 @@ out:
 
 /* ---- logits and walks ------------------------------------------------------------------------ */
 
-int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t batch, int bank,
+int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t batch, int branch,
               const value_id *taps, int32_t n_taps, eval_walk_fn *fn, void *ctx)
 {
     const int64_t elems = shape_elems(&g->value[g->input].shape);
@@ -538,7 +538,7 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     for (int64_t i = 0; i < n; i += batch) {
         const int64_t m = min_i64(batch, n - i);
         if ((rc = data_images(d, i, m, i + m, pixels)) < 0 ||
-            (rc = exec_infer(e, pixels, m, bank, logits)) < 0 ||
+            (rc = exec_infer(e, pixels, m, branch, logits)) < 0 ||
             (rc = fn(ctx, e, i, m, logits, d->labels + i)) < 0)
             goto out;
     }

@@ -29,7 +29,7 @@ struct eval_corruption {
     struct eval_score score[5]; /* by severity 1 ... 5; n = 0 where not run */
 };
 struct eval_branch {
-    int bank;
+    int branch;
     struct eval_score clean;
     int32_t n_class; /* 0: more than EVAL_MAX_CLASSES */
     int32_t class_n[EVAL_MAX_CLASSES], class_correct[EVAL_MAX_CLASSES]; /* of the clean images */
@@ -55,7 +55,7 @@ struct eval_options {
     enum exec_precision precision; /* of clean and corrupted images */
     enum exec_precision attacks;   /* of attacks, judgement included */
     struct exec *beside; /* NULL, or whose working memory to use meanwhile (exec_new_beside) */
-    bool bank[2];        /* which branches; bank 1 only where the graph has two */
+    bool branch[2];      /* which branches; branch 1 only where the graph has two */
     const struct pgd_params *attack; /* PGD, before what `specs` names */
     int32_t n_attack;
     const struct attack_spec *specs;
@@ -70,10 +70,10 @@ struct eval_options {
     void *ctx;
     /* May be NULL. Progress in images of work done and all; a negative result stops. */
     int (*progress)(void *ctx, int64_t done, int64_t all);
-    /* May be NULL. Attack progress of attack number `attack` through branch `bank`: load fills p (1)
+    /* May be NULL. Attack progress of attack number `attack` through branch `branch`: load fills p (1)
      * or leaves it (0); save is called after every batch. p->n is the number of images. */
-    int (*attack_load)(void *ctx, int bank, int32_t attack, struct attack_progress *p);
-    int (*attack_save)(void *ctx, int bank, int32_t attack, const struct attack_progress *p);
+    int (*attack_load)(void *ctx, int branch, int32_t attack, struct attack_progress *p);
+    int (*attack_save)(void *ctx, int branch, int32_t attack, const struct attack_progress *p);
 };
 /* ERR_DATA if the set does not fit the graph, ERR_ARG for options that make no sense. */
 int eval_run(struct graph *g, const struct dataset *d, const struct eval_options *opt,
@@ -82,6 +82,6 @@ int eval_run(struct graph *g, const struct dataset *d, const struct eval_options
  * at most `batch`, with taps: fn reads them by exec_tap. For initial scores and statistics. */
 typedef int eval_walk_fn(void *ctx, const struct exec *e, int64_t first, int64_t n,
                          const float *logits, const int32_t *labels);
-int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t batch, int bank,
+int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t batch, int branch,
               const value_id *taps, int32_t n_taps, eval_walk_fn *fn, void *ctx) MUST_CHECK;
 #endif

@@ -65,12 +65,12 @@ struct estimate {
     int64_t epoch, done[2]; /* updates of a branch */
 };
 
-static int observe(struct estimate *e, const float *pixels, int64_t n, int bank)
+static int observe(struct estimate *e, const float *pixels, int64_t n, int branch)
 {
     if (n == 0)
         return 0;
-    set_momentum(e->t->g, e->done[bank]++);
-    return exec_train_forward(e->t->forward, pixels, n, bank, true, NULL);
+    set_momentum(e->t->g, e->done[branch]++);
+    return exec_train_forward(e->t->forward, pixels, n, branch, true, NULL);
 }
 
 static int observe_batch(struct estimate *e, int64_t index)
@@ -86,7 +86,7 @@ static int observe_batch(struct estimate *e, int64_t index)
         TRY(observe(e, b->augmented, b->n_clean, 0));
     TRY(train_teach(t, TRAIN_ADVERSARIAL, first, b->n_adv));
     TRY(train_attack(t, first, b->n_adv, e->epoch));
-    return observe(e, t->adv, b->n_adv, train_adv_bank(t));
+    return observe(e, t->adv, b->n_adv, train_adv_branch(t));
 }
 
 static int estimate(struct trainer *t, int64_t epoch)

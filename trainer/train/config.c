@@ -145,8 +145,8 @@ static int check_signals(const struct train_config *c, const struct graph *g,
 
         if (c->alpha > 0 && s == NULL)
             return fail(ERR_ARG, "training: alpha is %g, but there is no teacher", c->alpha);
-        if (s != NULL && c->signal[i].bank > 0 && graph_banks(s) < 2)
-            return fail(ERR_ARG, "training: the teacher has no branch %d", c->signal[i].bank);
+        if (s != NULL && c->signal[i].branch > 0 && graph_branches(s) < 2)
+            return fail(ERR_ARG, "training: the teacher has no branch %d", c->signal[i].branch);
         TRY(check_teacher(g, s));
     }
     return 0;
@@ -308,9 +308,10 @@ static int more_options(const struct train_config *c, const struct dataset *d, c
     if (c->extra != NULL)
         TRY(hash_data(c->extra, false, data));
     text[0] = '\0';
-    if (c->signal[0].g || c->signal[1].g || c->signal[0].bank || c->signal[1].bank || c->tap_bank)
-        n += snprintf(text, size, " targets=%.16s/%d/%.16s/%d/%d", hash[0], c->signal[0].bank,
-                      hash[1], c->signal[1].bank, c->tap_bank);
+    if (c->signal[0].g || c->signal[1].g || c->signal[0].branch || c->signal[1].branch ||
+        c->tap_branch)
+        n += snprintf(text, size, " targets=%.16s/%d/%.16s/%d/%d", hash[0], c->signal[0].branch,
+                      hash[1], c->signal[1].branch, c->tap_branch);
     if (c->label_smoothing > 0)
         n += snprintf(text + n, size - (size_t)n, " label-smoothing=%.17g", c->label_smoothing);
     if (c->trades > 0)
@@ -348,8 +349,9 @@ char *train_fingerprint(const struct train_config *c, const struct graph *g,
         (int)c->crop_pad, c->aligned, c->gamma, c->alpha, c->tau, c->adversarial_share,
         (int)c->optimizer, c->beta, (int)c->at_domains, soft, normalize_text(&g->norm, norm),
         (int)c->val_every, c->val_limit, c->val_attack_limit, val_attack, (int)c->select,
-        graph_banks(g), d->n, data, hash, more, c->precision == EXEC_BF16 ? " precision=bf16" : "",
-        c->options != NULL ? " " : "", c->options != NULL ? c->options : "");
+        graph_branches(g), d->n, data, hash, more,
+        c->precision == EXEC_BF16 ? " precision=bf16" : "", c->options != NULL ? " " : "",
+        c->options != NULL ? c->options : "");
     if (n < 0 || n >= FINGERPRINT_MAX) {
         fail(ERR_LIMIT, "training: the options are longer than %d characters", FINGERPRINT_MAX);
         return NULL;

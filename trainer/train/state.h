@@ -73,7 +73,7 @@ int train_save(struct trainer *t, bool done) MUST_CHECK;
 /* step.c */
 int train_iterate(struct trainer *t) MUST_CHECK;
 /* The branch of adversarial images. */
-int train_adv_bank(const struct trainer *t);
+int train_adv_branch(const struct trainer *t);
 /* Targets of images [first, first + n) of the batch, of a domain (enum train_domain). */
 int train_teach(struct trainer *t, int domain, int64_t first, int64_t n) MUST_CHECK;
 /* The same images, attacked, into t->adv; of several ranks each has its share there. */

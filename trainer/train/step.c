@@ -3,11 +3,11 @@
  * and the last na through the adversarial one (batch.h); zT are the teachers' logits on the clean image:
  *
  *     zT[< nf]  = T_0(x[< nf])                  where a teacher is needed
- *     clean     S(x[< nf]), hooks->batch, backward                       bank 0
- *     augmented S(x^g[< nf]), backward                                   bank 0
+ *     clean     S(x[< nf]), hooks->batch, backward                       branch 0
+ *     augmented S(x^g[< nf]), backward                                   branch 0
  *     zT[>= nf] = T_1(x[>= nf])
  *     x^a       = PGD(S, x[>= nf]; CE, or KL to zT where alpha > 0, or KL to S(x) where trades > 0)
- *     adversar. S(x^a), backward                                         bank 1 or 0
+ *     adversar. S(x^a), backward                                         branch 1 or 0
  *     one optimizer step on the sum of the gradients
  *
  * Losses on logits carry the factor 1 / (number of passes), unless adversarial_share weighs them;
@@ -28,9 +28,9 @@
 #include "trainer/train/attention.h"
 #include "trainer/train/state.h"
 
-int train_adv_bank(const struct trainer *t)
+int train_adv_branch(const struct trainer *t)
 {
-    return graph_banks(t->g) > 1 ? 1 : 0;
+    return graph_branches(t->g) > 1 ? 1 : 0;
 }
 
 static int passes(const struct trainer *t)
@@ -118,7 +118,7 @@ struct pass {
     const char *name;
     const float *pixels;
     int64_t first, n; /* images of the batch */
-    int bank;
+    int branch;
     bool hooked, counted, adversarial, attention;
 };
 
@@ -211,7 +211,7 @@ static int train_pass(struct trainer *t, const struct pass *p)
 
     if (p->n == 0)
         return 0;
-    TRY(exec_train_forward(t->forward, p->pixels, p->n, p->bank, true, t->logits));
+    TRY(exec_train_forward(t->forward, p->pixels, p->n, p->branch, true, t->logits));
     memset(t->dlogits, 0, logits_bytes(t, p->n));
     loss = supervise(t, p, share, t->dlogits);
     if (p->attention)
@@ -235,15 +235,15 @@ static int trades_pass(struct trainer *t, const struct pass *p)
 
     if (p->n == 0)
         return 0;
-    TRY(exec_train_forward(t->forward, natural, p->n, p->bank, false, t->natural));
-    TRY(exec_train_forward(t->forward, p->pixels, p->n, p->bank, true, t->logits));
+    TRY(exec_train_forward(t->forward, natural, p->n, p->branch, false, t->natural));
+    TRY(exec_train_forward(t->forward, p->pixels, p->n, p->branch, true, t->logits));
     memset(t->dlogits, 0, logits_bytes(t, p->n));
     memset(t->dnatural, 0, logits_bytes(t, p->n));
     loss = weight * loss_kl_both(t->logits, t->natural, p->n, t->k, 1, p->n, share * weight,
                                  t->dlogits, t->dnatural);
     count_correct(t, p);
     TRY(backward(t, t->dlogits));
-    TRY(exec_train_forward(t->forward, natural, p->n, p->bank, true, t->logits));
+    TRY(exec_train_forward(t->forward, natural, p->n, p->branch, true, t->logits));
     loss += supervise(t, p, share, t->dnatural);
     if (!isfinite(loss))
         return numeric_failure(t, p->name, loss);
@@ -261,24 +261,24 @@ int train_teach(struct trainer *t, int domain, int64_t first, int64_t n)
     if (n == 0)
         return 0;
     if (t->signal[domain] != NULL && mine.n > 0)
-        TRY(exec_infer(t->signal[domain], pixels, mine.n, s->bank, target + mine.first * t->k));
+        TRY(exec_infer(t->signal[domain], pixels, mine.n, s->branch, target + mine.first * t->k));
     if (t->signal[domain] != NULL)
         exec_gather(t->forward, n, target, logits_bytes(t, 1));
     if (domain == TRAIN_ADVERSARIAL || !t->taps_apart || mine.n == 0)
         return 0;
-    return exec_infer(t->teach, pixels, mine.n, t->cfg.tap_bank, t->at_logits);
+    return exec_infer(t->teach, pixels, mine.n, t->cfg.tap_branch, t->at_logits);
 }
 
 /* The teacher's maps of images that are not clean; their logits are no target. */
 static int teach_maps(struct trainer *t, const struct pass *p)
 {
-    const bool adversarial = p->adversarial && graph_banks(t->teacher) > 1;
-    const int bank = adversarial ? 1 : t->cfg.tap_bank;
+    const bool adversarial = p->adversarial && graph_branches(t->teacher) > 1;
+    const int branch = adversarial ? 1 : t->cfg.tap_branch;
     const struct images mine = share_of(t, p->n);
 
     if (mine.n == 0)
         return 0;
-    return exec_infer(t->teach, p->pixels + mine.first * t->batch.elems, mine.n, bank,
+    return exec_infer(t->teach, p->pixels + mine.first * t->batch.elems, mine.n, branch,
                       t->at_logits);
 }
 
@@ -286,7 +286,7 @@ static int teach_maps(struct trainer *t, const struct pass *p)
 static int own_target(struct trainer *t, const float *pixels, int64_t n, struct pgd_target *target)
 {
     *target = (struct pgd_target){.teacher = t->natural, .tau = 1};
-    return exec_input_grad(t->attack, pixels, n, train_adv_bank(t), NULL, NULL, NULL, t->natural);
+    return exec_input_grad(t->attack, pixels, n, train_adv_branch(t), NULL, NULL, NULL, t->natural);
 }
 
 int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch)
@@ -298,7 +298,7 @@ int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch)
     struct pgd_target target = {.labels = t->batch.labels + from};
     const struct pgd_key key = {c->seed, RNG_PGD, (uint32_t)epoch, 0, t->batch.sample + from};
 
-    if (train_adv_bank(t) == 0 && n > 0)
+    if (train_adv_branch(t) == 0 && n > 0)
         graph_touch(t->g); /* the passes before moved the running statistics of this branch */
     if (mine.n == 0)
         return 0;
@@ -306,8 +306,8 @@ int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch)
         TRY(own_target(t, pixels, mine.n, &target));
     else if (c->alpha > 0)
         target = (struct pgd_target){.teacher = t->target + from * t->k, .tau = c->tau};
-    return pgd_attack(t->attack, t->g, &c->attack, &target, &key, pixels, mine.n, train_adv_bank(t),
-                      t->adv_grad + at, t->adv + at);
+    return pgd_attack(t->attack, t->g, &c->attack, &target, &key, pixels, mine.n,
+                      train_adv_branch(t), t->adv_grad + at, t->adv + at);
 }
 
 static int update(struct trainer *t)
@@ -354,7 +354,7 @@ int train_iterate(struct trainer *t)
                                      .pixels = t->adv,
                                      .first = first,
                                      .n = b->n_adv,
-                                     .bank = train_adv_bank(t),
+                                     .branch = train_adv_branch(t),
                                      .counted = !c->clean && !augment,
                                      .adversarial = true,
                                      .attention = at && c->at_domains > 2};

@@ -81,7 +81,7 @@ static int new_signals(struct trainer *t, int64_t batch)
                                 &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
-                                        t->cfg.signal[TRAIN_CLEAN].bank != t->cfg.tap_bank);
+                                        t->cfg.signal[TRAIN_CLEAN].branch != t->cfg.tap_branch);
     return 0;
 }
 
@@ -284,7 +284,7 @@ static int validate_clean(struct trainer *t, struct train_validation *val)
 {
     const struct eval_options opt = {.limit = t->cfg.val_limit,
                                      .seed = t->cfg.seed,
-                                     .bank = {true, train_adv_bank(t) == 1},
+                                     .branch = {true, train_adv_branch(t) == 1},
                                      .beside = t->forward,
                                      .ctx = t,
                                      .progress = on_validation};
@@ -304,7 +304,7 @@ static int validate_attacked(struct trainer *t, struct train_validation *val)
 {
     const struct eval_options opt = {.limit = t->cfg.val_attack_limit,
                                      .seed = t->cfg.seed,
-                                     .bank = {train_adv_bank(t) == 0, train_adv_bank(t) == 1},
+                                     .branch = {train_adv_branch(t) == 0, train_adv_branch(t) == 1},
                                      .attack = &t->cfg.val_attack,
                                      .beside = t->forward,
                                      .n_attack = 1,

@@ -16,7 +16,7 @@
  *
  * One iteration takes `batch` images. With the adversarial domain and another one, b =
  * floor(n / 2): images below b go through the clean and the augmented pass (branch 0), the others
- * through the adversarial pass (branch 1 where the graph has two banks, else 0). With only one kind
+ * through the adversarial pass (branch 1 where the graph has two branches, else 0). With only one kind
  * every image goes through every pass. The losses of the D passes are averaged, or weighted where
  * adversarial_share says how much the adversarial one counts:
  *
@@ -47,7 +47,7 @@ enum train_augment { TRAIN_AUGMENT_NONE, TRAIN_AUGMENT_AUGMIX, TRAIN_AUGMENT_COR
 enum train_domain { TRAIN_CLEAN, TRAIN_ADVERSARIAL, TRAIN_DOMAINS };
 struct train_signal {
     struct graph *g; /* borrowed; input and classes of the student, any shape between */
-    int bank;
+    int branch;
 };
 enum train_select { TRAIN_SELECT_LAST, TRAIN_SELECT_CLEAN, TRAIN_SELECT_PGD, TRAIN_SELECT_MEAN };
 
@@ -80,7 +80,7 @@ struct train_config {  /* train_defaults() fills it; trainer_new checks it */
     double alpha;                              /* 0: weight of KL; needs a teacher */
     double tau;                                /* 4 */
     struct train_signal signal[TRAIN_DOMAINS]; /* of clean and augmented, of adversarial images */
-    int tap_bank; /* 0: branch of the teacher that taps and attention transfer look into */
+    int tap_branch; /* 0: branch of the teacher that taps and attention transfer look into */
     double label_smoothing; /* 0: share of the labels' weight that goes to all classes alike */
     double trades; /* 0: weight of KL_1 between an adversarial image's logits before and after
                              * the attack, which then maximises it; the supervised loss takes those
@@ -134,7 +134,7 @@ struct train_batch {
 };
 struct train_validation { /* shares in [0,1]; -1 where not measured */
     int64_t epoch, n, n_attack;
-    double clean, clean_adv; /* through branch 0, through branch 1 (-1 with one bank) */
+    double clean, clean_adv; /* through branch 0, through branch 1 (-1 with one branch) */
     double pgd;              /* through the adversarial branch */
 };
 struct train_progress {
