@@ -17,8 +17,8 @@
 #define BAD 77
 
 struct fake {
-    atomic_int reads, released;
-    int slow; /* microseconds of a read */
+    atomic_int reads, released, wrong; /* wrong: records that there are not */
+    int slow;                          /* microseconds of a read */
 };
 
 static void image_of(int64_t record, const struct data_view *view, uint8_t out[BYTES])
@@ -33,6 +33,7 @@ static int fake_read(const void *ctx, int64_t record, const struct data_view *vi
     const struct timespec t = {0, f->slow * 1000L};
 
     atomic_fetch_add(&f->reads, 1);
+    atomic_fetch_add(&f->wrong, record < 0 || record >= RECORDS);
     if (f->slow > 0)
         nanosleep(&t, NULL);
     if (record == BAD)
@@ -66,6 +67,7 @@ static void closed(struct stream *s, struct fake *f)
 {
     stream_free(s);
     assert_int_equal(f->released, 1);
+    assert_int_equal(f->wrong, 0);
 }
 
 static void check(struct stream *s, int64_t record, const struct data_view *view)
