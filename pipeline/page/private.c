@@ -198,7 +198,7 @@ void page_put_query(struct html *h, const char *folder)
         return; /* page_put_private says why */
     for (int i = 0; i < 2; i++)
         if (link_parse(name[i], &l) == 0 && fastest(p, &l, phase)) {
-            html_put(h, i == 0 ? "<p>One private query, predicted: " : "; ");
+            html_put(h, i == 0 ? "<p class=query>One private query, predicted: " : "; ");
             put_query(h, phase, &l, place[i]);
             html_put(h, i == 0 ? "" : ".</p>\n");
         }

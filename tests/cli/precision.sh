@@ -31,8 +31,9 @@ say "eval: fp32 by default, bf16 said in text and JSON, 1 thread and 2 the same"
 
 expect_exit 0 "$LINNET" export "$model" -o plain.onnx --precision fp32 -q
 expect_error 2 'calibration computes in fp32' "$LINNET" export "$model" -o half.onnx --precision bf16
+# Four images are computed as a hundred are.
 LINNET_CPU=avx512 expect_exit 0 "$LINNET" eval "$model" --data synth:20 --precision bf16
-expect_text out ', fp32$'
+expect_text out ', bf16$'
 
 # ---- train: bytes, kill and resume ----------------------------------------------------------------------
 expect_exit 0 "$LINNET" init resnet8 -o start.onnx
