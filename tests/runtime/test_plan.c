@@ -14,6 +14,7 @@
 #include "core/base/sha256.h"
 #include "core/graph/rng.h"
 #include "runtime/model.h"
+#include "runtime/plan/schedule.h"
 #include "tests/plan_sample.h"
 #include "tests/scratch.h"
 
@@ -611,6 +612,29 @@ static void test_the_identity_is_that_of_the_core(void **state)
     plan_free(p);
 }
 
+/* The secure argmax compares differences of outputs: sign, a bit for the difference, integer bits, f = 12 and
+ * a margin of 2, rounded up to 4q + 1. */
+static void test_argmax_compares_differences(void **state)
+{
+    struct plan *p = plan_sample(40);
+
+    (void)state;
+    for (int32_t e = 3; e <= 14; e++) {
+        const int32_t bits = 1 + 1 + e + 12 + 2;
+        struct schedule *s = NULL;
+        int32_t width = 0;
+
+        p->tensor[p->step[p->n_step - 1].out].max_log2 = e;
+        assert_int_equal(schedule_new(p, true, &s), 0);
+        for (int32_t i = 0; i < s->n; i++)
+            if (s->event[i].step == p->n_step)
+                width = s->event[i].batch.width;
+        assert_int_equal(width, bits < 21 ? 21 : (bits + 2) / 4 * 4 + 1);
+        schedule_free(s);
+    }
+    plan_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -630,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_version_1_is_refused_with_the_command),
         cmocka_unit_test(test_unknown_fields),
         cmocka_unit_test(test_the_identity_is_that_of_the_core),
+        cmocka_unit_test(test_argmax_compares_differences),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
