@@ -27,7 +27,7 @@
 #if defined __SANITIZE_ADDRESS__
 #define STUCK 20 /* honest work must end within it, also where it takes many times as long */
 #else
-#define STUCK 3
+#define STUCK 8
 #endif
 #define CHARGED 2 /* images of a round here: two lots of one */
 
