@@ -40,7 +40,7 @@ import json, re, sys
 names = []
 for line in open('log.json'):
     e = json.loads(line)
-    assert set(e) == {'time', 'event', 'client', 'images', 'seconds', 'text'}, e
+    assert set(e) == {'time', 'event', 'branch', 'client', 'images', 'seconds', 'text'}, e
     assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z', e['time']), e
     names.append(e['event'])
 assert names.count('query') == 5 and 'refused' in names and 'stopping' in names, names"

@@ -17,7 +17,7 @@ expect_exit 0 "$LINNET" linearize "$model" --data npy:x_train.npy,y_train.npy --
     --eval-attack-images 0 --eval-corrupt-images 0 --relus 10% --calib 20 -o made -q
 expect_text made/report.json '"evaluations": 60620'
 expect_text made/report.html '<b>60,620 ReLU evaluations</b>, two for a ReLU6'
-expect_text made/report.html '30310 of 303104 ReLUs, 60620 ReLU evaluations \(a kept ReLU6 takes two\)'
+expect_text made/report.html '30,310 of 303,104 ReLUs, 60,620 ReLU evaluations \(a kept ReLU6 takes two\)'
 expect_exit 0 "$LINNET" inspect made/model.onnx --json i.json
 expect_number "$(json i.json relus_kept) == 30310" "a tenth"
 expect_number "$(json i.json relu_evaluations) == 60620" "evaluations of a tenth"
