@@ -77,7 +77,10 @@ static void put_score(struct html *h, const char *label, const json_t *score)
 static void put_labelled(struct html *h, const char *label, const char *format, double v)
 {
     open_cell(h, label);
-    html_put(h, isnan(v) ? "-" : format, v);
+    if (isnan(v))
+        html_put(h, "-");
+    else
+        html_put(h, format, v);
     html_put(h, "</td>");
 }
 
