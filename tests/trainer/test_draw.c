@@ -6,6 +6,7 @@
 #include "core/graph/rng.h"
 #include "trainer/data/draw.h"
 #include "trainer/data/resize.h"
+#include "tests/crc32.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,18 +113,6 @@ static void test_pixels(void **state)
 static uint8_t pattern(int32_t x, int32_t y, int32_t c)
 {
     return (uint8_t)((x * x * 7 + y * 13 * (c + 1) + x * y / 3 * 5 + c * 29) % 256);
-}
-
-static uint32_t crc32_of(const uint8_t *p, size_t n)
-{
-    uint32_t crc = 0xffffffff;
-
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (0xedb88320 & -(crc & 1));
-    }
-    return ~crc;
 }
 
 /* The CRC-32 of what Pillow 13 gives for image.crop(part).resize(size, BILINEAR), which is what

@@ -3,6 +3,7 @@
 
 #include "core/base/mem.h"
 #include "trainer/data/resize.h"
+#include "tests/crc32.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,18 +22,6 @@ static struct picture made(int32_t h, int32_t w)
     for (int32_t i = 0; i < 3 * h * w; i++)
         p.rgb[i] = pattern(i / 3 % w, i / 3 / w, i % 3);
     return p;
-}
-
-static uint32_t crc32_of(const uint8_t *p, size_t n)
-{
-    uint32_t crc = 0xffffffff;
-
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (0xedb88320 & -(crc & 1));
-    }
-    return ~crc;
 }
 
 static void test_pillow(void **state)
