@@ -2,6 +2,7 @@
 # Installs what a build and its tests need on Debian 12. Usage: .ci/deps.sh VENV [EXTRA_PACKAGE...]
 # VENV "-": what a build needs, no Python.
 #
+# iproute2 makes the network between two hosts of tests/cli/hosts.sh, openssl the certificates of the tests over TLS.
 # Packages first: nothing to do where they are there; apt where we are root; otherwise the line to
 # type is printed and the script stops. Then a Python environment with pinned packages for
 # cross-checks only; without an index for Python those checks say "skipped".
@@ -10,7 +11,7 @@ venv=$1
 shift
 packages="gcc make pkg-config libopenblas-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 libjansson-dev libarchive-dev librandom123-dev libssl-dev libjpeg62-turbo-dev libpng-dev $*"
-[ "$venv" = - ] || packages="$packages libcmocka-dev python3 python3-venv python3-onnx libonnx-testdata"
+[ "$venv" = - ] || packages="$packages libcmocka-dev python3 python3-venv python3-onnx libonnx-testdata iproute2 openssl"
 
 missing=""
 for p in $packages; do
