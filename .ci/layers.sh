@@ -69,7 +69,7 @@ BEGIN {
     room("cli/pi", base " cli runtime")
     # pinned headers and the files (regular expressions) that may include them
     pin["onnx.pb-c.h"] = "^importer/|^exporter/(onnx_write|lint)[.]c$"
-    pin["pi.pb-c.h"] = "^runtime/plan/plan[.]c$"
+    pin["pi.pb-c.h"] = "^runtime/plan/(read|write)[.]c$"
     pin["protobuf-c/"] = "^core/base/wire[.]c$"
     pin["cblas.h"] = "^core/base/gemm[.]c$"
     pin["mpi.h"] = "^core/base/ranks_mpi[.]c$"

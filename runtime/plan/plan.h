@@ -26,11 +26,13 @@
 #include "core/base/mem.h"
 
 #define PLAN_VERSION 2
+#define PLAN_MAGIC "linnet.pi"
 #define PLAN_RING_BITS 64
 #define PLAN_SALT 32
 #define PLAN_HASH 32
 /* Limits of a file; reasons: memory of a reader, products inside int64. */
 #define PLAN_MAX_FILE ((size_t)256 << 20)
+#define PLAN_ARENA ((size_t)2 << 30) /* of one in memory */
 #define PLAN_MAX_TENSORS 16384
 #define PLAN_MAX_ELEMENTS ((int64_t)1 << 26) /* of one tensor: 8 bytes each */
 #define PLAN_MAX_TOTAL ((int64_t)1 << 29)    /* elements of all tensors together */
@@ -220,5 +222,7 @@ int plan_write(struct plan *p, const struct plan_weights *w, const char *path,
 int plan_bytes(struct plan *p, uint8_t **out, size_t *len) MUST_CHECK;
 /* model_id := 16 digits of SHA-256("linnet.pi model id" + salt). */
 int plan_name_model(struct plan *p, const uint8_t salt[PLAN_SALT]) MUST_CHECK;
+/* identity := SHA-256("linnet model 2" + core), the bytes as they are stored. */
+int plan_identify(struct plan *p, const uint8_t *core, size_t len) MUST_CHECK;
 const char *plan_kind_name(enum plan_kind k); /* "conv" */
 #endif
