@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#include "core/base/version.h"
 #include "pi.pb-c.h"
 
 /* The message borrows texts from the plan (protobuf-c's structs are not const) and puts the rest

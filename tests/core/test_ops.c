@@ -1,19 +1,18 @@
 /*
- * Every operator against the double-precision reference: outputs and gradients in both modes
- * through the executor, shape rules and their messages, special numbers.
+ * Every operator against the double-precision reference: outputs and gradients in both modes through the executor.
  *
  * A case is a function that builds graphs around one operator and checks them (OP_CASE in main). An
- * operator of core/graph/ops.def without one fails the last test.
+ * operator of core/graph/ops.def without one fails the last test. Special numbers and refusals: test_op_edges.c.
  */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/op/op.h"
+#include "tests/op_make.h"
 #include "tests/ref_check.h"
 
 #include <cmocka.h> /* last: it defines fail() */
@@ -22,65 +21,6 @@
 
 #define OPS_MAX 64
 #define N_IMAGES 17 /* more than the executor has blocks, and no multiple of them */
-
-/* ---- making graphs ------------------------------------------------------------------------- */
-
-struct maker {
-    struct graph *g;
-    uint64_t seed;
-    value_id x; /* the input image */
-};
-
-static struct maker make_graph(int rank, int64_t c, int64_t h, int64_t w)
-{
-    struct maker m = {.seed = 1};
-    struct shape s = rank == 4 ? shape_make(4, (int64_t)SHAPE_BATCH, c, h, w)
-                               : shape_make(2, (int64_t)SHAPE_BATCH, c);
-
-    assert_int_equal(graph_new(&m.g), 0);
-    assert_int_equal(graph_add_value(m.g, "x", VALUE_INPUT, &s, NULL, &m.x), 0);
-    m.g->input = m.x;
-    return m;
-}
-
-static value_id tensor(struct maker *m, enum value_kind kind, struct shape s, double lo, double hi)
-{
-    int64_t n = shape_elems(&s);
-    float *data = calloc((size_t)n, sizeof *data);
-    value_id v;
-
-    assert_non_null(data);
-    ref_random(data, n, lo, hi, ++m->seed);
-    assert_int_equal(graph_add_value(m->g, "t", kind, &s, data, &v), 0);
-    free(data);
-    return v;
-}
-
-static value_id vector(struct maker *m, enum value_kind kind, int64_t n, double lo, double hi)
-{
-    return tensor(m, kind, shape_make(1, n), lo, hi);
-}
-
-static value_id node(struct maker *m, const struct op *op, const value_id *in, int n_in,
-                     const union op_params *p)
-{
-    value_id y = NO_VALUE;
-
-    if (graph_add_node(m->g, op, "n", in, n_in, p, "y", &y) < 0)
-        fail_msg("%s", err_message());
-    return y;
-}
-
-static value_id node1(struct maker *m, const struct op *op, value_id x, const union op_params *p)
-{
-    return node(m, op, &x, 1, p);
-}
-
-static value_id node2(struct maker *m, const struct op *op, value_id a, value_id b)
-{
-    value_id in[2] = {a, b};
-    return node(m, op, in, 2, NULL);
-}
 
 /* What the cases have checked of an operator. */
 struct checked {
@@ -138,7 +78,7 @@ static void check(struct maker *m, value_id y, int branches)
     double worst = 0;
 
     if (m->g->value[y].shape.rank != 2)
-        y = node1(m, &op_flatten, y, NULL);
+        y = maker_node1(m, &op_flatten, y, NULL);
     m->g->output = y;
     for (int branch = 0; branch < branches; branch++)
         worst = fmax(worst, ref_check(m->g, N_IMAGES, branch, 77 + (uint64_t)branch));
@@ -154,20 +94,20 @@ static value_id batchnorm(struct maker *m, value_id x, int branches)
     value_id in[9] = {x};
 
     for (int b = 0; b < branches; b++) {
-        in[1 + 4 * b] = vector(m, VALUE_PARAM, c, 0.5, 2);
-        in[2 + 4 * b] = vector(m, VALUE_PARAM, c, -1, 1);
-        in[3 + 4 * b] = vector(m, VALUE_BUFFER, c, -1, 1);
-        in[4 + 4 * b] = vector(m, VALUE_BUFFER, c, 0.2, 3);
+        in[1 + 4 * b] = maker_vector(m, VALUE_PARAM, c, 0.5, 2);
+        in[2 + 4 * b] = maker_vector(m, VALUE_PARAM, c, -1, 1);
+        in[3 + 4 * b] = maker_vector(m, VALUE_BUFFER, c, -1, 1);
+        in[4 + 4 * b] = maker_vector(m, VALUE_BUFFER, c, 0.2, 3);
     }
-    return node(m, &op_batchnorm, in, 1 + 4 * branches, &p);
+    return maker_node(m, &op_batchnorm, in, 1 + 4 * branches, &p);
 }
 
 /* Something in [-1, 1] with many channels, so that rectifiers and maxima have work. */
 static value_id centred(struct maker *m)
 {
     int64_t c = m->g->value[m->x].shape.dim[1];
-    value_id k = tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 0.4, 0.6);
-    return node2(m, &op_sub, m->x, k);
+    value_id k = maker_tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 0.4, 0.6);
+    return maker_node2(m, &op_sub, m->x, k);
 }
 
 /* ---- every operator ------------------------------------------------------------------------ */
@@ -182,7 +122,7 @@ static void conv_case(const struct op *op)
              {16, 16, 3, 1, 1, 1, 16, false}, {3, 8, 7, 2, 3, 1, 1, false}};
 
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
-        struct maker m = make_graph(4, t[i].in, 9, 8);
+        struct maker m = maker_graph(4, t[i].in, 9, 8);
         union op_params p = {0};
         value_id in[3] = {m.x, NO_VALUE, NO_VALUE};
         op_defaults(op, &p);
@@ -192,50 +132,50 @@ static void conv_case(const struct op *op)
             p.conv.pad[a] = p.conv.pad[2 + a] = t[i].pad;
         }
         p.conv.group = t[i].group;
-        in[1] = tensor(&m, VALUE_PARAM,
-                       shape_make(4, t[i].out, t[i].in / t[i].group, t[i].k, t[i].k), -1, 1);
+        in[1] = maker_tensor(&m, VALUE_PARAM,
+                             shape_make(4, t[i].out, t[i].in / t[i].group, t[i].k, t[i].k), -1, 1);
         if (t[i].bias)
-            in[2] = vector(&m, VALUE_PARAM, t[i].out, -1, 1);
-        check(&m, node(&m, op, in, t[i].bias ? 3 : 2, &p), 1);
+            in[2] = maker_vector(&m, VALUE_PARAM, t[i].out, -1, 1);
+        check(&m, maker_node(&m, op, in, t[i].bias ? 3 : 2, &p), 1);
     }
 }
 
 static void relu_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 5, 4, 3);
+    struct maker m = maker_graph(4, 5, 4, 3);
 
-    check(&m, node1(&m, op, centred(&m), NULL), 1);
+    check(&m, maker_node1(&m, op, centred(&m), NULL), 1);
 }
 
 /* Something in [-12, 12]: beyond both bounds of a ReLU6. */
 static value_id spread(struct maker *m)
 {
     int64_t c = m->g->value[m->x].shape.dim[1];
-    value_id k = tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 15, 20);
-    return node2(m, &op_mul, centred(m), k);
+    value_id k = maker_tensor(m, VALUE_PARAM, shape_make(3, c, (int64_t)1, (int64_t)1), 15, 20);
+    return maker_node2(m, &op_mul, centred(m), k);
 }
 
 static void relu6_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 5, 4, 3);
+    struct maker m = maker_graph(4, 5, 4, 3);
 
-    check(&m, node1(&m, op, spread(&m), NULL), 1);
+    check(&m, maker_node1(&m, op, spread(&m), NULL), 1);
 }
 
 static void masked_relu_case(const struct op *op)
 {
     for (int kind = 0; kind < 4; kind++) {
         const int soft = kind % 2, relu6 = kind / 2;
-        struct maker m = make_graph(4, 6, 4, 3);
+        struct maker m = maker_graph(4, 6, 4, 3);
         union op_params p = {.masked_relu = {soft, relu6}};
         value_id mask =
-            tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1);
+            maker_tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1);
         for (int64_t i = 0; i < 72; i++) {
             float *v = &m.g->value[mask].data[i];
             *v = soft && i % 5 != 0 ? *v : *v > 0.5F;
         }
         value_id in[2] = {relu6 ? spread(&m) : centred(&m), mask};
-        check(&m, node(&m, op, in, 2, &p), 1);
+        check(&m, maker_node(&m, op, in, 2, &p), 1);
     }
 }
 
@@ -246,85 +186,87 @@ static void masked_relu_line_case(const struct op *op)
         const bool image = kind != 3;
         union op_params p = {.masked_relu = {.relu6 = kind == 4}};
         const int64_t n = image ? 6 * 4 * 3 : 7, c = image ? 6 : 7;
-        struct maker m = image ? make_graph(4, 6, 4, 3) : make_graph(2, 7, 1, 1);
-        const value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
+        struct maker m = image ? maker_graph(4, 6, 4, 3) : maker_graph(2, 7, 1, 1);
+        const value_id shift = maker_vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
         value_id in[4] = {kind == 4 ? spread(&m)
                           : image   ? centred(&m)
-                                    : node2(&m, &op_sub, m.x, shift)};
+                                    : maker_node2(&m, &op_sub, m.x, shift)};
 
-        in[1] =
-            image ? tensor(&m, VALUE_MASK, shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
-                  : vector(&m, VALUE_MASK, 7, 0, 1);
+        in[1] = image ? maker_tensor(&m, VALUE_MASK,
+                                     shape_make(3, (int64_t)6, (int64_t)4, (int64_t)3), 0, 1)
+                      : maker_vector(&m, VALUE_MASK, 7, 0, 1);
         for (int64_t i = 0; i < n; i++) {
             float *v = &m.g->value[in[1]].data[i];
             *v = kind != 2 && *v > 0.5F;
         }
-        in[2] = vector(&m, kind == 1 ? VALUE_CONST : VALUE_PARAM, c, -1, 2);
-        in[3] = vector(&m, VALUE_PARAM, c, -1, 1);
-        check(&m, node(&m, op, in, 4, &p), 1);
+        in[2] = maker_vector(&m, kind == 1 ? VALUE_CONST : VALUE_PARAM, c, -1, 2);
+        in[3] = maker_vector(&m, VALUE_PARAM, c, -1, 1);
+        check(&m, maker_node(&m, op, in, 4, &p), 1);
     }
 }
 
 static void masked_relu_features_case(const struct op *op)
 {
-    struct maker m = make_graph(2, 7, 1, 1);
+    struct maker m = maker_graph(2, 7, 1, 1);
     union op_params p = {.masked_relu = {1, 0}};
-    value_id shift = vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
-    value_id in[2] = {node2(&m, &op_sub, m.x, shift), vector(&m, VALUE_MASK, 7, 0, 1)};
+    value_id shift = maker_vector(&m, VALUE_PARAM, 7, 0.4, 0.6);
+    value_id in[2] = {maker_node2(&m, &op_sub, m.x, shift), maker_vector(&m, VALUE_MASK, 7, 0, 1)};
 
-    check(&m, node(&m, op, in, 2, &p), 1);
+    check(&m, maker_node(&m, op, in, 2, &p), 1);
 }
 
 static void batchnorm_case(const struct op *op)
 {
     (void)op; /* batchnorm() knows it */
     for (int branches = 1; branches <= 2; branches++) {
-        struct maker m = make_graph(4, 5, 4, 3);
+        struct maker m = maker_graph(4, 5, 4, 3);
         check(&m, batchnorm(&m, m.x, branches), 2);
-        m = make_graph(2, 9, 1, 1);
+        m = maker_graph(2, 9, 1, 1);
         check(&m, batchnorm(&m, m.x, branches), 2);
     }
 }
 
 static void batchnorm_frozen_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 3, 4, 3);
+    struct maker m = maker_graph(4, 3, 4, 3);
     union op_params p = {.batchnorm = {1e-3F, 0.9F}};
     value_id in[5] = {m.x};
 
     for (int i = 1; i < 5; i++)
-        in[i] = vector(&m, VALUE_CONST, 3, 0.2, 2);
-    value_id y = node(&m, op, in, 5, &p);
+        in[i] = maker_vector(&m, VALUE_CONST, 3, 0.2, 2);
+    value_id y = maker_node(&m, op, in, 5, &p);
     m.g->node[0].frozen = true;
     check(&m, batchnorm(&m, y, 1), 1);
 }
 
 static void binary_of_activations(const struct op *op)
 {
-    struct maker m = make_graph(4, 5, 4, 3);
+    struct maker m = maker_graph(4, 5, 4, 3);
     value_id b = batchnorm(&m, m.x, 1);
-    value_id shift = tensor(&m, VALUE_PARAM, shape_make(0), 4, 5);
+    value_id shift = maker_tensor(&m, VALUE_PARAM, shape_make(0), 4, 5);
 
-    b = node2(&m, &op_add, b, shift); /* away from 0, for Div */
-    check(&m, node2(&m, op, m.x, b), 1);
+    b = maker_node2(&m, &op_add, b, shift); /* away from 0, for Div */
+    check(&m, maker_node2(&m, op, m.x, b), 1);
 }
 
 /* [N,C,H,W] with [N,C,1,1], either side. */
 static void binary_broadcast_activation(const struct op *op)
 {
     for (int side = 0; side < 2; side++) {
-        struct maker m = make_graph(4, 5, 4, 3);
-        value_id b = node1(&m, &op_global_average_pool, m.x, NULL);
-        check(&m, side == 0 ? node2(&m, op, m.x, b) : node2(&m, op, b, node2(&m, &op_add, m.x, b)),
+        struct maker m = maker_graph(4, 5, 4, 3);
+        value_id b = maker_node1(&m, &op_global_average_pool, m.x, NULL);
+        check(&m,
+              side == 0 ? maker_node2(&m, op, m.x, b)
+                        : maker_node2(&m, op, b, maker_node2(&m, &op_add, m.x, b)),
               1);
     }
 }
 
 static void binary_with_itself(const struct op *op)
 {
-    struct maker m = make_graph(4, 2, 3, 3);
+    struct maker m = maker_graph(4, 2, 3, 3);
 
-    check(&m, node2(&m, &op_add, node2(&m, op, m.x, m.x), m.x), 1);
+    check(&m, maker_node2(&m, &op_add, maker_node2(&m, op, m.x, m.x), m.x), 1);
 }
 
 static void binary_with_constant(const struct op *op)
@@ -337,34 +279,35 @@ static void binary_with_constant(const struct op *op)
         shape_make(3, (int64_t)5, (int64_t)4, (int64_t)3),
         shape_make(4, (int64_t)1, (int64_t)5, (int64_t)1, (int64_t)3),
     };
-    struct maker m = make_graph(4, 5, 4, 3);
+    struct maker m = maker_graph(4, 5, 4, 3);
     value_id y = m.x;
 
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        value_id k = tensor(&m, s % 2 ? VALUE_CONST : VALUE_PARAM, shapes[s], 1, 2);
-        y = s % 3 == 2 ? node2(&m, op, k, y) : node2(&m, op, y, k);
+        value_id k = maker_tensor(&m, s % 2 ? VALUE_CONST : VALUE_PARAM, shapes[s], 1, 2);
+        y = s % 3 == 2 ? maker_node2(&m, op, k, y) : maker_node2(&m, op, y, k);
     }
     check(&m, y, 1);
 }
 
 static void binary_of_features(const struct op *op)
 {
-    struct maker m = make_graph(2, 7, 1, 1);
-    value_id k = vector(&m, VALUE_PARAM, 7, 1, 2), one = vector(&m, VALUE_PARAM, 1, 1, 2);
+    struct maker m = maker_graph(2, 7, 1, 1);
+    value_id k = maker_vector(&m, VALUE_PARAM, 7, 1, 2),
+             one = maker_vector(&m, VALUE_PARAM, 1, 1, 2);
 
-    check(&m, node2(&m, op, one, node2(&m, op, m.x, k)), 1);
+    check(&m, maker_node2(&m, op, one, maker_node2(&m, op, m.x, k)), 1);
 }
 
 static void gemm_case(const struct op *op)
 {
     for (int bias = 0; bias < 2; bias++) {
-        struct maker m = make_graph(2, 19, 1, 1);
-        value_id in[3] = {m.x,
-                          tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)10, (int64_t)19), -1, 1)};
+        struct maker m = maker_graph(2, 19, 1, 1);
+        value_id in[3] = {
+            m.x, maker_tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)10, (int64_t)19), -1, 1)};
         if (bias)
-            in[2] = vector(&m, VALUE_PARAM, 10, -1, 1);
-        value_id y = node(&m, op, in, 2 + bias, NULL);
-        check(&m, node2(&m, &op_add, y, y), 1);
+            in[2] = maker_vector(&m, VALUE_PARAM, 10, -1, 1);
+        value_id y = maker_node(&m, op, in, 2 + bias, NULL);
+        check(&m, maker_node2(&m, &op_add, y, y), 1);
     }
 }
 
@@ -378,9 +321,9 @@ static const struct pool_params pools[] = {
 static void pool_case(const struct op *op)
 {
     for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
-        struct maker m = make_graph(4, 5, 9, 8);
+        struct maker m = maker_graph(4, 5, 9, 8);
         union op_params p = {.pool = pools[i]};
-        check(&m, node1(&m, op, m.x, &p), 1);
+        check(&m, maker_node1(&m, op, m.x, &p), 1);
     }
 }
 
@@ -402,9 +345,10 @@ static void weigh(void *ctx, int64_t first, int64_t count, const float *y, float
 
 static void check_torch_pool(size_t row, const float *x)
 {
-    struct maker m = make_graph(4, 3, 9, 8);
+    struct maker m = maker_graph(4, 3, 9, 8);
     union op_params p = {.pool = torch_pool[row].p};
-    value_id y = node1(&m, torch_pool[row].average ? &op_average_pool : &op_max_pool, m.x, &p);
+    value_id y =
+        maker_node1(&m, torch_pool[row].average ? &op_average_pool : &op_max_pool, m.x, &p);
     struct weighed r = {{0, 0}, shape_elems(&m.g->value[y].shape)};
     float dx[2 * 3 * 9 * 8];
     double sum, grad = 0;
@@ -412,7 +356,7 @@ static void check_torch_pool(size_t row, const float *x)
 
     assert_int_equal(m.g->value[y].shape.dim[2], torch_pool[row].h);
     assert_int_equal(m.g->value[y].shape.dim[3], torch_pool[row].w);
-    m.g->output = node1(&m, &op_flatten, y, NULL);
+    m.g->output = maker_node1(&m, &op_flatten, y, NULL);
     assert_int_equal(exec_new(m.g, EXEC_INPUT_GRAD, 2, NULL, 0, &e), 0);
     assert_int_equal(exec_input_grad(e, x, 2, 0, weigh, &r, dx, NULL), 0);
     exec_free(e);
@@ -439,41 +383,41 @@ static void test_pools_of_another_framework(void **state)
 /* Operators of an image without attributes or operands. */
 static void plain_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 5, 4, 3);
+    struct maker m = maker_graph(4, 5, 4, 3);
 
-    check(&m, node1(&m, op, m.x, NULL), 1);
+    check(&m, maker_node1(&m, op, m.x, NULL), 1);
 }
 
 static void pad_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 4, 3, 5);
+    struct maker m = maker_graph(4, 4, 3, 5);
     union op_params p = {.pad = {{0, 2, 1, 0}, {0, 3, 0, 2}, 0.5F}};
 
-    check(&m, node1(&m, op, m.x, &p), 1);
+    check(&m, maker_node1(&m, op, m.x, &p), 1);
 }
 
 static void slice_case(const struct op *op)
 {
-    struct maker m = make_graph(4, 6, 7, 5);
+    struct maker m = maker_graph(4, 6, 7, 5);
     union op_params p = {.slice = {{0, 1, 0, 1}, {0, 6, 7, 5}, {1, 2, 2, 3}}};
 
-    check(&m, node1(&m, op, m.x, &p), 1);
-    m = make_graph(2, 9, 1, 1);
+    check(&m, maker_node1(&m, op, m.x, &p), 1);
+    m = maker_graph(2, 9, 1, 1);
     p.slice = (struct slice_params){{0, 2}, {0, 9}, {1, 3}};
-    check(&m, node1(&m, op, m.x, &p), 1);
+    check(&m, maker_node1(&m, op, m.x, &p), 1);
 }
 
 /* Option-A shortcut: stride by Slice, more channels by Pad, joined with the main path. */
 static void test_option_a_shortcut(void **state)
 {
-    struct maker m = make_graph(4, 4, 6, 6);
+    struct maker m = maker_graph(4, 4, 6, 6);
     union op_params slice = {.slice = {{0, 0, 0, 0}, {0, 4, 6, 6}, {1, 1, 2, 2}}};
     union op_params pad = {.pad = {{0, 2, 0, 0}, {0, 2, 0, 0}, 0}};
-    value_id a = node1(&m, &op_pad, node1(&m, &op_slice, m.x, &slice), &pad);
-    value_id y = node2(&m, &op_add, batchnorm(&m, a, 1), a);
+    value_id a = maker_node1(&m, &op_pad, maker_node1(&m, &op_slice, m.x, &slice), &pad);
+    value_id y = maker_node2(&m, &op_add, batchnorm(&m, a, 1), a);
 
     (void)state;
-    check(&m, node1(&m, &op_relu, y, NULL), 1);
+    check(&m, maker_node1(&m, &op_relu, y, NULL), 1);
 }
 
 static void reshape_case(const struct op *op)
@@ -486,30 +430,30 @@ static void reshape_case(const struct op *op)
         shape_make(4, (int64_t)SHAPE_BATCH, (int64_t)6, (int64_t)4, (int64_t)3),
     };
 
-    struct maker m = make_graph(4, 6, 4, 3);
+    struct maker m = maker_graph(4, 6, 4, 3);
     value_id y = m.x;
     for (size_t i = 0; i < 2 * sizeof targets / sizeof *targets; i++) {
         union op_params p = {.reshape = {targets[i % 5]}};
         value_id k =
-            tensor(&m, VALUE_PARAM,
-                   m.g->value[y].shape.rank == 4
-                       ? shape_make(3, m.g->value[y].shape.dim[1], (int64_t)1, (int64_t)1)
-                       : shape_make(1, m.g->value[y].shape.dim[m.g->value[y].shape.rank - 1]),
-                   1, 2);
-        y = node1(&m, op, node2(&m, &op_mul, y, k), &p);
+            maker_tensor(&m, VALUE_PARAM,
+                         m.g->value[y].shape.rank == 4
+                             ? shape_make(3, m.g->value[y].shape.dim[1], (int64_t)1, (int64_t)1)
+                             : shape_make(1, m.g->value[y].shape.dim[m.g->value[y].shape.rank - 1]),
+                         1, 2);
+        y = maker_node1(&m, op, maker_node2(&m, &op_mul, y, k), &p);
     }
     check(&m, y, 1);
 }
 
 static void softmax_case(const struct op *op)
 {
-    struct maker m = make_graph(2, 9, 1, 1);
+    struct maker m = maker_graph(2, 9, 1, 1);
     union op_params p = {.softmax = {-1}};
 
-    check(&m, node1(&m, op, m.x, &p), 1);
-    m = make_graph(4, 5, 2, 3);
+    check(&m, maker_node1(&m, op, m.x, &p), 1);
+    m = maker_graph(4, 5, 2, 3);
     p.softmax.axis = 1;
-    check(&m, node1(&m, op, m.x, &p), 1);
+    check(&m, maker_node1(&m, op, m.x, &p), 1);
 }
 
 static void test_table(void **state)
@@ -542,298 +486,6 @@ static void test_every_operator_has_a_case(void **state)
     }
     if (used > 0)
         fail_msg("no OP_CASE in tests/core/test_ops.c checks%s", missing);
-}
-
-/* ---- special numbers ----------------------------------------------------------------------- */
-
-/* Runs one operator on 4 features, of kind soft + 2 relu6; returns the output in y and, for dy = 1, the gradient in dx. */
-static void run4(const struct op *op, const float *mask, int64_t kind, const float x[4], float y[4],
-                 float dx[4])
-{
-    struct maker m = make_graph(2, 4, 1, 1);
-    union op_params p = {.masked_relu = {.soft = kind % 2, .relu6 = kind / 2}};
-    value_id in[2] = {m.x, NO_VALUE};
-    const float dy[4] = {1, 1, 1, 1};
-    float prepared[4];
-
-    if (mask != NULL) {
-        in[1] = vector(&m, VALUE_MASK, 4, 0, 1);
-        memcpy(m.g->value[in[1]].data, mask, 4 * sizeof *mask);
-    }
-    node(&m, op, in, mask ? 2 : 1, &p);
-    struct op_call k = {.g = m.g,
-                        .node = &m.g->node[0],
-                        .n = 1,
-                        .in = {x},
-                        .out = y,
-                        .dout = dy,
-                        .din = {dx},
-                        .prepared = prepared};
-    if (mask != NULL)
-        op->hooks->prepare(m.g, k.node, 0, &(struct op_use){.forward = true, .gradient = true},
-                           prepared);
-    op->hooks->forward(&k);
-    op->hooks->grad_input(&k);
-    graph_free(m.g);
-}
-
-static void test_relu_special_numbers(void **state)
-{
-    const float x[4] = {NAN, 0, -INFINITY, -0.0F};
-    float y[4], dx[4];
-
-    (void)state;
-    run4(&op_relu, NULL, 0, x, y, dx);
-    assert_true(isnan(y[0]) && y[1] == 0 && y[2] == 0 && y[3] == 0 && !signbit(y[3]));
-    assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
-}
-
-static void test_masked_relu_special_numbers(void **state)
-{
-    const float x[4] = {NAN, 0, -INFINITY, -0.0F}, kept[4] = {1, 1, 1, 1}, none[4] = {0};
-    float y[4], dx[4];
-
-    (void)state;
-    run4(&op_masked_relu, kept, 0, x, y, dx);
-    assert_true(isnan(y[0]) && y[1] == 0 && y[2] == 0 && !signbit(y[3]));
-    assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
-    run4(&op_masked_relu, none, 0, x, y, dx);
-    assert_true(isnan(y[0]));
-    assert_memory_equal(y + 1, x + 1, 3 * sizeof *x);
-    assert_true(dx[0] == 1 && dx[1] == 1 && dx[2] == 1 && dx[3] == 1);
-    run4(&op_masked_relu, none, 1, x, y, dx);
-    assert_true(isnan(y[0]) && y[2] == -INFINITY && dx[1] == 1);
-}
-
-/* Bounds belong to the flat parts; a NaN passes through. */
-static void test_relu6_special_numbers(void **state)
-{
-    const float x[4] = {NAN, 6, INFINITY, 0}, kept[4] = {1, 1, 1, 1}, none[4] = {0};
-    float y[4], dx[4];
-
-    (void)state;
-    for (int i = 0; i < 2; i++) {
-        run4(i == 0 ? &op_relu6 : &op_masked_relu, i == 0 ? NULL : kept, 2, x, y, dx);
-        assert_true(isnan(y[0]) && y[1] == 6 && y[2] == 6 && y[3] == 0);
-        assert_true(dx[1] == 0 && dx[2] == 0 && dx[3] == 0);
-    }
-    run4(&op_masked_relu, none, 2, x, y, dx);
-    assert_memory_equal(y + 1, x + 1, 3 * sizeof *x);
-    assert_true(isnan(y[0]) && dx[0] == 1 && dx[1] == 1 && dx[2] == 1 && dx[3] == 1);
-    run4(&op_masked_relu, kept, 3, x, y, dx);
-    assert_true(isnan(y[0]) && y[1] == 6 && y[3] == 0 && dx[1] == 0);
-}
-
-static void test_max_pool_passes_nan(void **state)
-{
-    struct maker m = make_graph(4, 1, 1, 4);
-    const float first[4] = {NAN, 1, 2, 3}, last[4] = {1, 2, 3, NAN};
-    float y;
-
-    (void)state;
-    node1(&m, &op_global_max_pool, m.x, NULL);
-    struct op_call k = {.g = m.g, .node = &m.g->node[0], .n = 1, .in = {first}, .out = &y};
-    op_global_max_pool.hooks->forward(&k);
-    assert_true(isnan(y));
-    k.in[0] = last;
-    op_global_max_pool.hooks->forward(&k);
-    assert_true(isnan(y));
-    graph_free(m.g);
-}
-
-/* Equal maxima: only the first tap gets the gradient, and it gets all of it. */
-static void test_max_pool_gradient_of_ties(void **state)
-{
-    struct maker m = make_graph(4, 1, 1, 4);
-    const float x[4] = {1, 3, 3, 3}, dy = 2;
-    float y, dx[4], scratch[2];
-
-    (void)state;
-    node1(&m, &op_global_max_pool, m.x, NULL);
-    struct op_call k = {.g = m.g,
-                        .node = &m.g->node[0],
-                        .n = 1,
-                        .in = {x},
-                        .out = &y,
-                        .dout = &dy,
-                        .din = {dx},
-                        .scratch = scratch};
-    op_global_max_pool.hooks->grad_input(&k);
-    assert_true(dx[0] == 0 && dx[1] == 2 && dx[2] == 0 && dx[3] == 0);
-    graph_free(m.g);
-}
-
-/* ---- messages ------------------------------------------------------------------------------ */
-
-static void refused(struct maker *m, const struct op *op, const value_id *in, int n_in,
-                    const union op_params *p, const char *message)
-{
-    value_id y = NO_VALUE;
-
-    assert_int_equal(graph_add_node(m->g, op, "here", in, n_in, p, "y", &y), ERR_FORMAT);
-    assert_string_equal(err_message(), message);
-    graph_free(m->g);
-}
-
-#define REFUSED(m, op, p, message, ...)                                                            \
-    refused(&(m), &(op), (value_id[]){__VA_ARGS__},                                                \
-            (int)(sizeof(value_id[]){__VA_ARGS__} / sizeof(value_id)), (p), message)
-
-static void test_messages_of_inputs(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-
-    (void)state;
-    REFUSED(m, op_relu, NULL, "node 'here' (Relu): has 2 inputs, needs 1 to 1", m.x, m.x);
-    m = make_graph(4, 3, 4, 4);
-    REFUSED(m, op_add, NULL, "node 'here' (Add): input 1 is missing", m.x, NO_VALUE);
-    m = make_graph(2, 3, 1, 1);
-    REFUSED(m, op_global_average_pool, NULL,
-            "node 'here' (GlobalAveragePool): input 0 'x' has shape [N,3], needs [N,C,H,W]", m.x);
-    m = make_graph(2, 3, 1, 1);
-    REFUSED(m, op_relu, NULL, "node 'here' (Relu): input 0 't' is a constant, needs an activation",
-            vector(&m, VALUE_CONST, 3, 0, 1));
-}
-
-static void test_messages_of_batchnorm(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-    value_id v = vector(&m, VALUE_PARAM, 4, 0, 1);
-
-    (void)state;
-    REFUSED(m, op_batchnorm, NULL,
-            "node 'here' (BatchNormalization): input 1 't' has shape [4], needs [3] for 3 channels",
-            m.x, v, v, v, v);
-    m = make_graph(4, 3, 4, 4);
-    v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(
-        m, op_batchnorm, NULL,
-        "node 'here' (BatchNormalization): has 6 inputs, needs 5 (one branch) or 9 (two branches)",
-        m.x, v, v, v, v, v);
-    m = make_graph(4, 3, 4, 4);
-    REFUSED(m, op_batchnorm, NULL,
-            "node 'here' (BatchNormalization): input 1 'x' is an activation, needs a constant", m.x,
-            m.x, m.x, m.x, m.x);
-}
-
-static void test_messages_of_masked_relu(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-
-    (void)state;
-    REFUSED(m, op_masked_relu, NULL,
-            "node 'here' (MaskedRelu): mask 't' has shape [3], the input needs [3,4,4]", m.x,
-            vector(&m, VALUE_MASK, 3, 0, 1));
-    m = make_graph(4, 3, 4, 4);
-    REFUSED(m, op_masked_relu, NULL, "node 'here' (MaskedRelu): input 1 't' is not a mask", m.x,
-            vector(&m, VALUE_PARAM, 3, 0, 1));
-    m = make_graph(2, 3, 1, 1);
-    value_id mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(m, op_masked_relu, NULL,
-            "node 'here' (MaskedRelu): has a slope or an offset alone, a line needs both", m.x,
-            mask, v);
-    m = make_graph(2, 3, 1, 1);
-    mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    value_id wide = vector(&m, VALUE_PARAM, 4, 0, 1);
-    REFUSED(m, op_masked_relu, NULL,
-            "node 'here' (MaskedRelu): offset 't_2' has shape [4], the mask needs [3]", m.x, mask,
-            v, wide);
-    m = make_graph(2, 3, 1, 1);
-    mask = vector(&m, VALUE_MASK, 3, 0, 1), v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(m, op_masked_relu, (&(union op_params){.masked_relu = {1, 0}}),
-            "node 'here' (MaskedRelu): a soft mask has no line", m.x, mask, v, v);
-}
-
-static void test_messages_of_binary(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-    value_id v = vector(&m, VALUE_PARAM, 3, 0, 1);
-
-    (void)state;
-    REFUSED(m, op_add, NULL, "node 'here' (Add): shapes [N,3,4,4] and [3] do not broadcast", m.x,
-            v);
-    m = make_graph(4, 3, 4, 4);
-    v = vector(&m, VALUE_PARAM, 3, 0, 1);
-    REFUSED(m, op_sub, NULL, "node 'here' (Sub): both inputs are constants ('t', 't')", v, v);
-    m = make_graph(4, 3, 4, 4);
-    v = node1(&m, &op_flatten, m.x, NULL);
-    REFUSED(m, op_mul, NULL, "node 'here' (Mul): inputs [N,3,4,4] and [N,48] differ in rank", m.x,
-            v);
-    m = make_graph(2, 3, 1, 1);
-    m.g->value[m.x].shape = shape_make(1, (int64_t)SHAPE_BATCH);
-    REFUSED(m, op_div, NULL,
-            "node 'here' (Div): result of [N] and [N] is no activation of rank 2 to 4", m.x, m.x);
-}
-
-static void test_messages_of_gemm(void **state)
-{
-    struct maker m = make_graph(2, 3, 1, 1);
-    value_id w = tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)5, (int64_t)4), 0, 1);
-
-    (void)state;
-    REFUSED(m, op_gemm, NULL, "node 'here' (Gemm): weight 't' takes 4 features, the input has 3",
-            m.x, w);
-    m = make_graph(2, 3, 1, 1);
-    w = tensor(&m, VALUE_PARAM, shape_make(2, (int64_t)5, (int64_t)3), 0, 1);
-    REFUSED(m, op_gemm, NULL, "node 'here' (Gemm): bias 't_1' has 4 values for 5 outputs", m.x, w,
-            vector(&m, VALUE_PARAM, 4, 0, 1));
-    m = make_graph(4, 3, 1, 1);
-    REFUSED(m, op_gemm, NULL,
-            "node 'here' (Gemm): input 0 'x' has shape [N,3,1,1], needs an activation [N,K]", m.x,
-            m.x);
-}
-
-static void test_messages_of_pools(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-    union op_params p = {.pool = {{5, 2}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 0, 0}};
-
-    (void)state;
-    REFUSED(m, op_max_pool, &p,
-            "node 'here' (MaxPool): window of 5 does not fit in H=4 with pads 0 and 0", m.x);
-    m = make_graph(4, 3, 4, 4);
-    p.pool = (struct pool_params){{2, 2}, {1, 1}, {0, 2, 0, 0}, {1, 1}, 0, 0};
-    REFUSED(m, op_average_pool, &p,
-            "node 'here' (AveragePool): window 0 along W lies in the padding only (pads 2, 0)",
-            m.x);
-    m = make_graph(4, 3, 4, 4);
-    p.pool = (struct pool_params){{2, 2}, {1, 0}, {0, 0, 0, 0}, {1, 1}, 0, 0};
-    REFUSED(m, op_max_pool, &p,
-            "node 'here' (MaxPool): kernel=2 stride=0 dilation=1 pads=0,0 on axis 3", m.x);
-}
-
-static void test_messages_of_moves(void **state)
-{
-    struct maker m = make_graph(4, 3, 4, 4);
-    union op_params p = {.pad = {{0, -1, 0, 0}, {0}, 0}};
-
-    (void)state;
-    REFUSED(m, op_pad, &p, "node 'here' (Pad): pads axis 1 by -1 and 0, needs 0 to 1048576", m.x);
-    m = make_graph(4, 3, 4, 4);
-    p.pad = (struct pad_params){{1, 0, 0, 0}, {0}, 0};
-    REFUSED(m, op_pad, &p, "node 'here' (Pad): pads the batch by 1 and 0", m.x);
-    m = make_graph(4, 3, 4, 4);
-    p = (union op_params){.slice = {{0, 0, 2, 0}, {0, 3, 5, 4}, {1, 1, 1, 1}}};
-    REFUSED(m, op_slice, &p, "node 'here' (Slice): slice 2:5:1 of axis 2, which has 4 elements",
-            m.x);
-    m = make_graph(4, 3, 4, 4);
-    p = (union op_params){.reshape = {shape_make(2, (int64_t)SHAPE_BATCH, (int64_t)47)}};
-    REFUSED(m, op_reshape, &p,
-            "node 'here' (Reshape): input [N,3,4,4] has 48 elements an image, target [N,47] has 47",
-            m.x);
-    m = make_graph(4, 3, 4, 4);
-    p = (union op_params){.reshape = {shape_make(2, (int64_t)6, (int64_t)8)}};
-    REFUSED(m, op_reshape, &p, "node 'here' (Reshape): target [6,8], needs [N,...] of rank 2 to 4",
-            m.x);
-    m = make_graph(4, 3, 4, 4);
-    REFUSED(
-        m, op_flatten, NULL,
-        "node 'here' (Flatten): input 0 't' has shape [5], needs an activation of rank 2 or more",
-        vector(&m, VALUE_CONST, 5, 0, 1));
-    m = make_graph(4, 3, 4, 4);
-    p = (union op_params){.softmax = {-1}};
-    REFUSED(m, op_softmax, &p,
-            "node 'here' (Softmax): axis=-1 of an input [N,3,4,4], only axis 1 is supported", m.x);
 }
 
 static struct CMUnitTest test_of_case(const char *name, struct op_case *c)
@@ -875,18 +527,6 @@ int main(void)
         cmocka_unit_test(test_pools_of_another_framework),
         cmocka_unit_test(test_option_a_shortcut),
         cmocka_unit_test(test_table),
-        cmocka_unit_test(test_relu_special_numbers),
-        cmocka_unit_test(test_masked_relu_special_numbers),
-        cmocka_unit_test(test_relu6_special_numbers),
-        cmocka_unit_test(test_max_pool_passes_nan),
-        cmocka_unit_test(test_max_pool_gradient_of_ties),
-        cmocka_unit_test(test_messages_of_inputs),
-        cmocka_unit_test(test_messages_of_batchnorm),
-        cmocka_unit_test(test_messages_of_masked_relu),
-        cmocka_unit_test(test_messages_of_binary),
-        cmocka_unit_test(test_messages_of_gemm),
-        cmocka_unit_test(test_messages_of_pools),
-        cmocka_unit_test(test_messages_of_moves),
         cmocka_unit_test(test_every_operator_has_a_case),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,6 @@
 #include "tests/plain_relu.h"
 #include "runtime/crypto/store.h"
 #include "runtime/party/phases.h"
-#include "runtime/relu/party.h"
 
 /* Files of the folder, without its list of ids. */
 static int64_t bundles_in(const char *dir)
