@@ -92,6 +92,7 @@ static const struct option_row rows[] = {
     STUDENT_ROWS(STAGE_FINETUNE, "finetune"),
     OPTION("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images per update, in all stages", 2,
            65536),
+    BN_SHARDS_ROW(FIELD(r.bn_shards)),
     OPTION("weight-decay", 0, OPTION_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1),
     OPTION("gamma", 0, OPTION_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0,
            1e3),
@@ -265,12 +266,27 @@ int linearize_check_relus(const char *text)
     return budget_parse(text, MOST_RELUS, &any);
 }
 
+/* Of every stage: the last one's batch shows before the first one's hours. */
+static int check_shards(const struct recipe *r)
+{
+    struct train_config c;
+
+    TRY(recipe_check_shards(r->bn_shards));
+    for (int s = 0; s < STAGE_COUNT; s++) {
+        TRY(recipe_train_config(r, (enum recipe_stage)s, 0, 1, &c));
+        if (r->stage[s].epochs > 0)
+            TRY(train_check_shards(&c, c.precision));
+    }
+    return 0;
+}
+
 static int check(const struct linearize_options *o)
 {
     enum train_augment augment;
     const char *list;
 
     TRY(recipe_augment(o->r.augment, &augment, &list));
+    TRY(check_shards(&o->r));
     TRY(recipe_check_published(&o->r));
     if (o->deploy != DEPLOY_CLEAN && !o->r.adversarial)
         return fail(ERR_ARG, "--deploy %s: needs adversarial training, as --recipe rlnet has it",
@@ -345,13 +361,19 @@ static json_t *value_json(const struct option_row *r, const void *field)
     return json_null();
 }
 
+/* An option that came later is named only where it is on, so that older states can be continued. */
+static bool is_named(const struct recipe *r, size_t offset)
+{
+    return offset != FIELD(r.bn_shards) || r->bn_shards > 1;
+}
+
 json_t *linearize_recipe_json(const struct recipe *r)
 {
     const size_t first = FIELD(r), last = first + sizeof *r;
     json_t *root = json_object();
 
     for (const struct option_row *o = rows; root && o->is.name != NULL; o++)
-        if (o->offset >= first && o->offset < last)
+        if (o->offset >= first && o->offset < last && is_named(r, o->offset))
             json_put(&root, o->is.name, value_json(o, (const char *)r + (o->offset - first)));
     return root;
 }

@@ -93,6 +93,8 @@ json_t *linearize_report_json(const struct linearize_facts *f)
         notes_json(c));
 
     mem_free(config);
+    if (c->o->r.bn_shards > 1)
+        json_put(&root, "bn_shards", json_integer(c->o->r.bn_shards));
     json_put(&root, "class_names", names_json(c->run.test));
     for (int i = 0; root && i < SUMMARY_COLUMNS; i++)
         if (f->measured[i])
@@ -109,6 +111,9 @@ void linearize_report_print(FILE *out, const void *facts)
     const struct linearize_facts *f = facts;
 
     summary_print(out, f->column);
+    if (f->c->o->r.bn_shards > 1)
+        fprintf(out, "Batch norm took its statistics from each of %lld shards of a batch.\n",
+                (long long)f->c->o->r.bn_shards);
     if (knows_corruptions(f->c))
         fprintf(out, "Note: " OVERLAP ".\n");
     if (is_synthetic(f->c))

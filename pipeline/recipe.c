@@ -8,6 +8,7 @@
  * the first updates, and few epochs do not bring them back: the student's rates rise over half an
  * epoch. Epochs are meant for some 50,000 images; with fewer, min_steps keeps the updates up.
  */
+#include "core/base/ranks.h"
 #include "pipeline/precision.h"
 #include "pipeline/recipe.h"
 
@@ -130,6 +131,7 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         .extra_share = 0.3,
         .beta = 1000,
         .tau = 4,
+        .bn_shards = 1,
         .density = 0.1,
         .smoothing = 0.5,
         .removed = REMOVED_IDENTITY,
@@ -193,6 +195,28 @@ int recipe_check_published(const struct recipe *r)
             ERR_ARG,
             "--as-published: sets --score, --first-mask, --freeze, --freeze-epoch and --smoothing itself; leave them out, or leave it out");
     return 0;
+}
+
+int recipe_check_shards(int64_t shards)
+{
+    const int ranks = ranks_count();
+
+    if (EXEC_SHARDS_MOST % shards != 0)
+        return fail(
+            ERR_ARG,
+            "--bn-shards %lld: must divide the %d blocks that a batch is cut into. Hint: take 1, 2, 4, 8 or 16",
+            (long long)shards, EXEC_SHARDS_MOST);
+    if (shards == 1 || shards % ranks == 0)
+        return 0;
+    if (EXEC_SHARDS_MOST % ranks != 0)
+        return fail(
+            ERR_ARG,
+            "--bn-shards %lld with %d ranks: a shard must lie in one rank, so the ranks divide the shards. Hint: start 1, 2, 4, 8 or 16 ranks",
+            (long long)shards, ranks);
+    return fail(
+        ERR_ARG,
+        "--bn-shards %lld with %d ranks: a shard must lie in one rank, so the ranks divide the shards. Hint: --bn-shards %d, or fewer ranks",
+        (long long)shards, ranks, ranks);
 }
 
 int recipe_augment(const char *text, enum train_augment *augment, const char **list)
@@ -298,6 +322,7 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.adversarial_share = r->adversarial_share;
     set_loss(r, s, &c);
     c.label_smoothing = r->label_smoothing;
+    c.bn_shards = (int32_t)r->bn_shards;
     c.trades = r->adversarial ? r->trades : 0;
     c.ema = r->ema && s != STAGE_MASK ? EMA : 0;
     c.select = s == STAGE_MASK ? TRAIN_SELECT_LAST : (enum train_select)r->select;

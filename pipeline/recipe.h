@@ -50,6 +50,7 @@ struct recipe {
     int64_t attack_steps;
     double adversarial_share; /* of the loss; 0: as much as each other pass */
     double label_smoothing;   /* of CE, in all stages */
+    int64_t bn_shards;        /* parts of a pass for batch norm (exec.h) */
     double trades;        /* weight of the divergence between clean and attacked images; 0: none */
     bool ema;             /* teacher and fine-tuned network: a moving average of the weights */
     double extra_share;   /* of a batch, where there are extra images */
@@ -82,6 +83,13 @@ void recipe_as_published(struct recipe *r);
 int recipe_check_published(const struct recipe *r) MUST_CHECK;
 /* "none", "augmix", "corruptions[:T,T]" -> augmentation and its list (into text, or NULL). */
 int recipe_augment(const char *text, enum train_augment *augment, const char **list) MUST_CHECK;
+#define BN_SHARDS_ROW(field)                                                                               \
+    OPTION(                                                                                                \
+        "bn-shards", 0, OPTION_INT, field, "N",                                                            \
+        "batch norm takes its statistics from each of N parts of a batch: 2, 4, 8, 16 (default 1: whole)", \
+        1, 16)
+/* Do they divide a batch, and each lie in one rank? */
+int recipe_check_shards(int64_t shards) MUST_CHECK;
 /* "clean", "adv", "single" -> enum model_deploy. */
 int recipe_deploy(const char *text, int32_t *deploy) MUST_CHECK;
 /* Epochs of a stage on so many images: its own, or more to reach min_steps. */

@@ -73,12 +73,22 @@ static const char *other_images(const struct source_options *s, const json_t *ha
     return json_is_true(json_object_get(had, "random-crop")) == s->random ? NULL : "random-crop";
 }
 
+/* The first of the options, recorded only where they are on, that `had` records otherwise. */
+static const char *other_option(const struct linearize_options *o, const json_t *had)
+{
+    const json_t *shards = json_object_get(had, "bn-shards");
+
+    if (o->r.bn_shards != (shards != NULL ? json_integer_value(shards) : 1))
+        return "bn-shards";
+    return other_images(&o->open.images, had);
+}
+
 /* Every setting of this run has the value that `had` records. */
 static int same_settings(const struct linearize_options *o, uint64_t seed, const char *path,
                          const json_t *had)
 {
     json_t *now = linearize_recipe_json(&o->r), *v;
-    const char *key, *other = other_images(&o->open.images, had);
+    const char *key, *other = other_option(o, had);
     int rc = 0;
 
     json_put(&now, "data", json_text(o->open.data));

@@ -28,7 +28,7 @@
 struct train_settings {
     struct open_options open;
     const char *out, *adversarial, *augment;
-    int64_t epochs, batch, train_limit, val_limit, val_attack_images;
+    int64_t epochs, batch, bn_shards, train_limit, val_limit, val_attack_images;
     double lr, momentum, weight_decay, warmup, label_smoothing, trades;
     int32_t schedule, select;
     bool dual_bn, nesterov, no_crop, aligned, resume;
@@ -56,6 +56,7 @@ static const struct option_row rows[] = {
     OPTION("warmup", 0, OPTION_REAL, FIELD(warmup), "N", "warm-up epochs (default 0)", 0, 1e6),
     OPTION("batch", 0, OPTION_INT, FIELD(batch), "N", "images per iteration (default 128)", 1,
            65536),
+    BN_SHARDS_ROW(FIELD(bn_shards)),
     OPTION("momentum", 0, OPTION_REAL, FIELD(momentum), "X", "default 0.9", 0, 1),
     OPTION("nesterov", 0, OPTION_FLAG, FIELD(nesterov), NULL, "Nesterov's form of the momentum", 0,
            0),
@@ -85,6 +86,7 @@ static const struct option_row rows[] = {
 static const struct train_settings defaults = {.augment = "none",
                                                .epochs = 30,
                                                .batch = 128,
+                                               .bn_shards = 1,
                                                .lr = 0.05,
                                                .momentum = 0.9,
                                                .weight_decay = 5e-4,
@@ -135,6 +137,7 @@ static int make_config(struct job *j)
     c->precision = precision_of(o->open.precision, true);
     c->epochs = (int32_t)o->epochs;
     c->batch = (int32_t)o->batch;
+    c->bn_shards = (int32_t)o->bn_shards;
     c->lr = o->lr;
     c->momentum = o->momentum;
     c->weight_decay = o->weight_decay;
@@ -158,7 +161,8 @@ static int make_config(struct job *j)
         return fail(ERR_ARG, "--trades: needs --adversarial");
     c->checkpoint = j->checkpoint;
     c->checkpoint_seconds = 120;
-    return 0;
+    TRY(recipe_check_shards(o->bn_shards));
+    return train_check_shards(c, c->precision);
 }
 
 static int make_paths(struct job *j, const char *input)
@@ -206,6 +210,8 @@ static int make_config_text(struct job *j)
         o->adversarial ? o->adversarial : "none", "augment", o->augment, "dual-bn", o->dual_bn,
         "epochs", (json_int_t)o->epochs, "lr", o->lr);
 
+    if (o->bn_shards > 1)
+        json_put(&root, "bn-shards", json_integer(o->bn_shards));
     j->config = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT);
     json_decref(root);
     if (j->config == NULL)
@@ -263,17 +269,20 @@ static json_t *result_json(const struct job *j)
 {
     const struct train_result *r = &j->stage.result;
     const struct train_validation *v = &r->val;
+    json_t *root = json_pack(
+        "{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o},s:o}", "format",
+        "linnet.train/1", "precision", exec_precision_name(r->precision), "model",
+        json_text(j->o->out), "config", json_loads(j->config, 0, NULL), "epochs",
+        (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1, "steps",
+        (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds, "images_per_s",
+        r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
+        percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
+        percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack", (json_int_t)v->n_attack, "pgd",
+        percent_or_null(v->n_attack > 0 ? v->pgd : -1), "test", test_json(j));
 
-    return json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:o,s:o,s:I,s:o},s:o}",
-                     "format", "linnet.train/1", "precision", exec_precision_name(r->precision),
-                     "model", json_text(j->o->out), "config", json_loads(j->config, 0, NULL),
-                     "epochs", (json_int_t)r->epochs, "kept_epoch", (json_int_t)r->best_epoch + 1,
-                     "steps", (json_int_t)r->steps, "loss", r->loss, "seconds", r->seconds,
-                     "images_per_s", r->images_per_s, "validation", "n", (json_int_t)v->n, "clean",
-                     percent_or_null(v->n > 0 ? v->clean : -1), "clean_adv",
-                     percent_or_null(v->n > 0 ? v->clean_adv : -1), "n_attack",
-                     (json_int_t)v->n_attack, "pgd", percent_or_null(v->n_attack > 0 ? v->pgd : -1),
-                     "test", test_json(j));
+    if (j->o->bn_shards > 1)
+        json_put(&root, "bn_shards", json_integer(j->o->bn_shards));
+    return root;
 }
 
 static void print(FILE *out, const void *facts)
@@ -281,8 +290,10 @@ static void print(FILE *out, const void *facts)
     const struct job *j = facts;
     const struct train_result *r = &j->stage.result;
 
-    fprintf(out, "%s: %s, epoch %d of %d kept, last loss %.4f", j->o->out,
-            exec_precision_name(r->precision), r->best_epoch + 1, r->epochs, r->loss);
+    fprintf(out, "%s: %s", j->o->out, exec_precision_name(r->precision));
+    if (j->o->bn_shards > 1)
+        fprintf(out, ", batch norm in %lld shards", (long long)j->o->bn_shards);
+    fprintf(out, ", epoch %d of %d kept, last loss %.4f", r->best_epoch + 1, r->epochs, r->loss);
     if (r->val.n > 0)
         fprintf(out, ", validation clean %.2f %% (%lld images)", 100 * r->val.clean,
                 (long long)r->val.n);

@@ -120,7 +120,7 @@ static void run_batchnorm_training(struct bench *b)
         op_batchnorm.hooks->stats(&k, partial);
         best = cpu_seconds() - start < best ? cpu_seconds() - start : best;
     }
-    op_batchnorm.hooks->stats_done(b->g, node, 0, false, IMAGES, partial, 1, stats);
+    op_batchnorm.hooks->stats_done(b->g, node, IMAGES, partial, 1, stats);
     printf("%-20s statistics %.3f  gradient %.3f  parameters %.3f ns\n", "  in training",
            best / ELEMENTS * 1e9, seconds(op_batchnorm.hooks->grad_input, &k) / ELEMENTS * 1e9,
            seconds(op_batchnorm.hooks->grad_params, &k) / ELEMENTS * 1e9);

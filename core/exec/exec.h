@@ -58,6 +58,18 @@ int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precis
 int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
                     enum exec_precision precision, int64_t batch, int64_t held,
                     const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+/* TRAIN mode with batch statistics of shards: a pass is cut into `shards` parts of consecutive images, which
+ * divide EXEC_SHARDS_MOST, and batch norm normalises each by itself, forward and back, as if each were
+ * the batch. 1: the whole pass is. Running statistics are those of all images: the mean and variance over
+ * the shards' sums. Several ranks then wait for each other's statistics once a pass, if they divide the
+ * shards. */
+#define EXEC_SHARDS_MOST 16
+int exec_new_sharded(struct graph *g, enum exec_precision precision, int64_t batch, int32_t shards,
+                     const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+/* Shards of a pass of n images where `wanted` are: half as many, and so on, where one would have fewer than
+ * EXEC_SHARD_LEAST images; in bf16 they are cut at multiples of 32 images. */
+#define EXEC_SHARD_LEAST 2
+int32_t exec_shards(enum exec_precision p, int64_t n, int32_t wanted);
 /* What it computes in: EXEC_FP32 where the network has nothing that bf16 could store, and in INFER and
  * INPUT_GRAD mode below a batch of 16 (edge.c). */
 enum exec_precision exec_precision_of(const struct exec *e);

@@ -57,6 +57,19 @@ bool exec_trains(const struct graph *g, const struct node *n, int32_t i)
     return kind == VALUE_PARAM || (kind == VALUE_MASK && n->p.masked_relu.soft);
 }
 
+bool exec_uses_stats(const struct exec *e, int32_t s)
+{
+    const struct node *x = &e->g->node[e->plan.step[s].node];
+
+    return (x->op->flags & OP_BATCH_STATS) && !x->frozen;
+}
+
+/* Kernels may want each shard's to begin on a cache line. */
+size_t exec_stats_stride(const struct graph *g, const struct node *n)
+{
+    return (n->op->hooks->stats_floats(g, n) + 15) / 16 * 16;
+}
+
 int64_t exec_node_params(const struct graph *g, const struct node *n)
 {
     int64_t total = 0;
@@ -279,7 +292,7 @@ static void order_stats(struct exec *e)
         const struct node *x = &e->g->node[e->plan.step[s].node];
         int32_t maker = s - 1;
 
-        if (!(x->op->flags & OP_BATCH_STATS) || x->frozen)
+        if (!exec_uses_stats(e, s))
             continue;
         while (maker >= 0 && e->plan.step[maker].out != x->in[0])
             maker--;
@@ -330,19 +343,32 @@ static int new_tap_memory(struct exec *e)
     return 0;
 }
 
-static int new_stats(struct exec *e, int32_t n)
+static int new_stats(struct exec *e, int32_t s)
 {
+    const int32_t n = e->plan.step[s].node;
     const struct node *x = &e->g->node[n];
-    const size_t size = EXEC_BLOCKS * x->op->hooks->stats_size(e->g, x);
+    const size_t size = x->op->hooks->stats_size(e->g, x);
 
-    e->stats[n] = exec_floats_new(e, x->op->hooks->stats_floats(e->g, x));
-    e->stat_partial[n] = numbers(e, size, sizeof(double));
+    e->stats[n] = exec_floats_new(e, (size_t)e->bn_shards * exec_stats_stride(e->g, x));
+    e->stat_partial[n] = numbers(e, EXEC_BLOCKS * size, sizeof(double));
+    e->order[s].pooled = e->n_pooled;
+    e->n_pooled += size;
     return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
+}
+
+/* What only shards need. norm: the most parameters of a node with batch statistics. */
+static int new_shards(struct exec *e, int64_t norm)
+{
+    const size_t shards = e->bn_shards > 1 ? (size_t)e->bn_shards : 0;
+
+    e->pooled = numbers(e, shards * e->n_pooled, sizeof *e->pooled);
+    e->shard_sum = exec_floats_new(e, shards * (size_t)norm);
+    return e->pooled && e->shard_sum ? 0 : ERR_NOMEM;
 }
 
 static int new_training(struct exec *e)
 {
-    int64_t partial = 0, sum = 0;
+    int64_t partial = 0, sum = 0, norm = 0;
 
     if (e->mode != EXEC_TRAIN)
         return 0;
@@ -360,9 +386,12 @@ static int new_training(struct exec *e)
         sum = max_i64(sum, size);
         if (!exec_splits(e, s, e->batch) && size > partial)
             partial = size;
-        if (x->op->flags & OP_BATCH_STATS)
-            TRY(new_stats(e, n));
+        if (!(x->op->flags & OP_BATCH_STATS))
+            continue;
+        norm = max_i64(norm, size);
+        TRY(new_stats(e, s));
     }
+    TRY(new_shards(e, norm));
     /* Few images are cut by channels, where a full batch is not, never the other way round. */
     e->partial = exec_floats_new(e, (size_t)(partial * EXEC_BLOCKS));
     e->param_sum = exec_floats_new(e, (size_t)sum);
@@ -407,20 +436,19 @@ static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batc
     e->g = g;
     e->mode = mode;
     e->batch = e->held = batch;
+    e->bn_shards = e->shards = 1;
     return e;
 }
 
-static int new_exec(struct exec *with, struct graph *g, enum exec_mode mode,
-                    enum exec_precision precision, int64_t batch, int64_t held,
+/* Makes the parts of e; NULL: there was no memory for it. */
+static int new_exec(struct exec *e, const struct exec *with, enum exec_precision precision,
                     const value_id *taps, int32_t n_taps, struct exec **out)
 {
-    struct exec *e = new_empty(g, mode, batch);
     int rc;
 
-    assert(held > 0 && held <= batch && (mode != EXEC_TRAIN || held == batch));
     if (e == NULL)
         return ERR_NOMEM;
-    e->held = held;
+    assert(e->held > 0 && e->held <= e->batch && (e->mode != EXEC_TRAIN || e->held == e->batch));
     if ((rc = make_parts(e, with, precision, taps, n_taps)) == 0)
         *out = e;
     else
@@ -432,14 +460,29 @@ int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision pre
                    int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
                    struct exec **out)
 {
-    return new_exec(NULL, g, mode, precision, batch, held, taps, n_taps, out);
+    return exec_new_beside(NULL, g, mode, precision, batch, held, taps, n_taps, out);
 }
 
 int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
                     enum exec_precision precision, int64_t batch, int64_t held,
                     const value_id *taps, int32_t n_taps, struct exec **out)
 {
-    return new_exec(with, g, mode, precision, batch, held, taps, n_taps, out);
+    struct exec *e = new_empty(g, mode, batch);
+
+    if (e != NULL)
+        e->held = held;
+    return new_exec(e, with, precision, taps, n_taps, out);
+}
+
+int exec_new_sharded(struct graph *g, enum exec_precision precision, int64_t batch, int32_t shards,
+                     const value_id *taps, int32_t n_taps, struct exec **out)
+{
+    struct exec *e = new_empty(g, EXEC_TRAIN, batch);
+
+    assert(shards > 0 && EXEC_BLOCKS % shards == 0);
+    if (e != NULL)
+        e->bn_shards = shards;
+    return new_exec(e, NULL, precision, taps, n_taps, out);
 }
 
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
@@ -500,6 +543,8 @@ void exec_free(struct exec *e)
     mem_free(e->trainable);
     mem_free(e->stats);
     mem_free(e->stat_partial);
+    mem_free(e->pooled);
+    mem_free(e->shard_sum);
     mem_free(e->partial);
     mem_free(e->param_sum);
     mem_free(e->next_sum);

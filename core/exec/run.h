@@ -54,6 +54,7 @@ struct step_order {
     bool add[NODE_MAX_IN], add_other;
     int32_t stats;  /* step whose batch statistics are taken of this step's result, -1: none */
     bool own_stats; /* takes its batch statistics itself */
+    size_t pooled;  /* where their sums lie in exec.pooled */
 };
 
 struct exec {
@@ -85,8 +86,13 @@ struct exec {
     bool only_size; /* nothing but `bytes` is wanted: exec_size */
     /* training */
     bool *trainable;       /* per value: parameters lie upstream, so its gradient is wanted */
-    float **stats;         /* per node */
+    int32_t bn_shards;     /* parts of a pass that batch norm normalises by themselves */
+    int32_t shards;        /* those of the last forward pass */
+    float **stats;         /* per node: of the shards, exec_stats_stride floats apart */
     double **stat_partial; /* per node: sums of the blocks */
+    double *pooled;        /* [bn_shards][n_pooled] sums of the shards, of all nodes */
+    size_t n_pooled;
+    float *shard_sum;      /* parameter gradients of the shards of one step */
     float *partial;        /* parameter gradients of the blocks of one step */
     float *param_sum;      /* and their sum */
     float *next_sum;       /* the same of the step that runs in the same loop */
@@ -108,6 +114,7 @@ struct window { /* where the images of a call live */
     int64_t whole; /* its index in the whole batch, for taps */
     int64_t n;
     int64_t of, before; /* training: images of all ranks, and of lower ones; else 0 */
+    int32_t shard;      /* training: which shard these images lie in */
     int branch;
     bool training;
 };
@@ -139,6 +146,10 @@ float *exec_floats_new(struct exec *e, size_t n);
 int64_t exec_elems(const struct exec *e, value_id v);
 /* May operand i of a node be trained? Parameters and soft masks. */
 bool exec_trains(const struct graph *g, const struct node *n, int32_t i);
+/* Does step s normalise by batch statistics? */
+bool exec_uses_stats(const struct exec *e, int32_t s);
+/* Floats from the statistics of one shard to those of the next. */
+size_t exec_stats_stride(const struct graph *g, const struct node *n);
 /* Floats of all trainable operands of a node. */
 int64_t exec_node_params(const struct graph *g, const struct node *n);
 
@@ -169,7 +180,8 @@ int64_t exec_most_split(const struct exec *e, int32_t s);
 void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
                    void (*hook)(const struct op_call *));
 /* One step over the images of a window, on this thread. want_input: gradients of values without
- * trainable parameters upstream, too. params: see op_call.din of parameters, NULL in evaluation. */
+ * trainable parameters upstream, too. params: see op_call.din of parameters, of each shard where the step
+ * uses_stats; NULL in evaluation. */
 void exec_forward(struct exec *e, const struct window *w, int32_t s);
 void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input);
 void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
@@ -190,6 +202,14 @@ int64_t exec_most_images(const struct exec *e, int64_t n);
 /* EXEC_BLOCKS blocks of that many bytes, of which this rank has filled its own. */
 void exec_gather_blocks(void *blocks, size_t bytes);
 bool exec_owns_block(int32_t b);
+/* Images of shard k in the last forward pass. */
+int64_t exec_shard_images(const struct exec *e, int32_t k);
+/* Does a shard lie in several ranks, so that they need each other's blocks? */
+bool exec_shares_stats(const struct exec *e);
+/* Shards whose statistics this rank needs, [*first, *end). */
+void exec_own_shards(const struct exec *e, int32_t *first, int32_t *end);
+/* Completes e->pooled. */
+void exec_gather_shards(struct exec *e);
 /* Where this rank writes block b, or part 0, of what a step adds to its gradient's chain; then the chain
  * begins. The sum is complete after ranks_chain_finish(e->chain). */
 float *exec_chain_block(const struct exec *e, int32_t s, int32_t b);

@@ -5,7 +5,9 @@
  *   images       of a pass are cut into EXEC_BLOCKS blocks; a rank has consecutive ones. Its memory
  *                holds their activations alone.
  *   statistics   of a batch norm, and its parameter gradients, which its input gradient reads: the
- *                blocks' sums go to all ranks, each adds them in order. Small, but waited for.
+ *                blocks' sums go to all ranks, each adds them in order. Small, but waited for. Not so where
+ *                each shard (exec.h) lies in one rank: the sums for running statistics go round once, after
+ *                the pass, and parameter gradients are chains as the others.
  *   by blocks    other parameter gradients go round as a chain: the sum of the blocks before, in
  *                order, to which a rank adds its own. They travel while the backward pass goes on.
  *   by channels  where the weights are large (exec_splits) a gradient is one sum over all images. Its
@@ -20,9 +22,16 @@
 
 #define PIECE (256 * 1024) /* floats of a chain's link: the next rank can begin with the first */
 
+_Static_assert(EXEC_SHARDS_MOST == EXEC_BLOCKS, "a shard is some whole blocks");
+
+static int64_t unit(enum exec_precision p)
+{
+    return p == EXEC_BF16 ? BF16_IMAGES : 1;
+}
+
 static int64_t unit_of(const struct exec *e)
 {
-    return e->precision == EXEC_BF16 ? BF16_IMAGES : 1;
+    return unit(e->precision);
 }
 
 static int64_t units_of(const struct exec *e, int64_t n)
@@ -82,6 +91,54 @@ bool exec_owns_block(int32_t b)
 {
     return b >= ranks_first(EXEC_BLOCKS, ranks_index()) &&
            b < ranks_first(EXEC_BLOCKS, ranks_index() + 1);
+}
+
+/* ---- shards */
+
+/* The first image of shard k of `shards`; k = shards: n. As exec_block cuts. */
+static int64_t shard_first(enum exec_precision p, int64_t n, int32_t k, int32_t shards)
+{
+    const int64_t units = (n + unit(p) - 1) / unit(p);
+
+    return min_i64(units * (k * (EXEC_BLOCKS / shards)) / EXEC_BLOCKS * unit(p), n);
+}
+
+int32_t exec_shards(enum exec_precision p, int64_t n, int32_t wanted)
+{
+    int64_t least = n;
+
+    for (int32_t k = 0; k < wanted; k++)
+        least = min_i64(least, shard_first(p, n, k + 1, wanted) - shard_first(p, n, k, wanted));
+    return wanted == 1 || least >= EXEC_SHARD_LEAST ? wanted : exec_shards(p, n, wanted / 2);
+}
+
+int64_t exec_shard_images(const struct exec *e, int32_t k)
+{
+    return shard_first(e->precision, e->n_train, k + 1, e->shards) -
+           shard_first(e->precision, e->n_train, k, e->shards);
+}
+
+bool exec_shares_stats(const struct exec *e)
+{
+    return e->shards % ranks_count() != 0;
+}
+
+void exec_own_shards(const struct exec *e, int32_t *first, int32_t *end)
+{
+    const bool all = exec_shares_stats(e);
+
+    *first = all ? 0 : (int32_t)ranks_first(e->shards, ranks_index());
+    *end = all ? e->shards : (int32_t)ranks_first(e->shards, ranks_index() + 1);
+}
+
+void exec_gather_shards(struct exec *e)
+{
+    int64_t first[RANKS_MOST + 1];
+
+    for (int r = 0; r <= ranks_count() && !exec_shares_stats(e); r++)
+        first[r] = ranks_first(e->shards, r);
+    if (!exec_shares_stats(e))
+        ranks_gather(e->pooled, e->n_pooled * sizeof *e->pooled, first);
 }
 
 /* ---- chains */

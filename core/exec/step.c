@@ -38,6 +38,7 @@ struct window exec_block(const struct exec *e, const struct window *all, int32_t
     w.first += first;
     w.whole += first;
     w.n = last - first;
+    w.shard = b * e->shards / blocks;
     return w;
 }
 
@@ -80,6 +81,14 @@ static struct bf16_tail bf16_tail_of(const struct exec *e, const struct exec_ste
                               .relu = t->relu};
 }
 
+/* Statistics of a node in the shard of a window; NULL: it has none. */
+static const float *stats_of(const struct exec *e, const struct window *w, int32_t n)
+{
+    if (!w->training || e->stats == NULL || e->stats[n] == NULL)
+        return NULL;
+    return e->stats[n] + (size_t)w->shard * exec_stats_stride(e->g, &e->g->node[n]);
+}
+
 struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s)
 {
     const struct exec_step *step = &e->plan.step[s];
@@ -93,7 +102,7 @@ struct op_call exec_call(const struct exec *e, const struct window *w, int32_t s
                         .out = exec_activation(e, w, step->out),
                         .prepared = exec_is_late(e, x) ? e->rooms->late : e->prepared[n],
                         .use = exec_use(e, x, false),
-                        .stats = w->training && e->stats ? e->stats[n] : NULL,
+                        .stats = stats_of(e, w, n),
                         .scratch = w->scratch,
                         .tail = tail_of(e, w, step),
                         .folded = step->norm >= 0};
@@ -248,6 +257,8 @@ void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool
 {
     struct op_call c;
 
+    if (params != NULL && exec_uses_stats(e, s))
+        params += w->shard * exec_node_params(e->g, &e->g->node[e->plan.step[s].node]);
     if (grad_call(e, w, s, want_input, params, &c))
         timed_grad_input(e, s, &c);
 }

@@ -1,5 +1,6 @@
 /*
- * Training mode: step by step over the whole batch, because batch statistics couple the images.
+ * Training mode: step by step over the whole batch, because batch statistics couple the images (with
+ * shards, those of a shard).
  * Work that can follow on the same block of images does so while the block is in the cache:
  *
  *   forward    a convolution, then the sums of the batch statistics after it
@@ -10,7 +11,8 @@
  * Parameter gradients are sums over images: of EXEC_BLOCKS blocks, added in order, or, where a step
  * is cut by channels, one sum a channel over all images (run.h says why the bits do not depend on
  * threads). A step's sums are complete in param_sum before its input gradient runs, because that of a
- * BatchNormalization reads them; the convolution that goes back in the same loop has next_sum.
+ * BatchNormalization reads them; the convolution that goes back in the same loop has next_sum. With shards
+ * it reads those of its shard, shard_sum.
  */
 #include "core/exec/run.h"
 
@@ -37,12 +39,13 @@ static const struct node *node_of(const struct exec *e, int32_t s)
     return &e->g->node[e->plan.step[s].node];
 }
 
-/* ---- forward */
-
-static bool uses_stats(const struct exec *e, int32_t s)
+/* Does batch norm s see each shard by itself? */
+static bool is_sharded(const struct exec *e, int32_t s)
 {
-    return (node_of(e, s)->op->flags & OP_BATCH_STATS) && !node_of(e, s)->frozen;
+    return e->shards > 1 && exec_uses_stats(e, s);
 }
+
+/* ---- forward */
 
 static void block_stats(struct exec *e, const struct window *w, int32_t s, int32_t b)
 {
@@ -79,20 +82,73 @@ static void forward_with_stats(struct exec *e, const struct window *all, int32_t
     }
 }
 
-static void step_forward(struct exec *e, const struct window *all, int32_t s, bool update)
+/* Moves the running statistics of step s by the sums of `n_blocks` blocks, all images. */
+static void move_running(struct exec *e, int32_t s, const double *partial, int32_t n_blocks)
 {
     const struct node *x = node_of(e, s);
+
+    x->op->hooks->stats_move(e->g, x, exec_node_branch(x, e->branch_train), e->n_train, partial,
+                             n_blocks);
+}
+
+/* Statistics of step s in shard k, whose sums go to those of all nodes. */
+static void shard_stats(struct exec *e, int32_t s, int32_t k)
+{
+    const struct node *x = node_of(e, s);
+    const int32_t n = e->plan.step[s].node, blocks = EXEC_BLOCKS / e->shards;
+    const size_t size = x->op->hooks->stats_size(e->g, x);
+    const double *partial = e->stat_partial[n] + (size_t)(k * blocks) * size;
+    double *sum = e->pooled + (size_t)k * e->n_pooled + e->order[s].pooled;
+
+    x->op->hooks->stats_done(e->g, x, exec_shard_images(e, k), partial, blocks,
+                             e->stats[n] + (size_t)k * exec_stats_stride(e->g, x));
+    for (size_t i = 0; i < size; i++) {
+        sum[i] = 0;
+        for (int32_t b = 0; b < blocks; b++)
+            sum[i] += partial[(size_t)b * size + i];
+    }
+}
+
+/* Statistics of step s, from the sums of its blocks. */
+static void finish_stats(struct exec *e, int32_t s, bool update)
+{
+    const struct node *x = node_of(e, s);
+    double *partial = e->stat_partial[e->plan.step[s].node];
+    int32_t k, end;
+
+    if (exec_shares_stats(e))
+        exec_gather_blocks(partial, x->op->hooks->stats_size(e->g, x) * sizeof *partial);
+    exec_own_shards(e, &k, &end);
+    for (; e->shards > 1 && k < end; k++)
+        shard_stats(e, s, k);
+    if (e->shards > 1)
+        return;
+    x->op->hooks->stats_done(e->g, x, e->n_train, partial, EXEC_BLOCKS,
+                             e->stats[e->plan.step[s].node]);
+    if (update)
+        move_running(e, s, partial, EXEC_BLOCKS);
+}
+
+/* After a pass in shards: the running statistics are moved by those of all images. */
+static void pool_shards(struct exec *e)
+{
+    exec_gather_shards(e);
+    for (int32_t k = 1; k < e->shards; k++)
+        for (size_t i = 0; i < e->n_pooled; i++)
+            e->pooled[i] += e->pooled[(size_t)k * e->n_pooled + i];
+    for (int32_t s = 0; s < e->plan.n_step; s++)
+        if (exec_uses_stats(e, s))
+            move_running(e, s, e->pooled + e->order[s].pooled, 1);
+}
+
+static void step_forward(struct exec *e, const struct window *all, int32_t s, bool update)
+{
     const int32_t t = e->order[s].stats;
 
     if (e->order[s].own_stats)
         forward_with_stats(e, all, -1, s);
-    if (uses_stats(e, s))
-        exec_gather_blocks(e->stat_partial[e->plan.step[s].node],
-                           x->op->hooks->stats_size(e->g, x) * sizeof(double));
-    if (uses_stats(e, s))
-        x->op->hooks->stats_done(e->g, x, exec_node_branch(x, e->branch_train), update, e->n_train,
-                                 e->stat_partial[e->plan.step[s].node], EXEC_BLOCKS,
-                                 e->stats[e->plan.step[s].node]);
+    if (exec_uses_stats(e, s))
+        finish_stats(e, s, update);
     if (t >= 0 && !exec_splits(e, s, all->n)) {
         forward_with_stats(e, all, s, t);
         return;
@@ -109,6 +165,7 @@ int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int branc
 
     assert(e->mode == EXEC_TRAIN && n > 0 && n <= e->batch);
     e->n_train = n;
+    e->shards = exec_shards(e->precision, n, e->bn_shards);
     exec_share(e, n, &e->before, &e->share);
     e->branch_train = branch;
     exec_prepare(e, branch);
@@ -123,6 +180,8 @@ int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int branc
     }
     for (int32_t s = 0; s < e->plan.n_step; s++)
         step_forward(e, &all, s, update_stats);
+    if (update_stats && e->shards > 1)
+        pool_shards(e);
     for (value_id v = 0; v < g->n_value; v++)
         if (e->tap[v])
             memset(exec_tap_grad(e, v), 0, (size_t)(e->share * exec_elems(e, v)) * sizeof(float));
@@ -181,7 +240,7 @@ static void call_grad_params(struct exec *e, const struct op_call *all, int32_t 
 /* Does its sum travel as a chain, whose end nobody waits for? */
 static bool is_chained(const struct exec *e, int32_t s)
 {
-    return e->chain != NULL && !uses_stats(e, s);
+    return e->chain != NULL && !(exec_uses_stats(e, s) && exec_shares_stats(e));
 }
 
 /* Has block b of a small batch no images, and so no part in any sum? One rank alone: blocks of several are
@@ -193,15 +252,22 @@ static bool is_empty_block(const struct exec *e, int32_t b)
     return ranks_count() == 1 && exec_block(e, &all, b, EXEC_BLOCKS).n == 0;
 }
 
+/* Where the gradients of block b of a step lie. */
+static float *block_sum(const struct exec *e, int32_t s, int32_t b)
+{
+    return is_chained(e, s) ? exec_chain_block(e, s, b)
+                            : e->partial + b * exec_node_params(e->g, node_of(e, s));
+}
+
 /* Parameter gradients of block b alone. */
 static void block_params(struct exec *e, const struct window *w, int32_t s, int32_t b)
 {
     const int64_t size = exec_node_params(e->g, node_of(e, s));
-    float *sum;
 
     if (!exec_owns_block(b) || is_empty_block(e, b))
         return;
-    sum = is_chained(e, s) ? exec_chain_block(e, s, b) : e->partial + b * size;
+    float *sum = block_sum(e, s, b);
+
     memset(sum, 0, (size_t)size * sizeof *sum);
     if (w->n > 0) {
         const struct op_call c = params_call(e, w, s);
@@ -210,23 +276,36 @@ static void block_params(struct exec *e, const struct window *w, int32_t s, int3
     }
 }
 
-/* sum := the blocks' gradients, added in order. */
-static void add_blocks(const struct exec *e, int32_t s, float *sum)
+/* sum := the gradients of blocks [first, end), added in order. */
+static void add_blocks(const struct exec *e, int32_t s, int32_t first, int32_t end, float *sum)
 {
     const int64_t size = exec_node_params(e->g, node_of(e, s));
-    int32_t block[EXEC_BLOCKS], n = 0;
+    const float *block[EXEC_BLOCKS];
+    int32_t n = 0;
 
-    for (int32_t b = 0; b < EXEC_BLOCKS; b++)
+    for (int32_t b = first; b < end; b++)
         if (!is_empty_block(e, b))
-            block[n++] = b;
+            block[n++] = block_sum(e, s, b);
 #pragma omp parallel for schedule(static) num_threads(exec_threads(e))
     for (int64_t i = 0; i < size; i++) {
         float v = 0;
 
         for (int32_t b = 0; b < n; b++)
-            v += e->partial[block[b] * size + i];
+            v += block[b][i];
         sum[i] = v;
     }
+}
+
+/* The same of each shard, which its input gradient reads. */
+static void add_shards(struct exec *e, int32_t s)
+{
+    const int64_t size = exec_node_params(e->g, node_of(e, s));
+    const int32_t blocks = EXEC_BLOCKS / e->shards;
+    int32_t k, end;
+
+    exec_own_shards(e, &k, &end);
+    for (; k < end; k++)
+        add_blocks(e, s, k * blocks, (k + 1) * blocks, e->shard_sum + k * size);
 }
 
 /* sum := gradients of a step that is cut by channels, among the ranks and their threads. */
@@ -274,11 +353,14 @@ static void give_params(const struct exec *e, int32_t s, const float *sum, const
 /* The blocks' sums have been made: their sum into `sum`, and to the caller; or their chain begins. */
 static int finish_blocks(struct exec *e, int32_t s, float *sum, const struct backward *r)
 {
+    if (!is_chained(e, s))
+        exec_gather_blocks(e->partial,
+                           (size_t)exec_node_params(e->g, node_of(e, s)) * sizeof *e->partial);
+    if (is_sharded(e, s))
+        add_shards(e, s);
     if (is_chained(e, s))
         return exec_chain_put(e, s);
-    exec_gather_blocks(e->partial,
-                       (size_t)exec_node_params(e->g, node_of(e, s)) * sizeof *e->partial);
-    add_blocks(e, s, sum);
+    add_blocks(e, s, 0, EXEC_BLOCKS, sum);
     give_params(e, s, sum, r);
     return 0;
 }
@@ -344,6 +426,12 @@ static int pair_backward(struct exec *e, const struct window *all, int32_t s,
     return finish_blocks(e, s - 1, e->next_sum, r);
 }
 
+/* What the input gradient of step s reads of its parameters' gradients, which have been summed. */
+static float *finished_sums(const struct exec *e, int32_t s)
+{
+    return is_sharded(e, s) ? e->shard_sum : e->param_sum;
+}
+
 /* *done: how many steps, one or two. */
 static int step_backward(struct exec *e, const struct window *all, int32_t s,
                          const struct backward *r, int32_t *done)
@@ -354,9 +442,9 @@ static int step_backward(struct exec *e, const struct window *all, int32_t s,
     *done = 1;
     if (pairs(e, s, r)) {
         *done = 2;
-        return pair_backward(e, all, s, r, params ? e->param_sum : NULL);
+        return pair_backward(e, all, s, r, params ? finished_sums(e, s) : NULL);
     }
-    exec_wide_backward(e, all, s, r->want_input, params ? e->param_sum : NULL);
+    exec_wide_backward(e, all, s, r->want_input, params ? finished_sums(e, s) : NULL);
     return 0;
 }
 

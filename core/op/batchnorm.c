@@ -6,13 +6,15 @@
  * Evaluation mode uses the running statistics of the branch: y = scale x + shift per channel.
  * prepared: scale[C], shift[C].
  *
- * Training mode uses the statistics of the whole batch, M rows in all blocks together:
+ * Training mode uses the statistics of the batch, M rows in all of its blocks together:
  *   stats       partial = { sum x [C], sum x^2 [C] } in double, one set a block
- *   stats_done  stats   = { mean [C], 1/sqrt(var + eps) [C], M }, var = population variance;
- *               running = momentum * running + (1 - momentum) * batch, where the batch variance is
+ *   stats_done  stats   = { mean [C], 1/sqrt(var + eps) [C], M }, var = population variance
+ *   stats_move  running = momentum * running + (1 - momentum) * batch, where the batch variance is
  *               the sample variance, divided by M - 1 as in PyTorch
  *   gradient    xh = (x - mean) inv;  dgamma = sum dy xh;  dbeta = sum dy
- *               dx = gamma inv (dy - dbeta/M - xh dgamma/M), sums over the whole batch
+ *               dx = gamma inv (dy - dbeta/M - xh dgamma/M), sums over the batch
+ * The batch is all images of a pass, or each of its shards (core/exec/exec.h); stats_move always takes
+ * all images.
  *
  * A node takes part in training if it is not frozen and all four of the branch's operands can move
  * (PARAM, PARAM, BUFFER, BUFFER); any other stays in evaluation mode, whatever the call says, and
@@ -198,39 +200,63 @@ static void batchnorm_stats(const struct op_call *k, double *partial)
     rows_kernels_of(cpu_best_path())->stats(k->in[0], rows, n, partial, partial + n);
 }
 
+/* Mean and population variance of channel c, of `count` rows. */
+struct moments {
+    double mean, var;
+};
+
+static struct moments channel_moments(const double *partial, int32_t n_blocks, int64_t n, int64_t c,
+                                      double count)
+{
+    double sum = 0, square = 0;
+
+    for (int32_t i = 0; i < n_blocks; i++) {
+        sum += partial[2 * n * i + c];
+        square += partial[2 * n * i + n + c];
+    }
+    const double m = sum / count;
+
+    return (struct moments){m, fmax(square / count - m * m, 0)};
+}
+
+static void batchnorm_stats_done(const struct graph *g, const struct node *node, int64_t n_total,
+                                 const double *partial, int32_t n_blocks, float *stats)
+{
+    const int64_t n = channels(g, node);
+    const double count = (double)(n_total * rows_per_image(g, node));
+
+    for (int64_t c = 0; c < n; c++) {
+        const struct moments m = channel_moments(partial, n_blocks, n, c, count);
+
+        stats[c] = (float)m.mean;
+        stats[n + c] = (float)(1 / sqrt(m.var + (double)node->p.batchnorm.eps));
+    }
+    stats[2 * n] = (float)count;
+}
+
 static void move_running(float *running, double momentum, double batch)
 {
     *running = (float)(momentum * (double)*running + (1 - momentum) * batch);
 }
 
-static void batchnorm_stats_done(struct graph *g, const struct node *node, int branch, bool update,
-                                 int64_t n_total, const double *partial, int32_t n_blocks,
-                                 float *stats)
+static void batchnorm_stats_move(struct graph *g, const struct node *node, int branch,
+                                 int64_t n_total, const double *partial, int32_t n_blocks)
 {
-    int32_t b = clamp_branch(node, branch);
-    int64_t n = channels(g, node);
-    double count = (double)(n_total * rows_per_image(g, node));
-    double momentum = (double)node->p.batchnorm.momentum;
+    const int32_t b = clamp_branch(node, branch);
+    const int64_t n = channels(g, node);
+    const double count = (double)(n_total * rows_per_image(g, node));
+    const double momentum = (double)node->p.batchnorm.momentum;
     float *mean = op_in(g, node, slot(b, MEAN))->data, *var = op_in(g, node, slot(b, VAR))->data;
 
-    update = update && trains(g, node, b);
+    if (!trains(g, node, b))
+        return;
     for (int64_t c = 0; c < n; c++) {
-        double sum = 0, square = 0;
-        for (int32_t i = 0; i < n_blocks; i++) {
-            sum += partial[2 * n * i + c];
-            square += partial[2 * n * i + n + c];
-        }
-        double m = sum / count, v = fmax(square / count - m * m, 0);
-        stats[c] = (float)m;
-        stats[n + c] = (float)(1 / sqrt(v + (double)node->p.batchnorm.eps));
-        if (update) {
-            move_running(&mean[c], momentum, m);
-            move_running(&var[c], momentum, count > 1 ? v * count / (count - 1) : v);
-        }
+        const struct moments m = channel_moments(partial, n_blocks, n, c, count);
+
+        move_running(&mean[c], momentum, m.mean);
+        move_running(&var[c], momentum, count > 1 ? m.var * count / (count - 1) : m.var);
     }
-    stats[2 * n] = (float)count;
-    if (update)
-        graph_touch(g); /* evaluation mode has packed the old statistics */
+    graph_touch(g); /* evaluation mode has packed the old statistics */
 }
 
 /* sum = { sum dy (x - mean), without inv; sum dy }, over rows, in double */
@@ -493,6 +519,7 @@ static const struct op_hooks bf16_hooks = {
     .stats_floats = batchnorm_stats_floats,
     .stats = bf16_stats,
     .stats_done = batchnorm_stats_done,
+    .stats_move = batchnorm_stats_move,
 };
 
 static const struct attr attrs[] = {
@@ -520,6 +547,7 @@ const struct op op_batchnorm = {
             .stats_floats = batchnorm_stats_floats,
             .stats = batchnorm_stats,
             .stats_done = batchnorm_stats_done,
+            .stats_move = batchnorm_stats_move,
             .bf16 = &bf16_hooks,
         },
 };

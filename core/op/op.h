@@ -77,16 +77,19 @@ struct op_hooks {
     void (*grad_input)(const struct op_call *);
     /* Gradient with respect to PARAM and soft MASK operands: adds into din[i]. NULL if none. */
     void (*grad_params)(const struct op_call *);
-    /* OP_BATCH_STATS only. stats: per-block sums into `partial` (stats_size doubles). stats_done:
-     * partials of all blocks, in order, -> call->stats (stats_floats floats), and the running
-     * statistics (graph buffers of `branch`) are updated where `update`. In the backward pass
-     * grad_params runs over all blocks BEFORE grad_input, which reads the finished sums of the whole
-     * batch at din[k] of the parameters (there they are inputs). n_total: images in the batch. */
+    /* OP_BATCH_STATS only. The batch is all images of a pass, or a shard of them that is normalised by
+     * itself. stats: per-block sums into `partial` (stats_size doubles). stats_done: partials of the
+     * blocks of a batch of n_total images, in order, -> call->stats (stats_floats floats). stats_move:
+     * partials of all blocks of the pass move the running statistics (graph buffers of `branch`); sums of
+     * partials will do. In the backward pass grad_params runs over all blocks BEFORE grad_input, which
+     * reads the finished sums of its batch at din[k] of the parameters (there they are inputs). */
     size_t (*stats_size)(const struct graph *g, const struct node *node);
     size_t (*stats_floats)(const struct graph *g, const struct node *node);
     void (*stats)(const struct op_call *, double *partial);
-    void (*stats_done)(struct graph *g, const struct node *node, int branch, bool update,
-                       int64_t n_total, const double *partial, int32_t n_blocks, float *stats);
+    void (*stats_done)(const struct graph *g, const struct node *node, int64_t n_total,
+                       const double *partial, int32_t n_blocks, float *stats);
+    void (*stats_move)(struct graph *g, const struct node *node, int branch, int64_t n_total,
+                       const double *partial, int32_t n_blocks);
     /* The hooks on bf16 storage, NULL: none; and whether they can do this node (NULL: always). */
     const struct op_hooks *bf16;
     bool (*bf16_fits)(const struct graph *g, const struct node *node);

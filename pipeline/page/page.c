@@ -446,6 +446,7 @@ static void put_classes(struct html *h, const struct page_run *r)
 static void put_repeat(struct html *h, const struct page_run *r)
 {
     const json_t *stages = json_object_get(r->report, "stages");
+    const json_t *shards = json_object_get(r->report, "bn_shards");
     size_t i;
     json_t *s;
 
@@ -458,6 +459,11 @@ static void put_repeat(struct html *h, const struct page_run *r)
         "<p class=fine>linnet %s, seed %.0f. The same seed gives the same bytes for any number of "
         "threads.</p>\n",
         LINNET_VERSION, number(json_object_get(r->report, "seed")));
+    if (shards != NULL)
+        html_put(h,
+                 "<p class=fine>Batch norm took its statistics from each of %.0f shards of a batch "
+                 "(--bn-shards).</p>\n",
+                 number(shards));
     if (json_array_size(stages) == 0)
         return;
     html_put(

@@ -293,6 +293,12 @@ static void test_contradictions_are_refused(void **state)
     refused(&j, ERR_ARG, "stage");
     j.cfg.trades = 1;
     refused(&j, ERR_ARG, "trades");
+    j.cfg.bn_shards = 3;
+    refused(&j, ERR_ARG, "divide 16");
+    j.cfg.bn_shards = 16, j.cfg.batch = 31;
+    refused(&j, ERR_ARG, "16 shards of batch norm need 2 images");
+    j.cfg.bn_shards = 8, j.cfg.adversarial = true, j.cfg.batch = 30;
+    refused(&j, ERR_ARG, "a pass has 15");
     j.cfg.extra_share = 0.5;
     refused(&j, ERR_ARG, "extra");
     j.cfg.extra = j.extra, j.cfg.extra_share = 1;

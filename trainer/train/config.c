@@ -23,6 +23,7 @@ struct train_config train_defaults(void)
         .stage = "train",
         .epochs = 240,
         .batch = 128,
+        .bn_shards = 1,
         .lr = 0.05,
         .momentum = 0.9,
         .weight_decay = 5e-4,
@@ -80,6 +81,38 @@ static int check_ranges(const struct train_config *c)
     TRY(in_range("attack steps", c->attack.steps, 0, PGD_MAX_STEPS));
     TRY(in_range("checkpoint steps", (double)c->checkpoint_steps, 0, 1e15));
     return in_range("checkpoint seconds", c->checkpoint_seconds, 0, 1e9);
+}
+
+static int check_pass(const struct train_config *c, enum exec_precision p, int64_t images)
+{
+    const int32_t wanted = c->bn_shards;
+
+    if (images == 0 || exec_shards(p, images, wanted) == wanted)
+        return 0;
+    if (p == EXEC_BF16)
+        return fail(
+            ERR_ARG,
+            "training: %d shards of batch norm, but %" PRId64
+            " images a pass (batch %d) cannot be cut into them: in bf16 a shard is blocks of 32 images, the last one at least %d images. Hint: a larger batch, fewer shards or fp32",
+            (int)wanted, images, (int)c->batch, EXEC_SHARD_LEAST);
+    return fail(ERR_ARG,
+                "training: %d shards of batch norm need %d images each, but a pass has %" PRId64
+                " (batch %d). Hint: a larger batch or fewer shards",
+                (int)wanted, EXEC_SHARD_LEAST, images, (int)c->batch);
+}
+
+int train_check_shards(const struct train_config *c, enum exec_precision p)
+{
+    TRY(check_pass(c, p, batch_clean_count(c, c->batch)));
+    return check_pass(c, p, batch_adv_count(c, c->batch));
+}
+
+static int check_shards(const struct train_config *c)
+{
+    if (c->bn_shards < 1 || c->bn_shards > EXEC_SHARDS_MOST || EXEC_SHARDS_MOST % c->bn_shards != 0)
+        return fail(ERR_ARG, "training: %d shards of batch norm; they must divide %d",
+                    (int)c->bn_shards, EXEC_SHARDS_MOST);
+    return 0;
 }
 
 static int check_stage(const char *stage)
@@ -244,6 +277,7 @@ int train_config_check(const struct train_config *cfg, const struct graph *g,
 {
     TRY(check_stage(cfg->stage));
     TRY(check_ranges(cfg));
+    TRY(check_shards(cfg));
     TRY(check_domains(cfg, hooks));
     TRY(check_pictures(cfg, g));
     TRY(check_losses(cfg, g, teacher));
@@ -321,7 +355,9 @@ static int more_options(const struct train_config *c, const struct dataset *d, c
     if (c->extra != NULL)
         n += snprintf(text + n, size - (size_t)n, " extra=%.16s/%.17g", data, c->extra_share);
     if (d->draws)
-        snprintf(text + n, size - (size_t)n, " random-crop=1");
+        n += snprintf(text + n, size - (size_t)n, " random-crop=1");
+    if (c->bn_shards > 1)
+        snprintf(text + n, size - (size_t)n, " bn-shards=%d", (int)c->bn_shards);
     return 0;
 }
 

@@ -50,18 +50,28 @@ static bool train_is_over(const struct trainer *t)
     return t->at.epoch >= t->cfg.epochs || (t->at.soft.stopped && t->at.soft.closed);
 }
 
-/* The taps of the hooks and, with beta, those of attention transfer. */
-static int new_tapped(struct exec *with, struct graph *g, enum exec_mode mode,
-                      enum exec_precision precision, int64_t batch, const value_id *taps, int32_t n,
-                      const value_id *at, int32_t n_at, struct exec **out)
+/* What is read of a network: by the hooks and, with beta, by attention transfer. */
+struct taps {
+    const value_id *hooks, *at;
+    int32_t n_hooks, n_at;
+};
+
+/* The student's executor, the first of all, or the teacher's beside it. */
+static int new_tapped(const struct trainer *t, struct graph *g, const struct taps *taps,
+                      int64_t batch, struct exec **out)
 {
+    const struct train_config *c = &t->cfg;
+    const int32_t n = taps->n_hooks, n_at = c->beta > 0 ? taps->n_at : 0;
     value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
 
     if (all == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
-        all[i] = i < n ? taps[i] : at[i - n];
-    int rc = exec_new_beside(with, g, mode, precision, batch, batch, all, n + n_at, out);
+        all[i] = i < n ? taps->hooks[i] : taps->at[i - n];
+    int rc = t->forward == NULL
+                 ? exec_new_sharded(g, c->precision, batch, c->bn_shards, all, n + n_at, out)
+                 : exec_new_beside(t->forward, g, EXEC_INFER, c->precision, batch, batch, all,
+                                   n + n_at, out);
     mem_free(all);
     return rc;
 }
@@ -92,16 +102,16 @@ static int new_executors(struct trainer *t)
     const struct train_config *c = &t->cfg;
     const int64_t nf = batch_clean_count(c, c->batch), na = batch_adv_count(c, c->batch);
     const int64_t most = max_i64(nf, na);
-    const int32_t n_at = c->beta > 0 ? c->n_at : 0;
+    const struct taps student = {c->student_taps, c->at_student, c->n_student_taps, c->n_at};
+    const struct taps teacher = {c->teacher_taps, c->at_teacher, c->n_teacher_taps, c->n_at};
 
-    TRY(new_tapped(NULL, t->g, EXEC_TRAIN, c->precision, most, c->student_taps, c->n_student_taps,
-                   c->at_student, n_at, &t->forward));
+    TRY(new_tapped(t, t->g, &student, most, &t->forward));
+    TRY(train_check_shards(c, exec_precision_of(t->forward)));
     if (c->adversarial)
         TRY(exec_new_beside(t->forward, t->g, EXEC_INPUT_GRAD, c->precision, na, na, NULL, 0,
                             &t->attack));
     if (needs_teacher(t))
-        TRY(new_tapped(t->forward, t->teacher, EXEC_INFER, c->precision, most, c->teacher_taps,
-                       c->n_teacher_taps, c->at_teacher, n_at, &t->teach));
+        TRY(new_tapped(t, t->teacher, &teacher, most, &t->teach));
     return new_signals(t, most);
 }
 

@@ -58,6 +58,7 @@ struct train_config {  /* train_defaults() fills it; trainer_new checks it */
         precision;             /* EXEC_FP32: of student, attack and teacher; validation is fp32 */
     int32_t epochs;            /* 240 */
     int32_t batch;             /* 128 images an iteration */
+    int32_t bn_shards;         /* 1: parts of a pass for batch norm (exec.h) */
     double lr;                 /* 0.05 */
     double momentum;           /* 0.9, no Nesterov */
     double weight_decay;       /* 5e-4, on all parameters */
@@ -119,6 +120,9 @@ struct train_config {  /* train_defaults() fills it; trainer_new checks it */
     size_t structure_len;      /* graph (its ONNX file); may be NULL */
 };
 struct train_config train_defaults(void);
+/* ERR_ARG where a pass of c's, in precision p, has too few images for its bn_shards. A shorter one, the rest of
+ * an epoch, is cut into fewer. */
+int train_check_shards(const struct train_config *c, enum exec_precision p) MUST_CHECK;
 
 /* After the clean forward of an iteration, before its backward; or after that. */
 struct train_batch {
