@@ -1,5 +1,5 @@
-# Several ranks give the bytes of one process: training, a conversion with all its stages, evaluation; a
-# run that lost a rank goes on with another number of them.
+# Several ranks give the bytes of one process: training, a conversion with all its stages, evaluation, batch norm by
+# shards; a run that lost a rank goes on with another number of them.
 command -v mpirun >/dev/null || skip "no mpirun"
 RANKS=$BUILD/linnet-mpi
 [ -x "$RANKS" ] || RANKS=$LINNET
@@ -27,8 +27,9 @@ convert() { # FOLDER, PREFIX...
     shift
     "$@" linearize start.onnx --data synth:100 --normalize half --relus 20% --preset quick \
         --teacher-epochs 1 --mask-epochs 2 --finetune-epochs 1 --finetune-min-steps 0 --batch 30 \
-        --eval-attack-images 6 --eval-corrupt-images 6 -o "$folder" --json "$folder.json"
+        --eval-attack-images 6 --eval-corrupt-images 6 $shards -o "$folder" --json "$folder.json"
 }
+shards=
 expect_exit 0 convert one "$LINNET"
 for count in 2 4; do
     expect_exit 0 convert "ranks$count" ranks $count
@@ -57,7 +58,7 @@ end_ranks() { # SIGNAL: of a rank; the whole run ends
     kill -s "$1" "$victim"
     status=0
     wait $pid || status=$?
-    say "SIG$1 to one of three ranks: exit status $status after $(($(date +%s) - began)) s"
+    say "SIG$1 to one of the ranks: exit status $status after $(($(date +%s) - began)) s"
     [ $(($(date +%s) - began)) -lt 60 ] || die "the other ranks went on"
 }
 with=$LINNET
@@ -160,3 +161,76 @@ expect_exit 4 ranks 2 eval whole/y.onnx --data cifar10:nowhere
 # parameters, 30 images, 10 classes
 expect_exit 0 ranks 3 train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o plain.onnx
 expect_text err "3 ranks, between them $((2 * (16 * 16 * 336 + 16 * 8 * 336 + 4 * 30 * 10 + 8 * 77370))) bytes a step"
+
+# ---- batch norm by shards -------------------------------------------------------------------------------
+# The last 8 images of an epoch are two passes of 4, which are cut into two shards, fewer than there are ranks.
+by_shards() { # FOLDER, PREFIX...
+    folder=$1
+    shift
+    mkdir -p "$folder"
+    "$@" train start.onnx --data synth:100 --train-limit 68 --normalize half --adversarial pgd:steps=2 --dual-bn \
+        --epochs 2 --batch 30 --val-attack-images 5 --bn-shards 4 -o "$folder/y.onnx" --json "$folder/y.json"
+}
+expect_exit 0 by_shards shards1 "$LINNET"
+expect_text out "batch norm in 4 shards"
+expect_text shards1/y.json '"bn_shards": 4'
+for count in 2 4; do
+    expect_exit 0 by_shards shards$count ranks $count
+    for file in y.safetensors y.onnx y.adv.onnx; do
+        expect_same shards1/$file shards$count/$file
+    done
+done
+expect_exit 0 env OMP_NUM_THREADS=3 "$LINNET" train start.onnx --data synth:100 --train-limit 68 --normalize half \
+    --adversarial pgd:steps=2 --dual-bn --epochs 2 --batch 30 --val-attack-images 5 --bn-shards 4 -o threads.onnx
+expect_same shards1/y.onnx threads.onnx
+expect_exit 0 "$LINNET" train start.onnx --data synth:100 --train-limit 68 --normalize half \
+    --adversarial pgd:steps=2 --dual-bn --epochs 2 --batch 30 --val-attack-images 5 -o threads.onnx
+expect_different shards1/y.onnx threads.onnx
+
+shards="--bn-shards 4"
+expect_exit 0 convert sharded1 "$LINNET"
+expect_text out "statistics from each of 4 shards"
+expect_text sharded1/report.json '"bn_shards": 4'
+expect_text sharded1/report.html "each of 4 shards of a batch"
+expect_exit 0 convert sharded4 ranks 4
+for file in teacher.safetensors checkpoint.safetensors model.onnx model.adv.onnx config.json; do
+    expect_same sharded1/$file sharded4/$file
+done
+same_json sharded1/report.json sharded4/report.json
+
+# One of four ranks is killed; another number of shards is refused, another number of ranks goes on.
+rm -r cut
+with=$LINNET
+expect_exit 0 train sharded --bn-shards 4
+with="mpirun --oversubscribe -n 4 $RANKS"
+(with="exec $with" && train cut --bn-shards 4) >log 2>&1 &
+pid=$!
+end_ranks KILL
+with=$LINNET
+expect_exit 2 train cut --bn-shards 2 --resume
+expect_text err "it was written with 'bn-shards=4', now it is 'bn-shards=2'"
+expect_exit 2 train cut --resume
+expect_text err "it was written with 'bn-shards=4', now it is without"
+expect_exit 2 train whole --bn-shards 4 --resume
+expect_text err "it was written without 'bn-shards=4'"
+with="ranks 2"
+expect_exit 0 train cut --bn-shards 4 --resume
+expect_same sharded/y.safetensors cut/y.safetensors
+
+# What cannot be. Bytes by the formula: sums for running statistics once a pass, gamma and beta as other gradients.
+plain() { # RANKS, SHARDS, OUTPUT
+    rm -f "$3" plain.safetensors
+    ranks "$1" train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 --bn-shards "$2" -o "$3"
+}
+expect_exit 2 plain 1 3 plain.onnx
+expect_text err "must divide the 16 blocks"
+expect_exit 2 plain 4 2 plain.onnx
+expect_text err "a shard must lie in one rank.*Hint: --bn-shards 4"
+expect_exit 2 plain 3 4 plain.onnx
+expect_text err "Hint: start 1, 2, 4, 8 or 16 ranks"
+expect_exit 2 plain 1 16 plain.onnx
+expect_text err "16 shards of batch norm need 2 images each, but a pass has 30"
+for count in 2 4; do
+    expect_exit 0 plain $count 4 plain.onnx
+    expect_text err "$count ranks, between them $(((count - 1) * (4 * 16 * 336 + 2 * 8 * 336 + 4 * 30 * 10 + 8 * 77370))) bytes a step"
+done

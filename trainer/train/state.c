@@ -117,7 +117,8 @@ int train_save(struct trainer *t, bool done)
 
 /* ---- resuming -------------------------------------------------------------------------------- */
 
-/* Names the first option in which the two texts differ; both are words with blanks between. */
+/* Names the first option in which the two texts differ; both are words with blanks between, and one may have
+ * more of them. */
 static int options_differ(const char *had, size_t len, const char *now)
 {
     size_t at = 0, start = 0;
@@ -127,6 +128,12 @@ static int options_differ(const char *had, size_t len, const char *now)
         if (now[at - 1] == ' ')
             start = at;
     }
+    if (at < len && now[at] == '\0' && had[at] == ' ')
+        return fail(ERR_ARG, "it was written with '%.*s', now it is without",
+                    (int)strcspn(had + at + 1, " "), had + at + 1);
+    if ((at == len || had[at] == '\0') && now[at] == ' ')
+        return fail(ERR_ARG, "it was written without '%.*s'", (int)strcspn(now + at + 1, " "),
+                    now + at + 1);
     const int old_len = (int)strcspn(had + start, " "), new_len = (int)strcspn(now + start, " ");
     return fail(ERR_ARG, "it was written with '%.*s', now it is '%.*s'", old_len, had + start,
                 new_len, now + start);
