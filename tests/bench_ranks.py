@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds of a training step on several ranks of this machine, beside what the model of trainer/CLUSTER.md predicts.
 
-    bench_ranks.py BUILD [--model resnet20,resnet18] [--ranks 2,4] [--steps N] [--turns N]
+    bench_ranks.py BUILD [--model resnet20,resnet18] [--ranks 2,4] [--bn-shards N] [--steps N] [--turns N]
 
 Needs BUILD/linnet, BUILD/linnet-mpi and BUILD/tests/bench_ranks (`make all bench`). Measured alone, and all that the
 prediction knows: a step of one rank and one thread at batch 128 and 64 (so the part that ranks do not divide), the same
@@ -27,6 +27,7 @@ ENV = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALL
 class Bench:
     def __init__(self, options, model, folder):
         self.build, self.steps, self.turns = os.path.abspath(options.build), options.steps, options.turns
+        self.shards = options.bn_shards
         self.model, self.folder = os.path.join(folder, model + ".onnx"), folder
         subprocess.run([self.build + "/linnet", "init", model, "-o", self.model, "-q"], check=True)
 
@@ -39,8 +40,8 @@ class Bench:
         images = -(-batch * steps * 10 // 9)
         command = [self.build + ("/linnet-mpi" if ranks > 1 else "/linnet"), "train", self.model, "--data",
                    f"synth:{images}", "--train-limit", str(batch * steps), "--val-limit", "1", "--normalize", "half",
-                   "--epochs", "1", "--no-crop", "--precision", "fp32", "--batch", str(batch), "-o", out + ".onnx",
-                   "--json", out + ".json"]
+                   "--epochs", "1", "--no-crop", "--precision", "fp32", "--batch", str(batch),
+                   "--bn-shards", str(self.shards), "-o", out + ".onnx", "--json", out + ".json"]
         if ranks > 1:
             command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] + command
         return subprocess.Popen(command, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -81,6 +82,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--model", default="resnet20,resnet18")
     parser.add_argument("--ranks", default="2,4")
+    parser.add_argument("--bn-shards", type=int, default=1)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
@@ -90,10 +92,10 @@ def main():
             facts = json.loads(subprocess.run([bench.build + "/linnet", "inspect", bench.model, "-q", "--json", "-"],
                                               check=True, stdout=subprocess.PIPE, text=True).stdout)
             alone, half, two = bench.step(BATCH), bench.step(BATCH // 2), bench.step(BATCH, copies=2)
-            known = {"model": model, "batch": BATCH, "alone_s": alone, "fixed_s": max(0.0, 2 * half - alone),
-                     "crowd": max(1.0, two / alone)}
+            known = {"model": model, "batch": BATCH, "bn_shards": options.bn_shards, "alone_s": alone,
+                     "fixed_s": max(0.0, 2 * half - alone), "crowd": max(1.0, two / alone)}
             print(json.dumps({**known, "cores": os.cpu_count(), "load": os.getloadavg()[0]}), flush=True)
-            waits = 2 * facts["operators"]["BatchNormalization"] + 1
+            waits = 2 * facts["operators"]["BatchNormalization"] + 1 if options.bn_shards == 1 else 2
             for ranks in map(int, options.ranks.split(",")):
                 link = json.loads(subprocess.run(
                     ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks),
