@@ -217,6 +217,14 @@ with="ranks 2"
 expect_exit 0 train cut --bn-shards 4 --resume
 expect_same sharded/y.safetensors cut/y.safetensors
 
+# Nor does a sweep take what was made with another number of shards.
+with=$LINNET
+expect_exit 2 budgets budgets1 --resume --bn-shards 4
+expect_text err "was made with another --bn-shards"
+sed -i '1s/{/{"bn-shards": 4,/' budgets1/teacher/config.json
+expect_exit 2 budgets budgets1 --resume
+expect_text err "was made with another --bn-shards"
+
 # What cannot be. Bytes by the formula: sums for running statistics once a pass, gamma and beta as other gradients.
 plain() { # RANKS, SHARDS, OUTPUT
     rm -f "$3" plain.safetensors

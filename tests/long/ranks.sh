@@ -45,11 +45,14 @@ short="--data synth:80 --normalize half --batch 24 --preset quick --teacher-epoc
     same "lines, ema" out linearize resnet8.onnx $short --relus 20% --removed line --ema
     same "trades, single" out linearize resnet8.onnx $short --relus 20% --trades 2 --deploy single
     same sweep out sweep resnet8.onnx $short --relus 30%,10%
+    same "shards, ema" out linearize resnet8.onnx $short --relus 20% --ema --batch 32 --bn-shards 8
+    same "sweep by shards" out sweep resnet8.onnx $short --relus 30%,20%,10% --batch 32 --bn-shards 8
 }
 plain="--data synth:80 --normalize half --epochs 1"
 # shellcheck disable=SC2086
 {
     same "ResNet-18" y.onnx train resnet18.onnx $plain --batch 24 --precision fp32
+    same "ResNet-18 by shards" y.onnx train resnet18.onnx $plain --batch 24 --precision fp32 --bn-shards 8
     same "ResNet-20, bf16" y.onnx train resnet20.onnx $plain --batch 72 --precision bf16
 }
 
