@@ -19,14 +19,8 @@
 #include <string.h>
 
 #include "core/op/op.h"
+#include "linearizer/line.h"
 #include "linearizer/linearizer.h"
-
-struct line_sums { /* over removed positions, r what the ReLU made */
-    double n, z, zz, r, zr;
-};
-struct line_channel {
-    struct line_sums before, after;
-};
 
 const char *removed_name(enum removed_kind kind)
 {
@@ -161,7 +155,7 @@ static void solve(const struct line_sums *s, bool fixed, double *slope, double *
     *offset = s->r / s->n - *slope * mean;
 }
 
-static void move_line(const struct line_channel *x, bool fixed, float *slope, float *offset)
+void line_move(const struct line_channel *x, bool fixed, double *slope, double *offset)
 {
     double s = *slope, b, s_old = *slope, b_old;
 
@@ -174,8 +168,8 @@ static void move_line(const struct line_channel *x, bool fixed, float *slope, fl
         b = *offset + (b - b_old);
     }
     if (!fixed)
-        *slope = (float)s;
-    *offset = (float)b;
+        *slope = s;
+    *offset = b;
 }
 
 void line_fit_finish(struct line_fit *f)
@@ -187,9 +181,14 @@ void line_fit_finish(struct line_fit *f)
             continue;
         const bool fixed = op_in(f->g, x, 2)->kind == VALUE_CONST;
 
-        for (int64_t c = 0; c < channels_of(f->g, &f->site[s]); c++)
-            move_line(&f->sums[s][c], fixed, &op_in(f->g, x, 2)->data[c],
-                      &op_in(f->g, x, 3)->data[c]);
+        for (int64_t c = 0; c < channels_of(f->g, &f->site[s]); c++) {
+            float *slope = &op_in(f->g, x, 2)->data[c], *offset = &op_in(f->g, x, 3)->data[c];
+            double s_new = (double)*slope, b_new = (double)*offset;
+
+            line_move(&f->sums[s][c], fixed, &s_new, &b_new);
+            *slope = (float)s_new;
+            *offset = (float)b_new;
+        }
     }
     graph_touch(f->g);
 }

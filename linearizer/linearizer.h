@@ -55,6 +55,10 @@ int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 int mask_select(struct graph *g, const struct relu_site *site, const double *score,
                 int64_t k) MUST_CHECK;
 
+/* The same over all sites together; score [positions of all sites]. */
+int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
+                       const double *score, int64_t k) MUST_CHECK;
+
 /* The same over all sites together, by the values of the masks themselves (soft masks of SNL): the k
  * largest of all become 1, the others 0; ties: lower site, lower index. */
 int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k) MUST_CHECK;
@@ -81,7 +85,7 @@ void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z);
 void line_fit_finish(struct line_fit *f);
 void line_fit_free(struct line_fit *f); /* NULL is fine */
 
-enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR };
+enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR, SCORE_RESIDUAL };
 /* Adds |teacher post-activation - student pre- (DIFF0) or post-activation (ACTDIFF)| of one image after
  * the other to score [positions of the site, ONNX order]. t and s: [n][h][w][c] as exec_tap gives. */
 void score_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *t,
@@ -104,6 +108,23 @@ void score_taylor_add(const struct graph *g, const struct relu_site *site, int64
 /* I of `count` positions from the sums over `images`. */
 void score_taylor_read(const struct score_taylor *sums, int64_t count, int64_t images,
                        double *score);
+/*
+ * Residual score (ours; residual.c, METHOD.md): what the logits lose where a position is a line, in units that
+ * compare between layers. With r what the ReLU makes of z, the line of the position's channel (identity: s 1, b 0),
+ * and g the gradient of v . logits with respect to the position's activation, v standard normal:
+ *
+ *     I = mean (r - s z - b)^2 x mean g^2
+ */
+#define RESIDUAL_SUMS 6 /* doubles a position */
+/* Adds n images to the sums of a site, sums [positions of all sites][RESIDUAL_SUMS]. z, grad: [n][h][w][c];
+ * scale: what makes grad that of one image. */
+void residual_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *z,
+                  const float *grad, double scale, double *sums);
+/* Chooses kept[s] positions in each site, or, `pooled`, as many as those together wherever the score is
+ * largest (ties: lower index). The graph has the masks and lines of before; masks change, lines do not: the
+ * score is that under the lines that line_fit_finish would make of the choice, found in a few rounds. */
+int residual_select(struct graph *g, int32_t n, const struct relu_site *sites, const double *sums,
+                    int64_t images, const int64_t *kept, bool pooled) MUST_CHECK;
 /* Normalised Hamming distance and mean turnover between two mask blocks. */
 void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,
                    const float *before, const float *after, double *nhd, double *turnover);

@@ -158,7 +158,17 @@ int mask_select(struct graph *g, const struct relu_site *site, const double *sco
     return 0;
 }
 
-int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k)
+/* What a mask is chosen by: a score, or (NULL) its own value. */
+static double worth(const struct graph *g, const double *score, int64_t i, int64_t at)
+{
+    if (score == NULL)
+        return (double)g->masks[at];
+    return isnan(score[i]) ? -INFINITY : score[i];
+}
+
+/* The k best of all sites get a 1; score [positions of all sites] or NULL. */
+static int keep_of_all(struct graph *g, int32_t n, const struct relu_site *sites,
+                       const double *score, int64_t k)
 {
     struct scored *order = NULL;
     int64_t count = 0;
@@ -174,12 +184,23 @@ int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64
         const int64_t at = g->value[sites[s].mask].offset;
 
         for (int64_t i = 0; i < sites[s].total; i++)
-            order[count++] = (struct scored){g->masks[at + i], at + i};
+            order[count++] = (struct scored){worth(g, score, sites[s].offset + i, at + i), at + i};
     }
     keep_best(order, count, k, g->masks);
     mem_free(order);
     graph_touch(g);
     return 0;
+}
+
+int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
+                       const double *score, int64_t k)
+{
+    return keep_of_all(g, n, sites, score, k);
+}
+
+int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k)
+{
+    return keep_of_all(g, n, sites, NULL, k);
 }
 
 static void random_scores(const struct graph *g, const struct relu_site *site, uint64_t seed,

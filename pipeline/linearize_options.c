@@ -133,8 +133,10 @@ static const struct option_row rows[] = {
            "what a removed ReLU becomes: z, z/2 + b, or s z + b with s and b per channel", 0, 0),
     OPTION("publish-slopes", 0, OPTION_FLAG, FIELD(publish_slopes), NULL,
            "--removed line: allow the slopes in model.pi, which is public", 0, 0),
-    OPTION("score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor",
-           "score of a position (default diff0; taylor is experimental)", 0, 0),
+    OPTION(
+        "score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor|residual",
+        "score of a position (default diff0; taylor is experimental); residual also shares the budget among the layers and reaches it epoch by epoch",
+        0, 0),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
            "masks of the first epoch", 0, 0),
     OPTION("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
@@ -295,6 +297,10 @@ static int check(const struct linearize_options *o)
         return fail(ERR_ARG, "--trades: needs adversarial training, as --recipe rlnet has it");
     if (o->masks && o->budgets)
         return fail(ERR_ARG, "--masks and --layer-budgets both say how many ReLUs a layer keeps");
+    if (o->r.score == SCORE_RESIDUAL && o->r.first == FIRST_RANDOM)
+        return fail(
+            ERR_ARG,
+            "--score residual: its first masks leave more ReLUs than the budget and are its own. Hint: leave --first-mask out");
     if (o->r.kind == RECIPE_SNL && o->budgets)
         return fail(ERR_ARG, "--layer-budgets: recipe snl has no budgets per layer");
     if (o->r.kind == RECIPE_SNL && !o->masks && o->r.removed != REMOVED_IDENTITY)

@@ -1,11 +1,13 @@
 /* Masks during training; see mask_stage.h. Method: METHOD.md, "Which ReLUs stay". */
 #include "pipeline/mask_stage.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/ranks.h"
 #include "linearizer/published.h"
 #include "pipeline/listener.h"
+#include "pipeline/mask_residual.h"
 #include "trainer/eval/eval.h"
 
 static int same_sites(const struct mask_stage *m, int32_t n_teacher)
@@ -32,6 +34,18 @@ static int allocate_taylor(struct mask_stage *m)
     return 0;
 }
 
+static int allocate_scores(struct mask_stage *m)
+{
+    const size_t n = (size_t)m->positions + 1;
+
+    m->sum = mem_array(n, sizeof *m->sum);
+    m->batch = mem_array(n, sizeof *m->batch);
+    m->score = mem_array(n, sizeof *m->score);
+    if (!m->sum || !m->batch || !m->score)
+        return ERR_NOMEM;
+    return m->r->score == SCORE_TAYLOR ? allocate_taylor(m) : 0;
+}
+
 static int allocate(struct mask_stage *m, const int64_t *kept)
 {
     const size_t n = (size_t)m->n_site + 1;
@@ -41,22 +55,24 @@ static int allocate(struct mask_stage *m, const int64_t *kept)
     m->kept = mem_array(n, sizeof *m->kept);
     m->student_tap = mem_array(2 * n, sizeof *m->student_tap);
     m->teacher_tap = mem_array(n, sizeof *m->teacher_tap);
-    m->sum = mem_array((size_t)m->positions + 1, sizeof *m->sum);
-    m->batch = mem_array((size_t)m->positions + 1, sizeof *m->batch);
-    m->score = mem_array((size_t)m->positions + 1, sizeof *m->score);
     m->link = mem_array(n, sizeof *m->link);
-    if (!m->kept || !m->student_tap || !m->teacher_tap || !m->sum || !m->batch || !m->score ||
-        !m->link)
+    if (!m->kept || !m->student_tap || !m->teacher_tap || !m->link)
         return ERR_NOMEM;
     TRY(ranks_chain_new(&m->chain));
     memcpy(m->kept, kept, (n - 1) * sizeof *kept);
-    return m->r->score == SCORE_TAYLOR ? allocate_taylor(m) : 0;
+    if (m->r->score == SCORE_RESIDUAL) {
+        m->residual = mem_array((size_t)m->positions * RESIDUAL_SUMS + 1, sizeof *m->residual);
+        return m->residual ? 0 : ERR_NOMEM;
+    }
+    return allocate_scores(m);
 }
 
 static void set_taps(struct mask_stage *m)
 {
     const bool taylor = m->r->score == SCORE_TAYLOR;
 
+    if (m->r->score == SCORE_RESIDUAL) /* looks at nothing while training */
+        return;
     for (int32_t s = 0; s < m->n_site; s++) {
         m->student_tap[s] = m->r->score == SCORE_ACTDIFF ? m->site[s].y : m->site[s].x;
         m->teacher_tap[s] = m->teacher_site[s].y;
@@ -76,6 +92,8 @@ static void set_blobs(struct mask_stage *m)
 {
     m->n_blob = 0;
     m->blob[m->n_blob++] = (struct train_blob){"mask_state", &m->state, sizeof m->state};
+    if (m->r->score == SCORE_RESIDUAL)
+        return;
     add_blob(m, "mask_score", m->score);
     if (m->r->score != SCORE_TAYLOR) {
         add_blob(m, "mask_sum", m->sum);
@@ -112,14 +130,52 @@ void mask_stage_release(struct mask_stage *m)
     mem_free(m->sum);
     mem_free(m->batch);
     mem_free(m->score);
+    mem_free(m->residual);
     mem_free(m->link);
     mem_free(m->taylor.first);
     ranks_chain_free(m->chain);
     *m = (struct mask_stage){0};
 }
 
+/* What each layer keeps now: of c choices, number i from 0 leaves N (k / N)^((i + 1) / c) of N ReLUs. */
+static void budgets_now(const struct mask_stage *m, int64_t *kept)
+{
+    const int64_t i = m->state.selections + m->chosen;
+    const double x = i + 1 < m->choices ? (double)(i + 1) / (double)m->choices : 1;
+
+    for (int32_t s = 0; s < m->n_site; s++) {
+        const double n = (double)m->site[s].total, share = (double)m->kept[s] / n;
+
+        kept[s] = x < 1 ? (int64_t)(n * pow(share, x) + 0.5) : m->kept[s];
+    }
+}
+
+static int select_residual(struct mask_stage *m)
+{
+    const struct residual_measure how = {.g = m->student,
+                                         .site = m->site,
+                                         .n_site = m->n_site,
+                                         .data = m->data,
+                                         .images = m->r->score_images,
+                                         .batch = m->r->stage[STAGE_MASK].batch,
+                                         .seed = m->seed,
+                                         .chain = m->chain};
+    int64_t images, *kept = mem_array((size_t)m->n_site + 1, sizeof *kept);
+    int rc;
+
+    if (kept == NULL)
+        return ERR_NOMEM;
+    budgets_now(m, kept);
+    if ((rc = residual_measure(&how, m->residual, &images)) == 0)
+        rc = residual_select(m->student, m->n_site, m->site, m->residual, images, kept, m->pooled);
+    mem_free(kept);
+    return rc;
+}
+
 static int select_masks(struct mask_stage *m)
 {
+    if (m->r->score == SCORE_RESIDUAL)
+        return select_residual(m);
     for (int32_t s = 0; s < m->n_site; s++)
         TRY((m->r->as_published ? published_select : mask_select)(
             m->student, &m->site[s], m->score + m->site[s].offset, m->kept[s]));
@@ -147,6 +203,9 @@ static int walk_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
 static int first_scores(struct mask_stage *m, const struct dataset *d)
 {
     const int32_t n = m->n_site;
+
+    if (m->r->score == SCORE_RESIDUAL)
+        return 0;
     value_id *taps = mem_array(2 * (size_t)n + 1, sizeof *taps);
     int rc;
 
@@ -242,6 +301,9 @@ static int first_lines(struct mask_stage *m)
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed)
 {
     m->data = d;
+    m->seed = seed;
+    m->choices = 1 + recipe_epochs(m->r, STAGE_MASK, d->n) -
+                 (m->r->stage[STAGE_FINETUNE].epochs > 0 ? 0 : 1);
     TRY(first_scores(m, d));
     if (m->r->as_published) {
         published_first_masks(m->student, m->n_site, m->site, seed, m->kept);
@@ -249,6 +311,7 @@ int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t see
     }
     TRY(m->r->first == FIRST_RANDOM ? mask_random(m->student, m->n_site, m->site, seed, m->kept)
                                     : select_masks(m));
+    m->chosen = true;
     return first_lines(m);
 }
 
@@ -293,7 +356,7 @@ static int on_batch(void *ctx, const struct train_batch *b)
     if (m->state.frozen_epoch > 0)
         return 0;
     m->state.images += b->n;
-    if (m->r->score == SCORE_TAYLOR)
+    if (m->r->score == SCORE_TAYLOR || m->r->score == SCORE_RESIDUAL)
         return 0;
     m->now = b;
     memset(m->batch, 0, (size_t)m->positions * sizeof *m->batch);
@@ -412,6 +475,8 @@ static void smooth(struct mask_stage *m)
     const bool fresh = m->r->score == SCORE_TAYLOR && m->state.selections == 0;
     const double rho = fresh ? 0 : m->r->smoothing;
 
+    if (m->r->score == SCORE_RESIDUAL)
+        m->state.images = 0;
     if (m->state.images == 0)
         return;
     epoch_score(m);
@@ -426,6 +491,8 @@ static bool freezes(const struct mask_stage *m, int32_t epoch)
 {
     const struct recipe *r = m->r;
 
+    if (r->score == SCORE_RESIDUAL && m->state.selections + 1 < m->choices)
+        return false;
     return (r->freeze == FREEZE_NHD && m->state.nhd < r->freeze_below) ||
            (r->freeze == FREEZE_TURNOVER && m->state.turnover < r->freeze_below) ||
            (r->freeze_epoch > 0 && epoch + 1 >= r->freeze_epoch);

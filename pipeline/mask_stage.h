@@ -8,6 +8,11 @@
  * lines on calib_images training images, on the activations of the network as it was before the
  * choice, through its clean branch (linearizer/line.c); both branches share the lines.
  *
+ * The score `residual` is measured anew for every choice (mask_residual.h) and not smoothed; where nothing
+ * else decides a layer's budget (pooled) it does so, too. It removes ReLUs step by step, the same share of those
+ * that are left at every choice, so that what a choice removes is measured on a network that has recovered from
+ * the one before; the last choice reaches the budget, and masks do not freeze before.
+ *
  * Masks are chosen again after each epoch until they freeze: when the distance that the recipe names
  * falls below its bound, or after freeze_epoch epochs. In distances, d_l is the number of positions of
  * layer l that changed:
@@ -45,7 +50,13 @@ struct mask_stage {
     double *sum;                /* [positions] this epoch */
     double *batch;              /* [positions] this batch, of all ranks */
     double *score;              /* [positions] smoothed, mean per image. Taylor scores are
-                                          * of another size than the first: no smoothing with those */
+                                          * of another size than the first: no smoothing with those.
+                                          * None of the three with the score residual */
+    double *residual;           /* [positions][RESIDUAL_SUMS], with that score */
+    bool pooled;                /* with that score: kept[] only adds up */
+    uint64_t seed;              /* of what it draws */
+    int64_t choices;            /* of masks, the first included, where nothing freezes */
+    bool chosen;                /* the first masks are */
     struct score_taylor taylor; /* with that score: sums of this epoch, one block */
     struct ranks_chain *chain;
     struct mask_link *link;              /* [n_site] */

@@ -37,11 +37,17 @@ student snl1 --recipe snl --threads 1
 student snlp --recipe snl --mask-rule penalty --mask-travel 0 --lambda 1e-3
 expect_different snl/model.onnx snlp/model.onnx
 expect_same snl/checkpoint.safetensors snl1/checkpoint.safetensors
-for folder in senet at3 taylor snl snlp; do
+student residual --score residual --removed line --threads 2
+student residual1 --score residual --removed line --threads 1
+expect_same residual/checkpoint.safetensors residual1/checkpoint.safetensors
+student residualm --score residual --removed half --stages mask
+for folder in senet at3 taylor snl snlp residual residualm; do
     expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
     expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
 done
-say "senet, snl, attention transfer on three domains, taylor: 14,745 ReLUs each"
+expect_error 2 '--score residual: its first masks' "$LINNET" linearize "$model" --data synth:100 --relus 20% --score residual \
+    --first-mask random -o no -q
+say "senet, snl, attention transfer on three domains, taylor, residual: 14,745 ReLUs each"
 
 # ---- the reference's defects: 7 layers, each one ReLU short; two networks in one folder ------------
 published() { # FOLDER, OPTION...
@@ -71,6 +77,9 @@ run pinned --recipe senet --preset none --relus 20% --layer-budgets pins.json --
 expect_text pinned/report.json '"kept": 8192,'
 expect_text pinned/report.json '"kept": 4096,'
 [ "$(grep -c '"kept": 0,' pinned/report.json)" -eq 2 ] || die "two empty layers"
+run pinned2 --recipe senet --preset none --relus 20% --layer-budgets pins.json --score residual
+expect_text pinned2/report.json '"kept": 8192,'
+expect_text pinned2/report.json '"kept": 4096,'
 echo '[1, 2, 3]' >short.json
 expect_error 2 'the list has 3 values, the network has 7' "$LINNET" linearize "$model" --data synth:100 \
     --preset none --layer-budgets short.json -o no -q
