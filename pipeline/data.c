@@ -123,11 +123,16 @@ struct data_facts {
 
 static void print_names(FILE *f, const struct dataset *d)
 {
+    char name[256]; /* what a folder is called, at most */
+
     if (d->class_name == NULL)
         return;
     fprintf(f, "names   ");
-    for (int32_t k = 0; k < d->classes && k < SHOWN_NAMES; k++)
-        fprintf(f, "%s %d %s", k > 0 ? "," : "", k, d->class_name[k]);
+    for (int32_t k = 0; k < d->classes && k < SHOWN_NAMES; k++) {
+        snprintf(name, sizeof name, "%s", d->class_name[k]);
+        err_plain(name);
+        fprintf(f, "%s %d %s", k > 0 ? "," : "", k, name);
+    }
     if (d->classes > SHOWN_NAMES)
         fprintf(f, ", ... (--json has all)");
     fprintf(f, "\n");

@@ -3,6 +3,7 @@
  *
  * A message longer than the buffer is cut, never lost. errno survives fail(), so a caller may
  * still look at it. An argument may be err_message() itself: the text is built beside the old one.
+ * Messages quote names out of files, which must neither drive the terminal nor look like a line of ours.
  */
 #include "core/base/err.h"
 
@@ -23,6 +24,15 @@ static const char *const names[ERR_ORDINAL_END] = {[ERR_ORDINAL_NONE] = "no erro
 #undef X
 };
 
+void err_plain(char *text)
+{
+    for (unsigned char *p = (unsigned char *)text; *p != '\0'; p++)
+        if (*p < 0x20 || *p == 0x7f)
+            *p = '?';
+        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 ... U+009F */
+            p[0] = p[1] = '?';
+}
+
 int fail(int code, const char *fmt, ...)
 {
     char text[ERR_TEXT];
@@ -34,6 +44,7 @@ int fail(int code, const char *fmt, ...)
     if (vsnprintf(text, sizeof text, fmt, ap) < 0)
         snprintf(text, sizeof text, "%s", err_name(code));
     va_end(ap);
+    err_plain(text);
     memcpy(message, text, sizeof message);
     errno = saved;
     return code;
@@ -55,6 +66,7 @@ int fail_context(int code, const char *fmt, ...)
     for (const char *s = message; *s != '\0' && at < sizeof text - 1; s++)
         text[at++] = *s;
     text[at < sizeof text ? at : sizeof text - 1] = '\0';
+    err_plain(text);
     memcpy(message, text, sizeof message);
     errno = saved;
     return code;

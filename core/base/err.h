@@ -42,7 +42,9 @@ enum err_code {
 #define ERR_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/* Stores the message of this thread and returns `code`. */
+/* Makes control characters of a text '?': it may be shown on a terminal. */
+void err_plain(char *text);
+/* Stores the message of this thread, on one line, and returns `code`. */
 int fail(int code, const char *fmt, ...) ERR_PRINTF(2, 3);
 /* Puts "context: " in front of the stored message; returns `code`. */
 int fail_context(int code, const char *fmt, ...) ERR_PRINTF(2, 3);

@@ -52,6 +52,22 @@ static void test_long_messages_are_cut(void **state)
     }
 }
 
+/* A name out of a file must not clear the screen, nor begin a line of its own. */
+static void test_messages_hold_no_control_characters(void **state)
+{
+    char text[] = "a\tb\x7f\xc2\x9b \xc3\xa9\xc2";
+
+    (void)state;
+    fail(ERR_DATA, "'%s': no class", "x\033[2J\nlinnet: all is well");
+    assert_string_equal(err_message(), "'x?[2J?linnet: all is well': no class");
+    fail_context(ERR_DATA, "shard '%s'", "\r\a");
+    assert_string_equal(err_message(), "shard '?"
+                                       "?': 'x?[2J?linnet: all is well': no class");
+    err_plain(text);
+    assert_string_equal(text, "a?b?"
+                              "?? \xc3\xa9\xc2");
+}
+
 static void test_err_name_is_total(void **state)
 {
     (void)state;
@@ -312,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_fail_stores_message_and_code),
         cmocka_unit_test(test_fail_context_goes_in_front),
         cmocka_unit_test(test_long_messages_are_cut),
+        cmocka_unit_test(test_messages_hold_no_control_characters),
         cmocka_unit_test(test_err_name_is_total),
         cmocka_unit_test(test_messages_are_per_thread),
         cmocka_unit_test(test_memory_is_zeroed_and_aligned),
