@@ -2,6 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <stdio.h>
+
+#include <jpeglib.h>
 #include <png.h>
 
 #include "core/base/mem.h"
@@ -92,11 +95,67 @@ static void test_every_cut_is_refused(void **state)
     }
 }
 
+/* A progressive JPEG of 16x16 pixels whose last scan comes `more` times again. */
+static uint8_t *with_scans(size_t more, size_t *n)
+{
+    static const uint8_t scan[] = {0xff, 0xda};
+    uint8_t grey[16] = {0}, *row = grey;
+    struct jpeg_compress_struct info;
+    struct jpeg_error_mgr errors;
+    unsigned char *made = NULL;
+    unsigned long len = 0;
+    size_t at;
+
+    info.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&info);
+    jpeg_mem_dest(&info, &made, &len);
+    info.image_width = info.image_height = 16;
+    info.input_components = 1;
+    info.in_color_space = JCS_GRAYSCALE;
+    jpeg_set_defaults(&info);
+    jpeg_simple_progression(&info);
+    jpeg_start_compress(&info, TRUE);
+    for (int y = 0; y < 16; y++)
+        jpeg_write_scanlines(&info, &row, 1);
+    jpeg_finish_compress(&info);
+    jpeg_destroy_compress(&info);
+    for (at = len - 2; memcmp(made + at, scan, 2) != 0;)
+        at--;
+    const size_t size = len - 2 - at; /* the end of the image has two bytes */
+    uint8_t *out = mem_array(len + more * size, 1);
+    memcpy(out, made, len - 2);
+    for (size_t i = 0; i < more; i++)
+        memcpy(out + len - 2 + i * size, made + at, size);
+    memcpy(out + len - 2 + more * size, made + len - 2, 2);
+    free(made);
+    *n = len + more * size;
+    return out;
+}
+
+/* Some bytes a scan are work for all pixels: as many as one likes would keep us busy for hours. */
+static void test_scans_are_counted(void **state)
+{
+    struct picture p = {0};
+    size_t n;
+    uint8_t *file = with_scans(480, &n);
+
+    (void)state;
+    assert_int_equal(picture_read_bytes(file, n, "test", &p), 0);
+    picture_release(&p);
+    mem_free(file);
+    file = with_scans(600, &n);
+    assert_int_equal(picture_read_bytes(file, n, "test", &p), ERR_DATA);
+    assert_non_null(strstr(err_message(), "'test': JPEG: more than 500 scans"));
+    assert_null(p.rgb);
+    mem_free(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_are_those_of_the_file),
         cmocka_unit_test(test_every_cut_is_refused),
+        cmocka_unit_test(test_scans_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,8 +51,23 @@ static struct jpeg_error_mgr *errors(struct jump *j)
     return e;
 }
 
+/* A progressive file brings its image in scans. Each costs time for all pixels, and some bytes are enough for
+ * one; encoders write about ten. */
+#define MOST_SCANS 500
+
+static void on_progress(j_common_ptr info)
+{
+    struct jump *j = (struct jump *)(void *)info->err;
+
+    if (((j_decompress_ptr)(void *)info)->input_scan_number <= MOST_SCANS)
+        return;
+    snprintf(j->text, sizeof j->text, "more than %d scans", MOST_SCANS);
+    longjmp(j->back, 1);
+}
+
 struct reading { /* lives across the jump */
     struct jpeg_decompress_struct info;
+    struct jpeg_progress_mgr progress;
     struct jump jump;
     uint8_t *rgb;
     uint8_t *ink; /* a row of cyan, magenta, yellow, black; NULL for other files */
@@ -79,6 +94,8 @@ static void ink_to_rgb(const uint8_t *ink, size_t width, uint8_t *rgb)
 static void decode(struct reading *r, const uint8_t *data, size_t len)
 {
     jpeg_create_decompress(&r->info);
+    r->progress.progress_monitor = on_progress;
+    r->info.progress = &r->progress;
     jpeg_mem_src(&r->info, data, (unsigned long)len);
     jpeg_read_header(&r->info, TRUE);
     if (!picture_fits(r->info.image_width, r->info.image_height)) {
