@@ -221,6 +221,9 @@ static void test_odd_files_are_refused_at_once(void **state)
     assert_int_equal(symlink("nowhere", place(dir, "train/cat/3.png", path)), 0);
     refused(dir, NULL, DATA_TRAIN, "3.png", "cannot be read");
     drop(dir, "train/cat/3.png");
+    assert_int_equal(symlink("..", place(dir, "train/cat/up", path)), 0); /* six deep, 3^6 times */
+    refused(dir, NULL, DATA_TRAIN, "train/cat/up/'", "a link to a folder that it lies in");
+    drop(dir, "train/cat/up");
     put_text(dir, "train/cat/3.png", "no image");
     refused(dir, NULL, DATA_TRAIN, "3.png", "neither a JPEG nor a PNG");
     tree_close(dir);

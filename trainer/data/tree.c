@@ -84,10 +84,30 @@ static bool is_ignored(const char *base)
     return base[0] == '.' || strcmp(base, "__MACOSX") == 0;
 }
 
-static int walk(const char *root, const char *below, int depth, struct name_list *out);
+struct above { /* a folder and those that it lies in */
+    dev_t dev;
+    ino_t ino;
+    int depth;
+    const struct above *up;
+};
 
-static int walk_entry(const char *root, const char *below, const char *base, int depth,
-                      struct name_list *out)
+static int walk(const char *root, const char *below, const struct above *here,
+                struct name_list *out);
+
+/* A link to a folder above it would be walked again and again. */
+static int enter(const char *root, const char *name, const struct stat *st,
+                 const struct above *from, struct name_list *out)
+{
+    const struct above here = {st->st_dev, st->st_ino, from->depth + 1, from};
+
+    for (const struct above *a = from; a != NULL; a = a->up)
+        if (a->dev == st->st_dev && a->ino == st->st_ino)
+            return fail(ERR_DATA, "'%s/%s' is a link to a folder that it lies in", root, name);
+    return walk(root, name, &here, out);
+}
+
+static int walk_entry(const char *root, const char *below, const char *base,
+                      const struct above *here, struct name_list *out)
 {
     char name[PATH_SIZE], path[2 * PATH_SIZE];
     struct stat st;
@@ -100,7 +120,7 @@ static int walk_entry(const char *root, const char *below, const char *base, int
     if (S_ISDIR(st.st_mode)) {
         strcat(name, "/");
         TRY(name_list_add(out, name, strlen(name)));
-        return walk(root, name, depth + 1, out);
+        return enter(root, name, &st, here, out);
     }
     if (S_ISREG(st.st_mode))
         return name_list_add(out, name, strlen(name));
@@ -108,20 +128,21 @@ static int walk_entry(const char *root, const char *below, const char *base, int
 }
 
 /* below: "" or a folder with its slash. */
-static int walk(const char *root, const char *below, int depth, struct name_list *out)
+static int walk(const char *root, const char *below, const struct above *here,
+                struct name_list *out)
 {
     char path[2 * PATH_SIZE];
     DIR *dir;
     int rc = 0;
 
-    if (depth > MOST_DEPTH)
+    if (here->depth > MOST_DEPTH)
         return 0;
     snprintf(path, sizeof path, "%s/%s", root, below);
     if ((dir = opendir(path)) == NULL)
         return fail(ERR_DATA, "'%s': there is no such folder, or it cannot be read", path);
     for (struct dirent *e; rc == 0 && (e = readdir(dir)) != NULL;)
         if (!is_ignored(e->d_name))
-            rc = walk_entry(root, below, e->d_name, depth, out);
+            rc = walk_entry(root, below, e->d_name, here, out);
     closedir(dir);
     return rc;
 }
@@ -242,7 +263,8 @@ int tree_open(const char *path, struct tree *t)
     if ((t->root = mem_strdup(path)) == NULL)
         return ERR_NOMEM;
     t->is_archive = !S_ISDIR(st.st_mode);
-    const int rc = t->is_archive ? list_archive(t) : walk(path, "", 0, &t->name);
+    const struct above root = {st.st_dev, st.st_ino, 0, NULL};
+    const int rc = t->is_archive ? list_archive(t) : walk(path, "", &root, &t->name);
     if (rc < 0) {
         tree_release(t);
         return rc;
