@@ -174,3 +174,17 @@ sys.exit(not (a == b).all())' || die "$file reads otherwise"
 else
     skip_part "pickles, pictures and .npz, there is no numpy or Pillow"
 fi
+
+# A file that asks for a program to unpack it does not get one started.
+mkdir programs
+printf '#!/bin/sh\n: >started\n' >programs/lrzip
+chmod +x programs/lrzip
+printf 'LRZI\000\006%0100d' 0 >asks.tar
+expect_exit 4 env PATH="$PWD/programs:$PATH" "$LINNET" data asks.tar -q
+expect_text err 'asks.tar.*archive'
+[ ! -e started ] || die "asks.tar started a program"
+
+# Names out of a file reach the terminal as text on one line.
+mkdir -p "odd/a$(printf '\033')[2J" odd/b
+printf 'x' | tee odd/b/1.png >"odd/a$(printf '\033')[2J/1.png"
+expect_error 4 "'odd': 'a[?].2J/1.png'" "$LINNET" data imagefolder:odd -q

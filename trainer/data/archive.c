@@ -141,7 +141,8 @@ static int read_archive(const char *path, archive_want_fn *want, const void *ctx
     int rc = f != NULL && a != NULL ? 0 : fail(ERR_NOMEM, "out of memory");
 
     if (rc == 0) {
-        archive_read_support_filter_all(a);
+        archive_read_support_filter_gzip(a); /* not all: some filters start another program */
+        archive_read_support_filter_xz(a);
         archive_read_support_format_tar(a);
         archive_read_support_format_zip(a);
         rc = archive_read_open_filename(a, path, BLOCK) == ARCHIVE_OK
