@@ -27,7 +27,7 @@ PYTHON=$(absolute "${LINNET_PYTHON:-build/venv/bin/python}")
 export SRC BUILD LINNET LINNET_PI SHARED PYTHON
 # Threads that wait for each other must not spin: on a busy machine that took 22 of 24 s of a short run.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-[ $# -gt 0 ] || set -- resume recipes stream ranks crowd pi deploy twopc hosts serve help models forms ops covert bundles train attacks data pictures corrupt onnx bad api files kinds runs removed normalize branches relu6 precision words progress dist
+[ $# -gt 0 ] || set -- resume recipes stream ranks slurm crowd pi deploy twopc hosts serve help models forms ops covert bundles train attacks data pictures corrupt onnx bad api files kinds runs removed normalize branches relu6 precision words progress dist
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/linnet-cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
