@@ -157,6 +157,20 @@ same_json one.json two.json
 expect_exit 4 ranks 2 eval whole/y.onnx --data cifar10:nowhere
 [ "$(grep -c '^linnet: eval: ' err)" -eq 1 ] || { cat err; die "not told once"; }
 
+# ---- ranks that see other files: another model, another state --------------------------------------
+apart() { # RANK 1's FOLDER: rank 0's is here
+    command="train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o apart.onnx --resume"
+    # shellcheck disable=SC2086 # words
+    expect_exit 2 mpirun --oversubscribe -n 1 "$RANKS" $command : -n 1 --wdir "$PWD/$1" "$RANKS" $command
+    expect_text err "train: stage 'train': the ranks do not begin with the same model, data and state"
+}
+mkdir other state
+"$LINNET" init resnet8 --seed 2 -o other/start.onnx -q
+apart other
+cp start.onnx state
+(cd state && "$LINNET" train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o apart.onnx -q)
+apart state
+
 # ---- what they tell each other, by the formula of trainer/CLUSTER.md: 336 channels of batch norms, 77,370 other
 # parameters, 30 images, 10 classes
 expect_exit 0 ranks 3 train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o plain.onnx

@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "core/base/cpu.h"
+#include "core/base/ranks.h"
+#include "core/base/sha256.h"
 #include "trainer/train/checkpoint.h"
 
 #define MAX_BLOBS 64
@@ -56,6 +58,47 @@ void train_restore_best(struct trainer *t)
     copy_block(g->buffers, t->best + g->n_params, g->n_buffers);
     copy_block(g->masks, t->best + g->n_params + g->n_buffers, g->n_masks);
     graph_touch(g);
+}
+
+/* ---- several ranks -------------------------------------------------------------------------- */
+
+/* Options are those of one command line; images of a set may be in memory here and streamed there, so its labels
+ * and records stand for them. */
+static int add_start(const struct trainer *t, struct sha256 *h)
+{
+    const struct graph *g = t->g;
+    char records[SHA256_HEX];
+
+    TRY(data_hash_records(t->train, records));
+    TRY(sha256_add(h, records, strlen(records) + 1));
+    TRY(sha256_add(h, t->train->labels, (size_t)t->train->n * sizeof *t->train->labels));
+    TRY(sha256_add(h, &t->at, sizeof t->at));
+    TRY(sha256_add(h, g->params, (size_t)g->n_params * sizeof *g->params));
+    TRY(sha256_add(h, g->buffers, (size_t)g->n_buffers * sizeof *g->buffers));
+    return sha256_add(h, g->masks, (size_t)g->n_masks * sizeof *g->masks);
+}
+
+int train_same_start(const struct trainer *t)
+{
+    uint8_t least[SHA256_SIZE], most[SHA256_SIZE];
+    struct sha256 *h = NULL;
+    int rc;
+
+    if (ranks_count() == 1)
+        return 0;
+    if ((rc = sha256_new(&h)) == 0 && (rc = add_start(t, h)) == 0)
+        rc = sha256_end(h, least);
+    sha256_free(h);
+    TRY(rc);
+    memcpy(most, least, sizeof most);
+    ranks_least(least, sizeof least);
+    ranks_most(most, sizeof most);
+    if (memcmp(least, most, sizeof most) == 0)
+        return 0;
+    return fail(
+        ERR_ARG,
+        "stage '%s': the ranks do not begin with the same model, data and state. Hint: all of them must see the same files, those of -o too",
+        t->cfg.stage);
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */

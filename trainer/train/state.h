@@ -67,6 +67,9 @@ char *train_fingerprint(const struct train_config *cfg, const struct graph *g,
 size_t train_weights_bytes(const struct graph *g);
 void train_keep_best(struct trainer *t);    /* graph -> t->best */
 void train_restore_best(struct trainer *t); /* t->best -> graph */
+/* ERR_ARG where a rank has another model, other data or another state than the rest: their sums would be of
+ * nothing. Collective. */
+int train_same_start(const struct trainer *t) MUST_CHECK;
 /* Writes cfg.checkpoint, if there is one. */
 int train_save(struct trainer *t, bool done) MUST_CHECK;
 

@@ -527,6 +527,7 @@ int trainer_run(struct trainer *t, struct train_result *result)
     t->started = t->saved = t->epoch_started = cpu_seconds();
     t->images = t->epoch_images = 0;
     t->first_step = t->at.step;
+    TRY(train_same_start(t));
     while (!train_is_over(t))
         TRY(run_epoch(t));
     if (!t->done) {
