@@ -170,6 +170,11 @@ apart other
 cp start.onnx state
 (cd state && "$LINNET" train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o apart.onnx -q)
 apart state
+# What befalls one rank alone is told by it, and ends the others.
+mkdir nothing
+# shellcheck disable=SC2086 # words
+expect_exit 1 mpirun --oversubscribe -n 1 "$RANKS" $command : -n 1 --wdir "$PWD/nothing" "$RANKS" $command
+expect_text err "^linnet: rank 1: cannot open start.onnx"
 
 # ---- what they tell each other, by the formula of trainer/CLUSTER.md: 336 channels of batch norms, 77,370 other
 # parameters, 30 images, 10 classes
