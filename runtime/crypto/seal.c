@@ -29,21 +29,39 @@ static int derive(struct seal *s, const uint8_t key[SEAL_KEY], const uint8_t sal
     return rc;
 }
 
+static struct seal *new_seal(void)
+{
+    struct seal *s = secret_array(1, sizeof *s);
+
+    if (s != NULL && (s->c = EVP_CIPHER_CTX_new()) != NULL)
+        return s;
+    secret_free(s);
+    fail(ERR_NOMEM, "seal: out of memory");
+    return NULL;
+}
+
 int seal_new(const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT], const void *head, size_t n,
              struct seal **out)
 {
-    struct seal *s = secret_array(1, sizeof *s);
-    int rc;
+    struct seal *s = new_seal();
+    int rc = s == NULL ? ERR_NOMEM : derive(s, key, salt, head, n);
 
-    if (s == NULL)
-        return ERR_NOMEM;
-    rc = (s->c = EVP_CIPHER_CTX_new()) == NULL ? fail(ERR_NOMEM, "seal: out of memory")
-                                               : derive(s, key, salt, head, n);
     if (rc < 0) {
         seal_free(s);
         return rc;
     }
     *out = s;
+    return 0;
+}
+
+int seal_copy(const struct seal *s, struct seal **out)
+{
+    struct seal *copy = new_seal();
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    memcpy(copy->key, s->key, sizeof copy->key);
+    *out = copy;
     return 0;
 }
 
@@ -58,6 +76,18 @@ void seal_free(struct seal *s)
 size_t seal_size(size_t n)
 {
     return n + (n + SEAL_PIECE - 1) / SEAL_PIECE * SEAL_TAG;
+}
+
+size_t seal_piece_bytes(uint64_t size, uint64_t i)
+{
+    uint64_t left = size - i * SEAL_PIECE;
+
+    return left < SEAL_PIECE ? (size_t)left : SEAL_PIECE;
+}
+
+bool seal_is_last(uint64_t size, uint64_t i)
+{
+    return (i + 1) * SEAL_PIECE >= size;
 }
 
 static bool begin(struct seal *s, uint64_t i, bool last, int encrypt)

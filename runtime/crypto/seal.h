@@ -23,9 +23,14 @@
 struct seal;
 int seal_new(const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT], const void *head, size_t n,
              struct seal **out) MUST_CHECK;
+/* Another one under the same key: for another thread. */
+int seal_copy(const struct seal *s, struct seal **out) MUST_CHECK;
 void seal_free(struct seal *s); /* wipes; NULL is fine */
 /* Bytes that n bytes become. */
 size_t seal_size(size_t n);
+/* Of a text of that size: bytes of its piece i, and whether it is the last one. */
+size_t seal_piece_bytes(uint64_t size, uint64_t i);
+bool seal_is_last(uint64_t size, uint64_t i);
 /* Piece number i of n <= SEAL_PIECE bytes; out has SEAL_TAG more. */
 int seal_close(struct seal *s, uint64_t i, bool last, const uint8_t *in, size_t n,
                uint8_t *out) MUST_CHECK;

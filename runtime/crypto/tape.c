@@ -12,29 +12,22 @@
 
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "runtime/crypto/pieces.h"
 #include "runtime/crypto/prg.h"
 
-#define SEALED (SEAL_PIECE + SEAL_TAG)
-#define WINDOWS 2 /* pieces open at once: a reader that goes along two sections rereads none */
-#define NONE UINT64_MAX
 #define TAPE_PATH 4096
 
-struct window {
-    uint64_t piece, used; /* number or NONE; when it was last asked for */
-    uint8_t *bytes;
-};
 struct tape {
-    uint64_t size, at;             /* bytes in all; put so far */
-    uint8_t *memory;               /* all of them, or NULL */
-    struct seal *seal;             /* in a file */
-    uint8_t *closed;               /* SEALED bytes of the piece at work */
-    int fd;                        /* -1: none */
-    uint64_t origin;               /* of the first piece in the file */
-    struct file_writer *file;      /* record */
-    struct window window[WINDOWS]; /* the first one is the piece that is being put */
-    uint64_t clock;
-    bool named, check; /* named: by its user; check: no key, tags are checksums */
-    int rc;            /* the first failure */
+    uint64_t size, at;        /* bytes in all; put so far */
+    uint8_t *memory;          /* all of them, or NULL */
+    struct seal *seal;        /* in a file */
+    uint8_t *piece, *closed;  /* that is being put: SEAL_PIECE bytes, and sealed SEAL_TAG more */
+    int fd;                   /* -1: none */
+    uint64_t origin;          /* of the first piece in the file */
+    struct file_writer *file; /* record */
+    struct pieces *pieces;    /* NULL: nothing was taken yet */
+    bool named, check;        /* named: by its user; check: no key, tags are checksums */
+    int rc;                   /* the first failure */
     char why[256], name[128];
 };
 
@@ -46,8 +39,6 @@ static int tape_new(uint64_t size, struct tape **out)
         return ERR_NOMEM;
     t->size = size;
     t->fd = -1;
-    for (int i = 0; i < WINDOWS; i++)
-        t->window[i].piece = NONE;
     *out = t;
     return 0;
 }
@@ -56,12 +47,12 @@ void tape_free(struct tape *t)
 {
     if (t == NULL)
         return;
+    pieces_close(t->pieces);
     if (t->fd >= 0)
         close(t->fd);
     file_writer_abort(t->file);
     seal_free(t->seal);
-    for (int i = 0; i < WINDOWS; i++)
-        secret_free(t->window[i].bytes);
+    secret_free(t->piece);
     mem_free(t->closed);
     secret_free(t->memory);
     secret_free(t);
@@ -108,14 +99,13 @@ int tape_nowhere(uint64_t size, struct tape **out)
 
 /* ---- files -------------------------------------------------------------------------------- */
 
+/* For putting. */
 static int begin_pieces(struct tape *t, const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT],
                         const void *head, size_t n)
 {
-    if ((t->closed = mem_array(SEALED, 1)) == NULL)
+    if ((t->piece = secret_array(SEAL_PIECE, 1)) == NULL ||
+        (t->closed = mem_array(SEAL_PIECE + SEAL_TAG, 1)) == NULL)
         return ERR_NOMEM;
-    for (int i = 0; i < WINDOWS; i++)
-        if ((t->window[i].bytes = secret_array(SEAL_PIECE, 1)) == NULL)
-            return ERR_NOMEM;
     return seal_new(key, salt, head, n, &t->seal);
 }
 
@@ -223,18 +213,6 @@ uint64_t tape_file_size(size_t head, uint64_t size)
 
 /* ---- putting ------------------------------------------------------------------------------ */
 
-static size_t piece_bytes(const struct tape *t, uint64_t piece)
-{
-    uint64_t left = t->size - piece * SEAL_PIECE;
-
-    return left < SEAL_PIECE ? (size_t)left : SEAL_PIECE;
-}
-
-static bool is_last(const struct tape *t, uint64_t piece)
-{
-    return (piece + 1) * SEAL_PIECE >= t->size;
-}
-
 static int write_all(struct tape *t, const uint8_t *bytes, size_t n)
 {
     while (n > 0) {
@@ -254,9 +232,9 @@ static int write_all(struct tape *t, const uint8_t *bytes, size_t n)
 static int close_piece(struct tape *t)
 {
     uint64_t piece = (t->at - 1) / SEAL_PIECE;
-    size_t n = piece_bytes(t, piece);
+    size_t n = seal_piece_bytes(t->size, piece);
 
-    TRY(seal_close(t->seal, piece, is_last(t, piece), t->window[0].bytes, n, t->closed));
+    TRY(seal_close(t->seal, piece, seal_is_last(t->size, piece), t->piece, n, t->closed));
     return t->file != NULL ? file_writer_append(t->file, t->closed, n + SEAL_TAG)
                            : write_all(t, t->closed, n + SEAL_TAG);
 }
@@ -268,7 +246,7 @@ static void put_pieces(struct tape *t, const uint8_t *bytes, size_t n)
         int rc = 0;
 
         step = n < step ? n : step;
-        memcpy(t->window[0].bytes + at, bytes, step);
+        memcpy(t->piece + at, bytes, step);
         bytes += step;
         n -= step;
         t->at += step;
@@ -298,63 +276,24 @@ void tape_put(struct tape *t, const void *bytes, size_t n)
 
 /* ---- taking ------------------------------------------------------------------------------- */
 
-static int read_at(const struct tape *t, uint64_t at, uint8_t *to, size_t n)
+static int begin_taking(struct tape *t)
 {
-    while (n > 0) {
-        ssize_t got = pread(t->fd, to, n, (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return fail(ERR_IO, "'%s': %s", t->name, strerror(errno));
-        if (got == 0)
-            return fail(ERR_FORMAT, "'%s': shorter than it must be", t->name);
-        to += got;
-        at += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return 0;
-}
+    const struct pieces_file f = {t->fd, t->origin, t->size, t->seal, t->check, t->name};
 
-static int open_piece(struct tape *t, uint64_t piece, struct window *w)
-{
-    size_t n = piece_bytes(t, piece);
-    int rc;
-
-    w->piece = NONE;
-    TRY(read_at(t, t->origin + piece * SEALED, t->closed, n + SEAL_TAG));
-    rc = seal_open(t->seal, piece, is_last(t, piece), t->closed, n, w->bytes);
-    if (rc == ERR_FORMAT && t->check)
-        return fail(ERR_FORMAT, "'%s': damaged: wrong checksum", t->name);
-    if (rc < 0)
-        return fail_context(rc, "'%s'", t->name);
-    w->piece = piece;
-    return 0;
-}
-
-/* The piece in a window, where it is already or in the place of the one that was not asked for longest. */
-static int window_with(struct tape *t, uint64_t piece, struct window **out)
-{
-    struct window *w = &t->window[0];
-
-    for (int i = 0; i < WINDOWS; i++)
-        if (t->window[i].piece == piece || (w->piece != piece && t->window[i].used < w->used))
-            w = &t->window[i];
-    if (w->piece != piece)
-        TRY(open_piece(t, piece, w));
-    w->used = ++t->clock;
-    *out = w;
-    return 0;
+    return pieces_open(&f, &t->pieces);
 }
 
 static int take_pieces(struct tape *t, uint64_t at, uint8_t *to, size_t n)
 {
+    if (t->pieces == NULL)
+        TRY(begin_taking(t));
     while (n > 0) {
         size_t from = (size_t)(at % SEAL_PIECE), step = SEAL_PIECE - from;
-        struct window *w;
+        const uint8_t *bytes;
 
         step = n < step ? n : step;
-        TRY(window_with(t, at / SEAL_PIECE, &w));
-        memcpy(to, w->bytes + from, step);
+        TRY(pieces_at(t->pieces, at / SEAL_PIECE, &bytes));
+        memcpy(to, bytes + from, step);
         at += step;
         to += step;
         n -= step;
@@ -365,7 +304,8 @@ static int take_pieces(struct tape *t, uint64_t at, uint8_t *to, size_t n)
 int tape_take(struct tape *t, uint64_t at, void *to, size_t n)
 {
     TRY(tape_check(t));
-    if (n > t->at || at > t->at - n || (t->memory == NULL && t->fd < 0))
+    if (n > t->at || at > t->at - n ||
+        (t->memory == NULL && (t->fd < 0 || t->at < t->size))) /* a file is read when it is whole */
         return fail(ERR_ARG, "more than was put");
     if (n == 0)
         return 0;
@@ -392,8 +332,8 @@ static int begin_reading(struct tape *t, const struct tape_file *f)
     if ((uint64_t)st.st_size != tape_file_size(f->n, t->size))
         return fail(ERR_FORMAT, "'%s': %s than it must be", f->name,
                     (uint64_t)st.st_size < tape_file_size(f->n, t->size) ? "shorter" : "longer");
-    TRY(read_at(t, f->n, salt, sizeof salt));
-    return begin_pieces(t, f->key != NULL ? f->key : no_key, salt, f->head, f->n);
+    TRY(pieces_read(t->fd, t->name, f->n, salt, sizeof salt));
+    return seal_new(f->key != NULL ? f->key : no_key, salt, f->head, f->n, &t->seal);
 }
 
 static int into_memory(struct tape *t)
@@ -401,6 +341,8 @@ static int into_memory(struct tape *t)
     uint8_t *memory = secret_array((size_t)t->size, 1);
     int rc = memory == NULL ? ERR_NOMEM : take_pieces(t, 0, memory, (size_t)t->size);
 
+    pieces_close(t->pieces);
+    t->pieces = NULL;
     if (rc < 0) {
         secret_free(memory);
         return rc;

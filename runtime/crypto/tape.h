@@ -9,9 +9,10 @@
  *     open     such a file, later
  *     nowhere  for who needs no more than that it was made
  *
- * A tape in a file holds a few pieces of SEAL_PIECE bytes in memory, however long it is. Its bytes lie there
- * sealed (seal.h), with a salt before them, each piece with a tag of its own that is checked when the piece
- * is read: nothing is taken that was not put. A spool's key is random and dies with the process. Whoever
+ * A tape in a file holds some pieces of SEAL_PIECE bytes in memory, however long it is: two while it is put,
+ * those that a thread reads ahead while it is taken (pieces.h). Its bytes lie there sealed (seal.h), with a
+ * salt before them, each piece with a tag of its own that is checked when the piece is read: nothing is
+ * taken that was not put. A spool's key is random and dies with the process. Whoever
  * has no key for a record gives NULL: then it is 32 zeros, and the tags are checksums that hide nothing.
  */
 #include "runtime/crypto/seal.h"
@@ -44,7 +45,8 @@ void tape_free(struct tape *t); /* wipes; a record that was not committed never 
 /* The next n bytes. What goes wrong is kept for tape_check, tape_take and tape_commit. */
 void tape_put(struct tape *t, const void *bytes, size_t n);
 int tape_check(const struct tape *t) MUST_CHECK;
-/* n bytes at `at`. ERR_FORMAT: the file is damaged, was changed, or sealed under another key. */
+/* n bytes at `at`; of a file once all is put. ERR_FORMAT: the file is damaged, was changed, or sealed under
+ * another key. */
 int tape_take(struct tape *t, uint64_t at, void *to, size_t n) MUST_CHECK;
 /* The bytes of one in memory, for tests; NULL of another. */
 uint8_t *tape_bytes(struct tape *t);

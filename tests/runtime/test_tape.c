@@ -1,18 +1,28 @@
 /*
  * Tapes: what was put comes back, from memory, a spool or a file, in any order, and nothing else does: not
- * from a file that was cut, extended or changed in any place, nor under another key. A full disk is told.
+ * from a file that was cut, extended or changed in any place, nor under another key. A full disk is told, and
+ * a file system that has no files without a name will do.
  */
-#define _GNU_SOURCE /* memmem */
+#define _GNU_SOURCE /* memmem, O_TMPFILE */
 #include "runtime/crypto/tape.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -249,6 +259,149 @@ static void test_a_full_disk(void **state)
     scratch_close(dir); /* fails where a temporary is left */
 }
 
+/* ---- spools ------------------------------------------------------------------------------- */
+
+/* A descriptor of its own for the spool in the folder, which has no name. */
+static int spool_file(const char *dir)
+{
+    char link[SCRATCH_TEXT], target[SCRATCH_TEXT + 64];
+    DIR *fds = opendir("/proc/self/fd");
+    int found = -1;
+
+    assert_non_null(fds);
+    for (struct dirent *e; found < 0 && (e = readdir(fds)) != NULL;) {
+        snprintf(link, sizeof link, "/proc/self/fd/%.20s", e->d_name);
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = '\0';
+        if (n > 0 && strncmp(target, dir, strlen(dir)) == 0 && strstr(target, "(deleted)") != NULL)
+            found = open(link, O_RDWR);
+    }
+    closedir(fds);
+    assert_true(found >= 0);
+    return found;
+}
+
+#define LONG (9 * SEAL_PIECE + 5) /* long enough for pieces to be read ahead */
+enum { BAD = 6 };                 /* a piece */
+
+static struct tape *long_spool(const char *dir)
+{
+    static uint8_t bytes[SEAL_PIECE];
+    struct tape *t = NULL;
+
+    assert_int_equal(tape_spool(dir, LONG, &t), 0);
+    for (uint64_t at = 0; at < LONG; at += SEAL_PIECE) {
+        for (uint64_t i = 0; i < SEAL_PIECE; i++)
+            bytes[i] = value(at + i);
+        tape_put(t, bytes, LONG - at < SEAL_PIECE ? (size_t)(LONG - at) : SEAL_PIECE);
+    }
+    assert_int_equal(tape_check(t), 0);
+    return t;
+}
+
+/* What comes before is taken, also across two pieces at a time; that piece is not. */
+static void take_to_the_bad_one(struct tape *t, const char *why)
+{
+    const uint64_t bad = BAD * SEAL_PIECE;
+
+    assert_int_equal(take(t, 10, 20), 0);
+    for (uint64_t at = 30; at < bad; at += SEAL_PIECE - 1)
+        assert_int_equal(take(t, at, (size_t)(bad - at < SEAL_PIECE ? bad - at : SEAL_PIECE)), 0);
+    assert_int_equal(take(t, bad - 1, 2), ERR_FORMAT);
+    assert_non_null(strstr(err_message(), why));
+    assert_int_equal(take(t, 0, SEAL_PIECE), 0);
+    tape_free(t);
+}
+
+static void test_a_spool_that_was_changed(void **state)
+{
+    const off_t at = BAD * (off_t)(SEAL_PIECE + SEAL_TAG);
+    char dir[SCRATCH_TEXT];
+    struct tape *t;
+    int fd;
+
+    (void)state;
+    scratch_open(dir);
+    t = long_spool(dir);
+    fd = spool_file(dir);
+    assert_int_equal(pwrite(fd, "changed", 7, at + 500), 7);
+    take_to_the_bad_one(t, "changed");
+    close(fd);
+    t = long_spool(dir);
+    fd = spool_file(dir);
+    assert_int_equal(ftruncate(fd, at + 500), 0);
+    take_to_the_bad_one(t, "shorter");
+    close(fd);
+    scratch_close(dir);
+    assert_int_equal(secret_alive(), 0);
+}
+
+/* From now on this process cannot open files without a name, as on NFS. false: the system does not let
+ * us filter its calls. */
+static bool refuse_unnamed(void)
+{
+#define LOAD(field)                                                                                \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, field))
+    struct sock_filter code[] = {
+        LOAD(nr),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
+        LOAD(args[2]), /* flags: the low half of the word */
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_TMPFILE & ~O_DIRECTORY, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+enum { DONE = 40, NOT_FILTERED, WRONG }; /* not what a failed assertion ends with */
+static int use_named_spool(const char *dir)
+{
+    struct tape *t = NULL;
+    struct stat st;
+    int fd, rc;
+
+    if (!refuse_unnamed())
+        return NOT_FILTERED;
+    if (open(dir, O_TMPFILE | O_RDWR, 0600) >= 0 || errno != EOPNOTSUPP)
+        return WRONG; /* the filter does not work */
+    if (tape_spool("/nowhere/at/all", 10, &t) != ERR_IO || tape_spool(dir, MOST, &t) != 0)
+        return WRONG;
+    fd = spool_file(dir);
+    rc = fstat(fd, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_nlink == 0 &&
+                 scratch_entries(dir) == 0
+             ? DONE
+             : WRONG;
+    close(fd);
+    put_all(t, MOST);
+    take_all(t, MOST);
+    tape_free(t);
+    return rc;
+}
+
+/* A file with a name, which goes at once. */
+static void test_no_files_without_a_name(void **state)
+{
+    char dir[SCRATCH_TEXT];
+    pid_t child;
+    int status;
+
+    (void)state;
+    scratch_open(dir);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(use_named_spool(dir));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    scratch_close(dir); /* fails where the file is left */
+    if (WEXITSTATUS(status) == NOT_FILTERED)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), DONE);
+}
+
 static void test_wrong_numbers(void **state)
 {
     char dir[SCRATCH_TEXT];
@@ -271,14 +424,22 @@ static void test_wrong_numbers(void **state)
     assert_int_equal(take(t, 0, 1), ERR_ARG);
     tape_free(t);
     assert_int_equal(tape_spool("/nowhere/at/all", 10, &t), ERR_IO);
+    assert_int_equal(tape_spool(dir, MOST, &t), 0);
+    put_all(t, SEAL_PIECE);
+    assert_int_equal(take(t, 0, 1), ERR_ARG); /* not all is put */
+    tape_free(t);
     scratch_close(dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_it_comes_back), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_a_key_hides),   cmocka_unit_test(test_a_full_disk),
+        cmocka_unit_test(test_it_comes_back),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_a_key_hides),
+        cmocka_unit_test(test_a_full_disk),
+        cmocka_unit_test(test_a_spool_that_was_changed),
+        cmocka_unit_test(test_no_files_without_a_name),
         cmocka_unit_test(test_wrong_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
