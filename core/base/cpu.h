@@ -3,6 +3,7 @@
 /* What this process may use of the machine: instruction sets (cpu_path.c), threads and the clock
  * (cpu.c, the only file that includes omp.h). */
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/base/err.h"
 
@@ -41,4 +42,10 @@ int cpu_threads(void);
 void cpu_set_threads(int n); /* n < 1: default again */
 int cpu_thread_index(void);  /* inside a parallel region: 0 ... threads-1 */
 double cpu_seconds(void);    /* monotonic clock */
+
+/* Bytes of memory that a process may still take without harm to others: what the system calls available, and
+ * no more than the control groups that this one is in may have at all. 0: unknown. */
+uint64_t cpu_memory(void);
+/* Test hook: the same where /proc and /sys lie below `root`. */
+uint64_t cpu_memory_at(const char *root);
 #endif

@@ -83,6 +83,15 @@ void bundle_free(struct bundle *b)
     mem_free(b);
 }
 
+uint64_t bundle_memory(const struct relu_backend *b, bool client, uint64_t available)
+{
+    uint64_t share = client && b->reads_fast ? available / 4 : 0;
+
+    if (share < BUNDLE_MEMORY)
+        return BUNDLE_MEMORY;
+    return share < BUNDLE_MEMORY_MOST ? share : BUNDLE_MEMORY_MOST;
+}
+
 uint64_t bundle_results(const struct bundle *b)
 {
     return b->size - (uint64_t)b->schedule->results * sizeof(uint64_t);

@@ -7,9 +7,9 @@
  *     server   its offset s of every linear event and a state a batch, in the schedule's order
  *
  * These parts lie one after another on a tape (tape.h): they are put as they are made, and taken as the
- * online phase comes to them. No more than BUNDLE_MEMORY bytes of those at work are in memory at once:
- * what is larger goes through a spool, or is read piece by piece. Both parties' bundles of an image carry the same
- * 16-byte id, by which they find each other again.
+ * online phase comes to them. No more than bundle_memory bytes of those at work are in memory at once:
+ * what is larger goes through a spool, or is read piece by piece, with some pieces read ahead (pieces.h). Both
+ * parties' bundles of an image carry the same 16-byte id, by which they find each other again.
  *
  * File: 128 bytes of head, a salt (16), the parts in pieces of 64 KiB, each with a tag of 16 bytes (seal.h;
  * key: the user's, or 32 zeros, which makes checksums of the tags). Head: "linnetPB", u16 version 3, u8
@@ -28,6 +28,7 @@
 #define BUNDLE_PREFIX "bundle-"
 #define BUNDLE_PENDING "pending-" /* not to be used yet (covert.h) */
 #define BUNDLE_MEMORY ((uint64_t)128 << 20)
+#define BUNDLE_MEMORY_MOST ((uint64_t)1 << 30)
 #define BUNDLE_CLIENT ".client"
 #define BUNDLE_SERVER ".server"
 
@@ -59,6 +60,10 @@ enum bundle_place {
     BUNDLE_NOWHERE, /* a lot that is run again */
 };
 
+/* Bytes that the bundles at work may take in memory: BUNDLE_MEMORY; of a client whose ReLU backend would wait for
+ * a file, a quarter of what the system has (available), at least that and at most BUNDLE_MEMORY_MOST. A server
+ * has many clients, and its half is a small one. */
+uint64_t bundle_memory(const struct relu_backend *b, bool client, uint64_t available);
 int bundle_new(const struct schedule *s, const struct relu_backend *b, bool client,
                const struct relu_ways *ways, struct bundle **out) MUST_CHECK;
 void bundle_free(struct bundle *b); /* wipes, drops a claimed file; NULL is fine */

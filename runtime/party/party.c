@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/cpu.h"
 #include "core/base/sha256.h"
 #include "runtime/party/message.h"
 #include "runtime/party/phases.h"
@@ -399,15 +400,19 @@ int party_new_lot(struct party *p, int64_t images, const uint8_t id[BUNDLE_ID])
 /* Memory for each bundle of the lot. */
 static uint64_t room(const struct party *p)
 {
-    return (p->o->memory > 0 ? p->o->memory : BUNDLE_MEMORY) / (uint64_t)p->images;
+    uint64_t all =
+        p->o->memory > 0 ? p->o->memory : bundle_memory(p->backend, p->o->client, cpu_memory());
+
+    return all / (uint64_t)p->images;
 }
 
 int party_begin_lot(struct party *p, enum bundle_place where)
 {
     struct bundle_key k = party_key(p);
+    uint64_t each = room(p);
 
     for (int64_t i = 0; i < p->images; i++)
-        TRY(bundle_begin(p->lot[i], where, room(p), &k, p->o->bundles));
+        TRY(bundle_begin(p->lot[i], where, each, &k, p->o->bundles));
     return 0;
 }
 
@@ -475,10 +480,11 @@ static int put_back(struct party *p, int64_t n, int rc)
 static int claim_lot(struct party *p)
 {
     struct bundle_key k = party_key(p);
+    uint64_t each = room(p);
     int rc;
 
     for (int64_t i = 0; i < p->images; i++)
-        if ((rc = bundle_claim(p->lot[i], room(p), &k, p->o->bundles)) < 0)
+        if ((rc = bundle_claim(p->lot[i], each, &k, p->o->bundles)) < 0)
             return put_back(p, i, rc);
     return 0;
 }
@@ -693,10 +699,11 @@ static int serve_prepare(struct party *p)
 static int serve_bundle(struct party *p)
 {
     struct bundle_key k = party_key(p);
+    uint64_t each = room(p);
     int rc = 0;
 
     for (int64_t i = 0; i < p->images && rc == 0; i++)
-        if ((rc = bundle_claim(p->lot[i], room(p), &k, p->o->bundles)) == 0)
+        if ((rc = bundle_claim(p->lot[i], each, &k, p->o->bundles)) == 0)
             rc = bundle_use(p->lot[i]);
     TRY(answer(p, rc < 0 ? REFUSED_BUNDLE : REFUSED_NOT));
     if (rc < 0)

@@ -36,7 +36,7 @@ struct party_options {
     const char *dealer;        /* folder of correlations, where the backend has a third party */
     const char *bundles;       /* folder of prepared material; NULL: none */
     const uint8_t *bundle_key; /* 32 bytes: its files are encrypted; NULL: they are not */
-    uint64_t memory; /* most bytes of bundles in memory, those at work together; 0: BUNDLE_MEMORY */
+    uint64_t memory; /* most bytes of bundles in memory, those at work together; 0: bundle_memory */
     bool prepare_only;   /* server: refuses queries */
     int64_t max_bundles; /* server: prepares no more while its folder holds so many */
     int64_t test_seed;   /* below 0: random */

@@ -684,6 +684,7 @@ const struct relu_backend relu_gc = {
     .name = "gc",
     .text = "garbled circuits",
     .can_tag = true,
+    .reads_fast = true, /* 1.2 KB a comparison of half a microsecond */
     .seconds = {.online_batch = 30e-6,
                 .online = 0.56e-6,
                 .offline_batch = 180e-6,

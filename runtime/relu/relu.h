@@ -48,6 +48,7 @@ struct relu_backend {
     uint8_t code;                /* on the wire, not 0 */
     const char *name, *text;     /* "gc"; what it is, in a few words */
     bool can_tag;                /* whether batches may be tagged */
+    bool reads_fast;             /* client online: takes its state faster than a file gives it */
     struct relu_seconds seconds; /* of the machine named at cost_machine_default */
     /* Bytes of the states; what both parties send in one batch, exactly. */
     size_t (*state_size)(const struct relu_batch *, int is_client);

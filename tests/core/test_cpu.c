@@ -1,4 +1,4 @@
-/* core/base/cpu: instruction sets, environment, thread counts, clock. */
+/* core/base/cpu: instruction sets, environment, thread counts, clock, memory. */
 #define _DEFAULT_SOURCE /* sigaltstack */
 #include "core/base/cpu.h"
 
@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "tests/scratch.h"
 
 static void test_path_follows_the_environment(void **state)
 {
@@ -167,6 +170,60 @@ static void test_clock_moves_forward(void **state)
     }
 }
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+static void put(const char *root, const char *name, const char *text)
+{
+    char path[SCRATCH_TEXT];
+
+    scratch_write(scratch_path(root, name, path), text, strlen(text));
+}
+
+static void test_memory_is_what_may_be_taken(void **state)
+{
+    static const char *const folders[] = {"proc",
+                                          "proc/self",
+                                          "sys",
+                                          "sys/fs",
+                                          "sys/fs/cgroup",
+                                          "sys/fs/cgroup/a",
+                                          "sys/fs/cgroup/a/b"};
+    static const char *const files[] = {"proc/meminfo", "proc/self/cgroup",
+                                        "sys/fs/cgroup/memory.max", "sys/fs/cgroup/a/memory.max",
+                                        "sys/fs/cgroup/a/b/memory.max"};
+    const int n = sizeof folders / sizeof *folders;
+    char root[SCRATCH_TEXT], path[SCRATCH_TEXT];
+
+    (void)state;
+    assert_true(cpu_memory() > 0);
+    scratch_open(root);
+    assert_int_equal(cpu_memory_at(root), 0); /* nothing is known */
+    for (int i = 0; i < n; i++)
+        assert_int_equal(mkdir(scratch_path(root, folders[i], path), 0700), 0);
+    put(root, "proc/meminfo", "MemTotal:  900 kB\nMemAvailable:    500 kB\nSwapTotal: 7 kB\n");
+    assert_int_equal(cpu_memory_at(root), 500 * 1024); /* and no control group */
+    put(root, "proc/self/cgroup", "1:name=x:/other\n0::/a/b\n");
+    put(root, "sys/fs/cgroup/memory.max", "max\n");
+    assert_int_equal(cpu_memory_at(root), 500 * 1024);
+    put(root, "sys/fs/cgroup/a/b/memory.max", "400000\n");
+    assert_int_equal(cpu_memory_at(root), 400000);
+    put(root, "sys/fs/cgroup/a/memory.max", "300000\n"); /* of the group above */
+    assert_int_equal(cpu_memory_at(root), 300000);
+    put(root, "sys/fs/cgroup/a/memory.max", "700000\n");
+    assert_int_equal(cpu_memory_at(root), 400000);
+    put(root, "proc/self/cgroup", "0::/\n");
+    assert_int_equal(cpu_memory_at(root), 500 * 1024);
+    put(root, "sys/fs/cgroup/memory.max", "200000\n"); /* of a container, seen from inside */
+    assert_int_equal(cpu_memory_at(root), 200000);
+    put(root, "proc/meminfo", "MemAvailable: many kB\n");
+    assert_int_equal(cpu_memory_at(root), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        remove(scratch_path(root, files[i], path));
+    for (int i = n; i-- > 0;)
+        remove(scratch_path(root, folders[i], path));
+    scratch_close(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +236,7 @@ int main(void)
         cmocka_unit_test(test_threads_can_be_set),
         cmocka_unit_test(test_regions_use_what_was_set),
         cmocka_unit_test(test_clock_moves_forward),
+        cmocka_unit_test(test_memory_is_what_may_be_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

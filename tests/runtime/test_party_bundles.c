@@ -14,6 +14,7 @@
 
 #include "tests/party_session.h"
 #include "tests/plain_relu.h"
+#include "tests/plan_sample.h"
 #include "runtime/crypto/store.h"
 #include "runtime/party/phases.h"
 
@@ -114,6 +115,7 @@ static void change_middle(const char *dir, const char *name)
  * a file is found when it is its turn. */
 static void run_from_files(const struct relu_backend *relu)
 {
+    struct plan *plan = plan_sample(64);
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
     uint64_t x[2 * PARTIES_INPUTS], y[2 * PARTIES_CLASSES];
@@ -122,7 +124,8 @@ static void run_from_files(const struct relu_backend *relu)
     struct party *p = NULL;
     char name[STORE_NAME];
 
-    parties_open(&b, 16, 0, 3);
+    plan_sample_cap(plan, 4096); /* twice as many: more pieces of gc's file than are open at once */
+    parties_open_plan(&b, plan, 0, 3);
     parties_expect(&b, expected);
     s = session_of(&b);
     s.o.relu = s.server.o.relu = relu;
@@ -161,6 +164,20 @@ static void test_from_files(void **state)
     (void)state;
     run_from_files(&relu_gc);
     run_from_files(&relu_ot);
+}
+
+/* A client whose backend would wait for a file has a share of the machine's memory, within bounds. */
+static void test_memory_of_bundles(void **state)
+{
+    const uint64_t mb = 1 << 20;
+
+    (void)state;
+    assert_int_equal(bundle_memory(&relu_gc, true, 0), BUNDLE_MEMORY); /* unknown */
+    assert_int_equal(bundle_memory(&relu_gc, true, 500 * mb), BUNDLE_MEMORY);
+    assert_int_equal(bundle_memory(&relu_gc, true, 2800 * mb), 700 * mb);
+    assert_int_equal(bundle_memory(&relu_gc, true, 100000 * mb), BUNDLE_MEMORY_MOST);
+    assert_int_equal(bundle_memory(&relu_gc, false, 100000 * mb), BUNDLE_MEMORY);
+    assert_int_equal(bundle_memory(&relu_ot, true, 100000 * mb), BUNDLE_MEMORY);
 }
 
 /* One that is given back is there again, and its place in memory or in the file does not matter; a sweep of
@@ -414,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_bundles_serve_once),
         cmocka_unit_test(test_a_lot_is_its_bundles),
         cmocka_unit_test(test_from_files),
+        cmocka_unit_test(test_memory_of_bundles),
         cmocka_unit_test(test_a_claim_is_given_back),
         cmocka_unit_test(test_lots_that_are_refused),
         cmocka_unit_test(test_bundles_have_a_limit),
