@@ -97,9 +97,13 @@ static bool costly_step(const struct graph *g, int32_t i, struct plan_step *s)
     }
     if (n->op == &op_max_pool || n->op == &op_global_max_pool) {
         s->kind = PLAN_MAX_POOL;
-        s->u.pool.width = COMPARISON_BITS;
-        s->u.pool.kernel[0] = n->op == &op_max_pool ? n->p.pool.kernel[0] : x->dim[2];
-        s->u.pool.kernel[1] = n->op == &op_max_pool ? n->p.pool.kernel[1] : x->dim[3];
+        s->u.pool = (struct plan_pool){
+            .kernel = {x->dim[2], x->dim[3]}, .stride = {1, 1}, .width = COMPARISON_BITS};
+        if (n->op == &op_global_max_pool)
+            return true;
+        memcpy(s->u.pool.kernel, n->p.pool.kernel, sizeof s->u.pool.kernel);
+        memcpy(s->u.pool.stride, n->p.pool.stride, sizeof s->u.pool.stride);
+        memcpy(s->u.pool.pad, n->p.pool.pad, sizeof s->u.pool.pad);
         return true;
     }
     return false;

@@ -353,7 +353,10 @@ static int fill_party(struct linnet_pi_session *s, bool client)
         s->party_options.relu = client ? NULL : o->relu;
         return 0;
     }
-    return cost_fastest_relu(plan, &(struct cost_case){.linear = s->party_options.linear},
+    return cost_fastest_relu(plan,
+                             &(struct cost_case){.linear = s->party_options.linear,
+                                                 .expected = link_loopback(),
+                                                 .label = o->label},
                              &s->party_options.relu);
 }
 

@@ -45,14 +45,16 @@ void pi_report_release(struct pi_report *r)
     *r = (struct pi_report){0};
 }
 
-int pi_report_predict(struct pi_report *r, const struct link *link,
+int pi_report_predict(struct pi_report *r, const struct link *link, enum relu_transfers transfers,
                       const struct cost_machine *machine)
 {
     const struct cost_case k = {.relu = r->relu,
                                 .linear = r->linear,
                                 .link = link,
+                                .transfers = transfers,
                                 .machine = machine,
-                                .images = r->images};
+                                .images = r->images,
+                                .label = r->schedule->label};
 
     TRY(cost_estimate(r->plan, &k, &r->predicted));
     r->has_prediction = true;

@@ -29,8 +29,8 @@ struct pi_report {
 /* Divides by the number of images; only setup stays a total. */
 int pi_report_init(struct pi_report *r, const struct party *p, const struct plan *plan) MUST_CHECK;
 void pi_report_release(struct pi_report *r);
-/* What the cost model says for the report's own backends. */
-int pi_report_predict(struct pi_report *r, const struct link *link,
+/* What the cost model says for the report's own backends; transfers: the server's option. */
+int pi_report_predict(struct pi_report *r, const struct link *link, enum relu_transfers transfers,
                       const struct cost_machine *machine) MUST_CHECK;
 double pi_report_predicted(const struct pi_report *r, enum phase p); /* seconds */
 /* Online bytes of ReLU evaluations, both directions. */

@@ -238,7 +238,8 @@ static int measure(struct trial *t, const struct bench *b)
     told = read_told(t->tell, &t->told);
     if (rc < 0 || told < 0)
         return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
-    return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), &b->machine);
+    return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), t->run.transfers,
+                             &b->machine);
 }
 
 static int check_logits(struct trial *t)

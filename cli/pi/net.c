@@ -132,7 +132,8 @@ int pi_net_party(struct pi_net_options *o, const struct prepared *model, struct 
 int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
                    const struct cost_machine *machine, const struct relu_backend **out)
 {
-    const struct cost_case k = {.link = link, .machine = machine};
+    const struct cost_case k = {
+        .link = link, .expected = link == NULL ? link_loopback() : NULL, .machine = machine};
 
     if (relu == 0)
         return cost_fastest_relu(p, &k, out);

@@ -177,7 +177,8 @@ int pi_net_check_peer(const struct pi_net_options *o, const struct tcp *s) MUST_
 /* Fills in what every party needs, and o->seal; the rest is the caller's. link: room for the one of --link. */
 int pi_net_party(struct pi_net_options *o, const struct prepared *model, struct link *link,
                  struct party_options *out) MUST_CHECK;
-/* --relu for a plan and a link (NULL: lan); machine as in struct cost_case. */
+/* --relu for a plan and the link that forms are chosen for (NULL: default forms on lan); machine as in struct
+ * cost_case. */
 int pi_net_backend(int32_t relu, const struct plan *p, const struct link *link,
                    const struct cost_machine *machine, const struct relu_backend **out) MUST_CHECK;
 

@@ -123,13 +123,25 @@ static json_t *report_json(const struct serve *s, const struct server_totals *t)
         "phases", pi_report_totals_json(t->phase));
 }
 
+/* The link that forms are chosen for. */
+static const struct link *forms_of(const struct party_options *p)
+{
+    if (p->expected != NULL)
+        return p->expected;
+    return p->link != NULL ? p->link : link_loopback();
+}
+
 /* What an honest client on a slow line needs, and not much more: five times its predicted work, the bytes
  * at --min-rate, and a second for every message online. */
 static int find_limits(const struct pi_net_options *o, const struct plan *p,
                        const struct party_options *party, struct party_limits *out)
 {
-    const struct cost_case k = {
-        .relu = party->relu, .linear = party->linear, .tagged = party->covert != NULL};
+    const struct cost_case k = {.relu = party->relu,
+                                .linear = party->linear,
+                                .expected = forms_of(party),
+                                .transfers = party->transfers,
+                                .tagged = party->covert != NULL,
+                                .label = party->label};
     struct cost c;
 
     TRY(cost_estimate(p, &k, &c));
@@ -236,7 +248,9 @@ static int fill_options(struct serve *s, const struct pi_model *model)
         out->party.expected = &s->link[1];
     }
     out->party.label = o->reveal == 1;
-    TRY(pi_net_backend(o->relu, model->plan, out->party.link, NULL, &out->party.relu));
+    TRY(pi_net_backend(o->relu, model->plan,
+                       out->party.expected != NULL ? out->party.expected : out->party.link, NULL,
+                       &out->party.relu));
     TRY(fill_clients(s));
     out->party.limits = &s->limits;
     TRY(fill_budget(o, out));

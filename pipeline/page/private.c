@@ -1,12 +1,13 @@
 /*
  * Private inference on the page (sections.h): for each ReLU backend three phases, each as bytes, one-way
- * messages and seconds on loopback. On a link a phase takes
+ * messages and seconds on loopback, in the forms that the parties choose for a link. On a link a phase takes
  *
  *     loopback seconds + 8 bytes / rate + messages * round trip / 2
  *
  * Transfer and arithmetic are added, not overlapped, so on slow links this is an upper estimate. The table
- * and the script of the slider compute the same sum. Offline messages are not in the estimate's rows: an
- * offline phase has one round trip per layer.
+ * and the script of the slider compute the same sum; of the forms for the links of the table the slider takes
+ * those with which the ReLUs' two phases take the least time on its link. Linear layers have one round trip
+ * each offline.
  */
 #include "pipeline/page/sections.h"
 
@@ -30,15 +31,18 @@ static double seconds_on(const struct phase *p, const struct link *l)
     return p->seconds + 8 * p->bytes / l->bits_per_second + p->messages * l->rtt / 2;
 }
 
-static int estimate(const struct plan *p, const struct relu_backend *relu, struct phase out[PHASES])
+/* In the forms for `link`. */
+static int estimate(const struct plan *p, const struct relu_backend *relu, const struct link *link,
+                    struct phase out[PHASES])
 {
-    const double layers = p->relu_layers, steps = p->linear_layers;
-    struct cost_case k = {.relu = relu, .link = link_loopback()};
+    const double steps = p->linear_layers;
+    struct cost_case k = {.relu = relu, .link = link_loopback(), .expected = link};
     struct cost c;
 
     TRY(cost_estimate(p, &k, &c));
     out[0] = (struct phase){c.offline_linear_seconds, (double)c.offline_linear_bytes, 2 * steps};
-    out[1] = (struct phase){c.offline_relu_seconds, (double)c.offline_relu_bytes, 2 * layers};
+    out[1] = (struct phase){c.offline_relu_seconds, (double)c.offline_relu_bytes,
+                            c.offline_relu_messages};
     out[2] = (struct phase){c.online_seconds, (double)c.online_bytes, c.online_messages};
     return 0;
 }
@@ -57,17 +61,36 @@ static void put_row(struct html *h, const struct relu_backend *relu,
     html_put(h, "<td class=n>%.3f s</td></tr>\n", total);
 }
 
+/* Links that have a row, which forms are chosen for: loopback and those of the list. NULL at the end of it. */
+static const struct link *table_link(int i)
+{
+    const struct link *l = i == 0 ? link_loopback() : link_list() + (i - 1);
+
+    return l->name != NULL ? l : NULL;
+}
+
+/* Phase i in the forms for each link: seconds, bytes, messages, one after the other. */
+static void put_forms(struct html *h, const struct plan *p, const struct relu_backend *relu, int i)
+{
+    struct phase phase[PHASES];
+
+    html_put(h, "data-p%d=\"", i);
+    for (int k = 0; table_link(k) != NULL; k++)
+        if (estimate(p, relu, table_link(k), phase) == 0)
+            html_put(h, "%s%.9g %.9g %.9g", k > 0 ? " " : "", phase[i].seconds, phase[i].bytes,
+                     phase[i].messages);
+    html_put(h, "\" ");
+}
+
 /* The bar of the slider: one per backend, filled by the script, at first for the first link. */
-static void put_bar(struct html *h, const struct relu_backend *relu,
-                    const struct phase phase[PHASES])
+static void put_bar(struct html *h, const struct plan *p, const struct relu_backend *relu)
 {
     html_put(
         h,
         "<p><b>%s</b> <span class=total></span></p><svg class=stack viewBox=\"0 0 400 18\" preserveAspectRatio=none ",
         html_escape(h, relu->name));
     for (int i = 0; i < PHASES; i++)
-        html_put(h, "data-p%d=\"%.9g %.9g %.9g\" ", i, phase[i].seconds, phase[i].bytes,
-                 phase[i].messages);
+        put_forms(h, p, relu, i);
     html_put(
         h,
         "><rect class=p0 height=18 /><rect class=p1 height=18 /><rect class=p2 height=18 /></svg>\n");
@@ -78,8 +101,10 @@ static const char script[] =
     "function show(){var bps=Math.pow(10,+r.value),rtt=+t.value/1000,all=[],most=0;\n"
     "document.getElementById('rate-text').textContent=(bps/1e6).toPrecision(3)+' Mbit/s';\n"
     "document.getElementById('rtt-text').textContent=(+t.value)+' ms';\n"
-    "document.querySelectorAll('svg.stack').forEach(function(s){var p=[0,1,2].map(function(i){\n"
-    "var v=s.getAttribute('data-p'+i).split(' ').map(Number);return v[0]+8*v[1]/bps+v[2]*rtt/2;});\n"
+    "document.querySelectorAll('svg.stack').forEach(function(s){var p=null,v=[0,1,2].map(function(i){\n"
+    "return s.getAttribute('data-p'+i).split(' ').map(Number);});\n"
+    "for(var k=0;k<v[0].length;k+=3){var q=v.map(function(u){return u[k]+8*u[k+1]/bps+u[k+2]*rtt/2;});\n"
+    "if(!p||q[1]+q[2]<p[1]+p[2])p=q;}\n"
     "var sum=p[0]+p[1]+p[2];most=Math.max(most,sum);all.push([s,p,sum]);});\n"
     "all.forEach(function(a){var x=0;a[0].querySelectorAll('rect').forEach(function(q,i){\n"
     "var w=400*a[1][i]/most;q.setAttribute('x',x);q.setAttribute('width',w);x+=w;});\n"
@@ -101,8 +126,8 @@ static void put_slider(struct html *h, const struct plan *p)
         "width=14 height=14 /></svg>offline ReLU <svg viewBox=\"0 0 14 14\" aria-hidden=true><rect "
         "class=p2 width=14 height=14 /></svg>online</p>\n");
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++)
-        if (estimate(p, *b, phase) == 0)
-            put_bar(h, *b, phase);
+        if (estimate(p, *b, link_loopback(), phase) == 0)
+            put_bar(h, p, *b);
     html_put(h, "</div>\n%s", script);
 }
 
@@ -116,11 +141,9 @@ static void put_tables(struct html *h, const struct plan *p, bool slider)
         "<th>link</th><th class=n>offline linear</th><th class=n>offline ReLU</th><th class=n>online</th><th class=n>all</th></tr>"
         "</thead><tbody>\n");
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
-        if (estimate(p, *b, phase) < 0)
-            continue;
-        put_row(h, *b, phase, &(struct link){"loopback", 1e15, 0});
-        for (const struct link *l = link_list(); l->name != NULL; l++)
-            put_row(h, *b, phase, l);
+        for (int k = 0; table_link(k) != NULL; k++)
+            if (estimate(p, *b, table_link(k), phase) == 0)
+                put_row(h, *b, phase, table_link(k));
     }
     html_put(
         h,
@@ -164,7 +187,7 @@ static bool fastest(const struct plan *p, const struct link *l, struct phase bes
     bool any = false;
 
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
-        if (estimate(p, *b, phase) < 0 ||
+        if (estimate(p, *b, l, phase) < 0 ||
             (any && seconds_on(&phase[PHASES - 1], l) >= seconds_on(&best[PHASES - 1], l)))
             continue;
         memcpy(best, phase, sizeof phase);

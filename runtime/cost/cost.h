@@ -10,20 +10,23 @@
  *     offline ReLU    = sum over batches of t_batch + RTT + max(B_off / BW, n * t_off)
  *     offline linear  = round trips * RTT + bytes / BW + the linear backend's work
  *
- * A batch is a layer with kept ReLUs, or a level of a max pool. A linearised position costs nothing.
- * Bytes and messages are those of the backends (relu.h, linear.h); windows of a max pool count as if
- * none reached over the edge.
+ * A batch is one of the schedule, in the form that the two parties agree on for the link (relu/ways.h); where
+ * transfers are silent, their rounds (cot.h) are shared by the images of a set-up. A linearised position costs
+ * nothing. Bytes and messages are those of the backends (relu.h, linear.h).
  */
 #include "runtime/cost/machine.h"
-#include "runtime/net/link.h"
+#include "runtime/relu/ways.h"
 
 struct cost_case {
     const struct relu_backend *relu;     /* NULL: the first of the registry */
     const struct linear_backend *linear; /* NULL: the first that takes the plan */
     const struct link *link;             /* NULL: lan */
+    const struct link *expected;         /* that forms are chosen for; NULL: link */
+    enum relu_transfers transfers;       /* of the server */
     const struct cost_machine *machine;  /* NULL: built in */
     int64_t images;                      /* of one connection, which keeps weights; 0: one */
     bool tagged;                         /* batches are, for a client that may deviate */
+    bool label;                          /* the class alone comes out */
 };
 struct cost { /* of one image; what a connection or a model moves once is left out */
     const struct relu_backend *relu;
@@ -31,6 +34,7 @@ struct cost { /* of one image; what a connection or a model moves once is left o
     const struct link *link;
     uint64_t online_bytes, offline_relu_bytes, offline_linear_bytes;
     int32_t online_messages; /* one-way */
+    double offline_relu_messages;
     double online_seconds, offline_relu_seconds, offline_linear_seconds;
 };
 /* For a plan that plan_check accepts. ERR_UNSUPPORTED: the linear backend does not take the plan. */

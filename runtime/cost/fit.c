@@ -1,7 +1,8 @@
 /*
  * Measuring the constants of the cost model (fit.h).
  *
- * Comparisons: batches of two sizes, several in a row, so that a batch costs a + n b. Linear steps:
+ * Comparisons: batches of two sizes, several in a row, so that a batch costs a + n b. Silent OT: rounds of the
+ * smallest set. Linear steps:
  * convolutions with different shares of uploads, answers and products, with and without a cache of
  * transformed weights; least squares give the constants. Arithmetic: two convolutions whose products and
  * windows weigh differently. Everything is measured several times and counts with its median: two parties on one machine
@@ -20,8 +21,11 @@
 #include "core/base/version.h"
 #include "runtime/linear/rlwe_party.h"
 #include "runtime/relu/relu.h"
+#include "runtime/ring/bits.h"
 #include "runtime/ring/ring.h"
+#include "runtime/crypto/cot.h"
 #include "runtime/crypto/store.h"
+#include "runtime/net/link.h"
 #include "runtime/net/tcp.h"
 #include "runtime/ring/word_conv.h"
 
@@ -178,6 +182,77 @@ static int fit_relus(struct side *s)
     for (int i = 0; relu_backends()[i] != NULL; i++)
         TRY(fit_backend(s, relu_backends()[i], &m->relu[i]));
     return 0;
+}
+
+/* ---- silent OT ---------------------------------------------------------------------------- */
+
+struct transfers { /* of one side, from the server to the client */
+    struct otext_sender *sender;
+    struct otext_receiver *receiver;
+    struct cot_sender give;
+    struct cot_receiver take;
+    struct block *rows;
+    uint64_t *bits;
+};
+
+static int open_transfers(struct side *s, const struct ferret_set *set, size_t n,
+                          struct transfers *x)
+{
+    static const struct ferret_id id = {.sid = "both sides are this process"};
+
+    if ((x->rows = secret_array(n, sizeof *x->rows)) == NULL ||
+        (x->bits = secret_array(bits_words(n), sizeof *x->bits)) == NULL)
+        return ERR_NOMEM;
+    if (s->client) {
+        TRY(otext_receiver_new(&s->t, s->rng, &x->receiver));
+        return cot_receiver_open(&x->take, x->receiver, set, &id);
+    }
+    TRY(otext_sender_new(&s->t, s->rng, &x->sender));
+    return cot_sender_open(&x->give, x->sender, set, &id, s->rng);
+}
+
+static void close_transfers(struct transfers *x)
+{
+    cot_sender_close(&x->give);
+    cot_receiver_close(&x->take);
+    otext_sender_free(x->sender);
+    otext_receiver_free(x->receiver);
+    secret_free(x->rows);
+    secret_free(x->bits);
+}
+
+/* A round at a time; the first one, with what comes once, does not count. */
+static int time_rounds(struct side *s, size_t n, struct transfers *x, struct sample *out)
+{
+    for (int i = 0; i <= TIMES; i++) {
+        double start;
+        TRY(meet(s));
+        start = cpu_seconds();
+        TRY(s->client ? cot_receive_random(&x->take, &s->t, n, x->bits, x->rows)
+                      : cot_send(&x->give, &s->t, n, 0, x->rows));
+        TRY(meet(s));
+        if (i > 0)
+            add_sample(out, cpu_seconds() - start);
+    }
+    return 0;
+}
+
+/* Set beside what the formula of cot.h says of the machine that its constants come from. */
+static int fit_silent(struct side *s)
+{
+    const struct ferret_set *set = ferret_set(0);
+    size_t n = (size_t)ferret_round_rows(set) - 1;
+    struct sample round = {{0}, 0};
+    struct transfers x = {0};
+    int rc = open_transfers(s, set, n, &x);
+
+    if (rc == 0)
+        rc = time_rounds(s, n, &x, &round);
+    if (rc == 0 && s->client)
+        s->fit->out->silent_row = 1e-9 * set->row_ns * median(&round) /
+                                  cot_seconds(set, n, link_loopback()->bits_per_second, 0);
+    close_transfers(&x);
+    return rc;
 }
 
 /* ---- linear steps ------------------------------------------------------------------------- */
@@ -467,6 +542,7 @@ static int run_side(struct side *s)
 {
     TRY(fit_sockets(s));
     TRY(fit_relus(s));
+    TRY(fit_silent(s));
     return fit_linear(s);
 }
 

@@ -20,6 +20,7 @@ struct cost_machine cost_machine_default(void)
                              .date = "2026-11",
                              .cpu = "AMD EPYC (Zen 4), 2 cores",
                              .byte = 0.35e-9,
+                             .silent_row = 1e-9 * ferret_set(0)->row_ns,
                              .mac = 0.078e-9,
                              .window_entry = 2.0e-9,
                              .element = 0.5e-9};
@@ -77,6 +78,7 @@ void cost_machine_each(struct cost_machine *m, cost_constant_fn *visit, void *ct
             visit_of(l->name, l->constant[k].name, &m->linear[i][k], visit, ctx);
     }
     visit(ctx, "byte", &m->byte);
+    visit(ctx, "silent_row", &m->silent_row);
     visit(ctx, "mac", &m->mac);
     visit(ctx, "window_entry", &m->window_entry);
     visit(ctx, "element", &m->element);

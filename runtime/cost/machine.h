@@ -17,6 +17,7 @@ struct cost_machine {
     struct relu_seconds relu[RELU_MAX_BACKENDS];              /* in the order of the registry */
     double linear[LINEAR_MAX_BACKENDS][LINEAR_MAX_CONSTANTS]; /* the same */
     double byte;                                              /* moved by sockets */
+    double silent_row;   /* of silent OT with its first set; other sets in proportion (ferret.h) */
     double mac;          /* a product in a convolution of shares by weights */
     double window_entry; /* of the matrix of windows that it reads */
     double element;      /* local arithmetic on a tensor element */

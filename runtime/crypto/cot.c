@@ -52,6 +52,11 @@ uint64_t cot_check_bytes(const struct ferret_set *set)
     return set == NULL ? OTEXT_CHECK : 0;
 }
 
+double cot_rounds(const struct ferret_set *set, uint64_t rows)
+{
+    return 1 + (double)(rows / ferret_round_rows(set));
+}
+
 double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_second, double rtt)
 {
     double sent, computed, rounds;
@@ -61,7 +66,7 @@ double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_
         computed = (double)rows * EXTENSION_ROW;
         return sent > computed ? sent : computed;
     }
-    rounds = 1 + (double)(rows / ferret_round_rows(set));
+    rounds = cot_rounds(set, rows);
     sent = 8 * (double)(ferret_bytes(set, rows, 0) + ferret_bytes(set, rows, 1)) / bits_per_second;
     computed =
         (double)rows * (1e-9 * set->row_ns - LEAF) + rounds * (double)ferret_round_rows(set) * LEAF;

@@ -32,6 +32,8 @@ void cot_receiver_close(struct cot_receiver *r);
 uint64_t cot_bytes(const struct ferret_set *set, size_t n, int chosen);
 uint64_t cot_check_bytes(const struct ferret_set *set);
 
+/* Rounds of silent OT that rows take: a round trip down and one up each. */
+double cot_rounds(const struct ferret_set *set, uint64_t rows);
 /* Seconds that rows take, of both parties at once: computing and line overlap in OT extension, but not
  * in the rounds of silent OT. */
 double cot_seconds(const struct ferret_set *set, uint64_t rows, double bits_per_second, double rtt);

@@ -77,9 +77,8 @@ static int offer_ways(struct party *p)
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
     images = wish_read(bytes);
-    relu_ways_choose(p->backend, p->o->transfers, link, p->schedule,
-                     images < PARTY_SHARED ? (int64_t)images : PARTY_SHARED, &p->ways);
-    p->ways.tagged = p->covert;
+    relu_ways_offer(p->backend, p->o->transfers, link, p->schedule,
+                    images < INT64_MAX ? (int64_t)images : INT64_MAX, p->covert, &p->ways);
     ways_write(&p->ways, bytes);
     TRY(transport_send(p->t, bytes, sizeof bytes));
     return transport_flush(p->t);
@@ -205,14 +204,14 @@ int party_open_linear(struct party *p, const struct share_rng *streams)
 
 /* What only an offline phase needs: opened by the first request that has one. Images share oblivious
  * transfers, the secret differences of gc's labels among them: those of one request, and no more than
- * PARTY_SHARED of several. */
+ * RELU_SHARED of several. */
 static int open_offline(struct party *p)
 {
     const struct party_limits *l = p->o->limits;
     int rc = 0;
 
     p->shared += p->images;
-    if (p->relu != NULL && p->shared <= PARTY_SHARED)
+    if (p->relu != NULL && p->shared <= RELU_SHARED)
         return 0;
     p->shared = p->images;
     if (l != NULL)

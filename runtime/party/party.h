@@ -17,8 +17,6 @@
 #include "runtime/net/link.h"
 
 #define PARTY_VERSION 2
-#define PARTY_SHARED                                                                               \
-    16 /* images of a connection between two set-ups of the ReLU backend, or one lot */
 
 /* How long a server waits for its client in all (transport_limit), in seconds: for the rest of a request
  * that has begun, each set-up, the offline phase of an image, the online phase. */

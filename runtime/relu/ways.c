@@ -61,6 +61,8 @@ void relu_ways_choose(const struct relu_backend *k, enum relu_transfers how,
     *out = (struct relu_ways){0};
     if (k->silent_rows == NULL)
         return;
+    if (link != NULL && link->bits_per_second > (double)RELU_MOST_RATE)
+        link = NULL;
     if (link != NULL) {
         out->bits_per_second = (uint64_t)link->bits_per_second;
         out->rtt_ns = (uint64_t)(link->rtt * 1e9);
@@ -76,4 +78,11 @@ void relu_ways_choose(const struct relu_backend *k, enum relu_transfers how,
         else
             out->down = set;
     }
+}
+
+void relu_ways_offer(const struct relu_backend *k, enum relu_transfers how, const struct link *link,
+                     const struct schedule *s, int64_t images, bool tagged, struct relu_ways *out)
+{
+    relu_ways_choose(k, how, link, s, images < RELU_SHARED ? images : RELU_SHARED, out);
+    out->tagged = tagged;
 }

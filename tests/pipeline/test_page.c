@@ -177,7 +177,7 @@ static char *page_of(const char *dir, const char *json)
 }
 
 /* Figures of a private query are the cost model's: loopback seconds, 8 bits a byte, half a round trip a
- * message; the sentence takes the backend with fewer seconds online. */
+ * message, forms those for the link; the sentence takes the backend with fewer seconds online. */
 static void test_private_inference_is_the_cost_model(void **state)
 {
     char dir[SCRATCH_TEXT], path[SCRATCH_TEXT], want[512];
@@ -194,15 +194,19 @@ static void test_private_inference_is_the_cost_model(void **state)
     assert_int_equal(link_parse("wan", &wan), 0);
     double best[2] = {INFINITY, INFINITY};
     for (const struct relu_backend *const *b = relu_backends(); *b != NULL; b++) {
-        const struct cost_case k = {.relu = *b, .link = link_loopback()};
-        struct cost c;
-        assert_int_equal(cost_estimate(p, &k, &c), 0);
         for (int i = 0; i < 2; i++) {
+            const struct cost_case k = {
+                .relu = *b, .link = link_loopback(), .expected = i == 0 ? &lan : &wan};
+            struct cost c;
+            assert_int_equal(cost_estimate(p, &k, &c), 0);
             const double rate = i == 0 ? 3e9 : 400e6, rtt = i == 0 ? 0.3e-3 : 40e-3;
             const double s =
                 c.online_seconds + 8 * (double)c.online_bytes / rate + c.online_messages * rtt / 2;
             snprintf(want, sizeof want, "<td class=n>%.3f s <small>%.1f MB</small></td>", s,
                      (double)c.online_bytes / 1e6);
+            assert_non_null(strstr(text, want));
+            snprintf(want, sizeof want, " %.9g %.9g %d", c.online_seconds, (double)c.online_bytes,
+                     c.online_messages); /* the slider's */
             assert_non_null(strstr(text, want));
             best[i] = fmin(best[i], s);
         }

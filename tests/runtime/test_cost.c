@@ -68,16 +68,17 @@ static void test_batches_and_comparisons(void **state)
                 c.offline_relu_seconds < KEPT + 3 * 16); /* what a batch takes once is not wider */
 }
 
-/* Bytes and messages are those of the backends, batch by batch of the schedule. */
-static void test_bytes_follow_the_schedule(void **state)
+/* Bytes and messages are those of the backends, batch by batch of the schedule; test_ways compares other forms
+ * with what two parties send. */
+static void compare_with_schedule(bool label)
 {
     struct plan *p = plan_sample(KEPT);
     struct schedule *s = NULL;
     struct cost c;
 
-    (void)state;
-    assert_int_equal(schedule_new(p, false, &s), 0);
+    assert_int_equal(schedule_new(p, label, &s), 0);
     for (const struct relu_backend *const *r = relu_backends(); *r != NULL; r++) {
+        const struct cost_case k = {.relu = *r, .expected = link_loopback(), .label = label};
         uint64_t on = 0, off = 0;
         int32_t messages = 0;
         for (int32_t i = 0; i < s->n; i++) {
@@ -88,13 +89,20 @@ static void test_bytes_follow_the_schedule(void **state)
             off += (*r)->offline_bytes(b, 0) + (*r)->offline_bytes(b, 1);
             messages += (*r)->online_messages(b);
         }
-        assert_int_equal(cost_estimate(p, &(struct cost_case){.relu = *r}, &c), 0);
+        assert_int_equal(cost_estimate(p, &k, &c), 0);
         assert_int_equal(c.online_bytes, on);
         assert_int_equal(c.offline_relu_bytes, off);
         assert_int_equal(c.online_messages, messages);
     }
     schedule_free(s);
     plan_free(p);
+}
+
+static void test_bytes_follow_the_schedule(void **state)
+{
+    (void)state;
+    compare_with_schedule(false);
+    compare_with_schedule(true);
 }
 
 static uint64_t bytes_of(const struct relu_backend *r, int64_t n, int32_t width, bool online)
@@ -120,6 +128,34 @@ static void test_bytes_equal_the_published_figures(void **state)
     assert_int_equal(bytes_each(&relu_gc, 25, false), 880);
     assert_int_equal(bytes_each(&relu_ot, 25, true), 41); /* 330 bits */
     assert_int_equal(bytes_each(&relu_ot, 25, false), 166);
+}
+
+/* Many ReLUs on a slow line: transfers are silent, a set-up's images share their rounds, and the machine's
+ * constant counts them. */
+static void test_rounds_of_silent_transfers(void **state)
+{
+    static const struct link narrow = {"narrow", 1e6, 0.01};
+    struct cost_machine none = {0}, row = only("silent_row");
+    struct cost one, shared, extended, slow;
+    struct cost_case k = {.relu = &relu_ot, .link = &narrow, .transfers = RELU_TRANSFERS_FERRET};
+    const double rows = 1 / (1e-9 * ferret_set(0)->row_ns);
+
+    (void)state;
+    one = estimate(k, &none);
+    slow = estimate(k, &row);
+    k.images = RELU_SHARED;
+    shared = estimate(k, &none);
+    k.images = 1000 * RELU_SHARED;
+    assert_close(estimate(k, &none).offline_relu_seconds, shared.offline_relu_seconds);
+    k.transfers = RELU_TRANSFERS_SOFTSPOKEN;
+    extended = estimate(k, &none);
+    assert_true(one.offline_relu_messages == 2 * BATCHES + 4); /* a round, down */
+    assert_close(shared.offline_relu_messages, 2 * BATCHES + 4.0 / RELU_SHARED);
+    assert_true(extended.offline_relu_messages == 2 * BATCHES);
+    assert_true(shared.offline_relu_bytes < one.offline_relu_bytes / 8);
+    assert_true(shared.offline_relu_seconds < one.offline_relu_seconds / 8);
+    /* a round of the first set at one second a row */
+    assert_true(slow.offline_relu_seconds - one.offline_relu_seconds > rows * 1e-3);
 }
 
 static void test_linearised_positions_cost_nothing(void **state)
@@ -295,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_batches_and_comparisons),
         cmocka_unit_test(test_bytes_follow_the_schedule),
         cmocka_unit_test(test_bytes_equal_the_published_figures),
+        cmocka_unit_test(test_rounds_of_silent_transfers),
         cmocka_unit_test(test_linearised_positions_cost_nothing),
         cmocka_unit_test(test_constants_have_keys_of_their_own),
         cmocka_unit_test(test_machine_files),

@@ -259,16 +259,16 @@ static void test_lots_have_deltas_of_their_own(void **state)
     s.o.relu = s.server.o.relu = &relu_ot;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &p), 0);
-    for (int i = 0; i < 2 * PARTY_SHARED + 2; i++) {
+    for (int i = 0; i < 2 * RELU_SHARED + 2; i++) {
         struct block d;
 
         assert_int_equal(party_query(p, x, y), 0);
         now = party_account(p)->phase[PHASE_SETUP].sent;
         d = otext_delta(p->relu->sender);
-        assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % PARTY_SHARED == 0);
+        assert_int_equal(d.lo != delta.lo || d.hi != delta.hi, i % RELU_SHARED == 0);
         if (i > 0) /* a request, and base transfers with trees */
             assert_int_equal(now - setup,
-                             32 + (i % PARTY_SHARED == 0 ? relu_ot.open_bytes(1, false) : 0));
+                             32 + (i % RELU_SHARED == 0 ? relu_ot.open_bytes(1, false) : 0));
         setup = now;
         delta = d;
     }

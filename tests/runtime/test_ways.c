@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/net/link.h"
+#include "runtime/cost/cost.h"
 
 static const struct link wan = {"wan", 400e6, 0.04}, narrow = {"narrow", 1e5, 0.0001};
 
@@ -83,6 +83,27 @@ static uint64_t stated_bytes(const struct party *p, uint64_t images)
     return bytes;
 }
 
+/* The cost model finds the same agreement, so bytes and messages are those that were sent; online without the
+ * image, which goes the way of the last message before it, and the result. */
+static void check_prediction(const struct parties *b, const struct party *p,
+                             enum relu_transfers transfers, const struct link *expected)
+{
+    const struct account *a = party_account(p);
+    const struct cost_count *on = &a->phase[PHASE_ONLINE], *off = &a->phase[PHASE_OFFLINE_RELU];
+    const uint64_t images = (uint64_t)a->queries;
+    const struct cost_case k = {.relu = &relu_ot,
+                                .expected = expected != NULL ? expected : link_loopback(),
+                                .transfers = transfers,
+                                .images = a->queries};
+    struct cost c;
+
+    assert_int_equal(cost_estimate(b->plan, &k, &c), 0);
+    assert_int_equal(images * (c.online_bytes + 8 * (PARTIES_INPUTS + PARTIES_CLASSES)),
+                     on->sent + on->received);
+    assert_int_equal(images * (uint64_t)(c.online_messages + 1), on->flips);
+    assert_true(off->sent + off->received - images * c.offline_relu_bytes < images);
+}
+
 static void check_agreement(enum relu_transfers transfers, const struct link *link)
 {
     struct parties b;
@@ -103,6 +124,7 @@ static void check_agreement(enum relu_transfers transfers, const struct link *li
     ask(&s, 0, 3, expected);
     const struct cost_count *c = &party_account(s.p)->phase[PHASE_OFFLINE_RELU];
     assert_int_equal(c->sent + c->received, stated_bytes(s.p, 3));
+    check_prediction(&b, s.p, transfers, link);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
     parties_close(&b);
@@ -188,8 +210,13 @@ static void test_choice_by_link_and_count(void **state)
     assert_null(w.down); /* computing costs more than sending */
     relu_ways_choose(&relu_ot, RELU_TRANSFERS_FERRET, &fast, s, 1, &w);
     assert_non_null(w.down);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, link_loopback(), s, 1, &w);
+    assert_int_equal(w.bits_per_second, 0); /* default forms: that rate is no line's */
     relu_ways_choose(&relu_gc, RELU_TRANSFERS_FERRET, &wan, s, 1000000, &w);
     assert_null(w.down); /* labels come from OT extension */
+    relu_ways_offer(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1000000, true, &w);
+    assert_null(w.down); /* no more than RELU_SHARED of them share a set-up */
+    assert_true(w.tagged);
     schedule_free(s);
     parties_close(&b);
 }
