@@ -16,6 +16,7 @@ cli/dist/install.sh "$build"
 lib=$stage/usr/lib
 grep -q "^ExecStart=/usr/bin/linnet-pi serve" "$lib/systemd/system/linnet-pi.service" || fail "no service unit"
 [ -f "$lib/systemd/system/linnet-pi.socket" ] || fail "no socket unit"
+[ -f "$stage/usr/share/doc/linnet/examples/linnet.sbatch" ] || fail "no job for Slurm"
 for name in linnet linnet-pi; do
     prefix=$(echo "$name" | tr - _)_
     others=$(nm -D --defined-only "$lib/lib$name.so" | awk '{print $NF}' | grep -v "^$prefix" || true)

@@ -12,7 +12,7 @@ stage=$work/stage
 DESTDIR=$stage PREFIX=/usr LIBDIR=/usr/lib SOVERSION=0 cli/dist/install.sh "$build"
 find "$stage/usr/share/man" -name '*.1' -exec gzip -9n {} +
 install -d "$stage/usr/share/doc/linnet" "$stage/DEBIAN" "$work/debian"
-install -m 644 README.md LICENSE SECURITY.md CHANGELOG.md "$stage/usr/share/doc/linnet"
+install -m 644 README.md LICENSE SECURITY.md CHANGELOG.md trainer/CLUSTER.md "$stage/usr/share/doc/linnet"
 printf 'Source: linnet\nPackage: linnet\nArchitecture: any\n' >"$work/debian/control"
 depends=$(cd "$work" && dpkg-shlibdeps -O --ignore-missing-info "$stage/usr/bin/linnet" "$stage/usr/bin/linnet-pi" \
     "$stage"/usr/lib/liblinnet*.so."$version" 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts programs, libraries, headers, pkg-config files, man pages, shell completion, service units and the Python module into $DESTDIR$PREFIX, or takes them
+# Puts programs, libraries, headers, pkg-config files, man pages, shell completion, service units, the job for Slurm and the Python module into $DESTDIR$PREFIX, or takes them
 # away: cli/dist/install.sh BUILD | --remove. Called by make, which sets DESTDIR, PREFIX, LIBDIR, SOVERSION.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,6 +11,7 @@ version=$(sed -n 's/^#define LINNET_VERSION "\(.*\)"/\1/p' core/base/version.h)
 remove() {
     rm -f "$bin/linnet" "$bin/linnet-pi" "$include/linnet.h" "$include/linnet-pi.h" "$lib/linnet.py"
     rm -f "$units/linnet-pi.service" "$units/linnet-pi.socket"
+    rm -f "$share/doc/linnet/examples/linnet.sbatch"
     rm -f "$share"/man/man1/linnet.1 "$share"/man/man1/linnet-*.1
     for name in linnet linnet-pi; do
         rm -f "$bash/$name" "$zsh/_$name" "$fish/$name.fish"
@@ -55,6 +56,8 @@ for unit in linnet-pi.service linnet-pi.socket; do
     sed "s|/usr/local/bin/|$PREFIX/bin/|" "cli/dist/$unit" >"$units/$unit"
     chmod 644 "$units/$unit"
 done
+install -d "$share/doc/linnet/examples"
+install -m 644 cli/dist/linnet.sbatch "$share/doc/linnet/examples"
 install -d "$share/man/man1" "$bash" "$zsh" "$fish"
 install -m 644 "$build"/manuals/man1/* "$share/man/man1"
 install -m 644 "$build"/manuals/bash/* "$bash"
