@@ -21,10 +21,10 @@ struct source_options {
            "validation images, one set (default: a tenth of the training images of --data)", 0, 0)
 #define SOURCE_SIZE_ROWS(type, member)                                                             \
     OPTION("resize", 0, OPTION_TEXT, offsetof(type, member.resize), "N[,bicubic]",                 \
-           "image folders, shards: scales the shorter side to N pixels, antialiased bilinear", 0,  \
+           "RGB images of 8 bits: scales the shorter side to N pixels, antialiased bilinear", 0,   \
            0),                                                                                     \
         OPTION("crop", 0, OPTION_TEXT, offsetof(type, member.crop), "HxW",                         \
-               "image folders, shards: keeps the middle HxW pixels", 0, 0)
+               "RGB images of 8 bits: keeps the middle HxW pixels", 0, 0)
 /* Tasks without these rows that need all images in memory say so in their defaults: .memory = "all". */
 #define SOURCE_MEMORY_ROWS(type, member)                                                           \
     OPTION("data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                   \
@@ -35,7 +35,7 @@ struct source_options {
                "threads that decode streamed images (default: as many as --threads)", 1, 1024)
 #define SOURCE_RANDOM_ROW(type, member)                                                            \
     OPTION("random-crop", 0, OPTION_FLAG, offsetof(type, member.random), NULL,                     \
-           "image folders, shards: trains on random parts, 8 to 100 % of the image, ratio 3/4 to " \
+           "RGB images of 8 bits: trains on random parts, 8 to 100 % of the image, ratio 3/4 to "  \
            "4/3, scaled to --crop and flipped",                                                    \
            0, 0)
 /* The options of the trainer; texts stay borrowed. ERR_ARG for a bad size. */

@@ -49,4 +49,43 @@ END
 done
 expect_error 2 '--resize.*36,nearest' "$LINNET" data imagefolder:sizes --resize 36,nearest -q
 expect_error 2 '--crop.*32' "$LINNET" data imagefolder:sizes --crop 32 -q
-expect_error 4 'for image folders' "$LINNET" data synth:50 --resize 16 -q
+
+# Images that are no files are scaled the same way, in memory and streamed.
+"$LINNET" data synth:200 --split train+val -o small.npy --labels y.npy -q
+for source in synth:200 npy:small.npy,y.npy; do
+    expect_exit 0 "$LINNET" data $source --split test --resize 200,bicubic --crop 180x190 -o x.npy --labels z.npy
+    expect_exit 0 "$LINNET" data $source --split test -o as_it_is.npy --labels y_test.npy
+    cmp -s y_test.npy z.npy || die "$source: labels of scaled images differ"
+    "$PYTHON" - <<'END' || die "scaled images of $source differ from Pillow's"
+import sys
+import numpy as np
+from PIL import Image
+small, got = np.load("as_it_is.npy"), np.load("x.npy")
+if len(small) != len(got) or not len(got):
+    sys.exit("counts")
+for i, image in enumerate(small):
+    p = Image.fromarray(image.transpose(1, 2, 0)).resize((200, 200), Image.Resampling.BICUBIC)
+    if (np.asarray(p.crop((5, 10, 195, 190))).transpose(2, 0, 1) != got[i]).any():
+        sys.exit(f"image {i}")
+END
+done
+"$PYTHON" -c 'import numpy as np; np.save("floats.npy", np.load("small.npy").astype(np.float32) / 255)'
+"$LINNET" init resnet8 --size 48x64 -o wide.onnx -q
+expect_error 4 'RGB images of 8 bits' "$LINNET" data npy:floats.npy,y.npy --resize 16 -q
+expect_error 4 'RGB images of 8 bits' "$LINNET" train wide.onnx --data npy:floats.npy,y.npy --random-crop --crop 48x64 -o no.onnx -q
+expect_error 4 'less than the crop of 40x40' "$LINNET" data synth:50 --crop 40x40 -q
+expect_error 4 'resize 64 --crop 48x64 scales them' "$LINNET" eval wide.onnx --data synth:50 --normalize half -q
+# 30K: the array is read by rows, and what is scaled from either is streamed.
+for source in synth:200 npy:small.npy,y.npy; do
+    for memory in all 30K; do
+        expect_exit 0 "$LINNET" eval wide.onnx --data $source --resize 64 --crop 48x64 --normalize half --data-memory $memory --attack pgd:steps=2 --json $memory.json
+        grep accura $memory.json >$memory.txt
+        if grep -q streamed out err; then echo "$source $memory" >>seen.txt; fi
+    done
+    cmp all.txt 30K.txt || die "accuracy depends on whether scaled images are streamed"
+done
+[ "$(grep -c ' 30K$' seen.txt)" = 2 ] && [ "$(grep -c ' all$' seen.txt)" = 0 ] || die "streamed: $(cat seen.txt)"
+for t in 1 2; do
+    expect_exit 0 "$LINNET" train wide.onnx --data synth:50 --random-crop --crop 48x64 --resize 64 --normalize half --batch 16 --epochs 1 --threads $t -o wide$t.onnx -q
+done
+cmp -s wide1.onnx wide2.onnx || die "random parts of synthetic images depend on the threads"

@@ -98,7 +98,6 @@ esac
 # Refusals.
 expect_error 2 '--data-memory.*5 apples' "$LINNET" eval memory.onnx --data shards:set --data-memory '5 apples' -q
 expect_error 2 '--random-crop needs --crop' "$LINNET" train start.onnx --data shards:set --random-crop -o x.onnx -q
-expect_error 4 'for image folders' "$LINNET" train start.onnx --data synth:50 --random-crop --crop 32x32 -o x.onnx -q
 head -c 30000 set/train/000.tar >cut.tar
 expect_error 4 'cut.tar.*it was cut' "$LINNET" data shards:cut.tar -q
 expect_error 4 'set/train/00[123].tar' "$LINNET" data "shards:set/train/{000..003}.tar" -q

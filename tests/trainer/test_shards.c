@@ -1,5 +1,6 @@
 /* Sources that stream: tar shards, class folders, npy. Whatever the memory and the threads, the images are
  * those of a set in memory; files that lie are refused by name. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,10 @@
 #include "tests/scratch.h"
 #include "tests/tar_make.h"
 #include "trainer/data/data.h"
+#include "trainer/data/draw.h"
+#include "trainer/data/see.h"
 #include "trainer/data/shards.h"
+#include "trainer/data/synth.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -523,14 +527,37 @@ static void test_npy_hostile(void **state)
     drop("y.npy");
 }
 
-static void test_random_needs_images(void **state)
+/* Arrays are drawn from as image files are: the part, at the size, mirrored or not. */
+static void test_random_parts_of_arrays(void **state)
 {
-    const struct data_options o = {.random = true, .crop_height = 8, .crop_width = 8};
-    struct dataset *d = NULL;
+    enum { N = 20, OUT = 48 };
+    const struct data_options o = {.random = true, .crop_height = OUT, .crop_width = OUT};
+    const struct data_view view = {.random = true, .seed = 3, .epoch = 2};
+    struct dataset *d = opened("synth:20", &o, DATA_TRAIN_ALL);
+    float *got = mem_array(3 * OUT * OUT, sizeof *got);
+    uint8_t chw[SYNTH_BYTES], *want = mem_array(3 * OUT * OUT, 1);
+    int32_t label;
 
     (void)state;
-    assert_int_equal(data_open("synth:50", &o, DATA_TRAIN, 1, &d), ERR_DATA);
-    assert_non_null(strstr(err_message(), "for image folders"));
+    assert_true(d->draws);
+    assert_int_equal(d->n, N);
+    for (int64_t i = 0; i < N; i++) {
+        struct picture p = {SYNTH_SIDE, SYNTH_SIDE, mem_array(SYNTH_BYTES, 1)};
+        const struct picture_part part = draw_part(&view, i, SYNTH_SIDE, SYNTH_SIDE);
+
+        synth_image(3, SYNTH_TRAIN, i, chw, &label); /* opened() takes that seed */
+        for (size_t j = 0; j < SYNTH_BYTES; j++)
+            p.rgb[j] = chw[j % 3 * SYNTH_SIDE * SYNTH_SIDE + j / 3];
+        assert_int_equal(picture_take(&p, &part, OUT, OUT), 0);
+        picture_planes(&p, want);
+        picture_release(&p);
+        assert_int_equal(data_image_seen(d, i, &view, got), 0);
+        for (size_t j = 0; j < (size_t)3 * OUT * OUT; j++)
+            assert_int_equal(lrintf(got[j] * 255), want[j]);
+    }
+    mem_free(got);
+    mem_free(want);
+    data_close(d);
 }
 
 static void test_memory_words(void **state)
@@ -612,7 +639,7 @@ int main(void)
         cmocka_unit_test(test_shards_stream),
         cmocka_unit_test(test_npy_stream),
         cmocka_unit_test(test_npy_hostile),
-        cmocka_unit_test(test_random_needs_images),
+        cmocka_unit_test(test_random_parts_of_arrays),
         cmocka_unit_test(test_memory_words),
         cmocka_unit_test(test_identity),
     };

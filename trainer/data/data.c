@@ -24,6 +24,7 @@
 #include "core/graph/rng.h"
 #include "trainer/data/archive.h"
 #include "trainer/data/owner.h"
+#include "trainer/data/scaled.h"
 
 #define SYNTH_DEFAULT 10000
 #define SYNTH_MOST 10000000
@@ -513,11 +514,8 @@ static int open_spec(const char *spec, enum data_part part, const struct data_op
                      uint64_t seed, struct dataset *d)
 {
     TRY(load_spec(spec, part, o, seed, d));
-    if ((o->resize > 0 || o->crop_height > 0) && !d->owner->pictures)
-        return fail(ERR_DATA, "%s: --resize and --crop are for image folders", d->owner->source);
-    if (o->random && !d->owner->pictures)
-        return fail(ERR_DATA, "%s: --random-crop is for image folders and shards",
-                    d->owner->source);
+    if ((o->resize > 0 || o->crop_height > 0 || o->random) && !d->owner->pictures)
+        return data_scaled(o, d);
     return 0;
 }
 
@@ -663,11 +661,17 @@ void data_limit(struct dataset *d, int64_t n)
 int data_check(const struct dataset *d, int64_t channels, int64_t height, int64_t width,
                int64_t classes)
 {
-    if (d->channels != channels || d->height != height || d->width != width)
+    if (d->channels != channels || d->height != height || d->width != width) {
+        char hint[96] = "";
+        if (d->channels == 3 && channels == 3 && d->floats == NULL)
+            snprintf(hint, sizeof hint,
+                     "; --resize %" PRId64 " --crop %" PRId64 "x%" PRId64 " scales them",
+                     height > width ? height : width, height, width);
         return fail(ERR_DATA,
                     "%s: images are %dx%dx%d (channels, height, width), the model takes %" PRId64
-                    "x%" PRId64 "x%" PRId64,
-                    d->source, d->channels, d->height, d->width, channels, height, width);
+                    "x%" PRId64 "x%" PRId64 "%s",
+                    d->source, d->channels, d->height, d->width, channels, height, width, hint);
+    }
     const bool known = d->owner == NULL || d->owner->classes_known; /* NULL: made by the caller */
     if (known ? d->classes != classes : d->classes > classes)
         return fail(ERR_DATA, "%s: %s%d classes, the model has %" PRId64 " outputs", d->source,

@@ -59,10 +59,10 @@ enum data_split {
 /* How a source is read beyond its text; zeroed: as it is. */
 struct data_options {
     const char *val, *test; /* sources of the validation and test images: one set, or that part */
-    int32_t resize; /* image folders: shorter side in pixels after scaling; 0: as they are */
-    bool bicubic;   /* filter of that; bilinear otherwise */
-    int32_t crop_height, crop_width; /* image folders: middle part that is kept; 0: all */
-    bool random; /* image folders and shards: data_view.random draws parts (draw.h) of that size */
+    int32_t resize;         /* 8-bit RGB: shorter side in pixels after scaling; 0: as they are */
+    bool bicubic;           /* filter of that; bilinear otherwise */
+    int32_t crop_height, crop_width; /* 8-bit RGB: middle part that is kept; 0: all */
+    bool random;   /* 8-bit RGB: data_view.random draws parts (draw.h) of that size */
     size_t memory; /* bytes that the images of the split may take; 0: any */
     int threads;   /* that decode ahead; 0: as many as there are */
 };

@@ -15,20 +15,23 @@ static int take_part(struct picture *p, const struct data_options *o, const stru
     return picture_take(p, &part, o->crop_height, o->crop_width);
 }
 
+int picture_view(const struct data_options *o, const struct data_view *view, int64_t record,
+                 struct picture *p)
+{
+    if (view->random)
+        return take_part(p, o, view, record);
+    if (o->resize > 0)
+        TRY(picture_shorter_side(p, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR));
+    return o->crop_height > 0 ? picture_crop(p, o->crop_height, o->crop_width) : 0;
+}
+
 int picture_see(const uint8_t *data, size_t len, const char *name, const struct data_options *o,
                 const struct data_view *view, int64_t record, struct picture *out)
 {
     int rc = picture_read_bytes(data, len, name, out);
 
-    if (rc == 0 && view->random) {
-        rc = take_part(out, o, view, record);
-    } else {
-        if (rc == 0 && o->resize > 0)
-            rc =
-                picture_shorter_side(out, o->resize, o->bicubic ? RESIZE_BICUBIC : RESIZE_BILINEAR);
-        if (rc == 0 && o->crop_height > 0)
-            rc = picture_crop(out, o->crop_height, o->crop_width);
-    }
+    if (rc == 0)
+        rc = picture_view(o, view, record, out);
     if (rc < 0)
         picture_release(out);
     return rc;
@@ -41,4 +44,13 @@ void picture_planes(const struct picture *p, uint8_t *chw)
     for (size_t c = 0; c < 3; c++)
         for (size_t i = 0; i < n; i++)
             chw[c * n + i] = p->rgb[3 * i + c];
+}
+
+void picture_from_planes(const uint8_t *chw, struct picture *p)
+{
+    const size_t n = (size_t)p->height * (size_t)p->width;
+
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < n; i++)
+            p->rgb[3 * i + c] = chw[c * n + i];
 }

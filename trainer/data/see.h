@@ -8,6 +8,10 @@
 /* name: of the file, for messages. record: what random parts are drawn from. */
 int picture_see(const uint8_t *data, size_t len, const char *name, const struct data_options *o,
                 const struct data_view *view, int64_t record, struct picture *out) MUST_CHECK;
-/* [h][w][3] to [3][h][w]. */
+/* The second half of that, in place, for an image that is no file. */
+int picture_view(const struct data_options *o, const struct data_view *view, int64_t record,
+                 struct picture *p) MUST_CHECK;
+/* [h][w][3] to [3][h][w], and back. */
 void picture_planes(const struct picture *p, uint8_t *chw);
+void picture_from_planes(const uint8_t *chw, struct picture *p);
 #endif
