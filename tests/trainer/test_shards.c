@@ -531,7 +531,8 @@ static void test_npy_hostile(void **state)
 static void test_random_parts_of_arrays(void **state)
 {
     enum { N = 20, OUT = 48 };
-    const struct data_options o = {.random = true, .crop_height = OUT, .crop_width = OUT};
+    const struct data_options o = {
+        .random = true, .resize = OUT, .crop_height = OUT, .crop_width = OUT};
     const struct data_view view = {.random = true, .seed = 3, .epoch = 2};
     struct dataset *d = opened("synth:20", &o, DATA_TRAIN_ALL);
     float *got = mem_array(3 * OUT * OUT, sizeof *got);

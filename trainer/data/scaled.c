@@ -107,8 +107,7 @@ int data_scaled(const struct data_options *o, struct dataset *d)
     struct scaled *s;
 
     if (d->channels != 3 || own->floats != NULL || (own->record != NULL && own->records_float))
-        return fail(ERR_DATA,
-                    "%s: --resize, --crop and --random-crop are for RGB images of 8 bits",
+        return fail(ERR_DATA, "%s: --resize, --crop and --random-crop are for RGB images of 8 bits",
                     own->source);
     if (d->n == 0)
         return 0;
