@@ -6,10 +6,12 @@ RANKS=$BUILD/linnet-mpi
 ldd "$RANKS" | grep -q libmpi || skip "no program with MPI ($BUILD/linnet-mpi)"
 export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_base_warn_component_unused=0
+launch="mpirun --oversubscribe" # OpenMPI counts cores; MPICH starts what it is told
+if mpirun --version 2>&1 | grep -q HYDRA; then launch=mpirun; fi
 ranks() { # COUNT, COMMAND...
     count=$1
     shift
-    mpirun --oversubscribe -n "$count" "$RANKS" "$@"
+    $launch -n "$count" "$RANKS" "$@"
 }
 expect_exit 0 "$LINNET" init resnet8 -o start.onnx
 
@@ -51,9 +53,13 @@ train() { # FOLDER, OPTION..., after the prefix in $with
         --augment augmix --dual-bn --epochs 5 --batch 30 --select mean --val-attack-images 5 \
         -o "$folder/y.onnx" "$@"
 }
+one_rank() { # of $pid, an mpirun; MPICH has a process between
+    child=$(pgrep -P $pid | tail -n 1)
+    pgrep -P "$child" | tail -n 1 | grep . || echo "$child"
+}
 end_ranks() { # SIGNAL: of a rank; the whole run ends
     until [ -e cut/y.safetensors ]; do sleep 0.05; done
-    victim=$(pgrep -P $pid | tail -n 1)
+    victim=$(one_rank)
     began=$(date +%s)
     kill -s "$1" "$victim"
     status=0
@@ -63,7 +69,7 @@ end_ranks() { # SIGNAL: of a rank; the whole run ends
 }
 with=$LINNET
 expect_exit 0 train whole
-with="mpirun --oversubscribe -n 3 $RANKS"
+with="$launch -n 3 $RANKS"
 (with="exec $with" && train cut) >log 2>&1 &
 pid=$!
 end_ranks KILL
@@ -76,7 +82,7 @@ done
 
 # ---- a signal to one rank stops all of them, with the state saved ---------------------------------
 rm -r cut
-with="mpirun --oversubscribe -n 3 $RANKS"
+with="$launch -n 3 $RANKS"
 (with="exec $with" && train cut) >log 2>&1 &
 pid=$!
 end_ranks USR1
@@ -98,11 +104,11 @@ expect_exit 0 budgets budgets1
 with="ranks 3"
 expect_exit 0 budgets budgets3
 expect_text err "3 ranks work on 2 budgets in 2 groups"
-with="mpirun --oversubscribe -n 3 $RANKS"
+with="$launch -n 3 $RANKS"
 (with="exec $with" && budgets cut3) >log 2>&1 &
 pid=$!
 until [ -e cut3/relus-30p/checkpoint.safetensors ] || [ -e cut3/relus-10p/checkpoint.safetensors ]; do sleep 0.02; done
-kill -USR1 "$(pgrep -P $pid | tail -n 1)"
+kill -USR1 "$(one_rank)"
 status=0
 wait $pid || status=$?
 [ $status -eq 75 ] || { cat log; die "a sweep that one group stops: exit status $status, expected 75"; }
@@ -125,7 +131,7 @@ mkdir bin
 printf '#!/bin/sh\necho "$@" >>requeued\n' >bin/scontrol
 chmod +x bin/scontrol
 job() {
-    PATH=$PWD/bin:$PATH SLURM_JOB_ID=7 LINNET=$RANKS OUT=batch LAUNCH="mpirun --oversubscribe -n 2" \
+    PATH=$PWD/bin:$PATH SLURM_JOB_ID=7 LINNET=$RANKS OUT=batch LAUNCH="$launch -n 2" \
         COMMAND="linearize start.onnx --data synth:100 --normalize half --relus 20% --preset quick --teacher-epochs 1
         --mask-epochs 2 --finetune-epochs 1 --finetune-min-steps 0 --batch 30 --eval-attack-images 6 --eval-corrupt-images 6" \
         exec "$SRC/cli/dist/linnet.sbatch"
@@ -161,7 +167,7 @@ expect_exit 4 ranks 2 eval whole/y.onnx --data cifar10:nowhere
 apart() { # RANK 1's FOLDER: rank 0's is here
     command="train start.onnx --data synth:100 --normalize half --epochs 1 --batch 30 -o apart.onnx --resume"
     # shellcheck disable=SC2086 # words
-    expect_exit 2 mpirun --oversubscribe -n 1 "$RANKS" $command : -n 1 --wdir "$PWD/$1" "$RANKS" $command
+    expect_exit 2 $launch -n 1 "$RANKS" $command : -n 1 -wdir "$PWD/$1" "$RANKS" $command
     expect_text err "train: stage 'train': the ranks do not begin with the same model, data and state"
 }
 mkdir other state
@@ -173,7 +179,7 @@ apart state
 # What befalls one rank alone is told by it, and ends the others.
 mkdir nothing
 # shellcheck disable=SC2086 # words
-expect_exit 1 mpirun --oversubscribe -n 1 "$RANKS" $command : -n 1 --wdir "$PWD/nothing" "$RANKS" $command
+expect_exit 1 $launch -n 1 "$RANKS" $command : -n 1 -wdir "$PWD/nothing" "$RANKS" $command
 expect_text err "^linnet: rank 1: cannot open start.onnx"
 
 # ---- what they tell each other, by the formula of trainer/CLUSTER.md: 336 channels of batch norms, 77,370 other
@@ -221,7 +227,7 @@ same_json sharded1/report.json sharded4/report.json
 rm -r cut
 with=$LINNET
 expect_exit 0 train sharded --bn-shards 4
-with="mpirun --oversubscribe -n 4 $RANKS"
+with="$launch -n 4 $RANKS"
 (with="exec $with" && train cut --bn-shards 4) >log 2>&1 &
 pid=$!
 end_ranks KILL
