@@ -28,15 +28,37 @@ struct tls {
     uint8_t out[OUT_BYTES];
 };
 
+/* What an alert of the other side says about this side's certificate; NULL: it is about something else. */
+static const char *own_refused(unsigned long e)
+{
+    switch (ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0) {
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return "it wants one, and got none";
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return "no authority that it trusts has signed it";
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+        return "it has expired";
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+        return "it cannot be used";
+    default:
+        return NULL;
+    }
+}
+
 /* The oldest reason in OpenSSL's queue, which is then empty. */
 static int fail_ssl(int code, const char *what)
 {
     unsigned long e = ERR_get_error();
+    const char *refused = own_refused(e);
     const char *reason = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e))
                          : e == 0            ? NULL
                                              : ERR_reason_error_string(e);
 
     ERR_clear_error();
+    if (refused != NULL)
+        return fail(code, "TLS: the other side refuses this side's certificate: %s", refused);
     return fail(code, "TLS: %s: %s", what, reason == NULL ? "refused" : reason);
 }
 
@@ -211,15 +233,30 @@ static int wait_or_fail(struct tls *t, int result, double deadline, const char *
     }
 }
 
+/* Who is gone may have said why: with TLS 1.3 a server looks at its client's certificate when the client already
+ * writes. */
+static int fail_write(struct tls *t, int rc)
+{
+    uint8_t byte;
+    size_t got;
+
+    if (!tcp_closed(t->tcp) || SSL_peek_ex(t->ssl, &byte, 1, &got) ||
+        own_refused(ERR_peek_error()) == NULL) {
+        ERR_clear_error();
+        return rc;
+    }
+    return fail_ssl(rc, "write");
+}
+
 static int tls_write_all(struct tls *t, const uint8_t *bytes, size_t n)
 {
     double deadline = tcp_deadline(t->tcp, n);
 
     while (n > 0) {
         size_t put = 0;
-        int ok = SSL_write_ex(t->ssl, bytes, n, &put);
-        if (!ok)
-            TRY(wait_or_fail(t, ok, deadline, "write"));
+        int ok = SSL_write_ex(t->ssl, bytes, n, &put), rc;
+        if (!ok && (rc = wait_or_fail(t, ok, deadline, "write")) < 0)
+            return fail_write(t, rc);
         bytes += put;
         n -= put;
     }

@@ -177,7 +177,11 @@ static int client_hello(struct party *p)
     TRY(transport_send(p->t, sent, sizeof sent));
     TRY(transport_send(p->t, wish, sizeof wish));
     if ((rc = transport_recv(p->t, received, sizeof received)) < 0)
-        return rc != ERR_PEER ? rc : fail_context(rc, "no greeting (does only one side use TLS?)");
+        return rc != ERR_PEER
+                   ? rc
+                   : fail_context(rc, "no greeting (%s)",
+                                  p->o->tally ? "does only one side use TLS?"
+                                              : "does the server refuse this side's certificate?");
     hello_read(received, &theirs);
     TRY(take_server_hello(p, &mine, &theirs));
     TRY(take_ways(p));
