@@ -401,12 +401,15 @@ int ledger_add(struct ledger *l, const uint8_t id[LEDGER_ID], enum ledger_event 
                int64_t count, double now)
 {
     struct client *c;
+    int rc;
 
     TRY(find(l, id, &c));
-    TRY(append(l, id, event, count, now, event == LEDGER_STRIKE || event == LEDGER_BAN));
-    apply(c, event, count, day_of(now));
+    rc = append(l, id, event, count, now, event == LEDGER_STRIKE || event == LEDGER_BAN);
+    apply(c, event, count, day_of(now)); /* it counts here, also where it cannot be written down */
     if (event == LEDGER_STRIKE && l->rules.strikes > 0 && c->strikes >= l->rules.strikes &&
-        !c->banned)
-        return ledger_add(l, id, LEDGER_BAN, 1, now);
-    return 0;
+        !c->banned) {
+        int ban = ledger_add(l, id, LEDGER_BAN, 1, now);
+        return rc < 0 ? rc : ban;
+    }
+    return rc;
 }

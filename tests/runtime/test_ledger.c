@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,6 +100,32 @@ static void test_strikes_ban_for_ever(void **state)
     assert_true(ledger_banned(l, ann));
     assert_false(ledger_banned(l, bob));
     assert_int_equal(try_begin(l, ann, 1, NOON + 1000 * DAY), LEDGER_BANNED);
+    ledger_close(l);
+    scratch_close(dir);
+}
+
+/* A strike that the disk has no room for is a strike: the server that saw it does not forget it. */
+static void test_a_full_disk_forgives_nothing(void **state)
+{
+    const struct ledger_rules rules = {-1, 0, 1};
+    char dir[SCRATCH_TEXT], path[SCRATCH_TEXT];
+    struct rlimit before, none;
+    struct stat st;
+
+    (void)state;
+    scratch_open(dir);
+    struct ledger *l = open_ledger(scratch_path(dir, "ledger", path), rules, NOON);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){(rlim_t)st.st_size, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    int rc = ledger_add(l, ann, LEDGER_STRIKE, 1, NOON);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(rc, ERR_IO);
+    assert_true(ledger_banned(l, ann));
+    assert_int_equal(try_begin(l, ann, 1, NOON), LEDGER_BANNED);
     ledger_close(l);
     scratch_close(dir);
 }
@@ -307,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_a_budget_is_a_clients_own),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_strikes_ban_for_ever),
+        cmocka_unit_test(test_a_full_disk_forgives_nothing),
         cmocka_unit_test(test_one_server_at_a_time),
         cmocka_unit_test(test_a_changed_file_is_refused),
         cmocka_unit_test(test_a_torn_line_is_cut),
