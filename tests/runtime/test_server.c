@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +284,7 @@ struct use {
     long kilobytes, descriptors;
 };
 
+/* Zeros: a process that is gone. */
 static struct use use_of(pid_t pid)
 {
     struct use u = {0};
@@ -291,43 +293,105 @@ static struct use use_of(pid_t pid)
     DIR *d;
 
     snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
-    assert_non_null(f = fopen(path, "r"));
+    if ((f = fopen(path, "r")) == NULL)
+        return u;
     while (fgets(line, sizeof line, f) != NULL)
         (void)sscanf(line, "VmRSS: %ld kB", &u.kilobytes);
     fclose(f);
     snprintf(path, sizeof path, "/proc/%ld/fd", (long)pid);
-    assert_non_null(d = opendir(path));
+    if ((d = opendir(path)) == NULL)
+        return u;
     while (readdir(d) != NULL)
         u.descriptors++;
     closedir(d);
     return u;
 }
 
+/* The largest of each while the watch lasts: the accepting process, and those that serve a client. */
+struct watch {
+    pid_t pid;
+    struct use server, worker;
+    int workers;
+    atomic_bool over;
+    pthread_t thread;
+};
+
+static void keep_largest(struct use *most, struct use u)
+{
+    most->kilobytes = u.kilobytes > most->kilobytes ? u.kilobytes : most->kilobytes;
+    most->descriptors = u.descriptors > most->descriptors ? u.descriptors : most->descriptors;
+}
+
+static void *watch(void *arg)
+{
+    struct watch *w = arg;
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)w->pid, (long)w->pid);
+    while (!w->over) {
+        FILE *f = fopen(path, "r");
+        int workers = 0;
+        long child;
+        while (f != NULL && fscanf(f, "%ld", &child) == 1) {
+            keep_largest(&w->worker, use_of((pid_t)child));
+            workers++;
+        }
+        if (f != NULL)
+            fclose(f);
+        w->workers = workers > w->workers ? workers : w->workers;
+        keep_largest(&w->server, use_of(w->pid));
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    return NULL;
+}
+
+/* A round of clients under watch, and the server when the last of them is gone. */
+static struct use visit_watched(const struct site *s, int clients, int64_t queries, int round,
+                                struct watch *w)
+{
+    const double start = cpu_seconds();
+
+    *w = (struct watch){.pid = s->pid};
+    assert_int_equal(pthread_create(&w->thread, NULL, watch, w), 0);
+    visit_all(s, clients, queries);
+    w->over = true;
+    pthread_join(w->thread, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL); /* the last children end */
+    struct use after = use_of(s->pid);
+    printf(
+        "after %lld queries (%.0f s): server %ld kB, %ld descriptors (at most %ld, %ld); of at most %d workers the largest %ld kB, %ld descriptors\n",
+        (long long)((round + 1) * clients * queries), cpu_seconds() - start, after.kilobytes,
+        after.descriptors, w->server.kilobytes, w->server.descriptors, w->workers,
+        w->worker.kilobytes, w->worker.descriptors);
+    fflush(stdout);
+    return after;
+}
+
 static void test_many_clients(void **state)
 {
     const int clients = full_counts() ? 40 : 8;
-    const int64_t queries = full_counts() ? 100 : 6;
+    const int64_t queries = full_counts() ? 50 : 6;
+    const int rounds = full_counts() ? 10 : 2;
     struct site s;
+    struct watch early, late;
     struct use first, last;
     struct server_totals t;
 
     (void)state;
     open_site(&s, false, full_counts() ? 600 : SECONDS, 4); /* at the lowest priority */
-    visit_all(&s, clients, queries);
-    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL); /* the last children end */
-    first = use_of(s.pid);
-    for (int i = 0; i < (full_counts() ? 4 : 1); i++)
-        visit_all(&s, clients, queries);
-    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
-    last = use_of(s.pid);
+    first = visit_watched(&s, clients, queries, 0, &early);
+    for (int i = 1; i < rounds; i++)
+        last = visit_watched(&s, clients, queries, i, &late);
     t = close_site(&s);
     printf("%lld queries of %d clients: %ld -> %ld kB, %ld -> %ld descriptors\n",
            (long long)t.queries, clients, first.kilobytes, last.kilobytes, first.descriptors,
            last.descriptors);
-    assert_int_equal(t.queries, clients * queries * (full_counts() ? 5 : 2));
+    assert_int_equal(t.queries, clients * queries * rounds);
     assert_int_equal(t.crashed + t.lost + t.strikes, 0);
     assert_true(last.kilobytes <= first.kilobytes + 1024);
     assert_int_equal(last.descriptors, first.descriptors);
+    assert_true(late.worker.kilobytes <= early.worker.kilobytes + 2048);
+    assert_true(late.worker.descriptors <= early.worker.descriptors + CLIENTS_MOST);
 }
 
 /* ---- bytes that change on the way ----------------------------------------------------------- */
