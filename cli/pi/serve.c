@@ -224,6 +224,8 @@ static int fill_clients(struct serve *s)
                     p->relu->name);
     if (s->o->client_ca == NULL)
         cli_note(s->c, "warning: without --client-ca a ban hits everybody who has no certificate");
+    if (s->o->ledger == NULL)
+        cli_note(s->c, "warning: without --ledger bans end with this server");
     p->covert = &covert_default;
     return 0;
 }

@@ -167,6 +167,20 @@ static int remove_used(void *ctx, const char *name)
     return held ? 0 : remove_one(ctx, name);
 }
 
+int store_reserve(const char *dir, const char *name, bool *taken)
+{
+    char path[STORE_PATH];
+    int fd;
+
+    TRY(path_of(path, dir, name, ""));
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    *taken = fd < 0 && errno == EEXIST;
+    if (fd < 0)
+        return *taken ? 0 : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    close(fd);
+    return 0;
+}
+
 static int remove_abandoned(void *ctx, const char *name)
 {
     return file_is_abandoned(name) ? remove_one(ctx, name) : 0;

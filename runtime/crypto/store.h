@@ -35,6 +35,8 @@ int store_each(const char *dir, const char *prefix, const char *suffix,
 /* *found: whether there was one of the old name. */
 int store_rename(const char *dir, const char *from, const char *to, bool *found) MUST_CHECK;
 int store_drop(const char *dir, const char *name) MUST_CHECK; /* one that is not there is fine */
+/* An empty file of that name; *taken: there was one. Of two processes one alone makes it. */
+int store_reserve(const char *dir, const char *name, bool *taken) MUST_CHECK;
 /* size: exact length without the hash. *bytes: secret memory, secret_free. ERR_DATA: there is none of
  * that name (used before, or never made); ERR_FORMAT: damaged. */
 int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes) MUST_CHECK;

@@ -27,6 +27,7 @@ struct account {
     double time, linear_seconds; /* of the last look; local arithmetic online (server) */
     int64_t queries, prepared;
     int64_t opened; /* server: images begun that were opened and so are no bundles (covert.h) */
+    int64_t caught; /* server: rounds in which the client was caught */
     int64_t begun;  /* server: images of requests that it accepted, answered or not */
 };
 #define ACCOUNT_INPUT(a) ((a)->events)

@@ -26,6 +26,7 @@
 #define HEAD 128
 #define SECRET (HASH_SID + COVERT_LOTS * (COVERT_SEED + SHA256_SIZE + COVERT_DIGEST))
 #define PREFIX "round-"
+#define RESERVED "making-" /* ids of a round that is being made */
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'R'};
 
 const struct covert_rules covert_default = {5, 1, 4, COVERT_WAIT, 600};
@@ -468,10 +469,16 @@ static int drop_orphan(void *ctx, const char *name)
     return s->found ? 0 : store_drop(s->dir, name);
 }
 
+static int drop_reserved(void *ctx, const char *name)
+{
+    return store_drop(((const struct search *)ctx)->dir, name);
+}
+
 int covert_clean(const char *dir, bool client)
 {
     struct search s = {.dir = dir, .client = client};
 
+    TRY(store_each(dir, RESERVED, suffix_of(client), drop_reserved, &s));
     return store_each(dir, BUNDLE_PENDING, suffix_of(client), drop_orphan, &s);
 }
 
@@ -489,7 +496,7 @@ static int look_taken(void *ctx, const char *name)
     return 0;
 }
 
-int covert_taken(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken)
+static int look_for_files(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken)
 {
     static const char *const prefix[] = {PREFIX, BUNDLE_PENDING, BUNDLE_PREFIX};
     struct taken t = {.found = false};
@@ -501,6 +508,37 @@ int covert_taken(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken)
     }
     *taken = t.found;
     return 0;
+}
+
+/* All rounds that would share a name have this one. */
+static void reserved_name(const uint8_t id[BUNDLE_ID], char name[STORE_NAME])
+{
+    uint8_t shared[BUNDLE_ID] = {0};
+
+    memcpy(shared, id, SHARED_DIGITS / 2);
+    name_of(RESERVED, shared, BUNDLE_SERVER, name);
+}
+
+int covert_reserve(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken)
+{
+    char name[STORE_NAME];
+    int rc;
+
+    reserved_name(id, name);
+    TRY(store_reserve(dir, name, taken));
+    if (*taken)
+        return 0;
+    if ((rc = look_for_files(dir, id, taken)) < 0 || *taken)
+        (void)!store_drop(dir, name);
+    return rc;
+}
+
+int covert_release(const char *dir, const uint8_t id[BUNDLE_ID])
+{
+    char name[STORE_NAME];
+
+    reserved_name(id, name);
+    return store_drop(dir, name);
 }
 
 /* ---- evidence ----------------------------------------------------------------------------- */
@@ -559,9 +597,17 @@ int covert_accuse(const struct covert_round *r, const char *dir, const char *why
     return rc;
 }
 
+int64_t covert_until(const struct covert_round *r, const struct covert_rules *rules, int64_t since)
+{
+    const int64_t at_least = since + (int64_t)rules->wait;
+
+    return r->deadline > at_least ? r->deadline : at_least;
+}
+
 struct expiry {
     const char *dir;
-    int64_t now;
+    const struct covert_rules *rules;
+    int64_t since, now;
     void (*caught)(void *ctx, const uint8_t identity[32]);
     void *ctx;
 };
@@ -573,7 +619,7 @@ static int expire_one(void *ctx, const char *name)
 
     if (head_of(e->dir, name, &r) < 0) /* another process has just removed it, or it is damaged */
         return 0;
-    if (e->now <= r.deadline + (r.done ? 0 : (int64_t)r.rules.grace))
+    if (e->now <= covert_until(&r, e->rules, e->since) + (r.done ? 0 : (int64_t)r.rules.grace))
         return 0;
     if (!r.done) {
         TRY(covert_accuse(&r, e->dir, "the seeds of the chosen lots never came", -1, NULL, NULL));
@@ -582,10 +628,35 @@ static int expire_one(void *ctx, const char *name)
     return covert_drop(&r, e->dir);
 }
 
-int covert_expire(const char *dir, int64_t now,
+int covert_expire(const char *dir, const struct covert_rules *rules, int64_t since, int64_t now,
                   void (*caught)(void *ctx, const uint8_t identity[32]), void *ctx)
 {
-    struct expiry e = {dir, now, caught, ctx};
+    struct expiry e = {dir, rules, since, now, caught, ctx};
 
     return store_each(dir, PREFIX, BUNDLE_SERVER, expire_one, &e);
+}
+
+struct debts {
+    const char *dir;
+    const uint8_t *identity;
+    bool *owes;
+};
+
+static int look_owed(void *ctx, const char *name)
+{
+    const struct debts *d = ctx;
+    struct covert_round r = {0};
+
+    if (head_of(d->dir, name, &r) == 0 && !r.done &&
+        memcmp(r.identity, d->identity, sizeof r.identity) == 0)
+        *d->owes = true;
+    return 0;
+}
+
+int covert_owes(const char *dir, const uint8_t identity[32], bool *owes)
+{
+    struct debts d = {dir, identity, owes};
+
+    *owes = false;
+    return store_each(dir, PREFIX, BUNDLE_SERVER, look_owed, &d);
 }

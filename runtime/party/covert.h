@@ -27,6 +27,7 @@
 #define COVERT_CHOICE 2
 #define COVERT_LOTS 16 /* most in a round */
 #define COVERT_WAIT 3600
+#define COVERT_KEEP (7 * 86400) /* a client keeps what a server that was away may still ask for */
 #define COVERT_DIGEST 32
 
 struct covert_rules {
@@ -38,7 +39,8 @@ extern const struct covert_rules covert_default;
 int covert_check(const struct covert_rules *r) MUST_CHECK; /* ERR_ARG says what cannot be */
 
 struct covert_round {
-    bool client, done; /* done: server, its openings were right */
+    bool client,
+        done; /* done: server, its openings were right; client, the server may have chosen */
     struct covert_rules rules;
     uint8_t model[32], id[BUNDLE_ID],
         identity[32];                       /* of the package, first bundle, client (server) */
@@ -83,15 +85,23 @@ int covert_publish(const struct covert_round *r, const char *dir, int64_t *made)
 int covert_drop_lots(const struct covert_round *r, uint16_t choice, const char *dir) MUST_CHECK;
 /* The round and all that is pending of it. */
 int covert_drop(const struct covert_round *r, const char *dir) MUST_CHECK;
-/* Server: whether a file here has an id that a round of this one would make. */
-int covert_taken(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken) MUST_CHECK;
-/* At start: what is pending of no round goes. */
+/* Server: the ids of a round are this connection's until covert_release. *taken: another one makes a round of
+ * these ids now, or a file here has one of them. Two rounds that shared them would share names of pending bundles:
+ * the openings of one could then vouch for the other's. */
+int covert_reserve(const char *dir, const uint8_t id[BUNDLE_ID], bool *taken) MUST_CHECK;
+int covert_release(const char *dir, const uint8_t id[BUNDLE_ID]) MUST_CHECK;
+/* At start: what is pending of no round goes, and what is reserved. */
 int covert_clean(const char *dir, bool client) MUST_CHECK;
 /* why: one line. lot below 0: none in particular. */
 int covert_accuse(const struct covert_round *r, const char *dir, const char *why, int lot,
                   const uint8_t *seed, const uint8_t *digest) MUST_CHECK;
-/* Server: every round whose deadline and grace are over at `now` goes; those that were not opened are
+/* Server: until when a round may be opened: for rules->wait seconds since it was made, and since the server began,
+ * since nobody could open it before. */
+int64_t covert_until(const struct covert_round *r, const struct covert_rules *rules, int64_t since);
+/* Server: every round whose time and grace are over at `now` goes; those that were not opened are
  * evidence first, then `caught` is told whose they were. */
-int covert_expire(const char *dir, int64_t now,
+int covert_expire(const char *dir, const struct covert_rules *rules, int64_t since, int64_t now,
                   void (*caught)(void *ctx, const uint8_t identity[32]), void *ctx) MUST_CHECK;
+/* Server: whether a client has a round here that is to be opened, and was not. */
+int covert_owes(const char *dir, const uint8_t identity[32], bool *owes) MUST_CHECK;
 #endif

@@ -25,6 +25,8 @@ const char *refusal_text(uint8_t why)
         [REFUSED_BUSY] = "too many clients now; try again later",
         [REFUSED_SPENT] = "no budget left for this client today",
         [REFUSED_BANNED] = "banned this client",
+        [REFUSED_OWES] =
+            "a round of preparations of this client that was never opened: any command with the --bundles of that round opens it",
         [REFUSED_ROOM] = "no room for another bundle (its --max-bundles); queries make room",
     };
 

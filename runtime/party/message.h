@@ -47,6 +47,7 @@ enum refusal { /* 0: go on */
                REFUSED_BUSY,
                REFUSED_SPENT,
                REFUSED_BANNED,
+               REFUSED_OWES,
                REFUSALS
 };
 /* "another model.pi": what the side that is refused has. */

@@ -727,13 +727,13 @@ static int judge_ids(struct party *p, uint8_t kind)
     return fail(ERR_PEER, "the client asked for a bundle under the id of one that is there");
 }
 
-int party_leave(struct party *p, bool prepare, int64_t images)
+int party_leave(struct party *p, enum party_work work, int64_t images)
 {
     uint8_t why = REFUSED_NOT;
 
     if (p->o->begin == NULL)
         return 0;
-    TRY(p->o->begin(p->o->begin_ctx, prepare, images, &why));
+    TRY(p->o->begin(p->o->begin_ctx, work, images, &why));
     if (why == REFUSED_NOT)
         return 0;
     TRY(answer(p, why));
@@ -789,7 +789,8 @@ int party_answer(struct party *p, int (*wait)(void *ctx), void *ctx)
         rc = party_serve_round(p, &q);
     else if ((rc = party_new_lot(p, q.images > 1 ? q.images : 1, q.id)) == 0 &&
              (rc = take_ids(p, q.kind)) == 0 && (rc = judge_ids(p, q.kind)) == 0 &&
-             (rc = party_leave(p, q.kind == REQUEST_PREPARE, p->images)) == 0)
+             (rc = party_leave(p, q.kind == REQUEST_PREPARE ? PARTY_PREPARE : PARTY_QUERY,
+                               p->images)) == 0)
         rc = serve_request(p, q.kind);
     party_drop_lot(p);
     transport_limit(p->t, -1);

@@ -24,8 +24,9 @@ struct party_limits {
     double request, setup, offline, online;
 };
 /* Server: whether a request may begin. *why: 0, or what the client is told instead, REFUSED_BUSY,
- * _SPENT or _BANNED (message.h). May wait. */
-typedef int party_begin(void *ctx, bool prepare, int64_t images, uint8_t *why);
+ * _SPENT, _BANNED or _OWES (message.h). May wait. */
+enum party_work { PARTY_QUERY, PARTY_PREPARE, PARTY_OPEN };
+typedef int party_begin(void *ctx, enum party_work work, int64_t images, uint8_t *why);
 struct party_options {
     const struct prepared *model; /* server: with weights */
     uint8_t hash[32];             /* identity of the package */
@@ -55,8 +56,9 @@ struct party_options {
     /* server decides: */
     bool label;
     const struct covert_rules *covert; /* clients may deviate; NULL: they are trusted */
-    const struct link *expected;       /* that forms of comparisons are chosen for; NULL: link */
-    const struct link *link;           /* to emulate; both sides or neither. NULL: none */
+    int64_t since; /* when the server began, seconds since 1970: nobody could open rounds before */
+    const struct link *expected; /* that forms of comparisons are chosen for; NULL: link */
+    const struct link *link;     /* to emulate; both sides or neither. NULL: none */
 };
 struct party;
 /* Handshake and set-up (base OTs, linear backend). Borrows o, its texts and t. A link to emulate wraps

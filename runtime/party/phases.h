@@ -49,7 +49,7 @@ int party_open_linear(struct party *p, const struct share_rng *streams) MUST_CHE
 int party_ask(struct party *p, const struct request *q, uint8_t answer[ANSWER_BYTES]) MUST_CHECK;
 /* Server. leave: whether a request for so many images may begin, who asks is told why not. */
 int party_reply(struct party *p, const uint8_t answer[ANSWER_BYTES]) MUST_CHECK;
-int party_leave(struct party *p, bool prepare, int64_t images) MUST_CHECK;
+int party_leave(struct party *p, enum party_work work, int64_t images) MUST_CHECK;
 /* The tally of an answer, where there is one. */
 int party_send_tally(struct party *p, enum phase phase, int32_t event) MUST_CHECK;
 int party_check_tally(struct party *p, enum phase phase, int32_t event) MUST_CHECK;

@@ -199,10 +199,12 @@ static int send_commitments(struct party *p, const struct covert_round *r)
     return 0;
 }
 
-/* Lots that were opened are gone before their seeds leave: whatever else the server says later, none of
- * their bundles is used. */
-static int open_chosen(struct party *p, struct covert_round *r)
+/* The server's first choice is the only one: it is on the disk before a seed leaves, so that nobody gets the
+ * seeds of lots whose bundles may have been used by asking again. 0 is no choice. */
+static int take_choice(struct party *p, struct covert_round *r)
 {
+    struct bundle_key k = party_key(p);
+    const uint16_t before = r->choice;
     uint8_t bytes[COVERT_CHOICE];
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
@@ -210,6 +212,16 @@ static int open_chosen(struct party *p, struct covert_round *r)
     if (!covert_choice_fits(&r->rules, r->choice))
         return fail(ERR_PEER,
                     "the server opens lots that are not there, or another number of them");
+    if (before != 0 && r->choice != before)
+        return fail(ERR_PEER, "the server opens other lots of a round than it has opened before");
+    return before != 0 ? 0 : covert_save(r, &k, p->o->bundles);
+}
+
+/* Lots that were opened are gone before their seeds leave: whatever else the server says later, none of
+ * their bundles is used. */
+static int open_chosen(struct party *p, struct covert_round *r)
+{
+    TRY(take_choice(p, r));
     TRY(covert_drop_lots(r, r->choice, p->o->bundles));
     for (int i = 0; i < r->rules.lots; i++)
         if (covert_is_opened(r->choice, i))
@@ -248,7 +260,7 @@ static int begin_client(struct party *p, struct covert_round *r)
     r->client = true;
     r->number = p->number;
     r->process = (int64_t)getpid();
-    r->deadline = now() + 2 * COVERT_WAIT; /* to be sure, later than the server's */
+    r->deadline = now() + COVERT_KEEP;
     memcpy(r->model, p->o->hash, sizeof r->model);
     memcpy(r->sid, p->sid, sizeof r->sid);
     prg_bytes(p->rng, r->seed, sizeof r->seed);
@@ -256,13 +268,26 @@ static int begin_client(struct party *p, struct covert_round *r)
     return send_commitments(p, r);
 }
 
-static int round_client(struct party *p, struct covert_round *r, int64_t *made)
+/* From its last lot on the server may have chosen. A round that ends before that is nothing to come back to. */
+static int make_lots_client(struct party *p, struct covert_round *r)
 {
-    TRY(begin_client(p, r));
+    struct bundle_key k = party_key(p);
+
     for (int i = 0; i < r->rules.lots; i++) {
+        if (i == r->rules.lots - 1) {
+            r->done = true;
+            TRY(covert_save(r, &k, p->o->bundles));
+        }
         TRY(run_lot(p, r, i, r->seed[i], BUNDLE_WAITING));
         TRY(party_commit_lot(p));
     }
+    return 0;
+}
+
+static int round_client(struct party *p, struct covert_round *r, int64_t *made)
+{
+    TRY(begin_client(p, r));
+    TRY(make_lots_client(p, r));
     close_lot(p);
     p->number = covert_number(r, r->rules.lots * r->rules.images);
     return finish_client(p, r, made);
@@ -287,6 +312,8 @@ int party_round(struct party *p, int64_t *made)
     memcpy(sid, p->sid, sizeof sid);
     rc = round_client(p, r, made);
     close_lot(p);
+    if (rc < 0 && r->client && !r->done)
+        (void)!covert_drop(r, p->o->bundles);
     memcpy(p->sid, sid, sizeof sid);
     p->dead = p->dead || rc < 0;
     secret_free(r);
@@ -303,7 +330,7 @@ static int open_round(struct party *p, struct covert_round *r, int64_t *made)
 
     r->client = true;
     TRY(covert_load(r, &k, p->o->bundles));
-    if (now() > r->deadline)
+    if (!r->done || now() > r->deadline)
         return covert_drop(r, p->o->bundles);
     memcpy(q.id, r->id, BUNDLE_ID);
     TRY(party_ask(p, &q, answer));
@@ -375,7 +402,20 @@ static int publish_server(struct party *p, struct covert_round *r, int64_t *made
     return covert_save(r, &k, p->o->bundles);
 }
 
-/* images: that were charged for this request. */
+/* The client was caught, and err_message says how. It counts whether the client waits for our word or not. */
+static int condemn(struct party *p, const struct covert_round *r)
+{
+    const uint8_t answer[ANSWER_BYTES] = {REFUSED_BANNED};
+    char why[256];
+
+    snprintf(why, sizeof why, "%s", err_message());
+    p->account.caught++;
+    if (covert_drop(r, p->o->bundles) == 0)
+        (void)!party_reply(p, answer);
+    return fail(ERR_PEER, "round of preparations: %s", why);
+}
+
+/* images: of this request. */
 static int finish_server(struct party *p, struct covert_round *r, int64_t images)
 {
     const uint8_t choice[COVERT_CHOICE] = {(uint8_t)r->choice, (uint8_t)(r->choice >> 8)};
@@ -392,13 +432,8 @@ static int finish_server(struct party *p, struct covert_round *r, int64_t images
     account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     if ((rc = check_openings(p, r, seed)) == 0 && !r->done)
         rc = publish_server(p, r, &made);
-    if (rc < 0) { /* what we could not do is no fault of the client: it may open again */
-        if (rc == ERR_PEER && covert_drop(r, p->o->bundles) == 0) {
-            answer[0] = REFUSED_BANNED;
-            (void)!party_reply(p, answer);
-        }
-        return fail_context(rc, "round of preparations");
-    }
+    if (rc < 0) /* what we could not do is no fault of the client: it may open again */
+        return rc == ERR_PEER ? condemn(p, r) : fail_context(rc, "round of preparations");
     p->account.prepared += made;
     p->account.opened += images - made;
     TRY(party_reply(p, answer));
@@ -445,25 +480,15 @@ static int refuse_round(struct party *p, enum refusal why, const char *text)
     return fail(ERR_PEER, "the client asked for %s", text);
 }
 
-static int serve_round(struct party *p, const struct request *q, struct covert_round *r)
+/* Whose ids are nobody else's. */
+static int run_round(struct party *p, struct covert_round *r)
 {
-    const struct covert_rules *rules = p->o->covert;
+    const struct covert_rules *rules = &r->rules;
     const uint8_t answer[ANSWER_BYTES] = {REFUSED_NOT, rules->lots, rules->opened, rules->images};
     const int64_t images = rules->lots * rules->images;
-    bool taken;
     int rc;
 
-    r->rules = *rules;
-    r->number = q->number;
-    memcpy(r->id, q->id, sizeof r->id);
-    memcpy(r->model, p->o->hash, sizeof r->model);
-    memcpy(r->sid, p->sid, sizeof r->sid);
-    if (p->o->identity != NULL)
-        memcpy(r->identity, p->o->identity, sizeof r->identity);
-    TRY(covert_taken(p->o->bundles, r->id, &taken));
-    if (taken)
-        return refuse_round(p, REFUSED_TAKEN, "bundles under ids that are there");
-    TRY(party_leave(p, true, images));
+    TRY(party_leave(p, PARTY_PREPARE, images));
     p->account.begun += images;
     TRY(party_reply(p, answer));
     if ((rc = make_lots(p, r)) < 0) {
@@ -473,29 +498,52 @@ static int serve_round(struct party *p, const struct request *q, struct covert_r
     return finish_server(p, r, images);
 }
 
+static int serve_round(struct party *p, const struct request *q, struct covert_round *r)
+{
+    bool taken;
+    int rc;
+
+    r->rules = *p->o->covert;
+    r->number = q->number;
+    memcpy(r->id, q->id, sizeof r->id);
+    memcpy(r->model, p->o->hash, sizeof r->model);
+    memcpy(r->sid, p->sid, sizeof r->sid);
+    if (p->o->identity != NULL)
+        memcpy(r->identity, p->o->identity, sizeof r->identity);
+    TRY(covert_reserve(p->o->bundles, r->id, &taken));
+    if (taken)
+        return refuse_round(p, REFUSED_TAKEN, "bundles under ids that are there");
+    rc = run_round(p, r);
+    (void)!covert_release(p->o->bundles, r->id);
+    return rc;
+}
+
 static bool may_open(const struct party *p, const struct covert_round *r)
 {
     static const uint8_t nobody[32];
     const uint8_t *who = p->o->identity != NULL ? p->o->identity : nobody;
 
-    return memcmp(r->identity, who, sizeof r->identity) == 0 && now() <= r->deadline;
+    return memcmp(r->identity, who, sizeof r->identity) == 0 &&
+           now() <= covert_until(r, p->o->covert, p->o->since);
 }
 
 static int serve_open(struct party *p, const struct request *q, struct covert_round *r)
 {
     const uint8_t answer[ANSWER_BYTES] = {REFUSED_NOT};
+    const int64_t images = p->o->covert->opened * p->o->covert->images;
     struct bundle_key k = party_key(p);
-    int64_t images;
     int rc;
 
+    /* before the round is looked for: another process of this client may be about to write it */
+    TRY(party_leave(p, PARTY_OPEN, images));
+    p->account.begun += images;
     memcpy(r->id, q->id, sizeof r->id);
     if ((rc = covert_load(r, &k, p->o->bundles)) < 0 && rc != ERR_DATA)
         return rc;
-    if (rc == ERR_DATA || !may_open(p, r))
+    if (rc == ERR_DATA || !may_open(p, r)) {
+        p->account.opened += images; /* none is lost */
         return refuse_round(p, REFUSED_BUNDLE, "a round that is not there to be opened");
-    images = r->rules.opened * r->rules.images;
-    TRY(party_leave(p, true, images));
-    p->account.begun += images;
+    }
     TRY(party_reply(p, answer));
     return finish_server(p, r, images);
 }

@@ -33,9 +33,9 @@ struct worker {
     char client[CLIENT_TEXT];
     bool known, proven, leaving; /* proven: has begun something */
     uint8_t id[LEDGER_ID];
-    int64_t images;    /* of the request it waits for, or works on */
-    double not_before; /* rate */
-    bool prepare;
+    int64_t images;      /* of the request it waits for, or works on */
+    double not_before;   /* rate */
+    bool prepare, opens; /* what the request is: opens what an earlier one left */
 };
 struct server {
     struct server_options o;
@@ -232,7 +232,8 @@ static void look_at_rounds(struct server *s)
     if (s->o.party.covert == NULL || now < s->rounds_at)
         return;
     s->rounds_at = now + ROUNDS_EVERY;
-    if (covert_expire(s->o.party.bundles, (int64_t)now_utc(), hear_caught, s) < 0)
+    if (covert_expire(s->o.party.bundles, s->o.party.covert, s->o.party.since, (int64_t)now_utc(),
+                      hear_caught, s) < 0)
         event(s, NULL, "failed", 0, err_message());
 }
 
@@ -344,7 +345,8 @@ static bool hear(struct server *s, struct worker *w)
     case WORKER_BEGINS:
         if (w->place != IDLE || says.images < 1 || says.images > PARTY_LOT)
             return false;
-        w->prepare = says.prepare != 0;
+        w->prepare = says.work != PARTY_QUERY;
+        w->opens = says.work == PARTY_OPEN;
         w->images = says.images;
         w->not_before = 0;
         move_to(w, WAITING);
@@ -414,11 +416,22 @@ static int64_t shares_of(const struct server *s, const struct worker *w)
     return n;
 }
 
+/* A client that may deviate makes one round at a time: the next one begins when it is known whether the one
+ * before was right. */
+static bool must_wait_its_turn(const struct server *s, const struct worker *w)
+{
+    for (int i = 0; i < s->n && w->prepare && s->o.party.covert != NULL; i++)
+        if (s->worker[i].place == PREPARE && same_client(&s->worker[i], w))
+            return true;
+    return false;
+}
+
 static bool has_room(const struct server *s, const struct worker *w)
 {
     const int64_t most = s->o.workers, queries = count(s, QUERY), prepares = count(s, PREPARE);
 
-    if (queries + prepares >= most || shares_of(s, w) >= most - most / 4)
+    if (queries + prepares >= most || shares_of(s, w) >= most - most / 4 ||
+        must_wait_its_turn(s, w))
         return false;
     return !w->prepare || prepares < (most + 1) / 2;
 }
@@ -453,13 +466,27 @@ static void let_begin(struct server *s, struct worker *w)
     int64_t busy = 1 + count(s, QUERY) + (w->prepare ? count(s, PREPARE) : 0);
     int threads = cpu_threads() / (int)busy;
 
-    s->totals.begun += w->images;
+    s->totals.begun += w->opens ? 0 : w->images;
     move_to(w, w->prepare ? PREPARE : QUERY);
     w->proven = true;
     tell(w, ORDER_GO, REFUSED_NOT, threads < 1 ? 1 : threads);
 }
 
-static void decide(struct server *s, struct worker *w)
+/* A round of this client that is not opened stands before the next one. */
+static bool owes(struct server *s, struct worker *w)
+{
+    bool found = false;
+
+    if (s->o.party.covert != NULL && w->prepare && !w->opens &&
+        covert_owes(s->o.party.bundles, w->id, &found) < 0) {
+        event(s, w, "failed", w->images, err_message());
+        found = true;
+    }
+    return found;
+}
+
+/* The images of an opening were charged with its round; who has used up its budget may open all the same. */
+static void charge(struct server *s, struct worker *w)
 {
     const enum ledger_event what = w->prepare ? LEDGER_BEGIN_PREPARE : LEDGER_BEGIN_QUERY;
     enum ledger_verdict verdict;
@@ -475,6 +502,18 @@ static void decide(struct server *s, struct worker *w)
     } else {
         refuse(s, w, verdict == LEDGER_SPENT ? REFUSED_SPENT : REFUSED_BANNED);
     }
+}
+
+static void decide(struct server *s, struct worker *w)
+{
+    if (ledger_banned(s->ledger, w->id))
+        refuse(s, w, REFUSED_BANNED);
+    else if (w->opens)
+        let_begin(s, w);
+    else if (owes(s, w))
+        refuse(s, w, REFUSED_OWES);
+    else
+        charge(s, w);
 }
 
 static void let_all_begin(struct server *s)
@@ -700,6 +739,7 @@ int server_open(const struct server_options *o, struct server **out)
         return ERR_NOMEM;
     s->o = *o;
     s->o.party.tally = o->tls.cert == NULL;
+    s->o.party.since = (int64_t)now_utc();
     s->start = cpu_seconds();
     (void)sigaction(SIGPIPE, NULL, &s->pipes);
     s->most = SERVER_CROWD * (int)o->workers;

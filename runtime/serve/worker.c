@@ -97,15 +97,15 @@ static void step_back(struct worker *w)
     w->behind = true;
 }
 
-static int begin(void *ctx, bool prepare, int64_t images, uint8_t *why)
+static int begin(void *ctx, enum party_work work, int64_t images, uint8_t *why)
 {
     struct worker *w = ctx;
 
-    w->says.prepare = prepare;
+    w->says.work = (uint8_t)work;
     w->says.images = images;
     say(w, WORKER_BEGINS);
     *why = wait_leave(w).why;
-    if (prepare)
+    if (work != PARTY_QUERY)
         step_back(w);
     return 0;
 }
@@ -117,7 +117,7 @@ static void report(struct worker *w, const struct account *a, int rc)
     w->says.answered = a->queries - w->before.queries + a->prepared - w->before.prepared;
     w->says.opened = a->opened - w->before.opened;
     /* who closes may have its reasons; what it has sent before is judged all the same */
-    w->says.rc = rc == ERR_PEER && w->t.dead ? ERR_NET : rc;
+    w->says.rc = rc == ERR_PEER && w->t.dead && a->caught == w->before.caught ? ERR_NET : rc;
     for (int i = 0; i < PHASES; i++) {
         struct cost_count *now = &w->says.phase[i];
         const struct cost_count *old = &w->before.phase[i];

@@ -25,7 +25,7 @@ enum worker_what {
 };
 struct worker_says {
     int32_t what, rc;
-    uint8_t prepare, known; /* known: the client showed a certificate */
+    uint8_t work, known; /* enum party_work; known: the client showed a certificate */
     uint8_t id[SHA256_SIZE];
     int64_t images, answered; /* begun or done; of these answered, or bundles that are usable */
     int64_t opened;           /* and those that were made to be opened */

@@ -5,12 +5,14 @@
 #include "runtime/serve/server.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,18 +54,21 @@ struct site {
     char ledger[SCRATCH_TEXT];
     pid_t pid;
     uint8_t refusal;
-    double most; /* these two before open_site; else 0 */
+    double most; /* these three before open_site; else 0 */
     bool label;
+    int64_t per_day; /* 0: any number */
 };
 
-static void open_site(struct site *s, bool covert, uint32_t wait)
+static void open_site_for(struct site *s, bool covert, uint32_t wait, int workers)
 {
     const struct sigaction a = {.sa_handler = on_term};
-    struct server_options o = {.seconds = SECONDS, .workers = 2, .max_queries = -1, .stop = stop};
+    struct server_options o = {
+        .seconds = SECONDS, .workers = workers, .max_queries = -1, .stop = stop};
     struct server *server = NULL;
 
     const double most = s->most;
     const bool label = s->label;
+    const int64_t per_day = s->per_day == 0 ? -1 : s->per_day;
 
     memset(s, 0, sizeof *s);
     parties_open(&s->b, KEPT, 0, 3);
@@ -76,7 +81,7 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
     o.party.max_bundles = 64;
     o.party.covert = covert ? &s->rules : NULL;
     o.party.label = label;
-    o.budget = (struct ledger_rules){-1, 0, 1};
+    o.budget = (struct ledger_rules){per_day, 0, 1};
     o.most = most;
     o.ledger = scratch_path(s->b.dir, "ledger", s->ledger);
     assert_int_equal(tcp_address_parse("127.0.0.1:0", &o.address), 0);
@@ -89,6 +94,11 @@ static void open_site(struct site *s, bool covert, uint32_t wait)
         _exit(server_run(server) < 0 ? 1 : 0);
     }
     server_close(server);
+}
+
+static void open_site(struct site *s, bool covert, uint32_t wait)
+{
+    open_site_for(s, covert, wait, 2);
 }
 
 /* What the ledger says of clients without a certificate. */
@@ -124,11 +134,29 @@ static void check_site(struct site *s, int64_t begun, int64_t strikes)
 struct cut {
     struct transport inner;
     int left;
-    size_t n; /* counts messages of this length alone; 0: all */
+    size_t n;    /* counts messages of this length alone; 0: all */
+    bool slams;  /* closes at once, without goodbye, when its seeds are sent */
+    bool chosen; /* the server's choice is there */
+    struct tcp *tcp;
+    void (*arrive)(void); /* called at each message; NULL: nothing */
 };
+
+/* The kernel then answers what still comes with a reset. */
+static int slam(struct cut *c)
+{
+    const struct linger hard = {.l_onoff = 1, .l_linger = 0};
+
+    TRY(transport_flush(&c->inner));
+    assert_int_equal(setsockopt(tcp_fd(c->tcp), SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+    return ERR_NET;
+}
+
 static int cut_send(void *ctx, const void *bytes, size_t n)
 {
-    return transport_send(&((struct cut *)ctx)->inner, bytes, n);
+    struct cut *c = ctx;
+
+    TRY(transport_send(&c->inner, bytes, n));
+    return c->slams && c->chosen && n == COVERT_SEED ? slam(c) : 0;
 }
 static int cut_recv(void *ctx, void *bytes, size_t n)
 {
@@ -136,6 +164,9 @@ static int cut_recv(void *ctx, void *bytes, size_t n)
 
     if ((c->n == 0 || n == c->n) && c->left >= 0 && c->left-- == 0)
         return ERR_NET;
+    if (c->arrive != NULL)
+        c->arrive();
+    c->chosen = c->chosen || n == COVERT_CHOICE;
     return transport_recv(&c->inner, bytes, n);
 }
 static int cut_flush(void *ctx)
@@ -165,6 +196,7 @@ static int visit(struct site *s, struct visit *v, const struct relu_backend *rel
     v->p = NULL;
     assert_int_equal(tcp_connect(&s->at, SECONDS, &tcp), 0);
     tcp_transport(tcp, &v->cut.inner);
+    v->cut.tcp = tcp;
     v->t = (struct transport){
         .send = cut_send, .recv = cut_recv, .flush = cut_flush, .close = cut_close, .ctx = &v->cut};
     return party_open(&v->o, &v->t, &v->p);
@@ -244,7 +276,10 @@ static void test_leaving_before_the_choice_is_charged(void **state)
     (void)state;
     open_site(&s, true, 100);
     for (int i = 3; i < 60; i += 8) { /* after greeting, ways and answer */
+        int64_t kept;
         assert_true(prepare(&s, i, 0) < 0);
+        assert_int_equal(store_count(s.b.bundles_client, "round-", "", &kept), 0);
+        assert_true(kept == 0 || i > 3); /* nobody will ask for a first lot that was cut off */
         charged += CHARGED;
     }
     assert_int_equal(prepare(&s, -1, 0), 0);
@@ -263,6 +298,128 @@ static void test_who_does_not_open_is_banned(void **state)
     assert_int_equal(store_count(s.b.bundles_server, "evidence-", "", &n), 0);
     assert_int_equal(n, 1);
     check_site(&s, CHARGED, 1);
+}
+
+/* Before anything else is prepared. It costs nothing: a budget that is used up does not keep anybody from it. */
+static void test_what_is_not_opened_stands_first(void **state)
+{
+    struct site s = {.per_day = 2 * CHARGED};
+    struct visit v = {.cut.left = -1};
+    int64_t made;
+
+    (void)state;
+    open_site(&s, true, 100);
+    assert_int_equal(prepare(&s, -1, 0), 0);
+    assert_true(prepare(&s, 0, 2) < 0); /* does not read the choice */
+    assert_true(prepare(&s, -1, 0) < 0);
+    assert_int_equal(s.refusal, REFUSED_OWES);
+    assert_int_equal(visit(&s, &v, NULL), 0);
+    assert_int_equal(party_open_rounds(v.p, &made), 0);
+    assert_int_equal(made, 1);
+    end(&v);
+    assert_true(prepare(&s, -1, 0) < 0);
+    assert_int_equal(s.refusal, REFUSED_SPENT);
+    check_site(&s, 2 * CHARGED, 0);
+}
+
+static struct {
+    pthread_mutex_t lock;
+    bool other_done;
+    _Atomic int messages;
+} held = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool other_is_done(void)
+{
+    pthread_mutex_lock(&held.lock);
+    bool done = held.other_done;
+    pthread_mutex_unlock(&held.lock);
+    return done;
+}
+
+/* In the middle of a lot, until the other one is done, or for long enough for that. */
+static void hold(void)
+{
+    if (++held.messages != 12)
+        return;
+    for (int i = 0; i < 150 && !other_is_done(); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    held.messages += other_is_done() ? 1000 : 0;
+}
+
+static void *make_another(void *arg)
+{
+    struct site *s = arg;
+    int rc;
+
+    while (held.messages < 8)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    rc = prepare(s, -1, 0);
+    pthread_mutex_lock(&held.lock);
+    held.other_done = true;
+    pthread_mutex_unlock(&held.lock);
+    return rc == 0 ? s : NULL;
+}
+
+/* Rounds at the same time would all be chosen from before the first cheat is punished. */
+static void test_one_round_at_a_time(void **state)
+{
+    struct site s = {.most = 0}, other;
+    struct visit v = {.cut = {.left = -1, .arrive = hold}};
+    pthread_t thread;
+    int64_t made;
+    void *well = NULL;
+
+    (void)state;
+    open_site_for(&s, true, 100, 4);
+    other = s;
+    assert_int_equal(pthread_create(&thread, NULL, make_another, &other), 0);
+    assert_int_equal(visit(&s, &v, NULL), 0);
+    assert_int_equal(party_round(v.p, &made), 0);
+    assert_true(held.messages < 1000);
+    end(&v);
+    pthread_join(thread, &well);
+    assert_non_null(well);
+    check_site(&s, 2 * CHARGED, 0);
+}
+
+/* Choice bits, and f, of another u in every lot. */
+static int evil_offline(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
+                        const uint64_t *r, struct tape *state)
+{
+    const size_t n = (size_t)(b->n * b->payloads);
+    uint64_t *other = mem_array(n, sizeof *other);
+    int rc;
+
+    assert_non_null(other);
+    memcpy(other, u, n * sizeof *other);
+    other[0]++;
+    rc = relu_gc.offline_client(p, b, other, r, state);
+    mem_free(other);
+    return rc;
+}
+
+/* Who is caught is banned, whether it waits to hear it or is gone. */
+static void caught_in_round(bool slams)
+{
+    struct relu_backend evil = relu_gc;
+    struct site s = {.most = 0};
+    struct visit v = {.cut = {.left = -1, .slams = slams}};
+    int64_t made;
+
+    evil.offline_client = evil_offline;
+    open_site(&s, true, 100);
+    assert_int_equal(visit(&s, &v, &evil), 0);
+    assert_true(party_round(v.p, &made) < 0);
+    end(&v);
+    assert_true(becomes_banned(&s));
+    check_site(&s, CHARGED, 1);
+}
+
+static void test_who_is_caught_is_banned(void **state)
+{
+    (void)state;
+    caught_in_round(false);
+    caught_in_round(true);
 }
 
 /* ---- errors online ------------------------------------------------------------------------- */
@@ -556,6 +713,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_honest_client),
         cmocka_unit_test(test_leaving_before_the_choice_is_charged),
         cmocka_unit_test(test_who_does_not_open_is_banned),
+        cmocka_unit_test(test_what_is_not_opened_stands_first),
+        cmocka_unit_test(test_one_round_at_a_time),
+        cmocka_unit_test(test_who_is_caught_is_banned),
         cmocka_unit_test(test_extraction_where_clients_are_trusted),
         cmocka_unit_test(test_extraction_is_stopped),
         cmocka_unit_test(test_label_extraction_where_clients_are_trusted),
