@@ -102,6 +102,7 @@ convert() { # RECIPE
 check_ctime() {
     command -v valgrind >/dev/null || { echo "ctime: skipped, no valgrind" && return 0; }
     valgrind -q "$build/tests/test_ctime" >ctime.log 2>&1 || missed "ctime: see $out/ctime.log"
+    valgrind -q "$build/tests/test_ctime_tags" >ctime_tags.log 2>&1 || missed "ctime: see $out/ctime_tags.log"
     grep -q 'OK \] test_check_can_fail' ctime.log || missed "ctime: built without valgrind's headers"
 }
 

@@ -33,49 +33,8 @@ int product_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_C
 #include "runtime/crypto/rlwe.h"
 #include "runtime/relu/relu.h"
 #include "runtime/relu/party.h"
+#include "tests/hidden.h"
 #include "tests/pair.h"
-
-#if defined __has_include && __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#else
-#define VALGRIND_MAKE_MEM_UNDEFINED(p, n) ((void)(p), (void)(n))
-#define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)(p), (void)(n))
-#define VALGRIND_GET_VBITS(p, bits, n) ((void)(p), (void)(bits), (void)(n))
-#define VALGRIND_COUNT_ERRORS 0
-#define RUNNING_ON_VALGRIND 0
-#endif
-
-static void hide(void *p, size_t n)
-{
-    VALGRIND_MAKE_MEM_UNDEFINED(p, n);
-}
-
-/* ---- a line on which messages become public --------------------------------------------------- */
-
-static int open_recv(void *ctx, void *bytes, size_t n)
-{
-    TRY(transport_recv(ctx, bytes, n));
-    VALGRIND_MAKE_MEM_DEFINED(bytes, n);
-    return 0;
-}
-
-static int open_send(void *ctx, const void *bytes, size_t n)
-{
-    TRY(transport_send(ctx, bytes, n));
-    VALGRIND_MAKE_MEM_DEFINED((void *)(uintptr_t)bytes, n);
-    return 0;
-}
-
-static int open_flush(void *ctx)
-{
-    return transport_flush(ctx);
-}
-
-static struct transport public_line(struct transport *inner)
-{
-    return (struct transport){
-        .send = open_send, .recv = open_recv, .flush = open_flush, .ctx = inner};
-}
 
 /* Whether a check passes is public; hide_party makes rows that do not fit, so it cannot. */
 int otext_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_CHECK])
@@ -122,16 +81,6 @@ static unsigned errors_at_start(void)
 static void check_clean(void)
 {
     assert_int_equal(VALGRIND_COUNT_ERRORS, errors_at_start());
-}
-
-static int hide_stream(struct prg **p)
-{
-    uint8_t seed[PRG_SEED] = {7};
-
-    prg_free(*p);
-    *p = NULL;
-    hide(seed, sizeof seed);
-    return prg_new(seed, p);
 }
 
 /* Marks pass through OpenSSL: what a stream of a secret seed gives is secret. */
