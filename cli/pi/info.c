@@ -191,7 +191,7 @@ static int print_covert(FILE *f, const struct plan *p)
     query = covert_query_bytes(s, relu, 0) + covert_query_bytes(s, relu, 1);
     fprintf(
         f,
-        "\ncovert     --clients covert (gc): rounds of %d lots of %d preparations, %d lot opened: a client that cheats in one lot is caught with a chance of %d in %d, one that cheats online at once. Not covered: inputs that are no image; clients that get new certificates\n",
+        "\ncovert     --clients covert (gc): rounds of %d lots of %d preparations, %d lot opened: a client that cheats in one lot is caught with a chance of %d in %d, one that cheats online at once. Not covered: inputs that are no image; clients that get new certificates; a server that deviates, which reads signs of activations from what clients prove\n",
         r->lots, r->images, r->opened, r->opened, r->lots);
     fprintf(f, "           %.0f bytes a usable bundle, %llu a query\n",
             (double)round / ((r->lots - r->opened) * r->images), (unsigned long long)query);

@@ -336,12 +336,54 @@ static void test_other_tags_end(void **state)
     assert_int_equal(secret_alive(), 0);
 }
 
+/* ---- a server that deviates --------------------------------------------------------------- */
+
+/* The cover of colour 1 of element k, and the bit mm of it, in the server's state. */
+static uint8_t *cover_at(struct cheat *c, int k)
+{
+    size_t at = relu_gc.state_size(&c->p.batch[0].b, 0) - gc_tag_state(N, 0);
+
+    return tape_bytes(c->p.party[0].state[0]) + at + 8 + (size_t)(2 * N + k) * 16;
+}
+
+static int mm_of(struct cheat *c, int k)
+{
+    const uint8_t *bits = tape_bytes(c->p.party[0].state[0]) + 16 + PRG_SEED + 3 * 8 * N;
+
+    return bits[k / 8] >> k % 8 & 1;
+}
+
+/* What tags cost the client: they are wrong where it opens a word that the server has changed, and it opens that of
+ * colour 1 or not by the sign of x. Without tags the server would see r, whatever it changed. PROTOCOL.md and
+ * SECURITY.md say so; where this fails, they are to be changed. */
+static void test_a_server_that_deviates_reads_signs(void **state)
+{
+    struct cheat c;
+
+    (void)state;
+    open_cheat(&c, true);
+    for (int k = 0; k < N; k++) {
+        *cover_at(&c, k) ^= 1;
+        int negative = online(&c) == ERR_PEER ? mm_of(&c, k) : !mm_of(&c, k);
+        uint64_t x = c.p.batch[0].x[k] + c.p.batch[0].u[k];
+        assert_int_equal(negative, x >> (M - 1) & 1);
+        *cover_at(&c, k) ^= 1;
+    }
+    assert_int_equal(online(&c), 0);
+    relu_pair_close(&c.p);
+    assert_int_equal(secret_alive(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_correlated_words),  cmocka_unit_test(test_words_as_bytes),
-        cmocka_unit_test(test_tagged_batches),    cmocka_unit_test(test_errors_are_taken_untagged),
-        cmocka_unit_test(test_errors_end_tagged), cmocka_unit_test(test_other_tags_end),
+        cmocka_unit_test(test_correlated_words),
+        cmocka_unit_test(test_words_as_bytes),
+        cmocka_unit_test(test_tagged_batches),
+        cmocka_unit_test(test_errors_are_taken_untagged),
+        cmocka_unit_test(test_errors_end_tagged),
+        cmocka_unit_test(test_other_tags_end),
+        cmocka_unit_test(test_a_server_that_deviates_reads_signs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
