@@ -26,6 +26,30 @@ for attack in byte greet stall drip; do
 done
 stop
 
+# Without a descriptor left for anybody the server waits, and goes on when there are some.
+if command -v prlimit >/dev/null 2>&1; then
+    serve --workers 4
+    most=$(($(ls /proc/$server/fd | wc -l) + 3))
+    prlimit --pid $server --nofile=$most:
+    python3 "$SRC/tests/cli/silent.py" "$at" model.pi byte >attack.out &
+    attacker=$!
+    wait_for attack.out '^connected'
+    left=100
+    until [ "$(ls /proc/$server/fd | wc -l)" -ge $most ]; do
+        left=$((left - 1))
+        [ $left -gt 0 ] || die "the server has descriptors left"
+        sleep 0.05
+    done
+    sleep 1
+    kill -0 $server || die "a server without descriptors ends"
+    prlimit --pid $server --nofile=1024:
+    kill $attacker
+    wait $attacker 2>/dev/null || true
+    expect_exit 0 "$LINNET_PI" query model.pi --connect "$at" -i one.npy --timeout 60
+    say "no descriptor left: the server goes on"
+    stop
+fi
+
 # Thirty honest clients at once.
 serve --workers 4
 i=0 clients=
