@@ -109,14 +109,16 @@ static int translate(const struct export_settings *o, struct export_options *e)
 }
 
 static int package(const struct linnet_listener *l, const struct export_settings *s, uint64_t seed,
-                   const struct model *m, struct graph *branch)
+                   const struct model *m, int which, struct graph **branch)
 {
-    struct output_private how = {.n = s->calib,
+    struct output_private how = {.network = m->g,
+                                 .branch = which,
+                                 .n = s->calib,
                                  .publish_slopes = s->publish_slopes,
                                  .salt = s->salt,
                                  .max_failure = s->max_failure};
     struct dataset *d = NULL;
-    int rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, branch, &d);
+    int rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, *branch, &d);
 
     how.calib = d;
     if (rc == 0)
@@ -158,7 +160,7 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     if (rc == 0 && s->out)
         rc = write_onnx(l, s, &opt, chosen);
     if (rc == 0 && s->pi)
-        rc = package(l, s, options_seed(o), m, chosen);
+        rc = package(l, s, options_seed(o), m, branch, &chosen);
     graph_free(chosen);
     lock_release(lock);
     return rc;

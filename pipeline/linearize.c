@@ -286,7 +286,9 @@ static int export_student(const struct linearize *x)
     const struct run *r = &x->c.run;
     const int deployed = conversion_deployed(&x->c, x->student.g);
     struct output_facts facts = facts_of(x, SUMMARY_RESULT);
-    const struct output_private how = {.calib = r->train,
+    const struct output_private how = {.network = x->student.g,
+                                       .branch = deployed,
+                                       .calib = r->train,
                                        .n = x->j->o->r.calib_images,
                                        .publish_slopes = x->j->o->publish_slopes,
                                        .max_failure = LOWER_MAX_FAILURE};
@@ -305,7 +307,7 @@ static int export_student(const struct linearize *x)
         return 0;
     }
     if ((rc = output_branch(&r->m, x->student.g, deployed, &facts, &branch)) == 0)
-        rc = output_pi(x->j->l, &r->m, branch, &how, x->j->o->out);
+        rc = output_pi(x->j->l, &r->m, &branch, &how, x->j->o->out);
     graph_free(branch);
     if (rc == ERR_GOAL) { /* what was trained is worth keeping */
         listener_note(x->j->l, "no model.pi: %s (linnet export has it)", err_message());

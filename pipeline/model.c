@@ -337,6 +337,13 @@ int model_open(const struct linnet_listener *l, const char *path, const struct o
     return rc;
 }
 
+void model_drop_file(struct model *m)
+{
+    mem_free(m->file);
+    m->file = NULL;
+    m->file_len = 0;
+}
+
 void model_close(struct model *m)
 {
     graph_free(m->g);

@@ -110,6 +110,8 @@ int model_import_options(const struct open_options *o, char name[MODEL_NAME],
 /* o: NULL for none of it. seed: of the images of "auto". Close in every case. */
 int model_open(const struct linnet_listener *l, const char *path, const struct open_options *o,
                uint64_t seed, struct model *out) MUST_CHECK;
+/* Of a model that is not trained, no checkpoint embeds the file: as many bytes as its weights. */
+void model_drop_file(struct model *m);
 void model_close(struct model *m);
 /* New reference: the "network" object of the form and the graph's normalisation. */
 json_t *model_form_json(const struct model_form *form, const struct graph *g);

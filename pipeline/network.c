@@ -54,7 +54,9 @@ int linnet_open(const char *path, const struct linnet_options *o, const struct l
         TRY(task->check(o));
     if ((m = mem_array(1, sizeof *m)) == NULL)
         return ERR_NOMEM;
-    if ((rc = model_open(l, path, how, options_seed(o), &m->m)) == 0)
+    rc = model_open(l, path, how, options_seed(o), &m->m);
+    model_drop_file(&m->m);
+    if (rc == 0)
         rc = fill_info(m->m.g, &m->info);
     m->precision = how != NULL ? how->precision : PRECISION_FP32;
     precision_note(l, precision_of(m->precision, false));

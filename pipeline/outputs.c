@@ -194,9 +194,9 @@ static void say_failure(const struct linnet_listener *l, const struct lower_fail
 }
 
 /* Whether weights with fewer bits give the labels of the float network. */
-static int check_trimmed(const struct linnet_listener *l, struct graph *branch,
-                         const struct output_private *how, const struct plan *p,
-                         const struct plan_weights *w, const struct lower_failure *f)
+static int check_trimmed(const struct linnet_listener *l, const struct output_private *how,
+                         const struct plan *p, const struct plan_weights *w,
+                         const struct lower_failure *f)
 {
     struct package_check check;
     struct pi_model *pi = NULL;
@@ -206,7 +206,7 @@ static int check_trimmed(const struct linnet_listener *l, struct graph *branch,
     if (f->trimmed == 0)
         return 0;
     if ((rc = pi_prepare(p, w, PI_FIXED, &pi)) == 0 &&
-        (rc = package_check_run(l, branch, EXEC_FP32, pi, how->calib,
+        (rc = package_check_run(l, how->network, how->branch, EXEC_FP32, pi, how->calib,
                                 TRIM_IMAGES < how->n ? TRIM_IMAGES : how->n, &check)) == 0)
         agreement = 100 * (double)check.agree / (double)check.n;
     pi_close(pi);
@@ -219,17 +219,19 @@ static int check_trimmed(const struct linnet_listener *l, struct graph *branch,
         1 / f->untrimmed, 1 / f->bound, agreement, OUTPUT_AGREEMENT, f->untrimmed * 1.01);
 }
 
-static int lower_checked(const struct linnet_listener *l, struct graph *branch,
+static int lower_checked(const struct linnet_listener *l, struct graph **branch,
                          const struct output_private *how, const struct lower_options *o,
                          struct plan **p, struct plan_weights **w)
 {
-    TRY(lower(branch, o, p, w));
-    TRY(check_trimmed(l, branch, how, *p, *w, o->failure));
+    TRY(lower(*branch, o, p, w));
+    graph_free(*branch);
+    *branch = NULL;
+    TRY(check_trimmed(l, how, *p, *w, o->failure));
     say_failure(l, o->failure);
     return 0;
 }
 
-int output_pi(const struct linnet_listener *l, const struct model *m, struct graph *branch,
+int output_pi(const struct linnet_listener *l, const struct model *m, struct graph **branch,
               const struct output_private *how, const char *dir)
 {
     char pi[4096], weights[4096], hex[SHA256_HEX], norm[NORMALIZE_TEXT];
@@ -247,7 +249,7 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
     int rc;
 
     _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
-    o.normalize = normalize_text(&branch->norm, norm);
+    o.normalize = normalize_text(&(*branch)->norm, norm);
     if (how->salt && (rc = sha256_parse(how->salt, salt_bytes)) < 0)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
     o.salt = how->salt ? salt_bytes : NULL;

@@ -35,17 +35,20 @@ struct output_facts {
 int output_branch(const struct model *m, const struct graph *g, int branch,
                   const struct output_facts *facts, struct graph **out) MUST_CHECK;
 struct output_private {
+    struct graph *network; /* what the package must agree with, and through which branch */
+    int branch;
     const struct dataset *calib; /* its first n images */
     int64_t n;
     bool publish_slopes; /* lower.h */
     const char *salt;    /* 64 hex digits or NULL for a random one */
     double max_failure;  /* of one answer (lower.h) */
 };
-/* dir/model.pi and dir/model.pi.weights from a graph with one branch. Says the chance that an answer fails.
+/* dir/model.pi and dir/model.pi.weights from a graph with one branch, which is folded and, once it is
+ * lowered, freed (NULL then). Says the chance that an answer fails.
  * ERR_GOAL: it is above max_failure, or was brought below it only by rounding that changes labels
  * of more than OUTPUT_AGREEMENT of the calibration images. */
 #define OUTPUT_AGREEMENT 99.5 /* as validate has it */
-int output_pi(const struct linnet_listener *l, const struct model *m, struct graph *branch,
+int output_pi(const struct linnet_listener *l, const struct model *m, struct graph **branch,
               const struct output_private *how, const char *dir) MUST_CHECK;
 /* STEM.onnx, the branch `deployed`; where there are two also STEM.adv.onnx, and STEM.clean.onnx where that
  * is not the deployed one. */

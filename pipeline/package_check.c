@@ -37,7 +37,7 @@ static void count(struct package_check *t, const float *a, const float *b, int64
     }
 }
 
-int package_check_run(const struct linnet_listener *l, struct graph *g,
+int package_check_run(const struct linnet_listener *l, struct graph *g, int branch,
                       enum exec_precision precision, struct pi_model *pi, const struct dataset *d,
                       int64_t limit, struct package_check *out)
 {
@@ -57,7 +57,7 @@ int package_check_run(const struct linnet_listener *l, struct graph *g,
         const int64_t n = min_i64(total - first, held);
 
         if ((rc = data_images(d, first, n, first + n, x)) < 0 ||
-            (rc = exec_infer(e, x, n, 0, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
+            (rc = exec_infer(e, x, n, branch, a)) < 0 || (rc = pi_run(pi, PI_PIXELS, x, n, b)) < 0)
             break;
         for (int64_t i = 0; i < n; i++)
             count(&t, a + i * k, b + i * k, k, d->labels[first + i]);

@@ -11,8 +11,8 @@ struct package_check {
     int64_t n, float_correct, fixed_correct, agree; /* agree: equal labels */
     double max_abs_diff, max_abs_logit;             /* of logits */
 };
-/* First `limit` images of d. g has one batch-norm branch. ERR_INTERRUPTED if the listener says so. */
-int package_check_run(const struct linnet_listener *l, struct graph *g,
+/* First `limit` images of d, through a batch-norm branch of g. ERR_INTERRUPTED if the listener says so. */
+int package_check_run(const struct linnet_listener *l, struct graph *g, int branch,
                       enum exec_precision precision, struct pi_model *pi, const struct dataset *d,
                       int64_t limit, struct package_check *out) MUST_CHECK;
 #endif

@@ -158,7 +158,7 @@ static int measure_accuracy(const struct summary_job *j, struct graph *g, struct
 /* ---- private inference --------------------------------------------------------------------- */
 
 /* Lowers the deployed branch, runs it in fixed point beside the float network, estimates its cost. */
-static int measure_private(const struct summary_job *j, const struct graph *g, struct summary *out)
+static int measure_private(const struct summary_job *j, struct graph *g, struct summary *out)
 {
     const struct lower_options o = {.n_pixels = min_i64(j->n_calib, j->calib->n),
                                     .read = source_read,
@@ -177,7 +177,8 @@ static int measure_private(const struct summary_job *j, const struct graph *g, s
         goto out;
     if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
         (rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
-        (rc = package_check_run(j->l, branch, EXEC_FP32, pi, j->test, FIXED_IMAGES, &check)) < 0)
+        (rc = package_check_run(j->l, g, j->deployed, EXEC_FP32, pi, j->test, FIXED_IMAGES,
+                                &check)) < 0)
         goto out;
     out->online_s = cost.online_seconds;
     out->n_fixed = check.n;

@@ -194,7 +194,7 @@ int linnet_validate(const char *folder, const struct linnet_options *o,
     TRY(check_folder(folder));
     TRY(options_read(o, &validate_task, (const void **)&v.s));
     if ((rc = open_pair(&v, options_seed(o), l, &p)) == 0 &&
-        (rc = package_check_run(l, p.m.g, precision_of(v.s->open.precision, false), p.pi, p.d,
+        (rc = package_check_run(l, p.m.g, 0, precision_of(v.s->open.precision, false), p.pi, p.d,
                                 p.d->n, &v.t)) == 0) {
         v.split = p.d->split;
         rc = judge(&v, out);

@@ -38,23 +38,15 @@ static int empty_lines(struct graph *g)
     return 0;
 }
 
-int lower_prepare(const struct graph *g, struct graph **out)
+int lower_prepare(struct graph *g)
 {
-    struct graph *c = NULL;
-    int rc;
-
     if (graph_branches(g) > 1)
         return fail(ERR_ARG, "'%s' has two BN branches; choose one first", g->name);
-    if ((rc = graph_clone(g, &c)) < 0 || (rc = drop_softmax(c)) < 0 || (rc = empty_lines(c)) < 0 ||
-        (rc = pass_merge_affine(c)) < 0 || (rc = pass_fold_batchnorm(c, false)) < 0 ||
-        (rc = pass_prune(c)) < 0)
-        goto out;
-    *out = c;
-    c = NULL;
-    rc = 0;
-out:
-    graph_free(c);
-    return rc;
+    TRY(drop_softmax(g));
+    TRY(empty_lines(g));
+    TRY(pass_merge_affine(g));
+    TRY(pass_fold_batchnorm(g, false));
+    return pass_prune(g);
 }
 
 /* Largest |x| as a float's bits: above those of infinity if there is a NaN. */

@@ -28,14 +28,26 @@ static int32_t weight_scale(const struct lowering *s, double max)
     return ws;
 }
 
-static double largest_double(const double *v, int64_t n)
+double lowering_largest(const struct draft *d, int64_t n)
 {
     double max = 0;
 
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs(v[i]) <= max))
-            max = fabs(v[i]);
+    for (int64_t i = 0; i < n; i++) {
+        const double v = fabs(draft_weight(d, i));
+
+        if (isnan(v))
+            return v;
+        max = v > max ? v : max;
+    }
     return max;
+}
+
+static bool all_finite(const double *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return false;
+    return true;
 }
 
 /* True if the sums of v may wait for the Add that is their only reader. */
@@ -60,8 +72,8 @@ static int finish_linear(struct lowering *s, struct plan_step *step, const struc
     double max;
 
     plan_matrix_size(s->p, step, &rows, &columns);
-    max = largest_double(d->weight, rows * columns);
-    if (!isfinite(max) || !isfinite(largest_double(d->bias, rows)))
+    max = lowering_largest(d, rows * columns);
+    if (!isfinite(max) || !all_finite(d->bias, rows))
         return fail(ERR_NUMERIC, "step '%s': a weight is not finite", step->name);
     if (max > INT16_MAX)
         return fail(ERR_UNSUPPORTED, "step '%s': weights up to %g do not fit 16 bits", step->name,
@@ -73,11 +85,10 @@ static int finish_linear(struct lowering *s, struct plan_step *step, const struc
     return 0;
 }
 
-static int new_draft(struct lowering *s, int64_t rows, int64_t columns, struct draft *d)
+static int new_bias(struct lowering *s, int64_t rows, struct draft *d)
 {
-    d->weight = arena_array(s->p->arena, (size_t)(rows * columns), sizeof *d->weight);
     d->bias = arena_array(s->p->arena, (size_t)rows, sizeof *d->bias);
-    return d->weight == NULL || d->bias == NULL ? ERR_NOMEM : 0;
+    return d->bias == NULL ? ERR_NOMEM : 0;
 }
 
 /* Conv and Gemm: in[1] weights, in[2] bias. */
@@ -86,19 +97,17 @@ static int lower_linear(struct lowering *s, const struct node *n, const struct p
 {
     const struct value *w = op_in(s->g, n, 1);
     const float *bias = n->n_in > 2 && n->in[2] != NO_VALUE ? op_in(s->g, n, 2)->data : NULL;
-    int64_t rows = w->shape.dim[0], columns = shape_elems(&w->shape) / rows;
+    const int64_t rows = w->shape.dim[0];
     struct lowered x = lowering_operand(s, n, 0);
     struct plan_step *step;
-    struct draft d;
+    struct draft d = {.from = w->data, .factor = x.factor};
     int32_t out;
 
     TRY(lowering_result(s, n, s->p->scale, 1, &out));
     if ((step = lowering_add_step(s, kind, n->name, x.tensor, out)) == NULL)
         return ERR_NOMEM;
     step->u.linear = *attrs;
-    TRY(new_draft(s, rows, columns, &d));
-    for (int64_t i = 0; i < rows * columns; i++)
-        d.weight[i] = (double)w->data[i] * x.factor;
+    TRY(new_bias(s, rows, &d));
     for (int64_t i = 0; i < rows && bias != NULL; i++)
         d.bias[i] = (double)bias[i];
     lowering_set(s, n, out, 1);
@@ -138,14 +147,16 @@ static int add_affine(struct lowering *s, const char *name, struct lowered x, co
     bool image = t.rank == 3;
     int64_t c = t.dim[0], columns = image ? 1 : c;
     struct plan_step *step;
-    struct draft d;
+    struct draft d = {0};
 
     *out = lowering_add_tensor(s, t.rank, t.dim, s->p->scale, max);
     if ((step = lowering_add_step(s, image ? PLAN_CONV : PLAN_GEMM, name, x.tensor, *out)) == NULL)
         return ERR_NOMEM;
     step->u.linear = no_window;
     step->u.linear.group = image ? c : 1;
-    TRY(new_draft(s, c, columns, &d));
+    TRY(new_bias(s, c, &d));
+    if ((d.weight = arena_array(s->p->arena, (size_t)(c * columns), sizeof *d.weight)) == NULL)
+        return ERR_NOMEM;
     for (int64_t i = 0; i < c; i++) {
         d.weight[i * columns + (image ? 0 : i)] = a[i] * x.factor;
         d.bias[i] = b[i];

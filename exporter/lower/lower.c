@@ -182,12 +182,12 @@ static bool ends_in_softmax(const struct graph *g)
     return g->tail != TAIL_NONE || (n >= 0 && g->node[n].op == &op_softmax);
 }
 
-int lower(const struct graph *g, const struct lower_options *options, struct plan **plan,
+int lower(struct graph *g, const struct lower_options *options, struct plan **plan,
           struct plan_weights **weights)
 {
     struct lower_options o = *options;
-    struct lowering s = {.o = &o};
-    struct graph *c = NULL;
+    struct lowering s = {.o = &o, .g = g};
+    const bool softmax = ends_in_softmax(g);
     double *max_abs = NULL;
     struct plan_weights *w = NULL;
     int rc;
@@ -197,18 +197,14 @@ int lower(const struct graph *g, const struct lower_options *options, struct pla
     if (o.n_pixels < 1 || o.scale < PLAN_MIN_SCALE || o.scale > PLAN_MAX_SCALE)
         return fail(ERR_ARG, "%lld calibration images, scale %d; needs 1 or more, %d ... %d",
                     (long long)o.n_pixels, o.scale, PLAN_MIN_SCALE, PLAN_MAX_SCALE);
-    if ((rc = lower_prepare(g, &c)) < 0)
+    TRY(lower_prepare(g));
+    if ((max_abs = mem_array((size_t)g->n_value, sizeof *max_abs)) == NULL)
+        return ERR_NOMEM;
+    if ((rc = lower_calibrate(g, &o, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
         goto out;
-    if ((max_abs = mem_array((size_t)c->n_value, sizeof *max_abs)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = lower_calibrate(c, &o, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
-        goto out;
-    s.g = c;
     s.max_abs = max_abs;
     s.p->scale = o.scale;
-    if ((rc = build(&s, ends_in_softmax(g), &w)) < 0)
+    if ((rc = build(&s, softmax, &w)) < 0)
         goto out;
     *plan = s.p;
     *weights = w;
@@ -216,6 +212,5 @@ int lower(const struct graph *g, const struct lower_options *options, struct pla
 out:
     plan_free(s.p);
     mem_free(max_abs);
-    graph_free(c);
     return rc;
 }

@@ -50,19 +50,19 @@ struct lower_options {
 };
 #define LOWER_LEAST_BITS 8
 
-/* g: one batch-norm branch, hard masks; its metadata "linnet.branch" name the branch. The caller owns *plan (plan_free) and *weights
+/* g: one batch-norm branch, hard masks; its metadata "linnet.branch" name the branch. It is folded in place (lower_prepare),
+ * for weights of a large network must not lie in memory twice. The caller owns *plan (plan_free) and *weights
  * (plan_weights_free). ERR_UNSUPPORTED: a node that cannot run privately, by name, with a hint.
  * ERR_ARG: options out of range, two branches, a soft mask. */
-int lower(const struct graph *g, const struct lower_options *o, struct plan **plan,
+int lower(struct graph *g, const struct lower_options *o, struct plan **plan,
           struct plan_weights **weights) MUST_CHECK;
 
 /* What lower() refuses for operators and attributes, without running anything: ERR_UNSUPPORTED names the
  * node. Any number of branches. What depends on shapes and numbers may still be refused. */
 int lower_check(const struct graph *g) MUST_CHECK;
 
-/* The pieces of lower(), for tests and tools. lower_prepare: a clone without Softmax tail and with
- * batch norm, and the line of a layer that keeps no ReLU, folded where a Conv or Gemm precedes it. lower_calibrate: largest |value| of every
+/* The pieces of lower(), for tests and tools. lower_prepare: takes off the Softmax tail; batch norm, and the line of a layer that keeps no ReLU, are folded where a Conv or Gemm precedes them. lower_calibrate: largest |value| of every
  * activation over the images of o, max_abs [g->n_value], 0 for values that are none. */
-int lower_prepare(const struct graph *g, struct graph **out) MUST_CHECK;
+int lower_prepare(struct graph *g) MUST_CHECK;
 int lower_calibrate(struct graph *g, const struct lower_options *o, double *max_abs) MUST_CHECK;
 #endif

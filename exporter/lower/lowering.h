@@ -14,9 +14,16 @@ struct lowered { /* a value of the graph in the plan; tensor -1: not made yet */
     int32_t tensor;
     double factor;
 };
-struct draft { /* real weights of a step, in the plan's arena until they are rounded */
-    double *weight, *bias;
+struct
+    draft { /* real weights of a step until they are rounded: `from` times `factor`, or `weight` */
+    const float *from; /* of the graph, which keeps them */
+    double factor;
+    double *weight, *bias; /* in the plan's arena */
 };
+static inline double draft_weight(const struct draft *d, int64_t i)
+{
+    return d->from != NULL ? (double)d->from[i] * d->factor : d->weight[i];
+}
 struct lowering {
     const struct graph *g;
     const struct lower_options *o;
@@ -49,6 +56,8 @@ void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, doub
 struct lowered lowering_operand(const struct lowering *s, const struct node *n, int i);
 
 /* linear.c */
+/* Of the first n weights the largest |w|; NaN if one is. */
+double lowering_largest(const struct draft *d, int64_t n);
 /* Channels of an activation: dim 1. Two rows of doubles, a = 1 and b = 0. */
 int lowering_new_affine(struct lowering *s, value_id v, int64_t *c, double **a,
                         double **b) MUST_CHECK;

@@ -86,7 +86,7 @@ static void round_matrix(const struct draft *d, struct plan_matrix *m, int32_t f
                          int32_t bias_scale)
 {
     for (int64_t i = 0; i < m->rows * m->columns; i++)
-        m->weight[i] = (int16_t)nearbyint(ldexp(d->weight[i], f_w));
+        m->weight[i] = (int16_t)nearbyint(ldexp(draft_weight(d, i), f_w));
     for (int64_t i = 0; i < m->rows; i++)
         m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], bias_scale));
 }
@@ -107,7 +107,7 @@ int lower_weights(struct lowering *s, struct plan_weights **out)
         const struct plan_step *step = &s->p->step[i];
         if (plan_has_lines(step))
             round_offsets(&s->draft[i], &w->matrix[i], s->p->scale);
-        else if (s->draft[i].weight != NULL)
+        else if (plan_is_linear(step))
             round_matrix(&s->draft[i], &w->matrix[i], step->u.linear.weight_scale,
                          step->u.linear.weight_scale + s->p->tensor[step->in[0]].scale);
     }

@@ -15,14 +15,12 @@ static bool can_trim(const struct lowering *s, int32_t i)
 {
     const struct plan_step *step = &s->p->step[i];
     int64_t rows, columns;
-    double max = 0;
 
     if (!plan_is_linear(step) || step->u.linear.weight_scale < 1)
         return false;
     plan_matrix_size(s->p, step, &rows, &columns);
-    for (int64_t k = 0; k < rows * columns; k++)
-        max = fmax(max, fabs(s->draft[i].weight[k]));
-    return ldexp(max, step->u.linear.weight_scale - 1) >= ldexp(1, LOWER_LEAST_BITS - 1);
+    return ldexp(lowering_largest(&s->draft[i], rows * columns), step->u.linear.weight_scale - 1) >=
+           ldexp(1, LOWER_LEAST_BITS - 1);
 }
 
 static int32_t maker_of(const struct plan *p, int32_t tensor)

@@ -40,6 +40,9 @@ expect_same again.onnx third.onnx
 evaluate again.onnx 'adv false' adv
 for branch in clean adv; do
     expect_exit 0 "$LINNET" export two.safetensors --branch $branch --pi $branch -o $branch/model.onnx --data $data --calib 50 -q
+    # weights lose bits, so labels are compared with the float network: through that branch
+    expect_exit 0 "$LINNET" export two.safetensors --branch $branch --pi fewer --data $data --calib 180 --max-failure 1e-6
+    expect_text err 'layers have fewer bits'
     expect_exit 0 "$LINNET_PI" info $branch/model.pi
     expect_text out "^BN branch  $branch"
     expect_exit 0 "$LINNET" validate $branch --data $data --limit 20 --min-agreement 0 --max-accuracy-change 100 --json v.json

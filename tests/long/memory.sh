@@ -1,4 +1,5 @@
-# Peak memory of a query of ResNet-50 at 224x224 with all its ReLUs, read by run.sh: whatever the client's
+# Peak memory of ResNet-50 at 224x224 with all its ReLUs, read by run.sh: of the export of its package, whose weights
+# (102 MB as floats) must not lie there again for each step of the way; and of a query: whatever the client's
 # half of a gc bundle takes (11 GB), it lies on the disk. Once in one process, by bench, and once as a bundle
 # between processes: prepared by one, used by another, labels as the simulation has them.
 # LINNET_LONG_OUT needs 13 GB.
@@ -54,8 +55,13 @@ r = np.random.default_rng(1)
 np.save("x224.npy", np.kron(r.integers(0, 256, (8, 3, 14, 14), np.uint8), np.ones((1, 1, 16, 16), np.uint8)))
 np.save("y224.npy", r.integers(0, 1000, 8))
 np.save("one224.npy", np.load("x224.npy")[:1])'
-    expect_exit 0 "$LINNET" export r50.onnx -o r50.out.onnx --pi r50 --data npy:x224.npy,y224.npy --calib 8 \
-        --normalize imagenet --max-failure 1 -q
+    "$PYTHON" -c '
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$LINNET" export r50.onnx --pi r50 \
+        --data npy:x224.npy,y224.npy --calib 8 --normalize imagenet --max-failure 1 -q >export.kb
+    echo "export --pi: $(cat export.kb) kB"
+    at_least $((680 * 1000 - $(cat export.kb))) 0 "kB of the export's 680 MB left"
     for relu in gc "ot --ot softspoken" "ot --ot ferret"; do
         # shellcheck disable=SC2086
         TMPDIR=$out expect_exit 0 "$LINNET_PI" bench r50/model.pi --weights r50/model.pi.weights --relu $relu --json peak.json
