@@ -572,7 +572,7 @@ static void check_changes(bool tls)
     assert_int_equal(t.crashed, 0);
     assert_true(changed > n * 3 / 4);
     assert_true(longest < 2 * SECONDS + 10);
-    if (tls)
+    if (tls) /* without it a changed byte that decides nothing is no reason to refuse a right answer */
         assert_int_equal(accepted, 0);
 }
 
