@@ -192,10 +192,12 @@ static int send_commitments(struct party *p, const struct covert_round *r)
 {
     uint8_t commitment[SHA256_SIZE];
 
+    account_begin(&p->account);
     for (int i = 0; i < r->rules.lots; i++) {
         TRY(covert_commit(r, i, r->seed[i], commitment));
         TRY(transport_send(p->t, commitment, sizeof commitment));
     }
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     return 0;
 }
 
@@ -461,7 +463,9 @@ static int make_lots(struct party *p, struct covert_round *r)
     struct bundle_key k = party_key(p);
 
     limit(p, p->o->limits == NULL ? 0 : p->o->limits->request);
+    account_begin(&p->account);
     TRY(transport_recv(p->t, r->commitment, (size_t)r->rules.lots * SHA256_SIZE));
+    account_end(&p->account, PHASE_SETUP, ACCOUNT_NONE);
     prg_bytes(p->rng, r->seed, sizeof r->seed);
     for (int i = 0; i < r->rules.lots; i++)
         TRY(serve_lot(p, r, i));

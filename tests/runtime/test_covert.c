@@ -248,6 +248,19 @@ static void test_honest_clients_are_not_caught(void **state)
     parties_close(&s.b);
 }
 
+/* Every byte of the connection belongs to a phase. */
+static void check_account(const struct account *a, const struct transport_count *count)
+{
+    uint64_t sent = 0, received = 0;
+
+    for (int i = 0; i < PHASES; i++) {
+        sent += a->phase[i].sent;
+        received += a->phase[i].received;
+    }
+    assert_int_equal(sent, count->sent);
+    assert_int_equal(received, count->received);
+}
+
 /* What is sent is what the formula says, with the backend whose bytes are no test's. */
 static void test_bytes(void **state)
 {
@@ -268,6 +281,7 @@ static void test_bytes(void **state)
                      covert_bytes(e, &relu_gc, &linear_rlwe, &s.rules, 1));
     assert_int_equal(s.t.count.received - before.received,
                      covert_bytes(e, &relu_gc, &linear_rlwe, &s.rules, 0));
+    check_account(party_account(p), &s.t.count);
     before = s.t.count;
     assert_int_equal(ask(p, 0, y), 0);
     assert_int_equal(s.t.count.sent - before.sent, covert_query_bytes(e, &relu_gc, 1));
