@@ -27,10 +27,11 @@ struct source_options {
                "RGB images of 8 bits: keeps the middle HxW pixels", 0, 0)
 /* Tasks without these rows that need all images in memory say so in their defaults: .memory = "all". */
 #define SOURCE_MEMORY_ROWS(type, member)                                                           \
-    OPTION("data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                   \
-           "image folders, shards, npy: images of a split that need more are streamed from their " \
-           "files, with so much read ahead; 500M, 8G, all (default: a quarter of the memory)",     \
-           0, 0),                                                                                  \
+    OPTION(                                                                                        \
+        "data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                      \
+        "image folders, shards, npy: images of a split that need more are streamed from their "    \
+        "files, with so much read ahead; 500M, 8G, all (default: a quarter of what is available)", \
+        0, 0),                                                                                     \
         OPTION("data-threads", 0, OPTION_INT, offsetof(type, member.threads), "N",                 \
                "threads that decode streamed images (default: as many as --threads)", 1, 1024)
 #define SOURCE_RANDOM_ROW(type, member)                                                            \

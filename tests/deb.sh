@@ -53,6 +53,7 @@ mount -t proc proc "$root/proc"
 mknod -m 666 "$root/dev/null" c 1 3 2>/dev/null || true
 mkdir -p "$root/try"
 cp "$package" "$root/try/linnet.deb"
+dpkg-deb -f "$package" >"$root/try/control"
 cp tests/demo/resnet8.onnx "$root/try"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /try/linnet.deb'
@@ -85,6 +86,6 @@ inside 'ldconfig -p | grep -q liblinnet.so.0 && ldconfig -p | grep -q liblinnet-
 inside 'cd /usr/share/doc/linnet && test -s README.md && test -s LICENSE'
 
 # ---- and away with it -----------------------------------------------------------------------------------
-inside 'DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq linnet'
+inside 'DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq "$(sed -n "s/^Package: //p" /try/control)"'
 inside 'find /usr /etc /opt -xdev -iname "*linnet*" >/try/left; cat /try/left; ! test -s /try/left'
 echo "deb: $(basename "$package"), $(($(stat -c %s "$package") / 1024)) kB: installed, used and purged in a clean Debian 12"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # BUILD/linnet_VERSION_ARCH.deb out of a staged install: cli/dist/deb.sh BUILD. Needs dpkg-deb and
-# dpkg-shlibdeps (dpkg-dev), which finds what the programs depend on.
+# dpkg-shlibdeps (dpkg-dev), which finds what the programs depend on. A build with MPI (BUILD/linnet linked with
+# it) makes linnet-mpi_VERSION_ARCH.deb, which is installed in the place of linnet.
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -17,20 +18,31 @@ printf 'Source: linnet\nPackage: linnet\nArchitecture: any\n' >"$work/debian/con
 depends=$(cd "$work" && dpkg-shlibdeps -O --ignore-missing-info "$stage/usr/bin/linnet" "$stage/usr/bin/linnet-pi" \
     "$stage"/usr/lib/liblinnet*.so."$version" 2>/dev/null | sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || { echo "deb: dpkg-shlibdeps found no dependencies" >&2; exit 1; }
-cat >"$stage/DEBIAN/control" <<END
-Package: linnet
+name=linnet
+instead=
+if ldd "$build/linnet" | grep -qE 'libmpi(ch)?\.so'; then
+    name=linnet-mpi
+    instead=$(printf 'Provides: linnet\nConflicts: linnet\nReplaces: linnet\n')
+fi
+{
+    cat <<END
+Package: $name
 Version: $version
 Architecture: $arch
 Maintainer: the linnet developers <linnet@localhost>
 Depends: $depends
 Section: science
 Priority: optional
-Description: ONNX classifiers for private inference
+END
+    [ -z "$instead" ] || echo "$instead"
+    cat <<END
+Description: ONNX classifiers for private inference${instead:+, on several machines}
  Turns a pretrained ONNX ResNet into a network with few ReLUs that two parties can evaluate
  privately, and runs both parties.
 END
+} >"$stage/DEBIAN/control"
 printf '#!/bin/sh\nset -e\nldconfig\n' >"$stage/DEBIAN/postinst"
 cp "$stage/DEBIAN/postinst" "$stage/DEBIAN/postrm"
 chmod 755 "$stage/DEBIAN/postinst" "$stage/DEBIAN/postrm"
-dpkg-deb --root-owner-group --build "$stage" "$build/linnet_${version}_$arch.deb" >/dev/null
-echo "$build/linnet_${version}_$arch.deb"
+dpkg-deb --root-owner-group --build "$stage" "$build/${name}_${version}_$arch.deb" >/dev/null
+echo "$build/${name}_${version}_$arch.deb"

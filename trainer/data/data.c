@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
@@ -716,12 +715,12 @@ int data_crop_parse(const char *text, struct data_options *o)
     return fail(ERR_ARG, "'%s' is not HEIGHTxWIDTH in pixels, such as 224x224", text);
 }
 
+/* Of what this process may take, also in a job or a container that has less than the machine. */
 static size_t quarter_of_memory(void)
 {
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    const size_t all = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : LEAST_MEMORY;
+    const uint64_t all = cpu_memory();
 
-    return all / 4 / (size_t)ranks_count();
+    return (size_t)(all > 0 ? all : LEAST_MEMORY) / 4 / (size_t)ranks_count();
 }
 
 int data_memory_parse(const char *text, size_t *out)
