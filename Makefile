@@ -37,7 +37,7 @@ CFLAGS   += -std=c11 -ffp-contract=on -fopenmp -fPIC -fvisibility=hidden $(FLAGS
 LDFLAGS  += -fopenmp $(filter -fsanitize% --coverage,$(FLAGS_$(MODE)))
 # gcc's OpenMP pragmas sit inside kernels only; -fopenmp-simd is part of -fopenmp.
 # Ranks of one process, or of MPI: pkg-config's word for OpenMPI is ompi-c, for MPICH mpich.
-MPI_PKG := $(shell for p in ompi-c mpich; do pkg-config --exists $$p && echo $$p && break; done)
+MPI_PKG := $(shell for p in ompi-c mpich; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 MPI_LIBS := $(if $(MPI_PKG),$(shell pkg-config --libs $(MPI_PKG)))
 ifeq ($(MPI_PKG)$(if $(MPI),,alone),)
 $(error MPI=1 needs libopenmpi-dev or libmpich-dev)

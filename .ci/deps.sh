@@ -33,11 +33,12 @@ fi
 requirements=$(dirname "$0")/../tests/requirements.txt
 if [ ! -e "$venv/ok" ] || ! cmp -s "$requirements" "$venv/ok"; then
     rm -rf "$venv"
-    if /usr/bin/python3 -m venv "$venv" >/dev/null 2>&1 &&
-        "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements" >/dev/null 2>&1; then
+    if why=$(/usr/bin/python3 -m venv "$venv" 2>&1) &&
+        why=$("$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements" 2>&1); then
         cp "$requirements" "$venv/ok"
     else
         rm -rf "$venv"
-        echo "deps: no Python packages to be had; cross-checks that need them will say skipped" >&2
+        echo "deps: no Python packages to be had; cross-checks that need them will say skipped. pip: $(echo "$why" |
+            cut -c 1-300 | grep -v '^$' | tail -n 3)" >&2
     fi
 fi
