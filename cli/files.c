@@ -192,14 +192,15 @@ static int check_writable(const struct cli_file *f)
         return file_can_write(f->path) < 0 ? fail_context(ERR_IO, "%s", f->what) : 0;
     if (stat(f->path, &st) == 0 && !S_ISDIR(st.st_mode))
         return fail(ERR_IO, "%s '%s' is a file; give a folder", f->what, f->path);
-    if (stat(f->path, &st) == 0 ? snprintf(folder, sizeof folder, "%s", f->path) >= PATH_BYTES
-                                : !parent_of(f->path, folder))
+    const bool there = stat(f->path, &st) == 0;
+    const int len = (int)(strlen(f->path) - trailing_slashes(f->path));
+
+    if (!parent_of(f->path, folder) || snprintf(probe, sizeof probe, "%.*s%s", len, f->path,
+                                                there ? "/.linnet.lock" : "") >= PATH_BYTES)
         return fail(ERR_ARG, "%s: the path is too long", f->what);
-    if (stat(folder, &st) != 0)
+    if (!there && stat(folder, &st) != 0)
         return 0; /* its command makes it, or says why not */
-    if (snprintf(probe, sizeof probe, "%s/%s", folder, "probe") >= PATH_BYTES)
-        return fail(ERR_ARG, "%s: the path is too long", f->what);
-    return file_can_write(probe) < 0 ? fail_context(ERR_IO, "%s '%s'", f->what, f->path) : 0;
+    return file_can_write(probe) < 0 ? fail_context(ERR_IO, "%s", f->what) : 0;
 }
 
 int cli_files_check(const struct cli_file *f, int32_t n)

@@ -164,6 +164,7 @@ sys.exit(not (a == b).all())' || die "$file reads otherwise"
     expect_exit 0 "$LINNET" data tiny.zip --split train+val -o got.npy --labels labels.npy
     expect_same got.npy grey.npy
     expect_text out 'Tiny-ImageNet archive'
+    expect_error 4 "'npz:' is none of cifar10:.*give 'one.npz' alone" "$LINNET" data npz:one.npz -q
     cp evil py2/test_batch
     expect_error 4 "posix.system' is not allowed" "$LINNET" data py2 -q
     cp grey.jpg tree/val/class0/0.png

@@ -11,6 +11,7 @@ for file in half.jpg no_end.jpg tail.jpg half.png no_end.png; do
     mkdir -p q/train/only
     cp "p/broken/$file" q/train/only
     expect_error 4 "$file.*(truncated|too short|rror)" "$LINNET" data imagefolder:q --split train+val -q
+    [ "$(grep -o "$file" err | wc -l)" -eq 1 ] || die "the file is named twice: $(cat err)"
 done
 
 # Several sizes brought to one: Pillow's filters, the crop of torchvision's CenterCrop.

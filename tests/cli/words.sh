@@ -95,7 +95,7 @@ mkdir locked
 chmod 500 locked
 if [ ! -w locked ]; then # not so for root
     # shellcheck disable=SC2086
-    expect_error 1 'Permission denied' "$LINNET" linearize a.onnx $quick --relus 10% -o locked/out -q
+    expect_error 1 'output: cannot write locked/out: Permission denied' "$LINNET" linearize a.onnx $quick --relus 10% -o locked/out -q
 fi
 chmod 700 locked
 mkdir own

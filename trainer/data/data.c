@@ -435,13 +435,27 @@ static int open_cifar(const char *path, int k, enum data_part part, struct datas
     return data_cifar_load(path, k, part, d);
 }
 
+/* "npz:x.npz": what follows the colon is there, but the word before it says nothing. */
+static int refuse_path(const char *path)
+{
+    const char *colon = strchr(path, ':');
+    struct stat st;
+
+    if (colon == NULL || stat(colon + 1, &st) != 0)
+        return fail(ERR_DATA, "'%s': there is no such folder or file", path);
+    return fail(
+        ERR_DATA,
+        "'%s': '%.*s:' is none of cifar10:, cifar100:, imagefolder:, shards:, npy:, synth:; give '%s' alone to have its kind found",
+        path, (int)(colon - path), path, colon + 1);
+}
+
 static int open_path(const char *path, enum data_part part, const struct data_options *o,
                      struct dataset *d)
 {
     struct stat st;
 
     if (stat(path, &st) != 0)
-        return fail(ERR_DATA, "'%s': there is no such folder or file", path);
+        return refuse_path(path);
     if (S_ISDIR(st.st_mode))
         return detect_folder(path, part, o, d);
     if (!S_ISREG(st.st_mode))

@@ -208,20 +208,28 @@ static void folder_release(void *ctx)
     mem_free(f);
 }
 
+/* A message names the folder or archive and the file in it. */
+static int see(const struct folder *f, int64_t record, const struct data_view *view,
+               struct picture *p)
+{
+    const char *name = f->list.file[record].name;
+    uint8_t *data = NULL;
+    size_t len = 0;
+    int rc;
+
+    TRY(tree_read(&f->tree, name, &data, &len));
+    rc = picture_see(data, len, name, &f->o, view, record, p);
+    mem_free(data);
+    return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s'", f->tree.root) : rc;
+}
+
 static int folder_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
 {
     const struct folder *f = ctx;
     const char *name = f->list.file[record].name;
     struct picture p = {0};
-    uint8_t *data = NULL;
-    size_t len = 0;
-    int rc = tree_read(&f->tree, name, &data, &len);
+    int rc = see(f, record, view, &p);
 
-    if (rc == 0)
-        rc = picture_see(data, len, name, &f->o, view, record, &p);
-    mem_free(data);
-    if (rc < 0 && rc != ERR_NOMEM)
-        rc = fail_context(ERR_DATA, "'%s': '%s'", f->tree.root, name);
     if (rc == 0 && (p.height != f->height || p.width != f->width))
         rc = fail(
             ERR_DATA,
@@ -245,17 +253,9 @@ static int folder_identify(const void *ctx, int64_t record, struct sha256 *h)
 static int measure(struct folder *f, struct dataset *d)
 {
     static const struct data_view whole;
-    const char *name = f->list.file[0].name;
     struct picture p = {0};
-    uint8_t *data = NULL;
-    size_t len = 0;
-    int rc = tree_read(&f->tree, name, &data, &len);
 
-    if (rc == 0)
-        rc = picture_see(data, len, name, &f->o, &whole, 0, &p);
-    mem_free(data);
-    if (rc < 0)
-        return rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s': '%s'", f->tree.root, name) : rc;
+    TRY(see(f, 0, &whole, &p));
     d->channels = 3;
     d->height = f->height = p.height;
     d->width = f->width = p.width;
