@@ -209,8 +209,8 @@ static void put_notes(struct html *h, const struct page_run *r)
         "images, &plusmn; half of the 95 %% Wilson interval. Clean: n %s.",
         html_grouped(h, number(json_object_get(json_object_get(b, "clean"), "n"))));
     if (pgd != NULL)
-        html_put(h, " PGD: L-infinity, eps %.4f, %.0f steps, n %s.",
-                 number(json_object_get(p, "eps")), number(json_object_get(p, "steps")),
+        html_put(h, " PGD: L-infinity, eps %.3g/255, %.0f steps, n %s.",
+                 255 * number(json_object_get(p, "eps")), number(json_object_get(p, "steps")),
                  html_grouped(h, number(json_object_get(pgd, "n"))));
     if (bad != NULL)
         html_put(h, " Corrupted: mean of %.0f types, %s, n %s.",

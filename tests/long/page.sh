@@ -1,5 +1,5 @@
 # Screenshots of the page of a run and of a sweep are not blank: in a window as of a laptop, as of a phone, and
-# dark; printed on A4 they are a few pages. Read by tests/long/run.sh.
+# dark; no table is cut at 400 pixels; printed on A4 they are a few pages. Read by tests/long/run.sh.
 find_chromium() {
     for chromium in chromium chromium-browser google-chrome headless_shell; do
         command -v $chromium && return 0
@@ -34,6 +34,16 @@ for y in range(height):
 print(len(seen), 100 * seen.most_common(1)[0][1] // (width * height))
 END
 }
+# overhang PAGE: by how many pixels its widest table is cut in a window of 400
+overhang() {
+    cp "$1" inner.html
+    cat >frame.html <<'END'
+<iframe src="inner.html" style="width:400px;height:1600px;border:0" onload="const d = this.contentDocument;
+document.body.dataset.over = Math.max(...[...d.querySelectorAll('main, .wide')].map(e => e.scrollWidth - e.clientWidth))"></iframe>
+END
+    timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --allow-file-access-from-files --user-data-dir="$out/chromium" \
+        --dump-dom "file://$out/frame.html" 2>chromium.log | sed -n 's/.*data-over="\([0-9]*\)".*/\1/p'
+}
 page_all() {
     chromium=$(find_chromium) || {
         skip_part "screenshots of the page, there is no Chromium"
@@ -60,6 +70,12 @@ page_all() {
                 fi
             done
         done
+        over=$(overhang "$name/report.html")
+        if [ "$over" = 0 ]; then
+            echo "  $name at 400: no table is cut"
+        else
+            missed "$name at 400: a table is cut by '$over' pixels"
+        fi
         rm -f a4.pdf
         timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$out/chromium" --no-pdf-header-footer \
             --print-to-pdf="$out/a4.pdf" "file://$out/$name/report.html" >chromium.log 2>&1 || :

@@ -140,7 +140,7 @@ static void test_page_shows_the_folder(void **state)
     /* two maps, a curve with both epochs, nothing from elsewhere */
     assert_non_null(strstr(text, "2 x 4 x 6, 33.3 % kept"));
     assert_non_null(strstr(text, "1 x 1 x 8, 0.0 % kept"));
-    assert_non_null(strstr(text, "Clean: n 1,000. PGD: L-infinity, eps 0.0314, 20 steps, n 400."));
+    assert_non_null(strstr(text, "Clean: n 1,000. PGD: L-infinity, eps 8/255, 20 steps, n 400."));
     assert_non_null(strstr(text, ">epoch 2</text>"));
     assert_non_null(strstr(text, "M259.0 12.0L470.0 95.2")); /* loss 2.5 of 2.5, then 1.5 */
     assert_null(strstr(text, "http"));
