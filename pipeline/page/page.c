@@ -185,13 +185,24 @@ static void put_verdict(struct html *h, const struct page_run *r)
     if (has_relu6(budget))
         html_put(h, ", a private inference takes <b>%s ReLU evaluations</b>, two for a ReLU6",
                  html_grouped(h, number(json_object_get(budget, "evaluations"))));
-    if (!isnan(after) && !isnan(before))
-        html_put(h, ". Clean accuracy: <b>%.2f %%</b>, %.2f %% as given", after, before);
+    if (!isnan(after))
+        html_put(h, ". Clean accuracy: <b>%.2f %%</b>", after);
+    if (!isnan(after) && !isnan(before)) /* a sweep tells of the given file once, at its top */
+        html_put(h, ", %.2f %% as given", before);
     if (!isnan(pgd))
         html_put(h, ". Under PGD-20: <b>%.2f %%</b>", pgd);
     html_put(h, ", through its BN branch <b>%s</b>.</p>\n", html_escape(h, branch));
     page_put_query(h, r->folder);
     put_hint(h, json_object_get(b, "clean"), before);
+}
+
+/* A note of the report begins small, as messages do. */
+static void put_sentence(struct html *h, const char *text)
+{
+    if (text != NULL && text[0] >= 'a' && text[0] <= 'z')
+        html_put(h, " %c%s.", text[0] - 'a' + 'A', html_escape(h, text + 1));
+    else
+        html_put(h, " %s.", html_escape(h, text));
 }
 
 static void put_notes(struct html *h, const struct page_run *r)
@@ -219,7 +230,7 @@ static void put_notes(struct html *h, const struct page_run *r)
                  html_grouped(h, number(json_object_get(bad, "n"))));
     html_put(h, " Fixed point: share of images with the float network's label.");
     json_array_foreach(json_object_get(r->report, "notes"), i, note)
-        html_put(h, " %s.", html_escape(h, json_string_value(note)));
+        put_sentence(h, json_string_value(note));
     html_put(h, "</p>\n");
 }
 

@@ -234,7 +234,10 @@ static void put_pareto(struct html *h, const struct page_points *p, bool seconds
                 x - 4, height_of(p->v[i].robust, 100) - 4, html_escape(h, p->v[i].name),
                 p->v[i].robust);
         html_put(h, "<text x=%.1f y=%.0f text-anchor=middle>", x, BOTTOM + 18);
-        html_put(h, seconds ? "%.3f" : "%.0f", v);
+        if (seconds)
+            html_put(h, "%.3f", v);
+        else
+            html_put(h, "%s", html_grouped(h, v));
         html_put(h, "</text>\n");
     }
     close_chart(h);

@@ -251,6 +251,22 @@ static void test_far_below_what_was_given(void **state)
     remove_all(dir);
 }
 
+/* A run of a sweep, whose given file stands in the sweep alone. */
+static void test_accuracy_without_a_given_file(void **state)
+{
+    char dir[SCRATCH_TEXT];
+
+    (void)state;
+    scratch_open(dir);
+    char *alone = with(report, "\"given\":", "\"elsewhere\":");
+    char *text = page_of(dir, alone);
+    assert_non_null(strstr(text, "Clean accuracy: <b>83.50 %</b>. Under PGD-20"));
+    assert_non_null(strstr(text, " A &lt;note&gt;.</p>"));
+    mem_free(text);
+    mem_free(alone);
+    remove_all(dir);
+}
+
 /* The point of a run on the Pareto curve is its deployed file, whichever row that is. */
 static void test_points_are_the_deployed_files(void **state)
 {
@@ -344,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_page_shows_the_folder),
         cmocka_unit_test(test_private_inference_is_the_cost_model),
         cmocka_unit_test(test_far_below_what_was_given),
+        cmocka_unit_test(test_accuracy_without_a_given_file),
         cmocka_unit_test(test_points_are_the_deployed_files),
         cmocka_unit_test(test_png_is_what_readers_expect),
         cmocka_unit_test(test_damaged_folders_are_refused_by_name),
