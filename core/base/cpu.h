@@ -34,8 +34,8 @@ int cpu_has_fast_bf16(void);  /* products of bf16 pairs (AVX512-BF16) at the rat
 int cpu_has_ifma(void);       /* AVX-512 products of 52-bit integers */
 int cpu_has_vnni(void);       /* AVX-512 products of bytes, added in 32 bits */
 int cpu_has_clmul(void);      /* carry-less products of 64 bits */
-int cpu_has_vaes(void);       /* AES rounds on whole vectors */
-int cpu_has_wide_clmul(void); /* carry-less products on whole vectors */
+int cpu_has_vaes(void);       /* AES rounds on vectors of AVX-512 */
+int cpu_has_wide_clmul(void); /* carry-less products on vectors of AVX-512 */
 
 /* Threads that parallel regions use: cpu_set_threads, else OMP_NUM_THREADS, else allowed cores. */
 int cpu_threads(void);

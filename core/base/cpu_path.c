@@ -228,12 +228,13 @@ static int leaf7_ecx(unsigned bit)
 #endif
 }
 
+/* Zen 3 has both for vectors of AVX2; what is written for them here takes those of AVX-512. */
 int cpu_has_vaes(void)
 {
-    return leaf7_ecx(9);
+    return vector_level() >= CPU_AVX512 && leaf7_ecx(9);
 }
 
 int cpu_has_wide_clmul(void)
 {
-    return leaf7_ecx(10);
+    return vector_level() >= CPU_AVX512 && leaf7_ecx(10);
 }

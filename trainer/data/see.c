@@ -30,8 +30,8 @@ int picture_see(const uint8_t *data, size_t len, const char *name, const struct 
 {
     int rc = picture_read_bytes(data, len, name, out);
 
-    if (rc == 0)
-        rc = picture_view(o, view, record, out);
+    if (rc == 0 && (rc = picture_view(o, view, record, out)) == ERR_DATA)
+        rc = fail_context(ERR_DATA, "'%s'", name); /* as the decoder does */
     if (rc < 0)
         picture_release(out);
     return rc;
