@@ -150,7 +150,7 @@ at=10.77.0.1:$port
 right=$pin pin=$(printf %064d 0)
 refused 'not the pinned one' query 1 none --retry 0
 pin=$right
-refused 'unknown ca|closed the connection' inside client /linnet-pi query /home/model.pi --connect $at --pin "$pin" \
+refused "refuses this side's certificate: no authority that it trusts has signed it" inside client /linnet-pi query /home/model.pi --connect $at --pin "$pin" \
     --tls-cert /home/other.pem --tls-key /home/other.key -i /home/1.npy --retry 0
 
 # ---- one by one, in a batch, all of it over the cable ---------------------------------------------------------

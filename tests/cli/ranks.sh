@@ -57,13 +57,23 @@ one_rank() { # of $pid, an mpirun; MPICH has a process between
     child=$(pgrep -P $pid | tail -n 1)
     pgrep -P "$child" | tail -n 1 | grep . || echo "$child"
 }
+all_ranks() {
+    for child in $(pgrep -P $pid); do
+        echo "$child"
+        pgrep -P "$child" || true
+    done
+}
 end_ranks() { # SIGNAL: of a rank; the whole run ends
     until [ -e cut/y.safetensors ]; do sleep 0.05; done
     victim=$(one_rank)
+    ended=$(all_ranks)
     began=$(date +%s)
     kill -s "$1" "$victim"
     status=0
     wait $pid || status=$?
+    for child in $ended; do # an mpirun may be gone before them, and then the folder is still theirs
+        while kill -0 "$child" 2>/dev/null && [ $(($(date +%s) - began)) -lt 60 ]; do sleep 0.05; done
+    done
     say "SIG$1 to one of the ranks: exit status $status after $(($(date +%s) - began)) s"
     [ $(($(date +%s) - began)) -lt 60 ] || die "the other ranks went on"
 }
