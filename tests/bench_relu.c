@@ -15,6 +15,7 @@
 #include "core/base/mem.h"
 #include "runtime/crypto/baseot.h"
 #include "runtime/ring/bits.h"
+#include "runtime/crypto/ferret.h"
 #include "runtime/crypto/garble.h"
 #include "runtime/crypto/otext.h"
 #include "runtime/relu/relu.h"
@@ -188,6 +189,75 @@ static void bench_transfers(void)
     }
 }
 
+/* ---- silent OT ------------------------------------------------------------------------------ */
+
+enum { SILENT_ROWS = 1 << 24, SILENT_CALL = 1 << 14 };
+
+struct silent {
+    const struct ferret_set *set;
+    int is_sender;
+    double cpu, wall; /* without the rounds of set-up */
+};
+
+static int silent_rows(struct transport *t, struct silent *x, struct ferret *f, struct block *rows)
+{
+    double cpu, wall;
+
+    TRY(ferret_rows(f, t, SILENT_CALL, rows));
+    TRY(ferret_rows(f, t, (size_t)ferret_round_rows(ferret_set(0)), rows));
+    cpu = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
+    wall = cpu_seconds();
+    for (size_t at = 0; at < SILENT_ROWS; at += SILENT_CALL)
+        TRY(ferret_rows(f, t, SILENT_CALL, rows));
+    x->cpu = cpu_clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    x->wall = cpu_seconds() - wall;
+    return 0;
+}
+
+static int silent_side(struct transport *t, void *arg)
+{
+    static const struct ferret_id id = {{1}, 0};
+    struct silent *x = arg;
+    struct otext_sender *sender = NULL;
+    struct otext_receiver *receiver = NULL;
+    struct ferret *f = NULL;
+    struct prg *rng = NULL;
+    struct block *rows = need(secret_array((size_t)ferret_round_rows(ferret_set(0)), sizeof *rows));
+    int rc;
+
+    if ((rc = prg_new_random(&rng)) == 0)
+        rc = x->is_sender ? otext_sender_new(t, rng, &sender)
+                          : otext_receiver_new(t, rng, &receiver);
+    if (rc == 0)
+        rc = x->is_sender ? ferret_sender_new(&id, x->set, sender, rng, &f)
+                          : ferret_receiver_new(&id, x->set, receiver, &f);
+    if (rc == 0)
+        rc = silent_rows(t, x, f, rows);
+    if (rc == 0)
+        rc = transport_flush(t);
+    ferret_free(f);
+    otext_sender_free(sender);
+    otext_receiver_free(receiver);
+    prg_free(rng);
+    secret_free(rows);
+    return rc;
+}
+
+/* Whole rounds are in the mean: a round of the largest set gives about as many rows as are taken. */
+static void bench_silent(const struct ferret_set *set)
+{
+    struct silent x[2] = {{.set = set, .is_sender = 1}, {.set = set}};
+    struct pair_half half[2] = {{.run = silent_side, .arg = &x[0]},
+                                {.run = silent_side, .arg = &x[1]}};
+
+    pair_run(half);
+    if (half[0].rc < 0 || half[1].rc < 0)
+        die("silent OT");
+    printf("silent OT %s row: sender %6.2f ns, receiver %6.2f ns, wall %6.2f ns\n", set->name,
+           1e9 * x[0].cpu / SILENT_ROWS, 1e9 * x[1].cpu / SILENT_ROWS,
+           1e9 * x[0].wall / SILENT_ROWS);
+}
+
 /* ---- whole batches -------------------------------------------------------------------------- */
 
 struct side {
@@ -241,7 +311,8 @@ static int batch_side(struct transport *t, void *arg)
 static void bench_backend(const char *name, int64_t n, int m)
 {
     const struct relu_backend *k = relu_backend_find(name);
-    struct side s[2] = {{.backend = k, .b = {n, m, 1, 1}}, {.backend = k, .b = {n, m, 1, 1}}};
+    const struct relu_batch b = {.n = n, .width = m, .payloads = 1, .tweak = 1};
+    struct side s[2] = {{.backend = k, .b = b}, {.backend = k, .b = b}};
     struct pair_half half[2] = {{.run = batch_side, .arg = &s[0]},
                                 {.run = batch_side, .arg = &s[1]}};
     static const char *const phase[] = {"offline", "online "};
@@ -284,6 +355,8 @@ int main(int argc, char **argv)
     bench_garble(h, m);
     hasher_free(h);
     bench_transfers();
+    for (int i = 0; i < FERRET_SETS; i++)
+        bench_silent(ferret_set(i));
     bench_backend("gc", n, m);
     bench_backend("ot", n, m);
     return 0;

@@ -30,12 +30,13 @@ struct cpu_amx {
 /* Why AMX cannot be used (perhaps in text), NULL if it can. */
 const char *cpu_amx_missing(struct cpu_amx a, char text[CPU_TEXT]);
 
-int cpu_has_fast_bf16(void);  /* products of bf16 pairs (AVX512-BF16) at the rate of fp32 */
-int cpu_has_ifma(void);       /* AVX-512 products of 52-bit integers */
-int cpu_has_vnni(void);       /* AVX-512 products of bytes, added in 32 bits */
-int cpu_has_clmul(void);      /* carry-less products of 64 bits */
-int cpu_has_vaes(void);       /* AES rounds on vectors of AVX-512 */
-int cpu_has_wide_clmul(void); /* carry-less products on vectors of AVX-512 */
+int cpu_has_fast_bf16(void); /* products of bf16 pairs (AVX512-BF16) at the rate of fp32 */
+int cpu_has_ifma(void);      /* AVX-512 products of 52-bit integers */
+int cpu_has_vnni(void);      /* AVX-512 products of bytes, added in 32 bits */
+int cpu_has_clmul(void);     /* carry-less products of 64 bits */
+/* Of vectors of that level, CPU_AVX2 or CPU_AVX512 (Zen 3 has them for AVX2 alone). */
+int cpu_has_vaes(enum cpu_path level);       /* AES rounds */
+int cpu_has_wide_clmul(enum cpu_path level); /* carry-less products */
 
 /* Threads that parallel regions use: cpu_set_threads, else OMP_NUM_THREADS, else allowed cores. */
 int cpu_threads(void);

@@ -215,26 +215,32 @@ int cpu_has_clmul(void)
 #endif
 }
 
-/* Of CPUID leaf 7, which clang 14 has no names for. */
-static int leaf7_ecx(unsigned bit)
+static uint32_t leaf7_ecx; /* of CPUID, written once: in a virtual machine it takes microseconds */
+static pthread_once_t leaf7_once = PTHREAD_ONCE_INIT;
+
+static void read_leaf7(void)
 {
 #if defined __x86_64__
-    unsigned a, b, c = 0, d;
+    unsigned a, b, c, d;
 
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c >> bit & 1) != 0;
-#else
-    (void)bit;
-    return 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0)
+        leaf7_ecx = c;
 #endif
 }
 
-/* Zen 3 has both for vectors of AVX2; what is written for them here takes those of AVX-512. */
-int cpu_has_vaes(void)
+/* A feature that clang 14 has no name for, on vectors of that level. */
+static int has_on_vectors(enum cpu_path level, int bit)
 {
-    return vector_level() >= CPU_AVX512 && leaf7_ecx(9);
+    pthread_once(&leaf7_once, read_leaf7);
+    return level >= CPU_AVX2 && vector_level() >= level && (leaf7_ecx >> bit & 1) != 0;
 }
 
-int cpu_has_wide_clmul(void)
+int cpu_has_vaes(enum cpu_path level)
 {
-    return vector_level() >= CPU_AVX512 && leaf7_ecx(10);
+    return has_on_vectors(level, 9);
+}
+
+int cpu_has_wide_clmul(enum cpu_path level)
+{
+    return has_on_vectors(level, 10);
 }

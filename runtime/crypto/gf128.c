@@ -124,9 +124,46 @@ __attribute__((target("avx512f,avx512dq"))) static __m128i sum_of_lanes(__m512i 
         _mm_xor_si128(_mm512_extracti64x2_epi64(v, 2), _mm512_extracti64x2_epi64(v, 3)));
 }
 
+__attribute__((target("avx2"))) static __m128i sum_of_halves(__m256i v)
+{
+    return _mm_xor_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
+/* Four products at once, each three of halves (Karatsuba), the middle ones of two blocks side by side; what
+ * is left over of n goes the other way. */
+__attribute__((target("vpclmulqdq,avx2"))) static struct block
+dot_avx2(const struct block *a, const struct block *b, size_t n)
+{
+    __m256i low = _mm256_setzero_si256(), middle = low, high = low;
+    size_t wide = n & ~(size_t)3;
+    struct block rest = dot_clmul(a + wide, b + wide, n - wide), all;
+    struct product sum;
+    __m128i l, m, h;
+
+    for (size_t i = 0; i < wide; i += 4) {
+        __m256i x = _mm256_loadu_si256((const void *)&a[i]);
+        __m256i u = _mm256_loadu_si256((const void *)&a[i + 2]);
+        __m256i y = _mm256_loadu_si256((const void *)&b[i]);
+        __m256i v = _mm256_loadu_si256((const void *)&b[i + 2]);
+        __m256i s = _mm256_unpacklo_epi64(x, u) ^ _mm256_unpackhi_epi64(x, u);
+        __m256i t = _mm256_unpacklo_epi64(y, v) ^ _mm256_unpackhi_epi64(y, v);
+
+        low ^= _mm256_clmulepi64_epi128(x, y, 0x00) ^ _mm256_clmulepi64_epi128(u, v, 0x00);
+        high ^= _mm256_clmulepi64_epi128(x, y, 0x11) ^ _mm256_clmulepi64_epi128(u, v, 0x11);
+        middle ^= _mm256_clmulepi64_epi128(s, t, 0x00) ^ _mm256_clmulepi64_epi128(s, t, 0x11);
+    }
+    l = sum_of_halves(low);
+    h = sum_of_halves(high);
+    m = sum_of_halves(middle) ^ l ^ h;
+    _mm_storeu_si128((void *)&sum.w[0], _mm_xor_si128(l, _mm_slli_si128(m, 8)));
+    _mm_storeu_si128((void *)&sum.w[2], _mm_xor_si128(h, _mm_srli_si128(m, 8)));
+    all = fold(&sum);
+    return (struct block){all.lo ^ rest.lo, all.hi ^ rest.hi};
+}
+
 /* Four products at once; what is left over of n goes the other way. */
 __attribute__((target("vpclmulqdq,avx512f,avx512dq"))) static struct block
-dot_wide(const struct block *a, const struct block *b, size_t n)
+dot_avx512(const struct block *a, const struct block *b, size_t n)
 {
     __m512i low = _mm512_setzero_si512(), middle = low, high = low;
     size_t wide = n & ~(size_t)3;
@@ -153,8 +190,10 @@ dot_wide(const struct block *a, const struct block *b, size_t n)
 struct block gf128_dot(enum cpu_path path, const struct block *a, const struct block *b, size_t n)
 {
 #if defined __x86_64__
-    if (path >= CPU_AVX512 && cpu_has_wide_clmul())
-        return dot_wide(a, b, n);
+    if (path >= CPU_AVX512 && cpu_has_wide_clmul(CPU_AVX512))
+        return dot_avx512(a, b, n);
+    if (path >= CPU_AVX2 && cpu_has_wide_clmul(CPU_AVX2))
+        return dot_avx2(a, b, n);
     if (path != CPU_GENERIC && cpu_has_clmul())
         return dot_clmul(a, b, n);
 #endif

@@ -42,7 +42,7 @@ static int cipher_new(struct cipher *c, const EVP_CIPHER *kind, const uint8_t ke
 {
     static const uint8_t zero[16];
 
-    if (aes_wide()) {
+    if (aes_open(&c->aes)) {
         aes_key(&c->aes, key);
         return 0;
     }
