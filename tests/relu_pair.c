@@ -9,6 +9,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/mem.h"
+#include "runtime/net/lanes.h"
 
 static void drop_states(struct relu_pair_party *me)
 {
@@ -78,12 +79,19 @@ static int online_batch(struct relu_pair_party *me, struct transport *t, int i)
     return rc;
 }
 
+static int online_lane(void *arg, int64_t lane, struct transport *t)
+{
+    return online_batch(arg, t, (int)lane);
+}
+
 static int run_online(struct transport *t, void *arg)
 {
     struct relu_pair_party *me = arg;
 
     me->seconds[0] = cpu_seconds();
-    for (int i = 0; i < me->pair->n_batches; i++)
+    if (me->pair->lanes > 0)
+        TRY(lanes_run(t, me->pair->lanes, false, online_lane, me));
+    for (int i = (int)me->pair->lanes; i < me->pair->n_batches; i++)
         TRY(online_batch(me, t, i));
     me->seconds[2] = cpu_seconds();
     return 0;

@@ -25,6 +25,7 @@ struct relu_pair {
     uint8_t seed;          /* of both parties' randomness */
     struct relu_ways ways; /* set after open; forms of batches say the same */
     int n_batches;
+    int64_t lanes; /* online: the first so many batches beside one another */
     struct relu_pair_batch batch[RELU_PAIR_BATCHES];
     struct relu_pair_party party[2]; /* server, client */
     struct pair_half half[2];

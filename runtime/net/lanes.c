@@ -26,6 +26,7 @@ struct lanes {
     void *arg;
     struct lane *lane;
     int64_t n, turn;
+    bool stream;
     int rc; /* of the first lane that failed */
     char why[256];
     pthread_mutex_t lock;
@@ -54,7 +55,7 @@ static int turn_to(struct lane *k, enum direction d)
 {
     struct lanes *l = k->of;
 
-    if (k->last != d && k->last != NONE) {
+    if (k->last != d && k->last != NONE && !(l->stream && d == SENDS)) {
         pthread_mutex_lock(&l->lock);
         hand_on(l);
         wait_turn(k);
@@ -122,7 +123,8 @@ static int start(struct lanes *l)
                                   .recv = lane_recv,
                                   .flush = lane_flush,
                                   .close = lane_close,
-                                  .ctx = k};
+                                  .ctx = k,
+                                  .last = l->inner->last};
     }
     for (int64_t i = 0; i < l->n; i++)
         if (pthread_create(&l->lane[i].thread, NULL, work, &l->lane[i]) != 0) {
@@ -138,10 +140,16 @@ static int start(struct lanes *l)
     return (int)l->n;
 }
 
-int lanes_run(struct transport *t, int64_t lanes,
+bool lanes_in(const struct transport *t)
+{
+    return t->send == lane_send;
+}
+
+int lanes_run(struct transport *t, int64_t lanes, bool stream,
               int (*run)(void *arg, int64_t lane, struct transport *), void *arg)
 {
-    struct lanes l = {.inner = t, .run = run, .arg = arg, .n = lanes, .turn = -1};
+    struct lanes l = {.inner = t, .run = run, .arg = arg, .n = lanes, .turn = -1, .stream = stream};
+    uint32_t flips = t->count.flips;
     int started;
 
     if (lanes == 1)
@@ -161,6 +169,7 @@ int lanes_run(struct transport *t, int64_t lanes,
         pthread_join(l.lane[i].thread, NULL);
     pthread_cond_destroy(&l.moved);
     pthread_mutex_destroy(&l.lock);
+    t->count.flips = flips + l.lane[0].t.count.flips;
     mem_free(l.lane);
     if (l.rc < 0)
         return *l.why != '\0' ? fail(l.rc, "%s", l.why) : l.rc;

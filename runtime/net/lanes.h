@@ -9,11 +9,21 @@
  * on, and after the last one the first. So a message is the first lane's, then the second's, and so on; both
  * sides must give their lanes the same order, and all lanes of a side must turn alike, as runs of one
  * protocol with public message sizes do.
+ *
+ * In a stream a lane answers at once: the next one goes on only where a lane wants to receive after it has sent. The
+ * bytes of either direction are the same in the same order, but both sides may send at the same time, so what a lane
+ * sends between two turns, all lanes together, must fit what a transport keeps while it sends (TCP_INBOX).
+ *
+ * Lanes do not nest: what runs in one asks lanes_in before it starts its own.
  */
+#include <stdbool.h>
+
 #include "runtime/net/transport.h"
 
 /* Calls run(arg, lane, transport of the lane) for lane = 0 ... lanes - 1; the first failure ends all of them and is
- * returned. With one lane run works on t itself. */
-int lanes_run(struct transport *t, int64_t lanes,
+ * returned. With one lane run works on t itself. Turns of t are counted as those of one lane. */
+int lanes_run(struct transport *t, int64_t lanes, bool stream,
               int (*run)(void *arg, int64_t lane, struct transport *), void *arg) MUST_CHECK;
+/* Whether t is a lane. */
+bool lanes_in(const struct transport *t);
 #endif

@@ -1,6 +1,10 @@
 /*
  * Sockets (tcp.h): non-blocking, one poll loop, deadlines on the monotonic clock. Nagle's delay is
  * off because messages leave in whole pieces already.
+ *
+ * While a send waits for room, what arrives goes to the inbox, from where the next read takes it. So two parties
+ * that send at the same time do not wait for each other for ever, as long as one of them has room for what the
+ * other sends before it listens; the kernel's buffers alone would promise a few KiB.
  */
 #include "runtime/net/tcp.h"
 
@@ -23,16 +27,23 @@
 
 #define OUT_BYTES ((size_t)1 << 16)
 #define IN_BYTES ((size_t)1 << 16)
+#define INBOX_FIRST ((size_t)1 << 16)
 #define SLICE_MS 200 /* how late a stop may be noticed */
 #define BACKLOG 256
 #define PEER_TEXT (INET6_ADDRSTRLEN + 16)
 
+struct inbox {
+    uint8_t *bytes; /* NULL while nothing is held */
+    size_t at, used, size;
+};
 struct tcp {
     int fd;
     double seconds; /* time-out */
     double waits;   /* seconds left of tcp_limit; below 0: no limit */
     size_t out_used, in_at, in_used;
     bool loopback, borrowed, heard, closed;
+    bool ended; /* nothing more will arrive: seen while sending */
+    struct inbox inbox;
     uint8_t source[TCP_SOURCE];
     char peer[PEER_TEXT];
     uint8_t out[OUT_BYTES], in[IN_BYTES];
@@ -370,6 +381,7 @@ void tcp_close(struct tcp *s)
         return;
     if (!s->borrowed)
         close(s->fd);
+    mem_free(s->inbox.bytes);
     mem_free(s);
 }
 
@@ -445,25 +457,75 @@ double tcp_deadline(const struct tcp *s, size_t n)
     return cpu_seconds() + s->seconds + (double)n / TCP_MIN_RATE;
 }
 
+static bool would_block(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+/* Room for more in the inbox: false where it is full, or memory is. */
+static bool inbox_grow(struct inbox *b)
+{
+    size_t size = b->size == 0 ? INBOX_FIRST : 2 * b->size;
+    uint8_t *bytes;
+
+    if (b->used < b->size)
+        return true;
+    if (size > TCP_INBOX || (bytes = mem_array(size, 1)) == NULL)
+        return false;
+    if (b->used > 0)
+        memcpy(bytes, b->bytes, b->used);
+    mem_free(b->bytes);
+    b->bytes = bytes;
+    b->size = size;
+    return true;
+}
+
+/* What has arrived, without waiting. An end of the stream is for the next read to report. */
+static void fill_inbox(struct tcp *s)
+{
+    struct inbox *b = &s->inbox;
+    ssize_t got = 1;
+
+    while (got > 0 && inbox_grow(b)) {
+        got = recv(s->fd, b->bytes + b->used, b->size - b->used, MSG_DONTWAIT);
+        if (got > 0)
+            b->used += (size_t)got;
+        else
+            s->ended = got == 0 || !would_block();
+    }
+}
+
+static size_t take_inbox(struct inbox *b, void *to, size_t most)
+{
+    size_t take = most < b->used - b->at ? most : b->used - b->at;
+
+    if (take > 0)
+        memcpy(to, b->bytes + b->at, take);
+    b->at += take;
+    if (b->at == b->used) {
+        mem_free(b->bytes);
+        *b = (struct inbox){0};
+    }
+    return take;
+}
+
 int tcp_ready(struct tcp *s, bool to_write, double deadline)
 {
     const double start = cpu_seconds();
     const bool last = s->waits >= 0 && start + s->waits < deadline;
-    int rc = poll_until(s->fd, to_write ? POLLOUT : POLLIN, last ? start + s->waits : deadline,
-                        NULL, NULL);
+    const bool beside = to_write && !s->ended && inbox_grow(&s->inbox);
+    int rc = poll_until(s->fd, (short)(to_write ? POLLOUT | (beside ? POLLIN : 0) : POLLIN),
+                        last ? start + s->waits : deadline, NULL, NULL);
 
     if (s->waits >= 0)
         s->waits = fmax(0, s->waits - (cpu_seconds() - start));
+    if (rc == 0 && beside)
+        fill_inbox(s);
     if (rc < 0 && last)
         return fail(rc, "%s: too slow: the time for this phase is used up", s->peer);
     return rc < 0 ? fail(rc, "%s: no %s within the time-out of %g s", s->peer,
                          to_write ? "reader" : "answer", s->seconds)
                   : 0;
-}
-
-static bool would_block(void)
-{
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
 static int fail_closed(struct tcp *s)
@@ -474,8 +536,13 @@ static int fail_closed(struct tcp *s)
 
 int tcp_read(struct tcp *s, void *bytes, size_t max, size_t *n)
 {
-    ssize_t got = recv(s->fd, bytes, max, MSG_DONTWAIT);
+    ssize_t got;
 
+    if ((*n = take_inbox(&s->inbox, bytes, max)) > 0) {
+        s->heard = true;
+        return 0;
+    }
+    got = recv(s->fd, bytes, max, MSG_DONTWAIT);
     *n = got > 0 ? (size_t)got : 0;
     s->heard = s->heard || got > 0;
     if (got > 0 || (got < 0 && would_block()))
@@ -602,7 +669,7 @@ int tcp_wait(struct tcp *s, tcp_stop *stop, void *ctx)
     uint8_t byte;
 
     TRY(tcp_flush(s));
-    if (s->in_used > 0)
+    if (s->in_used > 0 || s->inbox.used > 0)
         return 0;
     if ((rc = poll_until(s->fd, POLLIN, cpu_seconds() + s->seconds, stop, ctx)) < 0)
         return rc == ERR_NET

@@ -5,7 +5,8 @@
  *
  * Deadlines: a send or recv of n bytes fails with ERR_NET after the time-out plus n / TCP_MIN_RATE
  * seconds, however slowly bytes trickle; all of them together once they have waited as long as tcp_limit
- * allows. Small sends are collected; a recv or a flush lets them go.
+ * allows. Small sends are collected; a recv or a flush lets them go. A send that waits for the peer to read keeps
+ * up to TCP_INBOX bytes of what the peer sends meanwhile.
  * SIGPIPE is never raised.
  */
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 
 #include "runtime/net/transport.h"
 
+#define TCP_INBOX ((size_t)16 << 20)
 #define TCP_MIN_RATE 65536 /* bytes a second that a peer must manage */
 
 struct tcp_address {

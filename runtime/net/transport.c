@@ -2,8 +2,9 @@
  * Counters of every transport, and the in-memory pair (transport.h).
  *
  * The pair is two one-way pipes of PIPE_BYTES each, shared by its ends and freed by the later close.
- * A pipe is bounded like a socket's buffers, so that a protocol in which both sides send without
- * listening blocks in a test as it would on a network; PIPE_SECONDS later it fails.
+ * A pipe is bounded like a socket's buffers. Where both ends wait to send, a pipe grows up to PIPE_MOST, as
+ * sockets keep what arrives meanwhile (tcp.c); a protocol that needs more blocks in a test as it would on a network,
+ * and PIPE_SECONDS later it fails.
  */
 #include "runtime/net/transport.h"
 
@@ -15,6 +16,7 @@
 #include "core/base/mem.h"
 
 #define PIPE_BYTES ((size_t)1 << 20)
+#define PIPE_MOST ((size_t)16 << 20)
 #define PIPE_SECONDS 60
 
 /* ---- counters ----------------------------------------------------------------------------- */
@@ -91,15 +93,14 @@ void transport_close(struct transport *t)
 
 struct pipe {
     uint8_t *ring;
-    size_t at, used;
+    size_t at, used, size;
 };
 struct pair {
     pthread_mutex_t lock;
-    pthread_cond_t moved; /* bytes were put or taken, or an end was closed */
-    struct pipe pipe[2];  /* pipe[i]: what end i sends */
-    bool closed[2];
-    int patience; /* seconds; 0: no end */
-    uint8_t *memory;
+    pthread_cond_t moved;    /* bytes were put or taken, or an end was closed */
+    struct pipe pipe[2];     /* pipe[i]: what end i sends */
+    bool closed[2], full[2]; /* full: end i waits for room in its pipe */
+    int patience;            /* seconds; 0: no end */
 };
 struct pair_end {
     struct pair *pair;
@@ -110,7 +111,8 @@ static void pair_free(struct pair *p)
 {
     pthread_cond_destroy(&p->moved);
     pthread_mutex_destroy(&p->lock);
-    mem_free(p->memory);
+    mem_free(p->pipe[0].ring);
+    mem_free(p->pipe[1].ring);
     mem_free(p);
 }
 
@@ -132,8 +134,8 @@ static int wait_move(struct pair *p)
 
 static size_t pipe_put(struct pipe *q, const uint8_t *from, size_t n)
 {
-    size_t end = (q->at + q->used) % PIPE_BYTES, room = PIPE_BYTES - q->used;
-    size_t take = n < room ? n : room, first = PIPE_BYTES - end;
+    size_t end = (q->at + q->used) % q->size, room = q->size - q->used;
+    size_t take = n < room ? n : room, first = q->size - end;
 
     first = take < first ? take : first;
     memcpy(q->ring + end, from, first);
@@ -144,14 +146,42 @@ static size_t pipe_put(struct pipe *q, const uint8_t *from, size_t n)
 
 static size_t pipe_take(struct pipe *q, uint8_t *to, size_t n)
 {
-    size_t take = n < q->used ? n : q->used, first = PIPE_BYTES - q->at;
+    size_t take = n < q->used ? n : q->used, first = q->size - q->at;
 
     first = take < first ? take : first;
     memcpy(to, q->ring + q->at, first);
     memcpy(to + first, q->ring, take - first);
-    q->at = (q->at + take) % PIPE_BYTES;
+    q->at = (q->at + take) % q->size;
     q->used -= take;
     return take;
+}
+
+/* A larger ring with the same bytes; false at the limit. */
+static bool pipe_grow(struct pipe *q)
+{
+    struct pipe larger = {.used = q->used, .size = 2 * q->size};
+
+    if (larger.size > PIPE_MOST || (larger.ring = mem_array(larger.size, 1)) == NULL)
+        return false;
+    (void)pipe_take(q, larger.ring, larger.used);
+    mem_free(q->ring);
+    *q = larger;
+    return true;
+}
+
+/* Nothing could be put: waits, or makes room where the other end waits for the same. */
+static int wait_room(struct pair *p, int side)
+{
+    int rc;
+
+    if (p->full[1 - side] && pipe_grow(&p->pipe[side]))
+        return 0;
+    if (p->full[1 - side] && p->pipe[1 - side].size < PIPE_MOST)
+        pthread_cond_broadcast(&p->moved); /* the other pipe can grow */
+    p->full[side] = true;
+    rc = wait_move(p);
+    p->full[side] = false;
+    return rc;
 }
 
 static int pair_send(void *ctx, const void *bytes, size_t n)
@@ -173,7 +203,7 @@ static int pair_send(void *ctx, const void *bytes, size_t n)
         if (put > 0)
             pthread_cond_broadcast(&p->moved);
         else
-            rc = wait_move(p);
+            rc = wait_room(p, e->side);
     }
     pthread_mutex_unlock(&p->lock);
     return rc;
@@ -243,12 +273,13 @@ void transport_pair_patience(struct transport *end, int seconds)
 int transport_pair(struct transport *a, struct transport *b)
 {
     struct pair *p = mem_array(1, sizeof *p);
-    uint8_t *memory = mem_array(2, PIPE_BYTES);
+    uint8_t *ring[2] = {mem_array(PIPE_BYTES, 1), mem_array(PIPE_BYTES, 1)};
     struct pair_end *ea = mem_array(1, sizeof *ea), *eb = mem_array(1, sizeof *eb);
 
-    if (p == NULL || memory == NULL || ea == NULL || eb == NULL) {
+    if (p == NULL || ring[0] == NULL || ring[1] == NULL || ea == NULL || eb == NULL) {
         mem_free(p);
-        mem_free(memory);
+        mem_free(ring[0]);
+        mem_free(ring[1]);
         mem_free(ea);
         mem_free(eb);
         return ERR_NOMEM;
@@ -256,9 +287,8 @@ int transport_pair(struct transport *a, struct transport *b)
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->moved, NULL);
     p->patience = PIPE_SECONDS;
-    p->memory = memory;
-    p->pipe[0].ring = memory;
-    p->pipe[1].ring = memory + PIPE_BYTES;
+    for (int side = 0; side < 2; side++)
+        p->pipe[side] = (struct pipe){.ring = ring[side], .size = PIPE_BYTES};
     pair_end_init(a, ea, p, 0);
     pair_end_init(b, eb, p, 1);
     return 0;

@@ -40,7 +40,8 @@ void transport_limit(struct transport *t, double seconds);
 /* Closes and clears; a cleared transport may be closed again. */
 void transport_close(struct transport *t);
 /* Two ends in one process, for two threads. Each is closed on its own; a recv at a closed peer is
- * ERR_PEER once what it sent is read. A direction holds 1 MiB, then send waits for the reader. */
+ * ERR_PEER once what it sent is read. A direction holds 1 MiB, then send waits for the reader; up to
+ * 16 MiB where both ends wait so. */
 int transport_pair(struct transport *a, struct transport *b) MUST_CHECK;
 /* How long either end of a pair waits for the other, in seconds; 0: as long as that computes. */
 void transport_pair_patience(struct transport *end, int seconds);

@@ -16,7 +16,7 @@
 #include "runtime/linear/linear.h"
 #include "runtime/net/link.h"
 
-#define PARTY_VERSION 2
+#define PARTY_VERSION 3
 
 /* How long a server waits for its client in all (transport_limit), in seconds: for the rest of a request
  * that has begun, each set-up, the offline phase of an image, the online phase. */

@@ -194,7 +194,7 @@ static int together(void *ctx, int64_t images, int (*one)(void *arg, int64_t ima
 {
     struct images m = {.p = ctx, .one = one, .arg = arg};
 
-    return lanes_run(m.p->t, images, run_lane, &m);
+    return lanes_run(m.p->t, images, false, run_lane, &m);
 }
 
 int party_online_server(struct party *p)
@@ -248,7 +248,7 @@ static int client_events(struct party *p)
         for (m.end = m.first + 1; m.end < p->schedule->n && e[m.end].step == e[m.first].step;)
             m.end++;
         if (e[m.first].kind == EVENT_SELECT)
-            TRY(lanes_run(p->t, p->images, client_lane, &m));
+            TRY(lanes_run(p->t, p->images, false, client_lane, &m));
     }
     return 0;
 }

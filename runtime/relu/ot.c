@@ -30,16 +30,29 @@
  *     client  one-shot: rows d of all terms; row t
  *     server  e [p][n] of 8 bytes; row e2
  *     client  tree: row t; result [p][n] of 8 bytes
+ *
+ * With a form that was chosen for a link a large batch goes in parts, each a run of these messages of its own
+ * (lanes.h): while one part is on the line or with the peer, this side works on the next. Bytes and one-way delays
+ * are those of one run. Without a delay to fill, threads and copies of parts cost an eighth more than they save.
  */
 #include "runtime/relu/ot.h"
 
 #include <string.h>
 
+#include "runtime/net/lanes.h"
+#include "runtime/net/tcp.h"
 #include "runtime/relu/andtree.h"
 #include "runtime/relu/oneshot.h"
 #include "runtime/ring/bits.h"
 
 #define WORD 8
+#define PART_LEAST                                                                                 \
+    ((size_t)8192) /* comparisons of a part: below it a thread costs more than it saves */
+#define PARTS 8
+#define PARTS_MOST                                                                                 \
+    ((size_t)1                                                                                     \
+     << 21) /* larger batches go whole: 8 bytes of each are under way at once, both ways */
+_Static_assert(8 * PARTS_MOST <= TCP_INBOX, "a side that sends has room for what arrives");
 
 /* ---- leaves ------------------------------------------------------------------------------- */
 
@@ -202,6 +215,52 @@ static int receive_terms(const struct ot_size *s, const struct ot_server *v, str
     return rc;
 }
 
+/* ---- parts -------------------------------------------------------------------------------- */
+
+struct parts {
+    const struct ot_size *whole;
+    size_t step;    /* comparisons of a part, the last has the rest */
+    uint64_t *copy; /* of the whole state */
+    const uint64_t *x;
+    uint64_t *z;
+};
+
+/* Whole rows of bits; both sides find the same. */
+static size_t part_size(const struct ot_size *s, const struct transport *t)
+{
+    size_t step = (s->n + PARTS - 1) / PARTS;
+
+    if (!s->for_link || s->p > 1 || s->n < 2 * PART_LEAST || s->n > PARTS_MOST || lanes_in(t))
+        return s->n;
+    return ((step > PART_LEAST ? step : PART_LEAST) + 63) / 64 * 64;
+}
+
+static int64_t part_count(const struct parts *of)
+{
+    size_t n = of->whole->n;
+
+    return n <= of->step ? 1 : (int64_t)((n + of->step - 1) / of->step);
+}
+
+/* Sizes of a part; returns its first comparison. */
+static size_t part_of(const struct parts *of, int64_t part, struct ot_size *s)
+{
+    size_t first = (size_t)part * of->step, left = of->whole->n - first;
+
+    *s = *of->whole;
+    s->n = left < of->step ? left : of->step;
+    s->row = bits_words(s->n);
+    s->words = s->n * s->p;
+    return first;
+}
+
+/* The first `row` words of rows that lie from_row apart. */
+static void copy_rows(uint64_t *to, size_t row, const uint64_t *from, size_t from_row, size_t rows)
+{
+    for (size_t i = 0; i < rows; i++)
+        memcpy(to + i * row, from + i * from_row, row * sizeof *to);
+}
+
 /* ---- online ------------------------------------------------------------------------------- */
 
 static size_t ot_state_size(const struct relu_batch *b, int is_client)
@@ -308,27 +367,61 @@ static int server_rounds(const struct ot_size *s, const struct ot_server *v,
     return finish_server(s, v, mux, x, z, t);
 }
 
+/* z and memory for it: of this part alone. */
+static int run_server(const struct ot_size *s, uint64_t *copy, const uint64_t *x, uint64_t *z,
+                      struct transport *t)
+{
+    uint64_t *work = secret_array(3 * s->row + 3 * s->words + 1, sizeof *work);
+    int rc = ERR_NOMEM;
+
+    if (work != NULL) {
+        struct ot_server v = ot_server_in(s, copy);
+        struct server_mux mux = server_mux_in(s, work);
+        rc = server_rounds(s, &v, &mux, x, z, t);
+    }
+    secret_free(work);
+    return rc;
+}
+
+static int server_part(void *arg, int64_t part, struct transport *t)
+{
+    const struct parts *of = arg;
+    struct ot_size s;
+    size_t first = part_of(of, part, &s);
+    uint64_t *copy;
+    int rc;
+
+    if (s.n == of->whole->n)
+        return run_server(&s, of->copy, of->x, of->z, t);
+    if ((copy = secret_array(ot_server_words(&s), sizeof *copy)) == NULL)
+        return ERR_NOMEM;
+    struct ot_server from = ot_server_in(of->whole, of->copy), to = ot_server_in(&s, copy);
+    for (size_t i = 0; i < s.digits; i++) {
+        size_t leaf = ot_leaf_bytes(&s, i);
+        memcpy(to.leaf[i], from.leaf[i] + first * leaf, s.n * leaf);
+    }
+    copy_rows(to.lt, s.row, from.lt + first / 64, of->whole->row, ot_state_rows(&s));
+    copy_rows(to.a2, s.n, from.a2 + first, of->whole->n, 3);
+    rc = run_server(&s, copy, of->x + first, of->z + first, t);
+    secret_free(copy);
+    return rc;
+}
+
 static int ot_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at, const uint64_t *x, uint64_t *z)
 {
+    struct parts of;
     struct ot_size s;
-    uint64_t *copy = NULL, *work = NULL;
+    uint64_t *copy = NULL;
     int rc;
 
     TRY(ot_check_batch(b));
     s = ot_size_of(b);
-    if ((rc = take_state(state, at, ot_server_words(&s), &copy)) < 0)
-        goto out;
-    if ((work = secret_array(3 * s.row + 3 * s.words + 1, sizeof *work)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
+    if ((rc = take_state(state, at, ot_server_words(&s), &copy)) == 0) {
+        of = (struct parts){&s, part_size(&s, t), copy, x, z};
+        rc = lanes_run(t, part_count(&of), true, server_part, &of);
     }
-    struct ot_server v = ot_server_in(&s, copy);
-    struct server_mux mux = server_mux_in(&s, work);
-    rc = server_rounds(&s, &v, &mux, x, z, t);
-out:
     secret_free(copy);
-    secret_free(work);
     return rc;
 }
 
@@ -395,27 +488,56 @@ static int client_rounds(const struct ot_size *s, const struct ot_client *v,
     return transport_flush(t);
 }
 
+static int run_client(const struct ot_size *s, uint64_t *copy, struct transport *t)
+{
+    uint64_t *work = secret_array(3 * s->row + s->words, sizeof *work);
+    int rc = ERR_NOMEM;
+
+    if (work != NULL) {
+        struct ot_client v = ot_client_in(s, copy);
+        struct client_mux mux = client_mux_in(s, work);
+        rc = client_rounds(s, &v, &mux, t);
+    }
+    secret_free(work);
+    return rc;
+}
+
+static int client_part(void *arg, int64_t part, struct transport *t)
+{
+    const struct parts *of = arg;
+    struct ot_size s;
+    size_t first = part_of(of, part, &s);
+    uint64_t *copy;
+    int rc;
+
+    if (s.n == of->whole->n)
+        return run_client(&s, of->copy, t);
+    if ((copy = secret_array(ot_client_words(&s), sizeof *copy)) == NULL)
+        return ERR_NOMEM;
+    struct ot_client from = ot_client_in(of->whole, of->copy), to = ot_client_in(&s, copy);
+    copy_rows(to.u, s.n, from.u + first, of->whole->n, 2);
+    copy_rows(to.lt, s.row, from.lt + first / 64, of->whole->row, ot_state_rows(&s));
+    copy_rows(to.b2, s.n, from.b2 + first, of->whole->n, 2);
+    rc = run_client(&s, copy, t);
+    secret_free(copy);
+    return rc;
+}
+
 static int ot_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at)
 {
+    struct parts of;
     struct ot_size s;
-    uint64_t *copy = NULL, *work = NULL;
+    uint64_t *copy = NULL;
     int rc;
 
     TRY(ot_check_batch(b));
     s = ot_size_of(b);
-    if ((rc = take_state(state, at, ot_client_words(&s), &copy)) < 0)
-        goto out;
-    if ((work = secret_array(3 * s.row + s.words, sizeof *work)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
+    if ((rc = take_state(state, at, ot_client_words(&s), &copy)) == 0) {
+        of = (struct parts){.whole = &s, .step = part_size(&s, t), .copy = copy};
+        rc = lanes_run(t, part_count(&of), true, client_part, &of);
     }
-    struct ot_client v = ot_client_in(&s, copy);
-    struct client_mux mux = client_mux_in(&s, work);
-    rc = client_rounds(&s, &v, &mux, t);
-out:
     secret_free(copy);
-    secret_free(work);
     return rc;
 }
 

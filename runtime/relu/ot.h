@@ -19,6 +19,7 @@ struct ot_size {
     size_t words; /* p * n */
     size_t digits, bits[RELU_MOST_DIGITS];
     int one_shot;
+    int for_link; /* a form that was chosen for one, which parts keep busy */
     size_t ands;  /* of the tree; 0 one-shot */
     size_t terms; /* of oneshot.h; 0 for a tree */
     size_t
@@ -47,6 +48,7 @@ struct ot_client {
 int ot_check_batch(const struct relu_batch *b) MUST_CHECK;
 struct ot_size ot_size_of(const struct relu_batch *b); /* of such a batch */
 size_t ot_leaf_bytes(const struct ot_size *s, size_t digit);
+size_t ot_state_rows(const struct ot_size *s); /* from lt on, of either state */
 size_t ot_server_words(const struct ot_size *s);
 size_t ot_client_words(const struct ot_size *s);
 struct ot_server ot_server_in(const struct ot_size *s, uint64_t *at);

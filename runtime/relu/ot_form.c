@@ -54,6 +54,7 @@ struct ot_size ot_size_of(const struct relu_batch *b)
     for (size_t i = 0; i < s.digits; i++)
         s.bits[i] = f->digits > 0 ? f->bits[i] : DEFAULT_BITS;
     s.one_shot = f->one_shot;
+    s.for_link = f->digits > 0;
     s.ands = f->one_shot ? 0 : (size_t)andtree_ands((int)s.digits);
     s.terms = f->one_shot ? oneshot_terms((int)s.digits) : 0;
     s.uses = 2 * s.ands + s.terms + 1;
@@ -71,18 +72,23 @@ static size_t leaf_words(const struct ot_size *s, size_t digit)
     return (s->n * ot_leaf_bytes(s, digit) + WORD - 1) / WORD;
 }
 
+size_t ot_state_rows(const struct ot_size *s)
+{
+    return 2 * s->digits + s->extra + 1;
+}
+
 size_t ot_server_words(const struct ot_size *s)
 {
     size_t leaves = 0;
 
     for (size_t i = 0; i < s->digits; i++)
         leaves += leaf_words(s, i);
-    return leaves + s->row * (2 * s->digits + s->extra + 1) + 3 * s->words;
+    return leaves + s->row * ot_state_rows(s) + 3 * s->words;
 }
 
 size_t ot_client_words(const struct ot_size *s)
 {
-    return s->row * (2 * s->digits + s->extra + 1) + 4 * s->words;
+    return s->row * ot_state_rows(s) + 4 * s->words;
 }
 
 struct ot_server ot_server_in(const struct ot_size *s, uint64_t *at)

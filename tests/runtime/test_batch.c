@@ -26,6 +26,7 @@
 struct talk {
     bool client;
     int64_t fails; /* the lane that fails; -1: none */
+    bool stream;
     uint32_t heard[LANES][TURNS];
 };
 
@@ -51,15 +52,17 @@ static int chat(void *arg, int64_t lane, struct transport *t)
 
 static int talk(struct transport *t, void *arg)
 {
-    return lanes_run(t, LANES, chat, arg);
+    const struct talk *k = arg;
+
+    return lanes_run(t, LANES, k->stream, chat, arg);
 }
 
-static void test_lanes(void **state)
+static void check_lanes(bool stream)
 {
-    struct talk side[2] = {{.client = false, .fails = -1}, {.client = true, .fails = -1}};
+    struct talk side[2] = {{.fails = -1, .stream = stream},
+                           {.client = true, .fails = -1, .stream = stream}};
     struct pair_half half[2] = {{.run = talk, .arg = &side[0]}, {.run = talk, .arg = &side[1]}};
 
-    (void)state;
     pair_run(half);
     for (int who = 0; who < 2; who++) {
         assert_int_equal(half[who].rc, 0);
@@ -74,6 +77,81 @@ static void test_lanes(void **state)
         assert_int_equal(half[1].rc, ERR_NUMERIC);
         assert_true(half[0].rc < 0);
     }
+}
+
+static void test_lanes(void **state)
+{
+    (void)state;
+    check_lanes(false);
+    check_lanes(true);
+}
+
+/* In a stream the first lane has its answer before the last one has spoken. */
+static int converse(void *arg, int64_t lane, struct transport *t)
+{
+    const bool *client = arg;
+    uint8_t byte = (uint8_t)lane;
+
+    if (!*client) {
+        TRY(transport_send(t, &byte, 1));
+        return transport_recv(t, &byte, 1);
+    }
+    TRY(transport_recv(t, &byte, 1));
+    TRY(transport_send(t, &byte, 1));
+    return lane == 0 ? transport_flush(t) : 0;
+}
+
+/* A transport that notes where it went which way. */
+struct watched {
+    struct transport inner;
+    char path[4 * LANES + 1];
+    size_t n;
+};
+
+static int watched_send(void *ctx, const void *bytes, size_t n)
+{
+    struct watched *w = ctx;
+
+    w->path[w->n++] = 's';
+    return transport_send(&w->inner, bytes, n);
+}
+
+static int watched_recv(void *ctx, void *bytes, size_t n)
+{
+    struct watched *w = ctx;
+
+    w->path[w->n++] = 'r';
+    return transport_recv(&w->inner, bytes, n);
+}
+
+static int watched_flush(void *ctx)
+{
+    return transport_flush(&((struct watched *)ctx)->inner);
+}
+
+static int stream_of(struct transport *t, void *arg)
+{
+    bool client = arg != NULL;
+    struct watched w = {.inner = *t};
+    struct transport outer = {
+        .send = watched_send, .recv = watched_recv, .flush = watched_flush, .ctx = &w};
+    int rc = lanes_run(&outer, 3, true, converse, &client);
+
+    *t = w.inner;
+    if (rc == 0 && strcmp(w.path, client ? "rsrsrs" : "sssrrr") != 0)
+        return ERR_VERIFY;
+    return rc == 0 && outer.count.flips != 1 ? ERR_VERIFY : rc;
+}
+
+static void test_a_stream_answers_at_once(void **state)
+{
+    int client;
+    struct pair_half half[2] = {{.run = stream_of}, {.run = stream_of, .arg = &client}};
+
+    (void)state;
+    pair_run(half);
+    assert_int_equal(half[0].rc, 0);
+    assert_int_equal(half[1].rc, 0);
 }
 
 /* ---- both parties ------------------------------------------------------------------------- */
@@ -379,11 +457,9 @@ static void test_random_networks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lanes),
-        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_batches_with_labels),
-        cmocka_unit_test(test_too_few_bundles),
-        cmocka_unit_test(test_random_networks),
+        cmocka_unit_test(test_lanes),           cmocka_unit_test(test_a_stream_answers_at_once),
+        cmocka_unit_test(test_batches),         cmocka_unit_test(test_batches_with_labels),
+        cmocka_unit_test(test_too_few_bundles), cmocka_unit_test(test_random_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,9 +11,11 @@
 #include <cmocka.h>
 
 #include "core/base/cpu.h"
+#include "core/base/mem.h"
 #include "runtime/net/link.h"
 
 #define MANY ((size_t)3 << 20)
+#define SHOUT ((size_t)14 << 20)
 
 static bool stopped(void *ctx)
 {
@@ -54,6 +56,67 @@ static void *echo(void *arg)
     if (e->rc == 0)
         e->rc = transport_flush(&e->t);
     return NULL;
+}
+
+/* ---- both send at once -------------------------------------------------------------------- */
+
+struct shout {
+    struct transport t;
+    uint8_t first;
+    int rc;
+    bool right;
+};
+
+/* Everything out before anything in. */
+static void *shout(void *arg)
+{
+    struct shout *s = arg;
+    uint8_t *bytes = mem_array(SHOUT, 1);
+
+    s->rc = bytes == NULL ? ERR_NOMEM : 0;
+    for (size_t i = 0; i < SHOUT && s->rc == 0; i++)
+        bytes[i] = (uint8_t)(s->first + i * 2654435761u / 8192);
+    if (s->rc == 0)
+        s->rc = transport_send(&s->t, bytes, SHOUT);
+    for (size_t at = 0, n; at < SHOUT && s->rc == 0; at += n) { /* small and large pieces */
+        n = at < 100000 ? 777 : SHOUT - at;
+        s->rc = transport_recv(&s->t, bytes + at, n);
+    }
+    s->right = s->rc == 0;
+    for (size_t i = 0; i < SHOUT && s->right; i++)
+        s->right = bytes[i] == (uint8_t)((s->first ^ 1) + i * 2654435761u / 8192);
+    mem_free(bytes);
+    return NULL;
+}
+
+static void check_shout(struct transport *a, struct transport *b)
+{
+    struct shout s[2] = {{.t = *a}, {.t = *b, .first = 1}};
+    pthread_t other;
+
+    assert_int_equal(pthread_create(&other, NULL, shout, &s[1]), 0);
+    shout(&s[0]);
+    pthread_join(other, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(s[i].rc, 0);
+        assert_true(s[i].right);
+        transport_close(&s[i].t);
+    }
+}
+
+/* Far more than the kernel holds, both ways: no side waits for the other to read first. */
+static void test_both_sides_may_send_at_once(void **state)
+{
+    struct tcp *a, *b;
+    struct transport ta, tb;
+
+    (void)state;
+    open_pair(&a, &b, 10);
+    tcp_transport(a, &ta);
+    tcp_transport(b, &tb);
+    check_shout(&ta, &tb);
+    assert_int_equal(transport_pair(&ta, &tb), 0);
+    check_shout(&ta, &tb);
 }
 
 static void check_echo(struct transport *a, struct transport *b, size_t n)
@@ -296,6 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_cross_a_socket),
+        cmocka_unit_test(test_both_sides_may_send_at_once),
         cmocka_unit_test(test_emulated_line_delays_and_limits),
         cmocka_unit_test(test_a_late_piece_is_refused),
         cmocka_unit_test(test_silence_ends_at_the_deadline),

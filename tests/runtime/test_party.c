@@ -430,9 +430,9 @@ static void test_hostile_greetings_are_answered(void **state)
     hello[8] = 1;
     answer_to(hello, reply, message, sizeof message);
     assert_int_equal(reply[48], 1);
-    assert_int_equal(reply[8], 2);
-    assert_non_null(strstr(message, "the client has version 1 of the protocol, this program 2"));
-    hello[8] = 2;
+    assert_int_equal(reply[8], PARTY_VERSION);
+    assert_non_null(strstr(message, "the client has version 1 of the protocol, this program 3"));
+    hello[8] = PARTY_VERSION;
     for (int at = 49; at < 64; at++) { /* what is not used is zero */
         hello[at] = 1;
         answer_to(hello, reply, message, sizeof message);

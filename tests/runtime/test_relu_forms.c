@@ -186,6 +186,48 @@ static void test_wide_vectors(void **state)
     }
 }
 
+/* ---- parts -------------------------------------------------------------------------------- */
+
+/* Batches that go in parts, whole and uneven ones, and just below: bytes and turns are those of one run. */
+static void test_large_batches_go_in_parts(void **state)
+{
+    static const int64_t sizes[] = {16383, 16384, 20011, 90001};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (uint8_t one_shot = 0; one_shot < 2; one_shot++) {
+            struct relu_batch b = {.n = sizes[i], .width = 21, .payloads = 1};
+            struct relu_pair p;
+
+            b.form =
+                (struct relu_form){.one_shot = one_shot, .digits = 6, .bits = {5, 3, 3, 3, 3, 3}};
+            relu_pair_open(&p, &relu_ot, 9, 1, &b);
+            run_and_count(&p);
+            for (int who = 0; who < 2; who++)
+                assert_int_equal(p.half[who].count.flips + 1, relu_ot.online_messages(&b));
+            relu_pair_close(&p);
+        }
+}
+
+/* Beside one another they go whole: parts of one would not wait for those of the next. */
+static void test_large_batches_in_lanes(void **state)
+{
+    struct relu_batch b[3];
+    struct relu_pair p;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        b[i] = (struct relu_batch){.n = 16384,
+                                   .width = 21,
+                                   .payloads = 1,
+                                   .tweak = (uint64_t)i,
+                                   .form = {.digits = 4, .bits = {5, 5, 5, 5}}};
+    relu_pair_open(&p, &relu_ot, 10, 3, b);
+    p.lanes = 3;
+    run_and_count(&p);
+    relu_pair_close(&p);
+}
+
 /* ---- silent ------------------------------------------------------------------------------- */
 
 static void test_silent_transfers(void **state)
@@ -373,6 +415,8 @@ int main(void)
         cmocka_unit_test(test_every_digit_vector),
         cmocka_unit_test(test_small_domains_exhaustively),
         cmocka_unit_test(test_wide_vectors),
+        cmocka_unit_test(test_large_batches_go_in_parts),
+        cmocka_unit_test(test_large_batches_in_lanes),
         cmocka_unit_test(test_silent_transfers),
         cmocka_unit_test(test_bytes_a_comparison),
         cmocka_unit_test(test_first_image),

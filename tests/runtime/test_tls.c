@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/mem.h"
 #include "tests/scratch.h"
 
 #define DAY 86400L
@@ -122,6 +123,28 @@ struct end {
 };
 
 /* Accepts one client, and answers its byte with the next one. */
+static bool shouts; /* both sides send all they have before they listen */
+
+#define SHOUT ((size_t)12 << 20)
+
+static int shout(struct transport *t)
+{
+    uint8_t *bytes = mem_array(SHOUT, 1);
+    int rc = bytes == NULL ? ERR_NOMEM : 0;
+
+    if (rc == 0) {
+        memset(bytes, 42, SHOUT);
+        if ((rc = transport_send(t, bytes, SHOUT)) == 0) {
+            memset(bytes, 0, SHOUT);
+            rc = transport_recv(t, bytes, SHOUT);
+        }
+    }
+    for (size_t i = 0; i < SHOUT && rc == 0; i++)
+        rc = bytes[i] == 42 ? 0 : ERR_VERIFY;
+    mem_free(bytes);
+    return rc;
+}
+
 static void *serve(void *arg)
 {
     struct end *e = arg;
@@ -133,6 +156,8 @@ static void *serve(void *arg)
         (e->rc = tcp_accept(e->listener, 5, NULL, NULL, &s)) == 0) {
         if ((e->rc = tls_transport(c, s, NULL, &t)) < 0)
             tcp_close(s);
+        else if (shouts)
+            e->rc = shout(&t);
         else if ((e->rc = tls_peer(&t, e->identity, &e->known)) == 0 &&
                  (e->rc = transport_recv(&t, &e->got, 1)) == 0) {
             uint8_t next = (uint8_t)(e->got + 1);
@@ -177,6 +202,8 @@ static int ask(struct tls_context *c, const struct tcp_address *at)
     }
     if (writes_on)
         rc = write_on(&t);
+    else if (shouts)
+        rc = shout(&t);
     else if ((rc = transport_send(&t, &byte, 1)) == 0 && (rc = transport_recv(&t, &byte, 1)) == 0)
         assert_int_equal(byte, 42);
     transport_close(&t);
@@ -294,6 +321,18 @@ static void test_pins(void **state)
     assert_int_equal(tls_client(&none, &c), ERR_ARG);
 }
 
+static void test_both_sides_may_send_at_once(void **state)
+{
+    const struct office *o = *state;
+    struct tls_files server = own(&o->server), client = {.ca = o->ca.cert_file};
+    struct end e;
+
+    shouts = true;
+    assert_int_equal(meet(&server, &client, &e), 0);
+    assert_int_equal(e.rc, 0);
+    shouts = false;
+}
+
 static void test_certificates_of_clients(void **state)
 {
     struct office *o = *state;
@@ -330,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_certificates_of_servers),
         cmocka_unit_test(test_identity_is_that_of_the_key),
         cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_both_sides_may_send_at_once),
         cmocka_unit_test(test_certificates_of_clients),
     };
 
