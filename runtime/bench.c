@@ -19,7 +19,7 @@ static struct party_options options_of(const struct bench_case *b, const struct 
                               .relu = b->relu,
                               .label = b->label,
                               .transfers = b->transfers,
-                              .images = b->queries,
+                              .wish = {b->queries, b->ahead},
                               .link = b->link,
                               .test_seed = b->seed};
 

@@ -46,12 +46,13 @@ void pi_report_release(struct pi_report *r)
 }
 
 int pi_report_predict(struct pi_report *r, const struct link *link, enum relu_transfers transfers,
-                      const struct cost_machine *machine)
+                      bool ahead, const struct cost_machine *machine)
 {
     const struct cost_case k = {.relu = r->relu,
                                 .linear = r->linear,
                                 .link = link,
                                 .transfers = transfers,
+                                .ahead = ahead,
                                 .machine = machine,
                                 .images = r->images,
                                 .label = r->schedule->label};

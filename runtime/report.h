@@ -31,7 +31,7 @@ int pi_report_init(struct pi_report *r, const struct party *p, const struct plan
 void pi_report_release(struct pi_report *r);
 /* What the cost model says for the report's own backends; transfers: the server's option. */
 int pi_report_predict(struct pi_report *r, const struct link *link, enum relu_transfers transfers,
-                      const struct cost_machine *machine) MUST_CHECK;
+                      bool ahead, const struct cost_machine *machine) MUST_CHECK;
 double pi_report_predicted(const struct pi_report *r, enum phase p); /* seconds */
 /* Online bytes of ReLU evaluations, both directions. */
 uint64_t pi_report_relu_bytes(const struct pi_report *r);
@@ -62,6 +62,7 @@ struct bench_case { /* all borrowed */
     const struct link *link; /* to emulate; NULL: none */
     bool label;
     enum relu_transfers transfers;
+    bool ahead; /* forms save time online alone (relu.h) */
     int64_t queries, seed;
     int64_t lot;    /* above 0: bundles of so many images together are made first, then used up */
     double seconds; /* longest silence */

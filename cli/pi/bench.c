@@ -23,7 +23,7 @@
 
 struct options {
     const char *weights, *compare, *compare_weights, *link, *input, *save;
-    int32_t relu, reveal, linear, ot;
+    int32_t relu, reveal, linear, ot, favour;
     int64_t queries, lot;
     double timeout;
 };
@@ -37,6 +37,9 @@ static const struct cli_option options[] = {
      "lan, wan, mobile or RATE,RTT (default: loopback as it is)", 0, 0},
     {"relu", 0, CLI_CHOICE, AT(relu), PI_RELU_WORDS},
     {"ot", 0, CLI_CHOICE, AT(ot), PI_OT_WORDS},
+    {"favour", 0, CLI_CHOICE, AT(favour), "total|online",
+     "which seconds the messages of ReLUs save on the link: of the whole query, or of its online phase at the cost of more bytes before it",
+     0, 0},
     {"reveal", 0, CLI_CHOICE, AT(reveal), "logits|label", "what the client learns", 0, 0},
     {"linear", 0, CLI_CHOICE, AT(linear), PI_LINEAR_WORDS},
     {"input", 'i', CLI_INPUT, AT(input), "X.npy", "images (default: random ones)", 0, 0},
@@ -183,6 +186,7 @@ static int prepare_trial(struct trial *t, const struct bench *b)
                                  .link = b->has_link ? &b->link : NULL,
                                  .label = b->o->reveal == 1,
                                  .transfers = (enum relu_transfers)b->o->ot,
+                                 .ahead = b->o->favour == 1,
                                  .queries = t->images,
                                  .lot = t->lot,
                                  .seed = b->c->seed,
@@ -239,7 +243,7 @@ static int measure(struct trial *t, const struct bench *b)
     if (rc < 0 || told < 0)
         return rc < 0 && told < 0 && rc == ERR_PEER ? told : rc < 0 ? rc : told;
     return pi_report_predict(&t->report, b->has_link ? &b->link : link_loopback(), t->run.transfers,
-                             &b->machine);
+                             t->run.ahead, &b->machine);
 }
 
 static int check_logits(struct trial *t)

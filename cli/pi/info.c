@@ -154,7 +154,7 @@ static int print_assumptions(FILE *f, const struct plan *p)
         for (int64_t images = 1; images <= 16; images += 15) {
             struct relu_ways w;
 
-            relu_ways_choose(relu_backend_find("ot"), RELU_TRANSFERS_AUTO, l, s, images, &w);
+            relu_ways_choose(relu_backend_find("ot"), RELU_TRANSFERS_AUTO, l, s, images, false, &w);
             fprintf(f, "           %-6s %2lld images  %s%s\n", l->name, (long long)images,
                     w.down == NULL ? "OT extension, no further assumption"
                                    : "LPN, regular noise, set ",

@@ -181,3 +181,10 @@ struct cli_spec pi_with_backends(const struct cli_spec *spec, struct pi_choices 
     with.option = c->table;
     return with;
 }
+
+bool pi_net_ahead(const struct pi_net_options *o, bool prepares)
+{
+    enum { AUTO, TOTAL, ONLINE };
+
+    return o->favour == ONLINE || (o->favour == AUTO && prepares);
+}

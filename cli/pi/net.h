@@ -24,7 +24,7 @@ struct pi_net_options {
     const char *input, *output, *budget, *rate, *ledger, *metrics;
     bool plain, anonymous, permissions;
     const char *expected;
-    int32_t relu, reveal, floats, ot, log, clients;
+    int32_t relu, reveal, floats, ot, favour, log, clients;
     uint8_t seal[SEAL_KEY]; /* of bundle_key */
     int64_t below, max_queries, max_bundles, count, lot, batch, test_seed, workers, strikes, retry;
     double timeout, min_rate;
@@ -144,19 +144,27 @@ struct pi_net_options {
         "max-bundles", 0, CLI_INT, PI_NET_AT(max_bundles), "N",                                    \
             "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9                 \
     }
-#define PI_NET_CLIENT                                                                              \
-    {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                 \
-        {"tls-ca",  0,                                                                             \
-         CLI_INPUT, PI_NET_AT(tls_ca),                                                             \
-         "FILE",    "use TLS; trusted certificates of the server, PEM",                            \
-         0,         0},                                                                            \
-        {"retry", 0,                                                                               \
-         CLI_INT, PI_NET_AT(retry),                                                                \
-         "N",     "try again N times if the server is busy or not there (default 5)",              \
-         0,       1000},                                                                           \
-    {                                                                                              \
-        "pin", 0, CLI_TEXT, PI_NET_AT(pin), "SHA256",                                              \
-            "use TLS; the server's public key must have this SHA-256, which serve prints", 0, 0    \
+#define PI_NET_CLIENT                                                                                                                                                                                     \
+    {"favour",                                                                                                                                                                                            \
+     0,                                                                                                                                                                                                   \
+     CLI_CHOICE,                                                                                                                                                                                          \
+     PI_NET_AT(favour),                                                                                                                                                                                   \
+     "auto|total|online",                                                                                                                                                                                 \
+     "which seconds the messages of ReLUs save on the link that the server expects: of the whole query, or of its online phase at the cost of more bytes before it (auto: that, where bundles are made)", \
+     0,                                                                                                                                                                                                   \
+     0},                                                                                                                                                                                                  \
+        {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                                                                                                                    \
+        {"tls-ca",  0,                                                                                                                                                                                    \
+         CLI_INPUT, PI_NET_AT(tls_ca),                                                                                                                                                                    \
+         "FILE",    "use TLS; trusted certificates of the server, PEM",                                                                                                                                   \
+         0,         0},                                                                                                                                                                                   \
+        {"retry", 0,                                                                                                                                                                                      \
+         CLI_INT, PI_NET_AT(retry),                                                                                                                                                                       \
+         "N",     "try again N times if the server is busy or not there (default 5)",                                                                                                                     \
+         0,       1000},                                                                                                                                                                                  \
+    {                                                                                                                                                                                                     \
+        "pin", 0, CLI_TEXT, PI_NET_AT(pin), "SHA256",                                                                                                                                                     \
+            "use TLS; the server's public key must have this SHA-256, which serve prints", 0, 0                                                                                                           \
     }
 
 /* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. Without TLS off
@@ -189,4 +197,6 @@ int pi_query_run(const struct cli_common *c, struct pi_net_options *o,
                  bool prepare_only) MUST_CHECK;
 /* Until a signal ends it. */
 int pi_keep_run(const struct cli_common *c, struct pi_net_options *o) MUST_CHECK;
+/* Whether what this client asks for is prepared before anyone waits (struct relu_wish). */
+bool pi_net_ahead(const struct pi_net_options *o, bool prepares);
 #endif

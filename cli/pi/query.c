@@ -406,7 +406,8 @@ static int run(struct client *q, bool prepare_only)
         q->n = q->images.dim[0];
     }
     TRY(check_supply(q, prepare_only));
-    q->party.images = prepare_only ? q->o->count : q->n;
+    q->party.wish = (struct relu_wish){.images = prepare_only ? q->o->count : q->n,
+                                       .ahead = pi_net_ahead(q->o, prepare_only)};
     TRY(open_tls(q));
     cli_catch_signals();
     TRY(connect_server(q));
@@ -491,7 +492,7 @@ static int refill(struct client *q, int64_t have)
     q->done = q->tries = 0;
     q->opened = false;
     q->o->count = q->full - have;
-    q->party.images = q->o->count;
+    q->party.wish = (struct relu_wish){.images = q->o->count, .ahead = pi_net_ahead(q->o, true)};
     if ((rc = connect_server(q)) == 0)
         rc = prepare_all(q);
     hang_up(q);

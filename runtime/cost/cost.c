@@ -82,11 +82,12 @@ static void add_rounds(struct cost *c, const struct cost_case *k, const struct f
 static int add_batches(struct cost *c, const struct cost_case *k, const struct plan *p)
 {
     struct schedule *s = NULL;
+    const struct relu_wish wish = {k->images, k->ahead};
     struct relu_ways ways;
     uint64_t rows[2] = {0, 0};
 
     TRY(schedule_new(p, k->label, &s));
-    relu_ways_offer(k->relu, k->transfers, k->expected, s, k->images, k->tagged, &ways);
+    relu_ways_offer(k->relu, k->transfers, k->expected, s, &wish, k->tagged, &ways);
     for (int32_t i = 0; i < s->n; i++) {
         struct relu_batch b = s->event[i].batch;
         if (s->event[i].kind != EVENT_SELECT)

@@ -25,6 +25,7 @@ struct cost_case {
     enum relu_transfers transfers;       /* of the server */
     const struct cost_machine *machine;  /* NULL: built in */
     int64_t images;                      /* of one connection, which keeps weights; 0: one */
+    bool ahead;                          /* forms save time online alone (relu.h) */
     bool tagged;                         /* batches are, for a client that may deviate */
     bool label;                          /* the class alone comes out */
 };

@@ -16,6 +16,17 @@
  *
  * Both get W (WG ^ WE) as the output's label. Gate i has slots 2i and 2i+1; its table is TG [n] then
  * TE [n].
+ *
+ * Pairs (garble.h). With v = (b0, b1), W_v = W_00 ^ b0 sigma(D) ^ b1 D, and L0 under v is l0 ^ b0 D. The colour of a
+ * word is two bits, the lowest of lo and of hi; those of D are (1, h), those of sigma(D) (1 ^ h, 1), which are
+ * independent for either h, so the four words have the four colours. Row c:
+ *
+ *     T_c = H(W_v, j) ^ l0 ^ b0 D     for the v whose word has colour c
+ *
+ * and T_0 = 0 makes l0, so that three rows are sent. The evaluator finds L0 = H(W, j) ^ T_c and L1 = W ^ sigma(L0): the
+ * zero label of the second bit is W_00 ^ sigma(l0), whatever b0 is. The other words differ from the one it
+ * holds by D, sigma(D) and D ^ sigma(D), all one to one in D (sigma and 1 ^ sigma are invertible): the hash has to
+ * hide D for these three offsets as half-gates need it for D.
  */
 #include "runtime/crypto/garble.h"
 
@@ -155,6 +166,91 @@ void garble_evaluate_gate(struct hasher *h, size_t n, int i, uint64_t batch, uin
                                  garble_tweak(batch, slot + 1, first + at)};
 
         evaluate_gate(&s, tweak, a + at, b + at, carry + at, table + at);
+    }
+}
+
+/* ---- pairs -------------------------------------------------------------------------------- */
+
+static inline label sigma(label x)
+{
+    const label none = {0, 0};
+
+    return __builtin_shufflevector(x, x, 1, 0) ^ __builtin_shufflevector(x, none, 0, 2);
+}
+
+/* All ones if the colour of a word is c. */
+static inline label has_colour(label word, uint64_t c)
+{
+    uint64_t other = ((word[0] & 1) | (word[1] & 1) << 1) ^ c; /* below 4 */
+    uint64_t mask = (uint64_t)0 - (((other | other >> 1) & 1) ^ 1);
+
+    return (label){mask, mask};
+}
+
+/* One strip: x [v][n] gets the words, then what row c has to hide. */
+static void garble_pairs(const struct strip *s, struct block tweak, struct block *a,
+                         struct block *table)
+{
+    const size_t n = s->n;
+    const label d = get(&s->delta), none = {0, 0};
+    const label offset[4] = {none, sigma(d), d, sigma(d) ^ d}; /* v = b0 | b1 << 1 */
+
+    for (size_t v = 0; v < 4; v++) {
+        for (size_t k = 0; k < n; k++)
+            put(&s->x[v * n + k], get(&a[s->stride + k]) ^ offset[v]);
+        hash_blocks(s->h, s->x + v * n, s->x + v * n, n, tweak);
+    }
+    for (size_t k = 0; k < n; k++) {
+        label word = get(&a[s->stride + k]), row[4] = {none, none, none, none};
+
+        for (size_t v = 0; v < 4; v++) {
+            label hidden = get(&s->x[v * n + k]) ^ (v & 1 ? d : none);
+            for (size_t c = 0; c < 4; c++)
+                row[c] ^= hidden & has_colour(word ^ offset[v], c);
+        }
+        for (size_t c = 1; c < 4; c++)
+            put(&table[(c - 1) * s->stride + k], row[c] ^ row[0]);
+        put(&a[k], row[0]);
+        put(&a[s->stride + k], word ^ sigma(row[0]));
+    }
+}
+
+void garble_pair(struct hasher *h, size_t n, int pair, struct block delta, uint64_t batch,
+                 uint64_t first, struct block *a, struct block *table, struct block *scratch)
+{
+    for (size_t at = 0; at < n; at += STRIP) {
+        struct strip s = strip_at(h, n, at, scratch);
+
+        s.delta = delta;
+        garble_pairs(&s, garble_tweak(batch, GARBLE_SLOT_PAIR + (uint64_t)pair, first + at), a + at,
+                     table + at);
+    }
+}
+
+void garble_pair_word(struct block *word, uint64_t bits, struct block delta)
+{
+    const label d = get(&delta);
+    uint64_t low = (uint64_t)0 - (bits & 1), high = (uint64_t)0 - (bits >> 1 & 1);
+
+    put(word, get(word) ^ (sigma(d) & (label){low, low}) ^ (d & (label){high, high}));
+}
+
+void garble_open_pair(struct hasher *h, size_t n, int pair, uint64_t batch, uint64_t first,
+                      struct block *a, const struct block *table, struct block *scratch)
+{
+    for (size_t at = 0; at < n; at += STRIP) {
+        struct strip s = strip_at(h, n, at, scratch);
+        struct block tweak = garble_tweak(batch, GARBLE_SLOT_PAIR + (uint64_t)pair, first + at);
+
+        hash_blocks(h, s.x, a + n + at, s.n, tweak);
+        for (size_t k = 0; k < s.n; k++) {
+            label word = get(&a[n + at + k]), low = get(&s.x[k]);
+
+            for (size_t c = 1; c < 4; c++)
+                low ^= get(&table[(c - 1) * n + at + k]) & has_colour(word, c);
+            put(&a[at + k], low);
+            put(&a[n + at + k], word ^ sigma(low));
+        }
     }
 }
 

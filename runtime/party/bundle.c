@@ -130,7 +130,8 @@ static void make_head(const struct bundle *b, const struct bundle_key *k, uint8_
     put_name(&w, k->linear);
     put_name(&w, b->backend->name);
     buf_put_u8(&w, k->test_seed);
-    buf_put_u8(&w, (uint8_t)((b->ways.down != NULL) | (b->ways.up != NULL) << 1));
+    buf_put_u8(&w,
+               (uint8_t)((b->ways.down != NULL) | (b->ways.up != NULL) << 1 | b->ways.ahead << 2));
     buf_put_u8(&w, k->seal != NULL);
     buf_put_u8(&w, b->ways.tagged);
     buf_put_bytes(&w, k->model, sizeof k->model);
@@ -164,6 +165,7 @@ static struct head read_head(const uint8_t bytes[HEAD])
     (void)!buf_get_u8(&r, &silent);
     h.ways.down = silent & 1 ? ferret_set(0) : NULL;
     h.ways.up = silent & 2 ? ferret_set(0) : NULL;
+    h.ways.ahead = (silent & 4) != 0;
     (void)!buf_get_view(&r, 1, &skipped);
     (void)!buf_get_u8(&r, &tagged);
     h.ways.tagged = tagged == 1;

@@ -121,21 +121,23 @@ enum refusal hello_compare(const struct hello *mine, const struct hello *theirs)
 
 /* ---- ways --------------------------------------------------------------------------------- */
 
-void wish_write(uint64_t images, uint8_t bytes[WAYS_BYTES])
+void wish_write(const struct relu_wish *wish, uint8_t bytes[WAYS_BYTES])
 {
     struct buf_writer w = buf_writer_in(bytes, WAYS_BYTES);
 
     memset(bytes, 0, WAYS_BYTES);
-    buf_put_u64(&w, images);
+    buf_put_u64(&w, (uint64_t)wish->images);
+    buf_put_u8(&w, wish->ahead);
 }
 
-uint64_t wish_read(const uint8_t bytes[WAYS_BYTES])
+void wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out)
 {
     struct buf_reader r = buf_reader_on(bytes, WAYS_BYTES, "greeting");
     uint64_t images = 0;
 
     (void)!buf_get_u64(&r, &images);
-    return images;
+    out->images = images < INT64_MAX ? (int64_t)images : INT64_MAX;
+    out->ahead = take_u8(&r) == 1;
 }
 
 static void put_set(struct buf_writer *w, const struct ferret_set *set)
@@ -155,6 +157,7 @@ void ways_write(const struct relu_ways *ways, uint8_t bytes[WAYS_BYTES])
     put_set(&w, ways->up);
     buf_put_u64(&w, ways->bits_per_second);
     buf_put_u64(&w, ways->rtt_ns);
+    buf_put_u64(&w, ways->ahead);
 }
 
 static int get_set(struct buf_reader *r, const struct ferret_set **out)
@@ -171,13 +174,16 @@ static int get_set(struct buf_reader *r, const struct ferret_set **out)
 int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out)
 {
     struct buf_reader r = buf_reader_on(bytes, WAYS_BYTES, "greeting");
+    uint64_t ahead = 0;
 
     *out = (struct relu_ways){0};
     TRY(get_set(&r, &out->down));
     TRY(get_set(&r, &out->up));
     TRY(buf_get_u64(&r, &out->bits_per_second));
     TRY(buf_get_u64(&r, &out->rtt_ns));
-    if (out->bits_per_second > RELU_MOST_RATE || out->rtt_ns > RELU_MOST_RTT)
+    TRY(buf_get_u64(&r, &ahead));
+    out->ahead = ahead == 1;
+    if (out->bits_per_second > RELU_MOST_RATE || out->rtt_ns > RELU_MOST_RTT || ahead > 1)
         return fail(ERR_PEER, "the server has a malformed greeting");
     return 0;
 }

@@ -26,7 +26,7 @@
 
 #define HELLO_BYTES 80
 #define HELLO_NONCE 16
-#define WAYS_BYTES 32
+#define WAYS_BYTES 40
 #define WAYS_NAME 8
 #define REQUEST_BYTES 32
 #define ANSWER_BYTES 8
@@ -72,8 +72,8 @@ void hello_read(const uint8_t bytes[HELLO_BYTES], struct hello *out);
 /* What the other side's hello is refused for. */
 enum refusal hello_compare(const struct hello *mine, const struct hello *theirs);
 
-void wish_write(uint64_t images, uint8_t bytes[WAYS_BYTES]);
-uint64_t wish_read(const uint8_t bytes[WAYS_BYTES]);
+void wish_write(const struct relu_wish *w, uint8_t bytes[WAYS_BYTES]);
+void wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out);
 void ways_write(const struct relu_ways *w, uint8_t bytes[WAYS_BYTES]);
 /* ERR_PEER for a set that is not there or was withdrawn, and for a link that cannot be. */
 int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out) MUST_CHECK;

@@ -73,12 +73,11 @@ static int offer_ways(struct party *p)
 {
     const struct link *link = p->o->expected != NULL ? p->o->expected : p->o->link;
     uint8_t bytes[WAYS_BYTES];
-    uint64_t images;
+    struct relu_wish wish;
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
-    images = wish_read(bytes);
-    relu_ways_offer(p->backend, p->o->transfers, link, p->schedule,
-                    images < INT64_MAX ? (int64_t)images : INT64_MAX, p->covert, &p->ways);
+    wish_read(bytes, &wish);
+    relu_ways_offer(p->backend, p->o->transfers, link, p->schedule, &wish, p->covert, &p->ways);
     ways_write(&p->ways, bytes);
     TRY(transport_send(p->t, bytes, sizeof bytes));
     return transport_flush(p->t);
@@ -173,7 +172,7 @@ static int client_hello(struct party *p)
     int rc;
 
     hello_write(&mine, sent);
-    wish_write((uint64_t)p->o->images, wish);
+    wish_write(&p->o->wish, wish);
     TRY(transport_send(p->t, sent, sizeof sent));
     TRY(transport_send(p->t, wish, sizeof wish));
     if ((rc = transport_recv(p->t, received, sizeof received)) < 0)

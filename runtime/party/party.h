@@ -46,7 +46,7 @@ struct party_options {
     const struct relu_backend *relu;
     /* Where oblivious transfers come from: the server decides; a client with _SOFTSPOKEN takes no other. */
     enum relu_transfers transfers;
-    int64_t images; /* client: how many it will ask for, for the server's choice; 0: unknown */
+    struct relu_wish wish;   /* client: what it will ask for, for the server's choice */
     const uint8_t *identity; /* server: who the client is, 32 bytes; NULL: nobody knows (zeros) */
     uint8_t *refusal; /* client, may be NULL: set to what the server refused for (enum refusal) */
     const struct party_limits *limits; /* server; NULL: none */

@@ -17,15 +17,17 @@
 #include "runtime/plan/plan.h"
 
 /*
- * How backend "ot" compares, public, chosen from the link: the lower m-1 bits are cut into digits, the
+ * How a backend compares, public, chosen from the link. "ot": the lower m-1 bits are cut into digits, the
  * lowest first, whose results meet in a tree of ANDs or all at once; transfers come from OT extension
- * or from silent OT. All zero: digits of 4 bits, a tree, OT extension.
+ * or from silent OT. "gc": whether labels travel in pairs (garble.h). All zero: digits of 4 bits, a tree, OT
+ * extension; each label on its own.
  */
 #define RELU_MOST_DIGITS 20
 struct relu_form {
     uint8_t one_shot, silent_down, silent_up; /* 0 or 1; down: the server sends */
     uint8_t digits;                           /* 0: all of 4 bits */
     uint8_t bits[RELU_MOST_DIGITS];           /* of each digit */
+    uint8_t paired;                           /* 0 or 1 */
 };
 /* n selections at once: of comparison width m, each with p payloads (relu.h says what they do). */
 struct relu_batch {

@@ -15,11 +15,14 @@
  *
  *     offline  client  per block: choice planes of the OT extension for its bits of u, bit-major, and
  *                      their check
- *              server  per block: tables [m-1][2][c] of 16 bytes; then choice planes for mm [n] and
- *                      their check
+ *              server  per block: tables [m-1][2][c] of 16 bytes, paired: those of the pairs [q][3][c]; then
+ *                      choice planes for mm [n] and their check
  *              client  f [p][n], 8 bytes
  *     online   server  per block: labels [m][c] of 16 bytes, ciphertexts [2][p][c] of 8
  *              client  [p][n] of 8
+ *
+ * Paired (the batch's form), the labels of bits 2i and 2i + 1, i below q = floor(m / 2), travel as one word (garble.h):
+ * [m - q][c] of 16 bytes.
  *
  * In a tagged batch the client proves its results (gc_tag.h): offline it sends 130 bytes more a result at
  * the end; online 13-byte words [2][p][c] follow the ciphertexts of a block, results are 13 bytes each, and
@@ -27,7 +30,7 @@
  *
  * States. Server: delta, seed of its labels and rho (per block: labels [m][c], rho [p][c]), then
  * words pads [2][p][n], us [p][n], then bits mm. Client: labels [m][c] of all blocks, tables of all
- * blocks, then words u, uc, r, each [p][n], then the session's id, which keys the hash online. Both: the
+ * blocks as they came, then words u, uc, r, each [p][n], then the session's id, which keys the hash online. Both: the
  * state of the tags at the end, where there are any.
  */
 #include <string.h>
@@ -45,6 +48,8 @@
 /* Sizes of a batch. */
 struct size {
     size_t n, m, p, words; /* words: p * n */
+    size_t pairs;          /* q; 0: each label on its own */
+    size_t tables;         /* blocks of a comparison: of its gates and of its pairs */
     size_t tag[2];         /* bytes of the states' tags, server and client; 0: none */
     size_t tags;           /* words of tags in flight for a comparison */
 };
@@ -53,11 +58,15 @@ static struct size size_of(const struct relu_batch *b)
 {
     size_t n = (size_t)b->n, p = (size_t)b->payloads;
 
+    size_t m = (size_t)b->width, pairs = b->form.paired ? m / 2 : 0;
+
     return (struct size){
         n,
-        (size_t)b->width,
+        m,
         p,
         n * p,
+        pairs,
+        2 * (m - 1) + 3 * pairs,
         {b->tagged ? gc_tag_state(n * p, 0) : 0, b->tagged ? gc_tag_state(n * p, 1) : 0},
         b->tagged ? 2 * p : 0};
 }
@@ -86,7 +95,7 @@ static size_t all_choice_bytes(const struct size *s)
 /* Where parts of the states lie. */
 static size_t client_words_at(const struct size *s)
 {
-    return s->n * BLOCK * (s->m + 2 * (s->m - 1));
+    return s->n * BLOCK * (s->m + s->tables);
 }
 
 static size_t client_sid(const struct size *s)
@@ -114,7 +123,7 @@ static uint64_t gc_offline_bytes(const struct relu_batch *b, int from_client)
 
     if (from_client)
         return all_choice_bytes(&s) + WORD * s.words + (b->tagged ? GC_TAG_OFFLINE * s.words : 0);
-    return s.n * 2 * BLOCK * (s.m - 1) + otext_bytes(s.n, 1) + OTEXT_CHECK;
+    return s.n * BLOCK * s.tables + otext_bytes(s.n, 1) + OTEXT_CHECK;
 }
 
 static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
@@ -123,7 +132,8 @@ static uint64_t gc_online_bytes(const struct relu_batch *b, int from_client)
 
     if (from_client)
         return WORD * s.words + (b->tagged ? GC_TAG_CLIENT_BYTES * s.words + GC_TAG_DIGEST : 0);
-    return s.n * BLOCK * s.m + 2 * WORD * s.words + (b->tagged ? GC_TAG_SERVER_BYTES * s.words : 0);
+    return s.n * BLOCK * (s.m - s.pairs) + 2 * WORD * s.words +
+           (b->tagged ? GC_TAG_SERVER_BYTES * s.words : 0);
 }
 
 /* Labels and ciphertexts there, results back. */
@@ -133,12 +143,23 @@ static int32_t gc_online_messages(const struct relu_batch *b)
     return 2;
 }
 
+/* Words of pairs save 128 bits of the line for two bits and cost a hash of some 10 ns. */
+#define PAIRED_RATE UINT64_C(10000000000) /* bits per second */
+/* Beyond it a comparison would take more hashes than RELU_PART allows for. */
+#define PAIRED_WIDTH 41
+
+static void gc_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t rtt_ns, bool ahead)
+{
+    (void)rtt_ns; /* messages are the same */
+    b->form.paired = ahead && bits_per_second < PAIRED_RATE && b->width <= PAIRED_WIDTH;
+}
+
 /* ---- scratch ------------------------------------------------------------------------------ */
 
 /* One block at work: own and other party's labels, tables, output labels, of all bits (offline) or of
- * one at a time (online). One secret array. */
+ * a pair at a time (online). One secret array. */
 struct work {
-    struct block *a, *b, *tables, *out, *other, *scratch; /* [bits][c] each, tables [bits][2][c] */
+    struct block *a, *b, *tables, *out, *other, *scratch; /* [bits][c]; tables [4 bits][c] */
     uint64_t *bits, *cipher; /* choices [bits * c]; ciphertexts [2][p][c] */
     vole_word *tags;         /* [2][p][c], and the same packed */
     uint8_t *packed;
@@ -149,7 +170,7 @@ static int work_new(const struct size *s, size_t bits, struct work *w)
 {
     size_t c = s->n < GARBLE_BLOCK ? s->n : GARBLE_BLOCK, labels = bits * c;
     size_t words = bits_words(labels) + 2 * s->p * c, tags = s->tags * c;
-    size_t blocks = 4 * labels + 2 * c + garble_scratch(c);
+    size_t blocks = 6 * labels + 2 * c + garble_scratch(c);
 
     w->memory = secret_array(blocks + 2 * tags + (words + 1) / 2, sizeof *w->memory);
     if (w->memory == NULL)
@@ -157,7 +178,7 @@ static int work_new(const struct size *s, size_t bits, struct work *w)
     w->a = w->memory;
     w->b = w->a + labels;
     w->tables = w->b + labels;
-    w->out = w->tables + 2 * labels;
+    w->out = w->tables + 4 * labels;
     w->other = w->out + c;
     w->scratch = w->other + c;
     w->tags = (vole_word *)(void *)(w->memory + blocks);
@@ -206,8 +227,8 @@ static int receive_tables(struct relu_party *p, const struct size *s, struct wor
 {
     for (size_t first = 0, c; first < s->n; first += c) {
         c = block_at(s, first);
-        TRY(transport_recv(p->t, w->tables, 2 * (s->m - 1) * c * BLOCK));
-        tape_put(state, w->tables, 2 * (s->m - 1) * c * BLOCK);
+        TRY(transport_recv(p->t, w->tables, s->tables * c * BLOCK));
+        tape_put(state, w->tables, s->tables * c * BLOCK);
     }
     return 0;
 }
@@ -310,6 +331,23 @@ static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t
     }
 }
 
+/* Zero labels a [m][c] of the server's bits, and the tables of their pairs. */
+static void draw_labels(struct relu_party *p, const struct relu_batch *b, struct prg *labels,
+                        size_t first, size_t c, struct work *w)
+{
+    struct size s = size_of(b);
+    struct block *table = w->tables + 2 * (s.m - 1) * c;
+
+    for (size_t i = 0; i < s.pairs; i++) {
+        struct block *a = w->a + 2 * i * c;
+
+        prg_bytes(labels, a + c, c * BLOCK);
+        garble_pair(p->hash, c, (int)i, otext_delta(p->sender), b->tweak, first, a,
+                    table + 3 * i * c, w->scratch);
+    }
+    prg_bytes(labels, w->a + 2 * s.pairs * c, (s.m - 2 * s.pairs) * c * BLOCK);
+}
+
 /* choices: the client's first message. */
 static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struct prg *labels,
                          const uint8_t *choices, struct work *w, const struct server_words *v,
@@ -322,11 +360,11 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
         TRY(otext_expand(p->sender, choices, s.m * c, 1, w->b));
         choices += choice_bytes(&s, c);
         TRY(otext_verify_message(p->sender, choices - OTEXT_CHECK));
-        prg_bytes(labels, w->a, s.m * c * BLOCK);
         TRY(relu_hash_key(p->hash, p->sid, b, first));
+        draw_labels(p, b, labels, first, c, w);
         garble_sign(p->hash, c, b->width, otext_delta(p->sender), b->tweak, first, w->a, w->b,
                     w->tables, w->out, w->scratch);
-        TRY(transport_send(p->t, w->tables, 2 * (s.m - 1) * c * BLOCK));
+        TRY(transport_send(p->t, w->tables, s.tables * c * BLOCK));
         output_pads(p, b, first, c, w, v, tags);
     }
     return 0;
@@ -403,6 +441,13 @@ out:
 
 /* ---- online ------------------------------------------------------------------------------- */
 
+/* Words for zeros a [c] -> words for bits i and i + 1 of x. */
+static void encode_pair(struct block *a, const uint64_t *x, size_t c, size_t i, struct block delta)
+{
+    for (size_t e = 0; e < c; e++)
+        garble_pair_word(&a[e], x[e] >> i, delta);
+}
+
 /* Zero labels a [c] -> labels of bit i of x. */
 static void encode_bit(struct block *a, const uint64_t *x, size_t c, size_t i, struct block delta)
 {
@@ -446,9 +491,12 @@ static int send_blocks(struct transport *t, const struct relu_batch *b, struct b
 
     for (size_t first = 0, c; first < s.n; first += c) {
         c = block_at(&s, first);
-        for (size_t i = 0; i < s.m; i++) {
+        for (size_t i = 0; i < s.m; i += i / 2 < s.pairs ? 2 : 1) {
             prg_bytes(labels, w->a, c * BLOCK);
-            encode_bit(w->a, x + first, c, i, delta);
+            if (i / 2 < s.pairs)
+                encode_pair(w->a, x + first, c, i, delta);
+            else
+                encode_bit(w->a, x + first, c, i, delta);
             TRY(transport_send(t, w->a, c * BLOCK));
         }
         encrypt_results(&s, first, c, x, rho, v, tags, w);
@@ -494,7 +542,7 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, str
     int rc;
 
     TRY(relu_check_batch(b));
-    if ((rc = work_new(&s, 1, &w)) < 0)
+    if ((rc = work_new(&s, 2, &w)) < 0)
         goto out;
     if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL ||
         (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0)) {
@@ -588,26 +636,45 @@ struct own {
     uint8_t sid[HASH_SID];
 };
 
+/* Held labels of the server's bit i, w->a + (i % 2) c where it is one of a pair, whose table is at `table`, else
+ * w->a. */
+static int receive_label(struct transport *t, const struct relu_batch *b, struct hasher *h,
+                         const struct own *own, uint64_t table, size_t first, size_t c, size_t i,
+                         struct work *w)
+{
+    if (i / 2 >= size_of(b).pairs)
+        return transport_recv(t, w->a, c * BLOCK);
+    if (i % 2 == 1)
+        return 0; /* came with the bit before */
+    TRY(transport_recv(t, w->a + c, c * BLOCK));
+    TRY(tape_take(own->state, table + 3 * (i / 2) * c * BLOCK, w->tables, 3 * c * BLOCK));
+    garble_open_pair(h, c, (int)(i / 2), b->tweak, first, w->a, w->tables, w->scratch);
+    return 0;
+}
+
 /* Gate by gate, as the server's labels arrive: output labels to w->out. */
 static int evaluate_block(struct transport *t, const struct relu_batch *b, struct hasher *h,
                           const struct own *own, size_t first, size_t c, struct work *w)
 {
     struct size s = size_of(b);
     uint64_t label = own->at + first * s.m * BLOCK;
-    uint64_t table = own->at + (s.n * s.m + first * 2 * (s.m - 1)) * BLOCK;
+    uint64_t table = own->at + (s.n * s.m + first * s.tables) * BLOCK;
+    uint64_t pairs = table + 2 * (s.m - 1) * c * BLOCK;
 
     TRY(relu_hash_key(h, own->sid, b, first));
     memset(w->out, 0, c * BLOCK);
     for (size_t i = 0; i < s.m; i++, label += c * BLOCK, table += 2 * c * BLOCK) {
-        TRY(transport_recv(t, w->a, c * BLOCK));
+        const struct block *a = w->a + (i / 2 < s.pairs ? i % 2 * c : 0);
+
+        TRY(receive_label(t, b, h, own, pairs, first, c, i, w));
         TRY(tape_take(own->state, label, w->b, c * BLOCK));
-        if (i + 1 == s.m)
+        if (i + 1 == s.m) {
+            garble_output(c, a, w->b, w->out);
             break;
+        }
         TRY(tape_take(own->state, table, w->tables, 2 * c * BLOCK));
-        garble_evaluate_gate(h, c, (int)i, b->tweak, first, w->a, w->b, w->tables, w->out,
-                             w->scratch);
+        garble_evaluate_gate(h, c, (int)i, b->tweak, first, a, w->b, w->tables, w->out, w->scratch);
     }
-    garble_output(c, w->a, w->b, w->out);
     return 0;
 }
 
@@ -653,7 +720,7 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, str
     int rc;
 
     TRY(relu_check_batch(b));
-    if ((rc = work_new(&s, 1, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
+    if ((rc = work_new(&s, 2, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
         (b->tagged && (rc = proof_new(&s, &own, &proof, tag_memory)) < 0))
         goto out;
     if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
@@ -690,6 +757,7 @@ const struct relu_backend relu_gc = {
                 .offline_batch = 180e-6,
                 .offline = 1.5e-6},
     .online_messages = gc_online_messages,
+    .choose = gc_choose,
     .state_size = gc_state_size,
     .offline_bytes = gc_offline_bytes,
     .online_bytes = gc_online_bytes,

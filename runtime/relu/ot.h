@@ -58,7 +58,7 @@ uint64_t ot_offline_bytes(const struct relu_batch *b, int from_client);
 uint64_t ot_online_bytes(const struct relu_batch *b, int from_client);
 uint64_t ot_silent_rows(const struct relu_batch *b, int up);
 int32_t ot_online_messages(const struct relu_batch *b);
-void ot_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t rtt_ns);
+void ot_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t rtt_ns, bool ahead);
 
 int ot_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state);
 int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,

@@ -6,7 +6,7 @@
  * partitions of m-1 into parts of 2 ... 5, a few hundred at most, each as a tree and, where it has few
  * digits, one-shot. It minimises
  *
- *     one-way messages online * half a round trip + bytes of both phases / rate
+ *     one-way messages online * half a round trip + bytes of both phases, or of the online one, / rate
  *
  * in integers, so that both parties find the same form.
  */
@@ -181,6 +181,7 @@ int32_t ot_online_messages(const struct relu_batch *b)
 struct search {
     struct relu_batch at, best;
     uint64_t rate, rtt; /* bits per second, ns */
+    bool ahead;
     unsigned __int128 least;
 };
 
@@ -189,11 +190,11 @@ static void consider(struct search *s)
     uint64_t rows = ot_silent_rows(&s->at, 0) + ot_silent_rows(&s->at, 1);
     const struct ferret_set *set = ferret_set(FERRET_SETS - 1);
     /* silent rows at the rate of long runs */
-    uint64_t bytes = rows * ferret_bytes(set, UINT64_C(1) << 30, 1) >> 30;
+    uint64_t bytes = s->ahead ? 0 : rows * ferret_bytes(set, UINT64_C(1) << 30, 1) >> 30;
     unsigned __int128 cost;
 
     for (int who = 0; who < 2; who++)
-        bytes += ot_offline_bytes(&s->at, who) + ot_online_bytes(&s->at, who);
+        bytes += (s->ahead ? 0 : ot_offline_bytes(&s->at, who)) + ot_online_bytes(&s->at, who);
     cost = s->rtt;
     cost = cost * s->rate * (unsigned __int128)ot_online_messages(&s->at);
     cost += (unsigned __int128)bytes * UINT64_C(16000000000);
@@ -226,9 +227,9 @@ static void search_digits(struct search *s, int left, int most)
     }
 }
 
-void ot_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t rtt_ns)
+void ot_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t rtt_ns, bool ahead)
 {
-    struct search s = {.at = *b, .rate = bits_per_second, .rtt = rtt_ns};
+    struct search s = {.at = *b, .rate = bits_per_second, .rtt = rtt_ns, .ahead = ahead};
 
     s.least = ~(unsigned __int128)0;
     s.at.form.digits = 0;

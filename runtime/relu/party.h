@@ -39,7 +39,7 @@ void relu_party_close(struct relu_party *);
 /* ERR_ARG unless the batch is one that the backends can do. */
 int relu_check_batch(const struct relu_batch *b) MUST_CHECK;
 
-/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 8 in gc, 2 (m-1) +
+/* So many comparisons share a key of the hash. The most that hash one of them: 4 (m-1) + 8 in gc, 2 m more with pairs, 2 (m-1) +
  * 4 ANDs + 4 or 2 (m-1) + 2 terms + 4 in ot, all at most 2^8 for 20 digits, one-shot 6, which keeps a key to 2^20 hashes. */
 #define RELU_PART ((size_t)4096)
 /* The key for comparisons from number `first` on to the end of its part. */

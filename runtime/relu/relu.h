@@ -40,6 +40,7 @@ struct relu_ways {
     const struct ferret_set *down, *up; /* of silent OT; NULL: OT extension */
     uint64_t lot;                       /* of several set-ups of a session, this one */
     uint64_t bits_per_second, rtt_ns;   /* the link that forms are chosen for; 0: default forms */
+    bool ahead;                         /* forms save time online alone: offline nobody waits */
     bool tagged;                        /* batches are: the client may deviate (party/covert.h) */
 };
 struct relu_party; /* base OTs and extension state of one party of one connection */
@@ -59,9 +60,9 @@ struct relu_backend {
     /* Rows of silent OT that a batch takes, either direction, where its form says so: their rounds come
      * on top of offline_bytes (ferret_bytes). */
     uint64_t (*silent_rows)(const struct relu_batch *, int up);
-    /* Sets the digits of form for a link: the least messages * half a round trip + bytes / rate. Both
-     * parties find the same. NULL: there is nothing to choose. */
-    void (*choose)(struct relu_batch *, uint64_t bits_per_second, uint64_t rtt_ns);
+    /* Sets the form for a link: the least messages * half a round trip + bytes / rate, where ahead is set
+     * of the online phase alone. Both parties find the same. */
+    void (*choose)(struct relu_batch *, uint64_t bits_per_second, uint64_t rtt_ns, bool ahead);
     /* What one party sends in open, exactly; tagged: where batches will be. */
     uint64_t (*open_bytes)(int from_client, bool tagged);
     /* Runs the set-up with the other party (base OTs). sid: of the session, the same for both, never

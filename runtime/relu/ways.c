@@ -7,12 +7,12 @@ void relu_shape(const struct relu_backend *k, const struct relu_ways *w, struct 
 {
     b->form = (struct relu_form){0};
     b->tagged = w->tagged;
-    if (k->silent_rows == NULL)
-        return;
-    b->form.silent_down = w->down != NULL;
-    b->form.silent_up = w->up != NULL;
+    if (k->silent_rows != NULL) {
+        b->form.silent_down = w->down != NULL;
+        b->form.silent_up = w->up != NULL;
+    }
     if (w->bits_per_second > 0)
-        k->choose(b, w->bits_per_second, w->rtt_ns);
+        k->choose(b, w->bits_per_second, w->rtt_ns, w->ahead);
 }
 
 /* Transfers of one image in one direction, if all were silent. */
@@ -22,7 +22,8 @@ static uint64_t rows_of(const struct relu_backend *k, const struct relu_ways *li
     const struct relu_ways silent = {.down = ferret_set(0),
                                      .up = ferret_set(0),
                                      .bits_per_second = link->bits_per_second,
-                                     .rtt_ns = link->rtt_ns};
+                                     .rtt_ns = link->rtt_ns,
+                                     .ahead = link->ahead};
     uint64_t rows = 0;
 
     for (int32_t i = 0; i < s->n; i++) {
@@ -53,21 +54,19 @@ static const struct ferret_set *choose_set(enum relu_transfers how, const struct
 }
 
 void relu_ways_choose(const struct relu_backend *k, enum relu_transfers how,
-                      const struct link *link, const struct schedule *s, int64_t images,
+                      const struct link *link, const struct schedule *s, int64_t images, bool ahead,
                       struct relu_ways *out)
 {
     uint64_t times = images < 1 ? 1 : (uint64_t)images;
 
-    *out = (struct relu_ways){0};
-    if (k->silent_rows == NULL)
-        return;
+    *out = (struct relu_ways){.ahead = ahead};
     if (link != NULL && link->bits_per_second > (double)RELU_MOST_RATE)
         link = NULL;
     if (link != NULL) {
         out->bits_per_second = (uint64_t)link->bits_per_second;
         out->rtt_ns = (uint64_t)(link->rtt * 1e9);
     }
-    if (how == RELU_TRANSFERS_SOFTSPOKEN)
+    if (how == RELU_TRANSFERS_SOFTSPOKEN || k->silent_rows == NULL)
         return;
     link = link == NULL ? link_list() : link;
     for (int up = 0; up < 2; up++) {
@@ -81,8 +80,11 @@ void relu_ways_choose(const struct relu_backend *k, enum relu_transfers how,
 }
 
 void relu_ways_offer(const struct relu_backend *k, enum relu_transfers how, const struct link *link,
-                     const struct schedule *s, int64_t images, bool tagged, struct relu_ways *out)
+                     const struct schedule *s, const struct relu_wish *wish, bool tagged,
+                     struct relu_ways *out)
 {
-    relu_ways_choose(k, how, link, s, images < RELU_SHARED ? images : RELU_SHARED, out);
+    int64_t images = wish->images < RELU_SHARED ? wish->images : RELU_SHARED;
+
+    relu_ways_choose(k, how, link, s, images, wish->ahead, out);
     out->tagged = tagged;
 }

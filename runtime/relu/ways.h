@@ -16,16 +16,23 @@ enum relu_transfers { RELU_TRANSFERS_AUTO, RELU_TRANSFERS_SOFTSPOKEN, RELU_TRANS
  * For `images` (at least 1) offline phases of one set-up. link NULL, or one with more than RELU_MOST_RATE
  * (link_loopback): forms stay as they are by default. ferret: the server's transfers are silent, the
  * client's where that takes fewer bytes. auto: each direction is silent where that takes less time on the
- * link (where forms are the default ones, the first of the list) by the formula of cot.h.
+ * link (where forms are the default ones, the first of the list) by the formula of cot.h. ahead: see struct
+ * relu_ways.
  */
 void relu_ways_choose(const struct relu_backend *k, enum relu_transfers how,
-                      const struct link *link, const struct schedule *s, int64_t images,
+                      const struct link *link, const struct schedule *s, int64_t images, bool ahead,
                       struct relu_ways *out);
 /* Images of a connection between two set-ups of the ReLU backend, or one lot. */
 #define RELU_SHARED 16
-/* What a server offers a client that says it will ask for so many images (0: it does not know). */
+/* What a server offers a client that says it will ask for so many images (0: it does not know), and whether
+ * they are prepared ahead. */
+struct relu_wish {
+    int64_t images;
+    bool ahead;
+};
 void relu_ways_offer(const struct relu_backend *k, enum relu_transfers how, const struct link *link,
-                     const struct schedule *s, int64_t images, bool tagged, struct relu_ways *out);
+                     const struct schedule *s, const struct relu_wish *wish, bool tagged,
+                     struct relu_ways *out);
 /* Sets the form of a batch. */
 void relu_shape(const struct relu_backend *k, const struct relu_ways *w, struct relu_batch *b);
 #endif

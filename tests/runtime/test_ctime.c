@@ -289,16 +289,17 @@ out:
 static void test_backends(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gc", "ot", "ot"};
+    static const char *const names[] = {"gc", "ot", "ot", "gc"};
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         struct hidden w[2] = {{relu_backend_find(names[i / 2]),
                                {.n = 77, .width = 25, .payloads = 1 + i % 2, .tweak = 3},
                                0},
                               {0}};
-        if (i >= 4) /* four messages a layer */
-            relu_ot.choose(&w[0].b, 1000000000, 1000000000);
-        assert_int_equal(w[0].b.form.one_shot, i >= 4);
+        w[0].b.form.paired = i >= 6;
+        if (i == 4 || i == 5) /* four messages a layer */
+            relu_ot.choose(&w[0].b, 1000000000, 1000000000, false);
+        assert_int_equal(w[0].b.form.one_shot, i == 4 || i == 5);
         struct pair_half half[2] = {{.run = hidden_half, .arg = &w[0]},
                                     {.run = hidden_half, .arg = &w[1]}};
 

@@ -231,6 +231,104 @@ static void test_equals_naive_garbler(void **state)
     garbled_close(&g);
 }
 
+/* ---- pairs -------------------------------------------------------------------------------- */
+
+static struct block sigma(struct block x)
+{
+    return (struct block){x.lo ^ x.hi, x.lo};
+}
+
+/* Four words, by value b0 | b1 << 1. */
+static struct block word_of(struct block zeros, unsigned v, struct block d)
+{
+    return plus(zeros, plus(when(v, sigma(d)), when(v >> 1, d)));
+}
+
+static unsigned colour_of(struct block word)
+{
+    return (word.lo & 1) | (word.hi & 1) << 1;
+}
+
+/* Tables against a naive second garbler; every value opens to its own labels, and a row that is another's to none. */
+static void check_pair(struct hasher *h, struct block d, size_t n, int pair, uint64_t first)
+{
+    struct block *zeros = blocks(2 * n), *a = blocks(2 * n), *table = blocks(3 * n),
+                 *held = blocks(2 * n), *wrong = blocks(3 * n),
+                 *scratch = blocks(garble_scratch(n));
+    struct prg *p = NULL;
+
+    assert_int_equal(prg_new(seed, &p), 0);
+    prg_bytes(p, zeros + n, n * sizeof *zeros);
+    prg_free(p);
+    memcpy(a, zeros, 2 * n * sizeof *a);
+    garble_pair(h, n, pair, d, batch, first, a, table, scratch);
+    for (unsigned v = 0; v < 4; v++) {
+        for (size_t k = 0; k < n; k++) {
+            struct block word = zeros[n + k];
+
+            garble_pair_word(&word, v | 12, d);
+            held[n + k] = word_of(zeros[n + k], v, d);
+            assert_memory_equal(&word, &held[n + k], sizeof word);
+            for (unsigned c = 0; c < 3; c++) /* rows of other colours in its place */
+                wrong[c * n + k] = table[(c + 1) % 3 * n + k];
+        }
+        garble_open_pair(h, n, pair, batch, first, held, table, scratch);
+        for (size_t k = 0; k < n; k++) {
+            struct block low = plus(a[k], when(v, d)), high = plus(a[n + k], when(v >> 1, d));
+
+            assert_memory_equal(&held[k], &low, sizeof low);
+            assert_memory_equal(&held[n + k], &high, sizeof high);
+            held[n + k] = word_of(zeros[n + k], v, d);
+        }
+        garble_open_pair(h, n, pair, batch, first, held, wrong, scratch);
+        for (size_t k = 0; k < n; k++)
+            if (colour_of(word_of(zeros[n + k], v, d)) != 0) {
+                struct block other = plus(a[k], d);
+                assert_memory_not_equal(&held[k], &a[k], sizeof other);
+                assert_memory_not_equal(&held[k], &other, sizeof other);
+            }
+    }
+    for (size_t k = 0; k < n; k++) {
+        uint64_t slot = 256 + (uint64_t)pair;
+        struct block row[4];
+        unsigned seen = 0;
+
+        for (unsigned v = 0; v < 4; v++) {
+            struct block word = word_of(zeros[n + k], v, d);
+            row[colour_of(word)] = plus(naive_hash(word, slot, first + k), when(v, d));
+            seen |= 1u << colour_of(word);
+        }
+        assert_int_equal(seen, 15);
+        assert_memory_equal(&a[k], &row[0], sizeof *row);
+        for (unsigned c = 1; c < 4; c++) {
+            row[c] = plus(row[c], row[0]);
+            assert_memory_equal(&table[(c - 1) * n + k], &row[c], sizeof *row);
+        }
+    }
+    mem_free(zeros);
+    mem_free(a);
+    mem_free(table);
+    mem_free(held);
+    mem_free(wrong);
+    mem_free(scratch);
+}
+
+/* Both colours that delta's upper half may have; a block of many strips. */
+static void test_pairs(void **state)
+{
+    struct hasher *h = NULL;
+    struct block d = {0x0123456789abcdef, 0xfedcba9876543210};
+
+    (void)state;
+    assert_int_equal(hasher_new(&h), 0);
+    assert_int_equal(hasher_key(h, session, batch, 0), 0);
+    for (int upper = 0; upper < 2; upper++, d.hi ^= 1) {
+        check_pair(h, d, 1, 0, 9);
+        check_pair(h, d, 700, 19, 1000);
+    }
+    hasher_free(h);
+}
+
 /* One block of many equals many blocks of one. */
 static void test_one_shot_equals_pieces(void **state)
 {
@@ -270,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_wide_comparisons),
         cmocka_unit_test(test_equals_naive_garbler),
         cmocka_unit_test(test_one_shot_equals_pieces),
+        cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_tweaks_are_distinct),
     };
 

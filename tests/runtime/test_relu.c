@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "runtime/relu/ways.h"
 #include "tests/relu_pair.h"
 
 #define BATCH(n_, width_, payloads_, tweak_)                                                       \
@@ -81,6 +82,50 @@ static void test_all_widths(void **state)
         relu_pair_close(&p);
         assert_int_equal(secret_alive(), 0);
     }
+}
+
+/* Even and odd widths, sizes beside those of blocks. */
+static void test_paired_labels(void **state)
+{
+    static const int64_t sizes[] = {1, 300, 1024, 1025, 3000, 0};
+    struct relu_batch b[18];
+    struct relu_pair p;
+
+    (void)state;
+    for (int i = 0; i < 18; i++) {
+        b[i] = (struct relu_batch)BATCH(sizes[i % 6], 20 + i + 4 * (i / 17), 1 + i % 2,
+                                        7 + (uint64_t)i);
+        b[i].form.paired = 1;
+    }
+    relu_pair_open(&p, &relu_gc, 4, 18, b);
+    run_and_count(&p);
+    relu_pair_close(&p);
+    assert_int_equal(secret_alive(), 0);
+}
+
+/* 16 bytes less for two bits online, 48 more before; only where that is wished and pays. */
+static void test_pairs_are_chosen_for_the_online_phase(void **state)
+{
+    static const struct relu_ways wan = {.bits_per_second = 400000000, .rtt_ns = 40000000};
+    const struct relu_batch plain = BATCH(1000, 21, 1, 0);
+    struct relu_batch b = plain;
+    struct relu_ways w = wan;
+
+    (void)state;
+    relu_shape(&relu_gc, &w, &b);
+    assert_memory_equal(&b.form, &plain.form, sizeof b.form);
+    w.ahead = true;
+    relu_shape(&relu_gc, &w, &b);
+    assert_int_equal(b.form.paired, 1);
+    assert_int_equal(relu_gc.online_bytes(&plain, 0) - relu_gc.online_bytes(&b, 0), 160 * 1000);
+    assert_int_equal(relu_gc.offline_bytes(&b, 0) - relu_gc.offline_bytes(&plain, 0), 480 * 1000);
+    b.width = 45; /* too many hashes for a key */
+    relu_shape(&relu_gc, &w, &b);
+    assert_int_equal(b.form.paired, 0);
+    b.width = 41;
+    w.bits_per_second = 100000000000;
+    relu_shape(&relu_gc, &w, &b);
+    assert_int_equal(b.form.paired, 0);
 }
 
 static void test_batch_sizes(void **state)
@@ -426,11 +471,20 @@ static void test_allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backends_by_name), cmocka_unit_test(test_all_widths),
-        cmocka_unit_test(test_batch_sizes),      cmocka_unit_test(test_narrow_widths_exhaustively),
-        cmocka_unit_test(test_byte_budgets),     cmocka_unit_test(test_rounds),
-        cmocka_unit_test(test_bad_batches),      cmocka_unit_test(test_views_are_uniform),
-        cmocka_unit_test(test_spoiled_messages), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_backends_by_name),
+        cmocka_unit_test(test_all_widths),
+        cmocka_unit_test(test_paired_labels),
+        cmocka_unit_test(test_narrow_widths_exhaustively),
+        cmocka_unit_test(test_pairs_are_chosen_for_the_online_phase),
+        cmocka_unit_test(test_narrow_widths_exhaustively),
+        cmocka_unit_test(test_batch_sizes),
+        cmocka_unit_test(test_narrow_widths_exhaustively),
+        cmocka_unit_test(test_byte_budgets),
+        cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_bad_batches),
+        cmocka_unit_test(test_views_are_uniform),
+        cmocka_unit_test(test_spoiled_messages),
+        cmocka_unit_test(test_allocation_failures),
     };
 
     return cmocka_run_group_tests_name("relu", tests, NULL, NULL);

@@ -354,7 +354,7 @@ static void test_choice_is_the_least(void **state)
         double chosen;
 
         b.form.silent_down = b.form.silent_up = 1;
-        relu_ot.choose(&b, (uint64_t)link[i].rate, (uint64_t)(link[i].rtt * 1e9));
+        relu_ot.choose(&b, (uint64_t)link[i].rate, (uint64_t)(link[i].rtt * 1e9), false);
         chosen = cost_of(&b, link[i].rate, link[i].rtt);
         for (int f = 0; f < all.n; f++) {
             c = b;
@@ -372,15 +372,43 @@ static void test_choice_follows_the_link(void **state)
     (void)state;
     struct relu_batch b = batch_of(6000, 0);
 
-    relu_ot.choose(&b, 400000000, 40000000);
+    relu_ot.choose(&b, 400000000, 40000000, false);
     assert_int_equal(relu_ot.online_messages(&b), 4);
     b = batch_of(600000, 0);
-    relu_ot.choose(&b, 1000000, 1000);
+    relu_ot.choose(&b, 1000000, 1000, false);
     assert_int_equal(b.form.one_shot, 0);
     assert_int_equal(b.form.silent_down, 1);
     b.width = 61; /* the widest there is */
-    relu_ot.choose(&b, 400000000, 40000000);
+    relu_ot.choose(&b, 400000000, 40000000, false);
     assert_true(b.form.digits > 0 && b.form.digits <= RELU_MOST_DIGITS);
+}
+
+static double online_cost(const struct relu_batch *b, double rate, double rtt)
+{
+    return relu_ot.online_messages(b) * rtt / 2 + 8 * (double)both(relu_ot.online_bytes, b) / rate;
+}
+
+/* Ahead, bytes before do not count: no form has less online. */
+static void test_choice_for_the_online_phase(void **state)
+{
+    const double rate = 400e6, rtt = 0.04;
+    struct forms all = forms_of(17);
+
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        struct relu_batch b = {.n = 600000, .width = 17, .payloads = 1}, c, total;
+
+        b.form.silent_down = b.form.silent_up = (uint8_t)silent;
+        total = c = b;
+        relu_ot.choose(&b, (uint64_t)rate, (uint64_t)(rtt * 1e9), true);
+        relu_ot.choose(&total, (uint64_t)rate, (uint64_t)(rtt * 1e9), false);
+        assert_true(online_cost(&b, rate, rtt) < online_cost(&total, rate, rtt));
+        for (int f = 0; f < all.n; f++) {
+            c.form = all.form[f];
+            assert_true(online_cost(&b, rate, rtt) <= online_cost(&c, rate, rtt) * (1 + 1e-9));
+        }
+    }
+    mem_free(all.form);
 }
 
 static void test_bad_forms(void **state)
@@ -422,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_first_image),
         cmocka_unit_test(test_choice_is_the_least),
         cmocka_unit_test(test_choice_follows_the_link),
+        cmocka_unit_test(test_choice_for_the_online_phase),
         cmocka_unit_test(test_bad_forms),
     };
 

@@ -22,11 +22,12 @@ struct session {
     struct party *p;
 };
 
-static void session_open(struct session *s, const struct parties *b, enum relu_transfers transfers,
+static void session_open(struct session *s, const struct parties *b,
+                         const struct relu_backend *relu, enum relu_transfers transfers,
                          const struct link *expected)
 {
-    *s = (struct session){.server.o = parties_options(b, &relu_ot, false),
-                          .o = parties_options(b, &relu_ot, true)};
+    *s = (struct session){.server.o = parties_options(b, relu, false),
+                          .o = parties_options(b, relu, true)};
     s->server.o.transfers = transfers;
     s->server.o.expected = expected;
 }
@@ -72,8 +73,9 @@ static uint64_t stated_bytes(const struct party *p, uint64_t images)
         if (s->event[i].kind != EVENT_SELECT)
             continue;
         for (int who = 0; who < 2; who++) {
-            bytes += images * relu_ot.offline_bytes(b, who);
-            rows[who] += images * relu_ot.silent_rows(b, who);
+            bytes += images * party_relu(p)->offline_bytes(b, who);
+            if (party_relu(p)->silent_rows != NULL)
+                rows[who] += images * party_relu(p)->silent_rows(b, who);
         }
     }
     for (int who = 0; who < 2; who++) {
@@ -86,15 +88,16 @@ static uint64_t stated_bytes(const struct party *p, uint64_t images)
 /* The cost model finds the same agreement, so bytes and messages are those that were sent; online without the
  * image, which goes the way of the last message before it, and the result. */
 static void check_prediction(const struct parties *b, const struct party *p,
-                             enum relu_transfers transfers, const struct link *expected)
+                             enum relu_transfers transfers, const struct link *expected, bool ahead)
 {
     const struct account *a = party_account(p);
     const struct cost_count *on = &a->phase[PHASE_ONLINE], *off = &a->phase[PHASE_OFFLINE_RELU];
     const uint64_t images = (uint64_t)a->queries;
-    const struct cost_case k = {.relu = &relu_ot,
+    const struct cost_case k = {.relu = party_relu(p),
                                 .expected = expected != NULL ? expected : link_loopback(),
                                 .transfers = transfers,
-                                .images = a->queries};
+                                .images = a->queries,
+                                .ahead = ahead};
     struct cost c;
 
     assert_int_equal(cost_estimate(b->plan, &k, &c), 0);
@@ -104,7 +107,8 @@ static void check_prediction(const struct parties *b, const struct party *p,
     assert_true(off->sent + off->received - images * c.offline_relu_bytes < images);
 }
 
-static void check_agreement(enum relu_transfers transfers, const struct link *link)
+static void check_agreement(const struct relu_backend *relu, enum relu_transfers transfers,
+                            const struct link *link, bool ahead)
 {
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES];
@@ -113,18 +117,19 @@ static void check_agreement(enum relu_transfers transfers, const struct link *li
 
     parties_open(&b, 64, PARTIES_IMAGES, 3);
     parties_expect(&b, expected);
-    session_open(&s, &b, transfers, link);
-    s.o.images = 3;
+    session_open(&s, &b, relu, transfers, link);
+    s.o.wish = (struct relu_wish){3, ahead};
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &s.p), 0);
     w = party_ways(s.p);
     assert_int_equal(w->bits_per_second, link == NULL ? 0 : (uint64_t)link->bits_per_second);
-    assert_int_equal(w->down != NULL, transfers == RELU_TRANSFERS_FERRET);
+    assert_int_equal(w->ahead, ahead);
+    assert_int_equal(w->down != NULL, relu == &relu_ot && transfers == RELU_TRANSFERS_FERRET);
     assert_null(w->up); /* of so few, OT extension sends less */
     ask(&s, 0, 3, expected);
     const struct cost_count *c = &party_account(s.p)->phase[PHASE_OFFLINE_RELU];
     assert_int_equal(c->sent + c->received, stated_bytes(s.p, 3));
-    check_prediction(&b, s.p, transfers, link);
+    check_prediction(&b, s.p, transfers, link, ahead);
     session_end(&s);
     assert_int_equal(s.server.rc, 0);
     parties_close(&b);
@@ -133,11 +138,14 @@ static void check_agreement(enum relu_transfers transfers, const struct link *li
 static void test_every_agreement_gives_the_same_answers(void **state)
 {
     (void)state;
-    check_agreement(RELU_TRANSFERS_AUTO, NULL);
-    check_agreement(RELU_TRANSFERS_SOFTSPOKEN, &wan);
-    check_agreement(RELU_TRANSFERS_FERRET, NULL);
-    check_agreement(RELU_TRANSFERS_FERRET, &wan);
-    check_agreement(RELU_TRANSFERS_FERRET, &narrow);
+    check_agreement(&relu_ot, RELU_TRANSFERS_AUTO, NULL, false);
+    check_agreement(&relu_ot, RELU_TRANSFERS_SOFTSPOKEN, &wan, false);
+    check_agreement(&relu_ot, RELU_TRANSFERS_FERRET, NULL, true);
+    check_agreement(&relu_ot, RELU_TRANSFERS_FERRET, &wan, false);
+    check_agreement(&relu_ot, RELU_TRANSFERS_FERRET, &narrow, true);
+    check_agreement(&relu_gc, RELU_TRANSFERS_AUTO, NULL, true);
+    check_agreement(&relu_gc, RELU_TRANSFERS_AUTO, &wan, false);
+    check_agreement(&relu_gc, RELU_TRANSFERS_AUTO, &wan, true);
 }
 
 static void test_a_client_refuses_the_assumption(void **state)
@@ -147,7 +155,7 @@ static void test_a_client_refuses_the_assumption(void **state)
     struct session s;
 
     parties_open(&b, 64, PARTIES_IMAGES, 3);
-    session_open(&s, &b, RELU_TRANSFERS_FERRET, NULL);
+    session_open(&s, &b, &relu_ot, RELU_TRANSFERS_FERRET, NULL);
     s.o.transfers = RELU_TRANSFERS_SOFTSPOKEN;
     session_start(&s);
     assert_int_equal(party_open(&s.o, &s.t, &s.p), ERR_PEER);
@@ -157,16 +165,16 @@ static void test_a_client_refuses_the_assumption(void **state)
 }
 
 /* Prepared for one link, used under another agreement: the forms are those of the file. */
-static void test_bundles_keep_their_forms(void **state)
+static void check_bundles(const struct relu_backend *relu)
 {
-    (void)state;
     struct parties b;
     int64_t expected[PARTIES_IMAGES][PARTIES_CLASSES], left;
     struct session s;
 
     parties_open(&b, 64, PARTIES_IMAGES, 3);
     parties_expect(&b, expected);
-    session_open(&s, &b, RELU_TRANSFERS_FERRET, &wan);
+    session_open(&s, &b, relu, RELU_TRANSFERS_FERRET, &wan);
+    s.o.wish.ahead = true;
     s.o.bundles = b.bundles_client;
     s.server.o.bundles = b.bundles_server;
     session_start(&s);
@@ -178,6 +186,7 @@ static void test_bundles_keep_their_forms(void **state)
     for (int i = 0; i < 3; i++) {
         s.server.o.transfers = i == 0 ? RELU_TRANSFERS_SOFTSPOKEN : RELU_TRANSFERS_AUTO;
         s.server.o.expected = i == 2 ? &narrow : NULL;
+        s.o.wish.ahead = false;
         session_start(&s);
         assert_int_equal(party_open(&s.o, &s.t, &s.p), 0);
         ask(&s, i, 1, expected);
@@ -189,6 +198,13 @@ static void test_bundles_keep_their_forms(void **state)
     parties_close(&b);
 }
 
+static void test_bundles_keep_their_forms(void **state)
+{
+    (void)state;
+    check_bundles(&relu_ot);
+    check_bundles(&relu_gc);
+}
+
 /* By link and count: the formula decides, and a server may be told. */
 static void test_choice_by_link_and_count(void **state)
 {
@@ -196,25 +212,26 @@ static void test_choice_by_link_and_count(void **state)
     struct parties b;
     struct schedule *s = NULL;
     struct relu_ways w;
+    const struct relu_wish many = {.images = 1000000};
     const struct link fast = {"fast", 1e11, 1e-5};
 
     parties_open(&b, 64, 0, 3);
     assert_int_equal(schedule_new(b.plan, false, &s), 0);
-    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1, &w);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1, false, &w);
     assert_null(w.down); /* too few */
-    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1000000, &w);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1000000, false, &w);
     assert_non_null(w.down);
     assert_non_null(w.up);
     assert_true(w.down->k > ferret_set(0)->k);
-    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &fast, s, 1000000, &w);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, &fast, s, 1000000, false, &w);
     assert_null(w.down); /* computing costs more than sending */
-    relu_ways_choose(&relu_ot, RELU_TRANSFERS_FERRET, &fast, s, 1, &w);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_FERRET, &fast, s, 1, false, &w);
     assert_non_null(w.down);
-    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, link_loopback(), s, 1, &w);
+    relu_ways_choose(&relu_ot, RELU_TRANSFERS_AUTO, link_loopback(), s, 1, false, &w);
     assert_int_equal(w.bits_per_second, 0); /* default forms: that rate is no line's */
-    relu_ways_choose(&relu_gc, RELU_TRANSFERS_FERRET, &wan, s, 1000000, &w);
+    relu_ways_choose(&relu_gc, RELU_TRANSFERS_FERRET, &wan, s, 1000000, false, &w);
     assert_null(w.down); /* labels come from OT extension */
-    relu_ways_offer(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, 1000000, true, &w);
+    relu_ways_offer(&relu_ot, RELU_TRANSFERS_AUTO, &wan, s, &many, true, &w);
     assert_null(w.down); /* no more than RELU_SHARED of them share a set-up */
     assert_true(w.tagged);
     schedule_free(s);
