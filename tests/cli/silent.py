@@ -24,8 +24,8 @@ while True:
     if file[at - 1] < 128:
         break
 model = hashlib.sha256(b"linnet model 2" + file[at:at + size]).digest()
-hello = b"linnetPI" + bytes([2, 0, 0, 64, 2, 0, 0, 4]) + model
-hello += bytes(80 - len(hello) + 32)  # and what it wishes
+hello = b"linnetPI" + bytes([3, 0, 0, 64, 2, 0, 0, 4]) + model
+hello += bytes(80 - len(hello) + 40)  # and what it wishes
 ask = bytes([1]) + bytes(31)
 
 
