@@ -128,6 +128,7 @@ static void client(struct side *y)
 /* ---- one core ----------------------------------------------------------------------------- */
 
 #define RUNS 20
+#define TAPS 84 /* at multiples of 49: 1x1 windows of 7x7 planes */
 
 struct parts { /* seconds of one polynomial, pair, answer: best of RUNS */
     double encrypt, receive, product, answer, open;
@@ -143,13 +144,14 @@ static void keep(double *best, double start)
 
 struct one {
     uint64_t c[RLWE_PRIMES][RLWE_N], a[RLWE_PRIMES][RLWE_N], w[RLWE_N], m[RLWE_N];
+    uint64_t operand[2][RLWE_N];
     uint8_t bytes[RLWE_POLY_BYTES], half[RLWE_HALF_BYTES], values[RLWE_HALF_BYTES];
-    int16_t coefficient[RLWE_N];
+    int16_t value[RLWE_N];
     int32_t place[RLWE_N];
 };
 
 static void time_parts(struct one *o, struct rlwe *r, struct rlwe_secret *s, struct rlwe_work *k,
-                       struct prg *rng, struct parts *best)
+                       struct ntt_taps *taps, struct prg *rng, struct parts *best)
 {
     static const uint8_t seed[RLWE_SEED] = {1};
     double start = cpu_seconds();
@@ -170,8 +172,9 @@ static void time_parts(struct one *o, struct rlwe *r, struct rlwe_secret *s, str
     keep(&best->answer, start);
     start = cpu_seconds();
     for (int i = 0; i < RLWE_PRIMES; i++) {
-        rlwe_weight(r, i, o->coefficient, o->w);
-        rlwe_work_add(k, r, i, o->c[i], o->a[i], o->w);
+        const uint64_t *c = o->operand[0], *a = o->operand[1], *w = o->w;
+        ntt_weight(rlwe_prime(r, i), taps, o->value, o->w);
+        rlwe_work_add(k, r, i, 1, &c, &a, &w, 0);
     }
     keep(&best->product, start);
     start = cpu_seconds();
@@ -184,6 +187,7 @@ static void print_parts(void)
     struct rlwe *r = NULL;
     struct rlwe_secret *s = NULL;
     struct rlwe_work *k = NULL;
+    struct ntt_taps *taps = NULL;
     struct prg *rng = NULL;
     struct parts best = {0};
     struct one *o = mem_aligned(1, sizeof *o);
@@ -191,11 +195,15 @@ static void print_parts(void)
     need(o != NULL && prg_new_random(&rng) == 0 && rlwe_new(ntt_best_path(), &r) == 0 &&
              rlwe_secret_new(r, rng, &s) == 0 && rlwe_work_new(&k) == 0,
          "parts");
+    for (int i = 0; i < TAPS; i++)
+        o->place[i] = 49 * i;
+    need(ntt_taps_new(o->place, TAPS, 0, &taps) == 0, "parts");
     for (int i = 0; i < RUNS; i++)
-        time_parts(o, r, s, k, rng, &best);
+        time_parts(o, r, s, k, taps, rng, &best);
     printf("one core, ms: encrypt %.3f  receive %.3f  product %.3f  answer %.3f  open %.3f\n",
            best.encrypt * 1e3, best.receive * 1e3, best.product * 1e3, best.answer * 1e3,
            best.open * 1e3);
+    ntt_taps_free(taps);
     rlwe_work_free(k);
     rlwe_secret_free(s);
     rlwe_free(r);

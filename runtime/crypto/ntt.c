@@ -14,6 +14,7 @@
  */
 #include "runtime/crypto/ntt.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/cpu.h"
@@ -21,6 +22,7 @@
 #include "runtime/crypto/ntt_path.h"
 
 #define MAX_PRIME ((uint64_t)1 << 40)
+#define MOST_GAP 6 /* NTT_N >> 6: four columns of NTT_ROWS, the shortest transform of ntt_avx2.c */
 
 typedef unsigned __int128 u128;
 
@@ -95,13 +97,16 @@ static uint64_t bits_of(double v)
     return bits;
 }
 
+static double centred(const struct ntt *t, uint64_t w)
+{
+    return w > t->q / 2 ? -(double)(t->q - w) : (double)w;
+}
+
 static struct ntt_factor factor(const struct ntt *t, uint64_t w)
 {
-    double centred = w > t->q / 2 ? -(double)(t->q - w) : (double)w;
-
     switch (t->path) {
     case NTT_AVX2:
-        return (struct ntt_factor){bits_of(centred), bits_of(centred / (double)t->q)};
+        return (struct ntt_factor){bits_of(centred(t, w)), bits_of(centred(t, w) / (double)t->q)};
     case NTT_IFMA:
         return (struct ntt_factor){w, (uint64_t)(((u128)w << 52) / t->q)};
     default:
@@ -119,29 +124,61 @@ static uint64_t root(uint64_t q)
     }
 }
 
+/* Where entry i of the heap lies: from level m = 4 on, AVX2 has one group of each quarter of them side by side. */
+static uint32_t place_of(const struct ntt *t, uint32_t i)
+{
+    uint32_t m = 4;
+
+    if (t->path != NTT_AVX2 || i < 4)
+        return i;
+    while (2 * m <= i)
+        m *= 2;
+    return m + (i - m) % (m / 4) * 4 + (i - m) / (m / 4);
+}
+
 static void fill(const struct ntt *t, uint64_t psi, uint64_t *w, uint64_t *quotient)
 {
     uint64_t power = 1;
 
     for (uint32_t i = 0; i < NTT_N; i++, power = ntt_mul(power, psi, t->q)) {
         struct ntt_factor f = factor(t, power);
-        w[reversed(i)] = f.w;
-        quotient[reversed(i)] = f.quotient;
+        uint32_t at = place_of(t, reversed(i));
+        w[at] = f.w;
+        quotient[at] = f.quotient;
+    }
+}
+
+/* Powers of z_k for the sixteen groups k that the first four levels leave (forward_taps, ntt_avx2.c): group k / 2
+ * of level 8 has z_k = w for its first half and -w for the other. In the order of the lanes, as above. */
+static void fill_powers(const struct ntt *t, uint64_t psi)
+{
+    for (uint32_t k = 0; k < NTT_ROWS; k++) {
+        uint64_t w = ntt_pow(psi, reversed(NTT_ROWS / 2 + k / 2), t->q), power = 1;
+        uint64_t z = k % 2 == 0 ? w : t->q - w;
+        for (uint32_t r = 0; r < NTT_ROWS; r++, power = ntt_mul(power, z, t->q)) {
+            double v = centred(t, power), high = nearbyint(v * 0x1p-20) * 0x1p20;
+            t->powers[r][k % 4 * 4 + k / 4] = high;
+            t->powers[r][NTT_ROWS + k % 4 * 4 + k / 4] = v - high;
+        }
     }
 }
 
 static void fill_all(struct ntt *t, uint64_t *tables)
 {
-    uint64_t q = t->q, psi = root(q);
+    uint64_t q = t->q, psi = root(q), inverse = ntt_pow(psi, q - 2, q),
+             n = ntt_pow(NTT_N, q - 2, q);
 
     t->w = tables;
     t->w_quotient = tables + NTT_N;
     t->v = tables + 2 * NTT_N;
     t->v_quotient = tables + 3 * NTT_N;
     fill(t, psi, t->w, t->w_quotient);
-    fill(t, ntt_pow(psi, q - 2, q), t->v, t->v_quotient);
+    fill(t, inverse, t->v, t->v_quotient);
     t->one = factor(t, 1);
-    t->scale = factor(t, ntt_pow(NTT_N, q - 2, q));
+    t->scale = factor(t, n);
+    t->last = factor(t, ntt_mul(n, ntt_pow(inverse, NTT_N / 2, q), q));
+    t->powers = (void *)(tables + 4 * NTT_N);
+    fill_powers(t, psi);
     t->wrap = factor(t, ntt_pow(2, t->path == NTT_IFMA ? 52 : 64, q));
 }
 
@@ -166,7 +203,7 @@ int ntt_new(uint64_t q, enum ntt_path path, struct ntt **out)
         return fail(ERR_ARG, "this CPU does not have transform path %d", (int)path);
     if ((t = mem_array(1, sizeof *t)) == NULL)
         return ERR_NOMEM;
-    if ((tables = mem_aligned(4 * NTT_N, sizeof *tables)) == NULL) {
+    if ((tables = mem_aligned(4 * NTT_N + NTT_ROWS * 2 * NTT_ROWS, sizeof *tables)) == NULL) {
         mem_free(t);
         return ERR_NOMEM;
     }
@@ -262,6 +299,71 @@ static void sum_get_plain(const struct ntt *t, uint64_t *y, const struct ntt_sum
     }
 }
 
+/* ---- taps --------------------------------------------------------------------------------- */
+
+/* Other paths keep all values. AVX2 needs a power of four; one value, or NTT_N >> MOST_GAP. */
+int ntt_gap(const struct ntt *t, const int32_t *place, int64_t n)
+{
+    int gap = t->path == NTT_AVX2 ? NTT_LOG : 0;
+
+    for (int64_t i = 0; i < n; i++)
+        while (place[i] % (1 << gap) != 0)
+            gap -= 2;
+    return gap < NTT_LOG && gap > MOST_GAP ? MOST_GAP : gap;
+}
+
+static void sort_taps(struct ntt_taps *taps)
+{
+    int columns = (NTT_N >> taps->gap) / NTT_ROWS, n = 0;
+
+    for (int c = 0; c < columns; c++) {
+        for (int i = 0; i < taps->n; i++) {
+            int at = taps->place[i] >> taps->gap;
+            if (at % columns != c)
+                continue;
+            taps->tap[n].row = at / columns;
+            taps->tap[n++].source = i;
+        }
+        taps->start[c + 1] = n;
+    }
+}
+
+int ntt_taps_new(const int32_t *place, int64_t n, int gap, struct ntt_taps **out)
+{
+    struct ntt_taps *taps = mem_array(1, sizeof *taps);
+
+    if (taps == NULL)
+        return ERR_NOMEM;
+    taps->n = (int)n;
+    taps->gap = gap;
+    taps->many = n > (NTT_N >> gap) / 5; /* where both ways take the same time */
+    memcpy(taps->place, place, (size_t)n * sizeof *place);
+    if (!taps->many)
+        sort_taps(taps);
+    *out = taps;
+    return 0;
+}
+
+void ntt_taps_free(struct ntt_taps *taps)
+{
+    mem_free(taps);
+}
+
+/* Residues at their places, transformed; the transform of a constant is that constant everywhere. */
+static void weight_any(const struct ntt *t, const struct ntt_taps *taps, const int16_t *value,
+                       uint64_t *w)
+{
+    bool constant = taps->n == 1 && taps->place[0] == 0;
+    uint64_t rest = constant ? ntt_residue(value[0], t->q) : 0;
+
+    for (int i = 0; i < NTT_N; i++)
+        w[i] = rest;
+    for (int i = 0; i < taps->n; i++)
+        w[taps->place[i]] = ntt_residue(value[i], t->q);
+    if (!constant)
+        ntt_forward(t, w);
+}
+
 /* ---- by path ------------------------------------------------------------------------------ */
 
 #if NTT_VECTORS
@@ -295,10 +397,25 @@ void ntt_sum_add(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a, co
 }
 
 void ntt_sum_add_pairs(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
-                       const uint64_t *const *a, const uint64_t *const *b, const uint64_t *const *w)
+                       const uint64_t *const *a, const uint64_t *const *b, const uint64_t *const *w,
+                       int gap)
 {
-    DISPATCH(t, sum_add_pairs_plain(x, y, n, a, b, w), ntt_sum_add_pairs_avx2(t, x, y, n, a, b, w),
+    (void)gap;
+    DISPATCH(t, sum_add_pairs_plain(x, y, n, a, b, w),
+             ntt_sum_add_pairs_avx2(t, x, y, n, a, b, w, gap),
              ntt_sum_add_pairs_ifma(t, x, y, n, a, b, w));
+}
+
+void ntt_operand(const struct ntt *t, uint64_t *x)
+{
+    (void)x;
+    DISPATCH(t, (void)0, ntt_operand_avx2(x), (void)0);
+}
+
+void ntt_weight(const struct ntt *t, const struct ntt_taps *taps, const int16_t *value, uint64_t *w)
+{
+    DISPATCH(t, weight_any(t, taps, value, w), ntt_weight_avx2(t, taps, value, w),
+             weight_any(t, taps, value, w));
 }
 
 void ntt_sum_get(const struct ntt *t, uint64_t *y, const struct ntt_sum *sum)

@@ -148,11 +148,6 @@ static inline uint64_t once(uint64_t y, uint64_t q)
     return z + (q & (0 - (z >> 63)));
 }
 
-static inline uint64_t of_small(int v, uint64_t q)
-{
-    return (uint64_t)(int64_t)v + (q & (0 - ((uint64_t)(int64_t)v >> 63)));
-}
-
 /* round(Q/2^64 * m) mod q. */
 static inline uint64_t scaled(const struct rlwe *r, const struct prime *p, uint64_t m)
 {
@@ -357,7 +352,7 @@ int rlwe_secret_new(const struct rlwe *r, struct prg *rng, struct rlwe_secret **
     draw_ternary(rng, small);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         for (int j = 0; j < RLWE_N; j++)
-            s->s[i][j] = of_small(small[j], r->p[i].q);
+            s->s[i][j] = ntt_residue(small[j], r->p[i].q);
         ntt_forward(r->p[i].ntt, s->s[i]);
     }
     secret_free(small);
@@ -397,7 +392,7 @@ int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64
     for (int i = 0; i < RLWE_PRIMES; i++, c += RLWE_N, a += RLWE_N) {
         const struct prime *p = &r->p[i];
         for (int j = 0; j < RLWE_N; j++)
-            c[j] = once(of_small(k->e[j], p->q) + (m != NULL ? scaled(r, p, m[j]) : 0), p->q);
+            c[j] = once(ntt_residue(k->e[j], p->q) + (m != NULL ? scaled(r, p, m[j]) : 0), p->q);
         ntt_forward(p->ntt, c);
         multiply(k, p->ntt, a, s->s[i]);
         for (int j = 0; j < RLWE_N; j++)
@@ -454,21 +449,6 @@ int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *
 
 /* ---- server ------------------------------------------------------------------------------- */
 
-void rlwe_weight(const struct rlwe *r, int i, const int16_t *coefficient, uint64_t *w)
-{
-    for (int j = 0; j < RLWE_N; j++)
-        w[j] = of_small(coefficient[j], r->p[i].q);
-    ntt_forward(r->p[i].ntt, w);
-}
-
-void rlwe_weight_constant(const struct rlwe *r, int i, int16_t v, uint64_t *w)
-{
-    uint64_t residue = of_small(v, r->p[i].q);
-
-    for (int j = 0; j < RLWE_N; j++)
-        w[j] = residue;
-}
-
 int rlwe_work_new(struct rlwe_work **out)
 {
     struct rlwe_work *k = secret_array(1, sizeof *k);
@@ -492,18 +472,11 @@ void rlwe_work_start(struct rlwe_work *k, struct prg *rng)
     draw_errors(rng, k->e);
 }
 
-void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
-                   const uint64_t *a, const uint64_t *w)
+void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, int n,
+                   const uint64_t *const *c, const uint64_t *const *a, const uint64_t *const *w,
+                   int gap)
 {
-    ntt_sum_add(r->p[i].ntt, &k->c, c, w);
-    ntt_sum_add(r->p[i].ntt, &k->a, a, w);
-}
-
-void rlwe_work_add_batch(struct rlwe_work *k, const struct rlwe *r, int i, int n,
-                         const uint64_t *const *c, const uint64_t *const *a,
-                         const uint64_t *const *w)
-{
-    ntt_sum_add_pairs(r->p[i].ntt, &k->c, &k->a, n, c, a, w);
+    ntt_sum_add_pairs(r->p[i].ntt, &k->c, &k->a, n, c, a, w, gap);
 }
 
 void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
@@ -512,15 +485,16 @@ void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uin
     const struct prime *p = &r->p[i];
 
     for (int j = 0; j < RLWE_N; j++)
-        k->scratch[j] = of_small(k->v[j], p->q);
+        k->scratch[j] = ntt_residue(k->v[j], p->q);
     ntt_forward(p->ntt, k->scratch);
-    rlwe_work_add(k, r, i, c, a, k->scratch);
+    ntt_sum_add(p->ntt, &k->c, c, k->scratch);
+    ntt_sum_add(p->ntt, &k->a, a, k->scratch);
     ntt_sum_get(p->ntt, k->first[i], &k->c);
     ntt_sum_get(p->ntt, k->second[i], &k->a);
     ntt_inverse(p->ntt, k->first[i]);
     ntt_inverse(p->ntt, k->second[i]);
     for (int j = 0; j < RLWE_N; j++)
-        k->second[i][j] = once(k->second[i][j] + of_small(k->e[j], p->q), p->q);
+        k->second[i][j] = once(k->second[i][j] + ntt_residue(k->e[j], p->q), p->q);
     memset(&k->c, 0, sizeof k->c);
     memset(&k->a, 0, sizeof k->a);
 }

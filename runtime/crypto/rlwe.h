@@ -7,7 +7,7 @@
  *
  *     client  rlwe_secret_new; rlwe_encrypt of 0 is the public key
  *     client  rlwe_encrypt(m_t), t = 1 ... n                            -> server
- *     server  rlwe_work_start; for each prime: rlwe_work_add for each t, rlwe_work_close;
+ *     server  rlwe_work_start; for each prime: rlwe_work_add of all t, rlwe_work_close;
  *             rlwe_answer: sum of m_t * w_t - mask at the wanted places -> client
  *     client  rlwe_open
  *
@@ -76,22 +76,16 @@ int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *
 
 /* ---- server ------------------------------------------------------------------------------- */
 
-/* w := transform of the coefficients [RLWE_N] modulo prime i. */
-void rlwe_weight(const struct rlwe *r, int i, const int16_t *coefficient, uint64_t *w);
-/* The same for the constant polynomial v, whose transform is v everywhere. */
-void rlwe_weight_constant(const struct rlwe *r, int i, int16_t v, uint64_t *w);
 struct rlwe_work; /* memory of one thread for one answer at a time */
 int rlwe_work_new(struct rlwe_work **out) MUST_CHECK;
 void rlwe_work_free(struct rlwe_work *k); /* wipes; NULL is fine */
 /* Draws what re-randomises the answer. */
 void rlwe_work_start(struct rlwe_work *k, struct prg *rng);
-/* Modulo prime i: adds (c, a) * w, each [RLWE_N] of that prime. */
-void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
-                   const uint64_t *a, const uint64_t *w);
-/* The same for n <= NTT_BATCH at once. */
-void rlwe_work_add_batch(struct rlwe_work *k, const struct rlwe *r, int i, int n,
-                         const uint64_t *const *c, const uint64_t *const *a,
-                         const uint64_t *const *w);
+/* Modulo prime i: adds (c[k], a[k]) * w[k] for k < n <= NTT_BATCH; c and a operands, w weights of taps with
+ * this gap (ntt.h), of that prime. */
+void rlwe_work_add(struct rlwe_work *k, const struct rlwe *r, int i, int n,
+                   const uint64_t *const *c, const uint64_t *const *a, const uint64_t *const *w,
+                   int gap);
 /* Ends prime i: adds an encryption of 0 under the public key (c, a of that prime). */
 void rlwe_work_close(struct rlwe_work *k, const struct rlwe *r, int i, const uint64_t *c,
                      const uint64_t *a);

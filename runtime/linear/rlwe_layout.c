@@ -294,16 +294,6 @@ void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, 
                        m + (g * l->in_blocks + b) * l->block);
 }
 
-/* Taps of one output and one plane. */
-static void fill_taps(const struct rlwe_layout *l, struct plane p, const int16_t *w, int16_t *last)
-{
-    const struct rlwe_axis *y = &l->axis[0], *x = &l->axis[1];
-
-    for (int64_t a = p.phase[0]; a < y->kernel; a += y->period)
-        for (int64_t b = p.phase[1]; b < x->kernel; b += x->period)
-            *(last - tap_distance(y, a) * x->pitch - tap_distance(x, b)) = w[a * x->kernel + b];
-}
-
 int rlwe_layout_constant(const struct rlwe_layout *l)
 {
     return l->in_blocks == 1 && l->out_blocks == 1 && l->first == 0 && l->axis[0].kernel == 1 &&
@@ -322,27 +312,6 @@ int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out)
     return low <= last / outs && out * l->out_blocks / outs <= high;
 }
 
-int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
-                       int16_t *coefficient)
-{
-    int64_t per_group = l->channels / l->group, outs = l->outputs / l->group;
-    int64_t window = l->axis[0].kernel * l->axis[1].kernel;
-
-    memset(coefficient, 0, RLWE_N * sizeof *coefficient);
-    for (int64_t m = 0; m < l->out_blocks && out * l->out_blocks + m < l->outputs; m++) {
-        int64_t o = out * l->out_blocks + m;
-        int16_t *last = coefficient + m * l->images * l->in_blocks * l->block + l->first;
-        for (int64_t b = 0; b < l->in_blocks && in * l->in_blocks + b < l->planes; b++) {
-            struct plane p = plane_of(l, in * l->in_blocks + b);
-            if (p.channel / per_group != o / outs)
-                continue;
-            fill_taps(l, p, w + o * l->columns + p.channel % per_group * window,
-                      last - b * l->block);
-        }
-    }
-    return rlwe_layout_reads(l, in, out);
-}
-
 /* Phases of a channel: input polynomials that begin with the same one are of one kind. */
 int64_t rlwe_layout_kinds(const struct rlwe_layout *l)
 {
@@ -356,7 +325,7 @@ int64_t rlwe_layout_kind(const struct rlwe_layout *l, int64_t in)
 
 struct taps { /* being listed */
     int64_t n, room;
-    int32_t *place;
+    int32_t *place; /* NULL: values alone */
     int16_t *value;
 };
 
@@ -370,7 +339,9 @@ static void list_taps(const struct rlwe_layout *l, struct plane p, const int16_t
         for (int64_t b = p.phase[1]; b < x->kernel; b += x->period, t->n++) {
             if (t->n >= t->room)
                 continue;
-            t->place[t->n] = (int32_t)(last - tap_distance(y, a) * x->pitch - tap_distance(x, b));
+            if (t->place != NULL)
+                t->place[t->n] =
+                    (int32_t)(last - tap_distance(y, a) * x->pitch - tap_distance(x, b));
             t->value[t->n] = w != NULL ? w[a * x->kernel + b] : 0;
         }
 }
@@ -382,16 +353,19 @@ int64_t rlwe_layout_taps(const struct rlwe_layout *l, const int16_t *w, int64_t 
     int64_t window = l->axis[0].kernel * l->axis[1].kernel;
     struct taps t = {0, room, place, value};
 
-    for (int64_t m = 0; m < l->out_blocks; m++)
-        for (int64_t b = 0; b < l->in_blocks; b++) {
-            int64_t o = out * l->out_blocks + m, plane = in * l->in_blocks + b;
-            struct plane p = plane_of(l, plane);
-            bool read = w != NULL && o < l->outputs && plane < l->planes &&
-                        p.channel / per_group == o / outs;
+    for (int64_t b = 0; b < l->in_blocks; b++) {
+        int64_t plane = in * l->in_blocks + b, end = 0; /* outputs from `first` to `end` read it */
+        struct plane p = plane_of(l, plane);
+        int64_t first = p.channel / per_group * outs, at = p.channel % per_group * window;
 
-            list_taps(l, p, read ? w + o * l->columns + p.channel % per_group * window : NULL,
+        if (w != NULL && plane < l->planes)
+            end = first + outs;
+        for (int64_t m = 0; m < l->out_blocks; m++) {
+            int64_t o = out * l->out_blocks + m;
+            list_taps(l, p, o >= first && o < end ? w + o * l->columns + at : NULL,
                       (m * l->images * l->in_blocks - b) * l->block + l->first, &t);
         }
+    }
     return t.n;
 }
 

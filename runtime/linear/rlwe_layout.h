@@ -42,20 +42,16 @@ int64_t rlwe_layout_bands(const struct rlwe_layout *l);
 /* m [RLWE_N] := polynomial `poly` of band `band` of the operand r. */
 void rlwe_layout_input(const struct rlwe_layout *l, int64_t band, int64_t poly, const uint64_t *r,
                        uint64_t *m);
-/* coefficient [RLWE_N] := what input polynomial `in` is multiplied by for answer `out`. Returns 0
- * where that is always zero (other groups). */
-int rlwe_layout_weight(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
-                       int16_t *coefficient);
-/* The coefficients of that polynomial that can be other than zero: at most `room` places and values,
- * which places being the same for all answers and for all input polynomials of one kind (kinds: 0 ...
- * rlwe_layout_kinds - 1). Returns how many there are. */
+/* What input polynomial `in` is multiplied by for answer `out`, by the coefficients that can be other than
+ * zero: at most `room` places (NULL: none are given) and values, which places being the same for all answers and
+ * for all input polynomials of one kind (kinds: 0 ... rlwe_layout_kinds - 1). Returns how many there are. */
 int64_t rlwe_layout_taps(const struct rlwe_layout *l, const int16_t *w, int64_t in, int64_t out,
                          int64_t room, int32_t *place, int16_t *value);
 int64_t rlwe_layout_kinds(const struct rlwe_layout *l);
 int64_t rlwe_layout_kind(const struct rlwe_layout *l, int64_t in);
 /* Whether all weight polynomials are constants: 1x1 windows where every block has its own polynomial. */
 int rlwe_layout_constant(const struct rlwe_layout *l);
-/* 0 where input polynomial `in` has no part in answer `out`, as above. */
+/* 0 where input polynomial `in` has no part in answer `out`: other groups. */
 int rlwe_layout_reads(const struct rlwe_layout *l, int64_t in, int64_t out);
 /* Outputs of the step that answer `out` of band `band` holds, their places in it. Both arrays take
  * RLWE_N; returns how many. */

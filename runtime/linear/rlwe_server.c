@@ -16,37 +16,15 @@
 
 #define AT_ONCE (4 * GROUP) /* answers whose products without transforms are made at a time */
 
-/* ---- weights ----------------------------------------------------------------------------- */
-
-/* Transformed weights of (in, out) modulo prime i: from the cache, or made in w. NULL for zeros. */
-static const uint64_t *weights_of(const struct rlwe_party *y, int32_t step, int64_t in, int64_t out,
-                                  int i, int16_t *coefficient, uint64_t *w)
-{
-    const struct rlwe_layout *l = &y->layout[step];
-
-    if (!rlwe_layout_reads(l, in, out))
-        return NULL;
-    if (y->cache[step].w != NULL)
-        return y->cache[step].w +
-               ((size_t)(in * l->out_polys + out) * RLWE_PRIMES + (size_t)i) * RLWE_N;
-    (void)rlwe_layout_weight(l, y->weights->matrix[step].weight, in, out, coefficient);
-    if (rlwe_layout_constant(l))
-        rlwe_weight_constant(y->rlwe, i, coefficient[0], w);
-    else
-        rlwe_weight(y->rlwe, i, coefficient, w);
-    return w;
-}
+/* ---- a step ------------------------------------------------------------------------------ */
 
 struct scratch { /* of one thread */
-    int16_t coefficient[RLWE_N];
+    int16_t value[RLWE_N];
     uint64_t w[NTT_BATCH][RLWE_N];
     int32_t place[RLWE_N];
     int64_t element[RLWE_N];
     uint64_t mask[RLWE_N];
 };
-
-/* ---- a step ------------------------------------------------------------------------------ */
-
 struct job {
     struct rlwe_party *y;
     const struct rlwe_layout *layout;
@@ -62,20 +40,79 @@ struct job {
     uint8_t (*seed)[PRG_SEED];         /* of answers, [out_polys][all bands] */
     uint8_t (*bytes)[RLWE_POLY_BYTES]; /* of a group */
     uint8_t (*answer)[ANSWER_ROOM];    /* of all bands */
+    struct ntt_taps **taps; /* of weights, by kind of input polynomial; all have this gap */
+    int gap;
     /* products without transforms, one band at a time; NULL: with them */
     const struct rlwe_direct *direct;
     uint8_t *digits, *panel; /* of the band's uploads; a thread's work */
     uint64_t *sum;           /* [AT_ONCE][2][RLWE_PRIMES][RLWE_N] */
 };
 
+/* ---- weights ----------------------------------------------------------------------------- */
+
+/* Places of taps: of each kind the first polynomial's. */
+static int new_taps(struct job *j)
+{
+    const struct rlwe_layout *l = j->layout;
+    const struct ntt *t = rlwe_prime(j->y->rlwe, 0);
+    int64_t kinds = rlwe_layout_kinds(l), n = 0;
+    struct scratch *k = &j->scratch[0];
+
+    if ((j->taps = mem_array((size_t)kinds, sizeof *j->taps)) == NULL)
+        return ERR_NOMEM;
+    j->gap = NTT_LOG;
+    for (int64_t in = 0; in < min_i64(kinds, l->in_polys); in++) {
+        n = rlwe_layout_taps(l, NULL, in, 0, RLWE_N, k->place, k->value);
+        j->gap = (int)min_i64(j->gap, ntt_gap(t, k->place, n));
+    }
+    for (int64_t in = 0; in < min_i64(kinds, l->in_polys); in++) {
+        n = rlwe_layout_taps(l, NULL, in, 0, RLWE_N, k->place, k->value);
+        TRY(ntt_taps_new(k->place, n, j->gap, &j->taps[rlwe_layout_kind(l, in)]));
+    }
+    return 0;
+}
+
+/* Words of transformed weights of one pair modulo one prime. */
+static size_t weight_words(const struct job *j)
+{
+    return (size_t)RLWE_N >> j->gap;
+}
+
+/* w := transformed weights of (in, out) modulo prime i. */
+static void make_weight(const struct job *j, int64_t in, int64_t out, int i, int16_t *value,
+                        uint64_t *w)
+{
+    const struct rlwe_layout *l = j->layout;
+    const int16_t *weight = j->y->weights->matrix[j->step].weight;
+
+    (void)rlwe_layout_taps(l, weight, in, out, RLWE_N, NULL, value);
+    ntt_weight(rlwe_prime(j->y->rlwe, i), j->taps[rlwe_layout_kind(l, in)], value, w);
+}
+
+/* The same from the cache, or made in w. NULL for zeros. */
+static const uint64_t *weights_of(const struct job *j, int64_t in, int64_t out, int i,
+                                  int16_t *value, uint64_t *w)
+{
+    const struct rlwe_layout *l = j->layout;
+    const uint64_t *cached = j->y->cache[j->step].w;
+
+    if (!rlwe_layout_reads(l, in, out))
+        return NULL;
+    if (cached != NULL)
+        return cached +
+               ((size_t)(in * l->out_polys + out) * RLWE_PRIMES + (size_t)i) * weight_words(j);
+    make_weight(j, in, out, i, value, w);
+    return w;
+}
+
 /* Transforms the weights of a step for good, if they fit into what is left of the limit, when it comes
  * for the second time: whoever asks once does not pay for memory that is touched once. */
 static void fill_cache(struct job *j)
 {
     const struct rlwe_layout *l = j->layout;
-    const int16_t *weight = j->y->weights->matrix[j->step].weight;
     struct weight_cache *cache = &j->y->cache[j->step];
-    size_t pairs = (size_t)(l->in_polys * l->out_polys), size = RLWE_POLY_WORDS * sizeof(uint64_t);
+    size_t pairs = (size_t)(l->in_polys * l->out_polys), words = weight_words(j);
+    size_t size = RLWE_PRIMES * words * sizeof(uint64_t);
 
     if (cache->uses != 2 || cache->direct != NULL || pairs > j->y->cache_left / size ||
         (cache->w = secret_array(pairs, size)) == NULL)
@@ -83,14 +120,11 @@ static void fill_cache(struct job *j)
     j->y->cache_left -= pairs * size;
 #pragma omp parallel for schedule(static) num_threads(j->threads)
     for (size_t pair = 0; pair < pairs; pair++) {
-        int16_t *coefficient = j->scratch[cpu_thread_index()].coefficient;
-        uint64_t *to = cache->w + pair * RLWE_POLY_WORDS;
+        int64_t in = (int64_t)pair / l->out_polys, out = (int64_t)pair % l->out_polys;
 
-        if (!rlwe_layout_weight(l, weight, (int64_t)pair / l->out_polys,
-                                (int64_t)pair % l->out_polys, coefficient))
-            continue;
-        for (int i = 0; i < RLWE_PRIMES; i++)
-            rlwe_weight(j->y->rlwe, i, coefficient, to + (size_t)i * RLWE_N);
+        for (int i = 0; rlwe_layout_reads(l, in, out) && i < RLWE_PRIMES; i++)
+            make_weight(j, in, out, i, j->scratch[cpu_thread_index()].value,
+                        cache->w + (pair * RLWE_PRIMES + (size_t)i) * words);
     }
 }
 
@@ -99,6 +133,9 @@ static void free_job(struct job *j)
     for (int64_t k = 0; j->work != NULL && k < j->threads * j->most; k++)
         rlwe_work_free(j->work[k]);
     mem_free(j->work);
+    for (int64_t k = 0; j->taps != NULL && k < rlwe_layout_kinds(j->layout); k++)
+        ntt_taps_free(j->taps[k]);
+    mem_free(j->taps);
     secret_free(j->scratch);
     secret_free(j->seed);
     mem_free(j->bytes);
@@ -148,6 +185,7 @@ static int new_job(struct job *j)
         return ERR_NOMEM;
     for (int64_t k = 0; k < j->threads * j->most; k++)
         TRY(rlwe_work_new(&j->work[k]));
+    TRY(new_taps(j));
     prg_bytes(j->y->rng, j->seed, answers * sizeof *j->seed);
     return 0;
 }
@@ -163,7 +201,12 @@ static int unpack_item(void *ctx, int64_t item, int thread)
 
     (void)thread;
     TRY(rlwe_random(j->y->rlwe, j->y->stream, j->y->call, number, j->a + at));
-    return rlwe_unpack(j->y->rlwe, j->c + at, j->bytes[item]);
+    TRY(rlwe_unpack(j->y->rlwe, j->c + at, j->bytes[item]));
+    for (int i = 0; j->direct == NULL && i < RLWE_PRIMES; i++) {
+        ntt_operand(rlwe_prime(j->y->rlwe, i), j->a + at + (size_t)i * RLWE_N);
+        ntt_operand(rlwe_prime(j->y->rlwe, i), j->c + at + (size_t)i * RLWE_N);
+    }
+    return 0;
 }
 
 static int receive_tile(struct job *j)
@@ -225,7 +268,7 @@ static int next_inputs(const struct job *j, int64_t *in, int64_t out, int i, str
 
     for (; n < NTT_BATCH && *in < j->layout->in_polys; (*in)++) {
         which[n] = *in;
-        w[n] = weights_of(j->y, j->step, *in, out, i, k->coefficient, k->w[n]);
+        w[n] = weights_of(j, *in, out, i, k->value, k->w[n]);
         n += w[n] != NULL;
     }
     return n;
@@ -248,7 +291,7 @@ static void add_products(const struct job *j, int64_t out, int i, struct rlwe_wo
                 c[e] = j->c + at;
                 a[e] = j->a + at;
             }
-            rlwe_work_add_batch(work[b], y->rlwe, i, n, c, a, w);
+            rlwe_work_add(work[b], y->rlwe, i, n, c, a, w, j->gap);
         }
     for (int64_t b = 0; b < j->bands; b++)
         rlwe_work_close(work[b], y->rlwe, i, y->key + prime, y->key_a + prime);

@@ -35,6 +35,7 @@ int product_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_C
 #include "runtime/relu/party.h"
 #include "tests/hidden.h"
 #include "tests/pair.h"
+#include "tests/rlwe_product.h"
 
 /* Whether a check passes is public; hide_party makes rows that do not fit, so it cannot. */
 int otext_verify_message(struct otext_sender *s, const uint8_t message[OTEXT_CHECK])
@@ -320,7 +321,7 @@ struct ring {
     struct rlwe_work *work;
     struct prg *rng; /* what it gives is secret */
     uint64_t key[RLWE_POLY_WORDS], a[RLWE_POLY_WORDS], c[RLWE_POLY_WORDS];
-    uint64_t m[RLWE_N], w[RLWE_N], u[RLWE_N];
+    uint64_t m[RLWE_N], u[RLWE_N];
     int16_t weight[RLWE_N];
     int32_t place[RLWE_N];
     uint8_t half[RLWE_HALF_BYTES], values[RLWE_HALF_BYTES], bytes[RLWE_POLY_BYTES];
@@ -349,8 +350,8 @@ static void server_answers(struct ring *k)
     rlwe_work_start(k->work, k->rng);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         size_t at = (size_t)i * RLWE_N;
-        rlwe_weight(k->r, i, k->weight, k->w);
-        rlwe_work_add(k->work, k->r, i, k->c + at, k->a + at, k->w);
+        rlwe_product_add(k->work, k->r, i, k->c + at, k->a + at, k->weight, 1);
+        rlwe_product_add(k->work, k->r, i, k->c + at, k->a + at, k->weight, 49); /* few taps */
         rlwe_work_close(k->work, k->r, i, k->key + at, k->a + at);
     }
     rlwe_answer(k->work, k->r, k->place, k->m, RLWE_N, k->half, k->values);

@@ -147,6 +147,116 @@ static void test_paths_give_equal_bits(void **state)
     }
 }
 
+/* Places of taps: all of them, few and many at multiples of a step, a square window, one. */
+static int64_t draw_places(int kind, int32_t *place)
+{
+    static const int32_t step[] = {1, 2, 4, 12, 16, 48, 49, 64, 196, 1024};
+    int n_steps = (int)(sizeof step / sizeof step[0]);
+    int64_t n = 0;
+
+    if (kind < n_steps)
+        for (int32_t j = 0; j < NTT_N; j += step[kind])
+            place[n++] = j;
+    else if (kind == n_steps)
+        for (int32_t j = 0; j < 3000; j++)
+            if (j / 15 % 15 < 3 && j % 15 < 3)
+                place[n++] = j;
+    if (kind > n_steps)
+        place[n++] = kind > n_steps + 1 ? 77 : 0;
+    return n;
+}
+#define PLACES 13
+
+struct weights { /* two batches of uploads, one of weights, and their transforms one by one */
+    uint64_t *a[NTT_BATCH], *b[NTT_BATCH], *w[NTT_BATCH], *a_form[NTT_BATCH], *b_form[NTT_BATCH],
+        *w_form[NTT_BATCH];
+};
+
+static void fill_weights(struct weights *v, const struct ntt *t, const struct ntt_taps *taps,
+                         const int32_t *place, int64_t n, int extreme, struct rng *r)
+{
+    uint64_t q = ntt_prime(t);
+
+    for (int k = 0; k < NTT_BATCH; k++) {
+        int16_t *value = mem_aligned(NTT_N, sizeof *value);
+        v->a[k] = draw(r, q, extreme);
+        v->b[k] = draw(r, q, 0);
+        v->w[k] = mem_aligned(NTT_N, 8);
+        for (int64_t i = 0; i < n; i++) {
+            value[i] =
+                extreme ? (int16_t)(rng_u32(r) & 1 ? INT16_MIN : INT16_MAX) : (int16_t)rng_u32(r);
+            v->w[k][place[i]] = (uint64_t)((int64_t)q + value[i] % (int64_t)q) % q;
+        }
+        ntt_forward(t, v->w[k]);
+        v->w_form[k] = mem_aligned(NTT_N, 8);
+        ntt_weight(t, taps, value, v->w_form[k]);
+        memcpy(v->a_form[k] = mem_aligned(NTT_N, 8), v->a[k], NTT_N * 8);
+        memcpy(v->b_form[k] = mem_aligned(NTT_N, 8), v->b[k], NTT_N * 8);
+        ntt_operand(t, v->a_form[k]);
+        ntt_operand(t, v->b_form[k]);
+        mem_free(value);
+    }
+}
+
+/* Batches of n products of weights: sums, against the transforms of their residues, one by one. */
+static void check_weights(const struct ntt *t, int kind, int extreme, int n)
+{
+    struct rng r = rng_at(SEED, RNG_TEST, 3, (uint64_t)kind);
+    int32_t *place = mem_aligned(NTT_N, sizeof *place);
+    int64_t taps_n = draw_places(kind, place);
+    int gap = ntt_gap(t, place, taps_n);
+    struct ntt_sum *sum[4];
+    struct ntt_taps *taps = NULL;
+    struct weights v;
+    uint64_t *one = mem_aligned(NTT_N, 8), *many = mem_aligned(NTT_N, 8);
+
+    assert_int_equal(ntt_taps_new(place, taps_n, gap, &taps), 0);
+    fill_weights(&v, t, taps, place, taps_n, extreme, &r);
+    for (int i = 0; i < 4; i++)
+        assert_non_null(sum[i] = mem_aligned(1, sizeof *sum[i]));
+    for (int k = 0; k < n; k++) {
+        ntt_sum_add(t, sum[0], v.a[k], v.w[k]);
+        ntt_sum_add(t, sum[1], v.b[k], v.w[k]);
+    }
+    ntt_sum_add_pairs(t, sum[2], sum[3], n, (const uint64_t *const *)v.a_form,
+                      (const uint64_t *const *)v.b_form, (const uint64_t *const *)v.w_form, gap);
+    for (int i = 0; i < 2; i++) {
+        ntt_sum_get(t, one, sum[i]);
+        ntt_sum_get(t, many, sum[2 + i]);
+        assert_memory_equal(one, many, NTT_N * 8);
+    }
+    for (int k = 0; k < NTT_BATCH; k++) {
+        uint64_t *all[] = {v.a[k], v.b[k], v.w[k], v.a_form[k], v.b_form[k], v.w_form[k]};
+        for (int i = 0; i < 6; i++)
+            mem_free(all[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        mem_free(sum[i]);
+    ntt_taps_free(taps);
+    mem_free(place);
+    mem_free(one);
+    mem_free(many);
+}
+
+static void check_all_weights(enum ntt_path path, uint64_t q)
+{
+    struct ntt *t = NULL;
+
+    assert_int_equal(ntt_new(q, path, &t), 0);
+    for (int kind = 0; kind < PLACES; kind++)
+        for (int extreme = 0; extreme < 2; extreme++)
+            check_weights(t, kind, extreme, kind % 2 ? NTT_BATCH : 1 + kind % NTT_BATCH);
+    ntt_free(t);
+}
+
+static void test_weights_are_their_residues(void **state)
+{
+    (void)state;
+    for (int path = NTT_PLAIN; path <= (int)ntt_best_path(); path++)
+        for (size_t i = 0; i < sizeof primes / sizeof primes[0]; i++)
+            check_all_weights((enum ntt_path)path, primes[i]);
+}
+
 #if defined __x86_64__
 /* The flags of a denormal operand, of overflow, underflow and invalid operations, in MXCSR. */
 #define SLOW_FLAGS 0x1bU
@@ -168,52 +278,13 @@ static void test_doubles_raise_no_flag(void **state)
         for (int extreme = 0; extreme < 2; extreme++) {
             _mm_setcsr(_mm_getcsr() & ~0x3fU);
             path_bits(NTT_AVX2, primes[i], extreme, x[0], x[1], x[2]);
+            check_all_weights(NTT_AVX2, primes[i]);
             assert_int_equal(_mm_getcsr() & SLOW_FLAGS, 0);
         }
     for (int k = 0; k < 3; k++)
         mem_free(x[k]);
 }
 #endif
-
-/* A batch of terms is its terms, on every path. */
-static void test_batches_are_sums(void **state)
-{
-    struct ntt_sum *sum[4];
-    uint64_t *v[3][NTT_BATCH], *one = mem_aligned(NTT_N, 8), *many = mem_aligned(NTT_N, 8);
-    struct rng r = rng_at(SEED, RNG_TEST, 3, 0);
-
-    (void)state;
-    for (int i = 0; i < 3 * NTT_BATCH; i++)
-        v[i / NTT_BATCH][i % NTT_BATCH] = draw(&r, primes[0], i == 5);
-    for (int i = 0; i < 4; i++)
-        assert_non_null(sum[i] = mem_aligned(1, sizeof *sum[i]));
-    for (int path = NTT_PLAIN; path <= (int)ntt_best_path(); path++) {
-        struct ntt *t = NULL;
-        assert_int_equal(ntt_new(primes[0], (enum ntt_path)path, &t), 0);
-        for (int n = 1; n <= NTT_BATCH; n++) {
-            for (int i = 0; i < 4; i++)
-                memset(sum[i], 0, sizeof *sum[i]);
-            for (int k = 0; k < n; k++) {
-                ntt_sum_add(t, sum[0], v[0][k], v[2][k]);
-                ntt_sum_add(t, sum[1], v[1][k], v[2][k]);
-            }
-            ntt_sum_add_pairs(t, sum[2], sum[3], n, (const uint64_t *const *)v[0],
-                              (const uint64_t *const *)v[1], (const uint64_t *const *)v[2]);
-            for (int i = 0; i < 2; i++) {
-                ntt_sum_get(t, one, sum[i]);
-                ntt_sum_get(t, many, sum[2 + i]);
-                assert_memory_equal(one, many, NTT_N * 8);
-            }
-        }
-        ntt_free(t);
-    }
-    for (int i = 0; i < 3 * NTT_BATCH; i++)
-        mem_free(v[i / NTT_BATCH][i % NTT_BATCH]);
-    for (int i = 0; i < 4; i++)
-        mem_free(sum[i]);
-    mem_free(one);
-    mem_free(many);
-}
 
 static void test_bad_moduli_are_refused(void **state)
 {
@@ -243,7 +314,7 @@ int main(void)
         cmocka_unit_test(test_product_equals_schoolbook),
         cmocka_unit_test(test_points_are_odd_powers),
         cmocka_unit_test(test_paths_give_equal_bits),
-        cmocka_unit_test(test_batches_are_sums),
+        cmocka_unit_test(test_weights_are_their_residues),
 #if defined __x86_64__
         cmocka_unit_test(test_doubles_raise_no_flag),
 #endif

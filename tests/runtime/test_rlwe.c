@@ -12,6 +12,7 @@
 
 #include "core/base/mem.h"
 #include "core/graph/rng.h"
+#include "tests/rlwe_product.h"
 
 #define SEED 20261127
 #define CHI2_255 385.0 /* 255 degrees of freedom: p = 1e-6 is 374 */
@@ -33,7 +34,7 @@ struct setup {
     struct rlwe_secret *secret;
     struct rlwe_work *work;
     struct prg *client, *server;
-    uint64_t *key, *key_a, *c, *a, *m, *mask, *u, *w;
+    uint64_t *key, *key_a, *c, *a, *m, *mask, *u;
     int16_t *coefficient;
     int32_t *place;
     uint8_t *half, *values;
@@ -62,7 +63,6 @@ static struct setup setup_new(enum ntt_path path)
     s.m = words(RLWE_N);
     s.mask = words(RLWE_N);
     s.u = words(RLWE_N);
-    s.w = words(RLWE_N);
     s.coefficient = words(RLWE_N);
     s.place = words(RLWE_N);
     s.half = words(RLWE_N);
@@ -76,8 +76,8 @@ static struct setup setup_new(enum ntt_path path)
 
 static void setup_release(struct setup *s)
 {
-    void *all[] = {s->key, s->key_a, s->c,           s->a,     s->m,    s->mask,
-                   s->u,   s->w,     s->coefficient, s->place, s->half, s->values};
+    void *all[] = {s->key, s->key_a,       s->c,     s->a,    s->m,     s->mask,
+                   s->u,   s->coefficient, s->place, s->half, s->values};
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         mem_free(all[i]);
@@ -98,8 +98,7 @@ static void multiply(struct setup *s)
     rlwe_work_start(s->work, s->server);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         size_t at = (size_t)i * RLWE_N;
-        rlwe_weight(s->r, i, s->coefficient, s->w);
-        rlwe_work_add(s->work, s->r, i, s->c + at, s->a + at, s->w);
+        rlwe_product_add(s->work, s->r, i, s->c + at, s->a + at, s->coefficient, 1);
         rlwe_work_close(s->work, s->r, i, s->key + at, s->key_a + at);
     }
     rlwe_answer(s->work, s->r, s->place, s->mask, RLWE_N, s->half, s->values);

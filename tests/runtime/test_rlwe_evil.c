@@ -27,6 +27,7 @@
 #include "core/graph/rng.h"
 #include "tests/plain_relu.h"
 #include "tests/plan_sample.h"
+#include "tests/rlwe_product.h"
 #include "runtime/linear/rlwe_party.h"
 #include "runtime/linear/rlwe_layout.h"
 #include "runtime/net/tcp.h"
@@ -109,7 +110,7 @@ struct lab {
     struct rlwe_secret *secret;
     struct rlwe_work *work;
     struct prg *client, *server;
-    uint64_t *key, *key_a, *a, *c, *m, *w, *mask, *u;
+    uint64_t *key, *key_a, *a, *c, *m, *mask, *u;
     int16_t *weight;
     int32_t *place;
     uint8_t *half, *values;
@@ -143,7 +144,6 @@ static struct lab lab_new(void)
     for (size_t i = 0; i < sizeof poly / sizeof poly[0]; i++)
         *poly[i] = words(RLWE_POLY_WORDS);
     l.m = words(RLWE_N);
-    l.w = words(RLWE_N);
     l.mask = words(RLWE_N);
     l.u = words(RLWE_N);
     l.weight = words(RLWE_N);
@@ -161,8 +161,8 @@ static struct lab lab_new(void)
 
 static void lab_free(struct lab *l)
 {
-    void *all[] = {l->key,  l->key_a, l->a,      l->c,     l->m,    l->w,
-                   l->mask, l->u,     l->weight, l->place, l->half, l->values};
+    void *all[] = {l->key, l->key_a,  l->a,     l->c,    l->m,     l->mask,
+                   l->u,   l->weight, l->place, l->half, l->values};
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         mem_free(all[i]);
@@ -181,8 +181,7 @@ static void exchange(struct lab *l)
     rlwe_work_start(l->work, l->server);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         size_t at = (size_t)i * RLWE_N;
-        rlwe_weight(l->r, i, l->weight, l->w);
-        rlwe_work_add(l->work, l->r, i, l->c + at, l->a + at, l->w);
+        rlwe_product_add(l->work, l->r, i, l->c + at, l->a + at, l->weight, 1);
         rlwe_work_close(l->work, l->r, i, l->key + at, l->key_a + at);
     }
     rlwe_answer(l->work, l->r, l->place, l->mask, RLWE_N, l->half, l->values);
