@@ -56,7 +56,7 @@ struct ntt_sum {
 void ntt_sum_add(const struct ntt *t, struct ntt_sum *sum, const uint64_t *a, const uint64_t *b);
 /* x += a[k] * w[k] and y += b[k] * w[k] for k < n <= NTT_BATCH; a and b operands, w weights of taps with this
  * gap. Counts as n times. */
-#define NTT_BATCH 8
+#define NTT_BATCH 4
 void ntt_sum_add_pairs(const struct ntt *t, struct ntt_sum *x, struct ntt_sum *y, int n,
                        const uint64_t *const *a, const uint64_t *const *b, const uint64_t *const *w,
                        int gap);

@@ -150,7 +150,7 @@ static void test_paths_give_equal_bits(void **state)
 /* Places of taps: all of them, few and many at multiples of a step, a square window, one. */
 static int64_t draw_places(int kind, int32_t *place)
 {
-    static const int32_t step[] = {1, 2, 4, 12, 16, 48, 49, 64, 196, 1024};
+    static const int32_t step[] = {1, 2, 4, 12, 16, 48, 49, 64, 196, 1024, 2048};
     int n_steps = (int)(sizeof step / sizeof step[0]);
     int64_t n = 0;
 
@@ -165,7 +165,7 @@ static int64_t draw_places(int kind, int32_t *place)
         place[n++] = kind > n_steps + 1 ? 77 : 0;
     return n;
 }
-#define PLACES 13
+#define PLACES 14
 
 struct weights { /* two batches of uploads, one of weights, and their transforms one by one */
     uint64_t *a[NTT_BATCH], *b[NTT_BATCH], *w[NTT_BATCH], *a_form[NTT_BATCH], *b_form[NTT_BATCH],
