@@ -260,30 +260,38 @@ TARGET void ntt_forward_avx2(const struct ntt *t, uint64_t *x)
  * table has z_k^r = high + low, high a multiple of 2^20 and |low| <= 2^19, so that the sums of up to
  * sixteen taps, below 2^58 and 2^38, are exact, and only one reduction a sum is left.
  */
+INLINE void add_taps(const struct ntt *t, const struct ntt_taps *taps, const int16_t *value,
+                     size_t column, __m256d high[4], __m256d low[4])
+{
+    for (size_t k = 0; k < 4; k++)
+        high[k] = low[k] = _mm256_setzero_pd();
+    for (int i = taps->start[column]; i < taps->start[column + 1]; i++) {
+        const double *z = t->powers[taps->tap[i].row];
+        __m256d v = _mm256_set1_pd(value[taps->tap[i].source]);
+        for (size_t k = 0; k < 4; k++) {
+            high[k] = _mm256_fmadd_pd(v, _mm256_loadu_pd(z + LANES * k), high[k]);
+            low[k] = _mm256_fmadd_pd(v, _mm256_loadu_pd(z + NTT_ROWS + LANES * k), low[k]);
+        }
+    }
+}
+
+/* Quarter by quarter, so that lines of the caches are written at once. */
 TARGET static void forward_taps(const struct ntt *t, const struct ntt_taps *taps,
                                 const int16_t *value, uint64_t *x, size_t n,
                                 const struct modulus *m)
 {
     size_t columns = n / NTT_ROWS;
 
-    for (size_t c = 0; c < columns; c++) {
-        uint64_t *to = x + c % LANES * (n / 4) + (c - c % LANES);
-        __m256d high[4], low[4];
-        for (size_t k = 0; k < 4; k++)
-            high[k] = low[k] = _mm256_setzero_pd();
-        for (int i = taps->start[c]; i < taps->start[c + 1]; i++) {
-            const double *z = t->powers[taps->tap[i].row];
-            __m256d v = _mm256_set1_pd(value[taps->tap[i].source]);
+    for (size_t e = 0; e < 4; e++, x += n / 4)
+        for (size_t i = 0; i < columns; i += LANES) {
+            __m256d high[4], low[4];
+            add_taps(t, taps, value, i + e, high, low);
             for (size_t k = 0; k < 4; k++) {
-                high[k] = _mm256_fmadd_pd(v, _mm256_loadu_pd(z + LANES * k), high[k]);
-                low[k] = _mm256_fmadd_pd(v, _mm256_loadu_pd(z + NTT_ROWS + LANES * k), low[k]);
+                __m256d turns = rounded(high[k], m->inverse, m);
+                __m256d y = _mm256_fnmadd_pd(turns, m->q, high[k]);
+                store(x + k * columns + i, _mm256_add_pd(y, low[k]));
             }
         }
-        for (size_t k = 0; k < 4; k++) {
-            __m256d n_q = rounded(high[k], m->inverse, m);
-            store(to + k * columns, _mm256_add_pd(_mm256_fnmadd_pd(n_q, m->q, high[k]), low[k]));
-        }
-    }
 }
 
 /* Where taps are many: residues at their places. */
