@@ -377,7 +377,11 @@ static void weight_any(const struct ntt *t, const struct ntt_taps *taps, const i
             plain;                                                                                 \
     } while (0)
 #else
-#define DISPATCH(t, plain, avx2, ifma) plain
+#define DISPATCH(t, plain, avx2, ifma)                                                             \
+    do {                                                                                           \
+        (void)(t);                                                                                 \
+        plain;                                                                                     \
+    } while (0)
 #endif
 
 void ntt_forward(const struct ntt *t, uint64_t *x)
