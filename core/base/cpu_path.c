@@ -3,7 +3,7 @@
  * ladder; each has all that is below it:
  *
  *     generic      plain C
- *     avx2         AVX2, FMA
+ *     avx2         AVX2, FMA, BMI2
  *     avx512       AVX-512 F, BW, DQ, VL
  *     avx512bf16   ... and BF16
  *     amx          ... and AMX-TILE, AMX-BF16
@@ -52,7 +52,8 @@ const char *cpu_path_name(enum cpu_path p)
 static enum cpu_path vector_level(void)
 {
 #if defined __x86_64__
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !__builtin_cpu_supports("bmi2"))
         return CPU_GENERIC;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))

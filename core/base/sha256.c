@@ -34,6 +34,11 @@ int sha256_new(struct sha256 **out)
     return 0;
 }
 
+int sha256_restart(struct sha256 *h)
+{
+    return EVP_DigestInit_ex(h->ctx, NULL, NULL) == 1 ? 0 : fail_openssl();
+}
+
 int sha256_add(struct sha256 *h, const void *data, size_t len)
 {
     return EVP_DigestUpdate(h->ctx, data, len) == 1 ? 0 : fail_openssl();

@@ -12,13 +12,16 @@
 int sha256_bytes(const void *data, size_t len, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 int sha256_file(const char *path, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 
-/* Piece by piece: new, add ..., end, free. peek: of what was added so far; more may follow. */
+/* Piece by piece: new, add ..., end, free. peek: of what was added so far; more may follow. restart: as a
+ * new one, at a tenth of the time. */
 struct sha256;
 int sha256_new(struct sha256 **out) MUST_CHECK;
+int sha256_restart(struct sha256 *h) MUST_CHECK;
 int sha256_add(struct sha256 *h, const void *data, size_t len) MUST_CHECK;
 int sha256_peek(const struct sha256 *h, uint8_t out[SHA256_SIZE]) MUST_CHECK;
-int sha256_end(struct sha256 *h, uint8_t out[SHA256_SIZE]) MUST_CHECK; /* once, nothing after */
-void sha256_free(struct sha256 *h);                                    /* NULL is fine */
+int sha256_end(struct sha256 *h,
+               uint8_t out[SHA256_SIZE]) MUST_CHECK; /* once, nothing but restart after */
+void sha256_free(struct sha256 *h);                  /* NULL is fine */
 
 /* 64 lower-case digits; returns text. */
 const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX]);

@@ -31,4 +31,6 @@ void cggm_grow(struct cggm *, int depth, struct block delta, struct block seed,
  * side 1 ^ (bit i of place). leaves [2^depth], written: the sender's, leaf `place` ^ delta. */
 void cggm_fill(struct cggm *, int depth, uint32_t place, const struct block *opened,
                struct block *leaves);
+/* The lowest bit of every leaf becomes 0, that of leaf `place` 1; a place that is no leaf: none. */
+void cggm_mark(const struct cggm *, int depth, uint64_t place, struct block *leaves);
 #endif

@@ -157,6 +157,7 @@ struct lane { /* of one thread */
     struct cggm *tree;
     struct lpn *code;
     struct prg *weights;
+    struct sha256 *hash;
     struct block *leaves; /* [2^depth] */
     struct block *chi;    /* of a tree: a [COLUMNS], then b [2^depth / COLUMNS] */
     uint64_t key;         /* 1 + round and part of the key that `tree` has, 0: none */
@@ -189,6 +190,7 @@ static int lane_open(struct lane *l, size_t leaves)
     TRY(cggm_new(&l->tree));
     TRY(lpn_new(&l->code));
     TRY(prg_new(none, &l->weights));
+    TRY(sha256_new(&l->hash));
     if ((l->leaves = secret_array(leaves, sizeof *l->leaves)) == NULL ||
         (l->chi = secret_array(COLUMNS + leaves / COLUMNS, sizeof *l->chi)) == NULL)
         return ERR_NOMEM;
@@ -200,6 +202,7 @@ static void lane_close(struct lane *l)
     cggm_free(l->tree);
     lpn_free(l->code);
     prg_free(l->weights);
+    sha256_free(l->hash);
     secret_free(l->leaves);
     secret_free(l->chi);
 }
@@ -301,19 +304,17 @@ void ferret_free(struct ferret *f)
 /* ---- keys and hashes ------------------------------------------------------------------------ */
 
 /* SHA-256(text, sid, instance, round, part, bytes [n]). */
-static int digest(const struct ferret *f, const char *text, uint64_t part, const void *bytes,
-                  size_t n, uint8_t out[SHA256_SIZE])
+static int digest(const struct ferret *f, struct lane *l, const char *text, uint64_t part,
+                  const void *bytes, size_t n, uint8_t out[SHA256_SIZE])
 {
     uint64_t numbers[3] = {f->id.instance, f->round, part};
-    struct sha256 *h = NULL;
-    int rc;
 
-    if ((rc = sha256_new(&h)) == 0 && (rc = sha256_add(h, text, strlen(text))) == 0 &&
-        (rc = sha256_add(h, f->id.sid, FERRET_SID)) == 0 &&
-        (rc = sha256_add(h, numbers, sizeof numbers)) == 0 && (rc = sha256_add(h, bytes, n)) == 0)
-        rc = sha256_end(h, out);
-    sha256_free(h);
-    return rc;
+    TRY(sha256_restart(l->hash));
+    TRY(sha256_add(l->hash, text, strlen(text)));
+    TRY(sha256_add(l->hash, f->id.sid, FERRET_SID));
+    TRY(sha256_add(l->hash, numbers, sizeof numbers));
+    TRY(sha256_add(l->hash, bytes, n));
+    return sha256_end(l->hash, out);
 }
 
 /* ---- trees -------------------------------------------------------------------------------- */
@@ -346,7 +347,7 @@ static int key_tree(struct ferret *f, struct lane *l, size_t tree)
 
     if (l->key == key)
         return 0;
-    TRY(digest(f, "linnet tree", part, NULL, 0, hash));
+    TRY(digest(f, l, "linnet tree", part, NULL, 0, hash));
     cggm_key(l->tree, hash);
     l->key = key;
     return 0;
@@ -356,8 +357,7 @@ static int key_tree(struct ferret *f, struct lane *l, size_t tree)
 static int leaves_of(struct ferret *f, struct lane *l, size_t tree, struct block *leaves,
                      struct block *left)
 {
-    size_t n = (size_t)1 << f->set->depth;
-    uint64_t place = UINT64_MAX >> 1; /* none */
+    uint64_t place = UINT64_MAX; /* none */
 
     TRY(key_tree(f, l, tree));
     if (f->sender != NULL) {
@@ -367,8 +367,7 @@ static int leaves_of(struct ferret *f, struct lane *l, size_t tree, struct block
         cggm_fill(l->tree, f->set->depth, (uint32_t)place, f->opened + tree * (size_t)f->set->depth,
                   leaves);
     }
-    for (size_t i = 0; i < n; i++)
-        leaves[i].lo = (leaves[i].lo & ~(uint64_t)1) | ((i ^ place) - 1) >> 63;
+    cggm_mark(l->tree, f->set->depth, place, leaves);
     return 0;
 }
 
@@ -377,14 +376,15 @@ static int rows_of(struct ferret *f, struct lane *l, size_t tree, struct block *
 {
     struct block left[CGGM_MOST_DEPTH];
     size_t n = (size_t)1 << f->set->depth;
+    const struct block *leaves = rows;
     int rc = 0;
 
     if (f->kept != NULL)
-        memcpy(rows, f->kept + tree * n, n * sizeof *rows);
+        leaves = f->kept + tree * n;
     else
         rc = leaves_of(f, l, tree, rows, left);
     if (rc == 0)
-        lpn_add(l->code, f->base, (uint64_t)tree * n, rows, n);
+        lpn_add(l->code, f->base, (uint64_t)tree * n, leaves, rows, n);
     wipe(left, sizeof left);
     return rc;
 }
@@ -433,7 +433,7 @@ static int fold_tree(struct ferret *f, struct lane *l, size_t tree, const struct
     struct block row[(1 << CGGM_MOST_DEPTH) / COLUMNS];
     uint8_t hash[SHA256_SIZE];
 
-    TRY(digest(f, "linnet chi", tree, sums, (size_t)f->set->depth * sizeof *sums, hash));
+    TRY(digest(f, l, "linnet chi", tree, sums, (size_t)f->set->depth * sizeof *sums, hash));
     prg_restart(l->weights, hash);
     prg_bytes(l->weights, l->chi, (COLUMNS + rows) * sizeof *l->chi);
     for (size_t i = 0; i < rows; i++)
@@ -513,7 +513,7 @@ static int fold_round(struct ferret *f, const uint8_t sums[SHA256_SIZE], struct 
     struct block *rho = f->lane[0].leaves; /* at least as many leaves as trees */
     uint8_t hash[SHA256_SIZE];
 
-    TRY(digest(f, "linnet rho", 0, sums, SHA256_SIZE, hash));
+    TRY(digest(f, &f->lane[0], "linnet rho", 0, sums, SHA256_SIZE, hash));
     prg_restart(f->lane[0].weights, hash);
     prg_bytes(f->lane[0].weights, rho, trees * sizeof *rho);
     *v = gf128_dot(f->path, f->folded, rho, trees);
@@ -548,7 +548,7 @@ static int check_sender(struct ferret *f, struct transport *t, struct block v)
 
     TRY(transport_recv(t, &x, sizeof x));
     add_rows(f, x, &v);
-    TRY(digest(f, "linnet ferret", 0, &v, sizeof v, answer));
+    TRY(digest(f, &f->lane[0], "linnet ferret", 0, &v, sizeof v, answer));
     TRY(transport_send(t, answer, sizeof answer));
     return transport_flush(t);
 }
@@ -564,7 +564,7 @@ static int check_receiver(struct ferret *f, struct transport *t, struct block v,
     }
     TRY(transport_send(t, &x, sizeof x));
     add_rows(f, x, &v); /* delta is 0 here */
-    TRY(digest(f, "linnet ferret", 0, &v, sizeof v, want));
+    TRY(digest(f, &f->lane[0], "linnet ferret", 0, &v, sizeof v, want));
     TRY(transport_recv(t, answer, sizeof answer));
     if (memcmp(want, answer, sizeof want) != 0)
         return fail(ERR_PEER, "the trees of the other party's oblivious transfers do not agree");
@@ -629,7 +629,7 @@ static int run_round(struct ferret *f, struct transport *t)
 
     f->round++;
     f->tree = 0;
-    TRY(digest(f, "linnet lpn", 0, NULL, 0, key));
+    TRY(digest(f, &f->lane[0], "linnet lpn", 0, NULL, 0, key));
     for (int i = 0; i < f->lanes; i++)
         lpn_key(f->lane[i].code, key, (uint32_t)f->set->k);
     TRY(exchange_sums(f, t, sums));

@@ -19,7 +19,7 @@ int lpn_new(struct lpn **out) MUST_CHECK;
 void lpn_free(struct lpn *); /* NULL is fine */
 /* Another matrix; needed before the first lpn_add. k: a power of 2 up to LPN_MOST_K. */
 void lpn_key(struct lpn *, const uint8_t key[PRG_SEED], uint32_t k);
-/* rows [n] ^= rows first ... first + n - 1 of the matrix times secret [k]. */
-void lpn_add(struct lpn *, const struct block *secret, uint64_t first, struct block *rows,
-             size_t n);
+/* rows [n] = from [n], which may be rows, ^ rows first ... first + n - 1 of the matrix times secret [k]. */
+void lpn_add(struct lpn *, const struct block *secret, uint64_t first, const struct block *from,
+             struct block *rows, size_t n);
 #endif

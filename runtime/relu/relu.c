@@ -13,6 +13,7 @@
 #include "runtime/relu/party.h"
 
 #define MOST_COMPARISONS ((int64_t)1 << 32) /* element numbers of all slots stay below 2^48 */
+#define KEYS_PIECE ((size_t)256)
 
 /* ---- registry ----------------------------------------------------------------------------- */
 
@@ -168,13 +169,17 @@ void relu_party_close(struct relu_party *p)
 
 /* ---- selection ---------------------------------------------------------------------------- */
 
+/* In pieces that stay in the first cache. */
 void relu_keys(struct hasher *h, size_t n, struct block delta, struct block tweak, struct block *q,
                struct block *key1)
 {
-    for (size_t k = 0; k < n; k++)
-        key1[k] = (struct block){q[k].lo ^ delta.lo, q[k].hi ^ delta.hi};
-    hash_blocks(h, q, q, n, tweak);
-    hash_blocks(h, key1, key1, n, tweak);
+    for (size_t at = 0, piece; at < n; at += piece, tweak.lo += piece) {
+        piece = n - at < KEYS_PIECE ? n - at : KEYS_PIECE;
+        for (size_t k = at; k < at + piece; k++)
+            key1[k] = (struct block){q[k].lo ^ delta.lo, q[k].hi ^ delta.hi};
+        hash_blocks(h, q + at, q + at, piece, tweak);
+        hash_blocks(h, key1 + at, key1 + at, piece, tweak);
+    }
 }
 
 int relu_hash_key(struct hasher *h, const uint8_t sid[HASH_SID], const struct relu_batch *b,

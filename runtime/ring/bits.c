@@ -13,6 +13,10 @@
 
 #include <string.h>
 
+#if defined __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* ---- packing ------------------------------------------------------------------------------ */
 
 size_t bits_packed_size(size_t count, size_t n)
@@ -153,16 +157,44 @@ void bits_copy(uint64_t *to, const uint64_t *from, size_t at, size_t n)
         to[n / 64] &= ((uint64_t)1 << n % 64) - 1;
 }
 
+/* Of the 16 blocks from `from`. */
+static uint64_t lowest16(const struct block *from)
+{
+#if defined __SSE2__
+    typedef uint32_t words __attribute__((vector_size(16)));
+    words quarter[4];
+
+    for (int i = 0; i < 4; i++) {
+        words v[4];
+
+        memcpy(v, from + 4 * i, sizeof v);
+        v[0] = __builtin_shufflevector(v[0], v[1], 0, 4, 0, 4);
+        v[2] = __builtin_shufflevector(v[2], v[3], 0, 4, 0, 4);
+        quarter[i] = __builtin_shufflevector(v[0], v[2], 0, 1, 4, 5) << 31;
+    }
+    return (uint64_t)_mm_movemask_epi8(
+        _mm_packs_epi16(_mm_packs_epi32((__m128i)quarter[0], (__m128i)quarter[1]),
+                        _mm_packs_epi32((__m128i)quarter[2], (__m128i)quarter[3])));
+#else
+    uint64_t word = 0;
+
+    for (size_t k = 0; k < 16; k++)
+        word |= (from[k].lo & 1) << k;
+    return word;
+#endif
+}
+
 void bits_lowest(uint64_t *to, const struct block *from, size_t n)
 {
-    for (size_t at = 0; at < n; at += 64) {
-        size_t count = n - at < 64 ? n - at : 64;
-        uint64_t word = 0;
+    size_t at = 0;
 
-        for (size_t k = 0; k < count; k++)
-            word |= (from[at + k].lo & 1) << k;
-        to[at / 64] = word;
-    }
+    for (; at + 64 <= n; at += 64)
+        to[at / 64] = lowest16(from + at) | lowest16(from + at + 16) << 16 |
+                      lowest16(from + at + 32) << 32 | lowest16(from + at + 48) << 48;
+    if (at < n)
+        to[at / 64] = 0;
+    for (; at < n; at++)
+        to[at / 64] |= (from[at].lo & 1) << at % 64;
 }
 
 void bits_of_words(uint64_t *to, const uint64_t *v, size_t n, size_t first, size_t count)

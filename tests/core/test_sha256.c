@@ -43,15 +43,22 @@ static void test_million_in_uneven_pieces(void **state)
     (void)state;
     memset(as, 'a', sizeof as);
     assert_int_equal(sha256_new(&h), 0);
-    for (size_t left = 1000000, step = 1; left > 0; left -= step, step = step % 997 + 1) {
-        step = step < left ? step : left;
-        assert_int_equal(sha256_add(h, as, step), 0);
+    for (int turn = 0; turn < 3; turn++) { /* restarted after the end, and in the middle */
+        for (size_t left = 1000000, step = 1; left > 0; left -= step, step = step % 997 + 1) {
+            step = step < left ? step : left;
+            assert_int_equal(sha256_add(h, as, step), 0);
+        }
+        assert_int_equal(sha256_end(h, digest), 0);
+        assert_string_equal(sha256_hex(digest, text),
+                            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+        assert_int_equal(sha256_restart(h), 0);
+        if (turn == 1) {
+            assert_int_equal(sha256_add(h, as, 7), 0);
+            assert_int_equal(sha256_restart(h), 0);
+        }
     }
-    assert_int_equal(sha256_end(h, digest), 0);
     sha256_free(h);
     sha256_free(NULL);
-    assert_string_equal(sha256_hex(digest, text),
-                        "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 static void test_file(void **state)

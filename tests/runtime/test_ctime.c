@@ -214,8 +214,8 @@ static void test_correlated_trees_and_the_code(void **state)
         hide(&hidden, sizeof hidden);
         cggm_fill(tree, DEPTH, hidden, opened, rows);
     }
-    lpn_add(code, secret, 3, rows, NODES);
-    lpn_add(code, secret, 3, leaves, NODES);
+    lpn_add(code, secret, 3, rows, rows, NODES);
+    lpn_add(code, secret, 3, leaves, rows, NODES);
     cggm_free(tree);
     lpn_free(code);
     check_clean();

@@ -367,35 +367,56 @@ static void test_rows_equal_the_reference(void **state)
 }
 
 /* Every hole of every small tree: all leaves but one are the sender's, that one ^ delta. */
+static void check_trees(struct cggm *c, const uint8_t key[16], int depth)
+{
+    struct block delta = {11, 12}, seed = {13, 14}, want[128], leaves[128], got[128], left[7],
+                 opened[7];
+
+    for (uint32_t k = 0; k < 1u << depth; k++)
+        want[k] = slow_node(key, seed, delta, depth, k);
+    for (uint32_t hole = 0; hole < 1u << depth; hole++) {
+        cggm_grow(c, depth, delta, seed, leaves, left);
+        for (int i = 0; i < depth; i++) {
+            uint64_t right = hole >> i & 1 ? 0 : UINT64_MAX;
+
+            opened[i] =
+                (struct block){left[i].lo ^ (delta.lo & right), left[i].hi ^ (delta.hi & right)};
+        }
+        cggm_fill(c, depth, hole, opened, got);
+        got[hole].lo ^= delta.lo;
+        got[hole].hi ^= delta.hi;
+        assert_memory_equal(leaves, want, sizeof *want << depth);
+        assert_memory_equal(got, want, sizeof *want << depth);
+        cggm_mark(c, depth, hole, got);
+        cggm_mark(c, depth, UINT64_MAX, leaves);
+        for (uint32_t k = 0; k < 1u << depth; k++) {
+            assert_int_equal(got[k].lo, (want[k].lo & ~(uint64_t)1) | (k == hole));
+            assert_int_equal(leaves[k].lo, want[k].lo & ~(uint64_t)1);
+            assert_int_equal(got[k].hi, want[k].hi);
+        }
+    }
+}
+
+/* By the kernels of every width. */
 static void test_trees_of_every_hole(void **state)
 {
     (void)state;
+    static const char *const path[] = {"generic", "avx2", "avx512"};
+    const char *was = getenv("LINNET_CPU");
     uint8_t key[16] = {9};
-    struct block delta = {11, 12}, seed = {13, 14}, want[128], leaves[128], got[128], left[7],
-                 opened[7];
     struct cggm *c = NULL;
 
-    assert_int_equal(cggm_new(&c), 0);
-    cggm_key(c, key);
-    for (int depth = 1; depth <= 7; depth++) {
-        for (uint32_t k = 0; k < 1u << depth; k++)
-            want[k] = slow_node(key, seed, delta, depth, k);
-        for (uint32_t hole = 0; hole < 1u << depth; hole++) {
-            cggm_grow(c, depth, delta, seed, leaves, left);
-            for (int i = 0; i < depth; i++) {
-                uint64_t right = hole >> i & 1 ? 0 : UINT64_MAX;
-
-                opened[i] = (struct block){left[i].lo ^ (delta.lo & right),
-                                           left[i].hi ^ (delta.hi & right)};
-            }
-            cggm_fill(c, depth, hole, opened, got);
-            got[hole].lo ^= delta.lo;
-            got[hole].hi ^= delta.hi;
-            assert_memory_equal(leaves, want, sizeof *want << depth);
-            assert_memory_equal(got, want, sizeof *want << depth);
-        }
+    for (size_t i = 0; i < sizeof path / sizeof *path; i++) {
+        if (was == NULL)
+            setenv("LINNET_CPU", path[i], 1);
+        assert_int_equal(cggm_new(&c), 0);
+        cggm_key(c, key);
+        for (int depth = 1; depth <= 7; depth++)
+            check_trees(c, key, depth);
+        cggm_free(c);
     }
-    cggm_free(c);
+    if (was == NULL)
+        unsetenv("LINNET_CPU");
 }
 
 /* ---- liars -------------------------------------------------------------------------------- */
@@ -503,7 +524,7 @@ static int lie_and_answer(struct ferret *f, struct transport *t, uint32_t place)
 
     TRY(bootstrap(f, t));
     f->round = 1;
-    TRY(digest(f, "linnet lpn", 0, NULL, 0, key));
+    TRY(digest(f, &f->lane[0], "linnet lpn", 0, NULL, 0, key));
     lpn_key(f->lane[0].code, key, (uint32_t)f->set->k);
     prg_bytes(f->rng, f->seed, trees * sizeof *f->seed);
     for (size_t k = 0; k < trees; k++) {
@@ -519,7 +540,7 @@ static int lie_and_answer(struct ferret *f, struct transport *t, uint32_t place)
     TRY(transport_send(t, all, trees * depth * sizeof *all));
     TRY(sha256_bytes(all, trees * depth * sizeof *all, sums));
     /* what its own leaves of tree 0 would be */
-    TRY(digest(f, "linnet chi", 0, all, depth * sizeof *all, hash));
+    TRY(digest(f, &f->lane[0], "linnet chi", 0, all, depth * sizeof *all, hash));
     prg_restart(f->lane[0].weights, hash);
     prg_bytes(f->lane[0].weights, chi, (64 + ((size_t)1 << depth) / 64) * sizeof *chi);
     uint32_t beside = place ^ 1u << (depth - 1);
