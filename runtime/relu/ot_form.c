@@ -6,9 +6,13 @@
  * partitions of m-1 into parts of 2 ... 5, a few hundred at most, each as a tree and, where it has few
  * digits, one-shot. It minimises
  *
- *     one-way messages online * half a round trip + bytes of both phases, or of the online one, / rate
+ *     one-way messages online * half a round trip + bytes / rate + silent rows * ROW_NS
  *
- * in integers, so that both parties find the same form.
+ * with bytes and rows of both phases or, for who prepares ahead, of the online one, in integers, so that
+ * both parties find the same form. Digits of fewer bits have shorter leaf words but more products, two
+ * rows each: on a link of some Gbit/s the rows are what takes the time. A row takes about 20 ns of a
+ * core; it is weighed with less, because rows are made beforehand and by all cores of a party, but leaf
+ * words travel online. Rows of OT extension cost their bytes.
  */
 #include "runtime/relu/ot.h"
 
@@ -20,6 +24,7 @@
 #define DEFAULT_BITS 4
 #define LEAST_BITS 2
 #define LEAST_LOWEST 3 /* whole bytes of one-bit entries */
+#define ROW_NS 1       /* a row of silent OT and its hash */
 
 /* ---- sizes -------------------------------------------------------------------------------- */
 
@@ -187,10 +192,10 @@ struct search {
 
 static void consider(struct search *s)
 {
-    uint64_t rows = ot_silent_rows(&s->at, 0) + ot_silent_rows(&s->at, 1);
+    uint64_t rows = s->ahead ? 0 : ot_silent_rows(&s->at, 0) + ot_silent_rows(&s->at, 1);
     const struct ferret_set *set = ferret_set(FERRET_SETS - 1);
     /* silent rows at the rate of long runs */
-    uint64_t bytes = s->ahead ? 0 : rows * ferret_bytes(set, UINT64_C(1) << 30, 1) >> 30;
+    uint64_t bytes = rows * ferret_bytes(set, UINT64_C(1) << 30, 1) >> 30;
     unsigned __int128 cost;
 
     for (int who = 0; who < 2; who++)
@@ -198,6 +203,7 @@ static void consider(struct search *s)
     cost = s->rtt;
     cost = cost * s->rate * (unsigned __int128)ot_online_messages(&s->at);
     cost += (unsigned __int128)bytes * UINT64_C(16000000000);
+    cost += (unsigned __int128)(2 * ROW_NS * rows) * s->rate;
     if (cost < s->least) {
         s->least = cost;
         s->best = s->at;

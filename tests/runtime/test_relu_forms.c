@@ -332,8 +332,10 @@ static void test_first_image(void **state)
 
 static double cost_of(const struct relu_batch *b, double rate, double rtt)
 {
+    double rows = (double)(relu_ot.silent_rows(b, 0) + relu_ot.silent_rows(b, 1));
+
     return relu_ot.online_messages(b) * rtt / 2 + 8 * (double)b->n * steady(b) / rate +
-           8 * (double)both(relu_ot.online_bytes, b) / rate;
+           8 * (double)both(relu_ot.online_bytes, b) / rate + 1e-9 * rows;
 }
 
 static void test_choice_is_the_least(void **state)
@@ -371,11 +373,16 @@ static void test_choice_follows_the_link(void **state)
 {
     (void)state;
     struct relu_batch b = batch_of(6000, 0);
+    uint64_t rows;
 
     relu_ot.choose(&b, 400000000, 40000000, false);
     assert_int_equal(relu_ot.online_messages(&b), 4);
+    /* the faster the link, the fewer rows */
     b = batch_of(600000, 0);
+    relu_ot.choose(&b, 3000000000, 300000, false);
+    rows = relu_ot.silent_rows(&b, 0);
     relu_ot.choose(&b, 1000000, 1000, false);
+    assert_true(relu_ot.silent_rows(&b, 0) > rows * 6 / 5);
     assert_int_equal(b.form.one_shot, 0);
     assert_int_equal(b.form.silent_down, 1);
     b.width = 61; /* the widest there is */
