@@ -10,7 +10,7 @@
 #include "core/base/mem.h"
 
 #define HEAD 128
-#define VERSION 3
+#define VERSION 4
 #define EVENT_BITS 20 /* events of a schedule: schedule.c */
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'B'};
 

@@ -12,7 +12,7 @@
  * parties' bundles of an image carry the same 16-byte id, by which they find each other again.
  *
  * File: 128 bytes of head, a salt (16), the parts in pieces of 64 KiB, each with a tag of 16 bytes (seal.h;
- * key: the user's, or 32 zeros, which makes checksums of the tags). Head: "linnetPB", u16 version 3, u8
+ * key: the user's, or 32 zeros, which makes checksums of the tags). Head: "linnetPB", u16 version 4, u8
  * role (0 client), u8 label, u8 linear backend name length and name (15 bytes), u8 ReLU backend name length and
  * name (15 bytes), u8 1 if made with a test seed, u8 silent transfers (1 down, 2 up), 4 more if forms save time online alone,
  * u8 1 if sealed, u8 1 if tagged (relu.h), zeros to 48, identity of the package (32), id (16), u64 number, u64 bytes

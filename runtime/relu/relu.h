@@ -61,7 +61,7 @@ struct relu_backend {
      * on top of offline_bytes (ferret_bytes). */
     uint64_t (*silent_rows)(const struct relu_batch *, int up);
     /* Sets the form for a link: the least messages * half a round trip + bytes / rate, where ahead is set
-     * of the online phase alone. Both parties find the same. */
+     * of the online phase alone. Both parties find the same. NULL: there is nothing to choose. */
     void (*choose)(struct relu_batch *, uint64_t bits_per_second, uint64_t rtt_ns, bool ahead);
     /* What one party sends in open, exactly; tagged: where batches will be. */
     uint64_t (*open_bytes)(int from_client, bool tagged);

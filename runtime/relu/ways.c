@@ -11,7 +11,7 @@ void relu_shape(const struct relu_backend *k, const struct relu_ways *w, struct 
         b->form.silent_down = w->down != NULL;
         b->form.silent_up = w->up != NULL;
     }
-    if (w->bits_per_second > 0)
+    if (w->bits_per_second > 0 && k->choose != NULL)
         k->choose(b, w->bits_per_second, w->rtt_ns, w->ahead);
 }
 
