@@ -168,7 +168,7 @@ static int print_costs(FILE *f, const struct plan *p, const struct cost_machine 
 {
     fprintf(
         f,
-        "\npredicted for one image, messages as with serve --expect-link, with constants of %s (%s%s%s)\n",
+        "\npredicted for one fresh image, messages as with serve --expect-link (bundles: those of --favour online), with constants of %s (%s%s%s)\n",
         m->name, m->cpu, *m->date != '\0' ? ", " : "", m->date);
     fprintf(f, "%-10s %-6s %12s %8s %9s %14s %9s %14s %9s\n", "ReLUs", "link", "online B",
             "messages", "online s", "off. ReLU B", "s", "off. linear B", "s");

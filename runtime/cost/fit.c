@@ -6,7 +6,8 @@
  * convolutions with different shares of uploads, answers and products, with and without a cache of
  * transformed weights; least squares give the constants. Arithmetic: two convolutions whose products and
  * windows weigh differently. Everything is measured several times and counts with its median: two parties on one machine
- * share cores, and the best case is rare. Keys, shares and weights are random.
+ * share cores, and the best case is rare. Before each measurement both parties write to other memory, as the steps
+ * between two of a kind do: caches are not warm in a run either. Keys, shares and weights are random.
  */
 #include "runtime/cost/fit.h"
 
@@ -30,11 +31,12 @@
 #include "runtime/ring/word_conv.h"
 
 enum { WEIGHT_MAX = 200 }; /* most magnitude, as weights of trained networks have */
-enum { TIMES = 5, IN_A_ROW = 3, TIMEOUT = 60, SMALL = 64, LARGE = 8192 };
+enum { TIMES = 5, IN_A_ROW = 3, TIMEOUT = 60, SMALL = 512, LARGE = 8192 }; /* two sizes of layers */
 enum { WORDS = 1 << 18 };       /* of random numbers; covers every tensor and batch */
 #define MOVED ((size_t)4 << 20) /* bytes, to time sockets */
 #define FRESH ((size_t)48 << 20)
 #define PAGE ((size_t)4096)
+#define OTHER ((size_t)8 << 20) /* bytes of other memory: more than a core's own caches */
 
 /* 3x3 convolutions of padded squares: channels, outputs, side. */
 enum { UPLOADS, NARROW, WIDE, PRODUCTS, STEPS };
@@ -73,6 +75,7 @@ struct side {
     struct prg *rng;
     struct relu_party *party;
     uint64_t *words; /* random */
+    uint8_t *other;
     int rc;
     char why[256]; /* of a server that failed */
 };
@@ -101,6 +104,13 @@ static int meet(struct side *s)
     return transport_flush(&s->t);
 }
 
+/* Other memory, then a meeting. */
+static int come_cold(struct side *s)
+{
+    memset(s->other, (int)s->other[0] + 1, OTHER);
+    return meet(s);
+}
+
 /* ---- comparisons -------------------------------------------------------------------------- */
 
 static int offline(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
@@ -121,32 +131,34 @@ struct phases {
     struct sample off, on;
 };
 
-/* Adds seconds of a batch, IN_A_ROW of them one after the other. */
+/* One batch of a row, number b->tweak, in one phase; adds its seconds. */
+static int time_batch(struct side *s, const struct relu_backend *k, const struct relu_batch *b,
+                      struct tape *state, bool prepares, double *seconds)
+{
+    double start;
+
+    TRY(come_cold(s));
+    start = cpu_seconds();
+    TRY(prepares ? offline(s, k, b, state)
+                 : online(s, k, b, state, b->tweak * k->state_size(b, s->client)));
+    TRY(meet(s));
+    *seconds += cpu_seconds() - start;
+    return 0;
+}
+
+/* Adds seconds of a batch: the mean of IN_A_ROW of them. */
 static int time_batches(struct side *s, const struct relu_backend *k, int64_t n, struct phases *x)
 {
     struct relu_batch b = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};
-    size_t size = k->state_size(&b, s->client);
     struct tape *state = NULL;
-    double at[3];
-    int rc;
+    double seconds[2] = {0, 0};
+    int rc = tape_memory(IN_A_ROW * k->state_size(&b, s->client), &state);
 
-    if ((rc = tape_memory(IN_A_ROW * size, &state)) == 0)
-        rc = meet(s);
-
-    at[0] = cpu_seconds();
-    for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
-        rc = offline(s, k, &b, state);
-    if (rc == 0)
-        rc = meet(s);
-    at[1] = cpu_seconds();
-    b.tweak = 0;
-    for (int i = 0; i < IN_A_ROW && rc == 0; i++, b.tweak++)
-        rc = online(s, k, &b, state, (uint64_t)i * size);
-    if (rc == 0)
-        rc = meet(s);
-    at[2] = cpu_seconds();
-    add_sample(&x->off, (at[1] - at[0]) / IN_A_ROW);
-    add_sample(&x->on, (at[2] - at[1]) / IN_A_ROW);
+    for (int online = 0; online < 2; online++)
+        for (b.tweak = 0; b.tweak < IN_A_ROW && rc == 0; b.tweak++)
+            rc = time_batch(s, k, &b, state, !online, &seconds[online]);
+    add_sample(&x->off, seconds[0] / IN_A_ROW);
+    add_sample(&x->on, seconds[1] / IN_A_ROW);
     tape_free(state);
     return rc;
 }
@@ -293,7 +305,7 @@ static int run_step(struct side *s, const struct linear_party *l, int32_t step, 
 {
     double start;
 
-    TRY(meet(s));
+    TRY(come_cold(s));
     start = cpu_seconds();
     TRY(s->client ? l->client(l->ctx, step, 1, s->words, s->words)
                   : l->server(l->ctx, step, 1, s->words));
@@ -598,7 +610,8 @@ static int open_side(struct fit *f, int who)
     s->fit = f;
     s->client = who == 1;
     TRY(prg_new_random(&s->rng));
-    if ((s->words = mem_array(WORDS, sizeof *s->words)) == NULL)
+    if ((s->words = mem_array(WORDS, sizeof *s->words)) == NULL ||
+        (s->other = mem_array(OTHER, 1)) == NULL)
         return ERR_NOMEM;
     prg_bytes(s->rng, s->words, WORDS * sizeof *s->words);
     return 0;
@@ -609,6 +622,7 @@ static void release(struct fit *f)
     for (int who = 0; who < 2; who++) {
         prg_free(f->side[who].rng);
         mem_free(f->side[who].words);
+        mem_free(f->side[who].other);
     }
     for (int i = 0; i < STEPS; i++)
         mem_free(f->matrix[i].weight);
