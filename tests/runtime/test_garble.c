@@ -246,7 +246,7 @@ static struct block word_of(struct block zeros, unsigned v, struct block d)
 
 static unsigned colour_of(struct block word)
 {
-    return (word.lo & 1) | (word.hi & 1) << 1;
+    return (unsigned)((word.lo & 1) | (word.hi & 1) << 1);
 }
 
 /* Tables against a naive second garbler; every value opens to its own labels, and a row that is another's to none. */
