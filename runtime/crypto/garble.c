@@ -26,7 +26,9 @@
  * and T_0 = 0 makes l0, so that three rows are sent. The evaluator finds L0 = H(W, j) ^ T_c and L1 = W ^ sigma(L0): the
  * zero label of the second bit is W_00 ^ sigma(l0), whatever b0 is. The other words differ from the one it
  * holds by D, sigma(D) and D ^ sigma(D), all one to one in D (sigma and 1 ^ sigma are invertible): the hash has to
- * hide D for these three offsets as half-gates need it for D.
+ * hide D for these three offsets as half-gates need it for D. hash_blocks does, P(P(x) ^ j) ^ P(x). A hash
+ * that applies a sigma of its own before P, as permutation_hash does, would not: sigma^3 = 1, so an offset could
+ * cancel the D of a row.
  */
 #include "runtime/crypto/garble.h"
 

@@ -330,9 +330,11 @@ static void sort_taps(struct ntt_taps *taps)
 
 int ntt_taps_new(const int32_t *place, int64_t n, int gap, struct ntt_taps **out)
 {
-    struct ntt_taps *taps = mem_array(1, sizeof *taps);
+    struct ntt_taps *taps;
 
-    if (taps == NULL)
+    if (n > NTT_N >> gap)
+        return fail(ERR_LIMIT, "%lld taps for %d places", (long long)n, NTT_N >> gap);
+    if ((taps = mem_array(1, sizeof *taps)) == NULL)
         return ERR_NOMEM;
     taps->n = (int)n;
     taps->gap = gap;

@@ -462,7 +462,8 @@ static bool would_block(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-/* Room for more in the inbox: false where it is full, or memory is. */
+/* Room for more in the inbox, where need be that of bytes which were taken: false where it is full, or memory
+ * is. */
 static bool inbox_grow(struct inbox *b)
 {
     size_t size = b->size == 0 ? INBOX_FIRST : 2 * b->size;
@@ -470,6 +471,12 @@ static bool inbox_grow(struct inbox *b)
 
     if (b->used < b->size)
         return true;
+    if (b->at > 0 && (b->at >= b->size / 2 || size > TCP_INBOX)) {
+        b->used -= b->at;
+        memmove(b->bytes, b->bytes + b->at, b->used);
+        b->at = 0;
+        return true;
+    }
     if (size > TCP_INBOX || (bytes = mem_array(size, 1)) == NULL)
         return false;
     if (b->used > 0)

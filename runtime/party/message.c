@@ -130,14 +130,19 @@ void wish_write(const struct relu_wish *wish, uint8_t bytes[WAYS_BYTES])
     buf_put_u8(&w, wish->ahead);
 }
 
-void wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out)
+int wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out)
 {
     struct buf_reader r = buf_reader_on(bytes, WAYS_BYTES, "greeting");
     uint64_t images = 0;
+    uint8_t ahead;
 
     (void)!buf_get_u64(&r, &images);
     out->images = images < INT64_MAX ? (int64_t)images : INT64_MAX;
-    out->ahead = take_u8(&r) == 1;
+    ahead = take_u8(&r);
+    out->ahead = ahead == 1;
+    if (ahead > 1 || !take_equal(&r, zeros, 15) || !take_equal(&r, zeros, 16))
+        return fail(ERR_PEER, "the client has a malformed greeting");
+    return 0;
 }
 
 static void put_set(struct buf_writer *w, const struct ferret_set *set)

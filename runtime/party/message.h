@@ -73,7 +73,7 @@ void hello_read(const uint8_t bytes[HELLO_BYTES], struct hello *out);
 enum refusal hello_compare(const struct hello *mine, const struct hello *theirs);
 
 void wish_write(const struct relu_wish *w, uint8_t bytes[WAYS_BYTES]);
-void wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out);
+int wish_read(const uint8_t bytes[WAYS_BYTES], struct relu_wish *out) MUST_CHECK;
 void ways_write(const struct relu_ways *w, uint8_t bytes[WAYS_BYTES]);
 /* ERR_PEER for a set that is not there or was withdrawn, and for a link that cannot be. */
 int ways_read(const uint8_t bytes[WAYS_BYTES], struct relu_ways *out) MUST_CHECK;

@@ -76,7 +76,7 @@ static int offer_ways(struct party *p)
     struct relu_wish wish;
 
     TRY(transport_recv(p->t, bytes, sizeof bytes));
-    wish_read(bytes, &wish);
+    TRY(wish_read(bytes, &wish));
     relu_ways_offer(p->backend, p->o->transfers, link, p->schedule, &wish, p->covert, &p->ways);
     ways_write(&p->ways, bytes);
     TRY(transport_send(p->t, bytes, sizeof bytes));

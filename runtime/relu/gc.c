@@ -154,6 +154,14 @@ static void gc_choose(struct relu_batch *b, uint64_t bits_per_second, uint64_t r
     b->form.paired = ahead && bits_per_second < PAIRED_RATE && b->width <= PAIRED_WIDTH;
 }
 
+static int check_batch(const struct relu_batch *b)
+{
+    TRY(relu_check_batch(b));
+    if (b->form.paired && b->width > PAIRED_WIDTH)
+        return fail(ERR_ARG, "labels of %d bits do not travel in pairs", b->width);
+    return 0;
+}
+
 /* ---- scratch ------------------------------------------------------------------------------ */
 
 /* One block at work: own and other party's labels, tables, output labels, of all bits (offline) or of
@@ -258,7 +266,7 @@ static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, c
     uint64_t *words = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(check_batch(b));
     if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
         (rc = receive_tables(p, &s, &w, state)) < 0)
         goto out;
@@ -407,7 +415,7 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, s
     uint64_t *words = NULL;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(check_batch(b));
     prg_bytes(p->rng, seed, sizeof seed);
     if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(seed, &labels, &rho)) < 0)
         goto out;
@@ -541,7 +549,7 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, str
     uint64_t *words = NULL, *rho;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(check_batch(b));
     if ((rc = work_new(&s, 2, &w)) < 0)
         goto out;
     if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL ||
@@ -719,7 +727,7 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, str
     uint64_t *words = NULL, *reply;
     int rc;
 
-    TRY(relu_check_batch(b));
+    TRY(check_batch(b));
     if ((rc = work_new(&s, 2, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
         (b->tagged && (rc = proof_new(&s, &own, &proof, tag_memory)) < 0))
         goto out;

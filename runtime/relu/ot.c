@@ -46,13 +46,13 @@
 #include "runtime/ring/bits.h"
 
 #define WORD 8
-#define PART_LEAST                                                                                 \
-    ((size_t)8192) /* comparisons of a part: below it a thread costs more than it saves */
+/* Comparisons of a part: below it a thread costs more than it saves. */
+#define PART_LEAST ((size_t)8192)
 #define PARTS 8
-#define PARTS_MOST                                                                                 \
-    ((size_t)1                                                                                     \
-     << 21) /* larger batches go whole: 8 bytes of each are under way at once, both ways */
-_Static_assert(8 * PARTS_MOST <= TCP_INBOX, "a side that sends has room for what arrives");
+/* Larger batches go whole. The server has room for all that the client sends between two turns, so that neither
+ * waits for the other for ever: results of 8 bytes, or 89 bits of terms and t. */
+#define PARTS_MOST ((size_t)1 << 20)
+_Static_assert(ONESHOT_MOST_DIGITS <= 6 && 12 * PARTS_MOST <= TCP_INBOX, "the server has room");
 
 /* ---- leaves ------------------------------------------------------------------------------- */
 

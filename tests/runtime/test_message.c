@@ -109,9 +109,31 @@ static void test_ids_of_a_lot(void **state)
     assert_memory_equal(id + 12, "\x01\0\0\0", 4);
 }
 
+/* A wish is 8 bytes of number, 0 or 1, zeros. */
+static void test_wishes(void **state)
+{
+    struct relu_wish wish = {.images = 5, .ahead = true}, back;
+    uint8_t bytes[WAYS_BYTES];
+
+    (void)state;
+    wish_write(&wish, bytes);
+    assert_int_equal(wish_read(bytes, &back), 0);
+    assert_int_equal(back.images, 5);
+    assert_true(back.ahead);
+    for (int at = 8; at < WAYS_BYTES; at++) {
+        bytes[at] ^= 2;
+        assert_int_equal(wish_read(bytes, &back), ERR_PEER);
+        bytes[at] ^= 2;
+    }
+    memset(bytes, 0xff, 8);
+    assert_int_equal(wish_read(bytes, &back), 0);
+    assert_true(back.images > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wishes),
         cmocka_unit_test(test_hello_bytes),
         cmocka_unit_test(test_hello_differences),
         cmocka_unit_test(test_request_bytes),

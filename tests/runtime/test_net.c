@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -117,6 +119,43 @@ static void test_both_sides_may_send_at_once(void **state)
     check_shout(&ta, &tb);
     assert_int_equal(transport_pair(&ta, &tb), 0);
     check_shout(&ta, &tb);
+}
+
+/* So many MiB of the peer, kept while this side could write. */
+static void keep(struct tcp *s, int peer, size_t mib)
+{
+    static const uint8_t piece[1 << 15];
+
+    for (size_t at = 0; at < mib << 20; at += sizeof piece) {
+        assert_int_equal(send(peer, piece, sizeof piece, MSG_DONTWAIT), sizeof piece);
+        assert_int_equal(tcp_ready(s, true, cpu_seconds() + 5), 0);
+    }
+}
+
+/* Room in the inbox comes back as its bytes are read, not only once it is empty: 10 + 14 - 9 fit 16. */
+static void test_read_bytes_make_room(void **state)
+{
+    uint8_t *bytes = mem_array((size_t)15 << 20, 1);
+    size_t n = 0, left = (size_t)15 << 20;
+    struct tcp *s;
+    int fd[2];
+
+    (void)state;
+    assert_non_null(bytes);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    assert_int_equal(tcp_borrow(fd[0], 5, &s), 0);
+    keep(s, fd[1], 10);
+    assert_int_equal(tcp_read(s, bytes, (size_t)9 << 20, &n), 0);
+    assert_int_equal(n, (size_t)9 << 20);
+    keep(s, fd[1], 14);
+    for (; left > 0; left -= n) {
+        assert_int_equal(tcp_read(s, bytes, left, &n), 0);
+        assert_true(n > 0);
+    }
+    tcp_close(s);
+    close(fd[0]);
+    close(fd[1]);
+    mem_free(bytes);
 }
 
 static void check_echo(struct transport *a, struct transport *b, size_t n)
@@ -360,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_cross_a_socket),
         cmocka_unit_test(test_both_sides_may_send_at_once),
+        cmocka_unit_test(test_read_bytes_make_room),
         cmocka_unit_test(test_emulated_line_delays_and_limits),
         cmocka_unit_test(test_a_late_piece_is_refused),
         cmocka_unit_test(test_silence_ends_at_the_deadline),

@@ -225,8 +225,12 @@ static void test_bad_batches(void **state)
     static const struct relu_batch bad[] = {BATCH(-1, 25, 1, 0), BATCH(1, 4, 1, 0),
                                             BATCH(1, 65, 1, 0),  BATCH(1, 1, 1, 0),
                                             BATCH(1, 25, 3, 0),  BATCH(1, 25, 0, 0)};
+    struct relu_batch paired = BATCH(1, 45, 1, 0);
     struct transport t = {0};
 
+    paired.form.paired = 1;
+    assert_int_equal(relu_gc.online_client(&t, &paired, NULL, 0), ERR_ARG);
+    assert_int_equal(relu_gc.online_server(&t, &paired, NULL, 0, NULL, NULL), ERR_ARG);
     EACH_BACKEND(k)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(k->online_client(&t, &bad[i], NULL, 0), ERR_ARG);
