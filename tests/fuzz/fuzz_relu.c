@@ -5,6 +5,7 @@
  *     bit 0   the client, else the server      bit 2   online, else offline
  *     bit 1   backend ot, else gc              bit 3   two payloads, else one
  *     bit 4   the rest of the input is said again and again, else once
+ *     bit 5   gc with paired labels
  *
  * No input would pass the consistency check of the OT extension; here it is computed and counts as passed,
  * so that what comes after it is reached. The target has all of otext.c for that.
@@ -30,7 +31,8 @@ enum { N = 9, WIDTH = 21, MOST_BYTES = 16384 };
 
 static struct {
     bool made;
-    struct relu_pair pair[2];    /* gc, ot: states of the batches with one and two payloads */
+    struct relu_pair
+        pair[3]; /* gc, ot, gc with pairs: states of the batches with one and two payloads */
     struct relu_party *party[2]; /* server, client */
     struct prg *rng[2];
     long secrets;
@@ -64,17 +66,18 @@ static int open_party(struct transport *t, void *arg)
 
 static void prepare(void)
 {
-    static const struct relu_batch batch[2] = {{.n = N, .width = WIDTH, .payloads = 1, .tweak = 1},
-                                               {.n = N, .width = WIDTH, .payloads = 2, .tweak = 2}};
+    struct relu_batch batch[2] = {{.n = N, .width = WIDTH, .payloads = 1, .tweak = 1},
+                                  {.n = N, .width = WIDTH, .payloads = 2, .tweak = 2}};
     int who[2] = {0, 1};
     struct pair_half half[2] = {{.run = open_party, .arg = &who[0]},
                                 {.run = open_party, .arg = &who[1]}};
 
     pair_run(half);
     fuzz_must(half[0].rc == 0 && half[1].rc == 0, "no parties");
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         struct relu_pair *p = &fixture.pair[k];
-        relu_pair_open(p, k == 0 ? &relu_gc : &relu_ot, 7, 2, batch);
+        batch[0].form.paired = batch[1].form.paired = k == 2;
+        relu_pair_open(p, k == 1 ? &relu_ot : &relu_gc, 7, 2, batch);
         relu_pair_offline(p);
         pair_run(p->half);
         fuzz_must(p->half[0].rc == 0 && p->half[1].rc == 0, "no states");
@@ -117,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t repeated[MOST_BYTES];
     struct script s;
-    int rc;
+    int rc, which;
 
     if (size == 0)
         return 0;
@@ -127,7 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         script_open(&s, repeated, stretch(repeated, data + 1, size - 1));
     else
         script_open(&s, data + 1, size - 1);
-    rc = hear(&fixture.pair[data[0] >> 1 & 1], data[0] >> 3 & 1, data[0] & 1, data[0] & 4, &s.t);
+    which = data[0] & 2 ? 1 : data[0] & 32 ? 2 : 0;
+    rc = hear(&fixture.pair[which], data[0] >> 3 & 1, data[0] & 1, data[0] & 4, &s.t);
     fuzz_must(rc == 0 || rc == ERR_PEER, "an error that is not the peer's");
     fuzz_must(secret_alive() == fixture.secrets, "a secret was kept");
     return 0;
