@@ -387,6 +387,7 @@ static void test_cheats_are_caught(void **state)
     parties_close(&s.b);
 }
 
+/* argument: a pattern, for some of the tests (test_cheats*). */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {

@@ -486,8 +486,7 @@ static void test_left_over_bundles_go(void **state)
     parties_close(&s.b);
 }
 
-/* argument: a pattern, for some of the tests (test_changed*). */
-
+/* argument: a pattern, for some of the tests (test_who*). */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
