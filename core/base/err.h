@@ -53,7 +53,7 @@ const char *err_message(void);
 /* "out of memory" for ERR_NOMEM and so on; never NULL. */
 const char *err_name(int code);
 
-/* Returns a negative code upwards. Only where the function owns nothing. */
+/* Returns a negative code upwards. Only where the function owns nothing but what is SCOPED (mem.h). */
 #define TRY(call)                                                                                  \
     do {                                                                                           \
         int try_rc_ = (call);                                                                      \

@@ -187,6 +187,15 @@ void mem_free(void *p)
     free(p);
 }
 
+/* The variable is a pointer of any type, which a void ** must not read. */
+void mem_free_at(void *variable)
+{
+    void *p;
+
+    memcpy(&p, variable, sizeof p);
+    mem_free(p);
+}
+
 /* ---- secret memory ------------------------------------------------------------------------ */
 
 #define SECRET_HEAD 64 /* the size, in front of the array; keeps the alignment */
@@ -272,6 +281,14 @@ void secret_free(void *p)
     secret_let_go(start, bytes);
     mem_free(start);
     atomic_fetch_sub(&alive, 1);
+}
+
+void secret_free_at(void *variable)
+{
+    void *p;
+
+    memcpy(&p, variable, sizeof p);
+    secret_free(p);
 }
 
 long secret_unlocked(void)

@@ -38,11 +38,32 @@ long secret_alive(void);
 /* Overwrites secrets so that the compiler cannot leave it out. NULL with n == 0 is fine. */
 void wipe(void *p, size_t n);
 
+/* Variables that are released when their block is left, on whichever way. They are initialised where they are
+ * declared, with NULL or zeros at least; a pointer that is handed on becomes NULL.
+ *
+ *     OWNED float *x = mem_array(n, sizeof *x);
+ *     SECRET uint64_t *key = secret_array(n, sizeof *key);
+ *     SCOPED(plan_free_at) struct plan *p = NULL;
+ *     SCOPED(buf_release) struct buf b = {0};
+ */
+#define SCOPED(release) __attribute__((cleanup(release)))
+#define OWNED SCOPED(mem_free_at)
+#define SECRET SCOPED(secret_free_at)
+void mem_free_at(void *variable);
+void secret_free_at(void *variable);
+/* Defines free_at for a pointer of that type, after the declaration of `free`. */
+#define FREE_AT(free, type)                                                                        \
+    static inline void free##_at(type **variable)                                                  \
+    {                                                                                              \
+        free(*variable);                                                                           \
+    }
+
 /* An arena: things that die together. Freed by one call. */
 struct arena;
 /* limit: most bytes the arena may hand out, 0 for no limit (ERR_LIMIT beyond). */
 int arena_new(size_t limit, struct arena **out) MUST_CHECK;
 void arena_free(struct arena *a); /* NULL is fine */
+FREE_AT(arena_free, struct arena)
 /* Zeroed, 16-byte aligned (64 where size >= 64). NULL after fail(). */
 void *arena_array(struct arena *a, size_t n, size_t size);
 char *arena_strdup(struct arena *a, const char *s);

@@ -260,6 +260,42 @@ static void test_secrets_stay_out_of_dumps(void **state)
     secret_free(p);
 }
 
+static void release_count(int *n)
+{
+    ++*n;
+}
+
+/* Leaves by TRY or at its end, with a secret that it keeps or hands on. */
+static int use_scoped(int rc, bool hand_on, uint8_t **out, int *released)
+{
+    OWNED char *text = mem_strdup("text");
+    SECRET uint8_t *secret = secret_array(8, 1);
+    SECRET uint8_t *none = NULL;
+    SCOPED(release_count) int n = *released;
+
+    *out = hand_on ? secret : NULL;
+    if (hand_on)
+        secret = NULL;
+    TRY(rc);
+    *released = n + (text != NULL && none == NULL);
+    return 0;
+}
+
+static void test_scoped_memory_goes_on_every_way(void **state)
+{
+    uint8_t *kept;
+    int released = 0;
+
+    (void)state;
+    assert_int_equal(use_scoped(ERR_IO, false, &kept, &released), ERR_IO);
+    assert_int_equal(secret_alive(), 0);
+    assert_int_equal(use_scoped(0, true, &kept, &released), 0);
+    assert_int_equal(secret_alive(), 1);
+    assert_int_equal(released, 1);
+    secret_free(kept);
+    assert_int_equal(secret_alive(), 0);
+}
+
 static void test_arena_gives_disjoint_zeroed_aligned_pieces(void **state)
 {
     enum { N = 400 };
@@ -338,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_an_aligned_block_grows),
         cmocka_unit_test(test_hook_fails_the_nth),
         cmocka_unit_test(test_secrets_stay_out_of_dumps),
+        cmocka_unit_test(test_scoped_memory_goes_on_every_way),
         cmocka_unit_test(test_arena_gives_disjoint_zeroed_aligned_pieces),
         cmocka_unit_test(test_arena_limit),
         cmocka_unit_test(test_arena_text),
