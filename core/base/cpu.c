@@ -16,23 +16,35 @@
 #include <time.h>
 
 #define PATH_TEXT 1024
+#define PROC_TEXT (2 * PATH_TEXT)
 
-/* Whole cores that a cpu.max file grants, at least 1; 0 if it sets no limit. */
-static int quota_of(const char *folder)
+/* Whole cores that a cpu.max file grants, at least 1; UINT64_MAX if it sets no limit. */
+static uint64_t quota_of(const char *root, const char *folder)
 {
-    char path[PATH_TEXT + 64];
-    long quota = 0, period = 0;
+    char path[PROC_TEXT + 64];
+    long quota, period;
 
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
+    snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/cpu.max", root, folder);
     FILE *f = fopen(path, "r");
-    if (f == NULL)
-        return 0;
-    int got = fscanf(f, "%ld %ld", &quota, &period); /* "max ..." matches nothing */
-    fclose(f);
-    if (got != 2 || quota <= 0 || period <= 0)
-        return 0;
-    long cores = (quota + period - 1) / period;
-    return cores > 1 << 16 ? 0 : (int)cores;
+    int got = f != NULL ? fscanf(f, "%ld %ld", &quota, &period) : 0; /* "max ..." matches nothing */
+    if (f != NULL)
+        fclose(f);
+    return got == 2 && quota > 0 && period > 0 ? (uint64_t)((quota + period - 1) / period)
+                                               : UINT64_MAX;
+}
+
+/* What a memory.max file grants; UINT64_MAX if it sets no limit. */
+static uint64_t memory_of(const char *root, const char *folder)
+{
+    char path[PROC_TEXT + 64];
+    unsigned long long limit;
+
+    snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/memory.max", root, folder);
+    FILE *f = fopen(path, "r");
+    int got = f != NULL ? fscanf(f, "%llu", &limit) : 0; /* "max" matches nothing */
+    if (f != NULL)
+        fclose(f);
+    return got == 1 ? (uint64_t)limit : UINT64_MAX;
 }
 
 /* This process's cgroup v2 folder, "/a/b" or "" for the root; proc: the file that names it. */
@@ -52,19 +64,19 @@ static void cgroup_folder(const char *proc, char out[PATH_TEXT])
     fclose(f);
 }
 
-/* The smallest quota of the process's group and the groups above it; 0 for none. */
-static int cgroup_cores(void)
+/* The least that `grant` says of the process's group and of the groups above it. */
+static uint64_t least_of_groups(const char *root,
+                                uint64_t (*grant)(const char *root, const char *folder))
 {
-    char folder[PATH_TEXT];
-    int least = 0;
+    char folder[PATH_TEXT], path[PROC_TEXT], *slash;
+    uint64_t least = UINT64_MAX;
 
-    cgroup_folder("/proc/self/cgroup", folder);
+    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
+    cgroup_folder(path, folder);
     for (;;) {
-        int cores = quota_of(folder);
-        if (cores > 0 && (least == 0 || cores < least))
-            least = cores;
-        char *slash = strrchr(folder, '/');
-        if (slash == NULL)
+        const uint64_t limit = grant(root, folder);
+        least = limit < least ? limit : least;
+        if ((slash = strrchr(folder, '/')) == NULL)
             return least;
         *slash = '\0';
     }
@@ -77,8 +89,8 @@ static int default_threads(void)
 
     if (asked >= 1 && asked <= 1 << 16)
         return (int)asked;
-    int allowed = omp_get_num_procs(), quota = cgroup_cores();
-    return quota > 0 && quota < allowed ? quota : allowed;
+    const uint64_t allowed = (uint64_t)omp_get_num_procs(), quota = least_of_groups("", quota_of);
+    return (int)(quota < allowed ? quota : allowed);
 }
 
 int cpu_threads(void)
@@ -108,8 +120,6 @@ double cpu_seconds(void)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-#define PROC_TEXT (2 * PATH_TEXT)
-
 /* MemAvailable, 0 if the system does not say. */
 static uint64_t available(const char *root)
 {
@@ -126,34 +136,11 @@ static uint64_t available(const char *root)
     return kb > UINT64_MAX / 1024 ? 0 : (uint64_t)kb * 1024;
 }
 
-/* What a memory.max file grants; UINT64_MAX if it sets no limit. */
-static uint64_t limit_of(const char *root, const char *folder)
-{
-    char path[PROC_TEXT + 64];
-    unsigned long long limit;
-
-    snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/memory.max", root, folder);
-    FILE *f = fopen(path, "r");
-    int got = f != NULL ? fscanf(f, "%llu", &limit) : 0; /* "max" matches nothing */
-    if (f != NULL)
-        fclose(f);
-    return got == 1 ? (uint64_t)limit : UINT64_MAX;
-}
-
 uint64_t cpu_memory_at(const char *root)
 {
-    char folder[PATH_TEXT], path[PROC_TEXT], *slash;
-    uint64_t least = available(root), limit;
+    const uint64_t all = available(root), limit = least_of_groups(root, memory_of);
 
-    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-    cgroup_folder(path, folder);
-    for (;;) {
-        if ((limit = limit_of(root, folder)) < least)
-            least = limit;
-        if ((slash = strrchr(folder, '/')) == NULL)
-            return least;
-        *slash = '\0';
-    }
+    return limit < all ? limit : all;
 }
 
 uint64_t cpu_memory(void)

@@ -46,22 +46,22 @@ const char *cpu_path_name(enum cpu_path p)
     return names[p];
 }
 
+#if defined __x86_64__
+#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define HAS(feature) 0
+#endif
+
 /* ---- what is there */
 
 /* All but AMX. */
 static enum cpu_path vector_level(void)
 {
-#if defined __x86_64__
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-        !__builtin_cpu_supports("bmi2"))
+    if (!HAS("avx2") || !HAS("fma") || !HAS("bmi2"))
         return CPU_GENERIC;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+    if (!HAS("avx512f") || !HAS("avx512bw") || !HAS("avx512vl") || !HAS("avx512dq"))
         return CPU_AVX2;
-    return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512BF16 : CPU_AVX512;
-#else
-    return CPU_GENERIC;
-#endif
+    return HAS("avx512bf16") ? CPU_AVX512BF16 : CPU_AVX512;
 }
 
 static struct cpu_amx amx; /* written once */
@@ -191,29 +191,17 @@ int cpu_has_fast_bf16(void)
 
 int cpu_has_ifma(void)
 {
-#if defined __x86_64__
-    return __builtin_cpu_supports("avx512ifma") != 0;
-#else
-    return 0;
-#endif
+    return HAS("avx512ifma");
 }
 
 int cpu_has_vnni(void)
 {
-#if defined __x86_64__
-    return __builtin_cpu_supports("avx512vnni") != 0;
-#else
-    return 0;
-#endif
+    return HAS("avx512vnni");
 }
 
 int cpu_has_clmul(void)
 {
-#if defined __x86_64__
-    return __builtin_cpu_supports("pclmul") != 0;
-#else
-    return 0;
-#endif
+    return HAS("pclmul");
 }
 
 static uint32_t leaf7_ecx; /* of CPUID, written once: in a virtual machine it takes microseconds */
