@@ -33,21 +33,27 @@ void err_plain(char *text)
             p[0] = p[1] = '?';
 }
 
+/* text becomes the message; errno as it was. */
+static int keep(int code, char text[ERR_TEXT], int saved)
+{
+    assert(code < 0);
+    err_plain(text);
+    memcpy(message, text, sizeof message);
+    errno = saved;
+    return code;
+}
+
 int fail(int code, const char *fmt, ...)
 {
     char text[ERR_TEXT];
     int saved = errno;
     va_list ap;
 
-    assert(code < 0);
     va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0)
         snprintf(text, sizeof text, "%s", err_name(code));
     va_end(ap);
-    err_plain(text);
-    memcpy(message, text, sizeof message);
-    errno = saved;
-    return code;
+    return keep(code, text, saved);
 }
 
 int fail_context(int code, const char *fmt, ...)
@@ -56,7 +62,6 @@ int fail_context(int code, const char *fmt, ...)
     int saved = errno;
     va_list ap;
 
-    assert(code < 0);
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
@@ -66,10 +71,7 @@ int fail_context(int code, const char *fmt, ...)
     for (const char *s = message; *s != '\0' && at < sizeof text - 1; s++)
         text[at++] = *s;
     text[at < sizeof text ? at : sizeof text - 1] = '\0';
-    err_plain(text);
-    memcpy(message, text, sizeof message);
-    errno = saved;
-    return code;
+    return keep(code, text, saved);
 }
 
 const char *err_message(void)

@@ -38,11 +38,11 @@ static int fail_io(const char *verb, const char *path)
     return fail(ERR_IO, "cannot %s %s: %s", verb, path, strerror(errno));
 }
 
-/* flags: O_NONBLOCK where the caller looks at the kind of file before it reads: then opening a FIFO
- * that nobody writes to does not block. */
-static int open_read(const char *path, int flags, int *fd)
+/* The caller looks at the kind of file before it reads: opening a FIFO that nobody writes to must not
+ * block. */
+static int open_read(const char *path, int *fd)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return *fd < 0 ? fail_io("open", path) : 0;
 }
 
@@ -65,20 +65,12 @@ static int read_full(int fd, const char *path, uint8_t *dst, size_t n, size_t *g
     return 0;
 }
 
-/* How much to ask for first: a regular file's size and one byte that shows its end. */
-static size_t first_step(int fd, size_t limit)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0)
-        return READ_STEP;
-    return (uint64_t)st.st_size < limit ? (size_t)st.st_size + 1 : READ_STEP;
-}
-
-static int read_all(int fd, const char *path, size_t limit, uint8_t **data, size_t *len)
+/* size: what to ask for first, and one byte more, which shows the end. */
+static int read_all(int fd, const char *path, size_t size, size_t limit, uint8_t **data,
+                    size_t *len)
 {
     uint8_t *bytes = NULL;
-    size_t n = 0, cap = 0, step = first_step(fd, limit), got = 0;
+    size_t n = 0, cap = 0, step = size < limit ? size + 1 : READ_STEP, got = 0;
     int rc;
 
     do {
@@ -107,12 +99,14 @@ out:
     return rc;
 }
 
-static int check_regular(int fd, const char *path)
+/* *size: bytes of the regular file. */
+static int check_regular(int fd, const char *path, size_t *size)
 {
     struct stat st;
 
     if (fstat(fd, &st) != 0)
         return fail_io("read", path);
+    *size = (size_t)st.st_size;
     if (S_ISREG(st.st_mode))
         return 0;
     return fail(ERR_IO, "cannot read %s: %s", path,
@@ -121,12 +115,13 @@ static int check_regular(int fd, const char *path)
 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
 {
+    size_t size;
     int fd;
 
-    TRY(open_read(path, O_NONBLOCK, &fd));
-    int rc = check_regular(fd, path);
+    TRY(open_read(path, &fd));
+    int rc = check_regular(fd, path, &size);
     if (rc == 0)
-        rc = read_all(fd, path, limit, data, len);
+        rc = read_all(fd, path, size, limit, data, len);
     close(fd);
     return rc;
 }
@@ -134,12 +129,9 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
 int file_map_fd(int fd, const char *name, struct file_map *out)
 {
     static const uint8_t nothing[1] = {0};
-    struct stat st;
+    size_t len;
 
-    if (fstat(fd, &st) != 0)
-        return fail_io("open", name);
-    TRY(check_regular(fd, name));
-    size_t len = (size_t)st.st_size;
+    TRY(check_regular(fd, name, &len));
     void *data = len > 0 ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     if (data == MAP_FAILED)
         return fail_io("map", name);
@@ -179,7 +171,7 @@ int file_map_open(const char *path, struct file_map *out)
 {
     int fd;
 
-    TRY(open_read(path, O_NONBLOCK, &fd));
+    TRY(open_read(path, &fd));
     int rc = file_map_fd(fd, path, out);
     close(fd);
     return rc;
@@ -194,18 +186,17 @@ void file_map_close(struct file_map *m)
 
 int file_at_open(const char *path, struct file_at *out)
 {
-    struct stat st;
-    int fd, rc;
+    size_t len;
+    int fd;
 
-    TRY(open_read(path, O_NONBLOCK, &fd));
-    if ((rc = check_regular(fd, path)) == 0 && fstat(fd, &st) != 0)
-        rc = fail_io("read", path);
+    TRY(open_read(path, &fd));
+    int rc = check_regular(fd, path, &len);
     char *copy = rc == 0 ? mem_strdup(path) : NULL;
     if (copy == NULL) {
         close(fd);
         return rc < 0 ? rc : ERR_NOMEM;
     }
-    *out = (struct file_at){copy, fd, (uint64_t)st.st_size};
+    *out = (struct file_at){copy, fd, len};
     return 0;
 }
 
@@ -236,13 +227,14 @@ static int read_place(int fd, const char *path, uint64_t offset, uint8_t *out, s
 
 int file_at_read(const struct file_at *f, uint64_t offset, void *out, size_t n)
 {
+    size_t len;
     int fd = f->fd;
 
     if (offset > INT64_MAX - n)
         return fail(ERR_IO, "cannot read %s: there is no byte %" PRIu64, f->path, offset);
     if (fd < 0)
-        TRY(open_read(f->path, O_NONBLOCK, &fd));
-    int rc = f->fd < 0 ? check_regular(fd, f->path) : 0;
+        TRY(open_read(f->path, &fd));
+    int rc = f->fd < 0 ? check_regular(fd, f->path, &len) : 0;
     if (rc == 0)
         rc = read_place(fd, f->path, offset, out, n);
     if (f->fd < 0)
@@ -386,42 +378,25 @@ static int create_temp(struct file_writer *w, enum file_access access)
     return fail_io("write", w->path);
 }
 
-/* Of a rank that does not write. */
-static int silent_writer(struct file_writer **out)
-{
-    struct file_writer *w = mem_array(1, sizeof *w);
-
-    if (w == NULL)
-        return ERR_NOMEM;
-    w->fd = -1;
-    w->silent = true;
-    *out = w;
-    return 0;
-}
-
 int file_writer_open(const char *path, enum file_access access, struct file_writer **out)
 {
+    const bool silent = ranks_index() > 0; /* a rank that does not write */
     struct stat st;
     struct file_writer *w = NULL;
-    int rc;
+    int rc = 0;
 
-    if (ranks_index() > 0)
-        return silent_writer(out);
-    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+    if (!silent && lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
         return fail(ERR_IO, "cannot write %s: it exists and is not a regular file", path);
     if ((w = mem_array(1, sizeof *w)) == NULL)
         return ERR_NOMEM;
     w->fd = -1;
-    if ((w->path = mem_strdup(path)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = create_temp(w, access)) < 0)
-        goto out;
-    *out = w;
-    return 0;
-out:
-    file_writer_abort(w);
+    w->silent = silent;
+    if (!silent)
+        rc = (w->path = mem_strdup(path)) != NULL ? create_temp(w, access) : ERR_NOMEM;
+    if (rc < 0)
+        file_writer_abort(w);
+    else
+        *out = w;
     return rc;
 }
 

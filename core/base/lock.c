@@ -5,16 +5,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/base/ranks.h"
 
@@ -117,26 +116,12 @@ void lock_release(struct lock *l)
 
 /* ---- leftovers ----------------------------------------------------------------------------- */
 
-/* "model.onnx.tmp-4711-0" of a process that is gone? */
-static bool is_leftover(const char *name, const char *prefix)
-{
-    const char *at = strstr(name, ".tmp-");
-    char *end;
-
-    if (strncmp(name, prefix, strlen(prefix)) != 0 || at == NULL)
-        return false;
-    const long pid = strtol(at + strlen(".tmp-"), &end, 10);
-    if (pid <= 0 || *end != '-' || end[1] == '\0' || end[1 + strspn(end + 1, "0123456789")] != '\0')
-        return false;
-    return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-}
-
 void lock_remove_leftovers(const char *folder, const char *prefix)
 {
     DIR *d = ranks_index() == 0 ? opendir(folder) : NULL;
 
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
-        if (is_leftover(e->d_name, prefix))
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0 && file_is_abandoned(e->d_name))
             (void)unlinkat(dirfd(d), e->d_name, 0);
     if (d != NULL)
         closedir(d);
