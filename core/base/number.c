@@ -20,7 +20,7 @@ static bool read_decimal(const char *text, const char **end, double *out)
     return true;
 }
 
-bool number_read(const char *text, const char **end, double *out)
+bool number_parse(const char *text, double *out)
 {
     double v, below = 1;
 
@@ -28,20 +28,8 @@ bool number_read(const char *text, const char **end, double *out)
         return false;
     if (*text == '/' && !read_decimal(text + 1, &text, &below))
         return false;
-    if (below == 0 || !isfinite(v / below))
+    if (below == 0 || !isfinite(v / below) || *text != '\0')
         return false;
-    *end = text;
     *out = v / below;
-    return true;
-}
-
-bool number_parse(const char *text, double *out)
-{
-    const char *end;
-    double v;
-
-    if (!number_read(text, &end, &v) || *end != '\0')
-        return false;
-    *out = v;
     return true;
 }

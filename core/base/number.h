@@ -10,9 +10,6 @@
  */
 #include <stdbool.h>
 
-/* The number at the beginning of text; *end is the character after it. False where none stands
- * there, its divisor is 0 or it is not finite. */
-bool number_read(const char *text, const char **end, double *out);
-/* The same where the whole text must be the number. */
+/* False where text is something else, the divisor is 0 or the number is not finite. */
 bool number_parse(const char *text, double *out);
 #endif

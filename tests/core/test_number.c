@@ -38,25 +38,11 @@ static void test_what_is_no_number(void **state)
     assert_true(v == 7);
 }
 
-static void test_end_of_a_number(void **state)
-{
-    const char *text = "8/255,steps=3", *end;
-    double v;
-
-    (void)state;
-    assert_true(number_read(text, &end, &v));
-    assert_ptr_equal(end, text + 5);
-    assert_true(number_read("10%", &end, &v) && *end == '%' && v == 10);
-    assert_true(number_read("2em", &end, &v) && *end == 'e' && v == 2);
-    assert_false(number_read("0x10", &end, &v));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decimals_and_fractions),
         cmocka_unit_test(test_what_is_no_number),
-        cmocka_unit_test(test_end_of_a_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
