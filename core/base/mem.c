@@ -37,6 +37,7 @@
 #define ARENA_CHUNK ((size_t)64 << 10)
 #endif
 
+#define FIRST_ELEMENTS 16 /* of a list that grows */
 #define HUGE_PAGE ((size_t)2 << 20)
 #define HUGE_FROM (2 * HUGE_PAGE)        /* smaller requests are not worth it */
 #define GROW_IN_PLACE ((size_t)32 << 20) /* allocations above have pages of their own */
@@ -138,6 +139,22 @@ void *mem_resize(void *p, size_t n, size_t size)
         return NULL;
     void *q = realloc(p, bytes > 0 ? bytes : 1);
     return q != NULL ? prefer_huge_pages(q, bytes) : out_of_memory(bytes);
+}
+
+int mem_grow(void *list, size_t need, size_t *cap, size_t size)
+{
+    size_t more = *cap > 0 ? 2 * *cap : FIRST_ELEMENTS;
+    void *v;
+
+    if (need <= *cap)
+        return 0;
+    more = more > need ? more : need;
+    memcpy(&v, list, sizeof v);
+    if ((v = mem_resize(v, more, size)) == NULL)
+        return ERR_NOMEM;
+    memcpy(list, &v, sizeof v);
+    *cap = more;
+    return 0;
 }
 
 /* From GROW_IN_PLACE on the system moves pages, not bytes, and keeps the place in the page; whatever

@@ -23,6 +23,10 @@ void *mem_resize(void *p, size_t n, size_t size);
  * follows them is not zeroed and takes no memory before it is written. A large block is never there
  * twice. 0 or ERR_NOMEM; then *p still holds the `used` bytes, maybe at another address, unaligned. */
 int mem_aligned_grow(void **p, size_t used, size_t n, size_t size) MUST_CHECK;
+/* Room for `need` elements in the list that *list (the address of its pointer) has *cap of; it doubles.
+ * New ones are not zeroed. ERR_NOMEM: the list is as it was. */
+int mem_grow(void *list, size_t need, size_t *cap, size_t size) MUST_CHECK;
+
 char *mem_strdup(const char *s);
 void mem_free(void *p);
 

@@ -317,23 +317,6 @@ static void advance(struct link *l)
     }
 }
 
-static int reserve(struct ranks_chain *c)
-{
-    const size_t cap = c->cap > 0 ? 2 * c->cap : 64;
-    struct link *more;
-
-    if (c->n < c->cap)
-        return 0;
-    if ((more = mem_array(cap, sizeof *more)) == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < c->n; i++)
-        more[i] = c->link[i];
-    mem_free(c->link);
-    c->link = more;
-    c->cap = cap;
-    return 0;
-}
-
 int ranks_chain_put(struct ranks_chain *c, void *data, size_t bytes, ranks_add_fn *add, void *ctx)
 {
     struct link *l;
@@ -342,7 +325,7 @@ int ranks_chain_put(struct ranks_chain *c, void *data, size_t bytes, ranks_add_f
         add(ctx, data);
         return 0;
     }
-    TRY(reserve(c));
+    TRY(mem_grow(&c->link, c->n + 1, &c->cap, sizeof *c->link));
     l = &c->link[c->n];
     *l = (struct link){data, bytes, add, ctx, COMING, MPI_REQUEST_NULL, (int)(c->n % TAGS)};
     c->n++;

@@ -441,20 +441,6 @@ void st_writer_free(struct st_writer *w)
     mem_free(w);
 }
 
-/* Room for one more element of `size` bytes in *list. */
-static int grow(void **list, size_t *cap, size_t n, size_t size)
-{
-    if (n < *cap)
-        return 0;
-    size_t more = *cap > 0 ? 2 * *cap : 64;
-    void *p = mem_resize(*list, more, size);
-    if (p == NULL)
-        return ERR_NOMEM;
-    *list = p;
-    *cap = more;
-    return 0;
-}
-
 /* JSON holds valid UTF-8 only. */
 static bool utf8_ok(const char *text)
 {
@@ -469,8 +455,6 @@ int st_writer_add(struct st_writer *w, const char *name, enum st_dtype dtype, in
                   const int64_t *dim, const void *data)
 {
     struct st_tensor t = {.dtype = dtype, .rank = rank, .data = data};
-    void *list = w->tensors;
-
     if (!name_ok(name) || !utf8_ok(name))
         return fail(ERR_ARG, "a tensor's name is empty, not UTF-8 or holds control characters");
     if (rank < 0 || rank > ST_MAX_RANK)
@@ -481,8 +465,7 @@ int st_writer_add(struct st_writer *w, const char *name, enum st_dtype dtype, in
         return fail(ERR_ARG, "tensor '%s': bad or too large shape", name);
     if (w->n_tensors >= ST_MAX_TENSORS - 1) /* one entry is the metadata's */
         return fail(ERR_LIMIT, "more than %d tensors in one file", ST_MAX_TENSORS - 1);
-    TRY(grow(&list, &w->cap_tensors, w->n_tensors, sizeof *w->tensors));
-    w->tensors = list;
+    TRY(mem_grow(&w->tensors, w->n_tensors + 1, &w->cap_tensors, sizeof *w->tensors));
     if ((t.name = arena_strdup(w->arena, name)) == NULL)
         return ERR_NOMEM;
     w->tensors[w->n_tensors++] = t;
@@ -491,12 +474,9 @@ int st_writer_add(struct st_writer *w, const char *name, enum st_dtype dtype, in
 
 int st_writer_meta(struct st_writer *w, const char *key, const char *value)
 {
-    void *list = w->meta;
-
     if (!utf8_ok(key) || !utf8_ok(value))
         return fail(ERR_ARG, "metadata of a safetensors file must be UTF-8");
-    TRY(grow(&list, &w->cap_meta, w->n_meta, sizeof *w->meta));
-    w->meta = list;
+    TRY(mem_grow(&w->meta, w->n_meta + 1, &w->cap_meta, sizeof *w->meta));
     struct pair p = {arena_strdup(w->arena, key), arena_strdup(w->arena, value)};
     if (p.key == NULL || p.value == NULL)
         return ERR_NOMEM;

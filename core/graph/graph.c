@@ -110,22 +110,6 @@ void graph_free(struct graph *g)
     mem_free(g);
 }
 
-/* Grows a table to hold one more row. */
-static int table_reserve(void **rows, int32_t n, int32_t *cap, size_t size)
-{
-    if (n < *cap)
-        return 0;
-    if (*cap > INT32_MAX / 2)
-        return fail(ERR_LIMIT, "graph: more than %d rows", INT32_MAX / 2);
-    int32_t bigger = *cap > 0 ? *cap * 2 : 32;
-    void *p = mem_resize(*rows, (size_t)bigger, size);
-    if (p == NULL)
-        return ERR_NOMEM;
-    *rows = p;
-    *cap = bigger;
-    return 0;
-}
-
 /* name_1, name_2 ... up to one that is free: the first one where those before it are all taken, found
  * by doubling and halving, since a file may give one name to everything. */
 static int free_suffix(const struct nameset *taken, const char *name, char *buf, size_t size,
@@ -178,7 +162,7 @@ int graph_add_value(struct graph *g, const char *name, enum value_kind kind,
     int64_t count;
 
     TRY(shape_count(shape, &count));
-    TRY(table_reserve((void **)&g->value, g->n_value, &g->cap_value, sizeof *g->value));
+    TRY(mem_grow(&g->value, (size_t)g->n_value + 1, &g->cap_value, sizeof *g->value));
     TRY(block_reserve(g, kind, count));
     if (kind == VALUE_CONST &&
         (v.data = arena_array(g->arena, (size_t)count, sizeof(float))) == NULL)
@@ -216,7 +200,7 @@ int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const
     if (p)
         n.p = *p;
     TRY(op->shape(g, &n, &shape));
-    TRY(table_reserve((void **)&g->node, g->n_node, &g->cap_node, sizeof *g->node));
+    TRY(mem_grow(&g->node, (size_t)g->n_node + 1, &g->cap_node, sizeof *g->node));
     TRY(unique_name(g, &g->node_names, name, &n.name));
     TRY(graph_add_value(g, out_name, VALUE_TEMP, &shape, NULL, &n.out[0]));
     for (value_id v = 0; at < g->n_node && v < g->n_value; v++)
@@ -275,7 +259,7 @@ static int copy_node(const struct node *s, const value_id *map, struct graph *to
 {
     struct node n = *s;
 
-    TRY(table_reserve((void **)&to->node, to->n_node, &to->cap_node, sizeof *to->node));
+    TRY(mem_grow(&to->node, (size_t)to->n_node + 1, &to->cap_node, sizeof *to->node));
     TRY(unique_name(to, &to->node_names, s->name, &n.name));
     for (int32_t i = 0; i < n.n_in; i++)
         n.in[i] = n.in[i] == NO_VALUE ? NO_VALUE : map[n.in[i]];
@@ -600,7 +584,7 @@ int graph_set_meta(struct graph *g, const char *key, const char *text)
     }
     if ((m.key = arena_strdup(g->arena, key)) == NULL)
         return ERR_NOMEM;
-    TRY(table_reserve((void **)&g->meta, g->n_meta, &g->cap_meta, sizeof *g->meta));
+    TRY(mem_grow(&g->meta, (size_t)g->n_meta + 1, &g->cap_meta, sizeof *g->meta));
     memmove(&g->meta[at + 1], &g->meta[at], (size_t)(g->n_meta - at) * sizeof m);
     g->meta[at] = m;
     g->n_meta++;

@@ -110,21 +110,22 @@ struct graph { /* graph_verify() checks every invariant above */
     struct arena *arena;
     const char *name;
     struct value *value;
-    int32_t n_value, cap_value;
+    int32_t n_value;
     struct node *node;
-    int32_t n_node, cap_node;
+    int32_t n_node;
     value_id input, output;          /* one image input [N,C,H,W], one output [N,K] */
     const char *batch_name;          /* dim_param of the batch in the file, "N" if it had none */
     float *params, *buffers, *masks; /* 64-byte aligned */
     int64_t n_params, n_buffers, n_masks;
     int64_t cap_params, cap_buffers, cap_masks;
+    size_t cap_value, cap_node, cap_meta;
     uint64_t version; /* raised by graph_touch(): cached weight transforms are stale */
     struct input_norm norm;
     bool channels_last; /* the file's input is [N,H,W,C]; the graph's is [N,C,H,W] in any case */
     enum graph_tail tail;
     const char *tail_node, *tail_output; /* its names in the file, NULL without a tail */
     struct graph_meta *meta;
-    int32_t n_meta, cap_meta;
+    int32_t n_meta;
     int64_t ir_version, opset; /* of the file that was read; 0 if made here */
     const char *producer;
     struct shape file_input, file_output;   /* as in the file: a fixed batch shows here */

@@ -50,14 +50,7 @@ const struct archive_file *archive_files_find(const struct archive_files *f, con
 
 static int add_file(struct archive_files *f, const char *name, struct archive_file **out)
 {
-    if (f->n == f->cap) {
-        const int32_t cap = f->cap > 0 ? 2 * f->cap : 8;
-        struct archive_file *v = mem_resize(f->v, (size_t)cap, sizeof *v);
-        if (v == NULL)
-            return ERR_NOMEM;
-        f->v = v;
-        f->cap = cap;
-    }
+    TRY(mem_grow(&f->v, (size_t)f->n + 1, &f->cap, sizeof *f->v));
     f->v[f->n] = (struct archive_file){.name = mem_strdup(name)};
     if (f->v[f->n].name == NULL)
         return ERR_NOMEM;
@@ -78,13 +71,8 @@ static int read_member(const char *path, struct archive *a, struct archive_file 
     size_t cap = 0;
 
     for (;;) {
-        if (m->len == cap) {
-            cap = cap > 0 ? 2 * cap : BLOCK;
-            uint8_t *bigger = mem_resize(m->data, cap, 1);
-            if (bigger == NULL)
-                return ERR_NOMEM;
-            m->data = bigger;
-        }
+        if (m->len == cap)
+            TRY(mem_grow(&m->data, m->len + BLOCK, &cap, 1));
         const la_ssize_t got = archive_read_data(a, m->data + m->len, cap - m->len);
         if (got < 0)
             return reading_failed(path, a);

@@ -26,7 +26,8 @@ struct archive_file {
 };
 struct archive_files {
     struct archive_file *v;
-    int32_t n, cap;
+    int32_t n;
+    size_t cap;
 };
 /* Does the file name end so that an archive is meant? (.tar, .tar.gz, .tgz, .tar.xz, .zip) */
 bool archive_is_name(const char *path);

@@ -55,14 +55,7 @@ static void listing_release(struct listing *l)
 
 static int add_file(struct listing *l, const char *name, int32_t label)
 {
-    if (l->n == l->cap) {
-        const size_t cap = l->cap > 0 ? 2 * l->cap : 256;
-        struct listed *v = mem_resize(l->file, cap, sizeof *v);
-        if (v == NULL)
-            return ERR_NOMEM;
-        l->file = v;
-        l->cap = cap;
-    }
+    TRY(mem_grow(&l->file, l->n + 1, &l->cap, sizeof *l->file));
     l->file[l->n] = (struct listed){mem_strdup(name), label};
     return l->file[l->n].name != NULL ? (l->n++, 0) : ERR_NOMEM;
 }

@@ -43,7 +43,8 @@ struct object {
     size_t at, len;  /* TEXT: bytes in the file or, with `own`, in own memory */
     uint8_t *own;    /* TEXT that was decoded */
     int32_t *item;   /* LIST, TUPLE, DICT (key, value, ...) */
-    int32_t n, cap;
+    int32_t n;
+    size_t cap;
     int64_t dim[2]; /* ARRAY */
     int32_t bytes;  /* ARRAY: the TEXT with its bytes, -1: not built */
     int64_t *plain; /* LIST of integers, made on demand */
@@ -54,10 +55,9 @@ struct pickle {
     size_t len, at;
     const char *what;
     struct object *object;
-    int32_t n, cap;
-    int32_t *stack, depth, stack_cap;
-    int32_t *mark, marks, mark_cap; /* depths */
-    int32_t *memo, memos;           /* object of memo i, -1 */
+    int32_t n, depth, marks;
+    int32_t *stack, *mark, *memo; /* mark: depths; memo: object of memo i, -1 */
+    size_t cap, stack_cap, mark_cap, memos;
     int32_t root;
     size_t decoded; /* bytes of text that were decoded: at most as many as the file has */
 };
@@ -87,28 +87,11 @@ static int broken(const struct pickle *p, const char *why)
 
 /* ---- growing tables -------------------------------------------------------------------------- */
 
-static int grow(void *block, int32_t need, int32_t *cap, size_t size)
-{
-    void **v = block;
-
-    if (need <= *cap)
-        return 0;
-    int32_t more = *cap > 0 ? *cap : 16;
-    while (more < need)
-        more *= 2;
-    void *bigger = mem_resize(*v, (size_t)more, size);
-    if (bigger == NULL)
-        return ERR_NOMEM;
-    *v = bigger;
-    *cap = more;
-    return 0;
-}
-
 static int push_index(struct pickle *p, int32_t index)
 {
     if (p->depth >= PICKLE_MOST_ITEMS)
         return broken(p, "the stack is too deep");
-    TRY(grow(&p->stack, p->depth + 1, &p->stack_cap, sizeof *p->stack));
+    TRY(mem_grow(&p->stack, (size_t)p->depth + 1, &p->stack_cap, sizeof *p->stack));
     p->stack[p->depth++] = index;
     return 0;
 }
@@ -118,7 +101,7 @@ static int push(struct pickle *p, enum kind kind, struct object **out)
 {
     if (p->n >= PICKLE_MOST_ITEMS)
         return broken(p, "too many objects");
-    TRY(grow(&p->object, p->n + 1, &p->cap, sizeof *p->object));
+    TRY(mem_grow(&p->object, (size_t)p->n + 1, &p->cap, sizeof *p->object));
     p->object[p->n] = (struct object){.kind = kind, .bytes = -1};
     if (out != NULL)
         *out = &p->object[p->n];
@@ -152,7 +135,7 @@ static int set_mark(struct pickle *p)
 {
     if (p->marks >= PICKLE_MOST_ITEMS)
         return broken(p, "too many marks");
-    TRY(grow(&p->mark, p->marks + 1, &p->mark_cap, sizeof *p->mark));
+    TRY(mem_grow(&p->mark, (size_t)p->marks + 1, &p->mark_cap, sizeof *p->mark));
     p->mark[p->marks++] = p->depth;
     return 0;
 }
@@ -174,7 +157,7 @@ static int move_items(struct pickle *p, int32_t object, int32_t from)
 
     if (o->n > PICKLE_MOST_ITEMS - count)
         return broken(p, "too many items");
-    TRY(grow(&o->item, o->n + count, &o->cap, sizeof *o->item));
+    TRY(mem_grow(&o->item, (size_t)(o->n + count), &o->cap, sizeof *o->item));
     if (count > 0)
         memcpy(o->item + o->n, p->stack + from, (size_t)count * sizeof *o->item);
     o->n += count;
@@ -457,20 +440,18 @@ static int memo_put(struct pickle *p, uint64_t index)
         return broken(p, "the stack is empty");
     if (index >= MOST_MEMO)
         return broken(p, "a memo index that is too large");
-    if ((int64_t)index >= p->memos) {
-        int32_t cap = p->memos;
-        TRY(grow(&p->memo, (int32_t)index + 1, &cap, sizeof *p->memo));
-        for (int32_t i = p->memos; i < cap; i++)
-            p->memo[i] = -1;
-        p->memos = cap;
-    }
+    const size_t before = p->memos;
+
+    TRY(mem_grow(&p->memo, (size_t)index + 1, &p->memos, sizeof *p->memo));
+    for (size_t i = before; i < p->memos; i++)
+        p->memo[i] = -1;
     p->memo[index] = p->stack[p->depth - 1];
     return 0;
 }
 
 static int memo_get(struct pickle *p, uint64_t index)
 {
-    if (index >= (uint64_t)p->memos || p->memo[index] < 0)
+    if (index >= p->memos || p->memo[index] < 0)
         return broken(p, "a memo that was never set");
     return push_index(p, p->memo[index]);
 }

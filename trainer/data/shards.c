@@ -32,8 +32,8 @@ struct shard {
     struct file_at file;
     struct arena *keys;
     struct record *record;
-    int64_t n, cap;
-    int64_t skipped; /* members of other kinds */
+    int64_t n, skipped; /* samples, and members of other kinds */
+    size_t cap;
 };
 struct shards {
     struct shard *shard;
@@ -184,14 +184,7 @@ static bool is_image_end(const char *end)
 
 static int add_record(struct shard *s, const struct sample *a)
 {
-    if (s->n == s->cap) {
-        const int64_t cap = s->cap > 0 ? 2 * s->cap : 256;
-        struct record *v = mem_resize(s->record, (size_t)cap, sizeof *v);
-        if (v == NULL)
-            return ERR_NOMEM;
-        s->record = v;
-        s->cap = cap;
-    }
+    TRY(mem_grow(&s->record, (size_t)s->n + 1, &s->cap, sizeof *s->record));
     s->record[s->n] = a->r;
     if ((s->record[s->n].key = arena_strdup(s->keys, a->key)) == NULL)
         return ERR_NOMEM;

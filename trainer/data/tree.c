@@ -20,14 +20,7 @@
 
 int name_list_add(struct name_list *s, const char *text, size_t len)
 {
-    if (s->n == s->cap) {
-        const size_t cap = s->cap > 0 ? 2 * s->cap : 64;
-        char **v = mem_resize(s->v, cap, sizeof *v);
-        if (v == NULL)
-            return ERR_NOMEM;
-        s->v = v;
-        s->cap = cap;
-    }
+    TRY(mem_grow(&s->v, s->n + 1, &s->cap, sizeof *s->v));
     if (s->n >= MOST_NAMES)
         return fail(ERR_DATA, "more than %d files", MOST_NAMES);
     if ((s->v[s->n] = mem_array(len + 1, 1)) == NULL)
