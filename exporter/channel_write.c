@@ -29,11 +29,6 @@ static bool is_layer(const struct node *n)
     return !n->frozen && (n->op == &op_gemm || (n->op == &op_conv && n->p.conv.group == 1));
 }
 
-static bool has_bias(const struct node *n)
-{
-    return n->n_in > 2 && n->in[2] != NO_VALUE;
-}
-
 static int64_t positions(const struct value *mask)
 {
     return shape_elems(&mask->shape) / mask->shape.dim[0];
@@ -64,12 +59,12 @@ static bool is_sorted(const struct value *mask)
 /* The layer that makes the site's input for nobody else, NULL if there is none. */
 static const struct node *layer_of(const struct graph *g, const struct node *site)
 {
-    const int32_t p = op_in(g, site, 0)->producer;
+    const struct node *n = graph_producer(g, site->in[0]);
 
-    if (p < 0 || !is_layer(&g->node[p]) || graph_single_user(g, site->in[0]) < 0 ||
-        graph_count_uses(g, site->in[0]) != 1)
-        return NULL;
-    return &g->node[p];
+    return n != NULL && is_layer(n) && graph_single_user(g, site->in[0]) >= 0 &&
+                   graph_count_uses(g, site->in[0]) == 1
+               ? n
+               : NULL;
 }
 
 bool channel_is_split(const struct graph *g, const struct node *layer)
@@ -130,7 +125,7 @@ static int sort_site(struct graph *g, const struct node *site, const struct node
                      const int64_t *order)
 {
     TRY(reorder(g, layer->in[1], 0, order));
-    if (has_bias(layer))
+    if (node_has(layer, 2))
         TRY(reorder(g, layer->in[2], 0, order));
     TRY(reorder(g, site->in[1], 0, order));
     for (int32_t k = 0; k < g->n_node; k++)
@@ -162,7 +157,7 @@ int channel_sort(struct graph *g)
 
         if (site->op != &op_masked_relu || (layer = layer_of(g, site)) == NULL ||
             is_sorted(op_in(g, site, 1)) || !owns(g, site, 1) || !owns(g, layer, 1) ||
-            (has_bias(layer) && !owns(g, layer, 2)) || !order_can_be_undone(g, site->out[0]))
+            (node_has(layer, 2) && !owns(g, layer, 2)) || !order_can_be_undone(g, site->out[0]))
             continue;
         if ((order = kept_first(op_in(g, site, 1))) == NULL)
             return ERR_NOMEM;
@@ -198,10 +193,10 @@ static const char *write_half(struct onnx_writer *w, const struct graph *g,
     const char *out = onnx_write_value_name(w, g->value[layer->out[0]].name, out_suffix);
 
     in[1] = write_rows(w, op_in(g, layer, 1), list, from, to);
-    if (has_bias(layer))
+    if (node_has(layer, 2))
         in[2] = write_rows(w, op_in(g, layer, 2), list, from, to);
     onnx_write_node(w, layer->op->type, onnx_write_node_name(w, layer->name, node_suffix), in,
-                    has_bias(layer) ? 3 : 2, out);
+                    node_has(layer, 2) ? 3 : 2, out);
     onnx_write_attributes(w, layer);
     return out;
 }

@@ -46,7 +46,7 @@ static int add_gemm_biases(struct graph *g)
         const char *name;
         value_id bias;
 
-        if (n->op != &op_gemm || (n->n_in > 2 && n->in[2] != NO_VALUE))
+        if (n->op != &op_gemm || node_has(n, 2))
             continue;
         shape = shape_make(1, op_in(g, n, 1)->shape.dim[0]);
         if ((name = arena_printf(g->arena, "%s.bias", n->name)) == NULL)

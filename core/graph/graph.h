@@ -183,6 +183,17 @@ static inline const struct value *op_in(const struct graph *g, const struct node
 {
     return &g->value[node->in[i]];
 }
+static inline bool node_has(const struct node *node, int i)
+{
+    return i < node->n_in && node->in[i] != NO_VALUE;
+}
+
+/* The node that makes v, NULL if none does. */
+static inline const struct node *graph_producer(const struct graph *g, value_id v)
+{
+    return g->value[v].producer >= 0 ? &g->node[g->value[v].producer] : NULL;
+}
+
 static inline bool value_is_activation(const struct value *v)
 {
     return v->kind == VALUE_INPUT || v->kind == VALUE_TEMP;

@@ -115,7 +115,7 @@ static int need_bias(struct graph *g, int32_t conv)
     char name[512];
     value_id bias;
 
-    if (x->n_in > 2 && x->in[2] != NO_VALUE)
+    if (node_has(x, 2))
         return 0;
     const int64_t c = op_in(g, x, 1)->shape.dim[0];
     const struct shape s = {.rank = 1, .dim = {c}};

@@ -325,15 +325,10 @@ static void conv_prepare(const struct graph *g, const struct node *node, int bra
     prepare_weights(g, node, NULL, use, prepared);
 }
 
-static bool has_bias(const struct node *node)
-{
-    return node->n_in > 2 && node->in[2] != NO_VALUE;
-}
-
 static void conv_prepare_folded(const struct graph *g, const struct node *node, const float *scale,
                                 const float *shift, const struct op_use *use, float *prepared)
 {
-    const float *b = has_bias(node) ? op_in(g, node, 2)->data : NULL;
+    const float *b = node_has(node, 2) ? op_in(g, node, 2)->data : NULL;
     int64_t n = op_in(g, node, 1)->shape.dim[0];
 
     for (int64_t c = 0; c < n && use->part == 0; c++)
@@ -359,7 +354,7 @@ static size_t conv_scratch_size(const struct graph *g, const struct node *node, 
 static void conv_forward(const struct op_call *c)
 {
     struct conv_pass p = make_pass(c->g, c->node, false);
-    const float *bias = c->folded ? c->prepared : has_bias(c->node) ? c->in[2] : NULL;
+    const float *bias = c->folded ? c->prepared : node_has(c->node, 2) ? c->in[2] : NULL;
 
     run_forward(c, &p, c->prepared + bias_size(&p), bias);
 }

@@ -74,7 +74,7 @@ static void prepare_all(const struct graph *g, const struct node *node, const fl
 {
     const struct bf16_conv forward = pass_of(g, node, false), grad = pass_of(g, node, true);
     const float *w = op_in(g, node, 1)->data;
-    const float *b = node->n_in > 2 && node->in[2] != NO_VALUE ? op_in(g, node, 2)->data : NULL;
+    const float *b = node_has(node, 2) ? op_in(g, node, 2)->data : NULL;
     const int64_t n = forward.dst.blocks * BF16_CHANNELS;
 
     for (int64_t i = 0; i < n && use->part == 0; i++) {

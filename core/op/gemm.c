@@ -12,11 +12,6 @@
 
 enum { X, W, B };
 
-static bool has_bias(const struct node *node)
-{
-    return node->n_in > B && node->in[B] != NO_VALUE;
-}
-
 static int check_constant(const struct graph *g, const struct node *node, int i, int rank)
 {
     const struct value *v = op_in(g, node, i);
@@ -43,7 +38,7 @@ static int gemm_shape(const struct graph *g, const struct node *node, struct sha
     if (w->shape.dim[1] != x->shape.dim[1])
         return op_fail(node, "weight '%s' takes %lld features, the input has %lld", w->name,
                        (long long)w->shape.dim[1], (long long)x->shape.dim[1]);
-    if (has_bias(node)) {
+    if (node_has(node, 2)) {
         TRY(check_constant(g, node, B, 1));
         const struct value *b = op_in(g, node, B);
         if (b->shape.dim[0] != w->shape.dim[0])
@@ -97,7 +92,7 @@ static void gemm_forward(const struct op_call *k)
     struct conv_pass p = make_pass(k->g, k->node, false);
 
     conv_run(&p, conv_kernels_of(cpu_best_path()), conv_span_of(&p, 0, 1), k->n, k->in[X],
-             k->prepared, has_bias(k->node) ? k->in[B] : NULL, k->out, false, k->scratch);
+             k->prepared, node_has(k->node, 2) ? k->in[B] : NULL, k->out, false, k->scratch);
 }
 
 static void gemm_grad_input(const struct op_call *k)
@@ -117,7 +112,7 @@ static void gemm_grad_params(const struct op_call *k)
     if (k->din[W] != NULL)
         conv_grad_weights(&p, conv_kernels_of(cpu_best_path()), conv_span_of(&p, 0, 1), k->n,
                           k->in[X], k->dout, k->din[W], k->scratch);
-    for (int64_t i = 0; i < k->n && has_bias(k->node) && k->din[B] != NULL; i++)
+    for (int64_t i = 0; i < k->n && node_has(k->node, 2) && k->din[B] != NULL; i++)
         floats_put(k->din[B], k->dout + i * outs, outs, true);
 }
 

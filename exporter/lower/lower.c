@@ -177,9 +177,9 @@ static int build(struct lowering *s, bool softmax, struct plan_weights **w)
 
 static bool ends_in_softmax(const struct graph *g)
 {
-    int32_t n = g->value[g->output].producer;
+    const struct node *n = graph_producer(g, g->output);
 
-    return g->tail != TAIL_NONE || (n >= 0 && g->node[n].op == &op_softmax);
+    return g->tail != TAIL_NONE || (n != NULL && n->op == &op_softmax);
 }
 
 int lower(struct graph *g, const struct lower_options *options, struct plan **plan,
