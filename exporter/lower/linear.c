@@ -96,21 +96,17 @@ static int lower_linear(struct lowering *s, const struct node *n, const struct p
                         enum plan_kind kind)
 {
     const struct value *w = op_in(s->g, n, 1);
-    const float *bias = n->n_in > 2 && n->in[2] != NO_VALUE ? op_in(s->g, n, 2)->data : NULL;
+    const float *bias = node_has(n, 2) ? op_in(s->g, n, 2)->data : NULL;
     const int64_t rows = w->shape.dim[0];
     struct lowered x = lowering_operand(s, n, 0);
     struct plan_step *step;
     struct draft d = {.from = w->data, .factor = x.factor};
-    int32_t out;
 
-    TRY(lowering_result(s, n, s->p->scale, 1, &out));
-    if ((step = lowering_add_step(s, kind, n->name, x.tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, kind, s->p->scale, 1, &step));
     step->u.linear = *attrs;
     TRY(new_bias(s, rows, &d));
     for (int64_t i = 0; i < rows && bias != NULL; i++)
         d.bias[i] = (double)bias[i];
-    lowering_set(s, n, out, 1);
     return finish_linear(s, step, &d, waits_for_add(s, n->out[0]));
 }
 
@@ -274,7 +270,7 @@ int lower_add(struct lowering *s, const struct node *n)
 {
     struct lowered x[2];
     struct plan_step *step;
-    int32_t scale[2], high, out;
+    int32_t scale[2], high;
 
     if (!value_is_activation(op_in(s->g, n, 0)) || !value_is_activation(op_in(s->g, n, 1)))
         return lower_constant(s, n);
@@ -285,14 +281,12 @@ int lower_add(struct lowering *s, const struct node *n)
         scale[i] = s->p->tensor[x[i].tensor].scale;
     }
     high = scale[0] > scale[1] ? scale[0] : scale[1];
-    TRY(lowering_result(s, n, s->p->scale, 1, &out));
-    if ((step = lowering_add_step(s, PLAN_ADD, n->name, x[0].tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, PLAN_ADD, s->p->scale, 1, &step));
+    step->in[0] = x[0].tensor;
     step->in[1] = x[1].tensor;
     step->n_in = 2;
     for (int i = 0; i < 2; i++)
         step->input_shift[i] = high - scale[i];
     step->shift = high - s->p->scale;
-    lowering_set(s, n, out, 1);
     return 0;
 }

@@ -62,16 +62,17 @@ int lowering_shape(const struct lowering *s, const struct node *n, value_id v, i
     return 0;
 }
 
-/* Result tensor of node n at the given scale, for a value with this factor. */
-int lowering_result(struct lowering *s, const struct node *n, int32_t scale, double factor,
-                    int32_t *out)
+int lowering_step(struct lowering *s, const struct node *n, enum plan_kind kind, int32_t scale,
+                  double factor, struct plan_step **step)
 {
     int64_t dim[3];
-    int32_t rank = 0;
+    int32_t rank = 0, out;
 
     TRY(lowering_shape(s, n, n->out[0], &rank, dim));
-    *out = lowering_add_tensor(s, rank, dim, scale, s->max_abs[n->out[0]] / factor);
-    return 0;
+    out = lowering_add_tensor(s, rank, dim, scale, s->max_abs[n->out[0]] / factor);
+    *step = lowering_add_step(s, kind, n->name, lowering_operand(s, n, 0).tensor, out);
+    lowering_set(s, n, out, factor);
+    return *step != NULL ? 0 : ERR_NOMEM;
 }
 
 void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, double factor)

@@ -32,8 +32,7 @@ struct lowering {
     struct lowered *of;  /* per value of g */
     struct draft *draft; /* per step */
     double *tensor_max;  /* per tensor: exact maximum of the real value */
-    int32_t cap;
-    bool *peeled; /* per node of g: taken into the input's normalisation */
+    bool *peeled;        /* per node of g: taken into the input's normalisation */
 };
 
 /* lowering.c */
@@ -48,9 +47,9 @@ struct plan_step *lowering_add_step(struct lowering *s, enum plan_kind kind, con
 /* Shape of a graph value in the plan; ERR_UNSUPPORTED for ranks the plan has no form for. */
 int lowering_shape(const struct lowering *s, const struct node *n, value_id v, int32_t *rank,
                    int64_t dim[3]) MUST_CHECK;
-/* Result tensor of node n at the given scale, for a value with this factor. */
-int lowering_result(struct lowering *s, const struct node *n, int32_t scale, double factor,
-                    int32_t *out) MUST_CHECK;
+/* The step of node n on its input 0; its result has the given scale and factor. */
+int lowering_step(struct lowering *s, const struct node *n, enum plan_kind kind, int32_t scale,
+                  double factor, struct plan_step **step) MUST_CHECK;
 /* Node n's result is this tensor with this factor. */
 void lowering_set(struct lowering *s, const struct node *n, int32_t tensor, double factor);
 struct lowered lowering_operand(const struct lowering *s, const struct node *n, int i);

@@ -7,16 +7,12 @@ int lower_pad(struct lowering *s, const struct node *n)
 {
     struct lowered x = lowering_operand(s, n, 0);
     struct plan_step *step;
-    int32_t out;
 
-    TRY(lowering_result(s, n, s->p->tensor[x.tensor].scale, x.factor, &out));
-    if ((step = lowering_add_step(s, PLAN_PAD, n->name, x.tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, PLAN_PAD, s->p->tensor[x.tensor].scale, x.factor, &step));
     for (int i = 0; i < 3; i++) {
         step->u.pad.begin[i] = n->p.pad.begin[i + 1];
         step->u.pad.end[i] = n->p.pad.end[i + 1];
     }
-    lowering_set(s, n, out, x.factor);
     return 0;
 }
 
@@ -24,16 +20,12 @@ int lower_slice(struct lowering *s, const struct node *n)
 {
     struct lowered x = lowering_operand(s, n, 0);
     struct plan_step *step;
-    int32_t out;
 
-    TRY(lowering_result(s, n, s->p->tensor[x.tensor].scale, x.factor, &out));
-    if ((step = lowering_add_step(s, PLAN_SLICE, n->name, x.tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, PLAN_SLICE, s->p->tensor[x.tensor].scale, x.factor, &step));
     for (int i = 0; i < 3; i++) {
         step->u.slice.start[i] = n->p.slice.start[i + 1];
         step->u.slice.step[i] = n->p.slice.step[i + 1];
     }
-    lowering_set(s, n, out, x.factor);
     return 0;
 }
 

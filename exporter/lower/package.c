@@ -82,19 +82,18 @@ static int draw_salt(uint8_t salt[PLAN_SALT])
 }
 
 /* Ties to even; the scales were chosen so that everything fits. */
+static void round_offsets(const struct draft *d, struct plan_matrix *m, int32_t scale)
+{
+    for (int64_t i = 0; i < m->rows; i++)
+        m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], scale));
+}
+
 static void round_matrix(const struct draft *d, struct plan_matrix *m, int32_t f_w,
                          int32_t bias_scale)
 {
     for (int64_t i = 0; i < m->rows * m->columns; i++)
         m->weight[i] = (int16_t)nearbyint(ldexp(draft_weight(d, i), f_w));
-    for (int64_t i = 0; i < m->rows; i++)
-        m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], bias_scale));
-}
-
-static void round_offsets(const struct draft *d, struct plan_matrix *m, int32_t scale)
-{
-    for (int64_t i = 0; i < m->rows; i++)
-        m->bias[i] = (int64_t)nearbyint(ldexp(d->bias[i], scale));
+    round_offsets(d, m, bias_scale);
 }
 
 int lower_weights(struct lowering *s, struct plan_weights **out)

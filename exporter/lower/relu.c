@@ -88,7 +88,6 @@ int lower_relu(struct lowering *s, const struct node *n)
     struct plan_relu r = {0};
     struct draft d = {0};
     struct plan_step *step;
-    int32_t out;
 
     if (masked && n->p.masked_relu.soft)
         return fail(ERR_ARG, "node '%s': its mask is soft; make it 0 or 1 first", n->name);
@@ -103,12 +102,9 @@ int lower_relu(struct lowering *s, const struct node *n)
     r.width = comparison_width(s, x.tensor, 0, r.cap);
     if (masked)
         TRY(removed_lines(s, n, x.factor, &r, &d));
-    TRY(lowering_result(s, n, s->p->scale, x.factor, &out));
-    if ((step = lowering_add_step(s, PLAN_RELU, n->name, x.tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, PLAN_RELU, s->p->scale, x.factor, &step));
     step->u.relu = r;
     s->draft[step - s->p->step] = d;
-    lowering_set(s, n, out, x.factor);
     return 0;
 }
 
@@ -119,7 +115,7 @@ static bool is_global(const struct node *n)
     return n->op == &op_global_average_pool || n->op == &op_global_max_pool;
 }
 
-static int pool_attributes(const struct lowering *s, const struct node *n, struct plan_pool *q)
+static void pool_attributes(const struct lowering *s, const struct node *n, struct plan_pool *q)
 {
     const struct shape *x = &op_in(s->g, n, 0)->shape, *y = &s->g->value[n->out[0]].shape;
     const struct pool_params *p = &n->p.pool;
@@ -134,21 +130,16 @@ static int pool_attributes(const struct lowering *s, const struct node *n, struc
             (y->dim[i + 2] - 1) * q->stride[i] + q->kernel[i] - x->dim[i + 2] - q->pad[i];
         q->pad[i + 2] = need > q->pad[i + 2] ? need : q->pad[i + 2];
     }
-    return 0;
 }
 
 static int add_pool(struct lowering *s, const struct node *n, enum plan_kind kind,
                     const struct plan_pool *q, double factor)
 {
-    struct lowered x = lowering_operand(s, n, 0);
     struct plan_step *step;
-    int32_t out;
 
-    TRY(lowering_result(s, n, s->p->tensor[x.tensor].scale, factor, &out));
-    if ((step = lowering_add_step(s, kind, n->name, x.tensor, out)) == NULL)
-        return ERR_NOMEM;
+    TRY(lowering_step(s, n, kind, s->p->tensor[lowering_operand(s, n, 0).tensor].scale, factor,
+                      &step));
     step->u.pool = *q;
-    lowering_set(s, n, out, factor);
     return 0;
 }
 
@@ -157,7 +148,7 @@ int lower_average_pool(struct lowering *s, const struct node *n)
     struct plan_pool q = {0};
     double factor = lowering_operand(s, n, 0).factor;
 
-    TRY(pool_attributes(s, n, &q));
+    pool_attributes(s, n, &q);
     if (q.pad[0] + q.pad[1] + q.pad[2] + q.pad[3] > 0 &&
         (!n->p.pool.count_include_pad || n->p.pool.ceil_mode))
         return lowering_refuse(
@@ -170,7 +161,7 @@ int lower_max_pool(struct lowering *s, const struct node *n)
     struct plan_pool q = {0};
     struct lowered x = lowering_operand(s, n, 0);
 
-    TRY(pool_attributes(s, n, &q));
+    pool_attributes(s, n, &q);
     q.width = comparison_width(s, x.tensor, 1, 0);
     return add_pool(s, n, PLAN_MAX_POOL, &q, x.factor);
 }
