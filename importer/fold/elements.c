@@ -337,52 +337,6 @@ static int fold_many(struct import *im)
 typedef double float_1(double x, double a, double b); /* a, b: attributes */
 typedef int64_t int_1(int64_t x);
 
-/* A function of one number; those without attributes leave a and b alone. */
-#define F(name, expression)                                                                        \
-    static double name(double x, double a, double b)                                               \
-    {                                                                                              \
-        (void)a, (void)b;                                                                          \
-        return expression;                                                                         \
-    }
-F(f_abs, fabs(x))
-F(f_acos, acos(x))
-F(f_acosh, acosh(x))
-F(f_asin, asin(x))
-F(f_asinh, asinh(x))
-F(f_atan, atan(x))
-F(f_atanh, atanh(x))
-F(f_ceil, ceil(x))
-F(f_celu, fmax(0, x) + fmin(0, a *expm1(x / a)))
-F(f_cos, cos(x))
-F(f_cosh, cosh(x))
-F(f_elu, x < 0 ? a * expm1(x) : x)
-F(f_erf, erf(x))
-F(f_exp, exp(x))
-F(f_floor, floor(x))
-F(f_hard_sigmoid, fmax(0, fmin(1, a *x + b)))
-F(f_hard_swish, x *fmax(0, fmin(1, x / 6 + 0.5)))
-F(f_is_nan, isnan(x))
-F(f_leaky_relu, x < 0 ? a * x : x)
-F(f_log, log(x))
-F(f_mish, x *tanh(log1p(exp(x))))
-F(f_neg, -x)
-F(f_reciprocal, 1 / x)
-F(f_relu, x <= 0 ? 0 : x)
-F(f_round, nearbyint(x))
-F(f_selu, b *(x > 0 ? x : a * expm1(x)))
-F(f_shrink, x<-a ? x + b : x> a ? x - b : 0)
-F(f_sigmoid, 1 / (1 + exp(-x)))
-F(f_sign, (x > 0) - (x < 0))
-F(f_sin, sin(x))
-F(f_sinh, sinh(x))
-F(f_softplus, x > 30 ? x : log1p(exp(x)))
-F(f_softsign, x / (1 + fabs(x)))
-F(f_sqrt, sqrt(x))
-F(f_swish, x / (1 + exp(-a * x)))
-F(f_tan, tan(x))
-F(f_tanh, tanh(x))
-F(f_thresholded_relu, x > a ? x : 0)
-#undef F
 #define I(name, expression)                                                                        \
     static int64_t i_##name(int64_t x)                                                             \
     {                                                                                              \
@@ -395,54 +349,65 @@ I(relu, x < 0 ? 0 : x)
 I(sign, (x > 0) - (x < 0))
 #undef I
 
+/* X(type, function of x and the attributes a and b, that of integers or NULL, names and defaults of a and b) */
+#define ONE_INPUT(X)                                                                               \
+    X(Abs, fabs(x), i_abs, "", "", 0, 0)                                                           \
+    X(Acos, acos(x), NULL, "", "", 0, 0)                                                           \
+    X(Acosh, acosh(x), NULL, "", "", 0, 0)                                                         \
+    X(Asin, asin(x), NULL, "", "", 0, 0)                                                           \
+    X(Asinh, asinh(x), NULL, "", "", 0, 0)                                                         \
+    X(Atan, atan(x), NULL, "", "", 0, 0)                                                           \
+    X(Atanh, atanh(x), NULL, "", "", 0, 0)                                                         \
+    X(Ceil, ceil(x), NULL, "", "", 0, 0)                                                           \
+    X(Celu, fmax(0, x) + fmin(0, a * expm1(x / a)), NULL, "alpha", "", 1, 0)                       \
+    X(Cos, cos(x), NULL, "", "", 0, 0)                                                             \
+    X(Cosh, cosh(x), NULL, "", "", 0, 0)                                                           \
+    X(Elu, x < 0 ? a * expm1(x) : x, NULL, "alpha", "", 1, 0)                                      \
+    X(Erf, erf(x), NULL, "", "", 0, 0)                                                             \
+    X(Exp, exp(x), NULL, "", "", 0, 0)                                                             \
+    X(Floor, floor(x), NULL, "", "", 0, 0)                                                         \
+    X(HardSigmoid, fmax(0, fmin(1, a *x + b)), NULL, "alpha", "beta", 0.2f, 0.5f)                  \
+    X(HardSwish, x *fmax(0, fmin(1, x / 6 + 0.5)), NULL, "", "", 0, 0)                             \
+    X(IsNaN, isnan(x), NULL, "", "", 0, 0)                                                         \
+    X(LeakyRelu, x < 0 ? a * x : x, NULL, "alpha", "", 0.01f, 0)                                   \
+    X(Log, log(x), NULL, "", "", 0, 0)                                                             \
+    X(Mish, x *tanh(log1p(exp(x))), NULL, "", "", 0, 0)                                            \
+    X(Neg, -x, i_neg, "", "", 0, 0)                                                                \
+    X(Reciprocal, 1 / x, NULL, "", "", 0, 0)                                                       \
+    X(Relu, x <= 0 ? 0 : x, i_relu, "", "", 0, 0)                                                  \
+    X(Round, nearbyint(x), NULL, "", "", 0, 0)                                                     \
+    X(Selu, b *(x > 0 ? x : a * expm1(x)), NULL, "alpha", "gamma", 1.67326319217681884765625f,     \
+      1.05070102214813232421875f)                                                                  \
+    X(Shrink, x<-a ? x + b : x> a ? x - b : 0, NULL, "lambd", "bias", 0.5f, 0)                     \
+    X(Sigmoid, 1 / (1 + exp(-x)), NULL, "", "", 0, 0)                                              \
+    X(Sign, (x > 0) - (x < 0), i_sign, "", "", 0, 0)                                               \
+    X(Sin, sin(x), NULL, "", "", 0, 0)                                                             \
+    X(Sinh, sinh(x), NULL, "", "", 0, 0)                                                           \
+    X(Softplus, x > 30 ? x : log1p(exp(x)), NULL, "", "", 0, 0)                                    \
+    X(Softsign, x / (1 + fabs(x)), NULL, "", "", 0, 0)                                             \
+    X(Sqrt, sqrt(x), NULL, "", "", 0, 0)                                                           \
+    X(Swish, x / (1 + exp(-a * x)), NULL, "alpha", "", 1, 0)                                       \
+    X(Tan, tan(x), NULL, "", "", 0, 0)                                                             \
+    X(Tanh, tanh(x), NULL, "", "", 0, 0)                                                           \
+    X(ThresholdedRelu, x > a ? x : 0, NULL, "alpha", "", 1, 0)
+
+#define FUNCTION(type, expression, i, attr_a, attr_b, dflt_a, dflt_b)                              \
+    static double f_##type(double x, double a, double b)                                           \
+    {                                                                                              \
+        (void)a, (void)b;                                                                          \
+        return expression;                                                                         \
+    }
+ONE_INPUT(FUNCTION)
+
+#define ROW(type, expression, i, attr_a, attr_b, dflt_a, dflt_b)                                   \
+    {#type, f_##type, i, attr_a, attr_b, dflt_a, dflt_b},
 static const struct one_input {
     const char *type;
     float_1 *f; /* NULL: not for floating types */
     int_1 *i;   /* NULL: not for integers */
     const char *attr_a, *attr_b;
     float a, b; /* their defaults */
-} one_input[] = {
-    {"Abs", f_abs, i_abs, "", "", 0, 0},
-    {"Acos", f_acos, NULL, "", "", 0, 0},
-    {"Acosh", f_acosh, NULL, "", "", 0, 0},
-    {"Asin", f_asin, NULL, "", "", 0, 0},
-    {"Asinh", f_asinh, NULL, "", "", 0, 0},
-    {"Atan", f_atan, NULL, "", "", 0, 0},
-    {"Atanh", f_atanh, NULL, "", "", 0, 0},
-    {"Ceil", f_ceil, NULL, "", "", 0, 0},
-    {"Celu", f_celu, NULL, "alpha", "", 1, 0},
-    {"Cos", f_cos, NULL, "", "", 0, 0},
-    {"Cosh", f_cosh, NULL, "", "", 0, 0},
-    {"Elu", f_elu, NULL, "alpha", "", 1, 0},
-    {"Erf", f_erf, NULL, "", "", 0, 0},
-    {"Exp", f_exp, NULL, "", "", 0, 0},
-    {"Floor", f_floor, NULL, "", "", 0, 0},
-    {"HardSigmoid", f_hard_sigmoid, NULL, "alpha", "beta", 0.2f, 0.5f},
-    {"HardSwish", f_hard_swish, NULL, "", "", 0, 0},
-    {"IsNaN", f_is_nan, NULL, "", "", 0, 0},
-    {"LeakyRelu", f_leaky_relu, NULL, "alpha", "", 0.01f, 0},
-    {"Log", f_log, NULL, "", "", 0, 0},
-    {"Mish", f_mish, NULL, "", "", 0, 0},
-    {"Neg", f_neg, i_neg, "", "", 0, 0},
-    {"Not", NULL, i_not, "", "", 0, 0},
-    {"Reciprocal", f_reciprocal, NULL, "", "", 0, 0},
-    {"Relu", f_relu, i_relu, "", "", 0, 0},
-    {"Round", f_round, NULL, "", "", 0, 0},
-    {"Selu", f_selu, NULL, "alpha", "gamma", 1.67326319217681884765625f,
-     1.05070102214813232421875f},
-    {"Shrink", f_shrink, NULL, "lambd", "bias", 0.5f, 0},
-    {"Sigmoid", f_sigmoid, NULL, "", "", 0, 0},
-    {"Sign", f_sign, i_sign, "", "", 0, 0},
-    {"Sin", f_sin, NULL, "", "", 0, 0},
-    {"Sinh", f_sinh, NULL, "", "", 0, 0},
-    {"Softplus", f_softplus, NULL, "", "", 0, 0},
-    {"Softsign", f_softsign, NULL, "", "", 0, 0},
-    {"Sqrt", f_sqrt, NULL, "", "", 0, 0},
-    {"Swish", f_swish, NULL, "alpha", "", 1, 0},
-    {"Tan", f_tan, NULL, "", "", 0, 0},
-    {"Tanh", f_tanh, NULL, "", "", 0, 0},
-    {"ThresholdedRelu", f_thresholded_relu, NULL, "alpha", "", 1, 0},
-};
+} one_input[] = {ONE_INPUT(ROW){"Not", NULL, i_not, "", "", 0, 0}};
 
 static int fold_one(struct import *im)
 {
@@ -458,7 +423,7 @@ static int fold_one(struct import *im)
     TRY(operand_constant(im, 0, &x));
     if (x->f != NULL ? op->f == NULL : op->i == NULL)
         return report_wrong(im, "not defined for this type");
-    TRY(constant_new(im, op->f == f_is_nan ? T(BOOL) : x->type, &x->shape, &c));
+    TRY(constant_new(im, op->f == f_IsNaN ? T(BOOL) : x->type, &x->shape, &c));
     for (int64_t k = 0; k < c->count; k++) {
         if (fold_is_batch(x, k))
             return report_pins_batch(im);
