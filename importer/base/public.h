@@ -25,9 +25,9 @@ struct import_io {
 struct import_report { /* owned by the caller, import_report_release() */
     struct arena *arena;
     struct import_problem *problem; /* errors: any refuses the file */
-    int32_t n_problem, cap_problem;
+    int32_t n_problem;
     const char **warning;
-    int32_t n_warning, cap_warning;
+    int32_t n_warning;
     /* Facts known even for a refused file; "" / 0 where unknown. */
     int64_t ir_version, opset;
     const char *producer;

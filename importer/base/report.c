@@ -25,7 +25,10 @@ int report_init(struct import_report *r)
 {
     memset(r, 0, sizeof *r);
     r->producer = "";
-    return arena_new((size_t)64 << 20, &r->arena);
+    TRY(arena_new((size_t)64 << 20, &r->arena));
+    r->problem = arena_array(r->arena, IMPORT_MAX_PROBLEMS, sizeof *r->problem);
+    r->warning = arena_array(r->arena, IMPORT_MAX_PROBLEMS, sizeof *r->warning);
+    return r->problem != NULL && r->warning != NULL ? 0 : ERR_NOMEM;
 }
 
 void import_report_release(struct import_report *r)
@@ -122,22 +125,6 @@ static int code_error(const char *code)
     return strncmp(code, "E12", 3) == 0 ? ERR_UNSUPPORTED : ERR_FORMAT;
 }
 
-/* Room for one more row; arrays of the arena grow by copying. */
-static int grow(struct arena *a, void **rows, int32_t n, int32_t *cap, size_t size)
-{
-    if (n < *cap)
-        return 0;
-    int32_t bigger = *cap > 0 ? *cap * 2 : 8;
-    void *p = arena_array(a, (size_t)bigger, size);
-    if (p == NULL)
-        return ERR_NOMEM;
-    if (n > 0)
-        memcpy(p, *rows, (size_t)n * size);
-    *rows = p;
-    *cap = bigger;
-    return 0;
-}
-
 /* What a problem is one of: its code, operator and message but for quoted names and numbers. */
 static uint64_t kind_of(const struct import_problem *p)
 {
@@ -155,19 +142,16 @@ static uint64_t kind_of(const struct import_problem *p)
 }
 
 /* One row stands for many of its kind. */
-static int keep_problem(struct import_report *r, struct import_problem *p)
+static void keep_problem(struct import_report *r, struct import_problem *p)
 {
     p->kind = kind_of(p);
     for (int32_t k = 0; k < r->n_problem; k++)
         if (r->problem[k].kind == p->kind) {
             r->problem[k].more++;
-            return 0;
+            return;
         }
-    if (r->n_problem == IMPORT_MAX_PROBLEMS)
-        return 0;
-    TRY(grow(r->arena, (void **)&r->problem, r->n_problem, &r->cap_problem, sizeof *p));
-    r->problem[r->n_problem++] = *p;
-    return 0;
+    if (r->n_problem < IMPORT_MAX_PROBLEMS)
+        r->problem[r->n_problem++] = *p;
 }
 
 int report_close(struct import *im)
@@ -203,13 +187,13 @@ int report_problem(struct import *im, const char *code, const char *hint, const 
     }
     if (!p.message || !p.hint || !p.node || !p.op)
         return ERR_NOMEM;
-    return keep_problem(r, &p) < 0 ? ERR_NOMEM : code_error(code);
+    keep_problem(r, &p);
+    return code_error(code);
 }
 
 int report_warning(struct import *im, const char *fmt, ...)
 {
     struct import_report *r = im->report;
-    int32_t cap = r->n_warning; /* arrays grow at powers of two, so the capacity need not be kept */
     const char *text;
     va_list ap;
 
@@ -220,8 +204,6 @@ int report_warning(struct import *im, const char *fmt, ...)
     va_end(ap);
     if (text == NULL)
         return ERR_NOMEM;
-    if (cap == 0 || (cap >= 8 && (cap & (cap - 1)) == 0))
-        TRY(grow(r->arena, (void **)&r->warning, r->n_warning, &cap, sizeof *r->warning));
     r->warning[r->n_warning++] = text;
     return 0;
 }
