@@ -188,25 +188,25 @@ int fold_concat(struct import *im)
     return fold_finish(im, c);
 }
 
-/* c[k] = x[ sum over axes of (first + coordinate of k * step) * stride of x ]. */
-static int pick(struct import *im, struct constant *c, const struct constant *x,
-                const struct slicing *z)
+/* c[k] = x[first + sum over axes of the coordinate of k * stride]. */
+static int pick(struct import *im, struct constant *c, const struct constant *x, int64_t first,
+                const int64_t *stride)
 {
     for (int64_t k = 0; k < c->count; k++) {
-        int64_t from = 0, rest = k, stride = 1;
+        int64_t from = first, rest = k;
 
         for (int32_t d = c->shape.rank - 1; d >= 0; d--) {
-            from += (z->first[d] + rest % c->shape.dim[d] * z->step[d]) * stride;
+            from += rest % c->shape.dim[d] * stride[d];
             rest /= c->shape.dim[d];
-            stride *= x->shape.dim[d];
         }
         TRY(fold_copy_element(im, c, k, x, from));
     }
-    return 0;
+    return fold_finish(im, c);
 }
 
 int fold_slice(struct import *im)
 {
+    int64_t first = 0, stride[SHAPE_MAX_RANK];
     struct constant *x, *c;
     struct slicing z;
 
@@ -216,8 +216,11 @@ int fold_slice(struct import *im)
     TRY(slicing_read(im, &s, &z));
     z.to.dim[0] = x->images ? 1 : z.to.dim[0];
     TRY(constant_new(im, x->type, &z.to, &c));
-    TRY(pick(im, c, x, &z));
-    return fold_finish(im, c);
+    for (int32_t d = 0; d < s.rank; d++) {
+        first += z.first[d] * fold_inner_size(&x->shape, d);
+        stride[d] = z.step[d] * fold_inner_size(&x->shape, d);
+    }
+    return pick(im, c, x, first, stride);
 }
 
 int fold_transpose(struct import *im)
@@ -244,16 +247,7 @@ int fold_transpose(struct import *im)
         stride[k] = fold_inner_size(&x->shape, (int32_t)perm[k]);
     }
     TRY(constant_new(im, x->type, &s, &c));
-    for (int64_t k = 0; k < c->count; k++) {
-        int64_t from = 0, rest = k;
-
-        for (int32_t d = s.rank - 1; d >= 0; d--) {
-            from += rest % s.dim[d] * stride[d];
-            rest /= s.dim[d];
-        }
-        TRY(fold_copy_element(im, c, k, x, from));
-    }
-    return fold_finish(im, c);
+    return pick(im, c, x, 0, stride);
 }
 
 int fold_identity(struct import *im)
