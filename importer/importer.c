@@ -448,15 +448,15 @@ static int name_output(struct import *im)
 static int detach_softmax(struct import *im)
 {
     struct graph *g = im->g;
-    const int32_t last = g->value[g->output].producer;
+    const struct node *last = graph_producer(g, g->output);
 
-    if (last < 0 || g->node[last].op != &op_softmax || graph_count_uses(g, g->output) != 1 ||
-        g->node[last].in[0] == g->input || g->value[g->output].shape.rank != 2)
+    if (last == NULL || last->op != &op_softmax || graph_count_uses(g, g->output) != 1 ||
+        last->in[0] == g->input || g->value[g->output].shape.rank != 2)
         return 0;
     g->tail = TAIL_SOFTMAX;
-    g->tail_node = arena_strdup(g->arena, g->node[last].name);
+    g->tail_node = arena_strdup(g->arena, last->name);
     g->tail_output = arena_strdup(g->arena, im->output->name);
-    g->output = g->node[last].in[0];
+    g->output = last->in[0];
     return g->tail_node == NULL || g->tail_output == NULL ? ERR_NOMEM : 0;
 }
 
@@ -638,32 +638,11 @@ static int hash_and_unpack(struct import *im, const uint8_t *bytes, size_t len,
     return rc[0] < 0 ? rc[0] : rc[1];
 }
 
-struct source { /* bytes of a file, mapped; or the caller's */
-    const uint8_t *bytes;
-    size_t len;
-    struct file_map map;
-};
-
-static int open_source(const char *path, struct source *s)
+/* map: of these bytes, or zeroed; closed as soon as they are unpacked: the weights are in the message then. */
+static int import_bytes(const uint8_t *bytes, size_t len, struct file_map *map, int dir_fd,
+                        const struct import_options *opt, struct import_report *report,
+                        struct graph **out)
 {
-    TRY(file_map_open(path, &s->map));
-    s->bytes = s->map.data;
-    s->len = s->map.len;
-    return 0;
-}
-
-static void close_source(struct source *s)
-{
-    file_map_close(&s->map);
-    memset(s, 0, sizeof *s);
-}
-
-/* The source is closed as soon as it was unpacked: the weights are in the message then. */
-static int import_source(struct source *s, int dir_fd, const struct import_options *opt,
-                         struct import_report *report, struct graph **out)
-{
-    const uint8_t *bytes = s->bytes;
-    const size_t len = s->len;
     struct import_report own;
     struct import im = {.opt = opt, .dir_fd = dir_fd, .at = "", .room = first_room(len)};
     struct wire_message *message = NULL;
@@ -673,7 +652,7 @@ static int import_source(struct source *s, int dir_fd, const struct import_optio
     if ((rc = report_init(im.report)) < 0 || (rc = arena_new(IMPORT_CONSTANTS, &im.arena)) < 0 ||
         (rc = graph_new(&im.g)) < 0 || (rc = hash_and_unpack(&im, bytes, len, &message)) < 0)
         goto out;
-    close_source(s);
+    file_map_close(map);
     im.g->batch_name = "N";
     if ((rc = import_model(&im)) == 0 && im.no_memory)
         rc = ERR_NOMEM;
@@ -687,7 +666,7 @@ out:
     wire_free(message);
     graph_free(im.g);
     arena_free(im.arena);
-    close_source(s);
+    file_map_close(map);
     if (report == NULL)
         import_report_release(&own);
     return rc;
@@ -697,7 +676,7 @@ int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
                       const struct import_options *opt, struct import_report *report,
                       struct graph **out)
 {
-    return import_source(&(struct source){.bytes = bytes, .len = len}, dir_fd, opt, report, out);
+    return import_bytes(bytes, len, &(struct file_map){0}, dir_fd, opt, report, out);
 }
 
 /* The folder of `path`, -1 if it cannot be opened (then external data cannot be read). */
@@ -718,15 +697,15 @@ static int open_folder(const char *path, int *fd)
 int onnx_import(const char *path, const struct import_options *opt, struct import_report *report,
                 struct graph **out)
 {
-    struct source source = {0};
+    struct file_map map;
     int fd = -1, rc;
 
     if (report != NULL) /* so that it can be released whatever fails */
         memset(report, 0, sizeof *report);
-    TRY(open_source(path, &source));
+    TRY(file_map_open(path, &map));
     if ((rc = open_folder(path, &fd)) == 0)
-        rc = import_source(&source, fd, opt, report, out);
-    close_source(&source);
+        rc = import_bytes(map.data, map.len, &map, fd, opt, report, out);
+    file_map_close(&map);
     if (fd >= 0)
         close(fd);
     return rc;
