@@ -6,6 +6,17 @@
 
 #include "importer/base/import.h"
 
+struct shape file_shape(const struct import *im, value_id v, enum entry_order order)
+{
+    const struct shape *s = &im->g->value[v].shape;
+
+    if (order == ORDER_LAST)
+        return shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]);
+    if (order == ORDER_FLAT_LAST)
+        return shape_make(2, s->dim[0], shape_elems(s));
+    return *s;
+}
+
 int axis_resolve(struct import *im, int64_t axis, int32_t rank, int32_t *out)
 {
     *out = 0;

@@ -245,6 +245,8 @@ int result_alias(struct import *im, const struct entry *e) MUST_CHECK;
 
 /* ---- axes.c --------------------------------------------------------------------------------- */
 
+/* The shape of a value as the file sees it. */
+struct shape file_shape(const struct import *im, value_id v, enum entry_order order);
 /* *out = axis in [0, rank); axis may count from the end. */
 int axis_resolve(struct import *im, int64_t axis, int32_t rank, int32_t *out) MUST_CHECK;
 /* Attribute `axes`, or input i in newer opsets. *n = -1 if neither is there. */

@@ -100,9 +100,7 @@ int operand_ints(struct import *im, int32_t i, int64_t *out, uint8_t *batch, int
         bool is_batch = c->batch != NULL && c->batch[k];
 
         if (is_batch && batch == NULL)
-            return report_problem(im, "E1304", "export the model with a free batch dimension",
-                                  "%s needs the number of images as a fixed number %s",
-                                  im->call->type, im->at);
+            return report_pins_batch(im);
         out[k] = c->i[k];
         if (batch != NULL)
             batch[k] = is_batch;

@@ -72,15 +72,15 @@ bool constant_is_float(const struct constant *c)
     return e != NULL && e->is_float;
 }
 
-/* Product of dims >= 0, at most `limit`; -1 if it is not. */
-static int64_t count_elements(const int64_t *dim, int32_t rank, int64_t limit)
+/* Product of dims >= 0, at most SHAPE_MAX_COUNT; -1 if it is not. */
+static int64_t count_elements(const struct shape *s)
 {
     int64_t n = 1;
 
-    for (int32_t k = 0; k < rank; k++) {
-        if (dim[k] < 0 || dim[k] > limit || __builtin_mul_overflow(n, dim[k], &n) || n > limit)
+    for (int32_t k = 0; k < s->rank; k++)
+        if (s->dim[k] < 0 || s->dim[k] > SHAPE_MAX_COUNT ||
+            __builtin_mul_overflow(n, s->dim[k], &n) || n > SHAPE_MAX_COUNT)
             return -1;
-    }
     return n;
 }
 
@@ -96,6 +96,16 @@ int constant_room(struct import *im, int64_t bytes)
         (long long)bytes, im->at);
 }
 
+/* Memory for the numbers of c. */
+static int new_numbers(struct import *im, struct constant *c)
+{
+    if (constant_is_float(c))
+        c->f = arena_array(im->arena, (size_t)c->count, sizeof *c->f);
+    else
+        c->i = arena_array(im->arena, (size_t)c->count, sizeof *c->i);
+    return c->f == NULL && c->i == NULL ? ERR_NOMEM : 0;
+}
+
 int constant_new(struct import *im, int32_t type, const struct shape *shape, struct constant **out)
 {
     struct constant *c = arena_array(im->arena, 1, sizeof *c);
@@ -106,20 +116,14 @@ int constant_new(struct import *im, int32_t type, const struct shape *shape, str
     c->name = "";
     c->type = type;
     c->shape = *shape;
-    c->count = count_elements(shape->dim, shape->rank, SHAPE_MAX_COUNT);
+    c->count = count_elements(shape);
     if (c->count < 0)
         return report_problem(im, "E1006", "", "a computed constant is too large, shape %s %s",
                               shape_text(shape, text), im->at);
     TRY(constant_room(im,
                       c->count * (int64_t)(constant_is_float(c) ? sizeof *c->f : sizeof *c->i)));
-    if (constant_is_float(c))
-        c->f = arena_array(im->arena, (size_t)c->count, sizeof *c->f);
-    else
-        c->i = arena_array(im->arena, (size_t)c->count, sizeof *c->i);
-    if (c->f == NULL && c->i == NULL)
-        return ERR_NOMEM;
     *out = c;
-    return 0;
+    return new_numbers(im, c);
 }
 
 int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char *name,
@@ -147,7 +151,7 @@ int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char 
     c->shape.rank = (int32_t)t->n_dims;
     for (int32_t k = 0; k < c->shape.rank; k++)
         c->shape.dim[k] = t->dims[k];
-    c->count = count_elements(c->shape.dim, c->shape.rank, SHAPE_MAX_COUNT);
+    c->count = count_elements(&c->shape);
     if (c->count < 0)
         return report_problem(im, "E1303", "", "tensor '%s' has a negative or too large dimension",
                               name);
@@ -352,11 +356,10 @@ static int check_promise(struct import *im, const struct constant *c, const stru
     return 0;
 }
 
-static int count_conversion(struct import *im, const struct element_type *e)
+static void count_conversion(struct import *im, const struct element_type *e)
 {
     im->n_half += e->is_float && e->bytes == 2;
     im->n_double += e->type == T(DOUBLE);
-    return 0;
 }
 
 int constant_check(struct import *im, const struct constant *c)
@@ -375,7 +378,8 @@ int constant_copy(struct import *im, const struct constant *c, float *to)
     }
     direct.f = to;
     TRY(read_numbers(im, &direct, e));
-    return count_conversion(im, e);
+    count_conversion(im, e);
+    return 0;
 }
 
 int constant_read(struct import *im, struct constant *c)
@@ -385,15 +389,11 @@ int constant_read(struct import *im, struct constant *c)
     if (c->unread == NULL)
         return 0;
     TRY(check_promise(im, c, e));
-    if (e->is_float)
-        c->f = arena_array(im->arena, (size_t)c->count, sizeof *c->f);
-    else
-        c->i = arena_array(im->arena, (size_t)c->count, sizeof *c->i);
-    if (c->f == NULL && c->i == NULL)
-        return ERR_NOMEM;
+    TRY(new_numbers(im, c));
     TRY(read_numbers(im, c, e));
     c->unread = NULL;
-    return count_conversion(im, e);
+    count_conversion(im, e);
+    return 0;
 }
 
 int64_t constant_stored(const struct import *im, const struct constant *c)

@@ -123,9 +123,9 @@ void canon_freeze(struct import *im)
 
 bool canon_at_input(const struct import *im, value_id x)
 {
-    const int32_t producer = im->g->value[x].producer;
+    const struct node *n = graph_producer(im->g, x);
 
-    return x == im->g->input || (producer >= 0 && im->g->node[producer].frozen);
+    return x == im->g->input || (n != NULL && n->frozen);
 }
 
 /* The same as input 0, which becomes an activation if it is pending. */

@@ -23,29 +23,19 @@ struct part { /* an input of the Concat */
     bool relu;
 };
 
-static const struct node *producer(const struct graph *g, value_id v)
-{
-    return g->value[v].producer >= 0 ? &g->node[g->value[v].producer] : NULL;
-}
-
 static bool is_layer(const struct node *n)
 {
     return n != NULL && !n->frozen &&
            (n->op == &op_gemm || (n->op == &op_conv && n->p.conv.group == 1));
 }
 
-static bool has_bias(const struct node *n)
-{
-    return n->n_in > 2 && n->in[2] != NO_VALUE;
-}
-
 /* A layer's result, or the Relu of one. */
 static bool part_of(const struct graph *g, value_id v, struct part *p)
 {
-    const struct node *n = producer(g, v);
+    const struct node *n = graph_producer(g, v);
 
     p->relu = n != NULL && n->op == &op_relu;
-    p->layer = p->relu ? producer(g, n->in[0]) : n;
+    p->layer = p->relu ? graph_producer(g, n->in[0]) : n;
     return is_layer(p->layer);
 }
 
@@ -54,7 +44,7 @@ static bool can_join(const struct graph *g, const struct node *a, const struct n
 {
     const struct shape *wa = &op_in(g, a, 1)->shape, *wb = &op_in(g, b, 1)->shape;
 
-    return a->op == b->op && a->in[0] == b->in[0] && has_bias(a) == has_bias(b) &&
+    return a->op == b->op && a->in[0] == b->in[0] && node_has(a, 2) == node_has(b, 2) &&
            wa->rank == wb->rank && shape_elems(wa) / wa->dim[0] == shape_elems(wb) / wb->dim[0] &&
            (a->op == &op_gemm || (wa->dim[2] == wb->dim[2] && wa->dim[3] == wb->dim[3] &&
                                   memcmp(&a->p.conv, &b->p.conv, sizeof a->p.conv) == 0));
@@ -100,7 +90,7 @@ static int join_layers(struct import *im, const struct part *part, int32_t n, va
     value_id in[3] = {first.in[0], NO_VALUE, NO_VALUE};
 
     TRY(join_operand(im, part, n, 1, &in[1]));
-    if (has_bias(&first))
+    if (node_has(&first, 2))
         TRY(join_operand(im, part, n, 2, &in[2]));
     return graph_add_node(im->g, first.op, name, in, 3, &first.p, out_name, out);
 }
@@ -171,7 +161,7 @@ static bool is_mixing(const struct graph *g, const struct node *n)
 
     if (!is_layer(n))
         return false;
-    for (int64_t k = 0; has_bias(n) && k < op_in(g, n, 2)->shape.dim[0]; k++)
+    for (int64_t k = 0; node_has(n, 2) && k < op_in(g, n, 2)->shape.dim[0]; k++)
         if (op_in(g, n, 2)->data[k] != 0)
             return false;
     const struct shape *w = &op_in(g, n, 1)->shape;
@@ -228,11 +218,11 @@ static bool keeps_first_half(const struct value *mask)
 /* v = Conv(MaskedRelu(Conv(x, [S; S])), [S^T, -S^T]): marks the selected channels. */
 static bool is_correction(const struct graph *g, value_id x, value_id v, uint8_t *kept)
 {
-    const struct node *scatter = producer(g, v), *site, *select;
+    const struct node *scatter = graph_producer(g, v), *site, *select;
 
-    if (!is_mixing(g, scatter) || (site = producer(g, scatter->in[0])) == NULL ||
+    if (!is_mixing(g, scatter) || (site = graph_producer(g, scatter->in[0])) == NULL ||
         site->op != &op_masked_relu || site->p.masked_relu.relu6 ||
-        !is_mixing(g, select = producer(g, site->in[0])) || select->in[0] != x ||
+        !is_mixing(g, select = graph_producer(g, site->in[0])) || select->in[0] != x ||
         !keeps_first_half(op_in(g, site, 1)))
         return false;
     const struct value *w1 = op_in(g, select, 1), *w2 = op_in(g, scatter, 1);
@@ -251,8 +241,7 @@ int channel_sum(struct import *im, value_id a, value_id b, bool *found)
     if (!value_is_activation(&im->g->value[a]) || !value_is_activation(&im->g->value[b]) ||
         !shape_equal(&s, &im->g->value[b].shape) || (s.rank != 2 && s.rank != 4))
         return 0;
-    const struct node *last = producer(im->g, b), *other = producer(im->g, a);
-    if (!is_mixing(im->g, last) && !is_mixing(im->g, other))
+    if (!is_mixing(im->g, graph_producer(im->g, b)) && !is_mixing(im->g, graph_producer(im->g, a)))
         return 0;
     const int64_t n = shape_elems(&s), positions = n / s.dim[1];
     for (int turn = 0; turn < 2 && !*found; turn++) {

@@ -164,9 +164,7 @@ int input_channels_slice(struct import *im, bool *found)
     if (!source(im, e, &n))
         return 0;
     const int32_t axis = channel_axis(e->order);
-    s = im->g->value[e->act].shape;
-    if (e->order == ORDER_LAST)
-        s = shape_make(4, s.dim[0], s.dim[2], s.dim[3], s.dim[1]);
+    s = file_shape(im, e->act, e->order);
     s.dim[axis] = n;
     TRY(slicing_read(im, &s, &z));
     for (int32_t d = 1; d < 4; d++)

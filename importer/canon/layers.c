@@ -50,15 +50,15 @@ static int resolve_auto_pad(struct import *im, value_id x, const int64_t kernel[
     return 0;
 }
 
-static int need_image(struct import *im, value_id x)
+static int need_rank(struct import *im, value_id x, int32_t rank)
 {
     const struct shape *s = &im->g->value[x].shape;
     char text[SHAPE_TEXT];
 
-    if (s->rank == 4)
+    if (s->rank == rank)
         return 0;
-    return report_problem(im, "E1301", "", "input has shape %s, should be [N,C,H,W] %s",
-                          shape_text(s, text), im->at);
+    return report_problem(im, "E1301", "", "input has shape %s, should be %s %s",
+                          shape_text(s, text), rank == 4 ? "[N,C,H,W]" : "[N,K]", im->at);
 }
 
 /* ---- Conv ----------------------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ static int canon_conv(struct import *im)
     TRY(input_channels_conv(im, p.conv.group, &w, &in[0], &found));
     if (!found)
         TRY(operand_act(im, 0, &in[0]));
-    TRY(need_image(im, in[0]));
+    TRY(need_rank(im, in[0], 4));
     if (operand_has(im->call, 2))
         TRY(conv_bias(im, w, &b));
     TRY(resolve_auto_pad(im, in[0], &w->shape.dim[2], p.conv.stride, p.conv.dilation, p.conv.pad));
@@ -281,17 +281,6 @@ static int linear_input(struct import *im, struct constant **w, value_id *x)
                           1, NULL, report_text(im, "%s/Flatten_out", im->call->name), x);
 }
 
-static int need_features(struct import *im, value_id x)
-{
-    const struct shape *s = &im->g->value[x].shape;
-    char text[SHAPE_TEXT];
-
-    if (s->rank == 2)
-        return 0;
-    return report_problem(im, "E1301", "", "input has shape %s, should be [N,K] %s",
-                          shape_text(s, text), im->at);
-}
-
 static int canon_gemm(struct import *im)
 {
     value_id in[3] = {NO_VALUE, NO_VALUE, NO_VALUE};
@@ -311,7 +300,7 @@ static int canon_gemm(struct import *im)
     TRY(operand_weight(im, 1, &w));
     TRY(linear_weight(im, w, trans_b != 0, alpha, &w));
     TRY(linear_input(im, &w, &in[0]));
-    TRY(need_features(im, in[0]));
+    TRY(need_rank(im, in[0], 2));
     TRY(canon_value(im, w, VALUE_PARAM, &in[1]));
     if (operand_has(im->call, 2)) {
         TRY(operand_constant(im, 2, &b));
@@ -351,7 +340,7 @@ static int canon_matmul(struct import *im)
     TRY(operand_weight(im, 1, &w));
     TRY(linear_weight(im, w, false, 1, &p->weight));
     TRY(linear_input(im, &p->weight, &p->x));
-    TRY(need_features(im, p->x));
+    TRY(need_rank(im, p->x, 2));
     p->node = im->call->name;
     e->kind = ENTRY_PRODUCT;
     e->settle = materialise_product;
@@ -402,7 +391,7 @@ static int canon_pool(struct import *im)
 
     TRY(attrs_fill(im, op, "auto_pad,storage_order", &p));
     TRY(operand_act(im, 0, &x));
-    TRY(need_image(im, x));
+    TRY(need_rank(im, x, 4));
     TRY(resolve_auto_pad(im, x, p.pool.kernel, p.pool.stride, p.pool.dilation, p.pool.pad));
     return is_one_pixel(&p.pool) ? pick_pixels(im, x, p.pool.stride)
                                  : canon_emit(im, op, &x, 1, &p);

@@ -108,10 +108,9 @@ int mask_emit(struct import *im, value_id x, const float *mask, bool relu6)
 /* The Relu or ReLU6 that makes r, NULL if something else does. */
 static const struct node *relu_of(const struct graph *g, value_id r)
 {
-    const int32_t producer = g->value[r].producer;
-    const struct op *op = producer >= 0 ? g->node[producer].op : NULL;
+    const struct node *n = graph_producer(g, r);
 
-    return op == &op_relu || op == &op_relu6 ? &g->node[producer] : NULL;
+    return n != NULL && (n->op == &op_relu || n->op == &op_relu6) ? n : NULL;
 }
 
 static bool is_relu6(const struct graph *g, value_id r)
@@ -166,22 +165,30 @@ static int bad_mask(struct import *im, const struct constant *m)
 
 /* ---- lines ---------------------------------------------------------------------------------- */
 
-/* v = op(x, c), c a constant of one number, or of one a channel of x. */
+/* v = op(x, c), c a constant. */
+static bool is_with_constant(const struct graph *g, value_id v, const struct op *op, value_id *x,
+                             value_id *c)
+{
+    const struct node *n = graph_producer(g, v);
+
+    if (n == NULL || n->op != op)
+        return false;
+    *x = n->in[0];
+    *c = n->in[1];
+    return g->value[*c].kind == VALUE_CONST;
+}
+
+/* The same with one number, or one a channel of x. */
 static bool is_by_channel(const struct graph *g, value_id v, const struct op *op, value_id *x,
                           value_id *c)
 {
-    const int32_t producer = g->value[v].producer;
-
-    if (producer < 0 || g->node[producer].op != op)
+    if (!is_with_constant(g, v, op, x, c))
         return false;
-    *x = g->node[producer].in[0];
-    *c = g->node[producer].in[1];
     const struct shape *s = &g->value[*c].shape, *to = &g->value[*x].shape;
     const int32_t channel = s->rank - (to->rank - 1); /* the dim that meets x's channels */
 
-    return g->value[*c].kind == VALUE_CONST &&
-           (shape_elems(s) == 1 ||
-            (channel >= 0 && s->dim[channel] == to->dim[1] && shape_elems(s) == to->dim[1]));
+    return shape_elems(s) == 1 ||
+           (channel >= 0 && s->dim[channel] == to->dim[1] && shape_elems(s) == to->dim[1]);
 }
 
 /* Is `v` a line of what the Relu `r` reads? */
@@ -221,7 +228,7 @@ int mask_where(struct import *im)
     if (m->i == NULL || (!first && !lined && !mask_is_relu_of(im->g, b, a)))
         return report_problem(im, "E1206", "",
                               "Where that is no masked Relu, Where(mask, Relu(x), x) %s", im->at);
-    const value_id x = im->g->node[im->g->value[first ? a : b].producer].in[0];
+    const value_id x = graph_producer(im->g, first ? a : b)->in[0];
     const struct shape to = one_image(im, x);
     if (!broadcasts_to(&m->shape, &to))
         return bad_mask(im, m);
@@ -264,18 +271,6 @@ int mask_prelu(struct import *im)
 
 /* ---- sum ------------------------------------------------------------------------------------ */
 
-/* v = factor * x with a constant factor. */
-static bool is_scaled(const struct graph *g, value_id v, value_id *x, value_id *factor)
-{
-    const int32_t producer = g->value[v].producer;
-
-    if (producer < 0 || g->node[producer].op != &op_mul)
-        return false;
-    *x = g->node[producer].in[0];
-    *factor = g->node[producer].in[1];
-    return g->value[*factor].kind == VALUE_CONST;
-}
-
 int mask_sum(struct import *im, value_id a, value_id b, bool *found)
 {
     const struct graph *g = im->g;
@@ -284,7 +279,7 @@ int mask_sum(struct import *im, value_id a, value_id b, bool *found)
     float *mask;
 
     *found = false;
-    if (!is_scaled(g, a, &xa, &ma) || !is_scaled(g, b, &xb, &mb))
+    if (!is_with_constant(g, a, &op_mul, &xa, &ma) || !is_with_constant(g, b, &op_mul, &xb, &mb))
         return 0;
     if (mask_is_relu_of(g, xb, xa)) {
         value_id x = xa, m = ma;
@@ -346,9 +341,8 @@ static int selection_mask(struct import *im, const struct selection *s, float **
     TRY(constant_room(im, s->n * (int64_t)sizeof *mask));
     if ((mask = arena_array(im->arena, (size_t)s->n, sizeof *mask)) == NULL)
         return ERR_NOMEM;
-    for (int64_t k = 0; k < s->n; k++)
-        mask[k] = s->relu[k] != 0;
     for (int64_t k = 0; k < s->n; k++) {
+        mask[k] = s->relu[k] != 0;
         if (s->relu[k] != 0 && kind != 0 && s->relu[k] != kind)
             return report_problem(im, "E1206", "", "columns through Relu and ReLU6 are joined %s",
                                   im->at);
@@ -477,8 +471,7 @@ int mask_concat(struct import *im)
 int mask_reshape(struct import *im, const struct shape *target, bool *found)
 {
     const struct selection *s = im->call->in[0]->selection;
-    const int32_t producer = im->g->value[s->base].producer;
-    const struct node *flat = producer >= 0 ? &im->g->node[producer] : NULL;
+    const struct node *flat = graph_producer(im->g, s->base);
     value_id x = NO_VALUE;
     bool relu6;
     float *mask;

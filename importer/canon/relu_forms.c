@@ -24,16 +24,34 @@ bool canon_is_all(const struct constant *c, float v)
     return c->f != NULL && c->count > 0;
 }
 
-int canon_relu_of(struct import *im, int32_t i)
+/* Input i is what a Relu made: not below 0. */
+static bool is_after_relu(const struct import *im, int32_t i)
 {
+    const struct node *n =
+        operand_is(im->call, i, ENTRY_ACT) ? graph_producer(im->g, im->call->in[i]->act) : NULL;
+
+    return n != NULL && n->op == &op_relu;
+}
+
+/* The node at hand is `op`, a Relu or ReLU6, of its input i; that of a ReLU6 may have gone through a Relu. */
+static int emit_relu(struct import *im, int32_t i, const struct op *op)
+{
+    const bool relu6 = op == &op_relu6;
     enum entry_order order;
     value_id x;
 
-    if (operand_has(im->call, i) && im->call->in[i]->kind == ENTRY_SELECTION)
-        return mask_relu(im, im->call->in[i]->selection, false);
+    if (operand_is(im->call, i, ENTRY_SELECTION))
+        return mask_relu(im, im->call->in[i]->selection, relu6);
     TRY(operand_act_any(im, i, &x, &order));
     canon_set_order(im, order);
-    return canon_emit(im, &op_relu, &x, 1, NULL);
+    if (relu6 && is_after_relu(im, i))
+        x = graph_producer(im->g, x)->in[0];
+    return canon_emit(im, op, &x, 1, NULL);
+}
+
+int canon_relu_of(struct import *im, int32_t i)
+{
+    return emit_relu(im, i, &op_relu);
 }
 
 static int canon_relu(struct import *im)
@@ -55,34 +73,12 @@ static int canon_leaky(struct import *im)
     return leaky && alpha == 1 ? canon_pass(im) : canon_unsupported(im);
 }
 
-/* Input i is what a Relu made: not below 0. */
-static bool is_after_relu(const struct import *im, int32_t i)
-{
-    const struct entry *e = im->call->in[i];
-
-    if (!operand_is(im->call, i, ENTRY_ACT))
-        return false;
-    const int32_t producer = im->g->value[e->act].producer;
-    return producer >= 0 && im->g->node[producer].op == &op_relu;
-}
-
-/* The node at hand is the ReLU6 of its input i, which may have gone through a Relu. */
 static int relu6_of(struct import *im, int32_t i)
 {
-    enum entry_order order;
-    value_id x;
-
-    if (im->opt != NULL && im->opt->relu6_as_relu) {
-        im->n_relu6++;
-        return is_after_relu(im, i) ? canon_pass(im) : canon_relu_of(im, i);
-    }
-    if (operand_has(im->call, i) && im->call->in[i]->kind == ENTRY_SELECTION)
-        return mask_relu(im, im->call->in[i]->selection, true);
-    TRY(operand_act_any(im, i, &x, &order));
-    canon_set_order(im, order);
-    if (is_after_relu(im, i))
-        x = im->g->node[im->g->value[x].producer].in[0];
-    return canon_emit(im, &op_relu6, &x, 1, NULL);
+    if (im->opt == NULL || !im->opt->relu6_as_relu)
+        return emit_relu(im, i, &op_relu6);
+    im->n_relu6++;
+    return is_after_relu(im, i) ? canon_pass(im) : canon_relu_of(im, i);
 }
 
 /* Input i is zeros (or sixes) that do not change the shape of the activation x beside it. */
@@ -108,41 +104,21 @@ static int is_all_beside(struct import *im, int32_t i, float v, const struct ent
     return 0;
 }
 
-static int is_zero_beside(struct import *im, int32_t i, const struct entry *x, bool *out)
-{
-    return is_all_beside(im, i, 0, x, out);
-}
-
-static int canon_min(struct import *im)
+/* Max(x, 0), and Min(r, 6) of a result r of a Relu. */
+static int canon_min_max(struct import *im)
 {
     const struct call *c = im->call;
-    bool six = false;
+    const bool max = strcmp(c->type, "Max") == 0;
+    bool found = false;
 
     TRY(attrs_only(im, ""));
     if (c->n_in == 1)
         return canon_pass(im);
     for (int32_t i = 0; c->n_in == 2 && i < 2; i++) {
-        if (is_after_relu(im, i))
-            TRY(is_all_beside(im, 1 - i, RELU6_TOP, c->in[i], &six));
-        if (six)
-            return relu6_of(im, i);
-    }
-    return canon_unsupported(im);
-}
-
-static int canon_max(struct import *im)
-{
-    const struct call *c = im->call;
-    bool zero = false;
-
-    TRY(attrs_only(im, ""));
-    if (c->n_in == 1)
-        return canon_pass(im);
-    for (int32_t i = 0; c->n_in == 2 && i < 2; i++) {
-        if (operand_is(c, i, ENTRY_ACT))
-            TRY(is_zero_beside(im, 1 - i, c->in[i], &zero));
-        if (zero)
-            return canon_relu_of(im, i);
+        if (max ? operand_is(c, i, ENTRY_ACT) : is_after_relu(im, i))
+            TRY(is_all_beside(im, 1 - i, max ? 0 : RELU6_TOP, c->in[i], &found));
+        if (found)
+            return max ? canon_relu_of(im, i) : relu6_of(im, i);
     }
     return canon_unsupported(im);
 }
@@ -212,7 +188,7 @@ static int canon_compare(struct import *im)
     for (int32_t i = 0; c->n_in == 2 && i < 2 && !zero; i++) {
         if (!operand_is(c, i, ENTRY_ACT))
             continue;
-        TRY(is_zero_beside(im, 1 - i, c->in[i], &zero));
+        TRY(is_all_beside(im, 1 - i, 0, c->in[i], &zero));
         out->act = c->in[i]->act;
         out->order = c->in[i]->order;
         out->positive = greater == (i == 0);
@@ -249,7 +225,7 @@ int relu_where(struct import *im, bool *found)
     *found = false;
     if (!is_tested(c, x, test))
         return 0;
-    TRY(is_zero_beside(im, 3 - x, c->in[x], found));
+    TRY(is_all_beside(im, 3 - x, 0, c->in[x], found));
     return *found ? canon_relu_of(im, x) : 0;
 }
 
@@ -274,8 +250,8 @@ const struct canon_row canon_relus[] = {
     {"LeakyRelu", canon_leaky},
     {"Less", canon_compare},
     {"LessOrEqual", canon_compare},
-    {"Max", canon_max},
-    {"Min", canon_min},
+    {"Max", canon_min_max},
+    {"Min", canon_min_max},
     {"Not", canon_not},
     {"Relu", canon_relu},
     {"ThresholdedRelu", canon_leaky},

@@ -21,18 +21,6 @@ static const struct shape *shape_of(const struct import *im, value_id v)
     return &im->g->value[v].shape;
 }
 
-/* The shape of a value as the file sees it. */
-static struct shape file_shape(const struct import *im, value_id v, enum entry_order order)
-{
-    const struct shape *s = shape_of(im, v);
-
-    if (order == ORDER_LAST)
-        return shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]);
-    if (order == ORDER_FLAT_LAST)
-        return shape_make(2, s->dim[0], shape_elems(s));
-    return *s;
-}
-
 /* Axis of the graph's value that is `axis` of the file's. */
 static int32_t graph_axis(enum entry_order order, int32_t axis)
 {
@@ -485,8 +473,7 @@ static bool is_mean_of_lines(const struct node *n, const struct shape *image)
 static value_id whole_image(const struct import *im, value_id x)
 {
     for (;;) {
-        const int32_t producer = im->g->value[x].producer;
-        const struct node *n = producer >= 0 ? &im->g->node[producer] : NULL;
+        const struct node *n = graph_producer(im->g, x);
         const struct shape *s = shape_of(im, x), *from = n != NULL ? shape_of(im, n->in[0]) : NULL;
 
         if (n == NULL || from->rank != 4 || from->dim[1] != s->dim[1] ||

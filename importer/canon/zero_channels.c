@@ -22,7 +22,7 @@ static bool all_zero(const float *f, int64_t n)
 static bool is_zero_value(const struct graph *g, value_id v)
 {
     for (;;) {
-        const struct node *n = g->value[v].producer >= 0 ? &g->node[g->value[v].producer] : NULL;
+        const struct node *n = graph_producer(g, v);
 
         if (n == NULL)
             return false;
@@ -56,19 +56,16 @@ static int read_part(struct import *im, int32_t k, enum entry_order order, struc
     if (e == NULL || (e->kind != ENTRY_CONSTANT && e->kind != ENTRY_ACT))
         return 0;
     if (e->kind == ENTRY_ACT) {
-        const struct shape *s = &im->g->value[e->act].shape;
-
-        if (e->order != order || s->rank != 4)
+        if (e->order != order || im->g->value[e->act].shape.rank != 4)
             return 0;
-        p->shape =
-            order == ORDER_LAST ? shape_make(4, s->dim[0], s->dim[2], s->dim[3], s->dim[1]) : *s;
+        p->shape = file_shape(im, e->act, order);
         p->is_zero = is_zero_value(im->g, e->act);
         *fits = true;
         return 0;
     }
     TRY(operand_constant(im, k, &c));
     p->shape = c->shape;
-    p->is_zero = c->f != NULL && all_zero(c->f, c->count);
+    p->is_zero = canon_is_all(c, 0);
     *fits = p->is_zero && c->shape.rank == 4 &&
             (c->images || (im->batch > 0 && c->shape.dim[0] == im->batch));
     return 0;

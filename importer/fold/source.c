@@ -85,11 +85,7 @@ int fold_shape(struct import *im)
         enum entry_order order;
 
         TRY(operand_act_any(im, 0, &v, &order));
-        s = im->g->value[v].shape;
-        if (order == ORDER_LAST)
-            s = shape_make(4, s.dim[0], s.dim[2], s.dim[3], s.dim[1]);
-        else if (order == ORDER_FLAT_LAST)
-            s = shape_make(2, s.dim[0], shape_elems(&s));
+        s = file_shape(im, v, order);
     }
     TRY(attrs_int(im, "start", 0, &start));
     TRY(attrs_int(im, "end", s.rank, &end));
