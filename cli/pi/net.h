@@ -36,136 +36,75 @@ struct pi_net_options {
     }
 #define PI_NET_AT(field) offsetof(struct pi_net_options, field)
 /* Lines of option tables. */
+#define PI_ROW(name, letter, kind, field, ...)                                                     \
+    {                                                                                              \
+        name, letter, kind, PI_NET_AT(field), __VA_ARGS__                                          \
+    }
 #define PI_NET_OWN                                                                                 \
-    {"tls-cert", 0, CLI_INPUT, PI_NET_AT(tls_cert), "FILE", "own certificate chain, PEM", 0, 0},   \
-    {                                                                                              \
-        "tls-key", 0, CLI_INPUT, PI_NET_AT(tls_key), "FILE", "its private key, PEM", 0, 0          \
-    }
-#define PI_NET_COMMON                                                                                \
-    {"dealer", 0,                                                                                    \
-     CLI_TEXT, PI_NET_AT(dealer),                                                                    \
-     "DIR",    "correlations of a third party (linnet-pi deal); default: no third party",            \
-     0,        0},                                                                                   \
-        {"bundles", 0, CLI_TEXT, PI_NET_AT(bundles), "DIR", "prepared material (preprocess)", 0, 0}, \
-        {"bundle-key",                                                                               \
-         0,                                                                                          \
-         CLI_INPUT,                                                                                  \
-         PI_NET_AT(bundle_key),                                                                      \
-         "FILE",                                                                                     \
-         "32 bytes or 64 digits: bundles are encrypted on the disk",                                 \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"insecure-plain",                                                                           \
-         0,                                                                                          \
-         CLI_FLAG,                                                                                   \
-         PI_NET_AT(plain),                                                                           \
-         NULL,                                                                                       \
-         "no TLS although the address is not this machine; both sides",                              \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"allow-permissions",                                                                        \
-         0,                                                                                          \
-         CLI_FLAG,                                                                                   \
-         PI_NET_AT(permissions),                                                                     \
-         NULL,                                                                                       \
-         "secret files and folders may be others' or open to others",                                \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"test-seed", 0,                                                                             \
-         CLI_INT,     PI_NET_AT(test_seed),                                                          \
-         "N",         "shares that eval --mode sim2pc predicts; insecure, this machine only",        \
-         0,           1e15},                                                                         \
-        {"ot", 0, CLI_CHOICE, PI_NET_AT(ot), PI_OT_WORDS},                                           \
-        {"link",   0,                                                                                \
-         CLI_TEXT, PI_NET_AT(link),                                                                  \
-         "L",      "emulated link: lan, wan, mobile or RATE,RTT; both sides, this machine only",     \
-         0,        0},                                                                               \
-    {                                                                                                \
-        "timeout", 0, CLI_REAL, PI_NET_AT(timeout), "S",                                             \
-            "longest silence of the other side (default 60)", 0.1, 86400                             \
-    }
-#define PI_NET_SERVER                                                                              \
-    {"weights", 'w', CLI_INPUT, PI_NET_AT(weights), "FILE", "model.pi.weights", 0, 0},             \
-        {"listen", 0, CLI_TEXT, PI_NET_AT(listen), "HOST:PORT", "where; port 0: any free one",     \
-         0,        0},                                                                             \
-        {"expect-link",                                                                            \
-         0,                                                                                        \
-         CLI_TEXT,                                                                                 \
-         PI_NET_AT(expected),                                                                      \
-         "L",                                                                                      \
-         "link that messages are chosen for (default: --link)",                                    \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"min-rate",          0,   CLI_REAL,                                                       \
-         PI_NET_AT(min_rate), "B", "bytes a second that clients must manage (default 262144)",     \
-         TCP_MIN_RATE,        1e12},                                                               \
-        {"client-ca", 0,                                                                           \
-         CLI_INPUT,   PI_NET_AT(client_ca),                                                        \
-         "FILE",      "let in only clients with a certificate of these authorities, PEM",          \
-         0,           0},                                                                          \
-        {"anonymous", 0,                                                                           \
-         CLI_FLAG,    PI_NET_AT(anonymous),                                                        \
-         NULL,        "off this machine: let in clients without a certificate",                    \
-         0,           0},                                                                          \
-        {"clients",                                                                                \
-         0,                                                                                        \
-         CLI_CHOICE,                                                                               \
-         PI_NET_AT(clients),                                                                       \
-         "trusted|covert",                                                                         \
-         "covert: who deviates is found out (a fifth of all preparations is opened) and banned",   \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"relu", 0, CLI_CHOICE, PI_NET_AT(relu), PI_RELU_WORDS},                                   \
-        {"reveal", 0, CLI_CHOICE, PI_NET_AT(reveal), "logits|label", "what the client learns",     \
-         0,        0},                                                                             \
-        {"workers", 0,                                                                             \
-         CLI_INT,   PI_NET_AT(workers),                                                            \
-         "N",       "images or lots in work at a time (default 4 a core)",                         \
-         1,         4096},                                                                         \
-        {"budget", 0,                                                                              \
-         CLI_TEXT, PI_NET_AT(budget),                                                              \
-         "N/day",  "images that one client may begin a day, answered or not",                      \
-         0,        0},                                                                             \
-        {"rate", 0, CLI_TEXT, PI_NET_AT(rate), "N/s", "and a second, on average", 0, 0},           \
-        {"strikes", 0,                                                                             \
-         CLI_INT,   PI_NET_AT(strikes),                                                            \
-         "N",       "ban who has broken the protocol N times (default 5, covert 1; 0: none)",      \
-         0,         1e9},                                                                          \
-        {"ledger", 0,                                                                              \
-         CLI_TEXT, PI_NET_AT(ledger),                                                              \
-         "FILE",   "where budgets, strikes and bans outlive the server",                           \
-         0,        0},                                                                             \
-        {"metrics",   0,                                                                           \
-         CLI_TEXT,    PI_NET_AT(metrics),                                                          \
-         "HOST:PORT", "counters for a monitoring system, HTTP",                                    \
-         0,           0},                                                                          \
-        {"log", 0, CLI_CHOICE, PI_NET_AT(log), "text|json", "a line an event, on stderr", 0, 0},   \
-    {                                                                                              \
-        "max-bundles", 0, CLI_INT, PI_NET_AT(max_bundles), "N",                                    \
-            "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9                 \
-    }
-#define PI_NET_CLIENT                                                                                                                                                                                     \
-    {"favour",                                                                                                                                                                                            \
-     0,                                                                                                                                                                                                   \
-     CLI_CHOICE,                                                                                                                                                                                          \
-     PI_NET_AT(favour),                                                                                                                                                                                   \
-     "auto|total|online",                                                                                                                                                                                 \
-     "which seconds the messages of ReLUs save on the link that the server expects: of the whole query, or of its online phase at the cost of more bytes before it (auto: that, where bundles are made)", \
-     0,                                                                                                                                                                                                   \
-     0},                                                                                                                                                                                                  \
-        {"connect", 0, CLI_TEXT, PI_NET_AT(connect), "HOST:PORT", "the server", 0, 0},                                                                                                                    \
-        {"tls-ca",  0,                                                                                                                                                                                    \
-         CLI_INPUT, PI_NET_AT(tls_ca),                                                                                                                                                                    \
-         "FILE",    "use TLS; trusted certificates of the server, PEM",                                                                                                                                   \
-         0,         0},                                                                                                                                                                                   \
-        {"retry", 0,                                                                                                                                                                                      \
-         CLI_INT, PI_NET_AT(retry),                                                                                                                                                                       \
-         "N",     "try again N times if the server is busy or not there (default 5)",                                                                                                                     \
-         0,       1000},                                                                                                                                                                                  \
-    {                                                                                                                                                                                                     \
-        "pin", 0, CLI_TEXT, PI_NET_AT(pin), "SHA256",                                                                                                                                                     \
-            "use TLS; the server's public key must have this SHA-256, which serve prints", 0, 0                                                                                                           \
-    }
+    PI_ROW("tls-cert", 0, CLI_INPUT, tls_cert, "FILE", "own certificate chain, PEM", 0, 0),        \
+        PI_ROW("tls-key", 0, CLI_INPUT, tls_key, "FILE", "its private key, PEM", 0, 0)
+#define PI_NET_COMMON                                                                              \
+    PI_ROW("dealer", 0, CLI_TEXT, dealer, "DIR",                                                   \
+           "correlations of a third party (linnet-pi deal); default: no third party", 0, 0),       \
+        PI_ROW("bundles", 0, CLI_TEXT, bundles, "DIR", "prepared material (preprocess)", 0, 0),    \
+        PI_ROW("bundle-key", 0, CLI_INPUT, bundle_key, "FILE",                                     \
+               "32 bytes or 64 digits: bundles are encrypted on the disk", 0, 0),                  \
+        PI_ROW("insecure-plain", 0, CLI_FLAG, plain, NULL,                                         \
+               "no TLS although the address is not this machine; both sides", 0, 0),               \
+        PI_ROW("allow-permissions", 0, CLI_FLAG, permissions, NULL,                                \
+               "secret files and folders may be others' or open to others", 0, 0),                 \
+        PI_ROW("test-seed", 0, CLI_INT, test_seed, "N",                                            \
+               "shares that eval --mode sim2pc predicts; insecure, this machine only", 0, 1e15),   \
+        PI_ROW("ot", 0, CLI_CHOICE, ot, PI_OT_WORDS),                                              \
+        PI_ROW("link", 0, CLI_TEXT, link, "L",                                                     \
+               "emulated link: lan, wan, mobile or RATE,RTT; both sides, this machine only", 0,    \
+               0),                                                                                 \
+        PI_ROW("timeout", 0, CLI_REAL, timeout, "S",                                               \
+               "longest silence of the other side (default 60)", 0.1, 86400)
+#define PI_NET_SERVER                                                                               \
+    PI_ROW("weights", 'w', CLI_INPUT, weights, "FILE", "model.pi.weights", 0, 0),                   \
+        PI_ROW("listen", 0, CLI_TEXT, listen, "HOST:PORT", "where; port 0: any free one", 0, 0),    \
+        PI_ROW("expect-link", 0, CLI_TEXT, expected, "L",                                           \
+               "link that messages are chosen for (default: --link)", 0, 0),                        \
+        PI_ROW("min-rate", 0, CLI_REAL, min_rate, "B",                                              \
+               "bytes a second that clients must manage (default 262144)", TCP_MIN_RATE, 1e12),     \
+        PI_ROW("client-ca", 0, CLI_INPUT, client_ca, "FILE",                                        \
+               "let in only clients with a certificate of these authorities, PEM", 0, 0),           \
+        PI_ROW("anonymous", 0, CLI_FLAG, anonymous, NULL,                                           \
+               "off this machine: let in clients without a certificate", 0, 0),                     \
+        PI_ROW(                                                                                     \
+            "clients", 0, CLI_CHOICE, clients, "trusted|covert",                                    \
+            "covert: who deviates is found out (a fifth of all preparations is opened) and banned", \
+            0, 0),                                                                                  \
+        PI_ROW("relu", 0, CLI_CHOICE, relu, PI_RELU_WORDS),                                         \
+        PI_ROW("reveal", 0, CLI_CHOICE, reveal, "logits|label", "what the client learns", 0, 0),    \
+        PI_ROW("workers", 0, CLI_INT, workers, "N",                                                 \
+               "images or lots in work at a time (default 4 a core)", 1, 4096),                     \
+        PI_ROW("budget", 0, CLI_TEXT, budget, "N/day",                                              \
+               "images that one client may begin a day, answered or not", 0, 0),                    \
+        PI_ROW("rate", 0, CLI_TEXT, rate, "N/s", "and a second, on average", 0, 0),                 \
+        PI_ROW("strikes", 0, CLI_INT, strikes, "N",                                                 \
+               "ban who has broken the protocol N times (default 5, covert 1; 0: none)", 0, 1e9),   \
+        PI_ROW("ledger", 0, CLI_TEXT, ledger, "FILE",                                               \
+               "where budgets, strikes and bans outlive the server", 0, 0),                         \
+        PI_ROW("metrics", 0, CLI_TEXT, metrics, "HOST:PORT",                                        \
+               "counters for a monitoring system, HTTP", 0, 0),                                     \
+        PI_ROW("log", 0, CLI_CHOICE, log, "text|json", "a line an event, on stderr", 0, 0),         \
+        PI_ROW("max-bundles", 0, CLI_INT, max_bundles, "N",                                         \
+               "refuse to prepare more while --bundles holds N (default 100)", 0, 1e9)
+#define PI_NET_CLIENT                                                                                                                                                                                        \
+    PI_ROW(                                                                                                                                                                                                  \
+        "favour", 0, CLI_CHOICE, favour, "auto|total|online",                                                                                                                                                \
+        "which seconds the messages of ReLUs save on the link that the server expects: of the whole query, or of its online phase at the cost of more bytes before it (auto: that, where bundles are made)", \
+        0, 0),                                                                                                                                                                                               \
+        PI_ROW("connect", 0, CLI_TEXT, connect, "HOST:PORT", "the server", 0, 0),                                                                                                                            \
+        PI_ROW("tls-ca", 0, CLI_INPUT, tls_ca, "FILE",                                                                                                                                                       \
+               "use TLS; trusted certificates of the server, PEM", 0, 0),                                                                                                                                    \
+        PI_ROW("retry", 0, CLI_INT, retry, "N",                                                                                                                                                              \
+               "try again N times if the server is busy or not there (default 5)", 0, 1000),                                                                                                                 \
+        PI_ROW("pin", 0, CLI_TEXT, pin, "SHA256",                                                                                                                                                            \
+               "use TLS; the server's public key must have this SHA-256, which serve prints", 0,                                                                                                             \
+               0)
 
 /* The rules of --tls-..., --insecure-plain, --test-seed, --link for an address. ERR_ARG. Without TLS off
  * this machine a warning on stderr, also with -q. */
