@@ -49,6 +49,7 @@ int32_t apgd_interval(int32_t steps, int32_t k)
 }
 
 struct run { /* rows 0 ... n-1 of every block are in work */
+    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct apgd_params *p;
@@ -65,17 +66,7 @@ struct run { /* rows 0 ... n-1 of every block are in work */
     uint8_t *wrong;                                   /* [n] by the gradient pass */
 };
 
-static void run_release(struct run *r)
-{
-    void *const block[] = {r->clean,     r->x,         r->old,   r->grad,    r->best,
-                           r->best_grad, r->z,         r->check, r->loss,    r->history,
-                           r->best_loss, r->last_best, r->eta,   r->check_z, r->row,
-                           r->label,     r->target,    r->image, r->wrong,   r->halved};
-
-    for (size_t i = 0; i < sizeof block / sizeof block[0]; i++)
-        mem_free(block[i]);
-}
-
+/* arena_free(r->arena) in every case. */
 static int run_init(struct run *r, struct attack_model *m, const struct apgd_params *p,
                     enum attack_loss kind, struct attack_batch *b)
 {
@@ -87,24 +78,24 @@ static int run_init(struct run *r, struct attack_model *m, const struct apgd_par
     double **const numbers[] = {&r->loss, &r->best_loss, &r->last_best, &r->eta};
     bool ok = true;
 
+    TRY(arena_new(0, &r->arena));
     for (size_t i = 0; i < sizeof images / sizeof images[0]; i++)
-        ok = (*images[i] = mem_aligned(pixels, sizeof(float))) != NULL && ok;
+        ok = (*images[i] = arena_array(r->arena, pixels, sizeof(float))) != NULL && ok;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        ok = (*numbers[i] = mem_array(n, sizeof(double))) != NULL && ok;
-    r->history = mem_array(n * (size_t)(p->steps > 0 ? p->steps : 1), sizeof(double));
-    r->z = mem_aligned(logits, sizeof(float));
-    r->check_z = mem_aligned(logits, sizeof(float));
-    r->label = mem_array(n, sizeof *r->label);
-    r->target = mem_array(n, sizeof *r->target);
-    r->image = mem_array(n, sizeof *r->image);
-    r->row = mem_array(n, sizeof *r->row);
-    r->halved = mem_array(n, 1);
-    r->wrong = mem_array(n, 1);
-    if (ok && r->history && r->z && r->check_z && r->label && r->target && r->image && r->row &&
-        r->halved && r->wrong)
-        return 0;
-    run_release(r);
-    return ERR_NOMEM;
+        ok = (*numbers[i] = arena_array(r->arena, n, sizeof(double))) != NULL && ok;
+    r->history = arena_array(r->arena, n * (size_t)p->steps, sizeof(double));
+    r->z = arena_array(r->arena, logits, sizeof(float));
+    r->check_z = arena_array(r->arena, logits, sizeof(float));
+    r->label = arena_array(r->arena, n, sizeof *r->label);
+    r->target = arena_array(r->arena, n, sizeof *r->target);
+    r->image = arena_array(r->arena, n, sizeof *r->image);
+    r->row = arena_array(r->arena, n, sizeof *r->row);
+    r->halved = arena_array(r->arena, n, 1);
+    r->wrong = arena_array(r->arena, n, 1);
+    return ok && r->history && r->z && r->check_z && r->label && r->target && r->image && r->row &&
+                   r->halved && r->wrong
+               ? 0
+               : ERR_NOMEM;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -305,15 +296,14 @@ int apgd_attack(struct attack_model *m, const struct apgd_params *p, enum attack
 {
     const enum attack_id id = kind == ATTACK_CE ? ATTACK_ID_APGD_CE : ATTACK_ID_APGD_DLR;
     struct run r;
-    int rc = 0;
+    int rc = run_init(&r, m, p, kind, b);
 
-    TRY(run_init(&r, m, p, kind, b));
     r.stay = curve != NULL;
     for (int32_t restart = 0; rc == 0 && restart < p->restarts; restart++) {
         gather(&r, NULL);
         rc = run_steps(&r, id, restart, restart == 0 ? curve : NULL);
     }
-    run_release(&r);
+    arena_free(r.arena);
     return rc;
 }
 
@@ -327,19 +317,14 @@ static void choose_targets(const struct attack_model *m, const float *z, int64_t
 
 int apgd_targeted(struct attack_model *m, const struct apgd_params *p, struct attack_batch *b)
 {
-    const int32_t most = (int32_t)m->classes - 1, n = p->targets < most ? p->targets : most;
+    const int32_t n = attack_targets(p->targets, m->classes);
     float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
     int32_t *target = mem_array((size_t)b->n, sizeof *target);
-    struct run r;
-    int rc;
+    struct run r = {0};
+    int rc = z != NULL && target != NULL ? attack_logits(m, b->pixels, b->n, z) : ERR_NOMEM;
 
-    if (z == NULL || target == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = attack_logits(m, b->pixels, b->n, z)) < 0 ||
-        (rc = run_init(&r, m, p, ATTACK_DLR_TARGETED, b)) < 0)
-        goto out;
+    if (rc == 0)
+        rc = run_init(&r, m, p, ATTACK_DLR_TARGETED, b);
     for (int32_t j = 1; rc == 0 && j <= n; j++) {
         choose_targets(m, z, b->n, j, target);
         for (int32_t restart = 0; rc == 0 && restart < p->restarts; restart++) {
@@ -347,8 +332,7 @@ int apgd_targeted(struct attack_model *m, const struct apgd_params *p, struct at
             rc = run_steps(&r, ATTACK_ID_APGD_T, (j - 1) * p->restarts + restart, NULL);
         }
     }
-    run_release(&r);
-out:
+    arena_free(r.arena);
     mem_free(z);
     mem_free(target);
     return rc;
@@ -356,83 +340,48 @@ out:
 
 /* ---- as attacks with a name ------------------------------------------------------------------ */
 
-static int run_ce(struct attack_model *m, const struct attack_stage *s, int32_t restart,
-                  struct attack_batch *b, float *grad)
+static int run_type(struct attack_model *m, const struct attack_stage *s, int32_t restart,
+                    struct attack_batch *b, float *grad)
 {
     const struct apgd_params p = params_of(s);
 
     (void)restart, (void)grad;
-    return apgd_attack(m, &p, ATTACK_CE, b, NULL);
-}
-
-static int run_dlr(struct attack_model *m, const struct attack_stage *s, int32_t restart,
-                   struct attack_batch *b, float *grad)
-{
-    const struct apgd_params p = params_of(s);
-
-    (void)restart, (void)grad;
-    return apgd_attack(m, &p, ATTACK_DLR, b, NULL);
-}
-
-static int run_targeted(struct attack_model *m, const struct attack_stage *s, int32_t restart,
-                        struct attack_batch *b, float *grad)
-{
-    const struct apgd_params p = params_of(s);
-
-    (void)restart, (void)grad;
-    return apgd_targeted(m, &p, b);
+    if (s->kind == ATTACK_APGD_T)
+        return apgd_targeted(m, &p, b);
+    return apgd_attack(m, &p, s->kind == ATTACK_APGD_CE ? ATTACK_CE : ATTACK_DLR, b, NULL);
 }
 
 static int64_t cost(const struct attack_stage *s, int64_t classes)
 {
     const struct apgd_params p = params_of(s);
+    const int64_t runs = p.restarts * 3 * ((int64_t)p.steps + 1);
 
-    (void)classes;
-    return p.restarts * 3 * ((int64_t)p.steps + 1) + 1;
+    return s->kind == ATTACK_APGD_T ? attack_targets(p.targets, classes) * runs + 2 : runs + 1;
 }
-
-static int64_t cost_targeted(const struct attack_stage *s, int64_t classes)
-{
-    const struct apgd_params p = params_of(s);
-    const int64_t most = classes - 1, targets = p.targets < most ? p.targets : most;
-
-    return targets * p.restarts * 3 * ((int64_t)p.steps + 1) + 2;
-}
-
-#define STEPS                                                                                      \
-    {                                                                                              \
-        "steps", ATTACK_COUNT, 100, 1, APGD_MAX_STEPS,                                             \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-#define RESTARTS                                                                                   \
-    {                                                                                              \
-        "restarts", ATTACK_COUNT, 1, 1, 1000,                                                      \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-#define TARGETS                                                                                    \
-    {                                                                                              \
-        "targets", ATTACK_COUNT, 9, 1, 1000,                                                       \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-#define RHO                                                                                        \
-    {                                                                                              \
-        "rho", ATTACK_REAL, 0.75, 0.01, 1,                                                         \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
 
 const struct attack_type attack_type_apgd_ce = {
-    .key = {STEPS, RESTARTS, RHO, {0}}, .run = run_ce, .cost = cost};
+    .key = {{"steps", ATTACK_COUNT, 100, 1, APGD_MAX_STEPS, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, 1000, {0}},
+            {"rho", ATTACK_REAL, 0.75, 0.01, 1, {0}},
+            {0}},
+    .run = run_type,
+    .cost = cost,
+};
 const struct attack_type attack_type_apgd_dlr = {
-    .key = {STEPS, RESTARTS, RHO, {0}}, .run = run_dlr, .cost = cost};
-const struct attack_type attack_type_apgd_t = {.key = {STEPS, RESTARTS, TARGETS, RHO, {0}},
-                                               .classes = 4,
-                                               .run = run_targeted,
-                                               .cost = cost_targeted};
+    .key = {{"steps", ATTACK_COUNT, 100, 1, APGD_MAX_STEPS, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, 1000, {0}},
+            {"rho", ATTACK_REAL, 0.75, 0.01, 1, {0}},
+            {0}},
+    .run = run_type,
+    .cost = cost,
+};
+const struct attack_type attack_type_apgd_t = {
+    .key = {{"steps", ATTACK_COUNT, 100, 1, APGD_MAX_STEPS, {0}},
+            {"restarts", ATTACK_COUNT, 1, 1, 1000, {0}},
+            {"targets", ATTACK_COUNT, 9, 1, 1000, {0}},
+            {"rho", ATTACK_REAL, 0.75, 0.01, 1, {0}},
+            {0}},
+    .classes = 4,
+    .run = run_type,
+    .cost = cost,
+};

@@ -96,6 +96,12 @@ void attack_copy_row(float *to, int64_t i, const float *from, int64_t j, int64_t
 /* x [n] := x0 + reach u / max|u|, u uniform in [-1,1], clipped to [0,1]. */
 void attack_start(struct rng *g, const float *x0, float reach, int64_t n, float *x);
 
+/* Of so many target classes as there are beside the label's. */
+static inline int32_t attack_targets(int32_t wanted, int64_t classes)
+{
+    return wanted < classes ? wanted : (int32_t)classes - 1;
+}
+
 static inline float attack_clip(float v, float lo, float hi)
 {
     return v < lo ? lo : v > hi ? hi : v;

@@ -32,10 +32,7 @@ struct auditor {
     struct audit_result *out;
     int64_t n;
     uint8_t *correct, *robust; /* [n] */
-    float *pixels, *adv, *grad, *z;
-    int32_t *label;
-    int64_t *sample;
-    uint8_t *broken; /* [batch] as the blocks above */
+    struct attack_work w;
 };
 
 static void auditor_release(struct auditor *a)
@@ -43,13 +40,7 @@ static void auditor_release(struct auditor *a)
     attack_model_free(a->m);
     mem_free(a->correct);
     mem_free(a->robust);
-    mem_free(a->pixels);
-    mem_free(a->adv);
-    mem_free(a->grad);
-    mem_free(a->z);
-    mem_free(a->label);
-    mem_free(a->sample);
-    mem_free(a->broken);
+    attack_work_release(&a->w);
 }
 
 static int auditor_init(struct auditor *a, struct graph *g)
@@ -62,20 +53,9 @@ static int auditor_init(struct auditor *a, struct graph *g)
     TRY(attack_model_new(NULL, g, opt->branch, opt->precision, batch < a->n ? batch : a->n, &a->m));
     a->m->tick = opt->tick;
     a->m->ctx = opt->ctx;
-    const size_t rows = (size_t)a->m->batch, floats = rows * (size_t)a->m->elems;
     a->correct = mem_array((size_t)a->n, 1);
     a->robust = mem_array((size_t)a->n, 1);
-    a->pixels = mem_aligned(floats, sizeof(float));
-    a->adv = mem_aligned(floats, sizeof(float));
-    a->grad = mem_aligned(floats, sizeof(float));
-    a->z = mem_aligned(rows * (size_t)a->m->classes, sizeof(float));
-    a->label = mem_array(rows, sizeof *a->label);
-    a->sample = mem_array(rows, sizeof *a->sample);
-    a->broken = mem_array(rows, 1);
-    return a->correct && a->robust && a->pixels && a->adv && a->grad && a->z && a->label &&
-                   a->sample && a->broken
-               ? 0
-               : ERR_NOMEM;
+    return a->correct && a->robust ? attack_work_init(&a->w, a->m) : ERR_NOMEM;
 }
 
 /* The next images from *first on as a batch; 1, or 0 at the end. */
@@ -84,18 +64,18 @@ static int next_batch(struct auditor *a, int64_t *first, struct attack_batch *b)
     const int64_t left = a->n - *first;
 
     *b = (struct attack_batch){left < a->m->batch ? left : a->m->batch,
-                               a->pixels,
-                               a->label,
-                               a->sample,
+                               a->w.pixels,
+                               a->w.label,
+                               a->w.sample,
                                *first,
                                a->opt->seed,
-                               a->adv,
-                               a->broken};
+                               a->w.adv,
+                               a->w.broken};
     for (int64_t i = 0; i < b->n; i++) {
-        TRY(data_image(a->d, *first + i, a->pixels + i * a->m->elems));
-        a->label[i] = a->d->labels[*first + i];
-        a->sample[i] = *first + i;
-        a->broken[i] = 0;
+        TRY(data_image(a->d, *first + i, a->w.pixels + i * a->m->elems));
+        a->w.label[i] = a->d->labels[*first + i];
+        a->w.sample[i] = *first + i;
+        a->w.broken[i] = 0;
     }
     *first += b->n;
     return b->n > 0;
@@ -110,9 +90,9 @@ static int count_clean(struct auditor *a)
     int rc;
 
     while ((rc = next_batch(a, &first, &b)) > 0) {
-        TRY(attack_logits(a->m, b.pixels, b.n, a->z));
+        TRY(attack_logits(a->m, b.pixels, b.n, a->w.z));
         for (int64_t i = 0; i < b.n; i++)
-            a->correct[b.sample[i]] = !attack_is_wrong(a->z + i * k, k, b.label[i]);
+            a->correct[b.sample[i]] = !attack_is_wrong(a->w.z + i * k, k, b.label[i]);
     }
     for (int64_t i = 0; i < a->n; i++)
         a->out->clean += a->correct[i];
@@ -191,10 +171,10 @@ static int transfer_batch(struct auditor *a, struct exec *e, const struct attack
     const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, 0, b->sample};
     const int64_t k = a->m->classes;
 
-    TRY(pgd_attack(e, a->opt->transfer, &p, &target, &key, b->pixels, b->n, 0, a->grad, b->adv));
-    TRY(attack_logits(a->m, b->adv, b->n, a->z));
+    TRY(pgd_attack(e, a->opt->transfer, &p, &target, &key, b->pixels, b->n, 0, a->w.grad, b->adv));
+    TRY(attack_logits(a->m, b->adv, b->n, a->w.z));
     for (int64_t i = 0; i < b->n; i++)
-        *standing += a->correct[b->sample[i]] && !attack_is_wrong(a->z + i * k, k, b->label[i]);
+        *standing += a->correct[b->sample[i]] && !attack_is_wrong(a->w.z + i * k, k, b->label[i]);
     return 0;
 }
 

@@ -23,39 +23,26 @@
 #define FLAG_PROBABILITY 1e-5
 #define SQUARE_GAIN 0.002
 
-struct work { /* of one batch */
-    float *pixels, *adv, *grad, *z;
-    int32_t *label;
-    int64_t *sample;
-    uint8_t *broken;
-};
-
-static void work_release(struct work *w)
-{
-    mem_free(w->pixels);
-    mem_free(w->adv);
-    mem_free(w->grad);
-    mem_free(w->z);
-    mem_free(w->label);
-    mem_free(w->sample);
-    mem_free(w->broken);
-}
-
-/* work_release in every case. */
-static int work_init(struct work *w, const struct attack_model *m)
+int attack_work_init(struct attack_work *w, const struct attack_model *m)
 {
     const size_t n = (size_t)m->batch, floats = n * (size_t)m->elems;
 
-    *w = (struct work){.pixels = mem_aligned(floats, sizeof(float)),
-                       .adv = mem_aligned(floats, sizeof(float)),
-                       .grad = mem_aligned(floats, sizeof(float)),
-                       .z = mem_aligned(n * (size_t)m->classes, sizeof(float)),
-                       .label = mem_array(n, sizeof(int32_t)),
-                       .sample = mem_array(n, sizeof(int64_t)),
-                       .broken = mem_array(n, 1)};
-    if (w->pixels && w->adv && w->grad && w->z && w->label && w->sample && w->broken)
-        return 0;
-    return ERR_NOMEM;
+    *w = (struct attack_work){0};
+    TRY(arena_new(0, &w->arena));
+    w->pixels = arena_array(w->arena, floats, sizeof(float));
+    w->adv = arena_array(w->arena, floats, sizeof(float));
+    w->grad = arena_array(w->arena, floats, sizeof(float));
+    w->z = arena_array(w->arena, n * (size_t)m->classes, sizeof(float));
+    w->label = arena_array(w->arena, n, sizeof *w->label);
+    w->sample = arena_array(w->arena, n, sizeof *w->sample);
+    w->broken = arena_array(w->arena, n, 1);
+    return w->pixels && w->adv && w->grad && w->z && w->label && w->sample && w->broken ? 0
+                                                                                        : ERR_NOMEM;
+}
+
+void attack_work_release(struct attack_work *w)
+{
+    arena_free(w->arena);
 }
 
 /* ---- one batch ------------------------------------------------------------------------------- */
@@ -77,7 +64,7 @@ static int check_box(const struct attack_stage *s, const struct attack_batch *b,
 
 /* The images of [first, first + count) that stand, as a batch. */
 static int gather(const struct attack_job *job, const struct attack_progress *p, int64_t first,
-                  int64_t count, struct work *w, struct attack_batch *b)
+                  int64_t count, struct attack_work *w, struct attack_batch *b)
 {
     *b = (struct attack_batch){.pixels = w->pixels,
                                .label = w->label,
@@ -98,7 +85,8 @@ static int gather(const struct attack_job *job, const struct attack_progress *p,
 }
 
 static int attack_once(const struct attack_job *job, const struct attack_stage *s, int32_t restart,
-                       struct attack_progress *p, int64_t first, int64_t count, struct work *w)
+                       struct attack_progress *p, int64_t first, int64_t count,
+                       struct attack_work *w)
 {
     struct attack_model *m = job->m;
     struct attack_batch b;
@@ -124,7 +112,8 @@ static bool is_left_out(const struct attack_job *job, const struct attack_stage 
 
 /* Restarts that are rounds of the driver: each on what still stands. */
 static int attack_range(const struct attack_job *job, const struct attack_stage *s,
-                        struct attack_progress *p, int64_t first, int64_t count, struct work *w)
+                        struct attack_progress *p, int64_t first, int64_t count,
+                        struct attack_work *w)
 {
     const int32_t rounds = attack_type(s->kind)->rounds ? attack_stage_count(s, "restarts") : 1;
 
@@ -144,8 +133,8 @@ static int64_t count_robust(const struct attack_progress *p)
 
 int autoattack_run(const struct attack_job *job, struct attack_progress *p)
 {
-    struct work w;
-    int rc = work_init(&w, job->m);
+    struct attack_work w;
+    int rc = attack_work_init(&w, job->m);
 
     while (rc == 0 && p->stage < job->spec->n_stage) {
         const int64_t batch = job->m->batch;
@@ -164,7 +153,7 @@ int autoattack_run(const struct attack_job *job, struct attack_progress *p)
         if (job->save != NULL)
             rc = ranks_agree(job->save(job->ctx, p));
     }
-    work_release(&w);
+    attack_work_release(&w);
     return rc;
 }
 
@@ -212,8 +201,8 @@ static bool are_probabilities(const float *z, int64_t n, int64_t k)
     return true;
 }
 
-static int look_at_outputs(struct attack_model *m, const struct work *w, int64_t n, float *again,
-                           struct attack_flags *f)
+static int look_at_outputs(struct attack_model *m, const struct attack_work *w, int64_t n,
+                           float *again, struct attack_flags *f)
 {
     const int64_t k = m->classes;
 
@@ -231,7 +220,7 @@ static int look_at_outputs(struct attack_model *m, const struct work *w, int64_t
 
 /* Among the images that are right when clean (w->z): of a wrong one whose label comes third the DLR
  * loss is constant by its form. */
-static int count_zero_gradients(struct attack_model *m, const struct work *w, int64_t n,
+static int count_zero_gradients(struct attack_model *m, const struct attack_work *w, int64_t n,
                                 uint64_t seed, struct attack_flags *f)
 {
     const struct attack_batch b = {.seed = seed};
@@ -259,8 +248,8 @@ int autoattack_flags(struct attack_model *m, const struct dataset *d, int64_t li
     const int64_t most = limit < d->n ? limit : d->n, n = most < m->batch ? most : m->batch;
     struct attack_flags f = {.n = n, .no_dlr = m->classes < 3, .no_targeted_dlr = m->classes < 4};
     float *again = mem_aligned((size_t)(n * m->classes), sizeof *again);
-    struct work w = {0};
-    int rc = again != NULL ? work_init(&w, m) : ERR_NOMEM;
+    struct attack_work w = {0};
+    int rc = again != NULL ? attack_work_init(&w, m) : ERR_NOMEM;
 
     if (rc < 0)
         goto out;
@@ -275,7 +264,7 @@ int autoattack_flags(struct attack_model *m, const struct dataset *d, int64_t li
         goto out;
     *out = f;
 out:
-    work_release(&w);
+    attack_work_release(&w);
     mem_free(again);
     return rc;
 }

@@ -28,6 +28,18 @@ struct attack_job {
     /* May be NULL; a negative result stops. */
     int (*save)(void *ctx, const struct attack_progress *p);
 };
+/* Work space of batches of m: attack_work_release in every case. */
+struct attack_work {
+    struct arena *arena;
+    float *pixels, *adv, *grad, *z;
+    int32_t *label;
+    int64_t *sample;
+    uint8_t *broken;
+};
+
+int attack_work_init(struct attack_work *w, const struct attack_model *m) MUST_CHECK;
+void attack_work_release(struct attack_work *w); /* a zeroed one is fine */
+
 /* Continues at p->stage, p->next. ERR_NUMERIC if an attack returns an image outside its box. */
 int autoattack_run(const struct attack_job *job, struct attack_progress *p) MUST_CHECK;
 

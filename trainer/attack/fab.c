@@ -110,6 +110,7 @@ void fab_project(const float *v, const float *w, double level, int64_t n, float 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 struct fab { /* rows 0 ... n-1 of every block are in work */
+    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct fab_params *p;
@@ -122,37 +123,29 @@ struct fab { /* rows 0 ... n-1 of every block are in work */
     int64_t *image;              /* [n] row -> image of b */
 };
 
-static void fab_release(struct fab *s)
-{
-    void *const block[] = {s->x0, s->x,    s->w,     s->d1,     s->d2,   s->z,
-                           s->f,  s->best, s->label, s->target, s->image};
-
-    for (size_t i = 0; i < sizeof block / sizeof block[0]; i++)
-        mem_free(block[i]);
-}
-
+/* arena_free(s->arena) in every case. */
 static int fab_init(struct fab *s, struct attack_model *m, const struct fab_params *p,
                     struct attack_batch *b)
 {
     const size_t n = (size_t)b->n, pixels = n * (size_t)m->elems;
 
     *s = (struct fab){.m = m, .b = b, .p = p, .elems = m->elems};
-    s->x0 = mem_aligned(pixels, sizeof(float));
-    s->x = mem_aligned(pixels, sizeof(float));
-    s->w = mem_aligned(pixels, sizeof(float));
-    s->d1 = mem_aligned(pixels, sizeof(float));
-    s->d2 = mem_aligned(pixels, sizeof(float));
-    s->z = mem_aligned(n * (size_t)m->classes, sizeof(float));
-    s->f = mem_array(n, sizeof *s->f);
-    s->best = mem_array(n, sizeof *s->best);
-    s->label = mem_array(n, sizeof *s->label);
-    s->target = mem_array(n, sizeof *s->target);
-    s->image = mem_array(n, sizeof *s->image);
-    if (s->x0 && s->x && s->w && s->d1 && s->d2 && s->z && s->f && s->best && s->label &&
-        s->target && s->image)
-        return 0;
-    fab_release(s);
-    return ERR_NOMEM;
+    TRY(arena_new(0, &s->arena));
+    s->x0 = arena_array(s->arena, pixels, sizeof(float));
+    s->x = arena_array(s->arena, pixels, sizeof(float));
+    s->w = arena_array(s->arena, pixels, sizeof(float));
+    s->d1 = arena_array(s->arena, pixels, sizeof(float));
+    s->d2 = arena_array(s->arena, pixels, sizeof(float));
+    s->z = arena_array(s->arena, n * (size_t)m->classes, sizeof(float));
+    s->f = arena_array(s->arena, n, sizeof *s->f);
+    s->best = arena_array(s->arena, n, sizeof *s->best);
+    s->label = arena_array(s->arena, n, sizeof *s->label);
+    s->target = arena_array(s->arena, n, sizeof *s->target);
+    s->image = arena_array(s->arena, n, sizeof *s->image);
+    return s->x0 && s->x && s->w && s->d1 && s->d2 && s->z && s->f && s->best && s->label &&
+                   s->target && s->image
+               ? 0
+               : ERR_NOMEM;
 }
 
 static void drop_row(struct fab *s, int64_t i)
@@ -295,7 +288,7 @@ static int run_target(struct fab *s, int32_t rank, const float *z, int32_t *targ
 int fab_attack(struct attack_model *m, const struct fab_params *p, struct attack_batch *b,
                double *distance)
 {
-    const int32_t most = (int32_t)m->classes - 1, n = p->targets < most ? p->targets : most;
+    const int32_t n = attack_targets(p->targets, m->classes);
     float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
     int32_t *target = mem_array((size_t)b->n, sizeof *target);
     double *best = mem_array((size_t)b->n, sizeof *best);
@@ -315,8 +308,8 @@ int fab_attack(struct attack_model *m, const struct fab_params *p, struct attack
         rc = run_target(&s, j, z, target, best);
     if (rc == 0 && distance != NULL)
         memcpy(distance, best, (size_t)b->n * sizeof *best);
-    fab_release(&s);
 out:
+    arena_free(s.arena);
     mem_free(z);
     mem_free(target);
     mem_free(best);
@@ -337,9 +330,7 @@ static int run_type(struct attack_model *m, const struct attack_stage *s, int32_
 static int64_t cost(const struct attack_stage *s, int64_t classes)
 {
     const struct fab_params p = params_of(s);
-    const int64_t most = classes - 1, targets = p.targets < most ? p.targets : most;
-
-    return targets * p.restarts * 4 * p.steps + 2;
+    return (int64_t)attack_targets(p.targets, classes) * p.restarts * 4 * p.steps + 2;
 }
 
 const struct attack_type attack_type_fab_t = {

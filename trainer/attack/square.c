@@ -55,6 +55,7 @@ int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w)
 }
 
 struct search { /* rows 0 ... n-1 of every block are in work */
+    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct square_params *p;
@@ -73,18 +74,7 @@ struct patch {
     float by[MOST_CHANNELS]; /* +-2 eps */
 };
 
-static void search_release(struct search *s)
-{
-    mem_free(s->clean);
-    mem_free(s->best);
-    mem_free(s->candidate);
-    mem_free(s->z);
-    mem_free(s->margin);
-    mem_free(s->label);
-    mem_free(s->image);
-    mem_free(s->draws);
-}
-
+/* arena_free(s->arena) in every case. */
 static int search_init(struct search *s, struct attack_model *m, const struct square_params *p,
                        struct attack_batch *b)
 {
@@ -95,19 +85,19 @@ static int search_init(struct search *s, struct attack_model *m, const struct sq
     s->c = in->dim[1], s->h = in->dim[2], s->w = in->dim[3];
     if (s->c > MOST_CHANNELS)
         return fail(ERR_UNSUPPORTED, "square: %d channels, at most %d", (int)s->c, MOST_CHANNELS);
-    s->clean = mem_aligned(pixels, sizeof(float));
-    s->best = mem_aligned(pixels, sizeof(float));
-    s->candidate = mem_aligned(pixels, sizeof(float));
-    s->z = mem_aligned(n * (size_t)m->classes, sizeof(float));
-    s->margin = mem_array(n, sizeof *s->margin);
-    s->label = mem_array(n, sizeof *s->label);
-    s->image = mem_array(n, sizeof *s->image);
-    s->draws = mem_array(n, sizeof *s->draws);
-    if (s->clean && s->best && s->candidate && s->z && s->margin && s->label && s->image &&
-        s->draws)
-        return 0;
-    search_release(s);
-    return ERR_NOMEM;
+    TRY(arena_new(0, &s->arena));
+    s->clean = arena_array(s->arena, pixels, sizeof(float));
+    s->best = arena_array(s->arena, pixels, sizeof(float));
+    s->candidate = arena_array(s->arena, pixels, sizeof(float));
+    s->z = arena_array(s->arena, n * (size_t)m->classes, sizeof(float));
+    s->margin = arena_array(s->arena, n, sizeof *s->margin);
+    s->label = arena_array(s->arena, n, sizeof *s->label);
+    s->image = arena_array(s->arena, n, sizeof *s->image);
+    s->draws = arena_array(s->arena, n, sizeof *s->draws);
+    return s->clean && s->best && s->candidate && s->z && s->margin && s->label && s->image &&
+                   s->draws
+               ? 0
+               : ERR_NOMEM;
 }
 
 static void gather(struct search *s, int32_t run)
@@ -244,12 +234,11 @@ static int search_run(struct search *s, int32_t run)
 int square_attack(struct attack_model *m, const struct square_params *p, struct attack_batch *b)
 {
     struct search s;
-    int rc = 0;
+    int rc = search_init(&s, m, p, b);
 
-    TRY(search_init(&s, m, p, b));
     for (int32_t run = 0; rc == 0 && run < p->restarts; run++)
         rc = search_run(&s, run);
-    search_release(&s);
+    arena_free(s.arena);
     return rc;
 }
 
