@@ -36,6 +36,7 @@ struct evaluator {
     struct attack_model *model;
     enum corrupt_type types[CORRUPT_N];
     int32_t n_types, severities[CORRUPT_N]; /* of a type, bit s-1: severity s */
+    struct arena *arena;                    /* of the blocks */
     uint8_t *bytes;                         /* [batch][2][elems] */
     int *codes;                             /* [batch] what corrupt_apply returned */
 };
@@ -62,12 +63,7 @@ static void evaluator_release(struct evaluator *v)
 {
     exec_free(v->infer);
     attack_model_free(v->model);
-    mem_free(v->pixels);
-    mem_free(v->logits);
-    mem_free(v->correct);
-    mem_free(v->robust);
-    mem_free(v->bytes);
-    mem_free(v->codes);
+    arena_free(v->arena);
 }
 
 static int32_t count_attacks(const struct eval_options *opt)
@@ -108,21 +104,17 @@ static int allocate(struct evaluator *v)
 {
     const size_t batch = (size_t)v->batch, floats = batch * (size_t)v->elems;
 
-    v->pixels = mem_aligned(floats, sizeof *v->pixels);
-    v->logits = mem_aligned(batch * (size_t)v->k, sizeof *v->logits);
-    v->correct = mem_array((size_t)v->n, sizeof *v->correct);
-    v->robust = mem_array((size_t)v->n, sizeof *v->robust);
-    if (!v->pixels || !v->logits || !v->correct || !v->robust)
+    TRY(arena_new(0, &v->arena));
+    v->pixels = arena_array(v->arena, floats, sizeof *v->pixels);
+    v->logits = arena_array(v->arena, batch * (size_t)v->k, sizeof *v->logits);
+    v->correct = arena_array(v->arena, (size_t)v->n, sizeof *v->correct);
+    v->robust = arena_array(v->arena, (size_t)v->n, sizeof *v->robust);
+    v->bytes = arena_array(v->arena, v->n_types > 0 ? 2 * floats : 0, sizeof *v->bytes);
+    v->codes = arena_array(v->arena, v->n_types > 0 ? batch : 0, sizeof *v->codes);
+    if (!v->pixels || !v->logits || !v->correct || !v->robust || !v->bytes || !v->codes)
         return ERR_NOMEM;
-    TRY(exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, EXEC_BATCH,
-                        min_i64(v->batch, EXEC_BATCH), NULL, 0, &v->infer));
-    if (v->n_types > 0) {
-        v->bytes = mem_array(2 * floats, sizeof *v->bytes);
-        v->codes = mem_array(batch, sizeof *v->codes);
-        if (!v->bytes || !v->codes)
-            return ERR_NOMEM;
-    }
-    return 0;
+    return exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, EXEC_BATCH,
+                           min_i64(v->batch, EXEC_BATCH), NULL, 0, &v->infer);
 }
 
 /* Standard types where none are named: of a folder those that it holds. */
