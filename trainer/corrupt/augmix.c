@@ -34,12 +34,6 @@ static int clip8(int v)
     return v < 0 ? 0 : v > 255 ? 255 : v;
 }
 
-static void apply_table(const uint8_t *in, int32_t n, const uint8_t table[256], uint8_t *out)
-{
-    for (int32_t i = 0; i < n; i++)
-        out[i] = table[in[i]];
-}
-
 static void identity(uint8_t table[256])
 {
     for (int i = 0; i < 256; i++)
@@ -69,11 +63,12 @@ static int lowest(const int32_t hist[256])
     return i;
 }
 
-static void stretch_table(const int32_t hist[256], uint8_t table[256])
+static void stretch_table(const int32_t hist[256], int32_t pixels, uint8_t table[256])
 {
     int lo = lowest(hist), hi = highest(hist);
     double scale, offset;
 
+    (void)pixels;
     if (hi <= lo) {
         identity(table);
         return;
@@ -101,30 +96,32 @@ static void equal_table(const int32_t hist[256], int32_t pixels, uint8_t table[2
     }
 }
 
-static void autocontrast(double unused, const struct picture *p, uint8_t *out)
+/* Each channel through a table that is made of its values. */
+static void through_tables(void (*make)(const int32_t hist[256], int32_t pixels,
+                                        uint8_t table[256]),
+                           const struct picture *p, uint8_t *out)
 {
     int32_t hist[256], n = p->h * p->w;
     uint8_t table[256];
 
-    (void)unused;
     for (int32_t c = 0; c < p->c; c++) {
         count(p->chw + c * n, n, hist);
-        stretch_table(hist, table);
-        apply_table(p->chw + c * n, n, table, out + c * n);
+        make(hist, n, table);
+        for (int32_t i = c * n; i < (c + 1) * n; i++)
+            out[i] = table[p->chw[i]];
     }
+}
+
+static void autocontrast(double unused, const struct picture *p, uint8_t *out)
+{
+    (void)unused;
+    through_tables(stretch_table, p, out);
 }
 
 static void equalize(double unused, const struct picture *p, uint8_t *out)
 {
-    int32_t hist[256], n = p->h * p->w;
-    uint8_t table[256];
-
     (void)unused;
-    for (int32_t c = 0; c < p->c; c++) {
-        count(p->chw + c * n, n, hist);
-        equal_table(hist, n, table);
-        apply_table(p->chw + c * n, n, table, out + c * n);
-    }
+    through_tables(equal_table, p, out);
 }
 
 static void posterize(double bits, const struct picture *p, uint8_t *out)
