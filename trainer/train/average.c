@@ -22,18 +22,12 @@ int average_begin(struct trainer *t)
 
     if (t->cfg.ema <= 0)
         return 0;
-    t->average = mem_aligned((size_t)g->n_params, sizeof *t->average);
-    t->aside = mem_aligned((size_t)(g->n_params + g->n_buffers), sizeof *t->aside);
+    t->average = arena_array(t->arena, (size_t)g->n_params, sizeof *t->average);
+    t->aside = arena_array(t->arena, (size_t)(g->n_params + g->n_buffers), sizeof *t->aside);
     if (t->average == NULL || t->aside == NULL)
         return ERR_NOMEM;
     memcpy(t->average, g->params, (size_t)g->n_params * sizeof *t->average);
     return 0;
-}
-
-void average_release(struct trainer *t)
-{
-    mem_free(t->average);
-    mem_free(t->aside);
 }
 
 void average_add(struct trainer *t)
@@ -110,19 +104,13 @@ static int estimate(struct trainer *t, int64_t epoch)
     return rc;
 }
 
-static void copy(float *to, const float *from, int64_t n)
-{
-    if (n > 0)
-        memcpy(to, from, (size_t)n * sizeof *to);
-}
-
 int average_enter(struct trainer *t, int64_t epoch)
 {
     struct graph *g = t->g;
 
-    copy(t->aside, g->params, g->n_params);
-    copy(t->aside + g->n_params, g->buffers, g->n_buffers);
-    copy(g->params, t->average, g->n_params);
+    train_copy(t->aside, g->params, g->n_params);
+    train_copy(t->aside + g->n_params, g->buffers, g->n_buffers);
+    train_copy(g->params, t->average, g->n_params);
     graph_touch(g);
     return estimate(t, epoch);
 }
@@ -131,7 +119,7 @@ void average_leave(struct trainer *t)
 {
     struct graph *g = t->g;
 
-    copy(g->params, t->aside, g->n_params);
-    copy(g->buffers, t->aside + g->n_params, g->n_buffers);
+    train_copy(g->params, t->aside, g->n_params);
+    train_copy(g->buffers, t->aside + g->n_params, g->n_buffers);
     graph_touch(g);
 }

@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "core/base/minmax.h"
 #include "trainer/corrupt/augmix.h"
@@ -59,17 +60,18 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
     *b = (struct batch){.cap = cfg->batch, .elems = elems};
     if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
         TRY(corrupt_types(cfg->corruptions, false, true, b->types, &b->n_types));
-    b->pixels = mem_aligned(floats, sizeof *b->pixels);
-    b->whole = mem_aligned(floats, sizeof *b->whole);
-    b->labels = mem_array(cap, sizeof *b->labels);
-    b->sample = mem_array(cap, sizeof *b->sample);
-    b->refused = mem_array(cap, sizeof *b->refused);
-    b->own = mem_array(cap, sizeof *b->own);
-    b->later = mem_array(cap, sizeof *b->later);
-    b->later_own = mem_array(cap, sizeof *b->later_own);
+    TRY(arena_new(0, &b->arena));
+    b->pixels = arena_array(b->arena, floats, sizeof *b->pixels);
+    b->whole = arena_array(b->arena, floats, sizeof *b->whole);
+    b->labels = arena_array(b->arena, cap, sizeof *b->labels);
+    b->sample = arena_array(b->arena, cap, sizeof *b->sample);
+    b->refused = arena_array(b->arena, cap, sizeof *b->refused);
+    b->own = arena_array(b->arena, cap, sizeof *b->own);
+    b->later = arena_array(b->arena, cap, sizeof *b->later);
+    b->later_own = arena_array(b->arena, cap, sizeof *b->later_own);
     if (augment) {
-        b->augmented = mem_aligned(floats, sizeof *b->augmented);
-        b->bytes = mem_array(2 * floats, sizeof *b->bytes);
+        b->augmented = arena_array(b->arena, floats, sizeof *b->augmented);
+        b->bytes = arena_array(b->arena, 2 * floats, sizeof *b->bytes);
     }
     if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused || !b->own ||
         !b->later || !b->later_own || (augment && (!b->augmented || !b->bytes))) {
@@ -81,16 +83,7 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
 
 void batch_release(struct batch *b)
 {
-    mem_free(b->pixels);
-    mem_free(b->augmented);
-    mem_free(b->bytes);
-    mem_free(b->whole);
-    mem_free(b->labels);
-    mem_free(b->sample);
-    mem_free(b->refused);
-    mem_free(b->own);
-    mem_free(b->later);
-    mem_free(b->later_own);
+    arena_free(b->arena);
     *b = (struct batch){0};
 }
 
@@ -123,40 +116,27 @@ static struct crop draw_crop(const struct train_config *cfg, const struct datase
     return c;
 }
 
-/* Column of the image that lands in column x of the window. */
-static int64_t source_column(const struct crop *c, int64_t x, int64_t w)
-{
-    return (c->flip ? w - 1 - x : x) + c->dx;
-}
-
 static bool inside(int64_t v, int64_t n)
 {
     return v >= 0 && v < n;
 }
 
-static void crop_floats(const struct crop *c, const struct dataset *d, const float *from, float *to)
+/* Pixels of `size` bytes, black where the image ends before. */
+static inline void crop(const struct crop *c, const struct dataset *d, size_t size,
+                        const void *from, void *to)
 {
     const int64_t h = d->height, w = d->width;
+    const char *pixel = from;
+    char *at = to;
 
     for (int64_t row = 0; row < d->channels * h; row++) {
         const int64_t plane = row / h, y = row % h + c->dy;
-        for (int64_t x = 0; x < w; x++) {
-            const int64_t s = source_column(c, x, w);
-            to[row * w + x] = inside(y, h) && inside(s, w) ? from[(plane * h + y) * w + s] : 0;
-        }
-    }
-}
-
-static void crop_bytes(const struct crop *c, const struct dataset *d, const uint8_t *from,
-                       uint8_t *to)
-{
-    const int64_t h = d->height, w = d->width;
-
-    for (int64_t row = 0; row < d->channels * h; row++) {
-        const int64_t plane = row / h, y = row % h + c->dy;
-        for (int64_t x = 0; x < w; x++) {
-            const int64_t s = source_column(c, x, w);
-            to[row * w + x] = inside(y, h) && inside(s, w) ? from[(plane * h + y) * w + s] : 0;
+        for (int64_t x = 0; x < w; x++, at += size) {
+            const int64_t s = (c->flip ? w - 1 - x : x) + c->dx;
+            if (inside(y, h) && inside(s, w))
+                memcpy(at, pixel + (size_t)((plane * h + y) * w + s) * size, size);
+            else
+                memset(at, 0, size);
         }
     }
 }
@@ -204,7 +184,7 @@ static int augment_image(const struct batch *b, const struct train_config *cfg,
 
     for (int64_t j = 0; j < b->elems; j++) /* as data_image_u8 */
         whole[j] = (uint8_t)(pixels[j] * 255.0f + 0.5f);
-    crop_bytes(&c, d, whole, cropped);
+    crop(&c, d, 1, whole, cropped);
     if (cfg->augment == TRAIN_AUGMENT_CORRUPT)
         return corrupt_copy(b, cfg, d, sample, cropped, &r, whole, out);
     augmix(&mix, cropped, d->channels, d->height, d->width, &r, out);
@@ -222,7 +202,7 @@ static int load_image(const struct batch *b, const struct train_config *cfg,
     float *whole = b->whole + i * b->elems;
 
     TRY(data_image_seen(of, index_of(d, sample), &view, whole));
-    crop_floats(&c, d, whole, b->pixels + i * b->elems);
+    crop(&c, d, sizeof *whole, whole, b->pixels + i * b->elems);
     return b->augmented != NULL && i < b->n_clean ? augment_image(b, cfg, d, epoch, i, c) : 0;
 }
 

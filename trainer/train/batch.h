@@ -13,7 +13,8 @@
 #include "trainer/corrupt/corrupt.h"
 #include "trainer/train/trainer.h"
 
-struct batch { /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
+struct batch {           /* of at most `cap` images; the images are [.][C,H,W] in [0,1] */
+    struct arena *arena; /* of all blocks */
     int64_t cap, elems;
     int64_t n;           /* images */
     int64_t n_clean;     /* this many, the first, go through the clean and the augmented pass */

@@ -28,33 +28,22 @@ struct bn_work {
     int32_t n_site;
     int32_t *nodes;        /* [n_site], increasing */
     value_id *taps;        /* [n_site] */
-    double *sums;          /* all sums and squares */
+    struct arena *arena;   /* of all blocks */
     float *mean, *var;     /* [largest channels] */
     float *before, *after; /* logits [n][K] */
 };
 
-static void work_release(struct bn_work *w)
-{
-    mem_free(w->site);
-    mem_free(w->nodes);
-    mem_free(w->taps);
-    mem_free(w->sums);
-    mem_free(w->mean);
-    mem_free(w->var);
-    mem_free(w->before);
-    mem_free(w->after);
-}
-
 static int work_init(struct bn_work *w, const struct graph *g, int64_t n)
 {
     const size_t logits = (size_t)(n * shape_elems(&g->value[g->output].shape));
-    int64_t channels = 0, largest = 0;
+    int64_t largest = 0;
 
-    w->nodes = mem_array((size_t)w->n_site, sizeof *w->nodes);
-    w->taps = mem_array((size_t)w->n_site, sizeof *w->taps);
-    w->site = mem_array((size_t)w->n_site, sizeof *w->site);
-    w->before = mem_array(logits, sizeof *w->before);
-    w->after = mem_array(logits, sizeof *w->after);
+    TRY(arena_new(0, &w->arena));
+    w->nodes = arena_array(w->arena, (size_t)w->n_site, sizeof *w->nodes);
+    w->taps = arena_array(w->arena, (size_t)w->n_site, sizeof *w->taps);
+    w->site = arena_array(w->arena, (size_t)w->n_site, sizeof *w->site);
+    w->before = arena_array(w->arena, logits, sizeof *w->before);
+    w->after = arena_array(w->arena, logits, sizeof *w->after);
     if (!w->nodes || !w->taps || !w->site || !w->before || !w->after)
         return ERR_NOMEM;
     pass_batchnorm_sites(g, w->nodes, w->n_site);
@@ -65,21 +54,15 @@ static int work_init(struct bn_work *w, const struct graph *g, int64_t n)
         const struct shape *shape = &g->value[s->out].shape;
         s->channels = shape->dim[1];
         s->positions = shape_elems(shape) / s->channels;
-        channels += s->channels;
+        s->sum = arena_array(w->arena, (size_t)s->channels, sizeof *s->sum);
+        s->square = arena_array(w->arena, (size_t)s->channels, sizeof *s->square);
+        if (!s->sum || !s->square)
+            return ERR_NOMEM;
         largest = s->channels > largest ? s->channels : largest;
     }
-    w->sums = mem_array((size_t)(2 * channels), sizeof *w->sums);
-    w->mean = mem_array((size_t)largest, sizeof *w->mean);
-    w->var = mem_array((size_t)largest, sizeof *w->var);
-    if (!w->sums || !w->mean || !w->var)
-        return ERR_NOMEM;
-    double *next = w->sums;
-    for (struct bn_site *s = w->site; s < w->site + w->n_site; s++) {
-        s->sum = next;
-        s->square = next + s->channels;
-        next += 2 * s->channels;
-    }
-    return 0;
+    w->mean = arena_array(w->arena, (size_t)largest, sizeof *w->mean);
+    w->var = arena_array(w->arena, (size_t)largest, sizeof *w->var);
+    return w->mean && w->var ? 0 : ERR_NOMEM;
 }
 
 /* x [n][h][w][c] */
@@ -173,6 +156,6 @@ int bn_insert(struct graph *g, const float *pixels, int64_t n, struct bn_report 
     if (report != NULL)
         *report = r;
 out:
-    work_release(&w);
+    arena_free(w.arena);
     return rc;
 }

@@ -35,7 +35,7 @@ size_t train_weights_bytes(const struct graph *g)
     return (size_t)(g->n_params + g->n_buffers + g->n_masks) * sizeof(float);
 }
 
-static void copy_block(float *to, const float *from, int64_t n)
+void train_copy(float *to, const float *from, int64_t n)
 {
     if (n > 0)
         memcpy(to, from, (size_t)n * sizeof *to);
@@ -45,18 +45,18 @@ void train_keep_best(struct trainer *t)
 {
     const struct graph *g = t->g;
 
-    copy_block(t->best, g->params, g->n_params);
-    copy_block(t->best + g->n_params, g->buffers, g->n_buffers);
-    copy_block(t->best + g->n_params + g->n_buffers, g->masks, g->n_masks);
+    train_copy(t->best, g->params, g->n_params);
+    train_copy(t->best + g->n_params, g->buffers, g->n_buffers);
+    train_copy(t->best + g->n_params + g->n_buffers, g->masks, g->n_masks);
 }
 
 void train_restore_best(struct trainer *t)
 {
     struct graph *g = t->g;
 
-    copy_block(g->params, t->best, g->n_params);
-    copy_block(g->buffers, t->best + g->n_params, g->n_buffers);
-    copy_block(g->masks, t->best + g->n_params + g->n_buffers, g->n_masks);
+    train_copy(g->params, t->best, g->n_params);
+    train_copy(g->buffers, t->best + g->n_params, g->n_buffers);
+    train_copy(g->masks, t->best + g->n_params + g->n_buffers, g->n_masks);
     graph_touch(g);
 }
 
@@ -103,8 +103,21 @@ int train_same_start(const struct trainer *t)
 
 /* ---- saving ---------------------------------------------------------------------------------- */
 
+/* What is saved until the stage is over; data NULL: this training has none. */
+#define PENDING 4
+static void list_pending(const struct trainer *t, struct train_blob v[PENDING])
+{
+    const size_t n = (size_t)t->optim.n * sizeof(float);
+    const size_t params = (size_t)t->g->n_params * sizeof(float);
+
+    v[0] = (struct train_blob){"trainer.velocity", t->optim.velocity, n};
+    v[1] = (struct train_blob){"trainer.square", t->optim.square, n};
+    v[2] = (struct train_blob){"trainer.average", t->average, params};
+    v[3] = (struct train_blob){"trainer.best", t->best, train_weights_bytes(t->g)};
+}
+
 struct blob_list {
-    struct checkpoint_blob v[MAX_BLOBS + 6];
+    struct checkpoint_blob v[MAX_BLOBS + PENDING + 2];
     char name[MAX_BLOBS][BLOB_NAME];
     int32_t n;
 };
@@ -116,16 +129,13 @@ static void add_blob(struct blob_list *l, const char *name, const void *data, si
 
 static void list_blobs(const struct trainer *t, bool done, struct blob_list *l)
 {
+    struct train_blob pending[PENDING];
     add_blob(l, "trainer.options", t->fingerprint, strlen(t->fingerprint) + 1);
     add_blob(l, "trainer.counters", &t->at, sizeof t->at);
-    if (!done)
-        add_blob(l, "trainer.velocity", t->optim.velocity, (size_t)t->optim.n * sizeof(float));
-    if (!done && t->optim.square != NULL)
-        add_blob(l, "trainer.square", t->optim.square, (size_t)t->optim.n * sizeof(float));
-    if (!done && t->average != NULL)
-        add_blob(l, "trainer.average", t->average, (size_t)t->g->n_params * sizeof(float));
-    if (!done && t->best != NULL)
-        add_blob(l, "trainer.best", t->best, train_weights_bytes(t->g));
+    list_pending(t, pending);
+    for (int i = 0; i < PENDING && !done; i++)
+        if (pending[i].data != NULL)
+            add_blob(l, pending[i].name, pending[i].data, pending[i].bytes);
     for (int32_t i = 0; i < t->hooks.n_blobs; i++) {
         snprintf(l->name[i], BLOB_NAME, "hook.%s", t->hooks.blobs[i].name);
         add_blob(l, l->name[i], t->hooks.blobs[i].data, t->hooks.blobs[i].bytes);
@@ -263,25 +273,18 @@ static int read_hooks(const struct trainer *t, const struct checkpoint_file *f)
 
 static int read_state(struct trainer *t, const struct checkpoint_file *f)
 {
+    struct train_blob pending[PENDING];
     struct train_counters at;
 
     TRY(check_options(t, f));
     TRY(checkpoint_read_blob(f, "trainer.counters", &at, sizeof at));
     TRY(check_counters(t, &at));
-    if (!checkpoint_is_done(f)) {
-        TRY(checkpoint_read_blob(f, "trainer.velocity", t->optim.velocity,
-                                 (size_t)t->optim.n * sizeof(float)));
-        if (t->optim.square != NULL)
-            TRY(checkpoint_read_blob(f, "trainer.square", t->optim.square,
-                                     (size_t)t->optim.n * sizeof(float)));
-        if (t->average != NULL)
-            TRY(checkpoint_read_blob(f, "trainer.average", t->average,
-                                     (size_t)t->g->n_params * sizeof(float)));
-        if (t->best != NULL)
-            TRY(checkpoint_read_blob(f, "trainer.best", t->best, train_weights_bytes(t->g)));
-    } else if (at.epoch != t->cfg.epochs && !at.soft.closed) {
+    if (checkpoint_is_done(f) && at.epoch != t->cfg.epochs && !at.soft.closed)
         return fail(ERR_FORMAT, "checkpoint: it says that it is done, but steps are missing");
-    }
+    list_pending(t, pending);
+    for (int i = 0; i < PENDING && !checkpoint_is_done(f); i++)
+        if (pending[i].data != NULL)
+            TRY(checkpoint_read_blob(f, pending[i].name, pending[i].data, pending[i].bytes));
     TRY(read_hooks(t, f));
     TRY(checkpoint_read_graph(f, t->g));
     t->at = at;

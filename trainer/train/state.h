@@ -31,6 +31,7 @@ struct trainer {
     struct exec *signal[TRAIN_DOMAINS]; /* who gives the targets: often `teach`, or one of both */
     bool taps_apart; /* the hooks' activations are not those of the run that gives the targets */
     struct batch batch;
+    struct arena *arena;              /* of all blocks below */
     uint32_t *order;                  /* [train->n] */
     float *adv, *adv_grad;            /* [images of the adversarial pass][C,H,W] */
     float *logits, *dlogits, *target; /* [batch][k]; target: the teacher's on clean images */
@@ -65,8 +66,9 @@ char *train_fingerprint(const struct train_config *cfg, const struct graph *g,
 /* state.c */
 /* Bytes of the best-weights copy: params, buffers, masks. */
 size_t train_weights_bytes(const struct graph *g);
-void train_keep_best(struct trainer *t);    /* graph -> t->best */
-void train_restore_best(struct trainer *t); /* t->best -> graph */
+void train_copy(float *to, const float *from, int64_t n); /* n may be 0, both NULL then */
+void train_keep_best(struct trainer *t);                  /* graph -> t->best */
+void train_restore_best(struct trainer *t);               /* t->best -> graph */
 /* ERR_ARG where a rank has another model, other data or another state than the rest: their sums would be of
  * nothing. Collective. */
 int train_same_start(const struct trainer *t) MUST_CHECK;
@@ -84,7 +86,6 @@ int train_attack(struct trainer *t, int64_t first, int64_t n, int64_t epoch) MUS
 
 /* average.c: nothing happens where cfg.ema is 0. */
 int average_begin(struct trainer *t) MUST_CHECK;
-void average_release(struct trainer *t);
 void average_add(struct trainer *t); /* after an update */
 /* The average takes the place of the weights, with statistics of batch norm estimated anew on the
  * first images of that epoch. average_leave puts the weights back, also after a failure. */

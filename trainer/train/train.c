@@ -132,8 +132,9 @@ static int new_attention(struct trainer *t)
 {
     if (t->cfg.beta <= 0)
         return 0;
-    t->at_work = mem_array(attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
-    t->at_each = mem_array((size_t)t->cfg.batch, sizeof *t->at_each);
+    t->at_work =
+        arena_array(t->arena, attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
+    t->at_each = arena_array(t->arena, (size_t)t->cfg.batch, sizeof *t->at_each);
     return t->at_work && t->at_each ? 0 : ERR_NOMEM;
 }
 
@@ -143,21 +144,22 @@ static int new_memory(struct trainer *t)
     const size_t logits = (size_t)c->batch * (size_t)t->k;
     const size_t adv = (size_t)(batch_adv_count(c, c->batch) * t->batch.elems);
 
-    t->order = mem_array((size_t)t->train->n, sizeof *t->order);
-    t->logits = mem_aligned(logits, sizeof *t->logits);
-    t->dlogits = mem_aligned(logits, sizeof *t->dlogits);
-    t->target = mem_aligned(logits, sizeof *t->target);
-    t->at_logits = mem_aligned(logits, sizeof *t->at_logits);
-    t->natural = mem_aligned(logits, sizeof *t->natural);
-    t->dnatural = mem_aligned(logits, sizeof *t->dnatural);
-    t->grad = mem_aligned((size_t)t->optim.n, sizeof *t->grad);
-    t->adv = mem_aligned(adv, sizeof *t->adv);
-    t->adv_grad = mem_aligned(adv, sizeof *t->adv_grad);
+    TRY(arena_new(0, &t->arena));
+    t->order = arena_array(t->arena, (size_t)t->train->n, sizeof *t->order);
+    t->logits = arena_array(t->arena, logits, sizeof *t->logits);
+    t->dlogits = arena_array(t->arena, logits, sizeof *t->dlogits);
+    t->target = arena_array(t->arena, logits, sizeof *t->target);
+    t->at_logits = arena_array(t->arena, logits, sizeof *t->at_logits);
+    t->natural = arena_array(t->arena, logits, sizeof *t->natural);
+    t->dnatural = arena_array(t->arena, logits, sizeof *t->dnatural);
+    t->grad = arena_array(t->arena, (size_t)t->optim.n, sizeof *t->grad);
+    t->adv = arena_array(t->arena, adv, sizeof *t->adv);
+    t->adv_grad = arena_array(t->arena, adv, sizeof *t->adv_grad);
     if (!t->order || !t->logits || !t->dlogits || !t->target || !t->at_logits || !t->natural ||
         !t->dnatural || !t->grad || !t->adv || !t->adv_grad)
         return ERR_NOMEM;
     if (c->select != TRAIN_SELECT_LAST &&
-        (t->best = mem_aligned(train_weights_bytes(t->g) / sizeof(float), sizeof(float))) == NULL)
+        (t->best = arena_array(t->arena, train_weights_bytes(t->g), 1)) == NULL)
         return ERR_NOMEM;
     return average_begin(t);
 }
@@ -247,20 +249,7 @@ void trainer_free(struct trainer *t)
     batch_release(&t->batch);
     optim_release(&t->optim);
     mem_free(t->fingerprint);
-    mem_free(t->order);
-    mem_free(t->adv);
-    mem_free(t->adv_grad);
-    mem_free(t->logits);
-    mem_free(t->dlogits);
-    mem_free(t->target);
-    mem_free(t->at_logits);
-    mem_free(t->natural);
-    mem_free(t->dnatural);
-    average_release(t);
-    mem_free(t->at_work);
-    mem_free(t->at_each);
-    mem_free(t->grad);
-    mem_free(t->best);
+    arena_free(t->arena);
     mem_free(t);
 }
 
@@ -290,40 +279,29 @@ static int on_validation(void *ctx, int64_t done, int64_t all)
     return t->hooks.interrupted != NULL && t->hooks.interrupted(t->hooks.ctx) ? ERR_INTERRUPTED : 0;
 }
 
-static int validate_clean(struct trainer *t, struct train_validation *val)
+/* Clean images through all branches, then attacked ones through that of adversarial images. */
+static int measure(struct trainer *t, struct train_validation *val)
 {
-    const struct eval_options opt = {.limit = t->cfg.val_limit,
-                                     .seed = t->cfg.seed,
-                                     .branch = {true, train_adv_branch(t) == 1},
-                                     .beside = t->forward,
-                                     .ctx = t,
-                                     .progress = on_validation};
+    const int adv = train_adv_branch(t);
+    struct eval_options opt = {.limit = t->cfg.val_limit,
+                               .seed = t->cfg.seed,
+                               .branch = {true, adv == 1},
+                               .beside = t->forward,
+                               .ctx = t,
+                               .progress = on_validation};
     struct eval_result *r = mem_array(1, sizeof *r);
-    int rc = ERR_NOMEM;
+    int rc = r != NULL ? eval_run(t->g, t->val, &opt, r) : ERR_NOMEM;
 
-    if (r != NULL && (rc = eval_run(t->g, t->val, &opt, r)) == 0) {
+    if (rc == 0) {
         val->n = r->n;
         val->clean = r->branch[0].clean.accuracy;
         val->clean_adv = r->n_branch > 1 ? r->branch[1].clean.accuracy : -1;
     }
-    mem_free(r);
-    return rc;
-}
-
-static int validate_attacked(struct trainer *t, struct train_validation *val)
-{
-    const struct eval_options opt = {.limit = t->cfg.val_attack_limit,
-                                     .seed = t->cfg.seed,
-                                     .branch = {train_adv_branch(t) == 0, train_adv_branch(t) == 1},
-                                     .attack = &t->cfg.val_attack,
-                                     .beside = t->forward,
-                                     .n_attack = 1,
-                                     .ctx = t,
-                                     .progress = on_validation};
-    struct eval_result *r = mem_array(1, sizeof *r);
-    int rc = ERR_NOMEM;
-
-    if (r != NULL && (rc = eval_run(t->g, t->val, &opt, r)) == 0) {
+    opt.limit = t->cfg.val_attack_limit;
+    opt.branch[0] = adv == 0;
+    opt.attack = &t->cfg.val_attack;
+    opt.n_attack = 1;
+    if (rc == 0 && opt.limit > 0 && (rc = eval_run(t->g, t->val, &opt, r)) == 0) {
         val->n_attack = r->n;
         val->pgd = r->branch[0].attack[0].score.accuracy;
     }
@@ -349,9 +327,7 @@ static int validate(struct trainer *t)
 {
     struct train_validation val = {.epoch = t->at.epoch, .clean = -1, .clean_adv = -1, .pgd = -1};
 
-    TRY(validate_clean(t, &val));
-    if (t->cfg.val_attack_limit > 0)
-        TRY(validate_attacked(t, &val));
+    TRY(measure(t, &val));
     t->at.last_val = val;
     if (t->best != NULL && metric(t->cfg.select, &val) > t->at.best) {
         t->at.best = metric(t->cfg.select, &val);
