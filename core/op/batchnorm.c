@@ -56,7 +56,7 @@ static int check_operand(const struct graph *g, const struct node *node, int i, 
 static int batchnorm_shape(const struct graph *g, const struct node *node, struct shape *out)
 {
     TRY(op_check_inputs(g, node));
-    TRY(image_need(g, node, 0));
+    TRY(op_need_image_or_row(g, node, 0));
     if (node->n_in != slot(1, GAMMA) && node->n_in != slot(2, GAMMA))
         return op_fail(node, "has %d inputs, needs 5 (one branch) or 9 (two branches)", node->n_in);
     const struct shape *x = &op_in(g, node, 0)->shape;

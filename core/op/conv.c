@@ -231,49 +231,25 @@ static struct conv_point point_part(const struct conv_pass *p, const struct op_c
                                .parts = pixels ? c->parts : 0};
 }
 
-/* out = tail(correlation + bias). */
-static void run_forward(const struct op_call *c, const struct conv_pass *p, const float *packed,
-                        const float *bias)
+/* dst = tail(correlation of src + bias), or added to it without a tail. */
+static void run(const struct op_call *c, const struct conv_pass *p, const float *src,
+                const float *packed, const float *bias, const struct rows_tail *tail, float *dst,
+                bool add)
 {
     if (wino_fits(p, c->use.batch)) {
         const struct wino w = wino_part(p, c);
-
-        wino_run(&w, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
+        wino_run(&w, c->n, src, packed, bias, tail, dst, add, c->scratch);
         return;
     }
     if (conv_point_pays(p)) {
         const struct conv_point point = point_part(p, c);
-
-        conv_point_run(&point, c->n, c->in[0], packed, bias, &c->tail, c->out, false, c->scratch);
+        conv_point_run(&point, c->n, src, packed, bias, tail, dst, add, c->scratch);
         return;
     }
     const struct wino w = wino_of(p, c->part, c->parts);
-
-    conv_run(p, w.k, w.span, c->n, c->in[0], packed, bias, c->out, false, c->scratch);
-    if (c->tail.other != NULL || c->tail.relu)
+    conv_run(p, w.k, w.span, c->n, src, packed, bias, dst, add, c->scratch);
+    if (tail->other != NULL || tail->relu)
         run_tail(c, p, w.span);
-}
-
-static void run_grad(const struct op_call *c, const struct conv_pass *p, const float *packed)
-{
-    const struct rows_tail none = {.relu = false};
-
-    if (wino_fits(p, c->use.batch)) {
-        const struct wino w = wino_part(p, c);
-
-        wino_run(&w, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0], c->scratch);
-        return;
-    }
-    if (conv_point_pays(p)) {
-        const struct conv_point point = point_part(p, c);
-
-        conv_point_run(&point, c->n, c->dout, packed, NULL, &none, c->din[0], c->add[0],
-                       c->scratch);
-        return;
-    }
-    const struct wino w = wino_of(p, c->part, c->parts);
-
-    conv_run(p, w.k, w.span, c->n, c->dout, packed, NULL, c->din[0], c->add[0], c->scratch);
 }
 
 static size_t grad_scratch(const struct conv_pass *p, int64_t n)
@@ -356,15 +332,17 @@ static void conv_forward(const struct op_call *c)
     struct conv_pass p = make_pass(c->g, c->node, false);
     const float *bias = c->folded ? c->prepared : node_has(c->node, 2) ? c->in[2] : NULL;
 
-    run_forward(c, &p, c->prepared + bias_size(&p), bias);
+    run(c, &p, c->in[0], c->prepared + bias_size(&p), bias, &c->tail, c->out, false);
 }
 
 static void conv_grad_input(const struct op_call *c)
 {
     struct conv_pass forward = make_pass(c->g, c->node, false), p = make_pass(c->g, c->node, true);
+    const struct rows_tail none = {.relu = false};
 
     if (c->din[0] != NULL)
-        run_grad(c, &p, c->prepared + gradient_at(&forward, &c->use));
+        run(c, &p, c->dout, c->prepared + gradient_at(&forward, &c->use), NULL, &none, c->din[0],
+            c->add[0]);
 }
 
 static void add_into(float *sum, const float *x, int64_t n)

@@ -70,17 +70,4 @@ static inline void floats_fill(float *d, int64_t n, float v)
         d[i] = v;
 }
 
-/* ERR_FORMAT unless input i is an activation of rank 4 or 2. */
-static inline int image_need(const struct graph *g, const struct node *node, int i)
-{
-    const struct value *v = op_in(g, node, i);
-    char text[SHAPE_TEXT];
-
-    if (!value_is_activation(v))
-        return op_fail(node, "input %d '%s' is a constant, needs an activation", i, v->name);
-    if ((v->shape.rank != 4 && v->shape.rank != 2) || !shape_has_batch(&v->shape))
-        return op_fail(node, "input %d '%s' has shape %s, needs [N,C,H,W] or [N,K]", i, v->name,
-                       shape_text(&v->shape, text));
-    return 0;
-}
 #endif

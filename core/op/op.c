@@ -31,15 +31,25 @@ int op_check_inputs(const struct graph *g, const struct node *node)
     return 0;
 }
 
-int op_need_image(const struct graph *g, const struct node *node, int i)
+static int need(const struct graph *g, const struct node *node, int i, bool rows)
 {
     const struct value *v = op_in(g, node, i);
     char text[SHAPE_TEXT];
 
     if (!value_is_activation(v))
         return op_fail(node, "input %d '%s' is a constant, needs an activation", i, v->name);
-    if (v->shape.rank != 4 || !shape_has_batch(&v->shape))
-        return op_fail(node, "input %d '%s' has shape %s, needs [N,C,H,W]", i, v->name,
-                       shape_text(&v->shape, text));
+    if ((v->shape.rank != 4 && !(rows && v->shape.rank == 2)) || !shape_has_batch(&v->shape))
+        return op_fail(node, "input %d '%s' has shape %s, needs [N,C,H,W]%s", i, v->name,
+                       shape_text(&v->shape, text), rows ? " or [N,K]" : "");
     return 0;
+}
+
+int op_need_image(const struct graph *g, const struct node *node, int i)
+{
+    return need(g, node, i, false);
+}
+
+int op_need_image_or_row(const struct graph *g, const struct node *node, int i)
+{
+    return need(g, node, i, true);
 }

@@ -37,12 +37,12 @@ static struct axis pool_axis(const struct pool_params *p, int i, int64_t in, int
                          p->pad[i], p->pad[2 + i], p->dilation[i]};
 }
 
-/* A global pool is one window as large as the image. */
-static struct pool pool_of(const struct op_call *k, bool global)
+/* A global pool has no attributes: it is one window as large as the image. */
+static struct pool pool_of(const struct op_call *k)
 {
     struct image in = image_in(k, 0), out = image_out(k);
 
-    if (global)
+    if (k->node->op->attrs == NULL)
         return (struct pool){{in.h, 1, in.h, 1, 0, 0, 1}, {in.w, 1, in.w, 1, 0, 0, 1}, in.c};
     const struct pool_params *p = &k->node->p.pool;
     return (struct pool){pool_axis(p, 0, in.h, out.h), pool_axis(p, 1, in.w, out.w), in.c};
@@ -164,9 +164,9 @@ static void max_window(const struct pool *p, const float *x, int64_t oh, int64_t
     }
 }
 
-static void max_forward(const struct op_call *k, bool global)
+static void max_forward(const struct op_call *k)
 {
-    struct pool p = pool_of(k, global);
+    struct pool p = pool_of(k);
     int64_t size = p.h.in * p.w.in * p.c;
     float *y = k->out;
 
@@ -206,9 +206,9 @@ static void max_window_grad(const struct pool *p, const float *x, const float *d
     }
 }
 
-static void max_grad(const struct op_call *k, bool global)
+static void max_grad(const struct op_call *k)
 {
-    struct pool p = pool_of(k, global);
+    struct pool p = pool_of(k);
     int64_t size = p.h.in * p.w.in * p.c;
     const float *dy = k->dout;
 
@@ -229,26 +229,6 @@ static size_t max_scratch(const struct graph *g, const struct node *node, int64_
 {
     (void)n;
     return (size_t)(2 * op_in(g, node, 0)->shape.dim[1]);
-}
-
-static void max_pool_forward(const struct op_call *k)
-{
-    max_forward(k, false);
-}
-
-static void max_pool_grad(const struct op_call *k)
-{
-    max_grad(k, false);
-}
-
-static void global_max_forward(const struct op_call *k)
-{
-    max_forward(k, true);
-}
-
-static void global_max_grad(const struct op_call *k)
-{
-    max_grad(k, true);
 }
 
 /* ---- average ------------------------------------------------------------------------------- */
@@ -291,10 +271,10 @@ static void mean_window(const struct pool *p, const float *x, int64_t oh, int64_
     scaled_put(y, y, 1 / divisor(p, oh, ow, include_pad), p->c, false);
 }
 
-static void mean_forward(const struct op_call *k, bool global)
+static void mean_forward(const struct op_call *k)
 {
-    struct pool p = pool_of(k, global);
-    bool include_pad = !global && k->node->p.pool.count_include_pad;
+    struct pool p = pool_of(k);
+    bool include_pad = k->node->p.pool.count_include_pad != 0; /* 0 of a global pool */
     int64_t size = p.h.in * p.w.in * p.c;
     float *y = k->out;
 
@@ -318,14 +298,9 @@ static void mean_window_grad(const struct pool *p, const float *dy, int64_t oh, 
     }
 }
 
-static void average_pool_forward(const struct op_call *k)
-{
-    mean_forward(k, false);
-}
-
 static void average_pool_grad(const struct op_call *k)
 {
-    struct pool p = pool_of(k, false);
+    struct pool p = pool_of(k);
     bool include_pad = k->node->p.pool.count_include_pad != 0;
     int64_t size = p.h.in * p.w.in * p.c;
     const float *dy = k->dout;
@@ -340,11 +315,6 @@ static void average_pool_grad(const struct op_call *k)
                 mean_window_grad(&p, dy, oh, ow, include_pad, k->din[0] + b * size);
         }
     }
-}
-
-static void global_average_forward(const struct op_call *k)
-{
-    mean_forward(k, true);
 }
 
 /* Every position gets dy / (H W): one pass, no zeroing. */
@@ -394,8 +364,8 @@ const struct op op_max_pool = {
     .hooks =
         &(const struct op_hooks){
             .scratch_size = max_scratch,
-            .forward = max_pool_forward,
-            .grad_input = max_pool_grad,
+            .forward = max_forward,
+            .grad_input = max_grad,
         },
 };
 
@@ -408,8 +378,8 @@ const struct op op_global_max_pool = {
     .hooks =
         &(const struct op_hooks){
             .scratch_size = max_scratch,
-            .forward = global_max_forward,
-            .grad_input = global_max_grad,
+            .forward = max_forward,
+            .grad_input = max_grad,
         },
 };
 
@@ -422,7 +392,7 @@ const struct op op_average_pool = {
     .shape = pool_shape,
     .hooks =
         &(const struct op_hooks){
-            .forward = average_pool_forward,
+            .forward = mean_forward,
             .grad_input = average_pool_grad,
         },
 };
@@ -435,7 +405,7 @@ const struct op op_global_average_pool = {
     .shape = global_shape,
     .hooks =
         &(const struct op_hooks){
-            .forward = global_average_forward,
+            .forward = mean_forward,
             .grad_input = global_average_grad,
         },
 };
