@@ -193,7 +193,7 @@ static bool repeats(const struct dataset *d, int parts)
 /* The part of the loaded arrays that belongs to one severity moves to the front. */
 static int keep_severity(struct dataset *d, const char *folder, int severity)
 {
-    const size_t size = (size_t)d->channels * (size_t)d->height * (size_t)d->width;
+    const size_t size = data_image_size(d);
     int32_t mask;
 
     TRY(read_severities(folder, &mask));

@@ -97,7 +97,6 @@ static const char *name_of(struct archive_entry *e)
     return name != NULL && *name != '\0' ? name : NULL;
 }
 
-/* want NULL: names alone. */
 static int read_members(const char *path, struct archive *a, archive_want_fn *want, const void *ctx,
                         struct archive_files *f)
 {
@@ -121,8 +120,8 @@ static int read_members(const char *path, struct archive *a, archive_want_fn *wa
     return status == ARCHIVE_EOF ? 0 : reading_failed(path, a);
 }
 
-static int read_archive(const char *path, archive_want_fn *want, const void *ctx,
-                        struct archive_files **out)
+int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
+                       struct archive_files **out)
 {
     struct archive_files *f = mem_array(1, sizeof *f);
     struct archive *a = archive_read_new();
@@ -144,15 +143,4 @@ static int read_archive(const char *path, archive_want_fn *want, const void *ctx
     else
         *out = f;
     return rc;
-}
-
-int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
-                       struct archive_files **out)
-{
-    return read_archive(path, want, ctx, out);
-}
-
-int archive_files_list(const char *path, struct archive_files **out)
-{
-    return read_archive(path, NULL, NULL, out);
 }

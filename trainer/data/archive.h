@@ -33,12 +33,11 @@ struct archive_files {
 bool archive_is_name(const char *path);
 /* The part of a name after its last slash. */
 const char *archive_base(const char *name);
-/* want says of a regular file's whole name whether it is read. ERR_DATA. */
+/* want says of a regular file's whole name whether it is read; NULL: names alone, of files and folders,
+ * data is NULL. ERR_DATA. */
 typedef bool archive_want_fn(const void *ctx, const char *name);
 int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
                        struct archive_files **out) MUST_CHECK;
-/* Names alone, of files and folders; data is NULL. */
-int archive_files_list(const char *path, struct archive_files **out) MUST_CHECK;
 /* By the part after the last slash; the first one. */
 const struct archive_file *archive_files_find(const struct archive_files *f, const char *base);
 void archive_files_free(struct archive_files *f); /* NULL is fine */

@@ -37,23 +37,19 @@ struct cifar_layout {
 
 static struct cifar_layout layout_of(int k, bool python, bool is_test)
 {
-    static const char *const train10[2][CIFAR_MAX_FILES] = {
-        {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
-         "data_batch_5.bin"},
-        {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"}};
-    static const char *const test10[2] = {"test_batch.bin", "test_batch"};
-    static const char *const train100[2] = {"train.bin", "train"};
-    static const char *const test100[2] = {"test.bin", "test"};
-    struct cifar_layout l = {.k = k, .python = python, .n_label = k == 10 ? 1 : 2, .n_file = 1};
+    static const char *const file[2][2][2][CIFAR_MAX_FILES] = {
+        /* classes, python, test */
+        {{{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+           "data_batch_5.bin"},
+          {"test_batch.bin"}},
+         {{"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"},
+          {"test_batch"}}},
+        {{{"train.bin"}, {"test.bin"}}, {{"train"}, {"test"}}}};
+    struct cifar_layout l = {.k = k, .python = python, .n_label = k == 10 ? 1 : 2};
 
-    if (k == 10 && !is_test) {
-        memcpy(l.file, train10[python], sizeof l.file);
-        l.n_file = CIFAR_MAX_FILES;
-    } else if (k == 10) {
-        l.file[0] = test10[python];
-    } else {
-        l.file[0] = is_test ? test100[python] : train100[python];
-    }
+    memcpy(l.file, file[k != 10][python][is_test], sizeof l.file);
+    while (l.n_file < CIFAR_MAX_FILES && l.file[l.n_file] != NULL)
+        l.n_file++;
     return l;
 }
 
@@ -312,7 +308,7 @@ int data_cifar_in_archive(const char *path, bool *found)
     struct archive_files *files = NULL;
 
     *found = false;
-    TRY(archive_files_list(path, &files));
+    TRY(archive_files_read(path, NULL, NULL, &files));
     for (int32_t i = 0; i < files->n; i++)
         *found |= is_of_part(files->v[i].name, true) || is_of_part(files->v[i].name, false);
     archive_files_free(files);

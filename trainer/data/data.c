@@ -57,26 +57,28 @@ int data_split_parse(const char *text, enum data_split *out)
 
 /* ---- blocks ------------------------------------------------------------------ */
 
-static size_t image_size(const struct dataset *d)
+static int alloc_images(struct dataset *d, int64_t n, bool is_float)
 {
-    return (size_t)d->channels * (size_t)d->height * (size_t)d->width;
+    struct data_owner *own = d->owner;
+    const size_t count = (size_t)n * data_image_size(d);
+
+    if (is_float)
+        own->floats = mem_aligned(count, sizeof *own->floats);
+    else
+        own->pixels = mem_aligned(count, sizeof *own->pixels);
+    return own->floats == NULL && own->pixels == NULL ? ERR_NOMEM : 0;
 }
 
 int data_owner_alloc(struct dataset *d, int64_t n, bool is_float)
 {
     struct data_owner *own = d->owner;
-    size_t count = (size_t)n;
 
-    if (count > SIZE_MAX / image_size(d))
+    if ((size_t)n > SIZE_MAX / data_image_size(d))
         return fail(ERR_LIMIT, "%" PRId64 " images of %zu values do not fit into memory", n,
-                    image_size(d));
-    if ((own->labels = mem_array(count, sizeof *own->labels)) == NULL)
+                    data_image_size(d));
+    if ((own->labels = mem_array((size_t)n, sizeof *own->labels)) == NULL)
         return ERR_NOMEM;
-    if (is_float)
-        own->floats = mem_aligned(count * image_size(d), sizeof *own->floats);
-    else
-        own->pixels = mem_aligned(count * image_size(d), sizeof *own->pixels);
-    return own->floats == NULL && own->pixels == NULL ? ERR_NOMEM : 0;
+    return alloc_images(d, n, is_float);
 }
 
 static void release_records(struct data_owner *own)
@@ -105,7 +107,7 @@ int data_owner_records(struct dataset *d, int64_t n, bool is_float,
 
 static size_t record_bytes(const struct dataset *d)
 {
-    return image_size(d) * (d->owner->records_float ? sizeof(float) : 1);
+    return data_image_size(d) * (d->owner->records_float ? sizeof(float) : 1);
 }
 
 static int read_record(const struct dataset *d, int64_t i)
@@ -124,12 +126,7 @@ static int read_records(struct dataset *d)
     struct data_owner *own = d->owner;
     int64_t bad = d->n;
 
-    if (own->records_float)
-        own->floats = mem_aligned((size_t)d->n * image_size(d), sizeof *own->floats);
-    else
-        own->pixels = mem_aligned((size_t)d->n * image_size(d), 1);
-    if (own->floats == NULL && own->pixels == NULL)
-        return ERR_NOMEM;
+    TRY(alloc_images(d, d->n, own->records_float));
 #pragma omp parallel for schedule(dynamic, 64) reduction(min : bad)
     for (int64_t i = 0; i < d->n; i++)
         if (read_record(d, i) < 0)
@@ -281,7 +278,7 @@ static int mark_tenth(const struct dataset *d, uint64_t seed, enum role role, ui
 
 static void move_image(struct dataset *d, int64_t to, int64_t from)
 {
-    const size_t size = image_size(d), at = (size_t)to * size, of = (size_t)from * size;
+    const size_t size = data_image_size(d), at = (size_t)to * size, of = (size_t)from * size;
     struct data_owner *own = d->owner;
 
     own->labels[to] = own->labels[from];

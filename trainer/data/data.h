@@ -91,6 +91,11 @@ struct dataset { /* exactly one of pixels and floats is set, neither where image
     struct data_owner *owner;
 };
 
+static inline size_t data_image_size(const struct dataset *d) /* numbers */
+{
+    return (size_t)d->channels * (size_t)d->height * (size_t)d->width;
+}
+
 /* Loads one split. `seed` fixes the membership of train and val and the images of synth:; images
  * keep the order of the files. o may be NULL. ERR_DATA, ERR_NOMEM. Close with data_close. */
 int data_open(const char *spec, const struct data_options *o, enum data_split split, uint64_t seed,

@@ -56,16 +56,6 @@ struct picture_part draw_part(const struct data_view *view, int64_t record, int3
     return p;
 }
 
-static void keep_part(struct picture *p, const struct picture_part *part)
-{
-    for (int32_t y = 0; y < part->height; y++)
-        memmove(p->rgb + (size_t)y * (size_t)part->width * 3,
-                p->rgb + ((size_t)(y + part->top) * (size_t)p->width + (size_t)part->left) * 3,
-                (size_t)part->width * 3);
-    p->height = part->height;
-    p->width = part->width;
-}
-
 static void mirror(struct picture *p)
 {
     for (int32_t y = 0; y < p->height; y++) {
@@ -83,7 +73,7 @@ int picture_take(struct picture *p, const struct picture_part *part, int32_t hei
 {
     struct picture scaled = {0};
 
-    keep_part(p, part);
+    picture_cut(p, part->top, part->left, part->height, part->width);
     TRY(picture_resize(p, height, width, RESIZE_BILINEAR, &scaled));
     picture_release(p);
     *p = scaled;

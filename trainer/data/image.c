@@ -17,11 +17,6 @@
 
 static const struct data_view whole;
 
-static size_t image_size(const struct dataset *d)
-{
-    return (size_t)d->channels * (size_t)d->height * (size_t)d->width;
-}
-
 bool data_is_streamed(const struct dataset *d)
 {
     return d->pixels == NULL && d->floats == NULL;
@@ -44,7 +39,7 @@ static uint8_t to_byte(float v)
 static int read_floats(const struct dataset *d, int64_t i, const struct data_view *view, float *chw)
 {
     const struct data_owner *own = d->owner;
-    const size_t size = image_size(d);
+    const size_t size = data_image_size(d);
     uint8_t *bytes = (uint8_t *)chw + 3 * size;
 
     if (own->records_float)
@@ -59,7 +54,7 @@ static int read_floats(const struct dataset *d, int64_t i, const struct data_vie
 
 int data_image_seen(const struct dataset *d, int64_t i, const struct data_view *view, float *chw)
 {
-    const size_t size = image_size(d), first = (size_t)i * size;
+    const size_t size = data_image_size(d), first = (size_t)i * size;
 
     if (data_is_streamed(d))
         return read_floats(d, i, view, chw);
@@ -85,10 +80,10 @@ static int read_bytes(const struct dataset *d, int64_t i, uint8_t *chw)
 
     if (!own->records_float)
         return stream_read(own->stream, own->record[i], &whole, chw);
-    if ((v = mem_array(image_size(d), sizeof *v)) == NULL)
+    if ((v = mem_array(data_image_size(d), sizeof *v)) == NULL)
         return ERR_NOMEM;
     rc = stream_read(own->stream, own->record[i], &whole, v);
-    for (size_t j = 0; rc == 0 && j < image_size(d); j++)
+    for (size_t j = 0; rc == 0 && j < data_image_size(d); j++)
         chw[j] = to_byte(v[j]);
     mem_free(v);
     return rc;
@@ -96,7 +91,7 @@ static int read_bytes(const struct dataset *d, int64_t i, uint8_t *chw)
 
 int data_image_u8(const struct dataset *d, int64_t i, uint8_t *chw)
 {
-    const size_t size = image_size(d), first = (size_t)i * size;
+    const size_t size = data_image_size(d), first = (size_t)i * size;
 
     if (data_is_streamed(d))
         return read_bytes(d, i, chw);
@@ -142,7 +137,7 @@ static void ahead_from(const struct dataset *d, int64_t first, int64_t n, int64_
 
 int data_images(const struct dataset *d, int64_t first, int64_t n, int64_t next, float *chw)
 {
-    const size_t size = image_size(d);
+    const size_t size = data_image_size(d);
     int64_t bad = n;
 
     if (data_is_streamed(d))
@@ -162,7 +157,7 @@ int data_images(const struct dataset *d, int64_t first, int64_t n, int64_t next,
 
 static int hash_pixels(const struct dataset *d, struct sha256 *h)
 {
-    const size_t size = image_size(d);
+    const size_t size = data_image_size(d);
     float *one;
     int rc = 0;
 
@@ -238,7 +233,7 @@ int data_owner_identify(struct dataset *d)
 /* FNV-1a over the bytes of image i. */
 static uint64_t hash_image(const struct dataset *d, int64_t i)
 {
-    const size_t size = image_size(d) * (d->pixels != NULL ? 1 : sizeof *d->floats);
+    const size_t size = data_image_size(d) * (d->pixels != NULL ? 1 : sizeof *d->floats);
     const uint8_t *p = d->pixels != NULL ? d->pixels + (size_t)i * size
                                          : (const uint8_t *)d->floats + (size_t)i * size;
     uint64_t h = 0xcbf29ce484222325;
@@ -259,7 +254,8 @@ int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
     uint64_t *hash;
 
     *n = data_is_streamed(a) || data_is_streamed(b) ? -1 : 0;
-    if (*n < 0 || (a->pixels != NULL) != (b->pixels != NULL) || image_size(a) != image_size(b))
+    if (*n < 0 || (a->pixels != NULL) != (b->pixels != NULL) ||
+        data_image_size(a) != data_image_size(b))
         return 0;
     if ((hash = mem_array((size_t)a->n, sizeof *hash)) == NULL)
         return ERR_NOMEM;

@@ -291,14 +291,6 @@ static int open_array(const char *path, struct npy *out)
     return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "data") : rc;
 }
 
-/* Both arrays into d. */
-static int take_arrays(const struct npy *x, const char *images, const struct npy *y,
-                       const char *labels, struct dataset *d)
-{
-    TRY(copy_images(x, images, d));
-    return copy_labels(y, labels, d);
-}
-
 int data_npy_load(const char *images, const char *labels, const struct data_options *o,
                   struct dataset *d)
 {
@@ -395,7 +387,8 @@ static int load_members(const struct members *m, int part, struct dataset *d)
     if ((rc = choose(m, part, true, &images)) == 0 && (rc = choose(m, part, false, &labels)) == 0 &&
         (rc = npy_from_bytes(images->data, images->len, images->name, &x)) == 0 &&
         (rc = npy_from_bytes(labels->data, labels->len, labels->name, &y)) == 0 &&
-        (rc = take_arrays(&x, images->name, &y, labels->name, d)) == 0)
+        (rc = copy_images(&x, images->name, d)) == 0 &&
+        (rc = copy_labels(&y, labels->name, d)) == 0)
         rc =
             data_owner_source(d, "'%s' with arrays %s and %s", m->path, images->name, labels->name);
     npy_release(&x);

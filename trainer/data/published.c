@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #include "core/base/file.h"
+#include "trainer/data/archive.h"
 
 #define MD5_BYTES 16
 
@@ -30,10 +31,8 @@ static const struct {
 
 static const char *sum_of(const char *path)
 {
-    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-
     for (size_t i = 0; i < sizeof published / sizeof published[0]; i++)
-        if (strcmp(name, published[i].file) == 0)
+        if (strcmp(archive_base(path), published[i].file) == 0)
             return published[i].md5;
     return NULL;
 }

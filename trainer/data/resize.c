@@ -206,18 +206,21 @@ static int32_t half(int32_t margin)
     return margin % 2 == 0 ? margin / 2 : margin / 2 + (margin / 2) % 2;
 }
 
-int picture_crop(struct picture *p, int32_t height, int32_t width)
+void picture_cut(struct picture *p, int32_t top, int32_t left, int32_t height, int32_t width)
 {
-    const int32_t top = half(p->height - height), left = half(p->width - width);
-
-    if (p->height < height || p->width < width)
-        return fail(ERR_DATA, "%dx%d pixels are less than the crop of %dx%d", p->width, p->height,
-                    width, height);
     for (int32_t y = 0; y < height; y++)
         memmove(p->rgb + (size_t)y * (size_t)width * 3,
                 p->rgb + ((size_t)(y + top) * (size_t)p->width + (size_t)left) * 3,
                 (size_t)width * 3);
     p->height = height;
     p->width = width;
+}
+
+int picture_crop(struct picture *p, int32_t height, int32_t width)
+{
+    if (p->height < height || p->width < width)
+        return fail(ERR_DATA, "%dx%d pixels are less than the crop of %dx%d", p->width, p->height,
+                    width, height);
+    picture_cut(p, half(p->height - height), half(p->width - width), height, width);
     return 0;
 }

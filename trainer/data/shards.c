@@ -176,12 +176,6 @@ static size_t key_of(const char *name, const char **end)
     return dot != NULL ? (size_t)(dot - name) : strlen(name);
 }
 
-static bool is_image_end(const char *end)
-{
-    return strcasecmp(end, "jpg") == 0 || strcasecmp(end, "jpeg") == 0 ||
-           strcasecmp(end, "png") == 0;
-}
-
 static int add_record(struct shard *s, const struct sample *a)
 {
     TRY(mem_grow(&s->record, (size_t)s->n + 1, &s->cap, sizeof *s->record));
@@ -246,7 +240,7 @@ static int take_member(struct shard *s, struct tar_walk *w, const struct tar_mem
 {
     const char *base = archive_base(m->name), *end;
     const size_t n = key_of(m->name, &end);
-    const bool image = end != NULL && is_image_end(end),
+    const bool image = end != NULL && tree_is_picture_ending(end),
                label = end != NULL && strcasecmp(end, "cls") == 0;
 
     if (m->kind == TAR_FOLDER || base[0] == '.' || base[0] == '\0')

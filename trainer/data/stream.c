@@ -282,11 +282,6 @@ int stream_read(struct stream *s, int64_t record, const struct data_view *view, 
     return 0;
 }
 
-int stream_identify(const struct stream *s, int64_t record, struct sha256 *h)
-{
-    return s->source.identify(s->source.ctx, record, h);
-}
-
 size_t stream_most_held(struct stream *s)
 {
     pthread_mutex_lock(&s->lock);

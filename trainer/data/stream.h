@@ -40,7 +40,6 @@ void stream_ahead(struct stream *s, const struct data_view *view, const int64_t 
 /* Thread safe. */
 int stream_read(struct stream *s, int64_t record, const struct data_view *view,
                 void *out) MUST_CHECK;
-int stream_identify(const struct stream *s, int64_t record, struct sha256 *h) MUST_CHECK;
 /* For tests: the most bytes of images that the buffer held so far; images that came from it. */
 size_t stream_most_held(struct stream *s);
 int64_t stream_hits(struct stream *s);

@@ -68,8 +68,13 @@ bool tree_is_picture(const char *name)
 {
     const char *dot = strrchr(name, '.');
 
-    return dot != NULL && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 ||
-                           strcasecmp(dot, ".png") == 0);
+    return dot != NULL && tree_is_picture_ending(dot + 1);
+}
+
+bool tree_is_picture_ending(const char *end)
+{
+    return strcasecmp(end, "jpg") == 0 || strcasecmp(end, "jpeg") == 0 ||
+           strcasecmp(end, "png") == 0;
 }
 
 static bool is_ignored(const char *base)
@@ -209,7 +214,7 @@ static int list_archive(struct tree *t)
 {
     struct archive_files *f = NULL;
     struct name_list all = {0};
-    int rc = archive_files_list(t->root, &f);
+    int rc = archive_files_read(t->root, NULL, NULL, &f);
 
     for (int32_t i = 0; rc == 0 && i < f->n; i++)
         if (!has_ignored_part(f->v[i].name))

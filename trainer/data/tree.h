@@ -49,6 +49,7 @@ int tree_load(struct tree *t, const char *under) MUST_CHECK;
  * the file. */
 int tree_read(const struct tree *t, const char *name, uint8_t **data, size_t *len) MUST_CHECK;
 
-/* .jpg, .jpeg or .png in any case. */
+/* .jpg, .jpeg or .png in any case; the same of what follows a dot. */
 bool tree_is_picture(const char *name);
+bool tree_is_picture_ending(const char *end);
 #endif
