@@ -84,6 +84,7 @@ int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, cons
 void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z);
 void line_fit_finish(struct line_fit *f);
 void line_fit_free(struct line_fit *f); /* NULL is fine */
+FREE_AT(line_fit_free, struct line_fit)
 
 enum score_kind { SCORE_DIFF0, SCORE_ACTDIFF, SCORE_TAYLOR, SCORE_RESIDUAL };
 /* Adds |teacher post-activation - student pre- (DIFF0) or post-activation (ACTDIFF)| of one image after

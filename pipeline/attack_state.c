@@ -36,30 +36,27 @@ static const char *difference(json_t *want, json_t *got)
 
 static int read_existing(struct attack_state *s, json_t *identity)
 {
-    json_t *root = NULL, *mine;
+    OWNED uint8_t *data = NULL;
+    SCOPED(json_decref_at) json_t *root = NULL;
+    json_t *mine;
     const char *format = NULL, *differs;
-    uint8_t *data = NULL;
     json_error_t e;
     size_t len;
-    int rc = 0;
 
     TRY(file_read(s->path, MOST_BYTES, &data, &len));
     root = json_loadb((const char *)data, len, JSON_REJECT_DUPLICATES, &e);
-    mem_free(data);
     mine = json_object_get(root, "identity");
     if (json_unpack(root, "{s:s}", "format", &format) < 0 || strcmp(format, FORMAT) != 0 ||
         !json_is_object(mine) || !json_is_object(json_object_get(root, "runs")))
-        rc = fail(ERR_FORMAT, "'%s' is not a state file of an attack", s->path);
-    else if ((differs = difference(identity, mine)) != NULL ||
-             (differs = difference(mine, identity)) != NULL)
-        rc = fail(
+        return fail(ERR_FORMAT, "'%s' is not a state file of an attack", s->path);
+    if ((differs = difference(identity, mine)) != NULL ||
+        (differs = difference(mine, identity)) != NULL)
+        return fail(
             ERR_ARG,
             "--state %s: belongs to another evaluation ('%s' differs); name another file or remove it",
             s->path, differs);
-    else
-        s->root = json_incref(root);
-    json_decref(root);
-    return rc;
+    s->root = json_incref(root);
+    return 0;
 }
 
 static bool exists(const char *path)
@@ -130,23 +127,19 @@ int attack_state_load(const struct attack_state *s, int branch, int32_t attack,
 
 static int write_file(const struct attack_state *s)
 {
-    char *text = json_spell(s->root, JSON_INDENT(1) | JSON_SORT_KEYS);
-    int rc;
+    OWNED char *text = json_spell(s->root, JSON_INDENT(1) | JSON_SORT_KEYS);
 
     if (text == NULL)
         return fail(ERR_NOMEM, "out of memory");
-    rc = file_write_atomic(s->path, FILE_PUBLIC, text, strlen(text));
-    mem_free(text);
-    return rc;
+    return file_write_atomic(s->path, FILE_PUBLIC, text, strlen(text));
 }
 
 int attack_state_save(struct attack_state *s, int branch, int32_t attack,
                       const struct attack_progress *p)
 {
-    char *robust = mem_array((size_t)p->n + 1, 1);
+    OWNED char *robust = mem_array((size_t)p->n + 1, 1);
     json_t *after = json_array();
     char key[32];
-    int rc;
 
     if (robust == NULL) {
         json_decref(after);
@@ -157,12 +150,10 @@ int attack_state_save(struct attack_state *s, int branch, int32_t attack,
     for (int32_t i = 0; i < p->stage; i++)
         json_add(&after, json_integer((json_int_t)p->robust_after[i]));
     key_of(branch, attack, key);
-    rc = json_object_set_new(json_object_get(s->root, "runs"), key,
-                             json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",
-                                       (json_int_t)p->next, "robust", robust, "robust_after",
-                                       after)) < 0
-             ? fail(ERR_NOMEM, "out of memory")
-             : write_file(s);
-    mem_free(robust);
-    return rc;
+    if (json_object_set_new(json_object_get(s->root, "runs"), key,
+                            json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",
+                                      (json_int_t)p->next, "robust", robust, "robust_after",
+                                      after)) < 0)
+        return fail(ERR_NOMEM, "out of memory");
+    return write_file(s);
 }

@@ -99,16 +99,15 @@ static int write_type(struct job *j, int32_t index)
 static int write_labels(const struct job *j)
 {
     const int64_t n = j->n_severities * j->d->n;
-    int64_t *labels = mem_array((size_t)n, sizeof *labels);
+    OWNED int64_t *labels = mem_array((size_t)n, sizeof *labels);
     char path[4096];
-    int rc = labels != NULL ? path_of(path, j, "labels", ".npy") : ERR_NOMEM;
 
-    for (int64_t i = 0; rc == 0 && i < n; i++)
+    if (labels == NULL)
+        return ERR_NOMEM;
+    TRY(path_of(path, j, "labels", ".npy"));
+    for (int64_t i = 0; i < n; i++)
         labels[i] = j->d->labels[i % j->d->n];
-    if (rc == 0)
-        rc = npy_write(path, NPY_I64, 1, &n, labels);
-    mem_free(labels);
-    return rc;
+    return npy_write(path, NPY_I64, 1, &n, labels);
 }
 
 /* "1 3": readers expect all five where there is no such file. */

@@ -195,17 +195,14 @@ int linnet_data_report(const struct linnet_data *x, struct linnet_report **out)
 {
     const struct dataset *d = x->d;
     const size_t elems = (size_t)d->channels * (size_t)d->height * (size_t)d->width;
-    struct data_facts a = {d, mem_array((size_t)d->channels, sizeof *a.stats),
-                           mem_array((size_t)d->classes, sizeof *a.count)};
-    float *chw = mem_array(elems, sizeof *chw);
-    int rc = ERR_NOMEM;
+    OWNED struct channel_stats *stats = mem_array((size_t)d->channels, sizeof *stats);
+    OWNED int64_t *count = mem_array((size_t)d->classes, sizeof *count);
+    OWNED float *chw = mem_array(elems, sizeof *chw);
+    const struct data_facts a = {d, stats, count};
 
-    if (a.stats != NULL && a.count != NULL && chw != NULL && (rc = measure(d, chw, a.stats)) == 0) {
-        count_classes(d, a.count);
-        rc = report_new(print, &a, to_json(&a), out);
-    }
-    mem_free(a.stats);
-    mem_free(a.count);
-    mem_free(chw);
-    return rc;
+    if (stats == NULL || count == NULL || chw == NULL)
+        return ERR_NOMEM;
+    TRY(measure(d, chw, stats));
+    count_classes(d, count);
+    return report_new(print, &a, to_json(&a), out);
 }

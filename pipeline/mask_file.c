@@ -53,22 +53,18 @@ static int check_sites(const char *path, const struct graph *mine, int32_t n,
 static int from_graph(const char *path, const struct graph *file, struct graph *g, int32_t n,
                       const struct relu_site *site)
 {
-    struct relu_site *in_file = NULL;
+    OWNED struct relu_site *in_file = NULL;
     int32_t n_file = 0;
-    int rc;
 
-    if ((rc = relu_sites(file, &in_file, &n_file)) < 0 ||
-        (rc = check_sites(path, g, n, site, file, n_file, in_file)) < 0)
-        goto out;
+    TRY(relu_sites(file, &in_file, &n_file));
+    TRY(check_sites(path, g, n, site, file, n_file, in_file));
     for (int32_t s = 0; s < n; s++) {
         const struct relu_site *f = site_named(file, n_file, in_file, g->node[site[s].node].name);
         const bool masked = f && f->mask != NO_VALUE;
 
         fill_site(g, &site[s], masked ? file->value[f->mask].data : NULL, f ? 1 : 0);
     }
-out:
-    mem_free(in_file);
-    return rc;
+    return 0;
 }
 
 /* ---- from plain tensors -------------------------------------------------------------------- */
@@ -117,13 +113,10 @@ static bool ends_in(const char *path, const char *tail)
 static int from_network(const struct linnet_listener *l, const char *path, struct graph *g,
                         int32_t n, const struct relu_site *site)
 {
-    struct model m = {0};
-    int rc = model_open(l, path, NULL, 0, &m);
+    SCOPED(model_close) struct model m = {0};
 
-    if (rc == 0)
-        rc = from_graph(path, m.g, g, n, site);
-    model_close(&m);
-    return rc;
+    TRY(model_open(l, path, NULL, 0, &m));
+    return from_graph(path, m.g, g, n, site);
 }
 
 static int from_tensors(const char *path, const struct st_reader *r, struct graph *g, int32_t n,
@@ -143,41 +136,34 @@ static bool is_checkpoint(const struct st_reader *r)
 
 int mask_file_read(const struct linnet_listener *l, const char *path, struct graph *g)
 {
-    struct relu_site *site = NULL;
-    struct st_reader *r = NULL;
+    OWNED struct relu_site *site = NULL;
+    SCOPED(st_reader_close_at) struct st_reader *r = NULL;
     int32_t n = 0;
     int rc;
 
-    if ((rc = relu_sites(g, &site, &n)) < 0)
-        goto out;
-    if (ends_in(path, ".safetensors") && (rc = st_reader_open(path, &r)) < 0)
-        goto out;
+    TRY(relu_sites(g, &site, &n));
+    if (ends_in(path, ".safetensors"))
+        TRY(st_reader_open(path, &r));
     if (r == NULL || is_checkpoint(r))
         rc = from_network(l, path, g, n, site);
     else
         rc = from_tensors(path, r, g, n, site);
     graph_touch(g);
-out:
-    st_reader_close(r);
-    mem_free(site);
     return rc;
 }
 
 int mask_file_count(const char *path, const struct graph *g, int64_t *kept)
 {
-    struct relu_site *site = NULL;
-    struct graph *c = NULL;
+    OWNED struct relu_site *site = NULL;
+    SCOPED(graph_free_at) struct graph *c = NULL;
     int32_t n = 0;
-    int rc;
 
     *kept = 0;
-    if ((rc = graph_clone(g, &c)) < 0 || (rc = mask_insert(c)) < 0 ||
-        (rc = mask_file_read(NULL, path, c)) < 0 || (rc = relu_sites(c, &site, &n)) < 0)
-        goto out;
+    TRY(graph_clone(g, &c));
+    TRY(mask_insert(c));
+    TRY(mask_file_read(NULL, path, c));
+    TRY(relu_sites(c, &site, &n));
     for (int32_t s = 0; s < n; s++)
         *kept += site[s].kept;
-out:
-    mem_free(site);
-    graph_free(c);
-    return rc;
+    return 0;
 }

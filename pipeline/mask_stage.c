@@ -160,16 +160,14 @@ static int select_residual(struct mask_stage *m)
                                          .batch = m->r->stage[STAGE_MASK].batch,
                                          .seed = m->seed,
                                          .chain = m->chain};
-    int64_t images, *kept = mem_array((size_t)m->n_site + 1, sizeof *kept);
-    int rc;
+    OWNED int64_t *kept = mem_array((size_t)m->n_site + 1, sizeof *kept);
+    int64_t images;
 
     if (kept == NULL)
         return ERR_NOMEM;
     budgets_now(m, kept);
-    if ((rc = residual_measure(&how, m->residual, &images)) == 0)
-        rc = residual_select(m->student, m->n_site, m->site, m->residual, images, kept, m->pooled);
-    mem_free(kept);
-    return rc;
+    TRY(residual_measure(&how, m->residual, &images));
+    return residual_select(m->student, m->n_site, m->site, m->residual, images, kept, m->pooled);
 }
 
 static int select_masks(struct mask_stage *m)
@@ -206,8 +204,7 @@ static int first_scores(struct mask_stage *m, const struct dataset *d)
 
     if (m->r->score == SCORE_RESIDUAL)
         return 0;
-    value_id *taps = mem_array(2 * (size_t)n + 1, sizeof *taps);
-    int rc;
+    OWNED value_id *taps = mem_array(2 * (size_t)n + 1, sizeof *taps);
 
     if (taps == NULL)
         return ERR_NOMEM;
@@ -215,12 +212,11 @@ static int first_scores(struct mask_stage *m, const struct dataset *d)
         taps[s] = m->site[s].x;
         taps[n + s] = m->site[s].y;
     }
-    rc = eval_walk(m->student, d, m->r->score_images, 64, 0, taps, 2 * n, walk_batch, m);
-    for (int64_t i = 0; rc == 0 && i < m->positions; i++)
+    TRY(eval_walk(m->student, d, m->r->score_images, 64, 0, taps, 2 * n, walk_batch, m));
+    for (int64_t i = 0; i < m->positions; i++)
         m->score[i] /= (double)m->state.images;
     m->state.images = 0;
-    mem_free(taps);
-    return rc;
+    return 0;
 }
 
 /* ---- lines --------------------------------------------------------------------------------- */
@@ -243,17 +239,15 @@ static int line_batch(void *ctx, const struct exec *e, int64_t first, int64_t n,
 
 static int walk_lines(struct mask_stage *m, struct line_fit *fit)
 {
-    value_id *taps = mem_array((size_t)m->n_site + 1, sizeof *taps);
+    OWNED value_id *taps = mem_array((size_t)m->n_site + 1, sizeof *taps);
     struct line_walk w = {m, fit};
 
     if (taps == NULL)
         return ERR_NOMEM;
     for (int32_t s = 0; s < m->n_site; s++)
         taps[s] = m->site[s].x;
-    const int rc =
-        eval_walk(m->student, m->data, m->r->calib_images, 64, 0, taps, m->n_site, line_batch, &w);
-    mem_free(taps);
-    return rc;
+    return eval_walk(m->student, m->data, m->r->calib_images, 64, 0, taps, m->n_site, line_batch,
+                     &w);
 }
 
 /* The masks have just been chosen. Activations are those under `before`, the masks until then. */
@@ -261,8 +255,8 @@ static int fit_lines(struct mask_stage *m, const float *before)
 {
     struct graph *g = m->student;
     const size_t bytes = (size_t)g->n_masks * sizeof(float);
-    struct line_fit *fit = NULL;
-    float *after;
+    SCOPED(line_fit_free_at) struct line_fit *fit = NULL;
+    OWNED float *after = NULL;
     int rc;
 
     if (m->r->removed == REMOVED_IDENTITY)
@@ -278,24 +272,19 @@ static int fit_lines(struct mask_stage *m, const float *before)
     if (rc == 0)
         line_fit_finish(fit);
     graph_touch(g);
-    line_fit_free(fit);
-    mem_free(after);
     return rc;
 }
 
 /* The same where all ReLUs were there. */
 static int first_lines(struct mask_stage *m)
 {
-    float *ones = mem_array((size_t)m->student->n_masks, sizeof *ones);
-    int rc;
+    OWNED float *ones = mem_array((size_t)m->student->n_masks, sizeof *ones);
 
     if (ones == NULL)
         return ERR_NOMEM;
     for (int64_t i = 0; i < m->student->n_masks; i++)
         ones[i] = 1;
-    rc = fit_lines(m, ones);
-    mem_free(ones);
-    return rc;
+    return fit_lines(m, ones);
 }
 
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed)
@@ -319,7 +308,7 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
 {
     const struct graph *g = m->student;
     const size_t bytes = (size_t)g->n_masks * sizeof(float);
-    float *masks = mem_array(bytes, 1);
+    OWNED float *masks = mem_array(bytes, 1);
     int rc;
 
     if (masks == NULL)
@@ -332,7 +321,6 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
     rc = first_scores(m, d);
     memcpy(g->masks, masks, bytes);
     graph_touch(m->student);
-    mem_free(masks);
     return rc == 0 ? first_lines(m) : rc;
 }
 

@@ -42,20 +42,19 @@ static int remember(struct metrics *m, const char *text, size_t len)
 
 static int read_lines(struct metrics *m)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t len = 0;
-    int rc = file_read(m->path, METRICS_LIMIT, &bytes, &len);
 
-    for (size_t at = 0; rc == 0 && at < len;) {
+    TRY(file_read(m->path, METRICS_LIMIT, &bytes, &len));
+    for (size_t at = 0; at < len;) {
         const char *text = (const char *)bytes + at, *end = memchr(text, '\n', len - at);
 
         if (end == NULL)
             break;
-        rc = remember(m, text, (size_t)(end - text));
+        TRY(remember(m, text, (size_t)(end - text)));
         at += (size_t)(end - text) + 1;
     }
-    mem_free(bytes);
-    return rc;
+    return 0;
 }
 
 /* The file with exactly the lines in memory, open to append. */

@@ -60,24 +60,20 @@ static int choose_normalize(const struct linnet_listener *l, const char *path,
 static int insert_neutral_bn(struct graph *g)
 {
     const int32_t n = pass_batchnorm_sites(g, NULL, 0);
-    int32_t *sites = mem_array((size_t)n + 1, sizeof *sites);
-    float *zero = NULL;
-    int rc = 0;
+    OWNED int32_t *sites = mem_array((size_t)n + 1, sizeof *sites);
 
     if (sites == NULL)
         return ERR_NOMEM;
     pass_batchnorm_sites(g, sites, n);
-    for (int32_t i = n - 1; i >= 0 && rc == 0; i--) { /* from the back: indices in front stay */
+    for (int32_t i = n - 1; i >= 0; i--) { /* from the back: indices in front stay */
         const int64_t channels = g->value[g->node[sites[i]].out[0]].shape.dim[1];
+        OWNED float *zero = mem_array((size_t)channels, sizeof *zero);
 
-        if ((zero = mem_array((size_t)channels, sizeof *zero)) == NULL)
-            rc = ERR_NOMEM;
-        else
-            rc = pass_insert_batchnorm(g, sites[i], zero, zero);
-        mem_free(zero);
+        if (zero == NULL)
+            return ERR_NOMEM;
+        TRY(pass_insert_batchnorm(g, sites[i], zero, zero));
     }
-    mem_free(sites);
-    return rc;
+    return 0;
 }
 
 int model_apply_form(struct graph *g, const struct model_form *form)
@@ -253,32 +249,25 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
                            const struct open_options *o, uint64_t seed, struct model *m)
 {
     const bool choose = is_auto(o->normalize, o->data);
-    struct checkpoint_file *f = NULL;
+    SCOPED(checkpoint_close_at) struct checkpoint_file *f = NULL;
+    SCOPED(json_decref_at) json_t *root = NULL;
     const char *stored;
-    json_t *root = NULL;
     const uint8_t *structure;
     size_t len;
-    int rc;
 
-    if ((rc = checkpoint_open(path, &f)) < 0)
-        return rc;
-    if ((rc = parse_form(path, checkpoint_config(f), &m->form, &root, &stored)) < 0)
-        goto out;
-    if ((structure = checkpoint_structure(f, &len)) == NULL) {
-        rc = fail(ERR_FORMAT, "'%s': holds no model structure", path);
-        goto out;
-    }
+    TRY(checkpoint_open(path, &f));
+    TRY(parse_form(path, checkpoint_config(f), &m->form, &root, &stored));
+    if ((structure = checkpoint_structure(f, &len)) == NULL)
+        return fail(ERR_FORMAT, "'%s': holds no model structure", path);
     if ((m->file = mem_array(len, 1)) == NULL ||
-        (m->config = mem_strdup(checkpoint_config(f))) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+        (m->config = mem_strdup(checkpoint_config(f))) == NULL)
+        return ERR_NOMEM;
     memcpy(m->file, structure, len);
     m->file_len = len;
-    if ((rc = import_embedded(l, path, m)) < 0 || (rc = model_apply_form(m->g, &m->form)) < 0 ||
-        (rc = checkpoint_read_graph(f, m->g)) < 0 ||
-        (rc = normalize_set(m->g, o->normalize && !choose ? o->normalize : stored)) < 0)
-        goto out;
+    TRY(import_embedded(l, path, m));
+    TRY(model_apply_form(m->g, &m->form));
+    TRY(checkpoint_read_graph(f, m->g));
+    TRY(normalize_set(m->g, o->normalize && !choose ? o->normalize : stored));
     m->normalize_known = true;
     graph_touch(m->g);
     if (!checkpoint_is_done(f))
@@ -286,12 +275,7 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
             l,
             "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are those of that moment",
             path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
-    if (choose)
-        rc = normalize_auto(l, path, o->data, &o->images, seed, m->g);
-out:
-    json_decref(root);
-    checkpoint_close(f);
-    return rc;
+    return choose ? normalize_auto(l, path, o->data, &o->images, seed, m->g) : 0;
 }
 
 static bool looks_like_safetensors(const char *path)

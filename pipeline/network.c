@@ -20,7 +20,7 @@ const struct task open_task = {"open", rows, &defaults, sizeof defaults, NULL, t
 static int fill_info(const struct graph *g, struct linnet_info *out)
 {
     const struct shape *in = &g->value[g->input].shape;
-    struct relu_site *site = NULL;
+    OWNED struct relu_site *site = NULL;
     int32_t n = 0;
 
     *out = (struct linnet_info){.channels = in->dim[1],
@@ -37,7 +37,6 @@ static int fill_info(const struct graph *g, struct linnet_info *out)
         out->relus_kept += site[s].kept;
         out->relu_evaluations += relu_evaluations(&site[s]);
     }
-    mem_free(site);
     return 0;
 }
 

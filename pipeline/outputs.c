@@ -163,21 +163,18 @@ static int set_provenance(const struct model *m, struct graph *g)
 int output_branch(const struct model *m, const struct graph *g, int branch,
                   const struct output_facts *facts, struct graph **out)
 {
-    struct graph *b = NULL;
-    int rc;
+    SCOPED(graph_free_at) struct graph *b = NULL;
 
-    if ((rc = graph_clone(g, &b)) < 0)
-        return rc;
-    if ((rc = set_provenance(m, b)) < 0 ||
-        (rc = set_branch(b, branch, facts != NULL && facts->data != NULL)) < 0 ||
-        (facts != NULL && (rc = set_facts(b, branch, facts)) < 0) ||
-        (rc = pass_select_branch(b, branch)) < 0 || (rc = mask_simplify(b)) < 0)
-        goto out;
+    TRY(graph_clone(g, &b));
+    TRY(set_provenance(m, b));
+    TRY(set_branch(b, branch, facts != NULL && facts->data != NULL));
+    if (facts != NULL)
+        TRY(set_facts(b, branch, facts));
+    TRY(pass_select_branch(b, branch));
+    TRY(mask_simplify(b));
     *out = b;
     b = NULL;
-out:
-    graph_free(b);
-    return rc;
+    return 0;
 }
 
 #define TRIM_IMAGES 1000 /* of the calibration set, where bits were taken away */
@@ -275,16 +272,13 @@ static int output_one(const struct model *m, const struct graph *g,
                       int branch)
 {
     const struct export_options opt = {.form = MASK_WHERE};
-    struct graph *b = NULL;
+    SCOPED(graph_free_at) struct graph *b = NULL;
     char path[PATH_BYTES];
-    int rc;
 
     if (snprintf(path, sizeof path, "%s%s.onnx", stem, tail) >= (int)sizeof path)
         return fail(ERR_LIMIT, "'%.200s...': path is longer than %zu bytes", stem, sizeof path);
-    if ((rc = output_branch(m, g, branch, facts, &b)) == 0)
-        rc = onnx_export(b, &opt, path);
-    graph_free(b);
-    return rc;
+    TRY(output_branch(m, g, branch, facts, &b));
+    return onnx_export(b, &opt, path);
 }
 
 int output_branches(const struct model *m, const struct graph *g, const struct output_facts *facts,

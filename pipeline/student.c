@@ -44,7 +44,7 @@ struct work {
 /* The stage that the checkpoint is in, STAGE_MASK if there is none. */
 static int find_progress(struct work *w)
 {
-    struct checkpoint_file *f = NULL;
+    SCOPED(checkpoint_close_at) struct checkpoint_file *f = NULL;
 
     w->resume = STAGE_MASK;
     if (!w->c->run.resume || access(w->path, F_OK) < 0)
@@ -55,7 +55,6 @@ static int find_progress(struct work *w)
         w->resume = STAGE_FINETUNE;
     if (strcmp(checkpoint_stage(f), "cut") == 0)
         w->resume = STAGE_COUNT;
-    checkpoint_close(f);
     return 0;
 }
 
@@ -178,18 +177,15 @@ static int harden(struct conversion *c, struct graph *g, const struct soft_state
 {
     const size_t n = (size_t)g->n_masks;
     const int64_t want = c->quota.want;
-    float *before = mem_array(n + 1, sizeof *before);
+    OWNED float *before = mem_array(n + 1, sizeof *before);
     double kept = 0, cut = 0;
-    int rc;
 
     if (before == NULL)
         return ERR_NOMEM;
     memcpy(before, g->masks, n * sizeof *before);
-    rc = mask_harden(g, c->quota.n_site, c->quota.site, want);
+    TRY(mask_harden(g, c->quota.n_site, c->quota.site, want));
     for (size_t i = 0; i < n; i++)
         *(g->masks[i] > 0.5f ? &kept : &cut) += (double)before[i];
-    mem_free(before);
-    TRY(rc);
     listener_note(
         c->run.l,
         "soft masks: %lld above %g%s; the %lld largest stay, %.3f on the mean; those that are cut hold %.2f %% of the whole",
@@ -240,14 +236,12 @@ static int run_stage(struct work *w, enum recipe_stage which, struct soft_state 
 {
     struct conversion *c = w->c;
     value_id group[ATTENTION_MAX_GROUPS];
-    char *config = conversion_config(c, &w->s->form, w->s->g);
+    OWNED char *config = conversion_config(c, &w->s->form, w->s->g);
     struct stage s;
-    int rc = conversion_stage(c, which, w->path, config, &s);
+    int rc;
 
-    if (rc == 0)
-        rc = find_groups(w, group);
-    if (rc < 0)
-        goto out;
+    TRY(conversion_stage(c, which, w->path, config, &s));
+    TRY(find_groups(w, group));
     s.cfg.at_student = group;
     s.cfg.options = w->options;
     s.from_start = which == STAGE_FINETUNE && w->resume != STAGE_FINETUNE;
@@ -255,8 +249,6 @@ static int run_stage(struct work *w, enum recipe_stage which, struct soft_state 
         mask_stage_hook(&w->masks, &c->run, c->o->r.stage[STAGE_FINETUNE].epochs > 0, &s);
     rc = stage_run(&c->run, &s, w->s->g, c->run.m.g);
     *soft = s.result.soft;
-out:
-    mem_free(config);
     return rc;
 }
 
@@ -278,7 +270,7 @@ static int run_mask_stage(struct work *w)
 static int save_cut(const struct work *w)
 {
     const struct model *m = &w->c->run.m;
-    char *config = conversion_config(w->c, &w->s->form, w->s->g);
+    OWNED char *config = conversion_config(w->c, &w->s->form, w->s->g);
     const struct checkpoint_blob options = {CUT_OPTIONS, w->options, strlen(w->options) + 1};
     const struct checkpoint ck = {.stage = "cut",
                                   .done = true,
@@ -288,29 +280,23 @@ static int save_cut(const struct work *w)
                                   .structure_len = m->file_len,
                                   .blob = &options,
                                   .n_blob = 1};
-    int rc =
-        config ? checkpoint_save(w->path, &ck) : fail(ERR_NOMEM, "no memory for the checkpoint");
 
-    mem_free(config);
-    return rc;
+    return config ? checkpoint_save(w->path, &ck) : fail(ERR_NOMEM, "no memory for the checkpoint");
 }
 
 /* A network that was cut without training, with the same settings. */
 static int read_cut(const struct work *w)
 {
-    struct checkpoint_file *f = NULL;
+    SCOPED(checkpoint_close_at) struct checkpoint_file *f = NULL;
     size_t len = 0;
-    int rc = 0;
 
     TRY(checkpoint_open(w->path, &f));
     const char *had = checkpoint_blob(f, CUT_OPTIONS, &len);
     if (had == NULL || len != strlen(w->options) + 1 || memcmp(had, w->options, len) != 0)
-        rc = fail(
+        return fail(
             ERR_ARG,
             "cannot continue from '%s': it was cut with other settings (--relus, scores or masks)",
             w->path);
-    checkpoint_close(f);
-    TRY(rc);
     TRY(conversion_take_finished(w->c, w->path, w->s->g));
     return quota_recount(&w->c->quota, w->s->g);
 }

@@ -45,13 +45,12 @@ struct measuring {
 
 static double autoattack_cost(int64_t classes)
 {
-    struct attack_spec *spec = mem_array(1, sizeof *spec);
+    OWNED struct attack_spec *spec = mem_array(1, sizeof *spec);
     double sum = 0;
 
     if (spec != NULL && attack_spec_parse("autoattack:fast", spec) == 0)
         for (int32_t s = 0; s < spec->n_stage; s++)
             sum += (double)attack_stage_cost(&spec->stage[s], classes);
-    mem_free(spec);
     return sum;
 }
 
@@ -90,10 +89,12 @@ static int on_progress(void *ctx, int64_t done, int64_t all)
 static int add_part(const struct summary_job *j, struct graph *g, const struct eval_options *e,
                     struct eval_result *out)
 {
-    struct eval_result *part = mem_array(1, sizeof *part);
-    int rc = part ? eval_run(g, j->test, e, part) : ERR_NOMEM;
+    OWNED struct eval_result *part = mem_array(1, sizeof *part);
 
-    for (int32_t b = 0; rc == 0 && b < out->n_branch; b++) {
+    if (part == NULL)
+        return ERR_NOMEM;
+    TRY(eval_run(g, j->test, e, part));
+    for (int32_t b = 0; b < out->n_branch; b++) {
         if (e->n_attack > 0) {
             memcpy(out->branch[b].attack, part->branch[b].attack, sizeof out->branch[b].attack);
             out->branch[b].n_attack = part->branch[b].n_attack;
@@ -104,8 +105,7 @@ static int add_part(const struct summary_job *j, struct graph *g, const struct e
         out->branch[b].n_corruption = part->branch[b].n_corruption;
         out->branch[b].corruption_mean = part->branch[b].corruption_mean;
     }
-    mem_free(part);
-    return rc;
+    return 0;
 }
 
 /* AutoAttack (fast) of the deployed branch, behind the attacks that it has already. */
@@ -114,18 +114,18 @@ static int measure_autoattack(const struct summary_job *j, struct graph *g, stru
 {
     struct eval_options e = {
         .seed = j->seed, .ctx = m, .progress = on_progress, .limit = j->n_autoattack, .n_specs = 1};
-    struct attack_spec *spec = mem_array(1, sizeof *spec);
-    struct eval_result *r = mem_array(1, sizeof *r);
-    int rc = spec && r ? attack_spec_parse("autoattack:fast", spec) : ERR_NOMEM;
+    OWNED struct attack_spec *spec = mem_array(1, sizeof *spec);
+    OWNED struct eval_result *r = mem_array(1, sizeof *r);
 
+    if (spec == NULL || r == NULL)
+        return ERR_NOMEM;
+    TRY(attack_spec_parse("autoattack:fast", spec));
     e.specs = spec;
     e.branch[b->branch] = true;
     m->part = AUTOATTACK;
-    if (rc == 0 && (rc = eval_run(g, j->test, &e, r)) == 0)
-        b->attack[b->n_attack++] = r->branch[0].attack[0];
-    mem_free(spec);
-    mem_free(r);
-    return rc;
+    TRY(eval_run(g, j->test, &e, r));
+    b->attack[b->n_attack++] = r->branch[0].attack[0];
+    return 0;
 }
 
 static int measure_accuracy(const struct summary_job *j, struct graph *g, struct measuring *m,
@@ -193,14 +193,13 @@ out:
 
 static int count_relus(const struct graph *g, int64_t *out)
 {
-    struct relu_site *site = NULL;
+    OWNED struct relu_site *site = NULL;
     int32_t n = 0;
 
     TRY(relu_sites(g, &site, &n));
     *out = 0;
     for (int32_t s = 0; s < n; s++)
         *out += site[s].kept;
-    mem_free(site);
     return 0;
 }
 

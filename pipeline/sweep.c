@@ -46,13 +46,12 @@ struct sweep {
 
 static int read_json(const char *path, json_t **out)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t len = 0;
     json_error_t e;
 
     TRY(file_read(path, REPORT_LIMIT, &bytes, &len));
     *out = json_loadb((const char *)bytes, len, 0, &e);
-    mem_free(bytes);
     return *out ? 0 : fail(ERR_FORMAT, "'%s': not JSON: %s", path, e.text);
 }
 
@@ -109,18 +108,16 @@ static int same_settings(const struct linearize_options *o, uint64_t seed, const
 static int finished_report(const struct linearize_options *o, uint64_t seed, json_t **out)
 {
     char report[PATH_BYTES], config[PATH_BYTES];
-    json_t *had = NULL;
-    int rc;
+    SCOPED(json_decref_at) json_t *had = NULL;
 
     *out = NULL;
     TRY(output_path(o->out, "report.json", report, sizeof report));
     TRY(output_path(o->out, "config.json", config, sizeof config));
     if (!o->resume || access(report, F_OK) != 0 || access(config, F_OK) != 0)
         return 0;
-    if ((rc = read_json(config, &had)) == 0 && (rc = same_settings(o, seed, config, had)) == 0)
-        rc = read_json(report, out);
-    json_decref(had);
-    return rc;
+    TRY(read_json(config, &had));
+    TRY(same_settings(o, seed, config, had));
+    return read_json(report, out);
 }
 
 /* ---- runs ---------------------------------------------------------------------------------- */
@@ -387,19 +384,16 @@ static int run_all(struct sweep *s)
 static int finish(const struct sweep *s, struct linnet_report **out)
 {
     char path[PATH_BYTES];
+    SCOPED(json_decref_at)
     json_t *root =
         json_pack("{s:s,s:o,s:I,s:O,s:O}", "format", "linnet.sweep/1", "model", json_text(s->path),
                   "seed", (json_int_t)s->seed, "teacher", s->teacher, "budgets", s->budgets);
-    int rc = output_path(s->o->out, "sweep.json", path, sizeof path);
 
-    if (rc == 0)
-        rc = report_write(path, json_incref(root));
-    if (rc == 0 && (rc = output_path(s->o->out, "report.html", path, sizeof path)) == 0)
-        rc = page_write(&s->o->out, 1, path);
-    if (rc == 0)
-        rc = report_new(print_table, s, json_incref(root), out);
-    json_decref(root);
-    return rc;
+    TRY(output_path(s->o->out, "sweep.json", path, sizeof path));
+    TRY(report_write(path, json_incref(root)));
+    TRY(output_path(s->o->out, "report.html", path, sizeof path));
+    TRY(page_write(&s->o->out, 1, path));
+    return report_new(print_table, s, json_incref(root), out);
 }
 
 int linnet_sweep(const char *path, const struct linnet_options *o, const struct linnet_listener *l,

@@ -15,22 +15,21 @@
 
 int teacher_check_relus(const char *path, const struct graph *g, int64_t *total)
 {
-    struct relu_site *site = NULL;
+    OWNED struct relu_site *site = NULL;
     int32_t n = 0;
-    int rc = relu_sites(g, &site, &n);
 
     *total = 0;
-    for (int32_t s = 0; rc == 0 && s < n; s++)
+    TRY(relu_sites(g, &site, &n));
+    for (int32_t s = 0; s < n; s++)
         *total += site[s].total;
-    for (int32_t s = 0; rc == 0 && s < n; s++)
+    for (int32_t s = 0; s < n; s++)
         if (site[s].kept < site[s].total)
-            rc = fail(
+            return fail(
                 ERR_UNSUPPORTED,
                 "'%s': node '%s' keeps %lld of %lld ReLUs; give the model that it was made from",
                 path, g->node[site[s].node].name, (long long)site[s].kept,
                 (long long)site[s].total);
-    mem_free(site);
-    return rc;
+    return 0;
 }
 
 /* The teacher takes the model's place; both must be the same network but for their numbers. */
@@ -38,33 +37,29 @@ static int check_teacher(const struct conversion *c, const struct model *t)
 {
     const struct model *m = &c->run.m;
     const struct graph *a = m->g, *b = t->g;
-    struct relu_site *mine = NULL, *its = NULL;
+    OWNED struct relu_site *mine = NULL, *its = NULL;
     int32_t n_mine = 0, n_its = 0;
     int64_t total;
     char na[NORMALIZE_TEXT], nb[NORMALIZE_TEXT];
-    int rc;
 
-    if ((rc = teacher_check_relus(c->o->teacher, b, &total)) < 0 ||
-        (rc = relu_sites(a, &mine, &n_mine)) < 0 || (rc = relu_sites(b, &its, &n_its)) < 0)
-        goto out;
+    TRY(teacher_check_relus(c->o->teacher, b, &total));
+    TRY(relu_sites(a, &mine, &n_mine));
+    TRY(relu_sites(b, &its, &n_its));
     bool same = n_mine == n_its &&
                 shape_equal(&a->value[a->input].shape, &b->value[b->input].shape) &&
                 shape_equal(&a->value[a->output].shape, &b->value[b->output].shape);
     for (int32_t s = 0; same && s < n_mine; s++)
         same = mine[s].total == its[s].total;
     if (!same)
-        rc = fail(
+        return fail(
             ERR_ARG,
             "--teacher '%s': its input, classes or ReLU layers (%d) are not those of '%s' (%d)",
             c->o->teacher, n_its, m->path, n_mine);
-    else if (m->normalize_known && t->normalize_known &&
-             strcmp(normalize_text(&a->norm, na), normalize_text(&b->norm, nb)) != 0)
-        rc = fail(ERR_ARG, "--teacher '%s' was trained with another normalisation than '%s' has",
-                  c->o->teacher, m->path);
-out:
-    mem_free(mine);
-    mem_free(its);
-    return rc;
+    if (m->normalize_known && t->normalize_known &&
+        strcmp(normalize_text(&a->norm, na), normalize_text(&b->norm, nb)) != 0)
+        return fail(ERR_ARG, "--teacher '%s' was trained with another normalisation than '%s' has",
+                    c->o->teacher, m->path);
+    return 0;
 }
 
 int teacher_take(struct conversion *c)
@@ -126,14 +121,11 @@ int teacher_prepare(struct conversion *c)
 static int train(struct conversion *c, const char *path)
 {
     struct model *m = &c->run.m;
-    char *config = conversion_config(c, &m->form, m->g);
+    OWNED char *config = conversion_config(c, &m->form, m->g);
     struct stage s;
-    int rc = conversion_stage(c, STAGE_TEACHER, path, config, &s);
 
-    if (rc == 0)
-        rc = stage_run(&c->run, &s, m->g, NULL);
-    mem_free(config);
-    return rc;
+    TRY(conversion_stage(c, STAGE_TEACHER, path, config, &s));
+    return stage_run(&c->run, &s, m->g, NULL);
 }
 
 int teacher_train(struct conversion *c)

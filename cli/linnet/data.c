@@ -27,16 +27,13 @@ static int write_images(const char *path, const struct linnet_data_info *d)
 
 static int write_labels(const char *path, const struct linnet_data_info *d)
 {
-    int64_t *labels = mem_array((size_t)d->n, sizeof *labels);
-    int rc;
+    OWNED int64_t *labels = mem_array((size_t)d->n, sizeof *labels);
 
     if (labels == NULL)
         return ERR_NOMEM;
     for (int64_t i = 0; i < d->n; i++)
         labels[i] = d->labels[i];
-    rc = npy_write(path, NPY_I64, 1, &d->n, labels);
-    mem_free(labels);
-    return rc;
+    return npy_write(path, NPY_I64, 1, &d->n, labels);
 }
 
 static int write_files(const struct front *f, const struct linnet_data *d)

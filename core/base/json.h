@@ -14,6 +14,8 @@
  */
 #include <jansson.h>
 
+#include "core/base/mem.h"
+
 /* Takes over value; *o is freed and NULL where it, or value, is NULL, or memory runs out. */
 void json_put(json_t **o, const char *key, json_t *value);
 void json_add(json_t **list, json_t *value);
@@ -22,4 +24,5 @@ json_t *json_text(const char *text);
 /* As json_dumps, whose text may lack bytes where memory ran out: then, and for a NULL root, this is NULL.
  * Free it with mem_free. */
 char *json_spell(const json_t *root, size_t flags);
+FREE_AT(json_decref, json_t)
 #endif

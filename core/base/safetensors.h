@@ -24,6 +24,7 @@
 
 #include "core/base/err.h"
 #include "core/base/file.h"
+#include "core/base/mem.h"
 
 #define ST_MAX_RANK 8
 #define ST_MAX_HEADER ((size_t)100 * 1000 * 1000)
@@ -65,6 +66,7 @@ int st_reader_open(const char *path, struct st_reader **out) MUST_CHECK;
 int st_reader_bytes(const void *data, size_t len, const char *what,
                     struct st_reader **out) MUST_CHECK;
 void st_reader_close(struct st_reader *r); /* NULL is fine */
+FREE_AT(st_reader_close, struct st_reader)
 size_t st_count(const struct st_reader *r);
 const struct st_tensor *st_at(const struct st_reader *r, size_t i);           /* sorted by name */
 const struct st_tensor *st_find(const struct st_reader *r, const char *name); /* NULL: none */

@@ -134,6 +134,7 @@ struct graph { /* graph_verify() checks every invariant above */
 
 int graph_new(struct graph **out) MUST_CHECK;
 void graph_free(struct graph *g); /* NULL is fine */
+FREE_AT(graph_free, struct graph)
 /* A deep copy: equal ids, own blocks. */
 int graph_clone(const struct graph *g, struct graph **out) MUST_CHECK;
 

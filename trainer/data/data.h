@@ -45,6 +45,7 @@
 #include <stdint.h>
 
 #include "core/base/err.h"
+#include "core/base/mem.h"
 #include "core/base/sha256.h"
 
 enum data_split {
@@ -101,6 +102,7 @@ static inline size_t data_image_size(const struct dataset *d) /* numbers */
 int data_open(const char *spec, const struct data_options *o, enum data_split split, uint64_t seed,
               struct dataset **out) MUST_CHECK;
 void data_close(struct dataset *d); /* NULL is fine */
+FREE_AT(data_close, struct dataset)
 /* Image i as floats in [0,1], chw [C,H,W]. 0 <= i < n. Thread safe. An image that is streamed may fail:
  * ERR_DATA names it. */
 int data_image(const struct dataset *d, int64_t i, float *chw) MUST_CHECK;

@@ -48,6 +48,7 @@ int checkpoint_save(const char *path, const struct checkpoint *c) MUST_CHECK;
 struct checkpoint_file;
 int checkpoint_open(const char *path, struct checkpoint_file **out) MUST_CHECK;
 void checkpoint_close(struct checkpoint_file *f); /* NULL is fine */
+FREE_AT(checkpoint_close, struct checkpoint_file)
 const char *checkpoint_stage(const struct checkpoint_file *f);
 const char *checkpoint_config(const struct checkpoint_file *f);
 int32_t checkpoint_epoch(const struct checkpoint_file *f);
