@@ -205,12 +205,18 @@ void mem_free(void *p)
 }
 
 /* The variable is a pointer of any type, which a void ** must not read. */
-void mem_free_at(void *variable)
+void *mem_hand_on(void *variable)
 {
-    void *p;
+    void *p, *none = NULL;
 
     memcpy(&p, variable, sizeof p);
-    mem_free(p);
+    memcpy(variable, &none, sizeof none);
+    return p;
+}
+
+void mem_free_at(void *variable)
+{
+    mem_free(mem_hand_on(variable));
 }
 
 /* ---- secret memory ------------------------------------------------------------------------ */
@@ -302,10 +308,7 @@ void secret_free(void *p)
 
 void secret_free_at(void *variable)
 {
-    void *p;
-
-    memcpy(&p, variable, sizeof p);
-    secret_free(p);
+    secret_free(mem_hand_on(variable));
 }
 
 long secret_unlocked(void)

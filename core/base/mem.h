@@ -43,7 +43,7 @@ long secret_alive(void);
 void wipe(void *p, size_t n);
 
 /* Variables that are released when their block is left, on whichever way. They are initialised where they are
- * declared, with NULL or zeros at least; a pointer that is handed on becomes NULL.
+ * declared, with NULL or zeros at least; what is to stay is handed on: *out = mem_hand_on(&p).
  *
  *     OWNED float *x = mem_array(n, sizeof *x);
  *     SECRET uint64_t *key = secret_array(n, sizeof *key);
@@ -55,6 +55,8 @@ void wipe(void *p, size_t n);
 #define SECRET SCOPED(secret_free_at)
 void mem_free_at(void *variable);
 void secret_free_at(void *variable);
+/* The value of a pointer variable, which is NULL from then on. */
+void *mem_hand_on(void *variable);
 /* Defines free_at for a pointer of that type, after the declaration of `free`. */
 #define FREE_AT(free, type)                                                                        \
     static inline void free##_at(type **variable)                                                  \

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define SHA256_SIZE 32
 #define SHA256_HEX (2 * SHA256_SIZE + 1)
@@ -22,6 +22,7 @@ int sha256_peek(const struct sha256 *h, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 int sha256_end(struct sha256 *h,
                uint8_t out[SHA256_SIZE]) MUST_CHECK; /* once, nothing but restart after */
 void sha256_free(struct sha256 *h);                  /* NULL is fine */
+FREE_AT(sha256_free, struct sha256)
 
 /* 64 lower-case digits; returns text. */
 const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX]);

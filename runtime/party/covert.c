@@ -24,7 +24,7 @@
 #include "runtime/party/party.h"
 
 #define HEAD 128
-#define SECRET (HASH_SID + COVERT_LOTS * (COVERT_SEED + SHA256_SIZE + COVERT_DIGEST))
+#define SECRET_BYTES (HASH_SID + COVERT_LOTS * (COVERT_SEED + SHA256_SIZE + COVERT_DIGEST))
 #define PREFIX "round-"
 #define RESERVED "making-" /* ids of a round that is being made */
 static const char magic[8] = {'l', 'i', 'n', 'n', 'e', 't', 'P', 'R'};
@@ -258,9 +258,9 @@ static int read_head(const uint8_t head[HEAD], struct covert_round *out, bool *s
     return 0;
 }
 
-static void put_secret(const struct covert_round *r, uint8_t secret[SECRET])
+static void put_secret(const struct covert_round *r, uint8_t secret[SECRET_BYTES])
 {
-    struct buf_writer w = buf_writer_in(secret, SECRET);
+    struct buf_writer w = buf_writer_in(secret, SECRET_BYTES);
 
     buf_put_bytes(&w, r->sid, sizeof r->sid);
     buf_put_bytes(&w, r->seed, sizeof r->seed);
@@ -268,9 +268,9 @@ static void put_secret(const struct covert_round *r, uint8_t secret[SECRET])
     buf_put_bytes(&w, r->digest, sizeof r->digest);
 }
 
-static void get_secret(struct covert_round *r, const uint8_t secret[SECRET])
+static void get_secret(struct covert_round *r, const uint8_t secret[SECRET_BYTES])
 {
-    struct buf_reader b = buf_reader_on(secret, SECRET, "round");
+    struct buf_reader b = buf_reader_on(secret, SECRET_BYTES, "round");
 
     (void)!buf_get_bytes(&b, r->sid, sizeof r->sid);
     (void)!buf_get_bytes(&b, r->seed, sizeof r->seed);
@@ -278,11 +278,11 @@ static void get_secret(struct covert_round *r, const uint8_t secret[SECRET])
     (void)!buf_get_bytes(&b, r->digest, sizeof r->digest);
 }
 
-#define SEALED (SEAL_SALT + SECRET + SEAL_TAG)
+#define SEALED (SEAL_SALT + SECRET_BYTES + SEAL_TAG)
 
 /* secret -> what is stored of it. */
-static int close_secret(const uint8_t *key, const uint8_t head[HEAD], const uint8_t secret[SECRET],
-                        uint8_t sealed[SEALED])
+static int close_secret(const uint8_t *key, const uint8_t head[HEAD],
+                        const uint8_t secret[SECRET_BYTES], uint8_t sealed[SEALED])
 {
     struct prg *rng = NULL;
     struct seal *s = NULL;
@@ -292,26 +292,26 @@ static int close_secret(const uint8_t *key, const uint8_t head[HEAD], const uint
     prg_bytes(rng, sealed, SEAL_SALT);
     prg_free(rng);
     if ((rc = seal_new(key, sealed, head, HEAD, &s)) == 0)
-        rc = seal_close(s, 0, true, secret, SECRET, sealed + SEAL_SALT);
+        rc = seal_close(s, 0, true, secret, SECRET_BYTES, sealed + SEAL_SALT);
     seal_free(s);
     return rc;
 }
 
 static int open_secret(const uint8_t *key, const uint8_t head[HEAD], const uint8_t sealed[SEALED],
-                       uint8_t secret[SECRET])
+                       uint8_t secret[SECRET_BYTES])
 {
     struct seal *s = NULL;
     int rc = seal_new(key, sealed, head, HEAD, &s);
 
     if (rc == 0)
-        rc = seal_open(s, 0, true, sealed + SEAL_SALT, SECRET, secret);
+        rc = seal_open(s, 0, true, sealed + SEAL_SALT, SECRET_BYTES, secret);
     seal_free(s);
     return rc;
 }
 
 int covert_save(const struct covert_round *r, const struct bundle_key *k, const char *dir)
 {
-    uint8_t head[HEAD], bytes[SEALED], secret[SECRET];
+    uint8_t head[HEAD], bytes[SEALED], secret[SECRET_BYTES];
     struct store_writer *w = NULL;
     char name[STORE_NAME];
     int rc = 0;
@@ -324,7 +324,7 @@ int covert_save(const struct covert_round *r, const struct bundle_key *k, const 
     if (rc == 0 && (rc = store_write(dir, name, &w)) == 0 &&
         (rc = store_append(w, head, HEAD)) == 0 &&
         (rc = store_append(w, k->seal != NULL ? bytes : secret,
-                           k->seal != NULL ? SEALED : SECRET)) == 0)
+                           k->seal != NULL ? SEALED : SECRET_BYTES)) == 0)
         rc = store_commit(&w);
     store_abort(w);
     wipe(secret, sizeof secret);
@@ -333,7 +333,7 @@ int covert_save(const struct covert_round *r, const struct bundle_key *k, const 
 
 static int take_round(struct covert_round *r, const struct bundle_key *k, const uint8_t *bytes)
 {
-    uint8_t secret[SECRET], id[BUNDLE_ID];
+    uint8_t secret[SECRET_BYTES], id[BUNDLE_ID];
     const bool client = r->client;
     bool sealed;
     int rc = 0;
@@ -344,7 +344,7 @@ static int take_round(struct covert_round *r, const struct bundle_key *k, const 
         memcmp(r->model, k->model, sizeof r->model) != 0)
         return fail(ERR_FORMAT, "renamed, or of another model.pi");
     if (k->seal == NULL)
-        memcpy(secret, bytes + HEAD, SECRET);
+        memcpy(secret, bytes + HEAD, SECRET_BYTES);
     else
         rc = open_secret(k->seal, bytes, bytes + HEAD, secret);
     if (rc == 0)
@@ -360,7 +360,7 @@ int covert_load(struct covert_round *r, const struct bundle_key *k, const char *
     int rc;
 
     name_of(PREFIX, r->id, suffix_of(r->client), name);
-    TRY(store_read(dir, name, HEAD + (k->seal != NULL ? SEALED : SECRET), &bytes));
+    TRY(store_read(dir, name, HEAD + (k->seal != NULL ? SEALED : SECRET_BYTES), &bytes));
     rc = take_round(r, k, bytes);
     secret_free(bytes);
     return rc < 0 ? fail_context(rc, "'%s'", name) : 0;

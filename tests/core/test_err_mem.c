@@ -266,16 +266,14 @@ static void release_count(int *n)
 }
 
 /* Leaves by TRY or at its end, with a secret that it keeps or hands on. */
-static int use_scoped(int rc, bool hand_on, uint8_t **out, int *released)
+static int use_scoped(int rc, bool keep, uint8_t **out, int *released)
 {
     OWNED char *text = mem_strdup("text");
     SECRET uint8_t *secret = secret_array(8, 1);
     SECRET uint8_t *none = NULL;
     SCOPED(release_count) int n = *released;
 
-    *out = hand_on ? secret : NULL;
-    if (hand_on)
-        secret = NULL;
+    *out = keep ? mem_hand_on(&secret) : NULL;
     TRY(rc);
     *released = n + (text != NULL && none == NULL);
     return 0;
