@@ -55,10 +55,11 @@ static void curve_free(struct curve *c)
     EC_GROUP_free(c->group);
     secret_free(c);
 }
+FREE_AT(curve_free, struct curve)
 
 static int curve_new(struct curve **out)
 {
-    struct curve *c = secret_array(1, sizeof *c);
+    SCOPED(curve_free_at) struct curve *c = secret_array(1, sizeof *c);
 
     if (c == NULL)
         return ERR_NOMEM;
@@ -66,12 +67,10 @@ static int curve_new(struct curve **out)
         (c->scratch = BN_CTX_new()) == NULL || (c->scalar = BN_new()) == NULL ||
         (c->peer = EC_POINT_new(c->group)) == NULL ||
         (c->shared = EC_POINT_new(c->group)) == NULL || (c->a = EC_POINT_new(c->group)) == NULL ||
-        (c->sum = EC_POINT_new(c->group)) == NULL) {
-        curve_free(c);
+        (c->sum = EC_POINT_new(c->group)) == NULL)
         return openssl_failed();
-    }
     BN_set_flags(c->scalar, BN_FLG_CONSTTIME);
-    *out = c;
+    *out = mem_hand_on(&c);
     return 0;
 }
 
@@ -175,19 +174,16 @@ static int sender_start(struct curve *c, struct prg *rng)
 
 int baseot_send(struct transport *t, struct prg *rng, int32_t n, uint8_t (*keys)[2][BASEOT_KEY])
 {
-    struct curve *c = NULL;
-    int rc;
+    SCOPED(curve_free_at) struct curve *c = NULL;
 
-    if ((rc = curve_new(&c)) < 0 || (rc = sender_start(c, rng)) < 0 ||
-        (rc = transport_send(t, c->sent, POINT)) < 0)
-        goto out;
-    for (int32_t i = 0; i < n; i++)
-        if ((rc = transport_recv(t, c->other, POINT)) < 0 ||
-            (rc = sender_keys(c, (uint32_t)i, c->other, keys[i])) < 0)
-            goto out;
-out:
-    curve_free(c);
-    return rc;
+    TRY(curve_new(&c));
+    TRY(sender_start(c, rng));
+    TRY(transport_send(t, c->sent, POINT));
+    for (int32_t i = 0; i < n; i++) {
+        TRY(transport_recv(t, c->other, POINT));
+        TRY(sender_keys(c, (uint32_t)i, c->other, keys[i]));
+    }
+    return 0;
 }
 
 /* ---- receiver: scalar x_i; c->peer = A -------------------------------------------------------- */
@@ -217,18 +213,14 @@ static int receiver_point(struct curve *c, struct prg *rng, uint32_t i, uint8_t 
 int baseot_receive(struct transport *t, struct prg *rng, int32_t n, const uint8_t *choice,
                    uint8_t (*keys)[BASEOT_KEY])
 {
-    struct curve *c = NULL;
-    int rc;
+    SCOPED(curve_free_at) struct curve *c = NULL;
 
-    if ((rc = curve_new(&c)) < 0 || (rc = transport_recv(t, c->sent, POINT)) < 0 ||
-        (rc = decode(c, c->peer, c->sent)) < 0)
-        goto out;
-    for (int32_t i = 0; i < n; i++)
-        if ((rc = receiver_point(c, rng, (uint32_t)i, choice[i], keys[i])) < 0 ||
-            (rc = transport_send(t, c->mine, POINT)) < 0)
-            goto out;
-    rc = transport_flush(t);
-out:
-    curve_free(c);
-    return rc;
+    TRY(curve_new(&c));
+    TRY(transport_recv(t, c->sent, POINT));
+    TRY(decode(c, c->peer, c->sent));
+    for (int32_t i = 0; i < n; i++) {
+        TRY(receiver_point(c, rng, (uint32_t)i, choice[i], keys[i]));
+        TRY(transport_send(t, c->mine, POINT));
+    }
+    return transport_flush(t);
 }

@@ -28,17 +28,13 @@ struct cggm {
 
 int cggm_new(struct cggm **out)
 {
-    struct cggm *c = secret_array(1, sizeof *c);
-    int rc;
+    SCOPED(cggm_free_at) struct cggm *c = secret_array(1, sizeof *c);
 
     if (c == NULL)
         return ERR_NOMEM;
-    if ((rc = permutation_new(&c->p)) < 0) {
-        cggm_free(c);
-        return rc;
-    }
+    TRY(permutation_new(&c->p));
     c->path = cpu_best_path();
-    *out = c;
+    *out = mem_hand_on(&c);
     return 0;
 }
 

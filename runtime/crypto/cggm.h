@@ -22,6 +22,7 @@
 struct cggm;
 int cggm_new(struct cggm **out) MUST_CHECK;
 void cggm_free(struct cggm *); /* wipes; NULL is fine */
+FREE_AT(cggm_free, struct cggm)
 /* The public key of the trees that follow; needed before the first. */
 void cggm_key(struct cggm *, const uint8_t key[16]);
 /* leaves [2^depth] and left [depth], written, from a random seed; 1 <= depth <= CGGM_MOST_DEPTH. */

@@ -246,8 +246,7 @@ static int allocate(struct ferret *f, const struct ferret_set *set)
 
 static int ferret_new(const struct ferret_id *id, const struct ferret_set *set, struct ferret **out)
 {
-    struct ferret *f = secret_array(1, sizeof *f);
-    int rc;
+    SCOPED(ferret_free_at) struct ferret *f = secret_array(1, sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
@@ -256,11 +255,8 @@ static int ferret_new(const struct ferret_id *id, const struct ferret_set *set, 
     f->next = set;
     f->lanes = cpu_threads();
     f->path = cpu_best_path();
-    if ((rc = allocate(f, set)) < 0) {
-        ferret_free(f);
-        return rc;
-    }
-    *out = f;
+    TRY(allocate(f, set));
+    *out = mem_hand_on(&f);
     return 0;
 }
 
@@ -490,17 +486,14 @@ static int wave(struct ferret *f, struct transport *t, size_t first, size_t coun
 static int exchange_sums(struct ferret *f, struct transport *t, uint8_t out[SHA256_SIZE])
 {
     size_t trees = (size_t)f->set->trees;
-    struct sha256 *all = NULL;
-    int rc = sha256_new(&all);
+    SCOPED(sha256_free_at) struct sha256 *all = NULL;
 
-    if (rc == 0 && f->sender != NULL)
+    TRY(sha256_new(&all));
+    if (f->sender != NULL)
         prg_bytes(f->rng, f->seed, trees * sizeof *f->seed);
-    for (size_t at = 0; rc == 0 && at < trees; at += WAVE)
-        rc = wave(f, t, at, trees - at < WAVE ? trees - at : WAVE, all);
-    if (rc == 0)
-        rc = sha256_end(all, out);
-    sha256_free(all);
-    return rc;
+    for (size_t at = 0; at < trees; at += WAVE)
+        TRY(wave(f, t, at, trees - at < WAVE ? trees - at : WAVE, all));
+    return sha256_end(all, out);
 }
 
 /* ---- check -------------------------------------------------------------------------------- */
@@ -573,14 +566,10 @@ static int check_receiver(struct ferret *f, struct transport *t, struct block v,
 
 static int check(struct ferret *f, struct transport *t, const uint8_t sums[SHA256_SIZE])
 {
-    struct block v, x;
-    int rc = fold_round(f, sums, &v, &x);
+    SCOPED(block_wipe) struct block v = {0, 0}, x = {0, 0};
 
-    if (rc == 0)
-        rc = f->sender != NULL ? check_sender(f, t, v) : check_receiver(f, t, v, x);
-    wipe(&v, sizeof v);
-    wipe(&x, sizeof x);
-    return rc;
+    TRY(fold_round(f, sums, &v, &x));
+    return f->sender != NULL ? check_sender(f, t, v) : check_receiver(f, t, v, x);
 }
 
 /* ---- rounds ------------------------------------------------------------------------------- */
@@ -589,8 +578,6 @@ static int check(struct ferret *f, struct transport *t, const uint8_t sums[SHA25
 static int bootstrap(struct ferret *f, struct transport *t)
 {
     size_t n = base_rows(f->set);
-    uint64_t *bits;
-    int rc;
 
     if (f->sender != NULL) {
         TRY(otext_send(f->sender, t, n, 0, f->base));
@@ -599,14 +586,14 @@ static int bootstrap(struct ferret *f, struct transport *t)
             f->base[i].lo &= ~(uint64_t)1;
         return 0;
     }
-    if ((bits = secret_array(n / 64 + 1, sizeof *bits)) == NULL)
+    SECRET uint64_t *bits = secret_array(n / 64 + 1, sizeof *bits);
+    if (bits == NULL)
         return ERR_NOMEM;
-    if ((rc = otext_receive_random(f->receiver, t, n, bits, f->base)) == 0 &&
-        (rc = otext_prove(f->receiver, t)) == 0)
-        for (size_t i = 0; i < n; i++)
-            f->base[i].lo = (f->base[i].lo & ~(uint64_t)1) | (bits[i / 64] >> i % 64 & 1);
-    secret_free(bits);
-    return rc;
+    TRY(otext_receive_random(f->receiver, t, n, bits, f->base));
+    TRY(otext_prove(f->receiver, t));
+    for (size_t i = 0; i < n; i++)
+        f->base[i].lo = (f->base[i].lo & ~(uint64_t)1) | (bits[i / 64] >> i % 64 & 1);
+    return 0;
 }
 
 /* The last trees of the round become the base of the next one. */

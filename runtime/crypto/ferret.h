@@ -45,6 +45,7 @@ int ferret_sender_new(const struct ferret_id *id, const struct ferret_set *set,
 int ferret_receiver_new(const struct ferret_id *id, const struct ferret_set *set,
                         struct otext_receiver *base, struct ferret **out) MUST_CHECK;
 void ferret_free(struct ferret *); /* wipes; NULL is fine */
+FREE_AT(ferret_free, struct ferret)
 /* The next n rows. ERR_PEER where the sender's trees do not agree with what the receiver holds; no
  * row of a round is handed out before that is known. */
 int ferret_rows(struct ferret *f, struct transport *t, size_t n, struct block *rows) MUST_CHECK;

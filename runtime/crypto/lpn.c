@@ -37,17 +37,13 @@ struct lpn {
 int lpn_new(struct lpn **out)
 {
     static const uint8_t none[PRG_SEED];
-    struct lpn *l = secret_array(1, sizeof *l);
-    int rc;
+    SCOPED(lpn_free_at) struct lpn *l = secret_array(1, sizeof *l);
 
     if (l == NULL)
         return ERR_NOMEM;
-    if ((rc = prg_new(none, &l->stream)) < 0) {
-        lpn_free(l);
-        return rc;
-    }
+    TRY(prg_new(none, &l->stream));
     l->short_code = cpu_best_path() >= CPU_AVX2;
-    *out = l;
+    *out = mem_hand_on(&l);
     return 0;
 }
 
@@ -91,20 +87,15 @@ static inline __attribute__((always_inline)) void add_rows(const struct lpn *l,
 }
 
 #if defined __x86_64__
-__attribute__((target("avx2,bmi2"))) static void add_rows_short(const struct lpn *l,
-                                                                const struct block *secret,
-                                                                const struct block *from,
-                                                                struct block *rows, size_t n)
-{
-    add_rows(l, secret, from, rows, n);
-}
+#define SHORT_CODE __attribute__((target("avx2,bmi2")))
 #else
-static void add_rows_short(const struct lpn *l, const struct block *secret,
-                           const struct block *from, struct block *rows, size_t n)
+#define SHORT_CODE
+#endif
+SHORT_CODE static void add_rows_short(const struct lpn *l, const struct block *secret,
+                                      const struct block *from, struct block *rows, size_t n)
 {
     add_rows(l, secret, from, rows, n);
 }
-#endif
 
 void lpn_add(struct lpn *l, const struct block *secret, uint64_t first, const struct block *from,
              struct block *rows, size_t n)

@@ -17,6 +17,7 @@
 struct lpn; /* one a thread */
 int lpn_new(struct lpn **out) MUST_CHECK;
 void lpn_free(struct lpn *); /* NULL is fine */
+FREE_AT(lpn_free, struct lpn)
 /* Another matrix; needed before the first lpn_add. k: a power of 2 up to LPN_MOST_K. */
 void lpn_key(struct lpn *, const uint8_t key[PRG_SEED], uint32_t k);
 /* rows [n] = from [n], which may be rows, ^ rows first ... first + n - 1 of the matrix times secret [k]. */

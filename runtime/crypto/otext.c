@@ -288,14 +288,12 @@ uint64_t otext_setup_bytes(int from_sender)
 /* The transcript goes on with a message. */
 static int absorb(uint8_t transcript[SHA256_SIZE], const void *message, size_t n)
 {
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
     TRY(sha256_new(&h));
-    if ((rc = sha256_add(h, transcript, SHA256_SIZE)) == 0 && (rc = sha256_add(h, message, n)) == 0)
-        rc = sha256_end(h, transcript);
-    sha256_free(h);
-    return rc;
+    TRY(sha256_add(h, transcript, SHA256_SIZE));
+    TRY(sha256_add(h, message, n));
+    return sha256_end(h, transcript);
 }
 
 static int start_transcript(struct work *w, const struct trees *message)
@@ -374,27 +372,21 @@ static int refuse(struct otext_sender *s, const char *what)
 
 int otext_sender_new(struct transport *t, struct prg *rng, struct otext_sender **out)
 {
-    struct otext_sender *s = secret_array(1, sizeof *s);
-    struct setup *w = secret_array(1, sizeof *w);
-    int rc = ERR_NOMEM, ok = 0;
+    SCOPED(otext_sender_free_at) struct otext_sender *s = secret_array(1, sizeof *s);
+    SECRET struct setup *w = secret_array(1, sizeof *w);
+    int ok = 0;
 
     if (s == NULL || w == NULL || (s->work = work_new()) == NULL)
-        goto out;
+        return ERR_NOMEM;
     draw_delta(s, rng, w->choice);
-    if ((rc = baseot_receive(t, rng, BASE_OTS, w->choice, w->mine)) < 0 ||
-        (rc = transport_recv(t, &w->message, sizeof w->message)) < 0 ||
-        (rc = start_transcript(s->work, &w->message)) < 0 || (rc = open_trees(s, w, &ok)) < 0)
-        goto out;
-    if (!ok) {
-        rc = refuse(s, "trees");
-        goto out;
-    }
-    *out = s;
-    s = NULL;
-out:
-    otext_sender_free(s);
-    secret_free(w);
-    return rc;
+    TRY(baseot_receive(t, rng, BASE_OTS, w->choice, w->mine));
+    TRY(transport_recv(t, &w->message, sizeof w->message));
+    TRY(start_transcript(s->work, &w->message));
+    TRY(open_trees(s, w, &ok));
+    if (!ok)
+        return refuse(s, "trees");
+    *out = mem_hand_on(&s);
+    return 0;
 }
 
 /* The receiver's trees and its message about them. */
@@ -411,22 +403,18 @@ static int make_trees(struct otext_receiver *r, struct prg *rng, struct setup *w
 
 int otext_receiver_new(struct transport *t, struct prg *rng, struct otext_receiver **out)
 {
-    struct otext_receiver *r = secret_array(1, sizeof *r);
-    struct setup *w = secret_array(1, sizeof *w);
-    int rc = ERR_NOMEM;
+    SCOPED(otext_receiver_free_at) struct otext_receiver *r = secret_array(1, sizeof *r);
+    SECRET struct setup *w = secret_array(1, sizeof *w);
 
     if (r == NULL || w == NULL || (r->work = work_new()) == NULL)
-        goto out;
-    if ((rc = baseot_send(t, rng, BASE_OTS, w->both)) < 0 || (rc = make_trees(r, rng, w)) < 0 ||
-        (rc = transport_send(t, &w->message, sizeof w->message)) < 0 ||
-        (rc = transport_flush(t)) < 0 || (rc = start_transcript(r->work, &w->message)) < 0)
-        goto out;
-    *out = r;
-    r = NULL;
-out:
-    otext_receiver_free(r);
-    secret_free(w);
-    return rc;
+        return ERR_NOMEM;
+    TRY(baseot_send(t, rng, BASE_OTS, w->both));
+    TRY(make_trees(r, rng, w));
+    TRY(transport_send(t, &w->message, sizeof w->message));
+    TRY(transport_flush(t));
+    TRY(start_transcript(r->work, &w->message));
+    *out = mem_hand_on(&r);
+    return 0;
 }
 
 void otext_sender_free(struct otext_sender *s)
@@ -509,11 +497,10 @@ static void clip(uint8_t *plane, size_t n)
 /* n challenges that follow from the transcript. */
 static int challenges(const struct work *w, struct block *out, size_t n)
 {
-    struct prg *p = NULL;
+    SCOPED(prg_free_at) struct prg *p = NULL;
 
     TRY(prg_new(w->transcript, &p));
     prg_bytes(p, out, n * sizeof *out);
-    prg_free(p);
     return 0;
 }
 

@@ -27,7 +27,9 @@ int otext_sender_new(struct transport *t, struct prg *rng, struct otext_sender *
 int otext_receiver_new(struct transport *t, struct prg *rng,
                        struct otext_receiver **out) MUST_CHECK;
 void otext_sender_free(struct otext_sender *s); /* wipes; NULL is fine */
+FREE_AT(otext_sender_free, struct otext_sender)
 void otext_receiver_free(struct otext_receiver *r);
+FREE_AT(otext_receiver_free, struct otext_receiver)
 /* What one party sends in set-up. */
 uint64_t otext_setup_bytes(int from_sender);
 struct block otext_delta(const struct otext_sender *s);

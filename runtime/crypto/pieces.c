@@ -253,25 +253,20 @@ static int start(struct pieces *p)
 
 int pieces_open(const struct pieces_file *f, struct pieces **out)
 {
-    struct pieces *p = mem_array(1, sizeof *p);
-    bool ahead;
-    int rc;
+    SCOPED(pieces_close_at) struct pieces *p = mem_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
     p->f = *f;
     p->n = (f->size + SEAL_PIECE - 1) / SEAL_PIECE;
-    ahead = p->n > LINES;
-    rc = make_places(p, ahead ? PIECES_AHEAD : 0);
-    if (rc == 0)
-        rc = opener_new(f->seal, &p->reader);
-    if (rc == 0 && ahead && (rc = opener_new(f->seal, &p->helper)) == 0)
-        rc = start(p);
-    if (rc < 0) {
-        pieces_close(p);
-        return rc;
+    const bool ahead = p->n > LINES;
+    TRY(make_places(p, ahead ? PIECES_AHEAD : 0));
+    TRY(opener_new(f->seal, &p->reader));
+    if (ahead) {
+        TRY(opener_new(f->seal, &p->helper));
+        TRY(start(p));
     }
-    *out = p;
+    *out = mem_hand_on(&p);
     return 0;
 }
 

@@ -27,6 +27,7 @@ struct pieces_file { /* all borrowed until pieces_close */
 };
 int pieces_open(const struct pieces_file *f, struct pieces **out) MUST_CHECK;
 void pieces_close(struct pieces *p); /* wipes; NULL is fine */
+FREE_AT(pieces_close, struct pieces)
 /* The bytes of piece i, there until two other pieces were asked for. ERR_FORMAT: damaged, changed, or sealed
  * under another key. For one thread at a time. */
 int pieces_at(struct pieces *p, uint64_t i, const uint8_t **bytes) MUST_CHECK;

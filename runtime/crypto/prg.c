@@ -90,16 +90,12 @@ struct prg {
 
 int prg_new(const uint8_t seed[PRG_SEED], struct prg **out)
 {
-    struct prg *p = secret_array(1, sizeof *p);
-    int rc;
+    SCOPED(prg_free_at) struct prg *p = secret_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(&p->cipher, EVP_aes_128_ctr(), seed)) < 0) {
-        prg_free(p);
-        return rc;
-    }
-    *out = p;
+    TRY(cipher_new(&p->cipher, EVP_aes_128_ctr(), seed));
+    *out = mem_hand_on(&p);
     return 0;
 }
 
@@ -208,16 +204,12 @@ struct hasher {
 
 int hasher_new(struct hasher **out)
 {
-    struct hasher *h = secret_array(1, sizeof *h);
-    int rc;
+    SCOPED(hasher_free_at) struct hasher *h = secret_array(1, sizeof *h);
 
     if (h == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(&h->cipher, EVP_aes_128_ecb(), h->place)) < 0) {
-        hasher_free(h);
-        return rc;
-    }
-    *out = h;
+    TRY(cipher_new(&h->cipher, EVP_aes_128_ecb(), h->place));
+    *out = mem_hand_on(&h);
     return 0;
 }
 
@@ -301,16 +293,12 @@ struct permutation {
 int permutation_new(struct permutation **out)
 {
     static const uint8_t none[16];
-    struct permutation *p = secret_array(1, sizeof *p);
-    int rc;
+    SCOPED(permutation_free_at) struct permutation *p = secret_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = cipher_new(&p->cipher, EVP_aes_128_ecb(), none)) < 0) {
-        permutation_free(p);
-        return rc;
-    }
-    *out = p;
+    TRY(cipher_new(&p->cipher, EVP_aes_128_ecb(), none));
+    *out = mem_hand_on(&p);
     return 0;
 }
 

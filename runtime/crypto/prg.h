@@ -3,12 +3,9 @@
 /*
  * Randomness of the protocols: AES-128-CTR streams from 16-byte seeds, fixed-key AES hash of blocks. The only place where the runtime draws randomness from the system.
  *
- *     struct prg *p = NULL;
- *     if ((rc = prg_new_random(&p)) < 0)          or prg_new(seed, &p) for reproducible shares
- *         goto out;
+ *     SCOPED(prg_free_at) struct prg *p = NULL;
+ *     TRY(prg_new_random(&p));                    or prg_new(seed, &p) for reproducible shares
  *     prg_bytes(p, r, n * sizeof *r);
- *     out:
- *         prg_free(p);
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -18,10 +15,17 @@
 
 #define PRG_SEED 16
 
+/* For SCOPED. */
+static inline void block_wipe(struct block *b)
+{
+    wipe(b, sizeof *b);
+}
+
 struct prg;
 int prg_new(const uint8_t seed[PRG_SEED], struct prg **out) MUST_CHECK;
 int prg_new_random(struct prg **out) MUST_CHECK; /* seed from the system */
 void prg_free(struct prg *p);                    /* wipes; NULL is fine */
+FREE_AT(prg_free, struct prg)
 /* The next n bytes of the stream. Pieces do not matter: two calls of 8 equal one of 16. */
 void prg_bytes(struct prg *p, void *out, size_t n);
 /* The same as a new generator of that seed, in the place of p. */
@@ -37,6 +41,7 @@ int prg_fork(struct prg *p, struct prg **out) MUST_CHECK;
 struct hasher;
 int hasher_new(struct hasher **out) MUST_CHECK;
 void hasher_free(struct hasher *h); /* wipes; NULL is fine */
+FREE_AT(hasher_free, struct hasher)
 /* The key of a part of a batch of session sid; before the first hash, and whenever one of them changes. */
 int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch,
                uint64_t part) MUST_CHECK;
@@ -50,6 +55,7 @@ void hash_blocks(struct hasher *h, struct block *out, const struct block *in, si
 struct permutation;
 int permutation_new(struct permutation **out) MUST_CHECK;
 void permutation_free(struct permutation *p); /* NULL is fine */
+FREE_AT(permutation_free, struct permutation)
 void permutation_key(struct permutation *p, const uint8_t key[16]);
 /* out [n]; out may be in. */
 void permutation_hash(struct permutation *p, struct block *out, const struct block *in, size_t n);

@@ -183,21 +183,17 @@ static void fill_prime(struct rlwe *r, int i)
 
 int rlwe_new(enum ntt_path path, struct rlwe **out)
 {
-    struct rlwe *r = mem_array(1, sizeof *r);
-    int rc = 0;
+    SCOPED(rlwe_free_at) struct rlwe *r = mem_array(1, sizeof *r);
 
     if (r == NULL)
         return ERR_NOMEM;
     r->modulus_low = 1;
     for (int i = 0; i < RLWE_PRIMES; i++) {
-        if ((rc = ntt_new(primes[i], path, &r->p[i].ntt)) < 0) {
-            rlwe_free(r);
-            return rc;
-        }
+        TRY(ntt_new(primes[i], path, &r->p[i].ntt));
         fill_prime(r, i);
         r->modulus_low *= primes[i];
     }
-    *out = r;
+    *out = mem_hand_on(&r);
     return 0;
 }
 
@@ -259,12 +255,11 @@ int rlwe_random(const struct rlwe *r, const uint8_t seed[RLWE_SEED], uint64_t ca
     put(text + NAME + RLWE_SEED, call, 8);
     put(text + NAME + RLWE_SEED + 8, poly, 4);
     for (int i = 0; i < RLWE_PRIMES; i++) {
-        struct prg *stream = NULL;
+        SCOPED(prg_free_at) struct prg *stream = NULL;
         put(text + NAME + RLWE_SEED + 12, (uint64_t)i, 4);
         TRY(sha256_bytes(text, sizeof text, key));
         TRY(prg_new(key, &stream));
         random_residues(stream, r->p[i].q, a + (size_t)i * RLWE_N);
-        prg_free(stream);
     }
     return 0;
 }
@@ -341,22 +336,18 @@ static uint64_t word_at(const uint8_t *from)
 
 int rlwe_secret_new(const struct rlwe *r, struct prg *rng, struct rlwe_secret **out)
 {
-    struct rlwe_secret *s = secret_array(1, sizeof *s);
-    int8_t *small = secret_array(RLWE_N, 1);
+    SECRET struct rlwe_secret *s = secret_array(1, sizeof *s);
+    SECRET int8_t *small = secret_array(RLWE_N, 1);
 
-    if (s == NULL || small == NULL) {
-        secret_free(s);
-        secret_free(small);
+    if (s == NULL || small == NULL)
         return ERR_NOMEM;
-    }
     draw_ternary(rng, small);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         for (int j = 0; j < RLWE_N; j++)
             s->s[i][j] = ntt_residue(small[j], r->p[i].q);
         ntt_forward(r->p[i].ntt, s->s[i]);
     }
-    secret_free(small);
-    *out = s;
+    *out = mem_hand_on(&s);
     return 0;
 }
 
@@ -384,7 +375,7 @@ static void multiply(struct client_scratch *k, const struct ntt *t, const uint64
 int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64_t *a,
                  const uint64_t *m, struct prg *rng, uint64_t *c)
 {
-    struct client_scratch *k = secret_array(1, sizeof *k);
+    SECRET struct client_scratch *k = secret_array(1, sizeof *k);
 
     if (k == NULL)
         return ERR_NOMEM;
@@ -398,7 +389,6 @@ int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64
         for (int j = 0; j < RLWE_N; j++)
             c[j] = once(c[j] + p->q - k->product[j], p->q);
     }
-    secret_free(k);
     return 0;
 }
 
@@ -436,14 +426,13 @@ static uint64_t combine(const struct rlwe *r, const struct client_scratch *k, in
 int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *half,
               const uint8_t *values, const int32_t *place, int64_t n, uint64_t *u)
 {
-    struct client_scratch *k = secret_array(1, sizeof *k);
+    SECRET struct client_scratch *k = secret_array(1, sizeof *k);
 
     if (k == NULL)
         return ERR_NOMEM;
     open_half(r, s, half, k);
     for (int64_t i = 0; i < n; i++)
         u[i] = word_at(values + i * RLWE_ANSWER_BYTES) + combine(r, k, place[i]);
-    secret_free(k);
     return 0;
 }
 

@@ -18,15 +18,14 @@ struct seal {
 static int derive(struct seal *s, const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT],
                   const void *head, size_t n)
 {
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
-    if ((rc = sha256_new(&h)) == 0 && (rc = sha256_add(h, "linnet seal", 11)) == 0 &&
-        (rc = sha256_add(h, key, SEAL_KEY)) == 0 && (rc = sha256_add(h, salt, SEAL_SALT)) == 0 &&
-        (rc = sha256_add(h, head, n)) == 0)
-        rc = sha256_end(h, s->key);
-    sha256_free(h);
-    return rc;
+    TRY(sha256_new(&h));
+    TRY(sha256_add(h, "linnet seal", 11));
+    TRY(sha256_add(h, key, SEAL_KEY));
+    TRY(sha256_add(h, salt, SEAL_SALT));
+    TRY(sha256_add(h, head, n));
+    return sha256_end(h, s->key);
 }
 
 static struct seal *new_seal(void)
@@ -43,14 +42,12 @@ static struct seal *new_seal(void)
 int seal_new(const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT], const void *head, size_t n,
              struct seal **out)
 {
-    struct seal *s = new_seal();
-    int rc = s == NULL ? ERR_NOMEM : derive(s, key, salt, head, n);
+    SCOPED(seal_free_at) struct seal *s = new_seal();
 
-    if (rc < 0) {
-        seal_free(s);
-        return rc;
-    }
-    *out = s;
+    if (s == NULL)
+        return ERR_NOMEM;
+    TRY(derive(s, key, salt, head, n));
+    *out = mem_hand_on(&s);
     return 0;
 }
 

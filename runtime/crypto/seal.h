@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define SEAL_KEY 32
 #define SEAL_SALT 16
@@ -26,6 +26,7 @@ int seal_new(const uint8_t key[SEAL_KEY], const uint8_t salt[SEAL_SALT], const v
 /* Another one under the same key: for another thread. */
 int seal_copy(const struct seal *s, struct seal **out) MUST_CHECK;
 void seal_free(struct seal *s); /* wipes; NULL is fine */
+FREE_AT(seal_free, struct seal)
 /* Bytes that n bytes become. */
 size_t seal_size(size_t n);
 /* Of a text of that size: bytes of its piece i, and whether it is the last one. */

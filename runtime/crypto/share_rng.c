@@ -16,12 +16,11 @@ static void put(uint8_t *to, uint64_t v, int bytes)
 int share_rng_init(struct share_rng *s, int64_t test_seed)
 {
     uint8_t text[sizeof seed_name - 1 + 8];
-    struct prg *p = NULL;
+    SCOPED(prg_free_at) struct prg *p = NULL;
 
     if (test_seed < 0) {
         TRY(prg_new_random(&p));
         prg_bytes(p, s->key, sizeof s->key);
-        prg_free(p);
         return 0;
     }
     memcpy(text, seed_name, sizeof seed_name - 1);
@@ -64,10 +63,9 @@ int share_rng_open(const struct share_rng *s, enum share_kind kind, uint64_t num
 int share_rng_words(const struct share_rng *s, enum share_kind kind, uint64_t number,
                     uint32_t index, uint64_t *out, int64_t n)
 {
-    struct prg *p = NULL;
+    SCOPED(prg_free_at) struct prg *p = NULL;
 
     TRY(share_rng_open(s, kind, number, index, &p));
     prg_bytes(p, out, (size_t)n * sizeof *out);
-    prg_free(p);
     return 0;
 }

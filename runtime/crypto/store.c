@@ -50,19 +50,15 @@ void store_abort(struct store_writer *w)
 
 int store_write(const char *dir, const char *name, struct store_writer **out)
 {
-    struct store_writer *w = mem_array(1, sizeof *w);
+    SCOPED(store_abort_at) struct store_writer *w = mem_array(1, sizeof *w);
     char path[STORE_PATH];
-    int rc;
 
     if (w == NULL)
         return ERR_NOMEM;
-    if ((rc = path_of(path, dir, name, "")) < 0 ||
-        (rc = file_writer_open(path, FILE_PRIVATE, &w->file)) < 0 ||
-        (rc = sha256_new(&w->hash)) < 0) {
-        store_abort(w);
-        return rc;
-    }
-    *out = w;
+    TRY(path_of(path, dir, name, ""));
+    TRY(file_writer_open(path, FILE_PRIVATE, &w->file));
+    TRY(sha256_new(&w->hash));
+    *out = mem_hand_on(&w);
     return 0;
 }
 
@@ -74,15 +70,12 @@ int store_append(struct store_writer *w, const void *bytes, size_t n)
 
 int store_commit(struct store_writer **w)
 {
+    SCOPED(store_abort_at) struct store_writer *own = mem_hand_on(w);
     uint8_t digest[SHA256_SIZE];
-    int rc;
 
-    if ((rc = sha256_end((*w)->hash, digest)) == 0 &&
-        (rc = file_writer_append((*w)->file, digest, sizeof digest)) == 0)
-        rc = file_writer_commit(&(*w)->file);
-    store_abort(*w);
-    *w = NULL;
-    return rc;
+    TRY(sha256_end(own->hash, digest));
+    TRY(file_writer_append(own->file, digest, sizeof digest));
+    return file_writer_commit(&own->file);
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */
@@ -210,6 +203,13 @@ int store_remove(const char *dir)
 
 /* ---- claiming ----------------------------------------------------------------------------- */
 
+/* Of errno. */
+static int refuse_claim(const char *path)
+{
+    return errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
+                           : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+}
+
 static int sync_folder(const char *dir)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
@@ -261,22 +261,18 @@ static int read_sealed(int fd, uint8_t *bytes, size_t size)
 
 static int read_file(const char *path, size_t size, uint8_t **bytes)
 {
-    uint8_t *memory = secret_array(size, 1);
+    SECRET uint8_t *memory = secret_array(size, 1);
     int fd, rc;
 
     if (memory == NULL)
         return ERR_NOMEM;
     if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        rc = fail(ERR_IO, "%s", strerror(errno));
-    else
-        rc = read_sealed(fd, memory, size);
-    if (fd >= 0)
-        close(fd);
-    if (rc < 0) {
-        secret_free(memory);
+        return fail(ERR_IO, "'%s': %s", path, strerror(errno));
+    rc = read_sealed(fd, memory, size);
+    close(fd);
+    if (rc < 0)
         return fail_context(rc, "'%s'", path);
-    }
-    *bytes = memory;
+    *bytes = mem_hand_on(&memory);
     return 0;
 }
 
@@ -312,8 +308,7 @@ int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
     TRY(path_of(path, dir, name, ""));
     TRY(path_of(used, dir, name, USED));
     if (rename(path, used) < 0)
-        return errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
-                               : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+        return refuse_claim(path);
     TRY(sync_folder(dir));
     rc = read_file(used, size, bytes);
     (void)unlink(used); /* store_sweep tries again */
@@ -324,8 +319,7 @@ int store_claim(const char *dir, const char *name, size_t size, uint8_t **bytes)
 static int open_locked(const char *path, int *fd)
 {
     if ((*fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        return errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
-                               : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+        return refuse_claim(path);
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     close(*fd);
@@ -342,8 +336,7 @@ int store_begin(const char *dir, const char *name, int *fd)
     TRY(path_of(used, dir, name, USED));
     TRY(open_locked(path, fd));
     if (rename(path, used) < 0)
-        rc = errno == ENOENT ? fail(ERR_DATA, "'%s': used before, or never made", path)
-                             : fail(ERR_IO, "'%s': %s", path, strerror(errno));
+        rc = refuse_claim(path);
     else
         rc = sync_folder(dir);
     if (rc < 0)

@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
 #include "core/base/file.h"
+#include "core/base/mem.h"
 
 #define STORE_NAME 128
 
@@ -24,6 +24,7 @@ int store_write(const char *dir, const char *name, struct store_writer **out) MU
 int store_append(struct store_writer *w, const void *bytes, size_t n) MUST_CHECK;
 int store_commit(struct store_writer **w) MUST_CHECK; /* adds the hash; *w is gone either way */
 void store_abort(struct store_writer *w);             /* NULL is fine */
+FREE_AT(store_abort, struct store_writer)
 
 /* First name of the form PREFIX...SUFFIX in order. 1: found, 0: none. */
 int store_next(const char *dir, const char *prefix, const char *suffix,

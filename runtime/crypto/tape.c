@@ -79,16 +79,14 @@ uint8_t *tape_bytes(struct tape *t)
 
 int tape_memory(uint64_t size, struct tape **out)
 {
-    struct tape *t = NULL;
+    SCOPED(tape_free_at) struct tape *t = NULL;
 
     if (size > SIZE_MAX / 2)
         return fail(ERR_LIMIT, "the prepared material of one image does not fit in memory");
     TRY(tape_new(size, &t));
-    if ((t->memory = secret_array((size_t)size, 1)) == NULL) {
-        tape_free(t);
+    if ((t->memory = secret_array((size_t)size, 1)) == NULL)
         return ERR_NOMEM;
-    }
-    *out = t;
+    *out = mem_hand_on(&t);
     return 0;
 }
 
@@ -111,11 +109,10 @@ static int begin_pieces(struct tape *t, const uint8_t key[SEAL_KEY], const uint8
 
 static int draw(uint8_t *bytes, size_t n)
 {
-    struct prg *rng = NULL;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
 
     TRY(prg_new_random(&rng));
     prg_bytes(rng, bytes, n);
-    prg_free(rng);
     return 0;
 }
 
@@ -140,23 +137,19 @@ static int open_unnamed(const char *dir, int *fd)
 
 int tape_spool(const char *dir, uint64_t size, struct tape **out)
 {
-    uint8_t secret[SEAL_KEY + SEAL_SALT];
-    struct tape *t = NULL;
-    int rc;
+    SCOPED(tape_free_at) struct tape *t = NULL;
+    SECRET uint8_t *secret = secret_array(SEAL_KEY + SEAL_SALT, 1);
 
+    if (secret == NULL)
+        return ERR_NOMEM;
     if (dir == NULL && ((dir = getenv("TMPDIR")) == NULL || *dir == '\0'))
         dir = "/var/tmp";
     TRY(tape_new(size, &t));
     snprintf(t->name, sizeof t->name, "%s", dir);
-    if ((rc = draw(secret, sizeof secret)) == 0 &&
-        (rc = begin_pieces(t, secret, secret + SEAL_KEY, NULL, 0)) == 0)
-        rc = open_unnamed(dir, &t->fd);
-    wipe(secret, sizeof secret);
-    if (rc < 0) {
-        tape_free(t);
-        return rc;
-    }
-    *out = t;
+    TRY(draw(secret, SEAL_KEY + SEAL_SALT));
+    TRY(begin_pieces(t, secret, secret + SEAL_KEY, NULL, 0));
+    TRY(open_unnamed(dir, &t->fd));
+    *out = mem_hand_on(&t);
     return 0;
 }
 
@@ -180,15 +173,11 @@ static int begin_record(struct tape *t, const struct tape_file *f)
 
 int tape_record(const struct tape_file *f, uint64_t size, struct tape **out)
 {
-    struct tape *t = NULL;
-    int rc;
+    SCOPED(tape_free_at) struct tape *t = NULL;
 
     TRY(tape_new(size, &t));
-    if ((rc = begin_record(t, f)) < 0) {
-        tape_free(t);
-        return rc;
-    }
-    *out = t;
+    TRY(begin_record(t, f));
+    *out = mem_hand_on(&t);
     return 0;
 }
 
@@ -338,22 +327,19 @@ static int begin_reading(struct tape *t, const struct tape_file *f)
 
 static int into_memory(struct tape *t)
 {
-    uint8_t *memory = secret_array((size_t)t->size, 1);
+    SECRET uint8_t *memory = secret_array((size_t)t->size, 1);
     int rc = memory == NULL ? ERR_NOMEM : take_pieces(t, 0, memory, (size_t)t->size);
 
     pieces_close(t->pieces);
     t->pieces = NULL;
-    if (rc < 0) {
-        secret_free(memory);
-        return rc;
-    }
-    t->memory = memory; /* the file stays open: it may be locked */
+    TRY(rc);
+    t->memory = mem_hand_on(&memory); /* the file stays open: it may be locked */
     return 0;
 }
 
 int tape_open(const struct tape_file *f, int fd, bool small, uint64_t size, struct tape **out)
 {
-    struct tape *t = NULL;
+    SCOPED(tape_free_at) struct tape *t = NULL;
     int rc = tape_new(size, &t);
 
     if (rc < 0) {
@@ -361,12 +347,9 @@ int tape_open(const struct tape_file *f, int fd, bool small, uint64_t size, stru
         return rc;
     }
     t->fd = fd;
-    if ((rc = begin_reading(t, f)) == 0)
-        rc = small ? into_memory(t) : 0;
-    if (rc < 0) {
-        tape_free(t);
-        return rc;
-    }
-    *out = t;
+    TRY(begin_reading(t, f));
+    if (small)
+        TRY(into_memory(t));
+    *out = mem_hand_on(&t);
     return 0;
 }

@@ -41,6 +41,7 @@ int tape_open(const struct tape_file *f, int fd, bool small, uint64_t size,
  * but that. Fails for what went wrong before, or where bytes are missing. */
 int tape_commit(struct tape **t) MUST_CHECK;
 void tape_free(struct tape *t); /* wipes; a record that was not committed never was. NULL is fine */
+FREE_AT(tape_free, struct tape)
 
 /* The next n bytes. What goes wrong is kept for tape_check, tape_take and tape_commit. */
 void tape_put(struct tape *t, const void *bytes, size_t n);

@@ -145,17 +145,15 @@ static void release(struct trees *y)
 
 void vole_prover_free(struct vole_prover *p)
 {
-    if (p == NULL)
-        return;
-    release(&p->trees);
+    if (p != NULL)
+        release(&p->trees);
     secret_free(p);
 }
 
 void vole_verifier_free(struct vole_verifier *v)
 {
-    if (v == NULL)
-        return;
-    release(&v->trees);
+    if (v != NULL)
+        release(&v->trees);
     secret_free(v);
 }
 
@@ -196,25 +194,18 @@ static int take_memory(struct trees *y, struct setup **s, struct prg **stream)
 int vole_prover_new(struct transport *t, struct prg *rng, struct block keys[VOLE_ALPHA][2],
                     struct vole_prover **out)
 {
-    struct vole_prover *p = secret_array(1, sizeof *p);
-    struct setup *s = NULL;
-    struct prg *stream = NULL;
-    int rc;
+    SCOPED(vole_prover_free_at) struct vole_prover *p = secret_array(1, sizeof *p);
+    SCOPED(prg_free_at) struct prg *stream = NULL;
+    SECRET struct setup *s = NULL;
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = take_memory(&p->trees, &s, &stream)) < 0 ||
-        (rc = make_trees(&p->trees, rng, keys, stream, s)) < 0 ||
-        (rc = transport_send(t, s->message, sizeof s->message)) < 0 ||
-        (rc = transport_flush(t)) < 0)
-        goto out;
-    *out = p;
-    p = NULL;
-out:
-    vole_prover_free(p);
-    prg_free(stream);
-    secret_free(s);
-    return rc;
+    TRY(take_memory(&p->trees, &s, &stream));
+    TRY(make_trees(&p->trees, rng, keys, stream, s));
+    TRY(transport_send(t, s->message, sizeof s->message));
+    TRY(transport_flush(t));
+    *out = mem_hand_on(&p);
+    return 0;
 }
 
 static uint64_t digit_of(uint64_t alpha, int tree)
@@ -236,25 +227,18 @@ static int take_trees(struct vole_verifier *v, const struct block keys[VOLE_ALPH
 int vole_verifier_new(struct transport *t, uint64_t alpha, const struct block keys[VOLE_ALPHA],
                       struct vole_verifier **out)
 {
-    struct vole_verifier *v = secret_array(1, sizeof *v);
-    struct setup *s = NULL;
-    struct prg *stream = NULL;
-    int rc;
+    SCOPED(vole_verifier_free_at) struct vole_verifier *v = secret_array(1, sizeof *v);
+    SCOPED(prg_free_at) struct prg *stream = NULL;
+    SECRET struct setup *s = NULL;
 
     if (v == NULL)
         return ERR_NOMEM;
     v->alpha = alpha & ((UINT64_C(1) << VOLE_ALPHA) - 1);
-    if ((rc = take_memory(&v->trees, &s, &stream)) < 0 ||
-        (rc = transport_recv(t, s->message, sizeof s->message)) < 0 ||
-        (rc = take_trees(v, keys, stream, s)) < 0)
-        goto out;
-    *out = v;
-    v = NULL;
-out:
-    vole_verifier_free(v);
-    prg_free(stream);
-    secret_free(s);
-    return rc;
+    TRY(take_memory(&v->trees, &s, &stream));
+    TRY(transport_recv(t, s->message, sizeof s->message));
+    TRY(take_trees(v, keys, stream, s));
+    *out = mem_hand_on(&v);
+    return 0;
 }
 
 /* ---- words -------------------------------------------------------------------------------- */

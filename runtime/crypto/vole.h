@@ -33,7 +33,9 @@ int vole_prover_new(struct transport *t, struct prg *rng, struct block keys[VOLE
 int vole_verifier_new(struct transport *t, uint64_t alpha, const struct block keys[VOLE_ALPHA],
                       struct vole_verifier **out) MUST_CHECK;
 void vole_prover_free(struct vole_prover *p); /* wipe; NULL is fine */
+FREE_AT(vole_prover_free, struct vole_prover)
 void vole_verifier_free(struct vole_verifier *v);
+FREE_AT(vole_verifier_free, struct vole_verifier)
 uint64_t vole_alpha(const struct vole_verifier *v);
 /* w [n], below 2^104; tag [n] and k [n], written. Errors: memory, and those of the transport. */
 int vole_give(struct vole_prover *p, struct transport *t, size_t n, const vole_word *w,
