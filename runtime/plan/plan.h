@@ -151,6 +151,7 @@ struct plan_weights {
 /* An empty plan with its arena; plan_new for the exporter. */
 int plan_new(struct plan **out) MUST_CHECK;
 void plan_free(struct plan *p); /* NULL is fine */
+FREE_AT(plan_free, struct plan)
 /* Rows and columns of a linear step's weights; channels and 0 for lines; zeros for other steps. */
 void plan_matrix_size(const struct plan *p, const struct plan_step *s, int64_t *rows,
                       int64_t *columns);
@@ -159,6 +160,7 @@ int64_t plan_classes(const struct plan *p);
 /* All matrices of the plan, zeroed; the salt is not drawn. */
 int plan_weights_new(const struct plan *p, struct plan_weights **out) MUST_CHECK;
 void plan_weights_free(struct plan_weights *w); /* wipes; NULL is fine */
+FREE_AT(plan_weights_free, struct plan_weights)
 
 /* Removed positions of this step are lines. */
 static inline bool plan_is_linear(const struct plan_step *s)

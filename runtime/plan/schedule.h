@@ -55,4 +55,5 @@ struct schedule {
 /* Borrows the plan. ERR_LIMIT where a batch is too large. */
 int schedule_new(const struct plan *p, bool label, struct schedule **out) MUST_CHECK;
 void schedule_free(struct schedule *s); /* NULL is fine */
+FREE_AT(schedule_free, struct schedule)
 #endif

@@ -30,6 +30,7 @@ static inline const int64_t *prepared_offset(const struct prepared *m, int32_t s
 int prepared_new(const struct plan *p, const struct plan_weights *w, bool real,
                  struct prepared **out) MUST_CHECK;
 void prepared_free(struct prepared *m); /* wipes; NULL is fine */
+FREE_AT(prepared_free, struct prepared)
 /* y = W x of a linear step, without bias. scratch: m->scratch words. */
 void prepared_product(const struct prepared *m, int32_t step, uint64_t *y, const uint64_t *x,
                       double *scratch);
