@@ -134,32 +134,33 @@ struct deal {
 static int append_seeds(const struct deal *d, struct store_writer *w, enum share_kind kind,
                         uint64_t number)
 {
-    uint8_t seed[PRG_SEED];
-    int rc = 0;
+    SECRET uint8_t *seed = secret_array(PRG_SEED, 1);
 
-    for (int32_t i = 0; i < d->h.s->n && rc == 0; i++)
-        if (d->h.s->event[i].kind == EVENT_LINEAR &&
-            (rc = share_rng_seed(&d->rng, kind, number, (uint32_t)i, seed)) == 0)
-            rc = store_append(w, seed, sizeof seed);
-    wipe(seed, sizeof seed);
-    return rc;
+    if (seed == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < d->h.s->n; i++) {
+        if (d->h.s->event[i].kind != EVENT_LINEAR)
+            continue;
+        TRY(share_rng_seed(&d->rng, kind, number, (uint32_t)i, seed));
+        TRY(store_append(w, seed, PRG_SEED));
+    }
+    return 0;
 }
 
 /* A file of seeds; more: what follows them, may be NULL. */
 static int write_file(const struct deal *d, const char *dir, const char *name, enum share_kind kind,
                       uint64_t number, const uint64_t *more, int64_t words)
 {
-    struct store_writer *w = NULL;
+    SCOPED(store_abort_at) struct store_writer *w = NULL;
     uint8_t head[HEAD];
-    int rc;
 
     make_head(head, d->model, d->id, number);
-    if ((rc = store_write(dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
-        (rc = append_seeds(d, w, kind, number)) == 0 &&
-        (rc = more == NULL ? 0 : store_append(w, more, (size_t)words * sizeof *more)) == 0)
-        rc = store_commit(&w);
-    store_abort(w);
-    return rc;
+    TRY(store_write(dir, name, &w));
+    TRY(store_append(w, head, HEAD));
+    TRY(append_seeds(d, w, kind, number));
+    if (more != NULL)
+        TRY(store_append(w, more, (size_t)words * sizeof *more));
+    return store_commit(&w);
 }
 
 /* c = A rho - s of all events of one image, one after the other. */
@@ -196,53 +197,53 @@ static int deal_one(struct deal *d, uint64_t number, uint64_t *c)
 
 static int deal_all(struct deal *d, int64_t count, void (*progress)(void *, int64_t), void *ctx)
 {
-    uint64_t *c = secret_array((size_t)d->h.outputs, sizeof *c);
+    SECRET uint64_t *c = secret_array((size_t)d->h.outputs, sizeof *c);
     char name[STORE_NAME];
-    int rc = ERR_NOMEM;
 
     d->a = secret_array((size_t)d->h.most, sizeof *d->a);
     d->rho = secret_array((size_t)d->h.largest, sizeof *d->rho);
     d->y = secret_array((size_t)d->h.largest, sizeof *d->y);
     d->scratch = secret_array(d->h.scratch, sizeof *d->scratch);
+    if (c == NULL || d->a == NULL || d->rho == NULL || d->y == NULL || d->scratch == NULL)
+        return ERR_NOMEM;
     name_once(name, "deal", d->id, "server");
-    if (c != NULL && d->a != NULL && d->rho != NULL && d->y != NULL && d->scratch != NULL)
-        rc = write_file(d, d->server_dir, name, DEAL_MODEL, 0, NULL, 0);
-    for (int64_t i = 0; i < count && rc == 0; i++) {
-        rc = deal_one(d, (uint64_t)i, c);
+    TRY(write_file(d, d->server_dir, name, DEAL_MODEL, 0, NULL, 0));
+    for (int64_t i = 0; i < count; i++) {
+        TRY(deal_one(d, (uint64_t)i, c));
         if (progress != NULL)
             progress(ctx, i + 1);
     }
-    secret_free(c);
+    return 0;
+}
+
+static void deal_release(struct deal *d)
+{
+    wipe(&d->rng, sizeof d->rng);
     secret_free(d->a);
     secret_free(d->rho);
     secret_free(d->y);
     secret_free(d->scratch);
-    return rc;
 }
 
 int dealer_deal(const struct plan *p, const uint8_t model[32], int64_t count, int64_t test_seed,
                 const char *client_dir, const char *server_dir, void (*progress)(void *, int64_t),
                 void *ctx)
 {
+    SCOPED(deal_release)
     struct deal d = {.model = model, .client_dir = client_dir, .server_dir = server_dir};
-    struct prepared *m = NULL;
-    struct schedule *s = NULL;
-    struct prg *rng = NULL;
-    int rc;
+    SCOPED(prepared_free_at) struct prepared *m = NULL;
+    SCOPED(schedule_free_at) struct schedule *s = NULL;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
 
-    if ((rc = prepared_new(p, NULL, false, &m)) < 0 || (rc = schedule_new(p, false, &s)) < 0 ||
-        (rc = share_rng_init(&d.rng, test_seed)) < 0 || (rc = prg_new_random(&rng)) < 0 ||
-        (rc = store_folder(client_dir)) < 0 || (rc = store_folder(server_dir)) < 0)
-        goto out;
+    TRY(prepared_new(p, NULL, false, &m));
+    TRY(schedule_new(p, false, &s));
+    TRY(share_rng_init(&d.rng, test_seed));
+    TRY(prg_new_random(&rng));
+    TRY(store_folder(client_dir));
+    TRY(store_folder(server_dir));
     prg_bytes(rng, d.id, ID);
     d.h = shape_of(m, s);
-    rc = deal_all(&d, count, progress, ctx);
-out:
-    wipe(&d.rng, sizeof d.rng);
-    prg_free(rng);
-    schedule_free(s);
-    prepared_free(m);
-    return rc;
+    return deal_all(&d, count, progress, ctx);
 }
 
 /* ---- a party ------------------------------------------------------------------------------- */
@@ -263,6 +264,8 @@ static void dealer_close(void *ctx)
 {
     struct dealer *d = ctx;
 
+    if (d == NULL)
+        return;
     secret_free(d->f);
     secret_free(d->file);
     secret_free(d->a);
@@ -271,6 +274,7 @@ static void dealer_close(void *ctx)
     secret_free(d->products);
     mem_free(d);
 }
+FREE_AT(dealer_close, struct dealer)
 
 static size_t file_size(const struct dealer *d)
 {
@@ -304,11 +308,10 @@ static int find(const struct dealer *d, int32_t step, struct place *out)
 
 static int expand(const uint8_t *bytes, int32_t ordinal, uint64_t *out, int64_t n)
 {
-    struct prg *p = NULL;
+    SCOPED(prg_free_at) struct prg *p = NULL;
 
     TRY(prg_new(bytes + HEAD + (size_t)ordinal * PRG_SEED, &p));
     prg_bytes(p, out, (size_t)n * sizeof *out);
-    prg_free(p);
     return 0;
 }
 
@@ -368,8 +371,12 @@ static int server_next(struct dealer *d)
     return rc == ERR_DATA ? fail(ERR_PEER, "client asked for a correlation that is not there") : rc;
 }
 
-static int begin_image(struct dealer *d, int32_t step)
+/* A step of an image, in order; *at: its place. */
+static int begin_step(struct dealer *d, int32_t step, int64_t images, struct place *at)
 {
+    if (images != 1)
+        return fail(ERR_ARG, "a dealer's correlations are for one image at a time");
+    TRY(find(d, step, at));
     if (step == d->h.first) {
         secret_free(d->file);
         d->file = NULL;
@@ -378,22 +385,14 @@ static int begin_image(struct dealer *d, int32_t step)
     return d->file != NULL ? 0 : fail(ERR_ARG, "linear steps are out of order");
 }
 
-static int only_one(int64_t images)
-{
-    return images == 1 ? 0 : fail(ERR_ARG, "a dealer's correlations are for one image at a time");
-}
-
 static int dealer_client(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
 {
     struct dealer *d = ctx;
     struct place at = {0};
-    const struct event *e;
     const uint8_t *c;
 
-    TRY(only_one(images));
-    TRY(find(d, step, &at));
-    TRY(begin_image(d, step));
-    e = &d->h.s->event[at.event];
+    TRY(begin_step(d, step, images, &at));
+    const struct event *e = &d->h.s->event[at.event];
     TRY(expand(d->file, at.ordinal, d->a, e->inputs));
     for (int64_t i = 0; i < e->inputs; i++)
         d->b[i] = r[i] - d->a[i];
@@ -411,12 +410,9 @@ static int dealer_server(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     struct dealer *d = ctx;
     struct place at = {0};
-    const struct event *e;
 
-    TRY(only_one(images));
-    TRY(find(d, step, &at));
-    TRY(begin_image(d, step));
-    e = &d->h.s->event[at.event];
+    TRY(begin_step(d, step, images, &at));
+    const struct event *e = &d->h.s->event[at.event];
     TRY(transport_recv(d->t, d->a, (size_t)e->inputs * sizeof *d->a));
     prepared_product(d->h.m, step, s, d->a, d->products);
     TRY(expand(d->file, at.ordinal, d->b, e->outputs));
@@ -449,14 +445,11 @@ static int send_all_masked(struct dealer *d, const uint8_t *deal)
 
     for (int32_t i = 0; i < d->h.s->n; i++) {
         const struct event *e = &d->h.s->event[i];
-        struct prg *a = NULL;
-        int rc;
+        SCOPED(prg_free_at) struct prg *a = NULL;
         if (e->kind != EVENT_LINEAR)
             continue;
         TRY(prg_new(deal + HEAD + (size_t)ordinal++ * PRG_SEED, &a));
-        rc = send_masked(d, &d->h.m->conv[e->step], a);
-        prg_free(a);
-        TRY(rc);
+        TRY(send_masked(d, &d->h.m->conv[e->step], a));
     }
     return transport_flush(d->t);
 }
@@ -464,8 +457,8 @@ static int send_all_masked(struct dealer *d, const uint8_t *deal)
 /* Client to server: id (16), 1 for F to be sent. Server to client: 0, or 1 for a refusal. */
 static int open_server(struct dealer *d)
 {
+    SECRET uint8_t *deal = NULL;
     uint64_t wants_f;
-    uint8_t *deal = NULL;
     size_t size = HEAD + (size_t)d->h.events * PRG_SEED;
     char name[STORE_NAME];
     int rc;
@@ -479,40 +472,35 @@ static int open_server(struct dealer *d)
         rc = rc < 0 ? rc : ERR_NET;
     if (rc == 0 && wants_f != 0)
         rc = send_all_masked(d, deal);
-    secret_free(deal);
     return rc == ERR_DATA ? fail(ERR_PEER, "client brings correlations of another deal") : rc;
 }
 
 static int keep_masked(const struct dealer *d)
 {
-    struct store_writer *w = NULL;
+    SCOPED(store_abort_at) struct store_writer *w = NULL;
     uint8_t head[HEAD];
     char name[STORE_NAME];
-    int rc;
 
     name_once(name, "masked", d->id, "client");
     make_head(head, d->model, d->id, 0);
-    if ((rc = store_write(d->dir, name, &w)) == 0 && (rc = store_append(w, head, HEAD)) == 0 &&
-        (rc = store_append(w, d->f, (size_t)d->h.weights * sizeof *d->f)) == 0)
-        rc = store_commit(&w);
-    store_abort(w);
-    return rc;
+    TRY(store_write(d->dir, name, &w));
+    TRY(store_append(w, head, HEAD));
+    TRY(store_append(w, d->f, (size_t)d->h.weights * sizeof *d->f));
+    return store_commit(&w);
 }
 
 static bool load_masked(struct dealer *d)
 {
     size_t size = (size_t)d->h.weights * sizeof *d->f;
-    uint8_t *bytes = NULL;
+    SECRET uint8_t *bytes = NULL;
     char name[STORE_NAME];
-    bool found;
 
     name_once(name, "masked", d->id, "client");
-    found = store_read(d->dir, name, HEAD + size, &bytes) == 0 &&
-            check_head(bytes, d->model, d->id, 0, name) == 0;
-    if (found)
-        memcpy(d->f, bytes + HEAD, size);
-    secret_free(bytes);
-    return found;
+    if (store_read(d->dir, name, HEAD + size, &bytes) < 0 ||
+        check_head(bytes, d->model, d->id, 0, name) < 0)
+        return false;
+    memcpy(d->f, bytes + HEAD, size);
+    return true;
 }
 
 static int open_client(struct dealer *d)
@@ -542,8 +530,7 @@ static int open_client(struct dealer *d)
 
 static int dealer_open(const struct linear_setup *o, struct linear_party *out)
 {
-    struct dealer *d = mem_array(1, sizeof *d);
-    int rc = ERR_NOMEM;
+    SCOPED(dealer_close_at) struct dealer *d = mem_array(1, sizeof *d);
 
     if (d == NULL)
         return ERR_NOMEM;
@@ -556,13 +543,10 @@ static int dealer_open(const struct linear_setup *o, struct linear_party *out)
     d->b = secret_array((size_t)d->h.largest, sizeof *d->b);
     d->scratch = secret_array(o->client ? d->h.scratch : 0, sizeof *d->scratch);
     d->products = secret_array(o->client ? 0 : o->prepared->scratch, sizeof *d->products);
-    if (d->a != NULL && d->b != NULL && d->scratch != NULL && d->products != NULL)
-        rc = o->client ? open_client(d) : open_server(d);
-    if (rc < 0) {
-        dealer_close(d);
-        return rc;
-    }
-    *out = (struct linear_party){d, dealer_server, dealer_client, dealer_close};
+    if (d->a == NULL || d->b == NULL || d->scratch == NULL || d->products == NULL)
+        return ERR_NOMEM;
+    TRY(o->client ? open_client(d) : open_server(d));
+    *out = (struct linear_party){mem_hand_on(&d), dealer_server, dealer_client, dealer_close};
     return 0;
 }
 

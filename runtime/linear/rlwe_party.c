@@ -160,24 +160,17 @@ int rlwe_party_use_lot(struct rlwe_party *y, int64_t lot)
 int rlwe_party_new(const struct plan *p, struct transport *t, struct prg *rng,
                    struct rlwe_party **out)
 {
-    struct rlwe_party *y;
-    int rc;
+    SCOPED(rlwe_party_close_at) struct rlwe_party *y = NULL;
 
     TRY(linear_rlwe_check(p));
     if ((y = mem_array(1, sizeof *y)) == NULL)
         return ERR_NOMEM;
     *y = (struct rlwe_party){.plan = p, .t = t, .rng = rng};
-    if ((rc = rlwe_new(ntt_best_path(), &y->rlwe)) < 0)
-        goto out;
-    if ((y->layout = mem_array((size_t)p->n_step, sizeof *y->layout)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    *out = y;
-    y = NULL;
-out:
-    rlwe_party_close(y);
-    return rc;
+    TRY(rlwe_new(ntt_best_path(), &y->rlwe));
+    if ((y->layout = mem_array((size_t)p->n_step, sizeof *y->layout)) == NULL)
+        return ERR_NOMEM;
+    *out = mem_hand_on(&y);
+    return 0;
 }
 
 int rlwe_crew_run(const struct rlwe_crew *c, int64_t n)
@@ -207,15 +200,13 @@ struct upload {
 static int encrypt(const struct rlwe_party *y, struct upload *u, uint64_t call, uint32_t poly,
                    const uint64_t *m, const uint8_t seed[PRG_SEED], uint8_t *to)
 {
-    struct prg *rng = NULL;
-    int rc;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
 
     TRY(prg_new(seed, &rng));
-    if ((rc = rlwe_random(y->rlwe, y->stream, call, poly, u->a[0])) == 0 &&
-        (rc = rlwe_encrypt(y->rlwe, y->secret, u->a[0], m, rng, u->c[0])) == 0)
-        rlwe_pack(to, u->c[0]);
-    prg_free(rng);
-    return rc;
+    TRY(rlwe_random(y->rlwe, y->stream, call, poly, u->a[0]));
+    TRY(rlwe_encrypt(y->rlwe, y->secret, u->a[0], m, rng, u->c[0]));
+    rlwe_pack(to, u->c[0]);
+    return 0;
 }
 
 struct uploads { /* a group of a step's polynomials */
@@ -227,6 +218,13 @@ struct uploads { /* a group of a step's polynomials */
     uint8_t (*seed)[PRG_SEED];
     uint8_t (*bytes)[RLWE_POLY_BYTES];
 };
+
+static void uploads_release(struct uploads *g)
+{
+    secret_free(g->scratch);
+    secret_free(g->seed);
+    mem_free(g->bytes);
+}
 
 static int encrypt_item(void *ctx, int64_t item, int thread)
 {
@@ -251,21 +249,18 @@ static int send_operand(struct rlwe_party *y, int32_t step, const uint64_t *r)
 {
     const struct rlwe_layout *l = &y->layout[step];
     int64_t polys = rlwe_layout_bands(l) * l->in_polys, room = min_i64(polys, GROUP);
-    struct uploads g = {.y = y, .layout = l, .r = r};
+    SCOPED(uploads_release) struct uploads g = {.y = y, .layout = l, .r = r};
     struct rlwe_crew c = {encrypt_item, &g, rlwe_crew_size(room)};
-    int rc = ERR_NOMEM;
 
     g.scratch = secret_array((size_t)c.threads, sizeof *g.scratch);
     g.seed = secret_array((size_t)room, sizeof *g.seed);
     g.bytes = mem_array((size_t)room, sizeof *g.bytes);
-    if (g.scratch != NULL && g.seed != NULL && g.bytes != NULL)
-        rc = rlwe_send_header(y, step, polys);
-    for (; rc == 0 && g.first < polys; g.first += room)
-        rc = send_group(y, &g, &c, min_i64(room, polys - g.first));
-    secret_free(g.scratch);
-    secret_free(g.seed);
-    mem_free(g.bytes);
-    return rc;
+    if (g.scratch == NULL || g.seed == NULL || g.bytes == NULL)
+        return ERR_NOMEM;
+    TRY(rlwe_send_header(y, step, polys));
+    for (; g.first < polys; g.first += room)
+        TRY(send_group(y, &g, &c, min_i64(room, polys - g.first)));
+    return 0;
 }
 
 /* ---- client: answers ---------------------------------------------------------------------- */
@@ -315,19 +310,18 @@ static int receive_result(struct rlwe_party *y, int32_t step, uint64_t *u)
 {
     const struct rlwe_layout *l = &y->layout[step];
     int64_t answers = rlwe_layout_bands(l) * l->out_polys, room = min_i64(answers, GROUP);
-    struct downloads g = {.y = y, .layout = l, .u = u};
-    struct rlwe_crew c = {open_item, &g, rlwe_crew_size(room)};
-    int rc = ERR_NOMEM;
+    const int threads = rlwe_crew_size(room);
+    SECRET struct download *scratch = secret_array((size_t)threads, sizeof *scratch);
+    OWNED uint8_t(*bytes)[ANSWER_ROOM] = mem_array((size_t)room, sizeof *bytes);
+    struct downloads g = {.y = y, .layout = l, .u = u, .scratch = scratch, .bytes = bytes};
+    const struct rlwe_crew c = {open_item, &g, threads};
 
-    g.scratch = secret_array((size_t)c.threads, sizeof *g.scratch);
-    g.bytes = mem_array((size_t)room, sizeof *g.bytes);
-    if (g.scratch != NULL && g.bytes != NULL)
-        rc = rlwe_receive_header(y, step, answers);
-    for (; rc == 0 && g.first < answers; g.first += room)
-        rc = receive_group(y, &g, &c, min_i64(room, answers - g.first));
-    secret_free(g.scratch);
-    mem_free(g.bytes);
-    return rc;
+    if (scratch == NULL || bytes == NULL)
+        return ERR_NOMEM;
+    TRY(rlwe_receive_header(y, step, answers));
+    for (; g.first < answers; g.first += room)
+        TRY(receive_group(y, &g, &c, min_i64(room, answers - g.first)));
+    return 0;
 }
 
 static int client_step(void *ctx, int32_t step, int64_t images, const uint64_t *r, uint64_t *u)
@@ -353,35 +347,28 @@ static int start_client(struct rlwe_party *y)
 
 static int send_key(struct rlwe_party *y)
 {
-    struct upload *u = secret_array(1, sizeof *u);
-    uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1), seed[PRG_SEED];
-    int rc = ERR_NOMEM;
+    SECRET struct upload *u = secret_array(1, sizeof *u);
+    SECRET uint8_t *seed = secret_array(PRG_SEED, 1);
+    OWNED uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1);
 
-    if (u == NULL || bytes == NULL || (rc = start_client(y)) < 0)
-        goto out;
-    prg_bytes(y->rng, seed, sizeof seed);
-    if ((rc = encrypt(y, u, 0, 0, NULL, seed, bytes)) == 0 &&
-        (rc = transport_send(y->t, bytes, RLWE_POLY_BYTES)) == 0)
-        rc = transport_flush(y->t);
-    wipe(seed, sizeof seed);
-out:
-    secret_free(u);
-    mem_free(bytes);
-    return rc;
+    if (u == NULL || seed == NULL || bytes == NULL)
+        return ERR_NOMEM;
+    TRY(start_client(y));
+    prg_bytes(y->rng, seed, PRG_SEED);
+    TRY(encrypt(y, u, 0, 0, NULL, seed, bytes));
+    TRY(transport_send(y->t, bytes, RLWE_POLY_BYTES));
+    return transport_flush(y->t);
 }
 
 int linear_rlwe_client(const struct plan *p, struct transport *t, struct prg *rng,
                        struct linear_party *out)
 {
-    struct rlwe_party *y = NULL;
-    int rc;
+    SCOPED(rlwe_party_close_at) struct rlwe_party *y = NULL;
 
     TRY(rlwe_party_new(p, t, rng, &y));
-    if ((rc = send_key(y)) < 0) {
-        rlwe_party_close(y);
-        return rc;
-    }
-    *out = (struct linear_party){.ctx = y, .client = client_step, .close = rlwe_party_close};
+    TRY(send_key(y));
+    *out = (struct linear_party){
+        .ctx = mem_hand_on(&y), .client = client_step, .close = rlwe_party_close};
     return 0;
 }
 

@@ -335,10 +335,9 @@ static int answer_item(void *ctx, int64_t item, int thread)
     int64_t out = j->first + item, all = rlwe_layout_bands(j->layout);
 
     for (int64_t b = 0; b < j->bands; b++) {
-        struct prg *rng = NULL;
+        SCOPED(prg_free_at) struct prg *rng = NULL;
         TRY(prg_new(j->seed[out * all + j->band + b], &rng));
         rlwe_work_start(work[b], rng);
-        prg_free(rng);
     }
     for (int i = 0; i < RLWE_PRIMES; i++)
         if (j->direct != NULL)
@@ -389,34 +388,31 @@ static int answer_tile(struct job *j)
 static int run_tiles(struct job *j)
 {
     int64_t bands = rlwe_layout_bands(j->layout);
-    int rc = rlwe_receive_header(j->y, j->step, bands * j->layout->in_polys);
 
-    for (j->band = 0; rc == 0 && j->band < bands; j->band += j->bands) {
+    TRY(rlwe_receive_header(j->y, j->step, bands * j->layout->in_polys));
+    for (j->band = 0; j->band < bands; j->band += j->bands) {
         j->bands = min_i64(j->most, bands - j->band);
-        if ((rc = receive_tile(j)) == 0 && j->direct != NULL)
-            rc = load_direct(j);
-        if (rc == 0)
-            rc = answer_tile(j);
+        TRY(receive_tile(j));
+        if (j->direct != NULL)
+            TRY(load_direct(j));
+        TRY(answer_tile(j));
     }
-    if (rc == 0)
-        rc = transport_flush(j->y->t);
-    return rc < 0 ? fail_context(rc, "linear step '%s'", j->y->plan->step[j->step].name) : 0;
+    return transport_flush(j->y->t);
 }
 
 static int server_step(void *ctx, int32_t step, int64_t images, uint64_t *s)
 {
     struct rlwe_party *y = ctx;
+    SCOPED(free_job)
     struct job j = {.y = y, .layout = &y->layout[step], .step = step, .s = s};
     int rc;
 
     TRY(rlwe_party_use_lot(y, images));
     y->call++;
-    if ((rc = new_job(&j)) == 0) {
-        fill_cache(&j);
-        rc = run_tiles(&j);
-    }
-    free_job(&j);
-    return rc;
+    TRY(new_job(&j));
+    fill_cache(&j);
+    rc = run_tiles(&j);
+    return rc < 0 ? fail_context(rc, "linear step '%s'", y->plan->step[step].name) : 0;
 }
 
 /* ---- opening ----------------------------------------------------------------------------- */
@@ -435,18 +431,17 @@ static int read_key(struct rlwe_party *y, uint8_t *bytes)
 
 static int receive_key(struct rlwe_party *y)
 {
-    uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1);
+    OWNED uint8_t *bytes = mem_array(RLWE_POLY_BYTES, 1);
     size_t size = sizeof *y->key;
-    int rc = ERR_NOMEM;
+    int rc;
 
     y->key = mem_aligned(RLWE_POLY_WORDS, size);
     y->key_a = mem_aligned(RLWE_POLY_WORDS, size);
     y->cache = mem_array((size_t)y->plan->n_step, sizeof *y->cache);
-    if (bytes != NULL && y->key != NULL && y->key_a != NULL && y->cache != NULL &&
-        (rc = read_key(y, bytes)) < 0)
-        rc = fail_context(rc, "public key");
-    mem_free(bytes);
-    return rc;
+    if (bytes == NULL || y->key == NULL || y->key_a == NULL || y->cache == NULL)
+        return ERR_NOMEM;
+    rc = read_key(y, bytes);
+    return rc < 0 ? fail_context(rc, "public key") : 0;
 }
 
 /* The largest error that products with these rows could add. */
@@ -482,17 +477,14 @@ static int check_weights(const struct plan *p, const struct plan_weights *w)
 int linear_rlwe_server(const struct plan *p, const struct plan_weights *w, struct transport *t,
                        struct prg *rng, size_t cache, struct linear_party *out)
 {
-    struct rlwe_party *y = NULL;
-    int rc;
+    SCOPED(rlwe_party_close_at) struct rlwe_party *y = NULL;
 
     TRY(check_weights(p, w));
     TRY(rlwe_party_new(p, t, rng, &y));
     y->weights = w;
     y->cache_limit = y->cache_left = cache;
-    if ((rc = receive_key(y)) < 0) {
-        rlwe_party_close(y);
-        return rc;
-    }
-    *out = (struct linear_party){.ctx = y, .server = server_step, .close = rlwe_party_close};
+    TRY(receive_key(y));
+    *out = (struct linear_party){
+        .ctx = mem_hand_on(&y), .server = server_step, .close = rlwe_party_close};
     return 0;
 }

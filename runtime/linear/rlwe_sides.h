@@ -48,6 +48,7 @@ int rlwe_receive_header(struct rlwe_party *y, int32_t step, int64_t count) MUST_
 int rlwe_party_new(const struct plan *p, struct transport *t, struct prg *rng,
                    struct rlwe_party **out) MUST_CHECK;
 void rlwe_party_close(void *ctx); /* a struct rlwe_party; NULL is fine */
+FREE_AT(rlwe_party_close, struct rlwe_party)
 /* Layouts of a lot; those of another one, and weights transformed for them, go. */
 int rlwe_party_use_lot(struct rlwe_party *y, int64_t lot) MUST_CHECK;
 
