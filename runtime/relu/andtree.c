@@ -165,8 +165,7 @@ static int take_turns(struct run *r)
 int andtree_run(struct andtree *tree, struct transport *t)
 {
     size_t words = bits_words(tree->n), most = 2 * (size_t)tree->digits; /* rows of a level */
-    uint64_t *memory = secret_array(4 * most * words, sizeof *memory);
-    int rc;
+    SECRET uint64_t *memory = secret_array(4 * most * words, sizeof *memory);
 
     if (memory == NULL)
         return ERR_NOMEM;
@@ -175,7 +174,5 @@ int andtree_run(struct andtree *tree, struct transport *t)
     r.theirs[0] = r.mine + most * words;
     r.theirs[1] = r.theirs[0] + most * words;
     r.packed = (uint8_t *)(r.theirs[1] + most * words);
-    rc = take_turns(&r);
-    secret_free(memory);
-    return rc;
+    return take_turns(&r);
 }

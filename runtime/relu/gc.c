@@ -196,6 +196,11 @@ static int work_new(const struct size *s, size_t bits, struct work *w)
     return 0;
 }
 
+static void work_release(struct work *w)
+{
+    secret_free(w->memory);
+}
+
 /* What the server's words of a state are, and the client's. */
 struct server_words {
     uint64_t *pads[2], *us, *mm; /* pads[lambda] [p][n] */
@@ -245,59 +250,51 @@ static int receive_tables(struct relu_party *p, const struct size *s, struct wor
 static int give_operands(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                          const struct client_words *v)
 {
-    struct block *q = secret_array((size_t)b->n, sizeof *q);
-    int rc = q == NULL ? ERR_NOMEM : otext_send(p->sender, p->t, (size_t)b->n, 1, q);
+    SECRET struct block *q = secret_array((size_t)b->n, sizeof *q);
 
-    if (rc == 0)
-        rc = otext_verify(p->sender, p->t);
-    if (rc == 0)
-        rc = relu_select_give(p, b, RELU_SLOT_SELECT, q, u, v->uc);
-    secret_free(q);
-    return rc;
+    if (q == NULL)
+        return ERR_NOMEM;
+    TRY(otext_send(p->sender, p->t, (size_t)b->n, 1, q));
+    TRY(otext_verify(p->sender, p->t));
+    return relu_select_give(p, b, RELU_SLOT_SELECT, q, u, v->uc);
 }
 
 static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                              const uint64_t *r, struct tape *state)
 {
-    struct size s = size_of(b);
-    struct work w = {0};
+    const struct size s = size_of(b);
+    SCOPED(work_release) struct work w = {0};
+    SECRET uint64_t *words = NULL;
+    SECRET vole_word *tag_memory = NULL;
     struct gc_tag_client tags = {0};
-    vole_word *tag_memory = NULL;
-    uint64_t *words = NULL;
-    int rc;
 
     TRY(check_batch(b));
-    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = receive_labels(p, &s, &w, u, state)) < 0 ||
-        (rc = receive_tables(p, &s, &w, state)) < 0)
-        goto out;
-    if ((words = secret_array(3 * s.words, sizeof *words)) == NULL ||
-        (b->tagged && gc_tag_client_new(s.words, &tags, &tag_memory) < 0)) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    TRY(work_new(&s, s.m, &w));
+    TRY(receive_labels(p, &s, &w, u, state));
+    TRY(receive_tables(p, &s, &w, state));
+    if ((words = secret_array(3 * s.words, sizeof *words)) == NULL)
+        return ERR_NOMEM;
+    if (b->tagged)
+        TRY(gc_tag_client_new(s.words, &tags, &tag_memory));
     struct client_words v = client_words_in(&s, words);
-    if ((rc = give_operands(p, b, u, &v)) < 0 ||
-        (b->tagged && (rc = gc_tag_give(p, s.words, u, v.uc, r, &tags)) < 0) ||
-        (rc = transport_flush(p->t)) < 0)
-        goto out;
+    TRY(give_operands(p, b, u, &v));
+    if (b->tagged)
+        TRY(gc_tag_give(p, s.words, u, v.uc, r, &tags));
+    TRY(transport_flush(p->t));
     memcpy(v.u, u, s.words * WORD);
     memcpy(v.r, r, s.words * WORD);
     tape_put(state, words, 3 * s.words * WORD);
     tape_put(state, p->sid, HASH_SID);
     if (b->tagged)
         gc_tag_client_save(&tags, s.words, state);
-out:
-    secret_free(tag_memory);
-    secret_free(words);
-    secret_free(w.memory);
-    return rc;
+    return 0;
 }
 
 /* Pads of the tags, to covers, from the labels of colour 0 [c]. */
 static void tag_pads(struct relu_party *p, const struct relu_batch *b, size_t first, size_t c,
                      struct work *w, const struct gc_tag_server *tags)
 {
-    struct block d = otext_delta(p->sender);
+    SCOPED(block_wipe) struct block d = otext_delta(p->sender);
 
     for (int32_t j = 0; j < b->payloads; j++)
         for (size_t l = 0; l < 2; l++) {
@@ -307,7 +304,6 @@ static void tag_pads(struct relu_party *p, const struct relu_batch *b, size_t fi
                     (struct block){w->out[k].lo ^ (d.lo & mask), w->out[k].hi ^ (d.hi & mask)};
             gc_tag_pads(p->hash, b, j, first, c, w->a, tags->cover[l] + (size_t)(j * b->n) + first);
         }
-    wipe(&d, sizeof d);
 }
 
 /* Output labels [c] of the block -> pads under both colours, and mm. */
@@ -382,16 +378,13 @@ static int garble_blocks(struct relu_party *p, const struct relu_batch *b, struc
 static int take_operands(struct relu_party *p, const struct relu_batch *b,
                          const struct server_words *v)
 {
-    struct block *t = secret_array((size_t)b->n, sizeof *t);
-    int rc =
-        t == NULL ? ERR_NOMEM : otext_receive_chosen(p->receiver, p->t, (size_t)b->n, v->mm, t);
+    SECRET struct block *t = secret_array((size_t)b->n, sizeof *t);
 
-    if (rc == 0)
-        rc = otext_prove(p->receiver, p->t);
-    if (rc == 0)
-        rc = relu_select_take(p, b, RELU_SLOT_SELECT, v->mm, t, v->us);
-    secret_free(t);
-    return rc;
+    if (t == NULL)
+        return ERR_NOMEM;
+    TRY(otext_receive_chosen(p->receiver, p->t, (size_t)b->n, v->mm, t));
+    TRY(otext_prove(p->receiver, p->t));
+    return relu_select_take(p, b, RELU_SLOT_SELECT, v->mm, t, v->us);
 }
 
 /* Labels and rho of one batch from its seed; rho's generator is the first fork. */
@@ -403,48 +396,37 @@ static int open_streams(const uint8_t *seed, struct prg **labels, struct prg **r
 
 static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
-    struct size s = size_of(b);
-    size_t n_words = 3 * s.words + bits_words(s.n);
-    size_t message = all_choice_bytes(&s);
-    struct work w = {0};
-    struct prg *labels = NULL, *rho = NULL;
-    struct block delta = otext_delta(p->sender);
+    const struct size s = size_of(b);
+    const size_t n_words = 3 * s.words + bits_words(s.n), message = all_choice_bytes(&s);
+    SCOPED(block_wipe) struct block delta = otext_delta(p->sender);
+    SECRET uint8_t *head = secret_array(SERVER_HEAD, 1);
+    SECRET uint64_t *words = secret_array(n_words, sizeof *words);
+    OWNED uint8_t *choices = mem_array(message, 1);
+    SCOPED(work_release) struct work w = {0};
+    SCOPED(prg_free_at) struct prg *labels = NULL, *rho = NULL;
+    SECRET vole_word *tag_memory = NULL;
     struct gc_tag_server tags = {0};
-    vole_word *tag_memory = NULL;
-    uint8_t *choices = NULL, seed[PRG_SEED];
-    uint64_t *words = NULL;
-    int rc;
 
     TRY(check_batch(b));
-    prg_bytes(p->rng, seed, sizeof seed);
-    if ((rc = work_new(&s, s.m, &w)) < 0 || (rc = open_streams(seed, &labels, &rho)) < 0)
-        goto out;
-    rc = ERR_NOMEM;
-    if ((choices = mem_array(message, 1)) == NULL ||
-        (words = secret_array(n_words, sizeof *words)) == NULL ||
-        (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0))
-        goto out;
+    if (head == NULL || words == NULL || choices == NULL)
+        return ERR_NOMEM;
+    memcpy(head, &delta, BLOCK);
+    prg_bytes(p->rng, head + BLOCK, PRG_SEED);
+    TRY(work_new(&s, s.m, &w));
+    TRY(open_streams(head + BLOCK, &labels, &rho));
+    if (b->tagged)
+        TRY(gc_tag_server_new(s.words, &tags, &tag_memory));
     struct server_words v = server_words_in(&s, words);
-    if ((rc = transport_recv(p->t, choices, message)) < 0 ||
-        (rc = garble_blocks(p, b, labels, choices, &w, &v, &tags)) < 0 ||
-        (rc = take_operands(p, b, &v)) < 0 ||
-        (b->tagged && (rc = gc_tag_take(p, s.words, &tags)) < 0))
-        goto out;
-    tape_put(state, &delta, BLOCK);
-    tape_put(state, seed, sizeof seed);
+    TRY(transport_recv(p->t, choices, message));
+    TRY(garble_blocks(p, b, labels, choices, &w, &v, &tags));
+    TRY(take_operands(p, b, &v));
+    if (b->tagged)
+        TRY(gc_tag_take(p, s.words, &tags));
+    tape_put(state, head, SERVER_HEAD);
     tape_put(state, words, n_words * WORD);
     if (b->tagged)
         gc_tag_server_save(&tags, s.words, state);
-out:
-    wipe(&delta, sizeof delta);
-    wipe(seed, sizeof seed);
-    prg_free(labels);
-    prg_free(rho);
-    mem_free(choices);
-    secret_free(tag_memory);
-    secret_free(words);
-    secret_free(w.memory);
-    return rc;
+    return 0;
 }
 
 /* ---- online ------------------------------------------------------------------------------- */
@@ -518,61 +500,46 @@ static int send_blocks(struct transport *t, const struct relu_batch *b, struct b
 static int take_server(struct tape *state, uint64_t at, const struct size *s, struct block *delta,
                        struct prg **labels, uint64_t *words, struct gc_tag_server *tags)
 {
-    size_t n_words = 3 * s->words + bits_words(s->n);
-    uint8_t seed[PRG_SEED];
-    struct prg *rho = NULL;
-    int rc;
+    const size_t n_words = 3 * s->words + bits_words(s->n);
+    SECRET uint8_t *seed = secret_array(PRG_SEED, 1);
+    SCOPED(prg_free_at) struct prg *rho = NULL;
 
+    if (seed == NULL)
+        return ERR_NOMEM;
     TRY(tape_take(state, at, delta, BLOCK));
-    TRY(tape_take(state, at + BLOCK, seed, sizeof seed));
-    rc = open_streams(seed, labels, &rho);
-    wipe(seed, sizeof seed);
-    if (rc == 0)
-        prg_bytes(rho, words + n_words, s->words * WORD);
-    prg_free(rho);
-    if (rc == 0)
-        rc = tape_take(state, at + SERVER_HEAD, words, n_words * WORD);
-    return rc == 0 && s->tags > 0 ? gc_tag_server_load(tags, s->words, state, at + server_tags(s))
-                                  : rc;
+    TRY(tape_take(state, at + BLOCK, seed, PRG_SEED));
+    TRY(open_streams(seed, labels, &rho));
+    prg_bytes(rho, words + n_words, s->words * WORD);
+    TRY(tape_take(state, at + SERVER_HEAD, words, n_words * WORD));
+    return s->tags > 0 ? gc_tag_server_load(tags, s->words, state, at + server_tags(s)) : 0;
 }
 
 static int gc_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at, const uint64_t *x, uint64_t *z)
 {
-    struct size s = size_of(b);
-    size_t n_words = 3 * s.words + bits_words(s.n);
-    struct work w = {0};
-    struct prg *labels = NULL;
-    struct block delta = {0, 0};
+    const struct size s = size_of(b);
+    const size_t n_words = 3 * s.words + bits_words(s.n);
+    SECRET uint64_t *words = secret_array(n_words + s.words, sizeof *words);
+    SCOPED(work_release) struct work w = {0};
+    SCOPED(prg_free_at) struct prg *labels = NULL;
+    SCOPED(block_wipe) struct block delta = {0, 0};
+    SECRET vole_word *tag_memory = NULL;
     struct gc_tag_server tags = {0};
-    vole_word *tag_memory = NULL;
-    uint64_t *words = NULL, *rho;
-    int rc;
 
     TRY(check_batch(b));
-    if ((rc = work_new(&s, 2, &w)) < 0)
-        goto out;
-    if ((words = secret_array(n_words + s.words, sizeof *words)) == NULL ||
-        (b->tagged && gc_tag_server_new(s.words, &tags, &tag_memory) < 0)) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    rho = words + n_words;
-    struct server_words v = server_words_in(&s, words);
-    if ((rc = take_server(state, at, &s, &delta, &labels, words, &tags)) < 0 ||
-        (rc = send_blocks(t, b, delta, labels, rho, &v, &tags, x, &w)) < 0 ||
-        (rc = b->tagged ? gc_tag_check(t, &tags, s.words, z)
-                        : transport_recv(t, z, s.words * WORD)) < 0)
-        goto out;
+    if (words == NULL)
+        return ERR_NOMEM;
+    TRY(work_new(&s, 2, &w));
+    if (b->tagged)
+        TRY(gc_tag_server_new(s.words, &tags, &tag_memory));
+    const uint64_t *rho = words + n_words;
+    const struct server_words v = server_words_in(&s, words);
+    TRY(take_server(state, at, &s, &delta, &labels, words, &tags));
+    TRY(send_blocks(t, b, delta, labels, rho, &v, &tags, x, &w));
+    TRY(b->tagged ? gc_tag_check(t, &tags, s.words, z) : transport_recv(t, z, s.words * WORD));
     for (size_t k = 0; k < s.words; k++)
         z[k] += rho[k];
-out:
-    wipe(&delta, sizeof delta);
-    prg_free(labels);
-    secret_free(tag_memory);
-    secret_free(words);
-    secret_free(w.memory);
-    return rc;
+    return 0;
 }
 
 /* a if mask is all ones, b if it is 0. */
@@ -584,6 +551,7 @@ static vole_word choose(vole_word mask, vole_word a, vole_word b)
 /* A result as the client sends it: words [p][n] = M + W mod 2^104 and tags T. */
 struct proof {
     struct gc_tag_client of;
+    vole_word *tags; /* memory of `of` */
     vole_word *word, *tag;
 };
 
@@ -704,54 +672,46 @@ static int evaluate_blocks(struct transport *t, const struct relu_batch *b, stru
     return 0;
 }
 
-static int proof_new(const struct size *s, const struct own *own, struct proof *out,
-                     vole_word *memory[2])
+static int proof_new(const struct size *s, const struct own *own, struct proof *out)
 {
-    TRY(gc_tag_client_new(s->words, &out->of, &memory[0]));
-    if ((memory[1] = secret_array(2 * s->words, sizeof *memory[1])) == NULL)
+    TRY(gc_tag_client_new(s->words, &out->of, &out->tags));
+    if ((out->word = secret_array(2 * s->words, sizeof *out->word)) == NULL)
         return ERR_NOMEM;
-    out->word = memory[1];
-    out->tag = memory[1] + s->words;
+    out->tag = out->word + s->words;
     return gc_tag_client_load(&out->of, s->words, own->state, own->at + client_sid(s) + HASH_SID);
+}
+
+static void proof_release(struct proof *p)
+{
+    secret_free(p->tags);
+    secret_free(p->word);
 }
 
 static int gc_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at)
 {
-    struct size s = size_of(b);
-    struct work w = {0};
-    struct hasher *h = NULL;
+    const struct size s = size_of(b);
+    SECRET uint64_t *words = secret_array(4 * s.words, sizeof *words);
+    SCOPED(work_release) struct work w = {0};
+    SCOPED(hasher_free_at) struct hasher *h = NULL;
+    SCOPED(proof_release) struct proof proof = {0};
     struct own own = {.state = state, .at = at};
-    struct proof proof = {0};
-    vole_word *tag_memory[2] = {NULL, NULL};
-    uint64_t *words = NULL, *reply;
-    int rc;
 
     TRY(check_batch(b));
-    if ((rc = work_new(&s, 2, &w)) < 0 || (rc = hasher_new(&h)) < 0 ||
-        (b->tagged && (rc = proof_new(&s, &own, &proof, tag_memory)) < 0))
-        goto out;
-    if ((words = secret_array(4 * s.words, sizeof *words)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = tape_take(state, at + client_words_at(&s), words, 3 * s.words * WORD)) < 0 ||
-        (rc = tape_take(state, at + client_sid(&s), own.sid, sizeof own.sid)) < 0)
-        goto out;
-    reply = words + 3 * s.words;
-    struct client_words v = client_words_in(&s, words);
-    if ((rc = evaluate_blocks(t, b, h, &own, &w, &v, reply, &proof)) < 0 ||
-        (rc = b->tagged ? gc_tag_send(t, s.words, proof.word, proof.tag)
-                        : transport_send(t, reply, s.words * WORD)) < 0)
-        goto out;
-    rc = transport_flush(t);
-out:
-    hasher_free(h);
-    secret_free(tag_memory[0]);
-    secret_free(tag_memory[1]);
-    secret_free(words);
-    secret_free(w.memory);
-    return rc;
+    if (words == NULL)
+        return ERR_NOMEM;
+    TRY(work_new(&s, 2, &w));
+    TRY(hasher_new(&h));
+    if (b->tagged)
+        TRY(proof_new(&s, &own, &proof));
+    TRY(tape_take(state, at + client_words_at(&s), words, 3 * s.words * WORD));
+    TRY(tape_take(state, at + client_sid(&s), own.sid, sizeof own.sid));
+    uint64_t *reply = words + 3 * s.words;
+    const struct client_words v = client_words_in(&s, words);
+    TRY(evaluate_blocks(t, b, h, &own, &w, &v, reply, &proof));
+    TRY(b->tagged ? gc_tag_send(t, s.words, proof.word, proof.tag)
+                  : transport_send(t, reply, s.words * WORD));
+    return transport_flush(t);
 }
 
 const struct relu_backend relu_gc = {

@@ -76,25 +76,23 @@ static void draw_words(struct prg *rng, vole_word *w, size_t n)
 
 int gc_tag_take(struct relu_party *p, size_t results, struct gc_tag_server *s)
 {
-    vole_word *k = secret_array(2 * results, sizeof *k);
-    int rc = k == NULL ? ERR_NOMEM : vole_take(p->verifier, p->t, 2 * results, k);
+    SECRET vole_word *k = secret_array(2 * results, sizeof *k);
 
-    if (rc == 0) {
-        s->alpha = vole_alpha(p->verifier);
-        draw_words(p->rng, s->key, results);
-        for (size_t i = 0; i < results; i++)
-            for (size_t l = 0; l < 2; l++)
-                s->cover[l][i] = (s->cover[l][i] + s->key[i] - k[l * results + i]) & VOLE_MASK;
-    }
-    secret_free(k);
-    return rc;
+    if (k == NULL)
+        return ERR_NOMEM;
+    TRY(vole_take(p->verifier, p->t, 2 * results, k));
+    s->alpha = vole_alpha(p->verifier);
+    draw_words(p->rng, s->key, results);
+    for (size_t i = 0; i < results; i++)
+        for (size_t l = 0; l < 2; l++)
+            s->cover[l][i] = (s->cover[l][i] + s->key[i] - k[l * results + i]) & VOLE_MASK;
+    return 0;
 }
 
 int gc_tag_give(struct relu_party *p, size_t results, const uint64_t *u, const uint64_t *uc,
                 const uint64_t *r, struct gc_tag_client *c)
 {
-    vole_word *w = secret_array(2 * results, sizeof *w);
-    int rc;
+    SECRET vole_word *w = secret_array(2 * results, sizeof *w);
 
     if (w == NULL)
         return ERR_NOMEM;
@@ -105,9 +103,7 @@ int gc_tag_give(struct relu_party *p, size_t results, const uint64_t *u, const u
         w[i] = (vole_word)c->high[0][i] << 64 | (uc[i] - r[i]);
         w[results + i] = (vole_word)c->high[1][i] << 64 | (u[i] - uc[i] - r[i]);
     }
-    rc = vole_give(p->prover, p->t, 2 * results, w, c->tag[0]);
-    secret_free(w);
-    return rc;
+    return vole_give(p->prover, p->t, 2 * results, w, c->tag[0]);
 }
 
 /* ---- online ------------------------------------------------------------------------------- */
@@ -129,6 +125,7 @@ vole_word gc_tag_word(const struct gc_tag_server *s, int lambda, size_t i, uint6
 /* SHA-256 of all tags, packed. */
 struct digest {
     struct sha256 *hash;
+    vole_word word[64];
     uint8_t packed[PIECE * VOLE_BYTES];
 };
 
@@ -138,42 +135,39 @@ static int add_tags(struct digest *d, const vole_word *tag, size_t n)
     return sha256_add(d->hash, d->packed, n * VOLE_BYTES);
 }
 
-static int digest_new(struct digest **out)
-{
-    static const char name[] = "linnet tag";
-    struct digest *d = secret_array(1, sizeof *d);
-    int rc = d == NULL ? ERR_NOMEM : sha256_new(&d->hash);
-
-    if (rc == 0)
-        rc = sha256_add(d->hash, name, sizeof name - 1);
-    *out = d;
-    return rc;
-}
-
 static void digest_free(struct digest *d)
 {
     if (d != NULL)
         sha256_free(d->hash);
     secret_free(d);
 }
+FREE_AT(digest_free, struct digest)
+
+static int digest_new(struct digest **out)
+{
+    static const char name[] = "linnet tag";
+
+    if ((*out = secret_array(1, sizeof **out)) == NULL)
+        return ERR_NOMEM;
+    TRY(sha256_new(&(*out)->hash));
+    return sha256_add((*out)->hash, name, sizeof name - 1);
+}
 
 static int receive_results(struct transport *t, const struct gc_tag_server *s, size_t results,
                            struct digest *d, uint64_t *z)
 {
-    vole_word word[64];
-    uint8_t bytes[64 * VOLE_BYTES];
+    vole_word *word = d->word;
 
     for (size_t at = 0, n; at < results; at += n) {
         n = results - at < 64 ? results - at : 64;
-        TRY(transport_recv(t, bytes, n * VOLE_BYTES));
-        vole_unpack(word, bytes, n);
+        TRY(transport_recv(t, d->packed, n * VOLE_BYTES));
+        vole_unpack(word, d->packed, n);
         for (size_t i = 0; i < n; i++) {
             z[at + i] = (uint64_t)word[i];
             word[i] = (s->key[at + i] + (vole_word)s->alpha * word[i]) & VOLE_MASK;
         }
         TRY(add_tags(d, word, n));
     }
-    wipe(word, sizeof word);
     return 0;
 }
 
@@ -192,30 +186,25 @@ static int compare(struct transport *t, struct digest *d)
 
 int gc_tag_check(struct transport *t, const struct gc_tag_server *s, size_t results, uint64_t *z)
 {
-    struct digest *d = NULL;
-    int rc = digest_new(&d);
+    SCOPED(digest_free_at) struct digest *d = NULL;
 
-    if (rc == 0 && (rc = receive_results(t, s, results, d, z)) == 0)
-        rc = compare(t, d);
-    digest_free(d);
-    return rc;
+    TRY(digest_new(&d));
+    TRY(receive_results(t, s, results, d, z));
+    return compare(t, d);
 }
 
 int gc_tag_send(struct transport *t, size_t results, const vole_word *word, const vole_word *tag)
 {
+    SCOPED(digest_free_at) struct digest *d = NULL;
     uint8_t digest[SHA256_SIZE];
-    struct digest *d = NULL;
-    int rc = digest_new(&d);
 
-    for (size_t at = 0, n; rc == 0 && at < results; at += n) {
+    TRY(digest_new(&d));
+    for (size_t at = 0, n; at < results; at += n) {
         n = results - at < PIECE ? results - at : PIECE;
-        if ((rc = add_tags(d, tag + at, n)) < 0)
-            break;
+        TRY(add_tags(d, tag + at, n));
         vole_pack(d->packed, word + at, n);
-        rc = transport_send(t, d->packed, n * VOLE_BYTES);
+        TRY(transport_send(t, d->packed, n * VOLE_BYTES));
     }
-    if (rc == 0 && (rc = sha256_end(d->hash, digest)) == 0)
-        rc = transport_send(t, digest, sizeof digest);
-    digest_free(d);
-    return rc;
+    TRY(sha256_end(d->hash, digest));
+    return transport_send(t, digest, sizeof digest);
 }

@@ -143,17 +143,17 @@ static void take_entries(const struct ot_size *s, const struct ot_client *v, siz
 
 static int receive_leaves(const struct ot_size *s, const struct ot_client *v, struct transport *t)
 {
-    uint8_t *leaf = secret_array(s->n, WORD);
+    SECRET uint8_t *leaf = secret_array(s->n, WORD);
     size_t at = s->m - 1;
-    int rc = leaf != NULL ? 0 : ERR_NOMEM;
 
-    for (size_t i = s->digits; rc == 0 && i-- > 0;) {
+    if (leaf == NULL)
+        return ERR_NOMEM;
+    for (size_t i = s->digits; i-- > 0;) {
         at -= s->bits[i];
-        if ((rc = transport_recv(t, leaf, s->n * ot_leaf_bytes(s, i))) == 0)
-            take_entries(s, v, i, at, leaf);
+        TRY(transport_recv(t, leaf, s->n * ot_leaf_bytes(s, i)));
+        take_entries(s, v, i, at, leaf);
     }
-    secret_free(leaf);
-    return rc;
+    return 0;
 }
 
 /* ---- carry -------------------------------------------------------------------------------- */
@@ -162,66 +162,52 @@ static int receive_leaves(const struct ot_size *s, const struct ot_client *v, st
 static int run_tree(const struct ot_size *s, int is_client, uint64_t *lt, uint64_t *eq,
                     const uint64_t *triple, struct transport *t)
 {
-    struct andtree tree = {.n = s->n, .digits = (int)s->digits, .is_client = is_client};
+    struct andtree tree = {.n = s->n,
+                           .digits = (int)s->digits,
+                           .is_client = is_client,
+                           .lt = lt,
+                           .eq = eq,
+                           .triple = triple};
 
-    tree.lt = lt;
-    tree.eq = eq;
-    tree.triple = triple;
     return andtree_run(&tree, t);
 }
 
 /* One-shot, client: its share into row 0 of lt; the rows d are sent. */
 static int send_terms(const struct ot_size *s, const struct ot_client *v, struct transport *t)
 {
-    uint64_t *d = secret_array((s->terms + 1) * s->row + 1, sizeof *d), *alone;
+    SECRET uint64_t *d = secret_array((s->terms + 1) * s->row + 1, sizeof *d);
+    SECRET uint8_t *packed = secret_array(bits_packed_size(s->terms, s->n) + 1, 1);
     const uint64_t *own = v->extra + s->terms * s->row;
-    uint8_t *packed = secret_array(bits_packed_size(s->terms, s->n) + 1, 1);
-    int rc = ERR_NOMEM;
 
     if (d == NULL || packed == NULL)
-        goto out;
-    alone = d + s->terms * s->row;
+        return ERR_NOMEM;
+    uint64_t *alone = d + s->terms * s->row;
     oneshot_client((int)s->digits, s->row, v->lt, v->eq, d, alone);
     for (size_t i = 0; i < s->row; i++)
         v->lt[i] = alone[i] ^ own[i];
     for (size_t i = 0; i < s->terms * s->row; i++)
         d[i] ^= v->extra[i];
     bits_pack(packed, (uint8_t *)d, s->row * WORD, s->terms, s->n);
-    rc = transport_send(t, packed, bits_packed_size(s->terms, s->n));
-out:
-    secret_free(d);
-    secret_free(packed);
-    return rc;
+    return transport_send(t, packed, bits_packed_size(s->terms, s->n));
 }
 
 /* Server: the other share, from the client's d. */
 static int receive_terms(const struct ot_size *s, const struct ot_server *v, struct transport *t)
 {
-    size_t bytes = bits_packed_size(s->terms, s->n);
     const uint64_t *own = v->extra + s->terms * s->row;
-    uint64_t *d = secret_array(s->terms * s->row + 1, sizeof *d);
-    uint8_t *packed = secret_array(bytes + 1, 1);
-    int rc = d == NULL || packed == NULL ? ERR_NOMEM : 0;
 
-    if (rc == 0 && (rc = transport_recv(t, packed, bytes)) == 0) {
-        bits_unpack((uint8_t *)d, s->row * WORD, s->terms, s->n, packed);
-        memcpy(v->lt, own, s->row * sizeof *own);
-        for (size_t k = 0; k < s->terms; k++)
-            for (size_t i = 0; i < s->row; i++)
-                v->lt[i] ^= d[k * s->row + i] & v->extra[k * s->row + i];
-    }
-    secret_free(d);
-    secret_free(packed);
-    return rc;
+    memcpy(v->lt, own, s->row * sizeof *own);
+    return ot_receive_products(s, v->extra, v->lt, t);
 }
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
 struct parts {
+    bool is_client;
     const struct ot_size *whole;
-    size_t step;    /* comparisons of a part, the last has the rest */
-    uint64_t *copy; /* of the whole state */
-    const uint64_t *x;
+    size_t step;       /* comparisons of a part, the last has the rest */
+    uint64_t *copy;    /* of the whole state */
+    const uint64_t *x; /* of the server, as z */
     uint64_t *z;
 };
 
@@ -267,14 +253,7 @@ static size_t ot_state_size(const struct relu_batch *b, int is_client)
 {
     struct ot_size s = ot_size_of(b);
 
-    return WORD * (is_client ? ot_client_words(&s) : ot_server_words(&s));
-}
-
-static int take_state(struct tape *state, uint64_t at, size_t words, uint64_t **copy)
-{
-    if ((*copy = secret_array(words, sizeof **copy)) == NULL)
-        return ERR_NOMEM;
-    return tape_take(state, at, *copy, words * sizeof **copy);
+    return WORD * ot_state_words(&s, is_client);
 }
 
 /* d = carry ^ bit m-1 of v ^ flip, rows. */
@@ -371,58 +350,27 @@ static int server_rounds(const struct ot_size *s, const struct ot_server *v,
 static int run_server(const struct ot_size *s, uint64_t *copy, const uint64_t *x, uint64_t *z,
                       struct transport *t)
 {
-    uint64_t *work = secret_array(3 * s->row + 3 * s->words + 1, sizeof *work);
-    int rc = ERR_NOMEM;
+    SECRET uint64_t *work = secret_array(3 * s->row + 3 * s->words + 1, sizeof *work);
 
-    if (work != NULL) {
-        struct ot_server v = ot_server_in(s, copy);
-        struct server_mux mux = server_mux_in(s, work);
-        rc = server_rounds(s, &v, &mux, x, z, t);
-    }
-    secret_free(work);
-    return rc;
-}
-
-static int server_part(void *arg, int64_t part, struct transport *t)
-{
-    const struct parts *of = arg;
-    struct ot_size s;
-    size_t first = part_of(of, part, &s);
-    uint64_t *copy;
-    int rc;
-
-    if (s.n == of->whole->n)
-        return run_server(&s, of->copy, of->x, of->z, t);
-    if ((copy = secret_array(ot_server_words(&s), sizeof *copy)) == NULL)
+    if (work == NULL)
         return ERR_NOMEM;
-    struct ot_server from = ot_server_in(of->whole, of->copy), to = ot_server_in(&s, copy);
-    for (size_t i = 0; i < s.digits; i++) {
-        size_t leaf = ot_leaf_bytes(&s, i);
-        memcpy(to.leaf[i], from.leaf[i] + first * leaf, s.n * leaf);
-    }
-    copy_rows(to.lt, s.row, from.lt + first / 64, of->whole->row, ot_state_rows(&s));
-    copy_rows(to.a2, s.n, from.a2 + first, of->whole->n, 3);
-    rc = run_server(&s, copy, of->x + first, of->z + first, t);
-    secret_free(copy);
-    return rc;
+    struct ot_server v = ot_server_in(s, copy);
+    struct server_mux mux = server_mux_in(s, work);
+    return server_rounds(s, &v, &mux, x, z, t);
 }
 
-static int ot_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
-                            uint64_t at, const uint64_t *x, uint64_t *z)
+/* The state of a part, from its first comparison on. */
+static void copy_server(const struct parts *of, const struct ot_size *s, size_t first,
+                        uint64_t *copy)
 {
-    struct parts of;
-    struct ot_size s;
-    uint64_t *copy = NULL;
-    int rc;
+    struct ot_server from = ot_server_in(of->whole, of->copy), to = ot_server_in(s, copy);
 
-    TRY(ot_check_batch(b));
-    s = ot_size_of(b);
-    if ((rc = take_state(state, at, ot_server_words(&s), &copy)) == 0) {
-        of = (struct parts){&s, part_size(&s, t), copy, x, z};
-        rc = lanes_run(t, part_count(&of), true, server_part, &of);
+    for (size_t i = 0; i < s->digits; i++) {
+        size_t leaf = ot_leaf_bytes(s, i);
+        memcpy(to.leaf[i], from.leaf[i] + first * leaf, s->n * leaf);
     }
-    secret_free(copy);
-    return rc;
+    copy_rows(to.lt, s->row, from.lt + first / 64, of->whole->row, ot_state_rows(s));
+    copy_rows(to.a2, s->n, from.a2 + first, of->whole->n, 3);
 }
 
 /* What the client needs for the multiplexer. */
@@ -490,55 +438,76 @@ static int client_rounds(const struct ot_size *s, const struct ot_client *v,
 
 static int run_client(const struct ot_size *s, uint64_t *copy, struct transport *t)
 {
-    uint64_t *work = secret_array(3 * s->row + s->words, sizeof *work);
-    int rc = ERR_NOMEM;
+    SECRET uint64_t *work = secret_array(3 * s->row + s->words, sizeof *work);
 
-    if (work != NULL) {
-        struct ot_client v = ot_client_in(s, copy);
-        struct client_mux mux = client_mux_in(s, work);
-        rc = client_rounds(s, &v, &mux, t);
-    }
-    secret_free(work);
-    return rc;
+    if (work == NULL)
+        return ERR_NOMEM;
+    struct ot_client v = ot_client_in(s, copy);
+    struct client_mux mux = client_mux_in(s, work);
+    return client_rounds(s, &v, &mux, t);
 }
 
-static int client_part(void *arg, int64_t part, struct transport *t)
+static void copy_client(const struct parts *of, const struct ot_size *s, size_t first,
+                        uint64_t *copy)
+{
+    struct ot_client from = ot_client_in(of->whole, of->copy), to = ot_client_in(s, copy);
+
+    copy_rows(to.u, s->n, from.u + first, of->whole->n, 2);
+    copy_rows(to.lt, s->row, from.lt + first / 64, of->whole->row, ot_state_rows(s));
+    copy_rows(to.b2, s->n, from.b2 + first, of->whole->n, 2);
+}
+
+/* ---- both --------------------------------------------------------------------------------- */
+
+static int run_side(const struct parts *of, const struct ot_size *s, size_t first, uint64_t *copy,
+                    struct transport *t)
+{
+    return of->is_client ? run_client(s, copy, t)
+                         : run_server(s, copy, of->x + first, of->z + first, t);
+}
+
+static int run_part(void *arg, int64_t part, struct transport *t)
 {
     const struct parts *of = arg;
     struct ot_size s;
     size_t first = part_of(of, part, &s);
-    uint64_t *copy;
-    int rc;
 
     if (s.n == of->whole->n)
-        return run_client(&s, of->copy, t);
-    if ((copy = secret_array(ot_client_words(&s), sizeof *copy)) == NULL)
+        return run_side(of, &s, 0, of->copy, t);
+    SECRET uint64_t *copy = secret_array(ot_state_words(&s, of->is_client), sizeof *copy);
+    if (copy == NULL)
         return ERR_NOMEM;
-    struct ot_client from = ot_client_in(of->whole, of->copy), to = ot_client_in(&s, copy);
-    copy_rows(to.u, s.n, from.u + first, of->whole->n, 2);
-    copy_rows(to.lt, s.row, from.lt + first / 64, of->whole->row, ot_state_rows(&s));
-    copy_rows(to.b2, s.n, from.b2 + first, of->whole->n, 2);
-    rc = run_client(&s, copy, t);
-    secret_free(copy);
-    return rc;
+    (of->is_client ? copy_client : copy_server)(of, &s, first, copy);
+    return run_side(of, &s, first, copy, t);
+}
+
+static int run_parts(struct transport *t, const struct relu_batch *b, struct tape *state,
+                     uint64_t at, struct parts *of)
+{
+    TRY(ot_check_batch(b));
+    const struct ot_size s = ot_size_of(b);
+    const size_t words = ot_state_words(&s, of->is_client);
+    SECRET uint64_t *copy = secret_array(words, sizeof *copy);
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    TRY(tape_take(state, at, copy, words * sizeof *copy));
+    of->whole = &s;
+    of->step = part_size(&s, t);
+    of->copy = copy;
+    return lanes_run(t, part_count(of), true, run_part, of);
+}
+
+static int ot_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
+                            uint64_t at, const uint64_t *x, uint64_t *z)
+{
+    return run_parts(t, b, state, at, &(struct parts){.x = x, .z = z});
 }
 
 static int ot_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at)
 {
-    struct parts of;
-    struct ot_size s;
-    uint64_t *copy = NULL;
-    int rc;
-
-    TRY(ot_check_batch(b));
-    s = ot_size_of(b);
-    if ((rc = take_state(state, at, ot_client_words(&s), &copy)) == 0) {
-        of = (struct parts){.whole = &s, .step = part_size(&s, t), .copy = copy};
-        rc = lanes_run(t, part_count(&of), true, client_part, &of);
-    }
-    secret_free(copy);
-    return rc;
+    return run_parts(t, b, state, at, &(struct parts){.is_client = true});
 }
 
 const struct relu_backend relu_ot = {

@@ -49,10 +49,13 @@ int ot_check_batch(const struct relu_batch *b) MUST_CHECK;
 struct ot_size ot_size_of(const struct relu_batch *b); /* of such a batch */
 size_t ot_leaf_bytes(const struct ot_size *s, size_t digit);
 size_t ot_state_rows(const struct ot_size *s); /* from lt on, of either state */
-size_t ot_server_words(const struct ot_size *s);
-size_t ot_client_words(const struct ot_size *s);
+size_t ot_state_words(const struct ot_size *s, int is_client);
 struct ot_server ot_server_in(const struct ot_size *s, uint64_t *at);
 struct ot_client ot_client_in(const struct ot_size *s, uint64_t *at);
+
+/* Receives a word y of every term and adds the sum of all factor & y to `sum` [row]. */
+int ot_receive_products(const struct ot_size *s, const uint64_t *factor, uint64_t *sum,
+                        struct transport *t) MUST_CHECK;
 
 uint64_t ot_offline_bytes(const struct relu_batch *b, int from_client);
 uint64_t ot_online_bytes(const struct relu_batch *b, int from_client);

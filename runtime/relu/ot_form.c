@@ -82,18 +82,13 @@ size_t ot_state_rows(const struct ot_size *s)
     return 2 * s->digits + s->extra + 1;
 }
 
-size_t ot_server_words(const struct ot_size *s)
+size_t ot_state_words(const struct ot_size *s, int is_client)
 {
-    size_t leaves = 0;
+    size_t words = s->row * ot_state_rows(s) + (is_client ? 4 : 3) * s->words;
 
-    for (size_t i = 0; i < s->digits; i++)
-        leaves += leaf_words(s, i);
-    return leaves + s->row * ot_state_rows(s) + 3 * s->words;
-}
-
-size_t ot_client_words(const struct ot_size *s)
-{
-    return s->row * ot_state_rows(s) + 4 * s->words;
+    for (size_t i = 0; !is_client && i < s->digits; i++)
+        words += leaf_words(s, i);
+    return words;
 }
 
 struct ot_server ot_server_in(const struct ot_size *s, uint64_t *at)

@@ -59,6 +59,11 @@ static int work_new(const struct ot_size *s, struct work *w)
     return 0;
 }
 
+static void work_release(struct work *w)
+{
+    secret_free(w->row);
+}
+
 /* ---- leaves ------------------------------------------------------------------------------- */
 
 /* Bits of a leaf word whose entry has bit i of its number set: entries of two bits, of one. */
@@ -298,35 +303,29 @@ static void own_products(const struct ot_size *s, uint64_t *triple)
 static int send_y(struct relu_party *p, const struct ot_size *s, const struct work *w)
 {
     size_t bytes = bits_packed_size(s->terms, s->n);
-    uint8_t *packed = secret_array(bytes + 1, 1);
-    int rc;
+    SECRET uint8_t *packed = secret_array(bytes + 1, 1);
 
     if (packed == NULL)
         return ERR_NOMEM;
     bits_pack(packed, (uint8_t *)w->y, s->row * WORD, s->terms, s->n);
-    rc = transport_send(p->t, packed, bytes);
-    secret_free(packed);
-    return rc;
+    return transport_send(p->t, packed, bytes);
 }
 
-static int receive_y(struct relu_party *p, const struct ot_size *s, const struct ot_client *v,
-                     const struct work *w)
+int ot_receive_products(const struct ot_size *s, const uint64_t *factor, uint64_t *sum,
+                        struct transport *t)
 {
     size_t bytes = bits_packed_size(s->terms, s->n);
-    uint8_t *packed = secret_array(bytes + 1, 1);
-    uint64_t *own = v->extra + s->terms * s->row;
-    int rc;
+    SECRET uint64_t *y = secret_array(s->terms * s->row + 1, sizeof *y);
+    SECRET uint8_t *packed = secret_array(bytes + 1, 1);
 
-    if (packed == NULL)
+    if (y == NULL || packed == NULL)
         return ERR_NOMEM;
-    if ((rc = transport_recv(p->t, packed, bytes)) == 0) {
-        bits_unpack((uint8_t *)w->y, s->row * WORD, s->terms, s->n, packed);
-        for (size_t k = 0; k < s->terms; k++)
-            for (size_t i = 0; i < s->row; i++)
-                own[i] ^= v->extra[k * s->row + i] & w->y[k * s->row + i];
-    }
-    secret_free(packed);
-    return rc;
+    TRY(transport_recv(t, packed, bytes));
+    bits_unpack((uint8_t *)y, s->row * WORD, s->terms, s->n, packed);
+    for (size_t k = 0; k < s->terms; k++)
+        for (size_t i = 0; i < s->row; i++)
+            sum[i] ^= factor[k * s->row + i] & y[k * s->row + i];
+    return 0;
 }
 
 /* ---- both parties --------------------------------------------------------------------------- */
@@ -348,23 +347,19 @@ static int prepare_server(struct relu_party *p, const struct relu_batch *b, cons
 
 int ot_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
-    struct ot_size s;
-    struct work w = {0};
-    uint64_t *words = NULL;
-    int rc;
-
     TRY(ot_check_batch(b));
-    s = ot_size_of(b);
-    rc = ERR_NOMEM;
-    if ((words = secret_array(ot_server_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
-        goto out;
+    const struct ot_size s = ot_size_of(b);
+    const size_t n = ot_state_words(&s, 0);
+    SECRET uint64_t *words = secret_array(n, sizeof *words);
+    SCOPED(work_release) struct work w = {0};
+
+    if (words == NULL)
+        return ERR_NOMEM;
+    TRY(work_new(&s, &w));
     struct ot_server v = ot_server_in(&s, words);
-    if ((rc = prepare_server(p, b, &s, &v, &w)) == 0)
-        tape_put(state, words, ot_server_words(&s) * sizeof *words);
-out:
-    secret_free(words);
-    secret_free(w.row);
-    return rc;
+    TRY(prepare_server(p, b, &s, &v, &w));
+    tape_put(state, words, n * sizeof *words);
+    return 0;
 }
 
 static int prepare_client(struct relu_party *p, const struct relu_batch *b, const struct ot_size *s,
@@ -376,7 +371,7 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
     TRY(relu_select_key(p, b, RELU_SLOT_MUX, w->mux, v->key));
     own_products(s, v->extra);
     if (s->terms > 0)
-        TRY(receive_y(p, s, v, w));
+        TRY(ot_receive_products(s, v->extra, v->extra + s->terms * s->row, p->t));
     TRY(cot_send(&p->give, p->t, s->n, 0, w->mux));
     TRY(cot_verify(&p->give, p->t));
     TRY(relu_select_give(p, b, RELU_SLOT_SELECT, w->mux, v->u, v->b2));
@@ -386,23 +381,19 @@ static int prepare_client(struct relu_party *p, const struct relu_batch *b, cons
 int ot_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                       const uint64_t *r, struct tape *state)
 {
-    struct ot_size s;
-    struct work w = {0};
-    uint64_t *words = NULL;
-    int rc;
-
     TRY(ot_check_batch(b));
-    s = ot_size_of(b);
-    rc = ERR_NOMEM;
-    if ((words = secret_array(ot_client_words(&s), sizeof *words)) == NULL || work_new(&s, &w) < 0)
-        goto out;
+    const struct ot_size s = ot_size_of(b);
+    const size_t n = ot_state_words(&s, 1);
+    SECRET uint64_t *words = secret_array(n, sizeof *words);
+    SCOPED(work_release) struct work w = {0};
+
+    if (words == NULL)
+        return ERR_NOMEM;
+    TRY(work_new(&s, &w));
     struct ot_client v = ot_client_in(&s, words);
     memcpy(v.u, u, s.words * sizeof *u);
     memcpy(v.r, r, s.words * sizeof *r);
-    if ((rc = prepare_client(p, b, &s, &v, &w)) == 0)
-        tape_put(state, words, ot_client_words(&s) * sizeof *words);
-out:
-    secret_free(words);
-    secret_free(w.row);
-    return rc;
+    TRY(prepare_client(p, b, &s, &v, &w));
+    tape_put(state, words, n * sizeof *words);
+    return 0;
 }

@@ -36,6 +36,7 @@ uint64_t relu_party_open_bytes(int from_client, bool tagged);
 int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
                     struct transport *t, struct prg *rng, struct relu_party **out) MUST_CHECK;
 void relu_party_close(struct relu_party *);
+FREE_AT(relu_party_close, struct relu_party)
 /* ERR_ARG unless the batch is one that the backends can do. */
 int relu_check_batch(const struct relu_batch *b) MUST_CHECK;
 

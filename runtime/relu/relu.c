@@ -66,43 +66,40 @@ uint64_t relu_party_open_bytes(int from_client, bool tagged)
 /* Of the hash that makes keys from rows: no batch has that number. */
 #define ALPHA_BATCH UINT64_MAX
 
+struct alpha_keys {
+    struct block rows[VOLE_ALPHA], other[VOLE_ALPHA], keys[VOLE_ALPHA][2];
+};
+
 static int open_prover(struct relu_party *p)
 {
-    struct block rows[VOLE_ALPHA], other[VOLE_ALPHA], keys[VOLE_ALPHA][2];
-    int rc;
+    SECRET struct alpha_keys *k = secret_array(1, sizeof *k);
 
-    if ((rc = otext_send(p->sender, p->t, VOLE_ALPHA, 0, rows)) == 0 &&
-        (rc = otext_verify(p->sender, p->t)) == 0 &&
-        (rc = hasher_key(p->hash, p->sid, ALPHA_BATCH, 0)) == 0) {
-        relu_keys(p->hash, VOLE_ALPHA, otext_delta(p->sender),
-                  garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0), rows, other);
-        for (int i = 0; i < VOLE_ALPHA; i++) {
-            keys[i][0] = rows[i];
-            keys[i][1] = other[i];
-        }
-        rc = vole_prover_new(p->t, p->rng, keys, &p->prover);
+    if (k == NULL)
+        return ERR_NOMEM;
+    TRY(otext_send(p->sender, p->t, VOLE_ALPHA, 0, k->rows));
+    TRY(otext_verify(p->sender, p->t));
+    TRY(hasher_key(p->hash, p->sid, ALPHA_BATCH, 0));
+    relu_keys(p->hash, VOLE_ALPHA, otext_delta(p->sender),
+              garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0), k->rows, k->other);
+    for (int i = 0; i < VOLE_ALPHA; i++) {
+        k->keys[i][0] = k->rows[i];
+        k->keys[i][1] = k->other[i];
     }
-    wipe(rows, sizeof rows);
-    wipe(other, sizeof other);
-    wipe(keys, sizeof keys);
-    return rc;
+    return vole_prover_new(p->t, p->rng, k->keys, &p->prover);
 }
 
 static int open_verifier(struct relu_party *p)
 {
-    struct block rows[VOLE_ALPHA];
-    uint64_t alpha;
-    int rc;
+    SECRET struct block *rows = secret_array(VOLE_ALPHA, sizeof *rows);
+    SECRET uint64_t *alpha = secret_array(1, sizeof *alpha);
 
-    if ((rc = otext_receive_random(p->receiver, p->t, VOLE_ALPHA, &alpha, rows)) == 0 &&
-        (rc = otext_prove(p->receiver, p->t)) == 0 &&
-        (rc = hasher_key(p->hash, p->sid, ALPHA_BATCH, 0)) == 0) {
-        hash_blocks(p->hash, rows, rows, VOLE_ALPHA, garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0));
-        rc = vole_verifier_new(p->t, alpha, rows, &p->verifier);
-    }
-    wipe(rows, sizeof rows);
-    wipe(&alpha, sizeof alpha);
-    return rc;
+    if (rows == NULL || alpha == NULL)
+        return ERR_NOMEM;
+    TRY(otext_receive_random(p->receiver, p->t, VOLE_ALPHA, alpha, rows));
+    TRY(otext_prove(p->receiver, p->t));
+    TRY(hasher_key(p->hash, p->sid, ALPHA_BATCH, 0));
+    hash_blocks(p->hash, rows, rows, VOLE_ALPHA, garble_tweak(ALPHA_BATCH, RELU_SLOT_ALPHA, 0));
+    return vole_verifier_new(p->t, *alpha, rows, &p->verifier);
 }
 
 /* Both directions as the ways say; the server's transfers go down. */
@@ -123,8 +120,7 @@ static int open_ways(struct relu_party *p, const struct relu_ways *ways)
 int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct relu_ways *ways,
                     struct transport *t, struct prg *rng, struct relu_party **out)
 {
-    struct relu_party *p = secret_array(1, sizeof *p);
-    int rc;
+    SCOPED(relu_party_close_at) struct relu_party *p = secret_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
@@ -132,25 +128,17 @@ int relu_party_open(int is_client, const uint8_t sid[HASH_SID], const struct rel
     p->t = t;
     p->rng = rng;
     memcpy(p->sid, sid, sizeof p->sid);
-    if ((rc = hasher_new(&p->hash)) < 0)
-        goto out;
+    TRY(hasher_new(&p->hash));
     if (is_client)
-        rc = otext_receiver_new(t, rng, &p->receiver);
-    if (rc == 0)
-        rc = otext_sender_new(t, rng, &p->sender);
-    if (rc == 0 && !is_client)
-        rc = otext_receiver_new(t, rng, &p->receiver);
-    if (rc == 0)
-        rc = open_ways(p, ways);
-    if (rc == 0 && ways != NULL && ways->tagged)
-        rc = is_client ? open_prover(p) : open_verifier(p);
-    if (rc < 0)
-        goto out;
-    *out = p;
-    p = NULL;
-out:
-    relu_party_close(p);
-    return rc;
+        TRY(otext_receiver_new(t, rng, &p->receiver));
+    TRY(otext_sender_new(t, rng, &p->sender));
+    if (!is_client)
+        TRY(otext_receiver_new(t, rng, &p->receiver));
+    TRY(open_ways(p, ways));
+    if (ways != NULL && ways->tagged)
+        TRY(is_client ? open_prover(p) : open_verifier(p));
+    *out = mem_hand_on(&p);
+    return 0;
 }
 
 void relu_party_close(struct relu_party *p)
@@ -207,21 +195,21 @@ int relu_select_keys(struct relu_party *p, const struct relu_batch *b, enum relu
                      struct block *q, uint64_t *diff, uint64_t *minus)
 {
     size_t n = (size_t)b->n;
-    struct block *key1 = secret_array(n, sizeof *key1);
-    int rc = key1 == NULL ? ERR_NOMEM : 0;
+    SECRET struct block *key1 = secret_array(n, sizeof *key1);
 
-    for (size_t first = 0; rc == 0 && first < n; first += RELU_PART)
-        rc = keys_of_part(p, b, slot, first, q + first, key1 + first);
-    for (size_t k = 0; rc == 0 && k < n; k++) {
+    if (key1 == NULL)
+        return ERR_NOMEM;
+    for (size_t first = 0; first < n; first += RELU_PART)
+        TRY(keys_of_part(p, b, slot, first, q + first, key1 + first));
+    for (size_t k = 0; k < n; k++) {
         diff[k] = q[k].lo - key1[k].lo;
         minus[k] = 0 - q[k].lo;
     }
-    for (size_t k = 0; rc == 0 && b->payloads > 1 && k < n; k++) {
+    for (size_t k = 0; b->payloads > 1 && k < n; k++) {
         diff[n + k] = q[k].hi - key1[k].hi;
         minus[n + k] = 0 - q[k].hi;
     }
-    secret_free(key1);
-    return rc;
+    return 0;
 }
 
 int relu_select_key(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
@@ -249,34 +237,28 @@ static size_t words_of(const struct relu_batch *b)
 int relu_select_give(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      struct block *q, const uint64_t *v, uint64_t *minus)
 {
-    uint64_t *f = secret_array(words_of(b), sizeof *f);
-    int rc;
+    SECRET uint64_t *f = secret_array(words_of(b), sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
-    if ((rc = relu_select_keys(p, b, slot, q, f, minus)) == 0) {
-        for (size_t k = 0; k < words_of(b); k++)
-            f[k] += v[k];
-        rc = transport_send(p->t, f, words_of(b) * sizeof *f);
-    }
-    secret_free(f);
-    return rc;
+    TRY(relu_select_keys(p, b, slot, q, f, minus));
+    for (size_t k = 0; k < words_of(b); k++)
+        f[k] += v[k];
+    return transport_send(p->t, f, words_of(b) * sizeof *f);
 }
 
 int relu_select_take(struct relu_party *p, const struct relu_batch *b, enum relu_slot slot,
                      const uint64_t *bits, struct block *t, uint64_t *share)
 {
     size_t n = (size_t)b->n;
-    uint64_t *f = secret_array(words_of(b), sizeof *f);
-    int rc;
+    SECRET uint64_t *f = secret_array(words_of(b), sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
-    if ((rc = relu_select_key(p, b, slot, t, share)) == 0)
-        rc = transport_recv(p->t, f, words_of(b) * sizeof *f);
-    for (size_t j = 0; j < (size_t)b->payloads && rc == 0; j++)
+    TRY(relu_select_key(p, b, slot, t, share));
+    TRY(transport_recv(p->t, f, words_of(b) * sizeof *f));
+    for (size_t j = 0; j < (size_t)b->payloads; j++)
         for (size_t k = 0; k < n; k++)
             share[j * n + k] += f[j * n + k] & bits_mask(bits, k);
-    secret_free(f);
-    return rc;
+    return 0;
 }
