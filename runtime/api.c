@@ -42,6 +42,10 @@ const char *linnet_pi_version(void)
     return LINNET_VERSION;
 }
 
+FREE_AT(linnet_pi_close, struct linnet_pi_package)
+FREE_AT(linnet_pi_options_free, struct linnet_pi_options)
+FREE_AT(linnet_pi_end, struct linnet_pi_session)
+
 /* ---- packages ----------------------------------------------------------------------------- */
 
 struct linnet_pi_package {
@@ -73,19 +77,16 @@ static void fill_info(struct linnet_pi_package *p)
 
 int linnet_pi_open(const char *model, const char *weights, struct linnet_pi_package **out)
 {
-    struct linnet_pi_package *p = mem_array(1, sizeof *p);
-    int rc;
+    SCOPED(linnet_pi_close_at) struct linnet_pi_package *p = mem_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
-    if ((rc = plan_read(model, &p->plan)) < 0 ||
-        (weights != NULL && (rc = plan_weights_read(p->plan, weights, &p->weights)) < 0) ||
-        (rc = prepared_new(p->plan, p->weights, false, &p->prepared)) < 0) {
-        linnet_pi_close(p);
-        return rc;
-    }
+    TRY(plan_read(model, &p->plan));
+    if (weights != NULL)
+        TRY(plan_weights_read(p->plan, weights, &p->weights));
+    TRY(prepared_new(p->plan, p->weights, false, &p->prepared));
     fill_info(p);
-    *out = p;
+    *out = mem_hand_on(&p);
     return 0;
 }
 
@@ -316,19 +317,18 @@ struct linnet_pi_session {
 
 static int copy_options(const struct linnet_pi_options *from, struct linnet_pi_options **out)
 {
-    struct linnet_pi_options *o = NULL;
+    SCOPED(linnet_pi_options_free_at) struct linnet_pi_options *o = NULL;
 
     TRY(linnet_pi_options_new(&o));
     if (from != NULL) {
         *o = *from;
         o->dealer = o->bundles = NULL;
-        if ((from->dealer != NULL && set_text(from->dealer, &o->dealer) < 0) ||
-            (from->bundles != NULL && set_text(from->bundles, &o->bundles) < 0)) {
-            linnet_pi_options_free(o);
-            return ERR_NOMEM;
-        }
+        if (from->dealer != NULL)
+            TRY(set_text(from->dealer, &o->dealer));
+        if (from->bundles != NULL)
+            TRY(set_text(from->bundles, &o->bundles));
     }
-    *out = o;
+    *out = mem_hand_on(&o);
     return 0;
 }
 
@@ -379,19 +379,15 @@ static int new_session(const struct linnet_pi_package *p, const struct linnet_pi
                        bool client, const struct linnet_pi_stream *stream,
                        struct linnet_pi_session **out)
 {
-    struct linnet_pi_session *s;
-    int rc;
+    SCOPED(linnet_pi_end_at) struct linnet_pi_session *s = NULL;
 
     if (!client && p->weights == NULL)
         return fail(ERR_ARG, "a server needs a package that was opened with its weights");
     if ((s = mem_array(1, sizeof *s)) == NULL)
         return ERR_NOMEM;
     s->package = p;
-    if ((rc = start(s, o, client, stream)) < 0) {
-        linnet_pi_end(s);
-        return rc;
-    }
-    *out = s;
+    TRY(start(s, o, client, stream));
+    *out = mem_hand_on(&s);
     return 0;
 }
 

@@ -6,42 +6,31 @@
 int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode mode,
                struct pi_model **out)
 {
-    struct pi_model *m = mem_array(1, sizeof *m);
-    int rc;
+    SCOPED(pi_close_at) struct pi_model *m = mem_array(1, sizeof *m);
 
     if (m == NULL)
         return ERR_NOMEM;
     m->plan = p;
     m->mode = mode;
-    if ((rc = prepared_new(p, w, mode == PI_FLOAT, &m->prepared)) < 0 ||
-        (mode == PI_SIM2PC && (rc = schedule_new(p, false, &m->schedule)) < 0)) {
-        pi_close(m);
-        return rc;
-    }
-    *out = m;
+    TRY(prepared_new(p, w, mode == PI_FLOAT, &m->prepared));
+    if (mode == PI_SIM2PC)
+        TRY(schedule_new(p, false, &m->schedule));
+    *out = mem_hand_on(&m);
     return 0;
 }
 
 int pi_open(const char *plan_path, const char *weights_path, enum pi_mode mode,
             struct pi_model **out)
 {
-    struct plan *p = NULL;
-    struct plan_weights *w = NULL;
-    struct pi_model *m = NULL;
-    int rc;
+    SCOPED(plan_free_at) struct plan *p = NULL;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
 
-    if ((rc = plan_read(plan_path, &p)) < 0 || (rc = plan_weights_read(p, weights_path, &w)) < 0 ||
-        (rc = pi_prepare(p, w, mode, &m)) < 0)
-        goto out;
-    m->own_plan = p;
-    m->own_weights = w;
-    p = NULL;
-    w = NULL;
-    *out = m;
-out:
-    plan_weights_free(w);
-    plan_free(p);
-    return rc;
+    TRY(plan_read(plan_path, &p));
+    TRY(plan_weights_read(p, weights_path, &w));
+    TRY(pi_prepare(p, w, mode, out));
+    (*out)->own_plan = mem_hand_on(&p);
+    (*out)->own_weights = mem_hand_on(&w);
+    return 0;
 }
 
 void pi_close(struct pi_model *m)

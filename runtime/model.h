@@ -52,6 +52,7 @@ int pi_open(const char *plan_path, const char *weights_path, enum pi_mode mode,
 int pi_prepare(const struct plan *p, const struct plan_weights *w, enum pi_mode mode,
                struct pi_model **out) MUST_CHECK;
 void pi_close(struct pi_model *m); /* wipes what depends on weights; NULL is fine */
+FREE_AT(pi_close, struct pi_model)
 const struct plan *pi_plan(const struct pi_model *m);
 int64_t pi_classes(const struct pi_model *m);
 /* PI_SIM2PC: which run to predict, by its linear backend. One without a third party adds small errors to

@@ -39,9 +39,11 @@ void tally_stop(struct tally *y)
 
 static void tally_free(struct tally *y)
 {
-    tally_stop(y);
+    if (y != NULL)
+        tally_stop(y);
     mem_free(y);
 }
+FREE_AT(tally_free, struct tally)
 
 static void tally_close(void *ctx)
 {
@@ -67,15 +69,11 @@ int tally_restart(struct tally *y, const void *start, size_t n)
 
 int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **out)
 {
-    struct tally *y = mem_array(1, sizeof *y);
-    int rc;
+    SCOPED(tally_free_at) struct tally *y = mem_array(1, sizeof *y);
 
     if (y == NULL)
         return ERR_NOMEM;
-    if ((rc = tally_restart(y, start, n)) < 0) {
-        tally_free(y);
-        return rc;
-    }
+    TRY(tally_restart(y, start, n));
     y->inner = *t;
     *t = (struct transport){.send = tally_send,
                             .recv = tally_recv,
@@ -85,7 +83,7 @@ int tally_wrap(struct transport *t, const void *start, size_t n, struct tally **
                             .ctx = y,
                             .count = y->inner.count,
                             .last = y->inner.last};
-    *out = y;
+    *out = mem_hand_on(&y);
     return 0;
 }
 

@@ -387,16 +387,9 @@ void tcp_close(struct tcp *s)
 
 int tcp_borrow(int fd, double seconds, struct tcp **out)
 {
-    struct tcp *s = mem_array(1, sizeof *s);
-
-    if (s == NULL)
-        return ERR_NOMEM;
-    s->fd = fd;
-    s->seconds = seconds;
-    s->waits = -1;
-    s->borrowed = true;
-    snprintf(s->peer, sizeof s->peer, "the peer");
-    *out = s;
+    TRY(endpoint_new(fd, seconds, out));
+    (*out)->borrowed = true;
+    snprintf((*out)->peer, sizeof(*out)->peer, "the peer");
     return 0;
 }
 

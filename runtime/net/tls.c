@@ -110,7 +110,7 @@ static BIO_METHOD *bio_method(void)
 
 static int context_new(bool server, struct tls_context **out)
 {
-    struct tls_context *c = mem_array(1, sizeof *c);
+    SCOPED(tls_context_free_at) struct tls_context *c = mem_array(1, sizeof *c);
 
     if (c == NULL)
         return ERR_NOMEM;
@@ -118,13 +118,11 @@ static int context_new(bool server, struct tls_context **out)
     c->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
     c->method = bio_method();
     if (c->ctx == NULL || c->method == NULL ||
-        !SSL_CTX_set_min_proto_version(c->ctx, TLS1_3_VERSION)) {
-        tls_context_free(c);
+        !SSL_CTX_set_min_proto_version(c->ctx, TLS1_3_VERSION))
         return fail_ssl(ERR_NOMEM, "context");
-    }
     SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_num_tickets(c->ctx, 0); /* no resumption: every connection has fresh keys */
-    *out = c;
+    *out = mem_hand_on(&c);
     return 0;
 }
 
@@ -153,21 +151,16 @@ static int load_trusted(struct tls_context *c, const struct tls_files *f)
 
 static int context_load(bool server, const struct tls_files *f, struct tls_context **out)
 {
-    struct tls_context *c = NULL;
-    int rc = 0;
+    SCOPED(tls_context_free_at) struct tls_context *c = NULL;
 
     TRY(context_new(server, &c));
     if (f->cert != NULL)
-        rc = load_own(c, f);
-    if (rc == 0 && f->ca != NULL)
-        rc = load_trusted(c, f);
-    if (rc < 0) {
-        tls_context_free(c);
-        return rc;
-    }
+        TRY(load_own(c, f));
+    if (f->ca != NULL)
+        TRY(load_trusted(c, f));
     if ((c->pinned = f->pin != NULL))
         memcpy(c->pin, f->pin, sizeof c->pin);
-    *out = c;
+    *out = mem_hand_on(&c);
     return 0;
 }
 
@@ -403,9 +396,17 @@ static int check_pin(const struct tls_context *c, SSL *ssl)
                 known ? sha256_hex(identity, hex) : "none");
 }
 
+static void session_free(struct tls *t)
+{
+    if (t != NULL)
+        SSL_free(t->ssl);
+    mem_free(t);
+}
+FREE_AT(session_free, struct tls)
+
 static int session_new(struct tls_context *c, struct tcp *s, struct tls **out)
 {
-    struct tls *t = mem_array(1, sizeof *t);
+    SCOPED(session_free_at) struct tls *t = mem_array(1, sizeof *t);
     BIO *bio;
 
     if (t == NULL)
@@ -413,39 +414,33 @@ static int session_new(struct tls_context *c, struct tcp *s, struct tls **out)
     t->tcp = s;
     t->ssl = SSL_new(c->ctx);
     bio = t->ssl == NULL ? NULL : BIO_new(c->method);
-    if (bio == NULL) {
-        SSL_free(t->ssl);
-        mem_free(t);
+    if (bio == NULL)
         return fail_ssl(ERR_NOMEM, "session");
-    }
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
-    *out = t;
+    *out = mem_hand_on(&t);
     return 0;
 }
 
 int tls_transport(struct tls_context *c, struct tcp *s, const char *host, struct transport *out)
 {
-    struct tls *t = NULL;
-    int rc;
+    SCOPED(session_free_at) struct tls *t = NULL;
 
     TRY(session_new(c, s, &t));
-    if (c->server)
+    if (c->server) {
         SSL_set_accept_state(t->ssl);
-    else
+    } else {
         SSL_set_connect_state(t->ssl);
-    if ((rc = c->server ? 0 : expect_host(t->ssl, host)) < 0 || (rc = handshake(c, t)) < 0 ||
-        (rc = check_pin(c, t->ssl)) < 0) {
-        SSL_free(t->ssl);
-        mem_free(t);
-        return rc;
+        TRY(expect_host(t->ssl, host));
     }
+    TRY(handshake(c, t));
+    TRY(check_pin(c, t->ssl));
     *out = (struct transport){.send = tls_send,
                               .recv = tls_recv,
                               .flush = tls_flush,
                               .close = tls_close,
                               .limit = tls_limit,
-                              .ctx = t};
+                              .ctx = mem_hand_on(&t)};
     return 0;
 }

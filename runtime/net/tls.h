@@ -23,6 +23,7 @@ int tls_client(const struct tls_files *f, struct tls_context **out) MUST_CHECK;
 /* Of a context with a certificate: what others would pin. */
 int tls_identity(const struct tls_context *c, uint8_t identity[SHA256_SIZE]) MUST_CHECK;
 void tls_context_free(struct tls_context *c); /* NULL is fine */
+FREE_AT(tls_context_free, struct tls_context)
 
 /* Handshake. host: what the certificate must name, NULL on the server. On success the transport owns
  * the endpoint; on failure it is still the caller's. */

@@ -272,24 +272,18 @@ void transport_pair_patience(struct transport *end, int seconds)
 
 int transport_pair(struct transport *a, struct transport *b)
 {
-    struct pair *p = mem_array(1, sizeof *p);
-    uint8_t *ring[2] = {mem_array(PIPE_BYTES, 1), mem_array(PIPE_BYTES, 1)};
-    struct pair_end *ea = mem_array(1, sizeof *ea), *eb = mem_array(1, sizeof *eb);
+    OWNED struct pair *p = mem_array(1, sizeof *p);
+    OWNED uint8_t *there = mem_array(PIPE_BYTES, 1), *back = mem_array(PIPE_BYTES, 1);
+    OWNED struct pair_end *ea = mem_array(1, sizeof *ea), *eb = mem_array(1, sizeof *eb);
 
-    if (p == NULL || ring[0] == NULL || ring[1] == NULL || ea == NULL || eb == NULL) {
-        mem_free(p);
-        mem_free(ring[0]);
-        mem_free(ring[1]);
-        mem_free(ea);
-        mem_free(eb);
+    if (p == NULL || there == NULL || back == NULL || ea == NULL || eb == NULL)
         return ERR_NOMEM;
-    }
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->moved, NULL);
     p->patience = PIPE_SECONDS;
-    for (int side = 0; side < 2; side++)
-        p->pipe[side] = (struct pipe){.ring = ring[side], .size = PIPE_BYTES};
-    pair_end_init(a, ea, p, 0);
-    pair_end_init(b, eb, p, 1);
+    p->pipe[0] = (struct pipe){.ring = mem_hand_on(&there), .size = PIPE_BYTES};
+    p->pipe[1] = (struct pipe){.ring = mem_hand_on(&back), .size = PIPE_BYTES};
+    pair_end_init(a, mem_hand_on(&ea), p, 0);
+    pair_end_init(b, mem_hand_on(&eb), mem_hand_on(&p), 1);
     return 0;
 }

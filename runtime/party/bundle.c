@@ -50,8 +50,7 @@ static int lay_out(struct bundle *b, const struct relu_ways *ways)
 int bundle_new(const struct schedule *s, const struct relu_backend *backend, bool client,
                const struct relu_ways *ways, struct bundle **out)
 {
-    struct bundle *b = mem_array(1, sizeof *b);
-    int rc;
+    SCOPED(bundle_free_at) struct bundle *b = mem_array(1, sizeof *b);
 
     if (b == NULL)
         return ERR_NOMEM;
@@ -60,14 +59,9 @@ int bundle_new(const struct schedule *s, const struct relu_backend *backend, boo
     b->client = client;
     if ((b->offset = mem_array((size_t)s->n, sizeof *b->offset)) == NULL ||
         (b->batch = mem_array((size_t)s->n, sizeof *b->batch)) == NULL)
-        rc = ERR_NOMEM;
-    else
-        rc = lay_out(b, ways);
-    if (rc < 0) {
-        bundle_free(b);
-        return rc;
-    }
-    *out = b;
+        return ERR_NOMEM;
+    TRY(lay_out(b, ways));
+    *out = mem_hand_on(&b);
     return 0;
 }
 

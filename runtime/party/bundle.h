@@ -67,6 +67,7 @@ uint64_t bundle_memory(const struct relu_backend *b, bool client, uint64_t avail
 int bundle_new(const struct schedule *s, const struct relu_backend *b, bool client,
                const struct relu_ways *ways, struct bundle **out) MUST_CHECK;
 void bundle_free(struct bundle *b); /* wipes, drops a claimed file; NULL is fine */
+FREE_AT(bundle_free, struct bundle)
 /* Before anything is put. Its id and number stay from now on. room: bytes that it may take in memory;
  * dir: may be NULL for one that no file holds. */
 int bundle_begin(struct bundle *b, enum bundle_place where, uint64_t room,

@@ -114,7 +114,7 @@ static int draw_below(struct prg *rng, int n)
 
 int covert_choose(const struct covert_rules *r, uint16_t *choice)
 {
-    struct prg *rng = NULL;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
 
     TRY(prg_new_random(&rng));
     *choice = 0;
@@ -123,7 +123,6 @@ int covert_choose(const struct covert_rules *r, uint16_t *choice)
         left -= !covert_is_opened(*choice, lot);
         *choice |= (uint16_t)(1u << lot);
     }
-    prg_free(rng);
     return 0;
 }
 
@@ -142,17 +141,16 @@ static int derive(const char *name, const struct covert_round *r, int lot, const
                   uint8_t out[SHA256_SIZE])
 {
     const uint8_t number = (uint8_t)lot;
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
     TRY(sha256_new(&h));
-    if ((rc = sha256_add(h, name, strlen(name))) == 0 &&
-        (rc = sha256_add(h, r->sid, sizeof r->sid)) == 0 &&
-        (rc = sha256_add(h, r->id, sizeof r->id)) == 0 && (rc = sha256_add(h, &number, 1)) == 0 &&
-        (seed == NULL || (rc = sha256_add(h, seed, COVERT_SEED)) == 0))
-        rc = sha256_end(h, out);
-    sha256_free(h);
-    return rc;
+    TRY(sha256_add(h, name, strlen(name)));
+    TRY(sha256_add(h, r->sid, sizeof r->sid));
+    TRY(sha256_add(h, r->id, sizeof r->id));
+    TRY(sha256_add(h, &number, 1));
+    if (seed != NULL)
+        TRY(sha256_add(h, seed, COVERT_SEED));
+    return sha256_end(h, out);
 }
 
 int covert_commit(const struct covert_round *r, int lot, const uint8_t seed[COVERT_SEED],
@@ -284,60 +282,53 @@ static void get_secret(struct covert_round *r, const uint8_t secret[SECRET_BYTES
 static int close_secret(const uint8_t *key, const uint8_t head[HEAD],
                         const uint8_t secret[SECRET_BYTES], uint8_t sealed[SEALED])
 {
-    struct prg *rng = NULL;
-    struct seal *s = NULL;
-    int rc;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
+    SCOPED(seal_free_at) struct seal *s = NULL;
 
     TRY(prg_new_random(&rng));
     prg_bytes(rng, sealed, SEAL_SALT);
-    prg_free(rng);
-    if ((rc = seal_new(key, sealed, head, HEAD, &s)) == 0)
-        rc = seal_close(s, 0, true, secret, SECRET_BYTES, sealed + SEAL_SALT);
-    seal_free(s);
-    return rc;
+    TRY(seal_new(key, sealed, head, HEAD, &s));
+    return seal_close(s, 0, true, secret, SECRET_BYTES, sealed + SEAL_SALT);
 }
 
 static int open_secret(const uint8_t *key, const uint8_t head[HEAD], const uint8_t sealed[SEALED],
                        uint8_t secret[SECRET_BYTES])
 {
-    struct seal *s = NULL;
-    int rc = seal_new(key, sealed, head, HEAD, &s);
+    SCOPED(seal_free_at) struct seal *s = NULL;
 
-    if (rc == 0)
-        rc = seal_open(s, 0, true, sealed + SEAL_SALT, SECRET_BYTES, secret);
-    seal_free(s);
-    return rc;
+    TRY(seal_new(key, sealed, head, HEAD, &s));
+    return seal_open(s, 0, true, sealed + SEAL_SALT, SECRET_BYTES, secret);
 }
 
 int covert_save(const struct covert_round *r, const struct bundle_key *k, const char *dir)
 {
-    uint8_t head[HEAD], bytes[SEALED], secret[SECRET_BYTES];
-    struct store_writer *w = NULL;
+    SCOPED(store_abort_at) struct store_writer *w = NULL;
+    SECRET uint8_t *secret = secret_array(SECRET_BYTES, 1);
+    uint8_t head[HEAD], bytes[SEALED];
     char name[STORE_NAME];
-    int rc = 0;
 
+    if (secret == NULL)
+        return ERR_NOMEM;
     write_head(r, k->seal != NULL, head);
     name_of(PREFIX, r->id, suffix_of(r->client), name);
     put_secret(r, secret);
     if (k->seal != NULL)
-        rc = close_secret(k->seal, head, secret, bytes);
-    if (rc == 0 && (rc = store_write(dir, name, &w)) == 0 &&
-        (rc = store_append(w, head, HEAD)) == 0 &&
-        (rc = store_append(w, k->seal != NULL ? bytes : secret,
-                           k->seal != NULL ? SEALED : SECRET_BYTES)) == 0)
-        rc = store_commit(&w);
-    store_abort(w);
-    wipe(secret, sizeof secret);
-    return rc;
+        TRY(close_secret(k->seal, head, secret, bytes));
+    TRY(store_write(dir, name, &w));
+    TRY(store_append(w, head, HEAD));
+    TRY(k->seal != NULL ? store_append(w, bytes, SEALED) : store_append(w, secret, SECRET_BYTES));
+    return store_commit(&w);
 }
 
 static int take_round(struct covert_round *r, const struct bundle_key *k, const uint8_t *bytes)
 {
-    uint8_t secret[SECRET_BYTES], id[BUNDLE_ID];
+    SECRET uint8_t *secret = secret_array(SECRET_BYTES, 1);
+    uint8_t id[BUNDLE_ID];
     const bool client = r->client;
     bool sealed;
-    int rc = 0;
 
+    if (secret == NULL)
+        return ERR_NOMEM;
     memcpy(id, r->id, sizeof id);
     TRY(read_head(bytes, r, &sealed));
     if (r->client != client || memcmp(id, r->id, sizeof id) != 0 ||
@@ -346,23 +337,20 @@ static int take_round(struct covert_round *r, const struct bundle_key *k, const 
     if (k->seal == NULL)
         memcpy(secret, bytes + HEAD, SECRET_BYTES);
     else
-        rc = open_secret(k->seal, bytes, bytes + HEAD, secret);
-    if (rc == 0)
-        get_secret(r, secret);
-    wipe(secret, sizeof secret);
-    return rc;
+        TRY(open_secret(k->seal, bytes, bytes + HEAD, secret));
+    get_secret(r, secret);
+    return 0;
 }
 
 int covert_load(struct covert_round *r, const struct bundle_key *k, const char *dir)
 {
     char name[STORE_NAME];
-    uint8_t *bytes = NULL;
+    SECRET uint8_t *bytes = NULL;
     int rc;
 
     name_of(PREFIX, r->id, suffix_of(r->client), name);
     TRY(store_read(dir, name, HEAD + (k->seal != NULL ? SEALED : SECRET_BYTES), &bytes));
     rc = take_round(r, k, bytes);
-    secret_free(bytes);
     return rc < 0 ? fail_context(rc, "'%s'", name) : 0;
 }
 
@@ -584,17 +572,14 @@ int covert_accuse(const struct covert_round *r, const char *dir, const char *why
                   const uint8_t *seed, const uint8_t *digest)
 {
     char name[STORE_NAME], path[4096];
-    struct file_writer *w = NULL;
-    int rc;
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
 
     name_of("evidence-", r->id, ".txt", name);
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         return fail(ERR_LIMIT, "path '%s' is too long", dir);
-    if ((rc = file_writer_open(path, FILE_PRIVATE, &w)) == 0 &&
-        (rc = write_evidence(w, r, why, lot, seed, digest)) == 0)
-        rc = file_writer_commit(&w);
-    file_writer_abort(w);
-    return rc;
+    TRY(file_writer_open(path, FILE_PRIVATE, &w));
+    TRY(write_evidence(w, r, why, lot, seed, digest));
+    return file_writer_commit(&w);
 }
 
 int64_t covert_until(const struct covert_round *r, const struct covert_rules *rules, int64_t since)

@@ -262,19 +262,16 @@ static int open_all(struct party *p)
 
 int party_open(const struct party_options *o, struct transport *t, struct party **out)
 {
-    struct party *p = mem_array(1, sizeof *p);
-    int rc;
+    SCOPED(party_close_at) struct party *p = mem_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
     p->o = o;
     p->t = t;
-    if ((rc = open_all(p)) < 0) {
-        p->dead = true;
-        party_close(p);
-        return rc;
-    }
-    *out = p;
+    p->dead = true; /* nobody to say goodbye to */
+    TRY(open_all(p));
+    p->dead = false;
+    *out = mem_hand_on(&p);
     return 0;
 }
 
@@ -459,11 +456,10 @@ static int ask(struct party *p, enum request_kind kind, uint64_t number)
 
 int party_fresh_id(uint8_t id[BUNDLE_ID])
 {
-    struct prg *rng = NULL;
+    SCOPED(prg_free_at) struct prg *rng = NULL;
 
     TRY(prg_new_random(&rng));
     prg_bytes(rng, id, BUNDLE_ID);
-    prg_free(rng);
     return 0;
 }
 

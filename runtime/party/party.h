@@ -65,6 +65,7 @@ struct party;
  * *t. */
 int party_open(const struct party_options *o, struct transport *t, struct party **out) MUST_CHECK;
 void party_close(struct party *p); /* client: says goodbye. NULL is fine */
+FREE_AT(party_close, struct party)
 const struct account *party_account(const struct party *p);
 const struct schedule *party_schedule(const struct party *p);
 const struct relu_backend *party_relu(const struct party *p);

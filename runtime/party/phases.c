@@ -40,6 +40,14 @@ static int client_select(void *ctx, int32_t event, int64_t image, const uint64_t
     return tape_check(of->tape);
 }
 
+/* Words of all steps: the party's for one image, more of its own for several. */
+static uint64_t *walk_memory(const struct party *p, uint64_t **own)
+{
+    if (p->images == 1)
+        return p->words;
+    return *own = secret_array(steps_words(p->o->model, p->images), sizeof **own);
+}
+
 /* The shares of all inputs, and the walk. */
 static int walk_client(struct party *p, const struct steps *s, uint64_t *results)
 {
@@ -58,21 +66,19 @@ static int walk_client(struct party *p, const struct steps *s, uint64_t *results
 
 int party_offline_client(struct party *p)
 {
-    size_t words = steps_words(p->o->model, p->images);
-    uint64_t *own = p->images > 1 ? secret_array(words, sizeof *own) : NULL;
-    uint64_t *results = secret_array((size_t)(p->images * p->schedule->results), sizeof *results);
-    struct steps s = {p->o->model,   p->schedule,   true, p->images, own != NULL ? own : p->words,
+    SECRET uint64_t *own = NULL;
+    SECRET uint64_t *results =
+        secret_array((size_t)(p->images * p->schedule->results), sizeof *results);
+    struct steps s = {p->o->model,   p->schedule,   true, p->images, NULL,
                       client_linear, client_select, NULL, p};
-    int rc = ERR_NOMEM;
 
     account_begin(&p->account);
-    if (results != NULL && (own != NULL || p->images == 1) &&
-        (rc = walk_client(p, &s, results)) == 0)
-        rc = transport_flush(p->t);
+    if (results == NULL || (s.words = walk_memory(p, &own)) == NULL)
+        return ERR_NOMEM;
+    TRY(walk_client(p, &s, results));
+    TRY(transport_flush(p->t));
     account_end(&p->account, PHASE_OFFLINE_RELU, ACCOUNT_NONE);
-    secret_free(own);
-    secret_free(results);
-    return rc;
+    return 0;
 }
 
 /* The offsets of all images, drawn, prepared and kept. all: memory for them. */
@@ -90,12 +96,13 @@ static int make_offsets(struct party *p, const struct event *e, int32_t event, u
 static int prepare_linear(struct party *p, int32_t event)
 {
     const struct event *e = &p->schedule->event[event];
-    uint64_t *all = secret_array((size_t)(p->images * e->outputs), sizeof *all);
-    int rc = all == NULL ? ERR_NOMEM : make_offsets(p, e, event, all);
+    SECRET uint64_t *all = secret_array((size_t)(p->images * e->outputs), sizeof *all);
 
-    secret_free(all);
+    if (all == NULL)
+        return ERR_NOMEM;
+    TRY(make_offsets(p, e, event, all));
     account_end(&p->account, PHASE_OFFLINE_LINEAR, event);
-    return rc;
+    return 0;
 }
 
 /* Selections of one step: events first ... end - 1, image after image. */
@@ -149,17 +156,17 @@ static int server_linear(void *ctx, int32_t event, uint64_t *y, const uint64_t *
     struct party *p = ctx;
     const struct prepared *m = p->o->model;
     const struct event *e = &p->schedule->event[event];
-    uint64_t *s = secret_array((size_t)e->outputs, sizeof *s);
-    int rc = s == NULL ? ERR_NOMEM : 0;
+    SECRET uint64_t *s = secret_array((size_t)e->outputs, sizeof *s);
 
-    for (int64_t k = 0; k < p->images && rc == 0; k++, y += e->outputs, x += e->inputs) {
+    if (s == NULL)
+        return ERR_NOMEM;
+    for (int64_t k = 0; k < p->images; k++, y += e->outputs, x += e->inputs) {
         ring_conv(y, x, &m->conv[e->step], p->scratch);
-        rc = add_offset(p->lot[k], event, e->outputs, s, y);
+        TRY(add_offset(p->lot[k], event, e->outputs, s, y));
     }
-    secret_free(s);
     end_local(p);
     account_end(&p->account, PHASE_ONLINE, event);
-    return rc;
+    return 0;
 }
 
 static int server_select(void *ctx, int32_t event, int64_t image, const uint64_t *x, uint64_t *z)
@@ -199,29 +206,25 @@ static int together(void *ctx, int64_t images, int (*one)(void *arg, int64_t ima
 
 int party_online_server(struct party *p)
 {
-    size_t words = steps_words(p->o->model, p->images), n = (size_t)p->images;
-    size_t inputs = n * (size_t)p->schedule->plan->tensor[0].count;
+    size_t n = (size_t)p->images, inputs = n * (size_t)p->schedule->plan->tensor[0].count;
     size_t results = n * (size_t)p->schedule->results;
-    uint64_t *own = n > 1 ? secret_array(words, sizeof *own) : NULL;
-    uint64_t *y = secret_array(results, sizeof *y);
-    struct steps s = {
-        p->o->model,   p->schedule,   false,    p->images, own != NULL ? own : p->words,
-        server_linear, server_select, together, p};
-    int rc = ERR_NOMEM;
+    SECRET uint64_t *own = NULL;
+    SECRET uint64_t *y = secret_array(results, sizeof *y);
+    struct steps s = {p->o->model,   p->schedule,   false,    p->images, NULL,
+                      server_linear, server_select, together, p};
 
+    if (y == NULL || (s.words = walk_memory(p, &own)) == NULL)
+        return ERR_NOMEM;
     p->lane[0] = p->t;
     p->scratch = steps_scratch(p->o->model, s.words, p->images);
     account_begin(&p->account);
-    if (y != NULL && (own != NULL || n == 1))
-        rc = transport_recv(p->t, steps_tensor(&s, 0), inputs * sizeof *y);
+    TRY(transport_recv(p->t, steps_tensor(&s, 0), inputs * sizeof *y));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_INPUT(&p->account));
-    if (rc == 0 && (rc = steps_run(&s, y)) == 0 &&
-        (rc = transport_send(p->t, y, results * sizeof *y)) == 0)
-        rc = transport_flush(p->t);
+    TRY(steps_run(&s, y));
+    TRY(transport_send(p->t, y, results * sizeof *y));
+    TRY(transport_flush(p->t));
     account_end(&p->account, PHASE_ONLINE, ACCOUNT_RESULT(&p->account));
-    secret_free(own);
-    secret_free(y);
-    return rc;
+    return 0;
 }
 
 static int client_lane(void *arg, int64_t lane, struct transport *t)
@@ -267,29 +270,29 @@ static int send_input(struct party *p, int64_t image, const uint64_t *x, uint64_
 static int send_inputs(struct party *p, const uint64_t *x)
 {
     size_t n = (size_t)p->schedule->plan->tensor[0].count;
-    uint64_t *masked = secret_array(n, sizeof *masked);
-    int rc = masked == NULL ? ERR_NOMEM : 0;
+    SECRET uint64_t *masked = secret_array(n, sizeof *masked);
 
-    for (int64_t image = 0; image < p->images && rc == 0; image++)
-        rc = send_input(p, image, x, masked);
-    secret_free(masked);
-    return rc == 0 ? transport_flush(p->t) : rc;
+    if (masked == NULL)
+        return ERR_NOMEM;
+    for (int64_t image = 0; image < p->images; image++)
+        TRY(send_input(p, image, x, masked));
+    return transport_flush(p->t);
 }
 
 static int take_results(struct party *p, uint64_t *y)
 {
     int64_t k = p->schedule->results;
-    uint64_t *own = secret_array((size_t)k, sizeof *own);
-    int rc = own == NULL ? ERR_NOMEM : 0;
+    SECRET uint64_t *own = secret_array((size_t)k, sizeof *own);
 
-    for (int64_t image = 0; image < p->images && rc == 0; image++, y += k) {
+    if (own == NULL)
+        return ERR_NOMEM;
+    for (int64_t image = 0; image < p->images; image++, y += k) {
         const struct bundle *b = p->lot[image];
-        rc = tape_take(b->tape, bundle_results(b), own, (size_t)k * sizeof *own);
+        TRY(tape_take(b->tape, bundle_results(b), own, (size_t)k * sizeof *own));
         for (int64_t i = 0; i < k; i++)
             y[i] += own[i];
     }
-    secret_free(own);
-    return rc;
+    return 0;
 }
 
 int party_online_client(struct party *p, const uint64_t *x, uint64_t *y)

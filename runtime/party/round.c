@@ -31,14 +31,13 @@
 static int lot_streams(const uint8_t seed[COVERT_SEED], struct share_rng *out)
 {
     static const char name[] = "linnet lot streams";
-    uint8_t text[sizeof name - 1 + COVERT_SEED];
-    int rc;
+    SECRET uint8_t *text = secret_array(sizeof name - 1 + COVERT_SEED, 1);
 
+    if (text == NULL)
+        return ERR_NOMEM;
     memcpy(text, name, sizeof name - 1);
     memcpy(text + sizeof name - 1, seed, COVERT_SEED);
-    rc = sha256_bytes(text, sizeof text, out->key);
-    wipe(text, sizeof text);
-    return rc;
+    return sha256_bytes(text, sizeof name - 1 + COVERT_SEED, out->key);
 }
 
 static void close_lot(struct party *p)
@@ -80,14 +79,14 @@ static int open_lot(struct party *p, const struct covert_round *r, int lot,
 static int run_lot(struct party *p, const struct covert_round *r, int lot,
                    const uint8_t seed[COVERT_SEED], enum bundle_place where)
 {
-    struct share_rng streams;
-    int rc;
+    SECRET struct share_rng *streams = secret_array(1, sizeof *streams);
 
     close_lot(p);
-    if ((rc = lot_streams(seed, &streams)) == 0 && (rc = open_lot(p, r, lot, &streams, where)) == 0)
-        rc = p->o->client ? party_offline_client(p) : party_offline_server(p);
-    wipe(&streams, sizeof streams);
-    return rc;
+    if (streams == NULL)
+        return ERR_NOMEM;
+    TRY(lot_streams(seed, streams));
+    TRY(open_lot(p, r, lot, streams, where));
+    return p->o->client ? party_offline_client(p) : party_offline_server(p);
 }
 
 /* ---- running one again -------------------------------------------------------------------- */
@@ -295,21 +294,16 @@ static int round_client(struct party *p, struct covert_round *r, int64_t *made)
     return finish_client(p, r, made);
 }
 
-static struct covert_round *round_new(void)
-{
-    return secret_array(1, sizeof(struct covert_round));
-}
-
 int party_round(struct party *p, int64_t *made)
 {
-    struct covert_round *r;
+    SECRET struct covert_round *r = secret_array(1, sizeof *r);
     uint8_t sid[HASH_SID];
     int rc;
 
     *made = 0;
     if (!p->covert || p->o->bundles == NULL)
         return fail(ERR_ARG, "rounds of preparation are for servers that want them, and a folder");
-    if ((r = round_new()) == NULL)
+    if (r == NULL)
         return ERR_NOMEM;
     memcpy(sid, p->sid, sizeof sid);
     rc = round_client(p, r, made);
@@ -318,7 +312,6 @@ int party_round(struct party *p, int64_t *made)
         (void)!covert_drop(r, p->o->bundles);
     memcpy(p->sid, sid, sizeof sid);
     p->dead = p->dead || rc < 0;
-    secret_free(r);
     return rc;
 }
 
@@ -341,7 +334,7 @@ static int open_round(struct party *p, struct covert_round *r, int64_t *made)
 
 int party_open_rounds(struct party *p, int64_t *made)
 {
-    struct covert_round *r = round_new();
+    SECRET struct covert_round *r = secret_array(1, sizeof *r);
     int64_t some = 0;
     int rc, left;
 
@@ -354,7 +347,6 @@ int party_open_rounds(struct party *p, int64_t *made)
         some = 0;
     }
     p->dead = p->dead || rc < 0;
-    secret_free(r);
     return rc;
 }
 
@@ -554,8 +546,8 @@ static int serve_open(struct party *p, const struct request *q, struct covert_ro
 
 int party_serve_round(struct party *p, const struct request *q)
 {
+    SECRET struct covert_round *r = secret_array(1, sizeof *r);
     uint8_t sid[HASH_SID];
-    struct covert_round *r = round_new();
     int rc;
 
     if (r == NULL)
@@ -565,6 +557,5 @@ int party_serve_round(struct party *p, const struct request *q)
     close_lot(p);
     tally_stop(p->lot_tally);
     memcpy(p->sid, sid, sizeof sid);
-    secret_free(r);
     return rc;
 }

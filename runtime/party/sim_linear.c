@@ -89,22 +89,17 @@ static int run_both(struct sim_linear *l, const uint64_t *r, uint64_t *u)
 int sim_linear_open(const struct linear_backend *b, const struct prepared *m,
                     const struct share_rng *shares, struct sim_linear **out)
 {
-    struct sim_linear *l = mem_array(1, sizeof *l);
-    int rc;
+    SCOPED(sim_linear_close_at) struct sim_linear *l = mem_array(1, sizeof *l);
 
     if (l == NULL)
         return ERR_NOMEM;
     *l = (struct sim_linear){.backend = b, .model = m, .step = -1};
-    if ((rc = transport_pair(&l->server.t, &l->client.t)) == 0)
-        transport_pair_patience(&l->client.t, 0);
-    if (rc == 0 && (rc = share_rng_open(shares, SHARE_LINEAR, 0, 0, &l->server.rng)) == 0 &&
-        (rc = share_rng_open(shares, SHARE_LINEAR, 0, 1, &l->client.rng)) == 0)
-        rc = run_both(l, NULL, NULL);
-    if (rc < 0) {
-        sim_linear_close(l);
-        return rc;
-    }
-    *out = l;
+    TRY(transport_pair(&l->server.t, &l->client.t));
+    transport_pair_patience(&l->client.t, 0);
+    TRY(share_rng_open(shares, SHARE_LINEAR, 0, 0, &l->server.rng));
+    TRY(share_rng_open(shares, SHARE_LINEAR, 0, 1, &l->client.rng));
+    TRY(run_both(l, NULL, NULL));
+    *out = mem_hand_on(&l);
     return 0;
 }
 

@@ -13,6 +13,7 @@ struct sim_linear;
 int sim_linear_open(const struct linear_backend *b, const struct prepared *m,
                     const struct share_rng *shares, struct sim_linear **out) MUST_CHECK;
 void sim_linear_close(struct sim_linear *l); /* NULL is fine */
+FREE_AT(sim_linear_close, struct sim_linear)
 /* One linear step of a lot: u := W r - s and an error; s [images][outputs] is only read. exact: W r, with
  * which u is compared. */
 int sim_linear_step(struct sim_linear *l, int32_t step, int64_t images, uint64_t *s,
