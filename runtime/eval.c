@@ -227,12 +227,12 @@ static int run_all(const struct pi_model *m, enum pi_input kind, const void *ima
     int threads = m->own != NULL ? 1 : cpu_threads(); /* its errors depend on the order */
     size_t words = worker_words(m);
     int64_t bad = -1;
-    uint64_t *memory;
 
     threads = n < threads ? (int)n : threads;
     if (threads < 1)
         return 0;
-    if ((memory = mem_aligned((size_t)threads * words, sizeof *memory)) == NULL)
+    OWNED uint64_t *memory = mem_aligned((size_t)threads * words, sizeof *memory);
+    if (memory == NULL)
         return ERR_NOMEM;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int t = 0; t < threads; t++) {
@@ -243,9 +243,7 @@ static int run_all(const struct pi_model *m, enum pi_input kind, const void *ima
         }
     }
     /* The message belongs to another thread: the refused block says it again on this one. */
-    int rc = bad < 0 ? 0 : run_range(m, kind, images, bad, n, memory, to);
-    mem_free(memory);
-    return rc;
+    return bad < 0 ? 0 : run_range(m, kind, images, bad, n, memory, to);
 }
 
 static int open_backend(struct pi_model *m)

@@ -34,7 +34,6 @@ int file_map_open(const char *path, struct file_map *out) MUST_CHECK;
 /* The same from a descriptor, which stays the caller's; `name` for messages. */
 int file_map_fd(int fd, const char *name, struct file_map *out) MUST_CHECK;
 void file_map_close(struct file_map *m); /* a zeroed or closed map is fine */
-FREE_AT(file_map_close, struct file_map)
 
 /* A regular file that is read by places: nothing is mapped, so one that others shorten is an error. */
 struct file_at {
@@ -48,7 +47,6 @@ void file_at_rest(struct file_at *f);
 /* Exactly the n bytes from `offset` on. Thread safe. ERR_IO: the file ends before. */
 int file_at_read(const struct file_at *f, uint64_t offset, void *out, size_t n) MUST_CHECK;
 void file_at_close(struct file_at *f); /* a zeroed or closed one is fine */
-FREE_AT(file_at_close, struct file_at)
 
 #define FILE_SINGLE_LINK 1u /* refuse a file with further hard links */
 /* Opens the regular file `relative` in a folder, given by its descriptor (which stays the caller's),

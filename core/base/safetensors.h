@@ -22,7 +22,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
@@ -78,6 +77,7 @@ const char *st_meta(const struct st_reader *r, const char *key); /* NULL: none *
 struct st_writer;
 int st_writer_new(struct st_writer **out) MUST_CHECK;
 void st_writer_free(struct st_writer *w); /* NULL is fine */
+FREE_AT(st_writer_free, struct st_writer)
 /* Copies name and dim, borrows data until save. ERR_ARG for a bad name, rank or dim. */
 int st_writer_add(struct st_writer *w, const char *name, enum st_dtype dtype, int32_t rank,
                   const int64_t *dim, const void *data) MUST_CHECK;

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define WIRE_MAX_DEPTH 32                                 /* real models need 6 to 8 */
 #define WIRE_MAX_FIELDS (1 << 22)                         /* a ResNet-152 has under 20 000 */
@@ -44,4 +44,5 @@ int wire_unpack_known(const struct ProtobufCMessageDescriptor *root, const uint8
 /* The generated struct of `root`; strings are never NULL in proto3. Lives as long as m. */
 const void *wire_root(const struct wire_message *m);
 void wire_free(struct wire_message *m); /* NULL is fine */
+FREE_AT(wire_free, struct wire_message)
 #endif

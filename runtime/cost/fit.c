@@ -150,17 +150,16 @@ static int time_batch(struct side *s, const struct relu_backend *k, const struct
 static int time_batches(struct side *s, const struct relu_backend *k, int64_t n, struct phases *x)
 {
     struct relu_batch b = {.n = n, .width = RELU_COST_WIDTH, .payloads = 1};
-    struct tape *state = NULL;
+    SCOPED(tape_free_at) struct tape *state = NULL;
     double seconds[2] = {0, 0};
-    int rc = tape_memory(IN_A_ROW * k->state_size(&b, s->client), &state);
 
+    TRY(tape_memory(IN_A_ROW * k->state_size(&b, s->client), &state));
     for (int online = 0; online < 2; online++)
-        for (b.tweak = 0; b.tweak < IN_A_ROW && rc == 0; b.tweak++)
-            rc = time_batch(s, k, &b, state, !online, &seconds[online]);
+        for (b.tweak = 0; b.tweak < IN_A_ROW; b.tweak++)
+            TRY(time_batch(s, k, &b, state, !online, &seconds[online]));
     add_sample(&x->off, seconds[0] / IN_A_ROW);
     add_sample(&x->on, seconds[1] / IN_A_ROW);
-    tape_free(state);
-    return rc;
+    return 0;
 }
 
 static void line_through(const struct sample *small, const struct sample *large, double *batch,
@@ -255,16 +254,14 @@ static int fit_silent(struct side *s)
     const struct ferret_set *set = ferret_set(0);
     size_t n = (size_t)ferret_round_rows(set) - 1;
     struct sample round = {{0}, 0};
-    struct transfers x = {0};
-    int rc = open_transfers(s, set, n, &x);
+    SCOPED(close_transfers) struct transfers x = {0};
 
-    if (rc == 0)
-        rc = time_rounds(s, n, &x, &round);
-    if (rc == 0 && s->client)
+    TRY(open_transfers(s, set, n, &x));
+    TRY(time_rounds(s, n, &x, &round));
+    if (s->client)
         s->fit->out->silent_row = 1e-9 * set->row_ns * median(&round) /
                                   cot_seconds(set, n, link_loopback()->bits_per_second, 0);
-    close_transfers(&x);
-    return rc;
+    return 0;
 }
 
 /* ---- linear steps ------------------------------------------------------------------------- */
@@ -453,18 +450,19 @@ static int time_conv(const struct fit *f, int32_t step, uint64_t *x, struct conv
     struct ring_conv c = ring_conv_of(&f->plan, &f->step[step]);
     size_t n = (size_t)(c.out[0] * c.columns);
     size_t scratch = ring_conv_scratch(&c), other = word_conv_scratch(&c);
-    double *weight = mem_array(n, sizeof *weight), start;
-    double *memory = mem_array(scratch > other ? scratch : other, sizeof *memory);
-    int64_t *bias = mem_array((size_t)c.out[0], sizeof *bias);
-    int rc = weight == NULL || memory == NULL || bias == NULL ? ERR_NOMEM : 0;
+    OWNED double *weight = mem_array(n, sizeof *weight);
+    OWNED double *memory = mem_array(scratch > other ? scratch : other, sizeof *memory);
+    OWNED int64_t *bias = mem_array((size_t)c.out[0], sizeof *bias);
 
-    for (size_t i = 0; i < n && rc == 0; i++)
+    if (weight == NULL || memory == NULL || bias == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
         weight[i] = f->matrix[step].weight[i];
     c.weight = weight;
     c.bias = bias;
     c.row_l1 = (double)c.columns * WEIGHT_MAX;
-    for (int i = 0; i < TIMES && rc == 0; i++) {
-        start = cpu_seconds();
+    for (int i = 0; i < TIMES; i++) {
+        double start = cpu_seconds();
         ring_conv(x + WORDS / 2, x, &c, memory);
         add_sample(&out->ring, cpu_seconds() - start);
         start = cpu_seconds();
@@ -473,10 +471,7 @@ static int time_conv(const struct fit *f, int32_t step, uint64_t *x, struct conv
     }
     out->macs = (double)n * (double)(c.out[1] * c.out[2]);
     out->cells = out->macs / (double)c.out[0];
-    mem_free(weight);
-    mem_free(memory);
-    mem_free(bias);
-    return rc;
+    return 0;
 }
 
 /* p, q >= 0 of a[i] p + b[i] q = y[i]. */
@@ -516,21 +511,15 @@ static int fit_arithmetic(const struct fit *f, uint64_t *x, struct cost_machine 
 static int time_claim(const char *dir, const uint64_t *words, size_t n, struct sample *out)
 {
     static const char name[] = "correlation";
-    struct store_writer *w = NULL;
-    uint8_t *bytes = NULL;
-    double start;
+    SCOPED(store_abort_at) struct store_writer *w = NULL;
+    SECRET uint8_t *bytes = NULL;
 
     TRY(store_write(dir, name, &w));
-    int rc = store_append(w, words, n * sizeof *words);
-    if (rc < 0) {
-        store_abort(w);
-        return rc;
-    }
+    TRY(store_append(w, words, n * sizeof *words));
     TRY(store_commit(&w));
-    start = cpu_seconds();
+    const double start = cpu_seconds();
     TRY(store_claim(dir, name, n * sizeof *words, &bytes));
     add_sample(out, cpu_seconds() - start);
-    secret_free(bytes);
     return 0;
 }
 
@@ -662,16 +651,14 @@ static void describe(struct cost_machine *m)
 
 int cost_fit(const char *folder, struct cost_machine *out)
 {
-    struct fit f = {.out = out};
-    int rc;
+    SCOPED(release) struct fit f = {.out = out};
 
     *out = cost_machine_default();
     describe(out);
-    if ((rc = open_side(&f, 0)) == 0 && (rc = open_side(&f, 1)) == 0 &&
-        (rc = make_plan(&f, f.side[0].rng)) == 0 &&
-        (rc = fit_files(folder, f.side[1].words, out)) == 0 &&
-        (rc = fit_arithmetic(&f, f.side[1].words, out)) == 0)
-        rc = run_both(&f);
-    release(&f);
-    return rc;
+    TRY(open_side(&f, 0));
+    TRY(open_side(&f, 1));
+    TRY(make_plan(&f, f.side[0].rng));
+    TRY(fit_files(folder, f.side[1].words, out));
+    TRY(fit_arithmetic(&f, f.side[1].words, out));
+    return run_both(&f);
 }

@@ -178,16 +178,14 @@ static int read_lines(struct cost_machine *m, char *text)
 int cost_machine_read(const char *path, struct cost_machine *out)
 {
     struct cost_machine m = cost_machine_default();
-    uint8_t *text;
+    OWNED uint8_t *text = NULL;
     size_t len;
     int rc;
 
     TRY(file_read(path, MAX_FILE, &text, &len));
     snprintf(m.name, sizeof m.name, "%s", path);
     m.date[0] = m.cpu[0] = m.revision[0] = '\0';
-    rc = read_lines(&m, (char *)text);
-    mem_free(text);
-    if (rc < 0)
+    if ((rc = read_lines(&m, (char *)text)) < 0)
         return fail_context(rc, "%s", path);
     *out = m;
     return 0;

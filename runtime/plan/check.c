@@ -492,15 +492,11 @@ static int check_texts(const struct plan *p)
 
 int plan_check(const struct plan *p)
 {
-    uint8_t *state;
-    int rc;
-
     TRY(check_tensors(p));
-    if ((state = mem_array((size_t)p->n_tensor, 1)) == NULL)
+    OWNED uint8_t *state = mem_array((size_t)p->n_tensor, 1);
+    if (state == NULL)
         return ERR_NOMEM;
-    rc = check_flow(p, state);
-    mem_free(state);
-    TRY(rc);
+    TRY(check_flow(p, state));
     TRY(check_input(p));
     for (int32_t i = 0; i < p->n_step; i++) {
         TRY(check_shape(p, &p->step[i]));

@@ -62,12 +62,10 @@ int plan_name_model(struct plan *p, const uint8_t salt[PLAN_SALT])
 int plan_identify(struct plan *p, const uint8_t *core, size_t len)
 {
     static const char tag[] = "linnet model 2";
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
     TRY(sha256_new(&h));
-    if ((rc = sha256_add(h, tag, sizeof tag - 1)) == 0 && (rc = sha256_add(h, core, len)) == 0)
-        rc = sha256_end(h, p->identity);
-    sha256_free(h);
-    return rc;
+    TRY(sha256_add(h, tag, sizeof tag - 1));
+    TRY(sha256_add(h, core, len));
+    return sha256_end(h, p->identity);
 }

@@ -344,55 +344,43 @@ static int refuse_version_1(const uint8_t *bytes, size_t len, const char *what)
         what);
 }
 
-static int read_parts(struct plan *p, const Pi__File *file, const char *what)
+static int read_parts(struct plan *p, const Pi__File *file)
 {
-    struct wire_message *core = NULL, *card = NULL;
-    int rc;
+    SCOPED(wire_free_at) struct wire_message *core = NULL, *card = NULL;
 
-    if (file->core.len == 0)
-        return fail(ERR_FORMAT, "%s: this is no model.pi made by linnet", what);
-    if ((rc = wire_unpack_known(&pi__core__descriptor, file->core.data, file->core.len, "core",
-                                &core)) < 0 ||
-        (rc = read_core(p, wire_root(core))) < 0 ||
-        (rc = wire_unpack(&pi__card__descriptor, file->card.data, file->card.len, "card", &card)) <
-            0 ||
-        (rc = read_card(p, wire_root(card))) < 0 || (rc = plan_check(p)) < 0)
-        rc = fail_context(rc, "%s", what);
-    else
-        rc = plan_identify(p, file->core.data, file->core.len);
-    wire_free(core);
-    wire_free(card);
-    return rc;
+    TRY(wire_unpack_known(&pi__core__descriptor, file->core.data, file->core.len, "core", &core));
+    TRY(read_core(p, wire_root(core)));
+    TRY(wire_unpack(&pi__card__descriptor, file->card.data, file->card.len, "card", &card));
+    TRY(read_card(p, wire_root(card)));
+    return plan_check(p);
 }
 
 int plan_read_bytes(const uint8_t *bytes, size_t len, const char *what, struct plan **out)
 {
-    struct wire_message *m = NULL;
-    struct plan *p = NULL;
+    SCOPED(wire_free_at) struct wire_message *m = NULL;
+    SCOPED(plan_free_at) struct plan *p = NULL;
     int rc;
 
     TRY(refuse_version_1(bytes, len, what));
-    if ((rc = wire_unpack(&pi__file__descriptor, bytes, len, what, &m)) < 0 ||
-        (rc = plan_new(&p)) < 0 || (rc = read_parts(p, wire_root(m), what)) < 0)
-        goto out;
-    *out = p;
-    p = NULL;
-out:
-    plan_free(p);
-    wire_free(m);
-    return rc;
+    TRY(wire_unpack(&pi__file__descriptor, bytes, len, what, &m));
+    TRY(plan_new(&p));
+    const Pi__File *file = wire_root(m);
+    if (file->core.len == 0)
+        return fail(ERR_FORMAT, "%s: this is no model.pi made by linnet", what);
+    if ((rc = read_parts(p, file)) < 0)
+        return fail_context(rc, "%s", what);
+    TRY(plan_identify(p, file->core.data, file->core.len));
+    *out = mem_hand_on(&p);
+    return 0;
 }
 
 static int read_file(const char *path, struct plan **out)
 {
-    uint8_t *bytes;
+    OWNED uint8_t *bytes = NULL;
     size_t len;
-    int rc;
 
     TRY(file_read(path, PLAN_MAX_FILE, &bytes, &len));
-    rc = plan_read_bytes(bytes, len, path, out);
-    mem_free(bytes);
-    return rc;
+    return plan_read_bytes(bytes, len, path, out);
 }
 
 int plan_read(const char *path, struct plan **out)

@@ -43,15 +43,12 @@ static int add_max_pool(struct schedule *s, int32_t step)
 {
     const struct plan_step *st = &s->plan->step[step];
     const struct plan_tensor *in = &s->plan->tensor[st->in[0]], *out = &s->plan->tensor[st->out];
-    int32_t *count = mem_array((size_t)out->count, sizeof *count);
-    int rc;
+    OWNED int32_t *count = mem_array((size_t)out->count, sizeof *count);
 
     if (count == NULL)
         return ERR_NOMEM;
     pool_counts(&st->u.pool, in->dim, out->dim, count);
-    rc = add_tournament(s, step, count, out->count, st->u.pool.width, 1);
-    mem_free(count);
-    return rc;
+    return add_tournament(s, step, count, out->count, st->u.pool.width, 1);
 }
 
 /* Differences need one bit more than the outputs; rounded up to 4q+1 like every comparison. */
@@ -101,23 +98,18 @@ static int add_step(struct schedule *s, int32_t i)
 
 int schedule_new(const struct plan *p, bool label, struct schedule **out)
 {
-    struct schedule *s = mem_array(1, sizeof *s);
-    int rc = s == NULL ? ERR_NOMEM : 0;
+    SCOPED(schedule_free_at) struct schedule *s = mem_array(1, sizeof *s);
 
-    if (rc < 0)
-        return rc;
+    if (s == NULL)
+        return ERR_NOMEM;
     s->plan = p;
     s->label = label;
     s->results = label ? 1 : p->tensor[p->step[p->n_step - 1].out].count;
-    for (int32_t i = 0; i < p->n_step && rc == 0; i++)
-        rc = add_step(s, i);
-    if (rc == 0 && label)
-        rc = add_argmax(s);
-    if (rc < 0) {
-        schedule_free(s);
-        return rc;
-    }
-    *out = s;
+    for (int32_t i = 0; i < p->n_step; i++)
+        TRY(add_step(s, i));
+    if (label)
+        TRY(add_argmax(s));
+    *out = mem_hand_on(&s);
     return 0;
 }
 

@@ -20,14 +20,13 @@
 
 int plan_weights_new(const struct plan *p, struct plan_weights **out)
 {
-    struct arena *a = NULL;
+    SCOPED(arena_free_at) struct arena *a = NULL;
     struct plan_weights *w;
 
     TRY(arena_new(WEIGHTS_ARENA, &a));
     if ((w = arena_array(a, 1, sizeof *w)) == NULL ||
         (w->matrix = arena_array(a, (size_t)p->n_step, sizeof *w->matrix)) == NULL)
-        goto nomem;
-    w->arena = a;
+        return ERR_NOMEM;
     w->n_matrix = p->n_step;
     w->source_sha256 = w->maxima = "";
     for (int32_t i = 0; i < p->n_step; i++) {
@@ -38,13 +37,11 @@ int plan_weights_new(const struct plan *p, struct plan_weights **out)
         m->weight = arena_array(a, (size_t)(m->rows * m->columns), sizeof *m->weight);
         m->bias = arena_array(a, (size_t)m->rows, sizeof *m->bias);
         if (m->weight == NULL || m->bias == NULL)
-            goto nomem;
+            return ERR_NOMEM;
     }
+    w->arena = mem_hand_on(&a);
     *out = w;
     return 0;
-nomem:
-    arena_free(a);
-    return ERR_NOMEM;
 }
 
 void plan_weights_free(struct plan_weights *w)
@@ -194,33 +191,29 @@ static int check_commitment(const struct plan *p, const void *data, size_t len)
     return 0;
 }
 
+static int read_map(const struct plan *p, const struct file_map *map, const char *path,
+                    struct plan_weights **out)
+{
+    SCOPED(st_reader_close_at) struct st_reader *r = NULL;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
+    int rc = check_commitment(p, map->data, map->len);
+
+    if (rc < 0)
+        return fail_context(rc, "%s", path);
+    TRY(st_reader_bytes(map->data, map->len, path, &r));
+    TRY(plan_weights_new(p, &w));
+    if ((rc = read_all(p, r, w)) < 0)
+        return fail_context(rc, "%s", path);
+    *out = mem_hand_on(&w);
+    return 0;
+}
+
 int plan_weights_read(const struct plan *p, const char *path, struct plan_weights **out)
 {
-    struct file_map map = {0};
-    struct st_reader *r = NULL;
-    struct plan_weights *w = NULL;
-    int rc;
+    SCOPED(file_map_close) struct file_map map = {0};
 
-    if ((rc = file_map_open(path, &map)) < 0)
-        return rc;
-    if ((rc = check_commitment(p, map.data, map.len)) < 0) {
-        fail_context(rc, "%s", path);
-        goto out;
-    }
-    if ((rc = st_reader_bytes(map.data, map.len, path, &r)) < 0 ||
-        (rc = plan_weights_new(p, &w)) < 0)
-        goto out;
-    if ((rc = read_all(p, r, w)) < 0) {
-        fail_context(rc, "%s", path);
-        goto out;
-    }
-    *out = w;
-    w = NULL;
-out:
-    plan_weights_free(w);
-    st_reader_close(r);
-    file_map_close(&map);
-    return rc;
+    TRY(file_map_open(path, &map));
+    return read_map(p, &map, path, out);
 }
 
 /* ---- writing ------------------------------------------------------------------------------ */
@@ -264,13 +257,10 @@ static int add_offset(const struct plan_step *s, const struct plan_matrix *m, st
 
 static int add_scales(const struct plan *p, struct st_writer *out)
 {
-    struct buf_writer b = buf_writer_to((size_t)1 << 20);
-    int rc = scales_text(p, &b);
+    SCOPED(buf_release) struct buf_writer b = buf_writer_to((size_t)1 << 20);
 
-    if (rc == 0)
-        rc = st_writer_meta(out, "linnet.scales", (const char *)b.data);
-    buf_release(&b);
-    return rc;
+    TRY(scales_text(p, &b));
+    return st_writer_meta(out, "linnet.scales", (const char *)b.data);
 }
 
 static int add_meta(const struct plan *p, const struct plan_weights *w, struct st_writer *out)
@@ -286,39 +276,31 @@ static int add_meta(const struct plan *p, const struct plan_weights *w, struct s
 
 static int write_weights(const struct plan *p, const struct plan_weights *w, const char *path)
 {
-    struct st_writer *out = NULL;
-    struct arena *a = NULL;
-    int rc;
+    SCOPED(st_writer_free_at) struct st_writer *out = NULL;
+    SCOPED(arena_free_at) struct arena *a = NULL;
 
-    if ((rc = arena_new(0, &a)) < 0 || (rc = st_writer_new(&out)) < 0 ||
-        (rc = add_meta(p, w, out)) < 0)
-        goto out;
-    for (int32_t i = 0; i < p->n_step; i++)
-        if ((plan_is_linear(&p->step[i]) &&
-             (rc = add_matrix(p, &p->step[i], &w->matrix[i], a, out)) < 0) ||
-            (plan_has_lines(&p->step[i]) &&
-             (rc = add_offset(&p->step[i], &w->matrix[i], a, out)) < 0))
-            goto out;
-    rc = st_writer_save(out, path, FILE_PRIVATE);
-out:
-    st_writer_free(out);
-    arena_free(a);
-    return rc;
+    TRY(arena_new(0, &a));
+    TRY(st_writer_new(&out));
+    TRY(add_meta(p, w, out));
+    for (int32_t i = 0; i < p->n_step; i++) {
+        if (plan_is_linear(&p->step[i]))
+            TRY(add_matrix(p, &p->step[i], &w->matrix[i], a, out));
+        if (plan_has_lines(&p->step[i]))
+            TRY(add_offset(&p->step[i], &w->matrix[i], a, out));
+    }
+    return st_writer_save(out, path, FILE_PRIVATE);
 }
 
 int plan_write(struct plan *p, const struct plan_weights *w, const char *path,
                const char *weights_path)
 {
-    uint8_t *bytes;
+    OWNED uint8_t *bytes = NULL;
     size_t len;
-    int rc;
 
     TRY(plan_check(p));
     TRY(plan_weights_check(p, w));
     TRY(write_weights(p, w, weights_path));
     TRY(sha256_file(weights_path, p->commitment));
     TRY(plan_bytes(p, &bytes, &len));
-    rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);
-    mem_free(bytes);
-    return rc;
+    return file_write_atomic(path, FILE_PUBLIC, bytes, len);
 }

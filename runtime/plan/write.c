@@ -325,29 +325,18 @@ static int write_file(struct arena *a, const struct plan *p, Pi__File *file)
 
 int plan_bytes(struct plan *p, uint8_t **out, size_t *len)
 {
+    SCOPED(arena_free_at) struct arena *a = NULL;
     Pi__File file = PI__FILE__INIT;
-    struct arena *a = NULL;
-    uint8_t *bytes;
-    size_t n;
-    int rc;
 
-    if ((rc = plan_check(p)) < 0 || (rc = arena_new(PLAN_ARENA, &a)) < 0 ||
-        (rc = write_file(a, p, &file)) < 0 ||
-        (rc = plan_identify(p, file.core.data, file.core.len)) < 0)
-        goto out;
-    n = pi__file__get_packed_size(&file);
-    if (n > PLAN_MAX_FILE) {
-        rc = fail(ERR_LIMIT, "a model.pi of %zu bytes, at most %zu", n, PLAN_MAX_FILE);
-        goto out;
-    }
-    if ((bytes = mem_array(n, 1)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    *len = pi__file__pack(&file, bytes);
-    *out = bytes;
-    rc = 0;
-out:
-    arena_free(a);
-    return rc;
+    TRY(plan_check(p));
+    TRY(arena_new(PLAN_ARENA, &a));
+    TRY(write_file(a, p, &file));
+    TRY(plan_identify(p, file.core.data, file.core.len));
+    const size_t n = pi__file__get_packed_size(&file);
+    if (n > PLAN_MAX_FILE)
+        return fail(ERR_LIMIT, "a model.pi of %zu bytes, at most %zu", n, PLAN_MAX_FILE);
+    if ((*out = mem_array(n, 1)) == NULL)
+        return ERR_NOMEM;
+    *len = pi__file__pack(&file, *out);
+    return 0;
 }

@@ -52,20 +52,15 @@ static void assign(const struct plan *p, struct prepared *m, bool *lives, const 
 static int assign_slots(struct prepared *m)
 {
     const struct plan *p = m->plan;
-    bool *lives = mem_array((size_t)p->n_tensor, sizeof *lives);
-    int32_t *last = mem_array((size_t)p->n_tensor, sizeof *last);
-    int rc = 0;
+    OWNED bool *lives = mem_array((size_t)p->n_tensor, sizeof *lives);
+    OWNED int32_t *last = mem_array((size_t)p->n_tensor, sizeof *last);
 
     m->slot = mem_array((size_t)p->n_tensor, sizeof *m->slot);
-    if (lives == NULL || last == NULL || m->slot == NULL) {
-        rc = ERR_NOMEM;
-    } else {
-        last_readers(p, last);
-        assign(p, m, lives, last);
-    }
-    mem_free(lives);
-    mem_free(last);
-    return rc;
+    if (lives == NULL || last == NULL || m->slot == NULL)
+        return ERR_NOMEM;
+    last_readers(p, last);
+    assign(p, m, lives, last);
+    return 0;
 }
 
 /* ---- weights ------------------------------------------------------------------------------ */
@@ -147,19 +142,19 @@ void prepared_product(const struct prepared *m, int32_t step, uint64_t *y, const
 int prepared_new(const struct plan *p, const struct plan_weights *w, bool real,
                  struct prepared **out)
 {
-    struct prepared *m = mem_array(1, sizeof *m);
-    int rc;
+    SCOPED(prepared_free_at) struct prepared *m = mem_array(1, sizeof *m);
 
     if (m == NULL)
         return ERR_NOMEM;
     m->plan = p;
     m->weights = w;
-    if ((w != NULL && (rc = plan_weights_check(p, w)) < 0) || (rc = prepare_convolutions(m)) < 0 ||
-        (w != NULL && (rc = prepare_weights(m, real)) < 0) || (rc = assign_slots(m)) < 0) {
-        prepared_free(m);
-        return rc;
-    }
-    *out = m;
+    if (w != NULL)
+        TRY(plan_weights_check(p, w));
+    TRY(prepare_convolutions(m));
+    if (w != NULL)
+        TRY(prepare_weights(m, real));
+    TRY(assign_slots(m));
+    *out = mem_hand_on(&m);
     return 0;
 }
 

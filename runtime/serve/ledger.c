@@ -298,34 +298,28 @@ static int write_sums(struct ledger *l, struct file_writer *w, double now)
 
 static int compact(struct ledger *l, double now)
 {
-    struct file_writer *w = NULL;
-    int rc = file_writer_open(l->path, FILE_PRIVATE, &w);
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
 
-    if (rc == 0 && (rc = write_sums(l, w, now)) == 0)
-        rc = file_writer_commit(&w);
-    file_writer_abort(w);
-    TRY(rc);
+    TRY(file_writer_open(l->path, FILE_PRIVATE, &w));
+    TRY(write_sums(l, w, now));
+    TRY(file_writer_commit(&w));
     close(l->fd);
     return hold(l);
 }
 
 static int read_all(struct ledger *l, double now)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t n = 0;
-    int rc;
 
     TRY(hold(l));
     TRY(file_read(l->path, FILE_MOST, &bytes, &n));
     if (n == 0) {
-        mem_free(bytes);
         TRY(write_all(l, FIRST, strlen(FIRST)));
         l->size = (off_t)strlen(FIRST);
         return fsync(l->fd) < 0 ? fail_file(l, "sync") : 0;
     }
-    rc = replay(l, (const char *)bytes, n);
-    mem_free(bytes);
-    TRY(rc);
+    TRY(replay(l, (const char *)bytes, n));
     if ((size_t)l->size < n && ftruncate(l->fd, l->size) < 0)
         return fail_file(l, "cut");
     return (size_t)l->size > LEDGER_COMPACT ? compact(l, now) : 0;
@@ -333,8 +327,7 @@ static int read_all(struct ledger *l, double now)
 
 int ledger_open(const char *path, const struct ledger_rules *rules, double now, struct ledger **out)
 {
-    struct ledger *l = mem_array(1, sizeof *l);
-    int rc = 0;
+    SCOPED(ledger_close_at) struct ledger *l = mem_array(1, sizeof *l);
 
     if (l == NULL)
         return ERR_NOMEM;
@@ -342,11 +335,9 @@ int ledger_open(const char *path, const struct ledger_rules *rules, double now, 
     l->path = path;
     l->fd = -1;
     memset(l->check, '0', CHECK);
-    if (path != NULL && (rc = read_all(l, now)) < 0) {
-        ledger_close(l);
-        return rc;
-    }
-    *out = l;
+    if (path != NULL)
+        TRY(read_all(l, now));
+    *out = mem_hand_on(&l);
     return 0;
 }
 

@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define LEDGER_ID 32
 #define LEDGER_COMPACT ((size_t)64 << 20)
@@ -50,6 +50,7 @@ struct ledger;
 int ledger_open(const char *path, const struct ledger_rules *rules, double now,
                 struct ledger **out) MUST_CHECK;
 void ledger_close(struct ledger *l); /* NULL is fine */
+FREE_AT(ledger_close, struct ledger)
 /* Whether the client may begin `images` now. LEDGER_GO: it is charged, and that is on the disk.
  * LEDGER_WAIT: it may in *wait seconds; nothing is charged. */
 int ledger_begin(struct ledger *l, const uint8_t id[LEDGER_ID], enum ledger_event begin,

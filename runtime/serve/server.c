@@ -732,8 +732,7 @@ static int start(struct server *s)
 
 int server_open(const struct server_options *o, struct server **out)
 {
-    struct server *s = mem_array(1, sizeof *s);
-    int rc = ERR_NOMEM;
+    SCOPED(server_close_at) struct server *s = mem_array(1, sizeof *s);
 
     if (s == NULL)
         return ERR_NOMEM;
@@ -746,11 +745,10 @@ int server_open(const struct server_options *o, struct server **out)
     s->worker = mem_array((size_t)s->most + BUSY_MOST, sizeof *s->worker);
     s->polls =
         mem_array((size_t)s->most + BUSY_MOST + LOBBY_POLLS + METRICS_POLLS, sizeof *s->polls);
-    if (s->worker == NULL || s->polls == NULL || (rc = start(s)) < 0) {
-        server_close(s);
-        return rc;
-    }
-    *out = s;
+    if (s->worker == NULL || s->polls == NULL)
+        return ERR_NOMEM;
+    TRY(start(s));
+    *out = mem_hand_on(&s);
     return 0;
 }
 

@@ -88,4 +88,5 @@ int server_run(struct server *s) MUST_CHECK;
 struct server_totals server_totals(const struct server *s);
 struct server_state server_state(const struct server *s);
 void server_close(struct server *s); /* NULL is fine */
+FREE_AT(server_close, struct server)
 #endif
