@@ -40,6 +40,12 @@ static int fail_io(const char *verb, const char *path)
 
 /* The caller looks at the kind of file before it reads: opening a FIFO that nobody writes to must not
  * block. */
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
 static int open_read(const char *path, int *fd)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -69,34 +75,25 @@ static int read_full(int fd, const char *path, uint8_t *dst, size_t n, size_t *g
 static int read_all(int fd, const char *path, size_t size, size_t limit, uint8_t **data,
                     size_t *len)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t n = 0, cap = 0, step = size < limit ? size + 1 : READ_STEP, got = 0;
-    int rc;
 
     do {
         uint8_t *more = mem_resize(bytes, cap + step + 1, 1);
-        if (more == NULL) {
-            rc = ERR_NOMEM;
-            goto out;
-        }
+        if (more == NULL)
+            return ERR_NOMEM;
         bytes = more;
         cap += step;
-        if ((rc = read_full(fd, path, bytes + n, cap - n, &got)) < 0)
-            goto out;
+        TRY(read_full(fd, path, bytes + n, cap - n, &got));
         n += got;
-        if (n > limit) {
-            rc = fail(ERR_LIMIT, "%s: more than %zu bytes", path, limit);
-            goto out;
-        }
+        if (n > limit)
+            return fail(ERR_LIMIT, "%s: more than %zu bytes", path, limit);
         step = cap;
     } while (n == cap);
     bytes[n] = 0;
-    *data = bytes;
+    *data = mem_hand_on(&bytes);
     *len = n;
-    bytes = NULL;
-out:
-    mem_free(bytes);
-    return rc;
+    return 0;
 }
 
 /* *size: bytes of the regular file. */
@@ -115,15 +112,12 @@ static int check_regular(int fd, const char *path, size_t *size)
 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *len)
 {
+    SCOPED(close_fd) int fd = -1;
     size_t size;
-    int fd;
 
     TRY(open_read(path, &fd));
-    int rc = check_regular(fd, path, &size);
-    if (rc == 0)
-        rc = read_all(fd, path, size, limit, data, len);
-    close(fd);
-    return rc;
+    TRY(check_regular(fd, path, &size));
+    return read_all(fd, path, size, limit, data, len);
 }
 
 int file_map_fd(int fd, const char *name, struct file_map *out)
@@ -169,12 +163,10 @@ int file_is_new(const char *path, const char *const *input, int n)
 
 int file_map_open(const char *path, struct file_map *out)
 {
-    int fd;
+    SCOPED(close_fd) int fd = -1;
 
     TRY(open_read(path, &fd));
-    int rc = file_map_fd(fd, path, out);
-    close(fd);
-    return rc;
+    return file_map_fd(fd, path, out);
 }
 
 void file_map_close(struct file_map *m)
@@ -186,17 +178,16 @@ void file_map_close(struct file_map *m)
 
 int file_at_open(const char *path, struct file_at *out)
 {
+    SCOPED(close_fd) int fd = -1;
     size_t len;
-    int fd;
+    char *copy;
 
     TRY(open_read(path, &fd));
-    int rc = check_regular(fd, path, &len);
-    char *copy = rc == 0 ? mem_strdup(path) : NULL;
-    if (copy == NULL) {
-        close(fd);
-        return rc < 0 ? rc : ERR_NOMEM;
-    }
+    TRY(check_regular(fd, path, &len));
+    if ((copy = mem_strdup(path)) == NULL)
+        return ERR_NOMEM;
     *out = (struct file_at){copy, fd, len};
+    fd = -1;
     return 0;
 }
 
@@ -227,19 +218,16 @@ static int read_place(int fd, const char *path, uint64_t offset, uint8_t *out, s
 
 int file_at_read(const struct file_at *f, uint64_t offset, void *out, size_t n)
 {
+    SCOPED(close_fd) int own = -1;
     size_t len;
-    int fd = f->fd;
 
     if (offset > INT64_MAX - n)
         return fail(ERR_IO, "cannot read %s: there is no byte %" PRIu64, f->path, offset);
-    if (fd < 0)
-        TRY(open_read(f->path, &fd));
-    int rc = f->fd < 0 ? check_regular(fd, f->path, &len) : 0;
-    if (rc == 0)
-        rc = read_place(fd, f->path, offset, out, n);
-    if (f->fd < 0)
-        close(fd);
-    return rc;
+    if (f->fd >= 0)
+        return read_place(f->fd, f->path, offset, out, n);
+    TRY(open_read(f->path, &own));
+    TRY(check_regular(own, f->path, &len));
+    return read_place(own, f->path, offset, out, n);
 }
 
 void file_at_close(struct file_at *f)
@@ -283,37 +271,30 @@ static int check_opened(int fd, const char *relative, unsigned flags)
     return 0;
 }
 
-/* Descends from the folder `at`, which it closes, component by component: what a name was when it
+/* Descends from `folder`, which it closes, component by component: what a name was when it
  * was checked and what is opened are the same thing. */
-static int open_beneath(int at, const char *relative, unsigned flags, int *fd)
+static int open_beneath(int folder, const char *relative, unsigned flags, int *fd)
 {
+    SCOPED(close_fd) int at = folder;
     char name[PATH_BYTES];
     const char *rest = relative;
     bool last = false;
-    int rc;
 
     while (!last) {
-        if (!next_component(&rest, name, &last)) {
-            rc = fail(ERR_IO, "cannot open '%s': not a plain path below its folder", relative);
-            goto out;
-        }
+        if (!next_component(&rest, name, &last))
+            return fail(ERR_IO, "cannot open '%s': not a plain path below its folder", relative);
         int next = open_component(at, name, last);
-        if (next < 0) {
-            rc = errno == ELOOP || errno == ENOTDIR
-                     ? fail(ERR_IO, "cannot open %s: '%s' is a link or no folder", relative, name)
-                     : fail(ERR_IO, "cannot open %s: %s", relative, strerror(errno));
-            goto out;
-        }
+        if (next < 0)
+            return errno == ELOOP || errno == ENOTDIR
+                       ? fail(ERR_IO, "cannot open %s: '%s' is a link or no folder", relative, name)
+                       : fail(ERR_IO, "cannot open %s: %s", relative, strerror(errno));
         close(at);
         at = next;
     }
-    if ((rc = check_opened(at, relative, flags)) < 0)
-        goto out;
+    TRY(check_opened(at, relative, flags));
     *fd = at;
+    at = -1;
     return 0;
-out:
-    close(at);
-    return rc;
 }
 
 static int check_length(const char *relative)
@@ -381,9 +362,8 @@ static int create_temp(struct file_writer *w, enum file_access access)
 int file_writer_open(const char *path, enum file_access access, struct file_writer **out)
 {
     const bool silent = ranks_index() > 0; /* a rank that does not write */
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
     struct stat st;
-    struct file_writer *w = NULL;
-    int rc = 0;
 
     if (!silent && lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
         return fail(ERR_IO, "cannot write %s: it exists and is not a regular file", path);
@@ -391,13 +371,12 @@ int file_writer_open(const char *path, enum file_access access, struct file_writ
         return ERR_NOMEM;
     w->fd = -1;
     w->silent = silent;
+    if (!silent && (w->path = mem_strdup(path)) == NULL)
+        return ERR_NOMEM;
     if (!silent)
-        rc = (w->path = mem_strdup(path)) != NULL ? create_temp(w, access) : ERR_NOMEM;
-    if (rc < 0)
-        file_writer_abort(w);
-    else
-        *out = w;
-    return rc;
+        TRY(create_temp(w, access));
+    *out = mem_hand_on(&w);
+    return 0;
 }
 
 int file_can_write(const char *path)
@@ -517,13 +496,9 @@ void file_writer_abort(struct file_writer *w)
 
 int file_write_atomic(const char *path, enum file_access access, const void *data, size_t len)
 {
-    struct file_writer *w = NULL;
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
 
     TRY(file_writer_open(path, access, &w));
-    int rc = file_writer_append(w, data, len);
-    if (rc < 0)
-        file_writer_abort(w);
-    else
-        rc = file_writer_commit(&w);
-    return rc;
+    TRY(file_writer_append(w, data, len));
+    return file_writer_commit(&w);
 }

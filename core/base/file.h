@@ -63,12 +63,10 @@ enum file_access {
  * then, and after any failure, an old file at `path` is what it was. A symbolic link at `path` is
  * replaced, not followed. Of several ranks (ranks.h) only the first writes; the others are told that they did.
  *
- *     struct file_writer *w = NULL;
- *     if ((rc = file_writer_open(path, FILE_PUBLIC, &w)) < 0 ||
- *         (rc = file_writer_append(w, data, len)) < 0 || (rc = file_writer_commit(&w)) < 0)
- *         goto out;
- *     out:
- *         file_writer_abort(w);
+ *     SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
+ *     TRY(file_writer_open(path, FILE_PUBLIC, &w));
+ *     TRY(file_writer_append(w, data, len));
+ *     return file_writer_commit(&w);
  */
 struct file_writer;
 /* Whether `name` is a temporary of a file_writer whose process is gone; of a process in another

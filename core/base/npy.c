@@ -350,17 +350,13 @@ static size_t place_of(const struct npy *a, const struct layout *l, size_t i)
 
 static int convert(const uint8_t *data, const struct layout *l, const char *what, struct npy *a)
 {
-    if ((a->copy = mem_aligned(a->count, types[a->type].size)) == NULL)
+    OWNED void *copy = mem_aligned(a->count, types[a->type].size);
+
+    if (copy == NULL)
         return ERR_NOMEM;
-    a->data = a->copy;
-    for (size_t i = 0; i < a->count; i++) {
-        const int rc =
-            put_element(l, data + place_of(a, l, i) * l->size, a->type, a->copy, i, what);
-        if (rc < 0) {
-            mem_free(a->copy);
-            return rc;
-        }
-    }
+    for (size_t i = 0; i < a->count; i++)
+        TRY(put_element(l, data + place_of(a, l, i) * l->size, a->type, copy, i, what));
+    a->data = a->copy = mem_hand_on(&copy);
     return 0;
 }
 
@@ -454,22 +450,19 @@ static int read_header(struct npy_rows *r, uint8_t *head, size_t len)
 
 int npy_rows_open(const char *path, struct npy_rows **out)
 {
-    struct npy_rows *r = mem_array(1, sizeof *r);
-    uint8_t *head = NULL;
-    int rc = ERR_NOMEM;
+    const size_t most = PREFIX + 2 + MAX_HEADER;
+    SCOPED(npy_rows_close_at) struct npy_rows *r = mem_array(1, sizeof *r);
 
-    if (r != NULL && (rc = file_at_open(path, &r->file)) == 0) {
-        const size_t most = PREFIX + 2 + MAX_HEADER;
-        const size_t len = r->file.len < most ? (size_t)r->file.len : most;
-
-        rc = (head = mem_array(len, 1)) != NULL ? read_header(r, head, len) : ERR_NOMEM;
-    }
-    mem_free(head);
-    if (rc < 0)
-        npy_rows_close(r);
-    else
-        *out = r;
-    return rc;
+    if (r == NULL)
+        return ERR_NOMEM;
+    TRY(file_at_open(path, &r->file));
+    const size_t len = r->file.len < most ? (size_t)r->file.len : most;
+    OWNED uint8_t *head = mem_array(len, 1);
+    if (head == NULL)
+        return ERR_NOMEM;
+    TRY(read_header(r, head, len));
+    *out = mem_hand_on(&r);
+    return 0;
 }
 
 const struct npy *npy_rows_shape(const struct npy_rows *r)
@@ -480,25 +473,20 @@ const struct npy *npy_rows_shape(const struct npy_rows *r)
 int npy_rows_read(const struct npy_rows *r, int64_t first, int64_t n, struct npy *out)
 {
     const size_t bytes = (size_t)n * r->row;
-    uint8_t *data = mem_aligned(bytes, 1);
+    OWNED uint8_t *data = mem_aligned(bytes, 1);
     struct npy a = r->shape;
-    int rc = data != NULL ? 0 : ERR_NOMEM;
 
     assert(first >= 0 && n >= 1 && first + n <= a.dim[0]);
+    if (data == NULL)
+        return ERR_NOMEM;
     a.dim[0] = n;
     a.count = bytes / r->layout.size;
-    if (rc == 0)
-        rc = file_at_read(&r->file, r->start + (uint64_t)first * r->row, data, bytes);
-    if (rc == 0)
-        rc = take_elements(data, bytes, &r->layout, r->file.path, &a);
-    if (rc == 0 && a.copy == NULL) {
-        a.copy = data;
-        data = NULL;
-    }
-    mem_free(data);
-    if (rc == 0)
-        *out = a;
-    return rc;
+    TRY(file_at_read(&r->file, r->start + (uint64_t)first * r->row, data, bytes));
+    TRY(take_elements(data, bytes, &r->layout, r->file.path, &a));
+    if (a.copy == NULL)
+        a.copy = mem_hand_on(&data);
+    *out = a;
+    return 0;
 }
 
 void npy_rows_close(struct npy_rows *r)
@@ -569,22 +557,17 @@ static size_t write_prefix(char text[HEADER_TEXT], enum npy_type type, int32_t r
 int npy_write(const char *path, enum npy_type type, int32_t rank, const int64_t *dim,
               const void *data)
 {
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
     char text[HEADER_TEXT];
-    struct file_writer *w = NULL;
     size_t n = types[type].size;
-    int rc;
 
     if (rank < 0 || rank > NPY_MAX_RANK)
         return fail(ERR_ARG, "%s: rank %" PRId32 ", at most %d", path, rank, NPY_MAX_RANK);
     for (int32_t i = 0; i < rank; i++)
         if (dim[i] < 0 || __builtin_mul_overflow(n, (size_t)dim[i], &n))
             return fail(ERR_ARG, "%s: bad or too large shape", path);
-    if ((rc = file_writer_open(path, FILE_PUBLIC, &w)) < 0 ||
-        (rc = file_writer_append(w, text, write_prefix(text, type, rank, dim))) < 0 ||
-        (rc = file_writer_append(w, data, n)) < 0)
-        goto out;
-    rc = file_writer_commit(&w);
-out:
-    file_writer_abort(w);
-    return rc;
+    TRY(file_writer_open(path, FILE_PUBLIC, &w));
+    TRY(file_writer_append(w, text, write_prefix(text, type, rank, dim)));
+    TRY(file_writer_append(w, data, n));
+    return file_writer_commit(&w);
 }

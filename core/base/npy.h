@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
 #include "core/base/file.h"
 
 #define NPY_MAX_RANK 8
@@ -56,6 +55,7 @@ const struct npy *npy_rows_shape(const struct npy_rows *r);
 /* Thread safe. 0 <= first, 1 <= n, first + n <= dim[0]. ERR_IO: the file is shorter than it was. */
 int npy_rows_read(const struct npy_rows *r, int64_t first, int64_t n, struct npy *out) MUST_CHECK;
 void npy_rows_close(struct npy_rows *r); /* NULL is fine */
+FREE_AT(npy_rows_close, struct npy_rows)
 /* One element as an integer or a double, whatever the type. npy_int: ERR_DATA for a float that is
  * no whole number or beyond int64. */
 int npy_int(const struct npy *a, size_t i, int64_t *v) MUST_CHECK;

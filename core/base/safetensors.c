@@ -318,24 +318,16 @@ static int parse(struct st_reader *r, const uint8_t *bytes, size_t len)
 
 int st_reader_bytes(const void *data, size_t len, const char *what, struct st_reader **out)
 {
-    struct st_reader *r = mem_array(1, sizeof *r);
-    int rc;
+    SCOPED(st_reader_close_at) struct st_reader *r = mem_array(1, sizeof *r);
 
     if (r == NULL)
         return ERR_NOMEM;
-    if ((rc = arena_new(0, &r->arena)) < 0)
-        goto out;
-    if ((r->what = arena_strdup(r->arena, what)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = parse(r, data, len)) < 0)
-        goto out;
-    *out = r;
+    TRY(arena_new(0, &r->arena));
+    if ((r->what = arena_strdup(r->arena, what)) == NULL)
+        return ERR_NOMEM;
+    TRY(parse(r, data, len));
+    *out = mem_hand_on(&r);
     return 0;
-out:
-    st_reader_close(r);
-    return rc;
 }
 
 int st_reader_open(const char *path, struct st_reader **out)
@@ -418,16 +410,12 @@ struct st_writer {
 
 int st_writer_new(struct st_writer **out)
 {
-    struct st_writer *w = mem_array(1, sizeof *w);
+    SCOPED(st_writer_free_at) struct st_writer *w = mem_array(1, sizeof *w);
 
     if (w == NULL)
         return ERR_NOMEM;
-    int rc = arena_new(0, &w->arena);
-    if (rc < 0) {
-        st_writer_free(w);
-        return rc;
-    }
-    *out = w;
+    TRY(arena_new(0, &w->arena));
+    *out = mem_hand_on(&w);
     return 0;
 }
 
@@ -555,16 +543,13 @@ static int write_header(struct file_writer *f, const char *text)
 {
     static const char spaces[] = "       ";
     size_t n = strlen(text), pad = (8 - n % 8) % 8;
-    struct buf_writer b = buf_writer_to(PREFIX);
+    SCOPED(buf_release) struct buf_writer b = buf_writer_to(PREFIX);
 
     if (n + pad > ST_MAX_HEADER)
         return fail(ERR_LIMIT, "a header of %zu bytes, at most %zu", n + pad, ST_MAX_HEADER);
     buf_put_u64(&b, n + pad);
-    int rc = buf_status(&b);
-    if (rc == 0)
-        rc = file_writer_append(f, b.data, b.len);
-    buf_release(&b);
-    TRY(rc);
+    TRY(buf_status(&b));
+    TRY(file_writer_append(f, b.data, b.len));
     TRY(file_writer_append(f, text, n));
     return file_writer_append(f, spaces, pad);
 }
@@ -572,37 +557,25 @@ static int write_header(struct file_writer *f, const char *text)
 static int write_file(const struct st_writer *w, const struct st_tensor *tensors, const char *text,
                       const char *path, enum file_access access)
 {
-    struct file_writer *f = NULL;
-    int rc;
+    SCOPED(file_writer_abort_at) struct file_writer *f = NULL;
 
-    if ((rc = file_writer_open(path, access, &f)) < 0 || (rc = write_header(f, text)) < 0)
-        goto out;
+    TRY(file_writer_open(path, access, &f));
+    TRY(write_header(f, text));
     for (size_t i = 0; i < w->n_tensors; i++)
-        if ((rc = file_writer_append(f, tensors[i].data, tensors[i].bytes)) < 0)
-            goto out;
-    rc = file_writer_commit(&f);
-out:
-    file_writer_abort(f);
-    return rc;
+        TRY(file_writer_append(f, tensors[i].data, tensors[i].bytes));
+    return file_writer_commit(&f);
 }
 
 int st_writer_save(const struct st_writer *w, const char *path, enum file_access access)
 {
-    struct arena *a = NULL;
+    SCOPED(arena_free_at) struct arena *a = NULL;
     struct st_tensor *tensors = NULL;
     struct pair *meta = NULL;
-    char *text = NULL;
-    int rc;
 
-    if ((rc = arena_new(0, &a)) < 0 || (rc = sort_lists(w, a, &tensors, &meta)) < 0)
-        goto out;
-    if ((text = header_text(w, tensors, meta)) == NULL) {
-        rc = fail(ERR_NOMEM, "out of memory (header of %s)", path);
-        goto out;
-    }
-    rc = write_file(w, tensors, text, path, access);
-out:
-    mem_free(text);
-    arena_free(a);
-    return rc;
+    TRY(arena_new(0, &a));
+    TRY(sort_lists(w, a, &tensors, &meta));
+    OWNED char *text = header_text(w, tensors, meta);
+    if (text == NULL)
+        return fail(ERR_NOMEM, "out of memory (header of %s)", path);
+    return write_file(w, tensors, text, path, access);
 }

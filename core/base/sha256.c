@@ -74,12 +74,10 @@ int sha256_bytes(const void *data, size_t len, uint8_t out[SHA256_SIZE])
 
 int sha256_file(const char *path, uint8_t out[SHA256_SIZE])
 {
-    struct file_map map;
+    SCOPED(file_map_close) struct file_map map = {0};
 
     TRY(file_map_open(path, &map));
-    int rc = sha256_bytes(map.data, map.len, out);
-    file_map_close(&map);
-    return rc;
+    return sha256_bytes(map.data, map.len, out);
 }
 
 const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX])

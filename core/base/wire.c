@@ -289,30 +289,20 @@ static void budget_free(void *data, void *pointer)
 static int unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
                   const char *what, bool known, struct wire_message **out)
 {
-    struct wire_message *m = NULL;
-    int rc;
+    SCOPED(wire_free_at) struct wire_message *m = NULL;
 
-    if ((rc = check(root, data, len, what, known)) < 0)
-        goto out;
-    if ((m = mem_array(1, sizeof *m)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    TRY(check(root, data, len, what, known));
+    if ((m = mem_array(1, sizeof *m)) == NULL)
+        return ERR_NOMEM;
     m->budget = WIRE_BUDGET(len);
-    if ((rc = arena_new(0, &m->arena)) < 0)
-        goto out;
+    TRY(arena_new(0, &m->arena));
     ProtobufCAllocator alloc = {.alloc = budget_alloc, .free = budget_free, .allocator_data = m};
     m->root = protobuf_c_message_unpack(root, &alloc, len, data);
-    if (m->root == NULL) {
-        rc = m->status < 0 ? fail_context(m->status, "%s", what)
-                           : fail(ERR_FORMAT, "%s: not a valid %s", what, root->short_name);
-        goto out;
-    }
-    *out = m;
+    if (m->root == NULL)
+        return m->status < 0 ? fail_context(m->status, "%s", what)
+                             : fail(ERR_FORMAT, "%s: not a valid %s", what, root->short_name);
+    *out = mem_hand_on(&m);
     return 0;
-out:
-    wire_free(m);
-    return rc;
 }
 
 int wire_unpack(const ProtobufCMessageDescriptor *root, const uint8_t *data, size_t len,
