@@ -44,8 +44,8 @@ int exec_choose_storage(struct exec *e, enum exec_precision wanted)
 {
     const struct graph *g = e->g;
 
-    e->half = mem_array((size_t)g->n_value + 1, sizeof *e->half);
-    e->native = mem_array((size_t)g->n_node + 1, sizeof *e->native);
+    e->half = exec_list(e, g->n_value, sizeof *e->half);
+    e->native = exec_list(e, g->n_node, sizeof *e->native);
     if (!e->half || !e->native)
         return ERR_NOMEM;
     if (wanted != EXEC_BF16 || (e->mode != EXEC_TRAIN && e->batch < BF16_MIN_IMAGES) ||

@@ -74,6 +74,7 @@ int32_t exec_shards(enum exec_precision p, int64_t n, int32_t wanted);
  * INPUT_GRAD mode below a batch of 16 (edge.c). */
 enum exec_precision exec_precision_of(const struct exec *e);
 void exec_free(struct exec *e); /* NULL is fine */
+FREE_AT(exec_free, struct exec)
 /* *bytes = what exec_new_in would take without taps, the weights not counted. Takes no such memory
  * itself; the same errors. */
 int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,

@@ -15,6 +15,7 @@
 
 #include "core/base/cpu.h"
 #include "core/base/minmax.h"
+#include "core/base/ranks.h"
 
 #define BLOCK_FLOATS (1 << 18) /* 1 MiB: stays in an L2 cache together with its neighbours */
 #define BLOCK_MAX 16
@@ -30,7 +31,12 @@ int64_t exec_elems(const struct exec *e, value_id v)
 static void *numbers(struct exec *e, size_t n, size_t size)
 {
     e->bytes += n * size;
-    return mem_aligned(e->only_size ? 0 : n, size);
+    return arena_array(e->arena, e->only_size ? 0 : n, size);
+}
+
+void *exec_list(const struct exec *e, int32_t n, size_t size)
+{
+    return arena_array(e->arena, (size_t)n, size);
 }
 
 float *exec_floats_new(struct exec *e, size_t n)
@@ -190,7 +196,7 @@ static int new_late(struct exec *e)
 
 static int new_prepared(struct exec *e)
 {
-    if ((e->prepared = mem_array((size_t)e->g->n_node + 1, sizeof *e->prepared)) == NULL)
+    if ((e->prepared = exec_list(e, e->g->n_node, sizeof *e->prepared)) == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < e->plan.n_step; i++) {
         const struct exec_step *s = &e->plan.step[i];
@@ -250,13 +256,12 @@ static int new_workers(struct exec *e)
                 e->edge_scratch, exec_hook_scratch(e, e->plan.step[s].node, exec_edge_images(e)));
     for (int32_t s = 0; s < e->plan.n_step; s++)
         e->scratch_floats = max_size(e->scratch_floats, exec_edge_scratch(e, s));
-    if ((e->worker = mem_array((size_t)e->n_worker, sizeof *e->worker)) == NULL)
+    if ((e->profile = exec_list(e, e->n_worker, sizeof *e->profile)) == NULL)
         return ERR_NOMEM;
     for (int i = 0; i < e->n_worker; i++) {
         struct room *r = &e->rooms->room[i];
 
-        e->worker[i].profile = mem_array((size_t)e->g->n_node + 1, sizeof *e->worker[i].profile);
-        if (e->worker[i].profile == NULL)
+        if ((e->profile[i] = exec_list(e, e->g->n_node, sizeof *e->profile[i])) == NULL)
             return ERR_NOMEM;
         TRY(reserve(e, &r->scratch, &r->scratch_floats, e->scratch_floats));
         if (!e->wide || i == 0)
@@ -304,7 +309,7 @@ static void order_stats(struct exec *e)
 
 static int new_order(struct exec *e)
 {
-    if ((e->order = mem_array((size_t)e->plan.n_step + 1, sizeof *e->order)) == NULL)
+    if ((e->order = exec_list(e, e->plan.n_step, sizeof *e->order)) == NULL)
         return ERR_NOMEM;
     order_stats(e);
     for (int32_t s = 0; s < e->plan.n_step; s++) {
@@ -326,9 +331,9 @@ static int new_order(struct exec *e)
 
 static int new_tap_memory(struct exec *e)
 {
-    if ((e->tap_memory = mem_array((size_t)e->g->n_value + 1, sizeof *e->tap_memory)) == NULL)
-        return ERR_NOMEM;
-    if ((e->tap_grad = mem_array((size_t)e->g->n_value + 1, sizeof *e->tap_grad)) == NULL)
+    e->tap_memory = exec_list(e, e->g->n_value, sizeof *e->tap_memory);
+    e->tap_grad = exec_list(e, e->g->n_value, sizeof *e->tap_grad);
+    if (!e->tap_memory || !e->tap_grad)
         return ERR_NOMEM;
     for (value_id v = 0; v < e->g->n_value; v++) {
         const size_t size = (size_t)(exec_elems(e, v) * e->held);
@@ -372,9 +377,9 @@ static int new_training(struct exec *e)
 
     if (e->mode != EXEC_TRAIN)
         return 0;
-    e->trainable = mem_array((size_t)e->g->n_value + 1, sizeof *e->trainable);
-    e->stats = mem_array((size_t)e->g->n_node + 1, sizeof *e->stats);
-    e->stat_partial = mem_array((size_t)e->g->n_node + 1, sizeof *e->stat_partial);
+    e->trainable = exec_list(e, e->g->n_value, sizeof *e->trainable);
+    e->stats = exec_list(e, e->g->n_node, sizeof *e->stats);
+    e->stat_partial = exec_list(e, e->g->n_node, sizeof *e->stat_partial);
     if (!e->trainable || !e->stats || !e->stat_partial)
         return ERR_NOMEM;
     mark_trainable(e->g, e->trainable);
@@ -407,8 +412,7 @@ static int make_parts(struct exec *e, const struct exec *with, enum exec_precisi
 
     e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
     e->packs_late = e->mode == EXEC_TRAIN || (e->wide && with != NULL);
-    e->tap = mem_array((size_t)g->n_value + 1, sizeof *e->tap);
-    if (!e->tap)
+    if ((e->tap = exec_list(e, g->n_value, sizeof *e->tap)) == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < n_taps; i++) {
         assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
@@ -426,34 +430,20 @@ static int make_parts(struct exec *e, const struct exec *with, enum exec_precisi
     return new_training(e);
 }
 
-static struct exec *new_empty(struct graph *g, enum exec_mode mode, int64_t batch)
+static int new_empty(struct graph *g, enum exec_mode mode, int64_t batch, struct exec **out)
 {
-    struct exec *e = mem_array(1, sizeof *e);
+    SCOPED(exec_free_at) struct exec *e = mem_array(1, sizeof *e);
 
     assert(batch > 0);
     if (e == NULL)
-        return NULL;
+        return ERR_NOMEM;
     e->g = g;
     e->mode = mode;
     e->batch = e->held = batch;
     e->bn_shards = e->shards = 1;
-    return e;
-}
-
-/* Makes the parts of e; NULL: there was no memory for it. */
-static int new_exec(struct exec *e, const struct exec *with, enum exec_precision precision,
-                    const value_id *taps, int32_t n_taps, struct exec **out)
-{
-    int rc;
-
-    if (e == NULL)
-        return ERR_NOMEM;
-    assert(e->held > 0 && e->held <= e->batch && (e->mode != EXEC_TRAIN || e->held == e->batch));
-    if ((rc = make_parts(e, with, precision, taps, n_taps)) == 0)
-        *out = e;
-    else
-        exec_free(e);
-    return rc;
+    TRY(arena_new(0, &e->arena));
+    *out = mem_hand_on(&e);
+    return 0;
 }
 
 int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
@@ -467,22 +457,27 @@ int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
                     enum exec_precision precision, int64_t batch, int64_t held,
                     const value_id *taps, int32_t n_taps, struct exec **out)
 {
-    struct exec *e = new_empty(g, mode, batch);
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
-    if (e != NULL)
-        e->held = held;
-    return new_exec(e, with, precision, taps, n_taps, out);
+    assert(held > 0 && held <= batch && (mode != EXEC_TRAIN || held == batch));
+    TRY(new_empty(g, mode, batch, &e));
+    e->held = held;
+    TRY(make_parts(e, with, precision, taps, n_taps));
+    *out = mem_hand_on(&e);
+    return 0;
 }
 
 int exec_new_sharded(struct graph *g, enum exec_precision precision, int64_t batch, int32_t shards,
                      const value_id *taps, int32_t n_taps, struct exec **out)
 {
-    struct exec *e = new_empty(g, EXEC_TRAIN, batch);
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
     assert(shards > 0 && EXEC_BLOCKS % shards == 0);
-    if (e != NULL)
-        e->bn_shards = shards;
-    return new_exec(e, NULL, precision, taps, n_taps, out);
+    TRY(new_empty(g, EXEC_TRAIN, batch, &e));
+    e->bn_shards = shards;
+    TRY(make_parts(e, NULL, precision, taps, n_taps));
+    *out = mem_hand_on(&e);
+    return 0;
 }
 
 int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
@@ -500,54 +495,22 @@ int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precis
 int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
               size_t *bytes)
 {
-    struct exec *e = new_empty(g, mode, batch);
-    int rc;
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
-    if (e == NULL)
-        return ERR_NOMEM;
+    TRY(new_empty(g, mode, batch, &e));
     e->only_size = true;
-    if ((rc = make_parts(e, NULL, precision, NULL, 0)) == 0)
-        *bytes = e->bytes;
-    exec_free(e);
-    return rc;
+    TRY(make_parts(e, NULL, precision, NULL, 0));
+    *bytes = e->bytes;
+    return 0;
 }
 
 void exec_free(struct exec *e)
 {
     if (e == NULL)
         return;
-    for (int i = 0; e->worker && i < e->n_worker; i++)
-        mem_free(e->worker[i].profile);
     leave_rooms(e->rooms);
-    for (int32_t n = 0; n < e->g->n_node; n++) {
-        if (e->prepared)
-            mem_free(e->prepared[n]);
-        if (e->stats)
-            mem_free(e->stats[n]);
-        if (e->stat_partial)
-            mem_free(e->stat_partial[n]);
-    }
-    for (value_id v = 0; e->tap_memory && v < e->g->n_value; v++)
-        mem_free(e->tap_memory[v]);
-    for (value_id v = 0; e->tap_grad && v < e->g->n_value; v++)
-        mem_free(e->tap_grad[v]);
-    exec_free_chains(e);
+    ranks_chain_free(e->chain);
     exec_plan_release(&e->plan);
-    mem_free(e->tap);
-    mem_free(e->tap_memory);
-    mem_free(e->tap_grad);
-    mem_free(e->half);
-    mem_free(e->native);
-    mem_free(e->prepared);
-    mem_free(e->worker);
-    mem_free(e->trainable);
-    mem_free(e->stats);
-    mem_free(e->stat_partial);
-    mem_free(e->pooled);
-    mem_free(e->shard_sum);
-    mem_free(e->partial);
-    mem_free(e->param_sum);
-    mem_free(e->next_sum);
-    mem_free(e->order);
+    arena_free(e->arena);
     mem_free(e);
 }

@@ -157,14 +157,9 @@ static void merge_in_place(const struct graph *g, const struct exec_plan *p, con
     }
 }
 
-struct by_size {
-    struct item *item;
-};
-
 static int larger_first(const void *a, const void *b)
 {
-    const struct item *x = ((const struct by_size *)a)->item,
-                      *y = ((const struct by_size *)b)->item;
+    const struct item *x = *(struct item *const *)a, *y = *(struct item *const *)b;
 
     if (x->size != y->size)
         return x->size < y->size ? 1 : -1;
@@ -177,14 +172,14 @@ static bool overlap(const struct item *a, const struct item *b)
 }
 
 /* Lowest offset at which `it` collides with none of the n placed items. */
-static int64_t lowest_offset(const struct by_size *placed, int32_t n, const struct item *it)
+static int64_t lowest_offset(struct item *const *placed, int32_t n, const struct item *it)
 {
     int64_t at = 0;
 
     for (bool moved = true; moved;) {
         moved = false;
         for (int32_t i = 0; i < n; i++) {
-            const struct item *p = placed[i].item;
+            const struct item *p = placed[i];
 
             if (overlap(p, it) && at < p->offset + p->size && p->offset < at + it->size) {
                 at = p->offset + p->size;
@@ -197,24 +192,23 @@ static int64_t lowest_offset(const struct by_size *placed, int32_t n, const stru
 
 static int place(struct item *item, int32_t n_item, int64_t *total)
 {
-    struct by_size *order = mem_array((size_t)n_item + 1, sizeof *order);
+    OWNED struct item **order = mem_array((size_t)n_item + 1, sizeof *order);
     int32_t n = 0;
 
     if (order == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < n_item; i++)
         if (item[i].end >= item[i].start && item[i].size > 0)
-            order[n++].item = &item[i];
+            order[n++] = &item[i];
     qsort(order, (size_t)n, sizeof *order, larger_first);
     *total = 0;
     for (int32_t i = 0; i < n; i++) {
-        struct item *it = order[i].item;
+        struct item *it = order[i];
 
         it->offset = lowest_offset(order, i, it);
         if (it->offset + it->size > *total)
             *total = it->offset + it->size;
     }
-    mem_free(order);
     return 0;
 }
 
@@ -240,16 +234,15 @@ int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *half,
                    bool taps_outside, struct exec_plan *out)
 {
     const size_t n = (size_t)g->n_value;
-    struct item *item = mem_array(2 * n + 1, sizeof *item); /* activations, then gradients */
-    value_id *root = mem_array(n + 1, sizeof *root);
+    OWNED struct item *item = mem_array(2 * n + 1, sizeof *item); /* activations, then gradients */
+    OWNED value_id *root = mem_array(n + 1, sizeof *root);
+    SCOPED(exec_plan_release)
     struct exec_plan p = {.act = mem_array(n + 1, sizeof *p.act),
                           .grad = mem_array(n + 1, sizeof *p.grad),
                           .live = mem_array((size_t)g->n_node + 1, sizeof *p.live),
                           .step = mem_array((size_t)g->n_node + 1, sizeof *p.step)};
-    int rc = ERR_NOMEM;
-
     if (!item || !root || !p.act || !p.grad || !p.live || !p.step)
-        goto out;
+        return ERR_NOMEM;
     mark_live(g, p.live);
     p.n_step = exec_fuse(g, mode, tap, p.live, p.step);
     item_sizes(g, half, item);
@@ -261,19 +254,14 @@ int exec_plan_make(const struct graph *g, enum exec_mode mode, const bool *half,
     for (value_id v = 0; v < g->n_value; v++)
         if (taps_outside && tap[v] && !half[v])
             item[v].end = item[v].start - 1;
-    if ((rc = place(item, (int32_t)(2 * n), &p.floats)) < 0)
-        goto out;
+    TRY(place(item, (int32_t)(2 * n), &p.floats));
     for (size_t v = 0; v < n; v++) {
         p.act[v] = item[root[v]].offset;
         p.grad[v] = item[n + v].offset;
     }
     *out = p;
     p = (struct exec_plan){0};
-out:
-    mem_free(item);
-    mem_free(root);
-    exec_plan_release(&p);
-    return rc;
+    return 0;
 }
 
 void exec_plan_release(struct exec_plan *p)

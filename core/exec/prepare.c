@@ -29,15 +29,24 @@ int exec_node_branch(const struct node *n, int branch)
     return n->op == &op_batchnorm && n->n_in > 5 ? branch : 0;
 }
 
+const float *exec_fold_norm(const struct exec *e, const struct exec_step *s, int branch)
+{
+    const struct node *norm = &e->g->node[s->norm];
+    const struct op_use use = exec_use(e, norm, false);
+    float *affine = e->rooms->room[cpu_thread_index()].scratch;
+
+    norm->op->hooks->prepare(e->g, norm, exec_node_branch(norm, branch), &use, affine);
+    return affine;
+}
+
 /* The weights of a step with its BatchNormalization folded in. */
 static void prepare_folded(const struct exec *e, const struct exec_step *s, int branch)
 {
-    const struct node *x = &e->g->node[s->node], *norm = &e->g->node[s->norm];
+    const struct node *x = &e->g->node[s->node];
     const struct op_use use = exec_use(e, x, false);
-    float *affine = e->rooms->room[cpu_thread_index()].scratch; /* scale, then shift */
-    const int64_t channels = e->g->value[norm->in[0]].shape.dim[1];
+    const float *affine = exec_fold_norm(e, s, branch);
+    const int64_t channels = e->g->value[x->out[0]].shape.dim[1];
 
-    norm->op->hooks->prepare(e->g, norm, exec_node_branch(norm, branch), &use, affine);
     exec_hooks(e, s->node)
         ->prepare_folded(e->g, x, affine, affine + channels, &use, e->prepared[s->node]);
 }

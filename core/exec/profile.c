@@ -20,7 +20,7 @@ void profile_add(struct profile *p, const struct exec *e, int64_t images)
     p->images += images;
     for (int i = 0; i < e->n_worker; i++)
         for (int32_t n = 0; n < p->g->n_node; n++) {
-            struct exec_profile *had = &e->worker[i].profile[n];
+            struct exec_profile *had = &e->profile[i][n];
 
             p->node[n].forward_s += had->forward_s;
             p->node[n].grad_input_s += had->grad_input_s;

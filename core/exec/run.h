@@ -44,10 +44,6 @@ struct exec_rooms {
     int n;
     int users; /* executors */
 };
-struct worker {
-    struct exec_profile *profile; /* per node */
-};
-
 /* What a step has to know of the others. add: the gradients of these operands are added to what a
  * later step or the caller wrote. */
 struct step_order {
@@ -78,10 +74,11 @@ struct exec {
     uint64_t prepared_version;
     int prepared_branch;
     int n_worker;
-    struct worker *worker;
+    struct exec_profile **profile; /* per worker and node */
     struct exec_rooms *rooms; /* a worker's memory: plan.floats * cap, only of worker 0 where all is
                                * wide; and its scratch */
     size_t scratch_floats;
+    struct arena *arena; /* all but plan, rooms and chain */
     size_t bytes;
     bool only_size; /* nothing but `bytes` is wanted: exec_size */
     /* training */
@@ -141,7 +138,9 @@ void exec_fill_tap(const struct exec *e, const struct window *w, value_id v);
 void exec_merge_tap_gradient(const struct exec *e, const struct window *w, value_id v);
 
 /* new.c */
-/* Zeroed, counted in e->bytes; NULL: no memory. */
+/* n zeroed elements, or pointers, of an executor. NULL: no memory. */
+void *exec_list(const struct exec *e, int32_t n, size_t size);
+/* The same, counted in e->bytes. */
 float *exec_floats_new(struct exec *e, size_t n);
 int64_t exec_elems(const struct exec *e, value_id v);
 /* May operand i of a node be trained? Parameters and soft masks. */
@@ -163,6 +162,8 @@ int exec_node_branch(const struct node *n, int branch);
 void exec_prepare(struct exec *e, int branch);
 /* What a node is prepared for; late: for one pass only, forward or gradient. */
 bool exec_is_late(const struct exec *e, const struct node *n);
+/* Scale and shift of the BatchNormalization that goes into a step's weights, in this thread's scratch. */
+const float *exec_fold_norm(const struct exec *e, const struct exec_step *s, int branch);
 struct op_use exec_use(const struct exec *e, const struct node *n, bool gradient);
 
 /* step.c */
@@ -219,5 +220,4 @@ const float *exec_chain_sum(const struct exec *e, int32_t s);
 /* Turns a call of grad_params over this rank's images into one over all. */
 void exec_gather_operands(const struct exec *e, int32_t s, struct op_call *c);
 int exec_new_chains(struct exec *e) MUST_CHECK;
-void exec_free_chains(struct exec *e);
 #endif

@@ -254,7 +254,7 @@ static int new_pieces(struct exec *e)
 
     for (int32_t s = 0; s < e->plan.n_step; s++)
         n += (int32_t)((step_params(e, s) + PIECE - 1) / PIECE);
-    if ((e->piece = mem_array((size_t)n + 1, sizeof *e->piece)) == NULL)
+    if ((e->piece = exec_list(e, n, sizeof *e->piece)) == NULL)
         return ERR_NOMEM;
     for (int32_t s = 0; s < e->plan.n_step; s++)
         for (int64_t at = 0, size = step_params(e, s); at < size; at += PIECE)
@@ -270,7 +270,7 @@ int exec_new_chains(struct exec *e)
         return 0;
     TRY(ranks_chain_new(&e->chain));
     TRY(new_pieces(e));
-    if ((e->own = mem_array((size_t)e->plan.n_step + 1, sizeof *e->own)) == NULL)
+    if ((e->own = exec_list(e, e->plan.n_step, sizeof *e->own)) == NULL)
         return ERR_NOMEM;
     for (int32_t s = 0; s < e->plan.n_step; s++) {
         const int64_t parts = 1 + (reads_all(e, s) ? 1 : own_blocks());
@@ -285,15 +285,4 @@ int exec_new_chains(struct exec *e)
     e->all_in = exec_floats_new(e, (size_t)in);
     e->all_out = exec_floats_new(e, (size_t)out);
     return e->all_in && e->all_out ? 0 : ERR_NOMEM;
-}
-
-void exec_free_chains(struct exec *e)
-{
-    for (int32_t s = 0; e->own && s < e->plan.n_step; s++)
-        mem_free(e->own[s]);
-    ranks_chain_free(e->chain);
-    mem_free(e->own);
-    mem_free(e->piece);
-    mem_free(e->all_in);
-    mem_free(e->all_out);
 }

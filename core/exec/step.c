@@ -142,7 +142,7 @@ int64_t exec_most_split(const struct exec *e, int32_t s)
 
 static struct exec_profile *profile_of(const struct exec *e, int32_t s)
 {
-    return &e->worker[cpu_thread_index()].profile[e->plan.step[s].node];
+    return &e->profile[cpu_thread_index()][e->plan.step[s].node];
 }
 
 void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
@@ -273,17 +273,6 @@ static bool has_gradient(const struct exec *e, const struct node *x, bool want_i
     return false;
 }
 
-/* Scale and shift of the BatchNormalization that goes into a step's weights, into scratch. */
-static float *fold_norm(const struct exec *e, const struct exec_step *s)
-{
-    const struct node *norm = &e->g->node[s->norm];
-    const struct op_use use = exec_use(e, norm, false);
-    float *affine = e->rooms->room[0].scratch;
-
-    norm->op->hooks->prepare(e->g, norm, exec_node_branch(norm, e->prepared_branch), &use, affine);
-    return affine;
-}
-
 void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input)
 {
     const struct exec_step *step = &e->plan.step[s];
@@ -293,7 +282,7 @@ void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want
 
     if (!exec_is_late(e, x) || (gradient && !has_gradient(e, x, want_input)))
         return;
-    const float *affine = step->norm >= 0 ? fold_norm(e, step) : NULL;
+    const float *affine = step->norm >= 0 ? exec_fold_norm(e, step, e->prepared_branch) : NULL;
     const int64_t channels = e->g->value[x->out[0]].shape.dim[1];
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < threads; i++) {

@@ -233,8 +233,7 @@ static void call_grad_params(struct exec *e, const struct op_call *all, int32_t 
     c.parts = parts;
     exec_param_slices(e, s, sum, &c);
     exec_run_hook(e, s, &c, exec_hooks(e, e->plan.step[s].node)->grad_params);
-    e->worker[cpu_thread_index()].profile[e->plan.step[s].node].grad_params_s +=
-        cpu_seconds() - start;
+    e->profile[cpu_thread_index()][e->plan.step[s].node].grad_params_s += cpu_seconds() - start;
 }
 
 /* Does its sum travel as a chain, whose end nobody waits for? */

@@ -357,8 +357,7 @@ int arch_build(const char *name, int64_t classes, int64_t height, int64_t width,
                struct graph **out)
 {
     const struct arch *a = find_arch(name);
-    struct builder b = {.seed = seed};
-    int rc;
+    SCOPED(graph_free_at) struct graph *g = NULL;
 
     if (a == NULL)
         return fail_unknown(name);
@@ -368,11 +367,9 @@ int arch_build(const char *name, int64_t classes, int64_t height, int64_t width,
     if (height < 1 || width < 1 || height > ARCH_MAX_SIDE || width > ARCH_MAX_SIDE)
         return fail(ERR_ARG, "%s: images of %lldx%lld, sides must be 1 ... %d", name,
                     (long long)height, (long long)width, ARCH_MAX_SIDE);
-    TRY(graph_new(&b.g));
-    if ((rc = build(&b, a, classes, height, width)) < 0) {
-        graph_free(b.g);
-        return rc;
-    }
-    *out = b.g;
+    TRY(graph_new(&g));
+    struct builder b = {.g = g, .seed = seed};
+    TRY(build(&b, a, classes, height, width));
+    *out = mem_hand_on(&g);
     return 0;
 }

@@ -78,19 +78,15 @@ int graph_reserve_params(struct graph *g, int64_t n)
 
 int graph_new(struct graph **out)
 {
-    struct graph *g = mem_array(1, sizeof *g);
-    int rc;
+    SCOPED(graph_free_at) struct graph *g = mem_array(1, sizeof *g);
 
     if (g == NULL)
         return ERR_NOMEM;
-    if ((rc = arena_new(0, &g->arena)) < 0) {
-        mem_free(g);
-        return rc;
-    }
+    TRY(arena_new(0, &g->arena));
     g->name = g->batch_name = g->producer = "";
     g->input = g->output = NO_VALUE;
     g->version = 1;
-    *out = g;
+    *out = mem_hand_on(&g);
     return 0;
 }
 
@@ -139,15 +135,12 @@ static int unique_name(struct graph *g, struct nameset *taken, const char *name,
 {
     const size_t size = strlen(name) + sizeof "_2147483647";
     int32_t suffix = 0;
-    char *buf;
-    int rc;
 
     if (nameset_has(taken, name)) {
-        if ((buf = mem_array(size, 1)) == NULL)
+        OWNED char *buf = mem_array(size, 1);
+        if (buf == NULL)
             return ERR_NOMEM;
-        rc = free_suffix(taken, name, buf, size, &suffix);
-        mem_free(buf);
-        TRY(rc);
+        TRY(free_suffix(taken, name, buf, size, &suffix));
     }
     *out =
         suffix > 0 ? arena_printf(g->arena, "%s_%d", name, suffix) : arena_strdup(g->arena, name);
@@ -255,6 +248,11 @@ static int copy_value(const struct graph *from, value_id v, struct graph *to, va
     return 0;
 }
 
+static value_id mapped(const value_id *map, value_id v)
+{
+    return v == NO_VALUE ? NO_VALUE : map[v];
+}
+
 static int copy_node(const struct node *s, const value_id *map, struct graph *to)
 {
     struct node n = *s;
@@ -262,7 +260,7 @@ static int copy_node(const struct node *s, const value_id *map, struct graph *to
     TRY(mem_grow(&to->node, (size_t)to->n_node + 1, &to->cap_node, sizeof *to->node));
     TRY(unique_name(to, &to->node_names, s->name, &n.name));
     for (int32_t i = 0; i < n.n_in; i++)
-        n.in[i] = n.in[i] == NO_VALUE ? NO_VALUE : map[n.in[i]];
+        n.in[i] = mapped(map, n.in[i]);
     for (int32_t i = 0; i < n.n_out; i++)
         n.out[i] = map[n.out[i]];
     to->node[to->n_node++] = n;
@@ -312,36 +310,25 @@ static void mark_used(const struct graph *g, bool *used)
 
 int graph_clone(const struct graph *g, struct graph **out)
 {
-    struct graph *to = NULL;
-    value_id *map = NULL;
-    int rc;
+    OWNED value_id *map = mem_array((size_t)g->n_value + 1, sizeof *map);
+    SCOPED(graph_free_at) struct graph *to = NULL;
 
-    if ((rc = graph_new(&to)) < 0)
-        return rc;
-    if ((map = mem_array((size_t)g->n_value + 1, sizeof *map)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = copy_header(g, to)) < 0 || (rc = block_reserve(to, VALUE_PARAM, g->n_params)) < 0 ||
-        (rc = block_reserve(to, VALUE_BUFFER, g->n_buffers)) < 0 ||
-        (rc = block_reserve(to, VALUE_MASK, g->n_masks)) < 0)
-        goto out;
+    if (map == NULL)
+        return ERR_NOMEM;
+    TRY(graph_new(&to));
+    TRY(copy_header(g, to));
+    TRY(block_reserve(to, VALUE_PARAM, g->n_params));
+    TRY(block_reserve(to, VALUE_BUFFER, g->n_buffers));
+    TRY(block_reserve(to, VALUE_MASK, g->n_masks));
     for (value_id v = 0; v < g->n_value; v++)
-        if ((rc = copy_value(g, v, to, &map[v])) < 0)
-            goto out;
+        TRY(copy_value(g, v, to, &map[v]));
     for (int32_t n = 0; n < g->n_node; n++)
-        if ((rc = copy_node(&g->node[n], map, to)) < 0)
-            goto out;
-    to->input = g->input == NO_VALUE ? NO_VALUE : map[g->input];
-    to->output = g->output == NO_VALUE ? NO_VALUE : map[g->output];
+        TRY(copy_node(&g->node[n], map, to));
+    to->input = mapped(map, g->input);
+    to->output = mapped(map, g->output);
     to->version = g->version + 1;
-    *out = to;
-    to = NULL;
-    rc = 0;
-out:
-    mem_free(map);
-    graph_free(to);
-    return rc;
+    *out = mem_hand_on(&to);
+    return 0;
 }
 
 /* The numbers of a value that stays move to the end of those before it. */
@@ -380,28 +367,25 @@ static void move_values(struct graph *g, const bool *used, value_id *map)
 
 int graph_compact(struct graph *g)
 {
-    bool *used = mem_array((size_t)g->n_value + 1, sizeof *used);
-    value_id *map = mem_array((size_t)g->n_value + 1, sizeof *map);
+    OWNED bool *used = mem_array((size_t)g->n_value + 1, sizeof *used);
+    OWNED value_id *map = mem_array((size_t)g->n_value + 1, sizeof *map);
 
-    if (used != NULL && map != NULL) {
-        mark_used(g, used);
-        move_values(g, used, map);
-        for (int32_t n = 0; n < g->n_node; n++) {
-            struct node *x = &g->node[n];
+    if (used == NULL || map == NULL)
+        return ERR_NOMEM;
+    mark_used(g, used);
+    move_values(g, used, map);
+    for (int32_t n = 0; n < g->n_node; n++) {
+        struct node *x = &g->node[n];
 
-            for (int32_t i = 0; i < x->n_in; i++)
-                x->in[i] = x->in[i] == NO_VALUE ? NO_VALUE : map[x->in[i]];
-            for (int32_t i = 0; i < x->n_out; i++)
-                x->out[i] = map[x->out[i]];
-        }
-        g->input = g->input == NO_VALUE ? NO_VALUE : map[g->input];
-        g->output = g->output == NO_VALUE ? NO_VALUE : map[g->output];
-        graph_touch(g);
+        for (int32_t i = 0; i < x->n_in; i++)
+            x->in[i] = mapped(map, x->in[i]);
+        for (int32_t i = 0; i < x->n_out; i++)
+            x->out[i] = map[x->out[i]];
     }
-    const bool ok = used != NULL && map != NULL;
-    mem_free(used);
-    mem_free(map);
-    return ok ? 0 : ERR_NOMEM;
+    g->input = mapped(map, g->input);
+    g->output = mapped(map, g->output);
+    graph_touch(g);
+    return 0;
 }
 
 /* ---- verification ------------------------------------------------------------------------ */

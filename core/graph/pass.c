@@ -22,7 +22,7 @@ static void count_inputs(const struct node *x, int32_t by, int32_t *uses)
 
 int pass_prune(struct graph *g)
 {
-    int32_t *uses = mem_array((size_t)g->n_value + 1, sizeof *uses);
+    OWNED int32_t *uses = mem_array((size_t)g->n_value + 1, sizeof *uses);
 
     if (uses == NULL)
         return ERR_NOMEM;
@@ -36,7 +36,6 @@ int pass_prune(struct graph *g)
         count_inputs(&g->node[n], -1, uses);
         graph_remove_node(g, n);
     }
-    mem_free(uses);
     return graph_compact(g);
 }
 
