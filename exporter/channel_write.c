@@ -112,12 +112,11 @@ static int reorder(struct graph *g, value_id v, int dim, const int64_t *order)
     const struct value *x = &g->value[v];
     const int64_t total = shape_elems(&x->shape), n = x->shape.dim[dim];
     const int64_t groups = dim == 0 ? 1 : x->shape.dim[0];
-    float *copy = mem_array((size_t)total, sizeof *copy);
+    OWNED float *copy = mem_array((size_t)total, sizeof *copy);
 
     if (copy == NULL)
         return ERR_NOMEM;
     permute(x->data, copy, groups, n, total / (groups * n), order);
-    mem_free(copy);
     return 0;
 }
 
@@ -149,11 +148,9 @@ static int64_t *kept_first(const struct value *mask)
 
 int channel_sort(struct graph *g)
 {
-    int rc = 0;
-
-    for (int32_t i = 0; i < g->n_node && rc == 0; i++) {
+    for (int32_t i = 0; i < g->n_node; i++) {
         const struct node *site = &g->node[i], *layer;
-        int64_t *order;
+        OWNED int64_t *order = NULL;
 
         if (site->op != &op_masked_relu || (layer = layer_of(g, site)) == NULL ||
             is_sorted(op_in(g, site, 1)) || !owns(g, site, 1) || !owns(g, layer, 1) ||
@@ -161,11 +158,10 @@ int channel_sort(struct graph *g)
             continue;
         if ((order = kept_first(op_in(g, site, 1))) == NULL)
             return ERR_NOMEM;
-        rc = sort_site(g, site, layer, order);
-        mem_free(order);
+        TRY(sort_site(g, site, layer, order));
     }
     graph_touch(g);
-    return rc;
+    return 0;
 }
 
 /* ---- writing ------------------------------------------------------------------------------- */

@@ -38,19 +38,16 @@ static void write_nodes(struct onnx_writer *w, const struct graph *g, enum mask_
 /* What is written for a tool must be readable by it. */
 static int check_target(enum export_target target, const uint8_t *bytes, size_t len)
 {
-    struct lint_report r;
-    int rc = lint_bytes(bytes, len, target, &r);
+    SCOPED(lint_release) struct lint_report r = {0};
 
-    if (rc == 0 && r.n > 0) {
-        const struct lint_finding *f = &r.finding[0];
-
-        rc = fail(ERR_UNSUPPORTED,
-                  "%s would refuse the file: node '%s' (%s): %s%s%s (1 of %d reasons)",
-                  lint_target_name(target), f->node, f->op, f->message,
-                  f->hint[0] != '\0' ? ". Hint: " : "", f->hint, r.n);
-    }
-    lint_release(&r);
-    return rc;
+    TRY(lint_bytes(bytes, len, target, &r));
+    if (r.n == 0)
+        return 0;
+    const struct lint_finding *f = &r.finding[0];
+    return fail(ERR_UNSUPPORTED,
+                "%s would refuse the file: node '%s' (%s): %s%s%s (1 of %d reasons)",
+                lint_target_name(target), f->node, f->op, f->message,
+                f->hint[0] != '\0' ? ". Hint: " : "", f->hint, r.n);
 }
 
 static int check_request(const struct graph *g, int64_t opset)
@@ -71,25 +68,19 @@ static int export_to(const struct graph *g, const struct export_options *opt, co
                      uint8_t **out, size_t *len)
 {
     const int64_t opset = opt->opset != 0 ? opt->opset : OPSET_DEFAULT;
-    struct onnx_writer *w = NULL;
-    struct graph *written = NULL;
-    int rc;
+    SCOPED(graph_free_at) struct graph *written = NULL;
+    SCOPED(onnx_write_free_at) struct onnx_writer *w = NULL;
+    OWNED uint8_t *bytes = NULL;
 
     TRY(check_request(g, opset));
-    if ((rc = written_graph(g, opt, &written)) < 0 ||
-        (rc = onnx_write_new(written, opt, g->value[g->input].name, opset, written_is_private(opt),
-                             &w)) < 0)
-        goto out;
+    TRY(written_graph(g, opt, &written));
+    TRY(onnx_write_new(written, opt, g->value[g->input].name, opset, written_is_private(opt), &w));
     write_nodes(w, written, opt->form);
-    if ((rc = onnx_write_finish(w, path, out, len)) == 0 && opt->target != EXPORT_ANY &&
-        (rc = check_target(opt->target, *out, *len)) < 0) {
-        mem_free(*out);
-        *out = NULL;
-    }
-out:
-    onnx_write_free(w);
-    graph_free(written);
-    return rc;
+    TRY(onnx_write_finish(w, path, &bytes, len));
+    if (opt->target != EXPORT_ANY)
+        TRY(check_target(opt->target, bytes, *len));
+    *out = mem_hand_on(&bytes);
+    return 0;
 }
 
 int onnx_export_bytes(const struct graph *g, const struct export_options *opt, uint8_t **out,
@@ -100,12 +91,9 @@ int onnx_export_bytes(const struct graph *g, const struct export_options *opt, u
 
 int onnx_export(const struct graph *g, const struct export_options *opt, const char *path)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t len = 0;
-    int rc = export_to(g, opt, path, &bytes, &len);
 
-    if (rc == 0)
-        rc = file_write_atomic(path, FILE_PUBLIC, bytes, len);
-    mem_free(bytes);
-    return rc;
+    TRY(export_to(g, opt, path, &bytes, &len));
+    return file_write_atomic(path, FILE_PUBLIC, bytes, len);
 }

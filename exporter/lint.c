@@ -359,19 +359,16 @@ static int check_model(struct lint *l, const Onnx__ModelProto *m)
 int lint_bytes(const uint8_t *bytes, size_t len, enum export_target target, struct lint_report *out)
 {
     struct lint l = {.target = target, .r = out};
-    struct wire_message *message = NULL;
-    int rc;
+    SCOPED(wire_free_at) struct wire_message *message = NULL;
 
     *out = (struct lint_report){0};
-    if ((rc = arena_new(0, &out->arena)) < 0)
-        return rc;
+    TRY(arena_new(0, &out->arena));
     if ((out->finding = arena_array(out->arena, LINT_MAX, sizeof *out->finding)) == NULL)
         return ERR_NOMEM;
-    if ((rc = wire_unpack(&onnx__model_proto__descriptor, bytes, len, "the file", &message)) == 0)
-        rc = check_model(&l, wire_root(message));
+    TRY(wire_unpack(&onnx__model_proto__descriptor, bytes, len, "the file", &message));
+    const int rc = check_model(&l, wire_root(message));
     nameset_release(&l.initializers);
     nameset_release(&l.lists);
-    wire_free(message);
     return rc;
 }
 

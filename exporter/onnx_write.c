@@ -621,25 +621,22 @@ static void point_outside(struct onnx_writer *w, Onnx__TensorProto *t, const cha
 static int write_data(struct onnx_writer *w, const char *path, const char *file)
 {
     static const uint8_t zeros[EXTERNAL_ALIGN] = {0};
-    struct file_writer *f = NULL;
-    int rc = file_writer_open(path, FILE_PUBLIC, &f);
+    SCOPED(file_writer_abort_at) struct file_writer *f = NULL;
 
-    for (size_t k = 0; k < w->n_tensor && rc == 0; k++) {
+    TRY(file_writer_open(path, FILE_PUBLIC, &f));
+    for (size_t k = 0; k < w->n_tensor; k++) {
         Onnx__TensorProto *t = w->tensor[k];
-        const size_t over = rc == 0 ? (size_t)(file_writer_size(f) % EXTERNAL_ALIGN) : 0;
+        const size_t over = (size_t)(file_writer_size(f) % EXTERNAL_ALIGN);
 
         if (t->raw_data.len < EXTERNAL_MIN)
             continue;
-        if ((over > 0 && (rc = file_writer_append(f, zeros, EXTERNAL_ALIGN - over)) < 0) ||
-            (rc = file_writer_append(f, t->raw_data.data, t->raw_data.len)) < 0)
-            break;
+        if (over > 0)
+            TRY(file_writer_append(f, zeros, EXTERNAL_ALIGN - over));
+        TRY(file_writer_append(f, t->raw_data.data, t->raw_data.len));
         point_outside(w, t, file, file_writer_size(f) - t->raw_data.len);
-        rc = w->rc;
+        TRY(w->rc);
     }
-    if (rc == 0)
-        return file_writer_commit(&f);
-    file_writer_abort(f);
-    return rc;
+    return file_writer_commit(&f);
 }
 
 static bool has_large(const struct onnx_writer *w)

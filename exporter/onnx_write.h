@@ -19,6 +19,7 @@ struct onnx_writer;
 int onnx_write_new(const struct graph *g, const struct export_options *opt, const char *input,
                    int64_t opset, bool private, struct onnx_writer **out) MUST_CHECK;
 void onnx_write_free(struct onnx_writer *w); /* NULL is fine */
+FREE_AT(onnx_write_free, struct onnx_writer)
 /* The Transpose from the file's [N,H,W,C], where there is one. */
 void onnx_write_input(struct onnx_writer *w);
 /* Relu of x, or with relu6 Clip(x, 0, 6), whose bounds are <site>.low and <site>.high. */

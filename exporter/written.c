@@ -105,20 +105,21 @@ static int name_interface(const struct graph *g, struct graph *c)
 int written_graph(const struct graph *g, const struct export_options *opt, struct graph **out)
 {
     const bool private = written_is_private(opt);
-    struct graph *c = NULL;
-    int rc;
+    SCOPED(graph_free_at) struct graph *c = NULL;
 
-    if ((rc = graph_clone(g, &c)) < 0 ||
-        (rc = pass_fold_batchnorm(c, !opt->fold_bn && !private)) < 0 ||
-        (rc = resolve_masks(c)) < 0 || (private && (rc = add_gemm_biases(c)) < 0) ||
-        (opt->target != EXPORT_ANY && (rc = write_plainly(c)) < 0) || (rc = pass_prune(c)) < 0 ||
-        (rc = mask_check_form(c, opt->form)) < 0 ||
-        (opt->form == MASK_CHANNEL && (rc = channel_sort(c)) < 0) || (rc = graph_verify(c)) < 0 ||
-        (rc = name_interface(g, c)) < 0)
-        goto out;
-    *out = c;
-    c = NULL;
-out:
-    graph_free(c);
-    return rc;
+    TRY(graph_clone(g, &c));
+    TRY(pass_fold_batchnorm(c, !opt->fold_bn && !private));
+    TRY(resolve_masks(c));
+    if (private)
+        TRY(add_gemm_biases(c));
+    if (opt->target != EXPORT_ANY)
+        TRY(write_plainly(c));
+    TRY(pass_prune(c));
+    TRY(mask_check_form(c, opt->form));
+    if (opt->form == MASK_CHANNEL)
+        TRY(channel_sort(c));
+    TRY(graph_verify(c));
+    TRY(name_interface(g, c));
+    *out = mem_hand_on(&c);
+    return 0;
 }

@@ -505,7 +505,8 @@ static int set_output(struct import *im)
 /* Nodes whose results nobody reads: the Relu inside of a mask form, the parts of a sum. */
 static int prune(struct graph *g)
 {
-    bool *used = mem_array((size_t)g->n_value + 1, sizeof *used), all = true;
+    OWNED bool *used = mem_array((size_t)g->n_value + 1, sizeof *used);
+    bool all = true;
 
     if (used == NULL)
         return ERR_NOMEM;
@@ -516,7 +517,6 @@ static int prune(struct graph *g)
                 used[g->node[n].in[i]] = true;
     for (int32_t n = 0; n < g->n_node; n++)
         all = all && used[g->node[n].out[0]];
-    mem_free(used);
     return all ? 0 : pass_prune(g);
 }
 
@@ -683,29 +683,27 @@ int onnx_import_bytes(const uint8_t *bytes, size_t len, int dir_fd,
 static int open_folder(const char *path, int *fd)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = mem_strdup(slash != NULL ? path : ".");
+    OWNED char *folder = mem_strdup(slash != NULL ? path : ".");
 
     if (folder == NULL)
         return ERR_NOMEM;
     if (slash != NULL)
         folder[slash == path ? 1 : slash - path] = '\0';
     *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    mem_free(folder);
     return 0;
 }
 
 int onnx_import(const char *path, const struct import_options *opt, struct import_report *report,
                 struct graph **out)
 {
-    struct file_map map;
+    SCOPED(file_map_close) struct file_map map = {0};
     int fd = -1, rc;
 
     if (report != NULL) /* so that it can be released whatever fails */
         memset(report, 0, sizeof *report);
     TRY(file_map_open(path, &map));
-    if ((rc = open_folder(path, &fd)) == 0)
-        rc = import_bytes(map.data, map.len, &map, fd, opt, report, out);
-    file_map_close(&map);
+    TRY(open_folder(path, &fd));
+    rc = import_bytes(map.data, map.len, &map, fd, opt, report, out);
     if (fd >= 0)
         close(fd);
     return rc;

@@ -71,7 +71,8 @@ static uint32_t find_bin(const int64_t *hist, int64_t want, int64_t *above)
 /* The magnitude that the `density` share of all weights reaches or exceeds. */
 static int global_threshold(const struct graph *g, double density, uint32_t *out)
 {
-    int64_t *hist = mem_array(65536, sizeof *hist), above, rest;
+    OWNED int64_t *hist = mem_array(65536, sizeof *hist);
+    int64_t above, rest;
 
     if (hist == NULL)
         return ERR_NOMEM;
@@ -80,7 +81,6 @@ static int global_threshold(const struct graph *g, double density, uint32_t *out
     const uint32_t high = find_bin(hist, want, &above);
     histogram(g, true, high, hist);
     *out = high << 16 | find_bin(hist, want - above, &rest);
-    mem_free(hist);
     return 0;
 }
 
@@ -138,29 +138,21 @@ static double kept_share(const struct value *w, uint32_t threshold)
 
 int budget_sensitivity(const struct graph *g, double density, double *eta)
 {
-    struct relu_site *sites = NULL;
-    bool *seen = NULL;
+    OWNED struct relu_site *sites = NULL;
+    OWNED bool *seen = NULL;
     uint32_t threshold;
     int32_t n_sites;
-    int rc;
 
-    if ((rc = relu_sites(g, &sites, &n_sites)) < 0)
-        return rc;
-    if ((seen = mem_array((size_t)g->n_value + 1, sizeof *seen)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    if ((rc = global_threshold(g, density, &threshold)) < 0)
-        goto out;
+    TRY(relu_sites(g, &sites, &n_sites));
+    if ((seen = mem_array((size_t)g->n_value + 1, sizeof *seen)) == NULL)
+        return ERR_NOMEM;
+    TRY(global_threshold(g, density, &threshold));
     for (int32_t s = 0; s < n_sites; s++) {
         const int32_t n = main_producer(g, sites[s].x, seen);
 
         eta[s] = n < 0 ? 1 : 1 - kept_share(op_in(g, &g->node[n], 1), threshold);
     }
-out:
-    mem_free(seen);
-    mem_free(sites);
-    return rc;
+    return 0;
 }
 
 /* ---- allocation -------------------------------------------------------------------------- */
@@ -206,10 +198,9 @@ static void largest_remainders(int32_t n, const int64_t *total, double *fraction
 int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t budget,
                     int64_t *kept)
 {
+    OWNED bool *capped = NULL;
+    OWNED double *fraction = NULL;
     int64_t sum = 0, given = 0;
-    bool *capped = NULL;
-    double *fraction = NULL;
-    int rc = ERR_NOMEM;
 
     for (int32_t l = 0; l < n; l++)
         sum += total[l];
@@ -219,7 +210,7 @@ int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t 
     capped = mem_array((size_t)n + 1, sizeof *capped);
     fraction = mem_array((size_t)n + 1, sizeof *fraction);
     if (!capped || !fraction)
-        goto out;
+        return ERR_NOMEM;
     const double c = water_level(n, total, eta, (double)budget, capped);
     for (int32_t l = 0; l < n; l++) {
         const double k = capped[l] ? (double)total[l] : c * eta[l];
@@ -229,11 +220,7 @@ int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t 
         given += kept[l];
     }
     largest_remainders(n, total, fraction, budget - given, kept);
-    rc = 0;
-out:
-    mem_free(capped);
-    mem_free(fraction);
-    return rc;
+    return 0;
 }
 
 /* The free layers one after the other, as budget_allocate wants them. */
@@ -297,21 +284,17 @@ static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const
 int budget_allocate_pinned(int32_t n, const int64_t *total, const double *eta, int64_t budget,
                            const int64_t *pinned, int64_t *kept)
 {
-    struct free_layers f = {0};
+    SCOPED(free_release) struct free_layers f = {0};
     int64_t rest = 0;
-    int rc;
 
-    if ((rc = rest_of_budget(n, total, budget, pinned, &rest)) < 0 ||
-        (rc = gather_free(n, total, eta, pinned, &f)) < 0 ||
-        (rc = budget_allocate(f.n, f.total, f.eta, rest, f.kept)) < 0)
-        goto out;
+    TRY(rest_of_budget(n, total, budget, pinned, &rest));
+    TRY(gather_free(n, total, eta, pinned, &f));
+    TRY(budget_allocate(f.n, f.total, f.eta, rest, f.kept));
     for (int32_t l = 0; l < n; l++)
         kept[l] = pinned[l];
     for (int32_t i = 0; i < f.n; i++)
         kept[f.layer[i]] = f.kept[i];
-out:
-    free_release(&f);
-    return rc;
+    return 0;
 }
 
 int budget_empty_cheapest(int32_t n, const double *eta, int64_t count, int64_t *pinned)

@@ -33,18 +33,15 @@ static int add_vector(struct graph *g, int32_t node, const char *suffix, enum va
                       float fill, value_id *out)
 {
     const struct shape s = shape_make(1, op_in(g, &g->node[node], 1)->shape.dim[0]);
-    float *v = mem_array((size_t)s.dim[0] + 1, sizeof *v);
+    OWNED float *v = mem_array((size_t)s.dim[0] + 1, sizeof *v);
     char name[512];
-    int rc;
 
     if (v == NULL)
         return ERR_NOMEM;
     for (int64_t c = 0; c < s.dim[0]; c++)
         v[c] = fill;
     snprintf(name, sizeof name, "%.500s%s", g->node[node].name, suffix);
-    rc = graph_add_value(g, name, kind, &s, v, out);
-    mem_free(v);
-    return rc;
+    return graph_add_value(g, name, kind, &s, v, out);
 }
 
 int line_insert(struct graph *g, enum removed_kind kind)
@@ -82,22 +79,17 @@ static int64_t channels_of(const struct graph *g, const struct relu_site *site)
 int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, const float *before,
                  const float *after, struct line_fit **out)
 {
-    struct line_fit *f = mem_array(1, sizeof *f);
+    SCOPED(line_fit_free_at) struct line_fit *f = mem_array(1, sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
     *f = (struct line_fit){g, sites, n, before, after, NULL};
-    f->sums = mem_array((size_t)n + 1, sizeof *f->sums);
-    for (int32_t s = 0; f->sums && s < n; s++)
-        if ((f->sums[s] = mem_array((size_t)channels_of(g, &sites[s]), sizeof **f->sums)) == NULL) {
-            line_fit_free(f);
-            return ERR_NOMEM;
-        }
-    if (f->sums == NULL) {
-        line_fit_free(f);
+    if ((f->sums = mem_array((size_t)n + 1, sizeof *f->sums)) == NULL)
         return ERR_NOMEM;
-    }
-    *out = f;
+    for (int32_t s = 0; s < n; s++)
+        if ((f->sums[s] = mem_array((size_t)channels_of(g, &sites[s]), sizeof **f->sums)) == NULL)
+            return ERR_NOMEM;
+    *out = mem_hand_on(&f);
     return 0;
 }
 

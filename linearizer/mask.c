@@ -143,7 +143,7 @@ static void keep_best(struct scored *order, int64_t n, int64_t k, float *mask)
 int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
 {
     const int64_t total = site->total;
-    struct scored *order = NULL;
+    OWNED struct scored *order = NULL;
 
     if (k < 0 || k > total)
         return fail(ERR_ARG, "node '%s': cannot keep %lld of %lld ReLUs", g->node[site->node].name,
@@ -153,7 +153,6 @@ int mask_select(struct graph *g, const struct relu_site *site, const double *sco
     for (int64_t i = 0; i < total; i++)
         order[i] = (struct scored){isnan(score[i]) ? -INFINITY : score[i], i};
     keep_best(order, total, k, g->value[site->mask].data);
-    mem_free(order);
     graph_touch(g);
     return 0;
 }
@@ -170,7 +169,7 @@ static double worth(const struct graph *g, const double *score, int64_t i, int64
 static int keep_of_all(struct graph *g, int32_t n, const struct relu_site *sites,
                        const double *score, int64_t k)
 {
-    struct scored *order = NULL;
+    OWNED struct scored *order = NULL;
     int64_t count = 0;
 
     for (int32_t s = 0; s < n; s++)
@@ -187,7 +186,6 @@ static int keep_of_all(struct graph *g, int32_t n, const struct relu_site *sites
             order[count++] = (struct scored){worth(g, score, sites[s].offset + i, at + i), at + i};
     }
     keep_best(order, count, k, g->masks);
-    mem_free(order);
     graph_touch(g);
     return 0;
 }
@@ -219,18 +217,15 @@ static void random_scores(const struct graph *g, const struct relu_site *site, u
 int mask_random(struct graph *g, int32_t n, const struct relu_site *sites, uint64_t seed,
                 const int64_t *k)
 {
-    int rc = 0;
-
-    for (int32_t s = 0; s < n && rc == 0; s++) {
-        double *score = mem_array((size_t)sites[s].total + 1, sizeof *score);
+    for (int32_t s = 0; s < n; s++) {
+        OWNED double *score = mem_array((size_t)sites[s].total + 1, sizeof *score);
 
         if (score == NULL)
             return ERR_NOMEM;
         random_scores(g, &sites[s], seed, s, score);
-        rc = mask_select(g, &sites[s], score, k[s]);
-        mem_free(score);
+        TRY(mask_select(g, &sites[s], score, k[s]));
     }
-    return rc;
+    return 0;
 }
 
 void mask_distance(int32_t n, const struct relu_site *sites, const struct graph *g,

@@ -112,7 +112,7 @@ static int largest_first(const void *a, const void *b)
 int published_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
 {
     float *mask = g->value[site->mask].data;
-    double *order;
+    OWNED double *order = NULL;
 
     if (k < 0 || k > site->total)
         return fail(ERR_ARG, "node '%s': cannot keep %lld of %lld ReLUs", g->node[site->node].name,
@@ -124,7 +124,6 @@ int published_select(struct graph *g, const struct relu_site *site, const double
     qsort(order, (size_t)site->total, sizeof *order, largest_first);
     for (int64_t i = 0; i < site->total; i++)
         mask[i] = k > 0 && score[i] > order[k - 1] ? 1 : 0;
-    mem_free(order);
     graph_touch(g);
     return 0;
 }

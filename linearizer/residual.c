@@ -143,25 +143,20 @@ int residual_select(struct graph *g, int32_t n, const struct relu_site *sites, c
                     int64_t images, const int64_t *kept, bool pooled)
 {
     const size_t bytes = (size_t)g->n_masks * sizeof(float);
-    float *before = mem_array(bytes + 1, 1);
+    OWNED float *before = mem_array(bytes + 1, 1);
     int64_t positions = 0;
-    int rc = ERR_NOMEM;
 
     for (int32_t s = 0; s < n; s++)
         positions += sites[s].total;
-    double *score = mem_array((size_t)positions + 1, sizeof *score);
+    OWNED double *score = mem_array((size_t)positions + 1, sizeof *score);
     if (before == NULL || score == NULL)
-        goto out;
+        return ERR_NOMEM;
     memcpy(before, g->masks, bytes);
     const struct choice x = {g, sums, images > 0 ? (double)images : 1, before, score};
-    rc = 0;
-    for (int round = 0; round < ROUNDS && rc == 0; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         for (int32_t s = 0; s < n; s++)
             score_site(&x, &sites[s]);
-        rc = choose(&x, n, sites, kept, pooled);
+        TRY(choose(&x, n, sites, kept, pooled));
     }
-out:
-    mem_free(before);
-    mem_free(score);
-    return rc;
+    return 0;
 }

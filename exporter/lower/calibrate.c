@@ -119,31 +119,20 @@ static int calibrate_with(struct exec *e, const struct graph *g, const value_id 
 
 int lower_calibrate(struct graph *g, const struct lower_options *o, double *max_abs)
 {
-    value_id *ids = mem_array((size_t)g->n_node, sizeof *ids);
-    float *logits = mem_array((size_t)(CALIBRATION_BATCH * shape_elems(&g->value[g->output].shape)),
-                              sizeof *logits);
-    float *room = NULL;
-    struct exec *e = NULL;
-    int32_t n_ids;
-    int64_t step;
-    int rc = ERR_NOMEM;
+    OWNED value_id *ids = mem_array((size_t)g->n_node, sizeof *ids);
+    OWNED float *logits = mem_array(
+        (size_t)(CALIBRATION_BATCH * shape_elems(&g->value[g->output].shape)), sizeof *logits);
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
     memset(max_abs, 0, (size_t)g->n_value * sizeof *max_abs);
     if (ids == NULL || logits == NULL)
-        goto out;
-    n_ids = made_values(g, ids);
-    step = images_at_once(g, ids, n_ids, o->n_pixels);
-    room = mem_aligned((size_t)(step * shape_elems(&g->value[g->input].shape)), sizeof *room);
+        return ERR_NOMEM;
+    const int32_t n_ids = made_values(g, ids);
+    const int64_t step = images_at_once(g, ids, n_ids, o->n_pixels);
+    OWNED float *room =
+        mem_aligned((size_t)(step * shape_elems(&g->value[g->input].shape)), sizeof *room);
     if (room == NULL)
-        goto out;
-    if ((rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e)) <
-        0)
-        goto out;
-    rc = calibrate_with(e, g, ids, n_ids, o, step, room, logits, max_abs);
-out:
-    exec_free(e);
-    mem_free(room);
-    mem_free(ids);
-    mem_free(logits);
-    return rc;
+        return ERR_NOMEM;
+    TRY(exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e));
+    return calibrate_with(e, g, ids, n_ids, o, step, room, logits, max_abs);
 }

@@ -49,8 +49,7 @@ int lower_texts(struct plan *p, const struct lower_options *o, const char *branc
 /* {"0":2.64,"1":17.5,...}: exact maxima by tensor. */
 static int maxima_text(const struct lowering *s, struct plan_weights *w)
 {
-    struct buf_writer b = buf_writer_to(MAXIMA_LIMIT);
-    int rc;
+    SCOPED(buf_release) struct buf_writer b = buf_writer_to(MAXIMA_LIMIT);
 
     for (int32_t i = 0; i < s->p->n_tensor; i++) {
         char entry[64];
@@ -59,11 +58,9 @@ static int maxima_text(const struct lowering *s, struct plan_weights *w)
         buf_put_bytes(&b, entry, (size_t)n);
     }
     buf_put_bytes(&b, "}", 2);
-    if ((rc = buf_status(&b)) == 0 &&
-        (w->maxima = arena_strdup(w->arena, (const char *)b.data)) == NULL)
-        rc = ERR_NOMEM;
-    buf_release(&b);
-    return rc;
+    TRY(buf_status(&b));
+    w->maxima = arena_strdup(w->arena, (const char *)b.data);
+    return w->maxima != NULL ? 0 : ERR_NOMEM;
 }
 
 /* ---- weights ------------------------------------------------------------------------------ */

@@ -171,22 +171,18 @@ int external_map(struct import *im, const Onnx__TensorProto *t, size_t bytes, st
     close(fd);
     if (rc < 0)
         return rc == ERR_NOMEM ? rc : report_problem(im, "E1106", "", "%s", err_message());
-    if (p.offset > map->len || (p.has_length && p.length > map->len - p.offset)) {
-        rc = report_problem(
+    if (p.offset > map->len || (p.has_length && p.length > map->len - p.offset))
+        return report_problem(
             im, "E1104", "",
             "tensor '%s': bytes %llu to %llu lie outside of external data file '%s' of %zu bytes",
             t->name, (unsigned long long)p.offset, (unsigned long long)(p.offset + p.length),
             p.location, map->len);
-    } else if ((p.has_length ? p.length : map->len - p.offset) != bytes) {
-        rc = report_problem(
+    if ((p.has_length ? p.length : map->len - p.offset) != bytes)
+        return report_problem(
             im, "E1105", "",
             "tensor '%s': external data file '%s' holds %llu bytes for it, its dims say %zu",
             t->name, p.location,
             (unsigned long long)(p.has_length ? p.length : map->len - p.offset), bytes);
-    } else {
-        *data = map->data + p.offset;
-        return 0;
-    }
-    file_map_close(map);
-    return rc;
+    *data = map->data + p.offset;
+    return 0;
 }

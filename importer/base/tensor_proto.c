@@ -297,14 +297,13 @@ static int wrong_count(struct import *im, const struct constant *c, const char *
 
 static int read_external(struct import *im, struct constant *c, const struct element_type *e)
 {
-    struct file_map map = {0};
+    SCOPED(file_map_close) struct file_map map = {0};
     const uint8_t *raw = NULL;
 
     TRY(external_map(im, c->unread, (size_t)c->count * e->bytes, &map, &raw));
     im->room += IMPORT_ROOM_FACTOR * (int64_t)e->bytes * c->count;
     if (c->count > 0)
         read_raw(c, e, raw);
-    file_map_close(&map);
     return 0;
 }
 
@@ -340,15 +339,12 @@ static int read_numbers(struct import *im, struct constant *c, const struct elem
 static int check_promise(struct import *im, const struct constant *c, const struct element_type *e)
 {
     size_t total, n = typed_count(c->unread, e, &total), want = (size_t)c->count * e->bytes;
-    struct file_map map = {0};
+    SCOPED(file_map_close) struct file_map map = {0};
     const uint8_t *raw;
 
     if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL &&
-        want > PROMISE_FREE) {
-        TRY(external_map(im, c->unread, want, &map, &raw));
-        file_map_close(&map);
-        return 0;
-    }
+        want > PROMISE_FREE)
+        return external_map(im, c->unread, want, &map, &raw);
     n += c->unread->raw_data.len / e->bytes;
     if (c->unread->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT &&
         n < (size_t)c->count)
