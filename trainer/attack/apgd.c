@@ -49,7 +49,6 @@ int32_t apgd_interval(int32_t steps, int32_t k)
 }
 
 struct run { /* rows 0 ... n-1 of every block are in work */
-    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct apgd_params *p;
@@ -66,9 +65,8 @@ struct run { /* rows 0 ... n-1 of every block are in work */
     uint8_t *wrong;                                   /* [n] by the gradient pass */
 };
 
-/* arena_free(r->arena) in every case. */
-static int run_init(struct run *r, struct attack_model *m, const struct apgd_params *p,
-                    enum attack_loss kind, struct attack_batch *b)
+static int run_init(struct run *r, struct arena *a, struct attack_model *m,
+                    const struct apgd_params *p, enum attack_loss kind, struct attack_batch *b)
 {
     const size_t n = (size_t)b->n, pixels = n * (size_t)m->elems, logits = n * (size_t)m->classes;
 
@@ -78,20 +76,19 @@ static int run_init(struct run *r, struct attack_model *m, const struct apgd_par
     double **const numbers[] = {&r->loss, &r->best_loss, &r->last_best, &r->eta};
     bool ok = true;
 
-    TRY(arena_new(0, &r->arena));
     for (size_t i = 0; i < sizeof images / sizeof images[0]; i++)
-        ok = (*images[i] = arena_array(r->arena, pixels, sizeof(float))) != NULL && ok;
+        ok = (*images[i] = arena_array(a, pixels, sizeof(float))) != NULL && ok;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        ok = (*numbers[i] = arena_array(r->arena, n, sizeof(double))) != NULL && ok;
-    r->history = arena_array(r->arena, n * (size_t)p->steps, sizeof(double));
-    r->z = arena_array(r->arena, logits, sizeof(float));
-    r->check_z = arena_array(r->arena, logits, sizeof(float));
-    r->label = arena_array(r->arena, n, sizeof *r->label);
-    r->target = arena_array(r->arena, n, sizeof *r->target);
-    r->image = arena_array(r->arena, n, sizeof *r->image);
-    r->row = arena_array(r->arena, n, sizeof *r->row);
-    r->halved = arena_array(r->arena, n, 1);
-    r->wrong = arena_array(r->arena, n, 1);
+        ok = (*numbers[i] = arena_array(a, n, sizeof(double))) != NULL && ok;
+    r->history = arena_array(a, n * (size_t)p->steps, sizeof(double));
+    r->z = arena_array(a, logits, sizeof(float));
+    r->check_z = arena_array(a, logits, sizeof(float));
+    r->label = arena_array(a, n, sizeof *r->label);
+    r->target = arena_array(a, n, sizeof *r->target);
+    r->image = arena_array(a, n, sizeof *r->image);
+    r->row = arena_array(a, n, sizeof *r->row);
+    r->halved = arena_array(a, n, 1);
+    r->wrong = arena_array(a, n, 1);
     return ok && r->history && r->z && r->check_z && r->label && r->target && r->image && r->row &&
                    r->halved && r->wrong
                ? 0
@@ -295,16 +292,17 @@ int apgd_attack(struct attack_model *m, const struct apgd_params *p, enum attack
                 struct attack_batch *b, double *curve)
 {
     const enum attack_id id = kind == ATTACK_CE ? ATTACK_ID_APGD_CE : ATTACK_ID_APGD_DLR;
+    SCOPED(arena_free_at) struct arena *arena = NULL;
     struct run r;
-    int rc = run_init(&r, m, p, kind, b);
 
+    TRY(arena_new(0, &arena));
+    TRY(run_init(&r, arena, m, p, kind, b));
     r.stay = curve != NULL;
-    for (int32_t restart = 0; rc == 0 && restart < p->restarts; restart++) {
+    for (int32_t restart = 0; restart < p->restarts; restart++) {
         gather(&r, NULL);
-        rc = run_steps(&r, id, restart, restart == 0 ? curve : NULL);
+        TRY(run_steps(&r, id, restart, restart == 0 ? curve : NULL));
     }
-    arena_free(r.arena);
-    return rc;
+    return 0;
 }
 
 /* target[i] := the class that is j-th (from 0) in the clean logits z. */
@@ -318,24 +316,24 @@ static void choose_targets(const struct attack_model *m, const float *z, int64_t
 int apgd_targeted(struct attack_model *m, const struct apgd_params *p, struct attack_batch *b)
 {
     const int32_t n = attack_targets(p->targets, m->classes);
-    float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
-    int32_t *target = mem_array((size_t)b->n, sizeof *target);
-    struct run r = {0};
-    int rc = z != NULL && target != NULL ? attack_logits(m, b->pixels, b->n, z) : ERR_NOMEM;
+    OWNED float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
+    OWNED int32_t *target = mem_array((size_t)b->n, sizeof *target);
+    SCOPED(arena_free_at) struct arena *arena = NULL;
+    struct run r;
 
-    if (rc == 0)
-        rc = run_init(&r, m, p, ATTACK_DLR_TARGETED, b);
-    for (int32_t j = 1; rc == 0 && j <= n; j++) {
+    if (z == NULL || target == NULL)
+        return ERR_NOMEM;
+    TRY(attack_logits(m, b->pixels, b->n, z));
+    TRY(arena_new(0, &arena));
+    TRY(run_init(&r, arena, m, p, ATTACK_DLR_TARGETED, b));
+    for (int32_t j = 1; j <= n; j++) {
         choose_targets(m, z, b->n, j, target);
-        for (int32_t restart = 0; rc == 0 && restart < p->restarts; restart++) {
+        for (int32_t restart = 0; restart < p->restarts; restart++) {
             gather(&r, target);
-            rc = run_steps(&r, ATTACK_ID_APGD_T, (j - 1) * p->restarts + restart, NULL);
+            TRY(run_steps(&r, ATTACK_ID_APGD_T, (j - 1) * p->restarts + restart, NULL));
         }
     }
-    arena_free(r.arena);
-    mem_free(z);
-    mem_free(target);
-    return rc;
+    return 0;
 }
 
 /* ---- as attacks with a name ------------------------------------------------------------------ */

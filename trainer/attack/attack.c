@@ -25,23 +25,18 @@
 int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_precision precision,
                      int64_t batch, struct attack_model **out)
 {
-    struct attack_model *m = mem_array(1, sizeof *m);
+    SCOPED(attack_model_free_at) struct attack_model *m = mem_array(1, sizeof *m);
     const int64_t held = min_i64(batch, EXEC_BATCH);
-    int rc;
 
     if (m == NULL)
         return ERR_NOMEM;
     *m = (struct attack_model){.g = g, .branch = branch, .batch = batch};
     m->elems = shape_elems(&g->value[g->input].shape);
     m->classes = shape_elems(&g->value[g->output].shape);
-    if ((rc = exec_new_beside(with, g, EXEC_INFER, precision, EXEC_BATCH, held, NULL, 0,
-                              &m->infer)) < 0 ||
-        (rc = exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, EXEC_BATCH, held, NULL, 0,
-                              &m->gradient)) < 0) {
-        attack_model_free(m);
-        return rc;
-    }
-    *out = m;
+    TRY(exec_new_beside(with, g, EXEC_INFER, precision, EXEC_BATCH, held, NULL, 0, &m->infer));
+    TRY(exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, EXEC_BATCH, held, NULL, 0,
+                        &m->gradient));
+    *out = mem_hand_on(&m);
     return 0;
 }
 

@@ -49,6 +49,7 @@ struct attack_model { /* read-only for the caller, except tick and ctx */
 int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_precision precision,
                      int64_t batch, struct attack_model **out) MUST_CHECK;
 void attack_model_free(struct attack_model *m); /* NULL is fine */
+FREE_AT(attack_model_free, struct attack_model)
 /* z [n][classes], n <= batch. */
 int attack_logits(struct attack_model *m, const float *pixels, int64_t n, float *z) MUST_CHECK;
 /* grad [n][C,H,W] = d loss[i] / d pixels[i]. target [n]: for the two targeted kinds, else NULL.

@@ -181,8 +181,8 @@ static int transfer_batch(struct auditor *a, struct exec *e, const struct attack
 static int measure_transfer(struct auditor *a)
 {
     struct graph *g = a->opt->transfer;
+    SCOPED(exec_free_at) struct exec *e = NULL;
     struct attack_batch b;
-    struct exec *e = NULL;
     int rc;
 
     a->out->transfer = -1;
@@ -197,7 +197,6 @@ static int measure_transfer(struct auditor *a)
     while ((rc = next_batch(a, &first, &b)) > 0 &&
            (rc = transfer_batch(a, e, &b, &a->out->transfer)) == 0)
         continue;
-    exec_free(e);
     return rc;
 }
 
@@ -293,23 +292,20 @@ static void judge(struct audit_result *r)
 int audit_run(struct graph *g, const struct dataset *d, const struct audit_options *opt,
               struct audit_result *out)
 {
-    struct auditor a = {.opt = opt, .d = d, .out = out};
-    int rc;
+    SCOPED(auditor_release) struct auditor a = {.opt = opt, .d = d, .out = out};
 
     memset(out, 0, sizeof *out);
     out->eps = opt->eps > 0 ? opt->eps : pgd_defaults(0).eps;
     out->queries = opt->queries > 0 ? opt->queries : QUERIES;
-    if ((rc = auditor_init(&a, g)) < 0)
-        goto out;
+    TRY(auditor_init(&a, g));
     out->n = a.n;
     out->room = (int64_t)ceil(ROOM * (double)a.n);
-    if ((rc = count_clean(&a)) < 0 ||
-        (rc = autoattack_flags(a.m, d, a.n, opt->seed, &out->flags)) < 0 ||
-        (rc = measure_pgd(&a)) < 0 || (rc = measure_strong(&a)) < 0 ||
-        (rc = measure_curve(&a)) < 0 || (rc = measure_transfer(&a)) < 0)
-        goto out;
+    TRY(count_clean(&a));
+    TRY(autoattack_flags(a.m, d, a.n, opt->seed, &out->flags));
+    TRY(measure_pgd(&a));
+    TRY(measure_strong(&a));
+    TRY(measure_curve(&a));
+    TRY(measure_transfer(&a));
     judge(out);
-out:
-    auditor_release(&a);
-    return rc;
+    return 0;
 }

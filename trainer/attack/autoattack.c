@@ -133,17 +133,15 @@ static int64_t count_robust(const struct attack_progress *p)
 
 int autoattack_run(const struct attack_job *job, struct attack_progress *p)
 {
-    struct attack_work w;
-    int rc = attack_work_init(&w, job->m);
+    SCOPED(attack_work_release) struct attack_work w = {0};
 
-    while (rc == 0 && p->stage < job->spec->n_stage) {
+    TRY(attack_work_init(&w, job->m));
+    while (p->stage < job->spec->n_stage) {
         const int64_t batch = job->m->batch;
         const int64_t first = min_i64(p->next + ranks_index() * batch, p->n);
 
-        rc = attack_range(job, &job->spec->stage[p->stage], p, first, min_i64(batch, p->n - first),
-                          &w);
-        if ((rc = ranks_agree(rc)) < 0)
-            break;
+        TRY(ranks_agree(attack_range(job, &job->spec->stage[p->stage], p, first,
+                                     min_i64(batch, p->n - first), &w)));
         ranks_least(p->robust, (size_t)p->n);
         p->next = min_i64(p->next + ranks_count() * batch, p->n);
         if (p->next == p->n) {
@@ -151,10 +149,9 @@ int autoattack_run(const struct attack_job *job, struct attack_progress *p)
             p->next = 0;
         }
         if (job->save != NULL)
-            rc = ranks_agree(job->save(job->ctx, p));
+            TRY(ranks_agree(job->save(job->ctx, p)));
     }
-    attack_work_release(&w);
-    return rc;
+    return 0;
 }
 
 /* ---- flags ----------------------------------------------------------------------------------- */
@@ -247,26 +244,21 @@ int autoattack_flags(struct attack_model *m, const struct dataset *d, int64_t li
 {
     const int64_t most = limit < d->n ? limit : d->n, n = most < m->batch ? most : m->batch;
     struct attack_flags f = {.n = n, .no_dlr = m->classes < 3, .no_targeted_dlr = m->classes < 4};
-    float *again = mem_aligned((size_t)(n * m->classes), sizeof *again);
-    struct attack_work w = {0};
-    int rc = again != NULL ? attack_work_init(&w, m) : ERR_NOMEM;
+    OWNED float *again = mem_aligned((size_t)(n * m->classes), sizeof *again);
+    SCOPED(attack_work_release) struct attack_work w = {0};
 
-    if (rc < 0)
-        goto out;
+    if (again == NULL)
+        return ERR_NOMEM;
+    TRY(attack_work_init(&w, m));
     for (int64_t i = 0; i < n; i++) {
-        if ((rc = data_image(d, i, w.pixels + i * m->elems)) < 0)
-            goto out;
+        TRY(data_image(d, i, w.pixels + i * m->elems));
         w.label[i] = d->labels[i];
         w.sample[i] = i;
     }
-    if ((rc = look_at_outputs(m, &w, n, again, &f)) < 0 ||
-        (rc = count_zero_gradients(m, &w, n, seed, &f)) < 0)
-        goto out;
+    TRY(look_at_outputs(m, &w, n, again, &f));
+    TRY(count_zero_gradients(m, &w, n, seed, &f));
     *out = f;
-out:
-    attack_work_release(&w);
-    mem_free(again);
-    return rc;
+    return 0;
 }
 
 bool autoattack_square_gains(const struct attack_spec *spec, const struct attack_progress *p)

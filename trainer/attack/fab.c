@@ -110,7 +110,6 @@ void fab_project(const float *v, const float *w, double level, int64_t n, float 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 struct fab { /* rows 0 ... n-1 of every block are in work */
-    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct fab_params *p;
@@ -123,25 +122,23 @@ struct fab { /* rows 0 ... n-1 of every block are in work */
     int64_t *image;              /* [n] row -> image of b */
 };
 
-/* arena_free(s->arena) in every case. */
-static int fab_init(struct fab *s, struct attack_model *m, const struct fab_params *p,
-                    struct attack_batch *b)
+static int fab_init(struct fab *s, struct arena *a, struct attack_model *m,
+                    const struct fab_params *p, struct attack_batch *b)
 {
     const size_t n = (size_t)b->n, pixels = n * (size_t)m->elems;
 
     *s = (struct fab){.m = m, .b = b, .p = p, .elems = m->elems};
-    TRY(arena_new(0, &s->arena));
-    s->x0 = arena_array(s->arena, pixels, sizeof(float));
-    s->x = arena_array(s->arena, pixels, sizeof(float));
-    s->w = arena_array(s->arena, pixels, sizeof(float));
-    s->d1 = arena_array(s->arena, pixels, sizeof(float));
-    s->d2 = arena_array(s->arena, pixels, sizeof(float));
-    s->z = arena_array(s->arena, n * (size_t)m->classes, sizeof(float));
-    s->f = arena_array(s->arena, n, sizeof *s->f);
-    s->best = arena_array(s->arena, n, sizeof *s->best);
-    s->label = arena_array(s->arena, n, sizeof *s->label);
-    s->target = arena_array(s->arena, n, sizeof *s->target);
-    s->image = arena_array(s->arena, n, sizeof *s->image);
+    s->x0 = arena_array(a, pixels, sizeof(float));
+    s->x = arena_array(a, pixels, sizeof(float));
+    s->w = arena_array(a, pixels, sizeof(float));
+    s->d1 = arena_array(a, pixels, sizeof(float));
+    s->d2 = arena_array(a, pixels, sizeof(float));
+    s->z = arena_array(a, n * (size_t)m->classes, sizeof(float));
+    s->f = arena_array(a, n, sizeof *s->f);
+    s->best = arena_array(a, n, sizeof *s->best);
+    s->label = arena_array(a, n, sizeof *s->label);
+    s->target = arena_array(a, n, sizeof *s->target);
+    s->image = arena_array(a, n, sizeof *s->image);
     return s->x0 && s->x && s->w && s->d1 && s->d2 && s->z && s->f && s->best && s->label &&
                    s->target && s->image
                ? 0
@@ -289,31 +286,25 @@ int fab_attack(struct attack_model *m, const struct fab_params *p, struct attack
                double *distance)
 {
     const int32_t n = attack_targets(p->targets, m->classes);
-    float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
-    int32_t *target = mem_array((size_t)b->n, sizeof *target);
-    double *best = mem_array((size_t)b->n, sizeof *best);
-    struct fab s = {0};
-    int rc;
+    OWNED float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
+    OWNED int32_t *target = mem_array((size_t)b->n, sizeof *target);
+    OWNED double *best = mem_array((size_t)b->n, sizeof *best);
+    SCOPED(arena_free_at) struct arena *arena = NULL;
+    struct fab s;
 
-    if (z == NULL || target == NULL || best == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    if (z == NULL || target == NULL || best == NULL)
+        return ERR_NOMEM;
     for (int64_t i = 0; i < b->n; i++)
         best[i] = INFINITY;
-    if ((rc = attack_logits(m, b->pixels, b->n, z)) < 0 || (rc = fab_init(&s, m, p, b)) < 0)
-        goto out;
+    TRY(attack_logits(m, b->pixels, b->n, z));
+    TRY(arena_new(0, &arena));
+    TRY(fab_init(&s, arena, m, p, b));
     s.stay = distance != NULL;
-    for (int32_t j = 1; rc == 0 && j <= n; j++)
-        rc = run_target(&s, j, z, target, best);
-    if (rc == 0 && distance != NULL)
+    for (int32_t j = 1; j <= n; j++)
+        TRY(run_target(&s, j, z, target, best));
+    if (distance != NULL)
         memcpy(distance, best, (size_t)b->n * sizeof *best);
-out:
-    arena_free(s.arena);
-    mem_free(z);
-    mem_free(target);
-    mem_free(best);
-    return rc;
+    return 0;
 }
 
 /* ---- as an attack with a name ---------------------------------------------------------------- */

@@ -121,21 +121,16 @@ static int run_type(struct attack_model *m, const struct attack_stage *s, int32_
     const struct pgd_params p = attack_stage_pgd(s);
     const struct pgd_target target = {.labels = b->label};
     const struct pgd_key key = {b->seed, RNG_ATTACK, ATTACK_ID_PGD, (uint32_t)restart, b->sample};
-    float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
-    int rc = z != NULL ? 0 : ERR_NOMEM;
+    OWNED float *z = mem_aligned((size_t)(b->n * m->classes), sizeof *z);
 
-    if (rc == 0)
-        rc = pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->branch, grad,
-                        b->adv);
+    if (z == NULL)
+        return ERR_NOMEM;
+    TRY(pgd_attack(m->gradient, m->g, &p, &target, &key, b->pixels, b->n, m->branch, grad, b->adv));
     m->differentiated += b->n * p.steps;
-    if (rc == 0)
-        rc = attack_logits(m, b->adv, b->n, z);
-    for (int64_t i = 0; rc == 0 && i < b->n; i++)
+    TRY(attack_logits(m, b->adv, b->n, z));
+    for (int64_t i = 0; i < b->n; i++)
         b->broken[i] = attack_is_wrong(z + i * m->classes, m->classes, b->label[i]);
-    mem_free(z);
-    if (rc == 0 && m->tick != NULL)
-        rc = m->tick(m->ctx, 3 * b->n * p.steps);
-    return rc;
+    return m->tick != NULL ? m->tick(m->ctx, 3 * b->n * p.steps) : 0;
 }
 
 static int64_t cost(const struct attack_stage *s, int64_t classes)

@@ -55,7 +55,6 @@ int32_t square_side(double p_init, int32_t i, int64_t h, int64_t w)
 }
 
 struct search { /* rows 0 ... n-1 of every block are in work */
-    struct arena *arena;
     struct attack_model *m;
     struct attack_batch *b;
     const struct square_params *p;
@@ -74,9 +73,8 @@ struct patch {
     float by[MOST_CHANNELS]; /* +-2 eps */
 };
 
-/* arena_free(s->arena) in every case. */
-static int search_init(struct search *s, struct attack_model *m, const struct square_params *p,
-                       struct attack_batch *b)
+static int search_init(struct search *s, struct arena *a, struct attack_model *m,
+                       const struct square_params *p, struct attack_batch *b)
 {
     const struct shape *in = &m->g->value[m->g->input].shape;
     const size_t n = (size_t)b->n, pixels = n * (size_t)m->elems;
@@ -85,15 +83,14 @@ static int search_init(struct search *s, struct attack_model *m, const struct sq
     s->c = in->dim[1], s->h = in->dim[2], s->w = in->dim[3];
     if (s->c > MOST_CHANNELS)
         return fail(ERR_UNSUPPORTED, "square: %d channels, at most %d", (int)s->c, MOST_CHANNELS);
-    TRY(arena_new(0, &s->arena));
-    s->clean = arena_array(s->arena, pixels, sizeof(float));
-    s->best = arena_array(s->arena, pixels, sizeof(float));
-    s->candidate = arena_array(s->arena, pixels, sizeof(float));
-    s->z = arena_array(s->arena, n * (size_t)m->classes, sizeof(float));
-    s->margin = arena_array(s->arena, n, sizeof *s->margin);
-    s->label = arena_array(s->arena, n, sizeof *s->label);
-    s->image = arena_array(s->arena, n, sizeof *s->image);
-    s->draws = arena_array(s->arena, n, sizeof *s->draws);
+    s->clean = arena_array(a, pixels, sizeof(float));
+    s->best = arena_array(a, pixels, sizeof(float));
+    s->candidate = arena_array(a, pixels, sizeof(float));
+    s->z = arena_array(a, n * (size_t)m->classes, sizeof(float));
+    s->margin = arena_array(a, n, sizeof *s->margin);
+    s->label = arena_array(a, n, sizeof *s->label);
+    s->image = arena_array(a, n, sizeof *s->image);
+    s->draws = arena_array(a, n, sizeof *s->draws);
     return s->clean && s->best && s->candidate && s->z && s->margin && s->label && s->image &&
                    s->draws
                ? 0
@@ -233,13 +230,14 @@ static int search_run(struct search *s, int32_t run)
 
 int square_attack(struct attack_model *m, const struct square_params *p, struct attack_batch *b)
 {
+    SCOPED(arena_free_at) struct arena *arena = NULL;
     struct search s;
-    int rc = search_init(&s, m, p, b);
 
-    for (int32_t run = 0; rc == 0 && run < p->restarts; run++)
-        rc = search_run(&s, run);
-    arena_free(s.arena);
-    return rc;
+    TRY(arena_new(0, &arena));
+    TRY(search_init(&s, arena, m, p, b));
+    for (int32_t run = 0; run < p->restarts; run++)
+        TRY(search_run(&s, run));
+    return 0;
 }
 
 /* ---- as an attack with a name ---------------------------------------------------------------- */

@@ -488,20 +488,16 @@ static int check_options(const struct graph *g, const struct dataset *d,
 int eval_run(struct graph *g, const struct dataset *d, const struct eval_options *opt,
              struct eval_result *out)
 {
-    struct evaluator v = {0};
-    int rc;
+    SCOPED(evaluator_release) struct evaluator v = {0};
 
     TRY(check_options(g, d, opt));
     memset(out, 0, sizeof *out);
-    if ((rc = evaluator_init(&v, g, d, opt)) < 0)
-        goto out;
+    TRY(evaluator_init(&v, g, d, opt));
     out->n = v.n;
     out->precision = exec_precision_of(v.infer);
     out->attacks = out->precision == opt->precision ? opt->attacks : EXEC_FP32;
-    rc = run_all(&v, out);
+    const int rc = run_all(&v, out);
     add_profile(opt->infer_profile, v.infer, v.inferred);
-out:
-    evaluator_release(&v);
     return rc;
 }
 
@@ -514,29 +510,20 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     const int64_t k = shape_elems(&g->value[g->output].shape);
     const int64_t n = limit > 0 ? min_i64(limit, d->n) : d->n;
     const int64_t held = max_i64(1, min_i64(batch, n));
-    struct exec *e = NULL;
-    float *pixels = NULL, *logits = NULL;
-    int rc;
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
-    if ((rc = fits(g, d)) < 0 ||
-        (rc = exec_new_small(g, EXEC_INFER, EXEC_FP32, batch, held, taps, n_taps, &e)) < 0)
-        goto out;
-    pixels = mem_aligned((size_t)(held * elems), sizeof *pixels);
-    logits = mem_aligned((size_t)(held * k), sizeof *logits);
-    if (pixels == NULL || logits == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    TRY(fits(g, d));
+    TRY(exec_new_small(g, EXEC_INFER, EXEC_FP32, batch, held, taps, n_taps, &e));
+    OWNED float *pixels = mem_aligned((size_t)(held * elems), sizeof *pixels);
+    OWNED float *logits = mem_aligned((size_t)(held * k), sizeof *logits);
+    if (pixels == NULL || logits == NULL)
+        return ERR_NOMEM;
     for (int64_t i = 0; i < n; i += batch) {
         const int64_t m = min_i64(batch, n - i);
-        if ((rc = data_images(d, i, m, i + m, pixels)) < 0 ||
-            (rc = exec_infer(e, pixels, m, branch, logits)) < 0 ||
-            (rc = fn(ctx, e, i, m, logits, d->labels + i)) < 0)
-            goto out;
+
+        TRY(data_images(d, i, m, i + m, pixels));
+        TRY(exec_infer(e, pixels, m, branch, logits));
+        TRY(fn(ctx, e, i, m, logits, d->labels + i));
     }
-out:
-    exec_free(e);
-    mem_free(pixels);
-    mem_free(logits);
-    return rc;
+    return 0;
 }

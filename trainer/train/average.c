@@ -87,7 +87,7 @@ static int estimate(struct trainer *t, int64_t epoch)
 {
     struct estimate e = {t, epoch, {0, 0}};
     struct graph *g = t->g;
-    float *momentum = mem_array((size_t)g->n_node + 1, sizeof *momentum);
+    OWNED float *momentum = mem_array((size_t)g->n_node + 1, sizeof *momentum);
     int rc = 0;
 
     if (momentum == NULL)
@@ -100,7 +100,6 @@ static int estimate(struct trainer *t, int64_t epoch)
     for (int32_t n = 0; n < g->n_node; n++)
         if (g->node[n].op == &op_batchnorm)
             g->node[n].p.batchnorm.momentum = momentum[n];
-    mem_free(momentum);
     return rc;
 }
 

@@ -73,12 +73,10 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
         b->augmented = arena_array(b->arena, floats, sizeof *b->augmented);
         b->bytes = arena_array(b->arena, 2 * floats, sizeof *b->bytes);
     }
-    if (!b->pixels || !b->whole || !b->labels || !b->sample || !b->refused || !b->own ||
-        !b->later || !b->later_own || (augment && (!b->augmented || !b->bytes))) {
-        batch_release(b);
-        return ERR_NOMEM;
-    }
-    return 0;
+    return b->pixels && b->whole && b->labels && b->sample && b->refused && b->own && b->later &&
+                   b->later_own && (!augment || (b->augmented && b->bytes))
+               ? 0
+               : ERR_NOMEM;
 }
 
 void batch_release(struct batch *b)

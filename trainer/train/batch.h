@@ -32,7 +32,7 @@ struct batch {           /* of at most `cap` images; the images are [.][C,H,W] i
     int64_t *sample; /* [n] index in the data set; from its end on in the extra images */
 };
 int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d) MUST_CHECK;
-void batch_release(struct batch *b);
+void batch_release(struct batch *b); /* after a failure of batch_init too */
 /* Images that the clean and augmented passes take of n, and those of the adversarial pass. */
 int64_t batch_clean_count(const struct train_config *cfg, int64_t n);
 int64_t batch_adv_count(const struct train_config *cfg, int64_t n);

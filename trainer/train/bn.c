@@ -28,22 +28,20 @@ struct bn_work {
     int32_t n_site;
     int32_t *nodes;        /* [n_site], increasing */
     value_id *taps;        /* [n_site] */
-    struct arena *arena;   /* of all blocks */
     float *mean, *var;     /* [largest channels] */
     float *before, *after; /* logits [n][K] */
 };
 
-static int work_init(struct bn_work *w, const struct graph *g, int64_t n)
+static int work_init(struct bn_work *w, struct arena *a, const struct graph *g, int64_t n)
 {
     const size_t logits = (size_t)(n * shape_elems(&g->value[g->output].shape));
     int64_t largest = 0;
 
-    TRY(arena_new(0, &w->arena));
-    w->nodes = arena_array(w->arena, (size_t)w->n_site, sizeof *w->nodes);
-    w->taps = arena_array(w->arena, (size_t)w->n_site, sizeof *w->taps);
-    w->site = arena_array(w->arena, (size_t)w->n_site, sizeof *w->site);
-    w->before = arena_array(w->arena, logits, sizeof *w->before);
-    w->after = arena_array(w->arena, logits, sizeof *w->after);
+    w->nodes = arena_array(a, (size_t)w->n_site, sizeof *w->nodes);
+    w->taps = arena_array(a, (size_t)w->n_site, sizeof *w->taps);
+    w->site = arena_array(a, (size_t)w->n_site, sizeof *w->site);
+    w->before = arena_array(a, logits, sizeof *w->before);
+    w->after = arena_array(a, logits, sizeof *w->after);
     if (!w->nodes || !w->taps || !w->site || !w->before || !w->after)
         return ERR_NOMEM;
     pass_batchnorm_sites(g, w->nodes, w->n_site);
@@ -54,14 +52,14 @@ static int work_init(struct bn_work *w, const struct graph *g, int64_t n)
         const struct shape *shape = &g->value[s->out].shape;
         s->channels = shape->dim[1];
         s->positions = shape_elems(shape) / s->channels;
-        s->sum = arena_array(w->arena, (size_t)s->channels, sizeof *s->sum);
-        s->square = arena_array(w->arena, (size_t)s->channels, sizeof *s->square);
+        s->sum = arena_array(a, (size_t)s->channels, sizeof *s->sum);
+        s->square = arena_array(a, (size_t)s->channels, sizeof *s->square);
         if (!s->sum || !s->square)
             return ERR_NOMEM;
         largest = s->channels > largest ? s->channels : largest;
     }
-    w->mean = arena_array(w->arena, (size_t)largest, sizeof *w->mean);
-    w->var = arena_array(w->arena, (size_t)largest, sizeof *w->var);
+    w->mean = arena_array(a, (size_t)largest, sizeof *w->mean);
+    w->var = arena_array(a, (size_t)largest, sizeof *w->var);
     return w->mean && w->var ? 0 : ERR_NOMEM;
 }
 
@@ -80,22 +78,18 @@ static int measure(struct graph *g, const float *pixels, int64_t n, struct bn_wo
 {
     const int64_t elems = shape_elems(&g->value[g->input].shape);
     const int64_t k = shape_elems(&g->value[g->output].shape);
-    struct exec *e = NULL;
-    int rc;
+    SCOPED(exec_free_at) struct exec *e = NULL;
 
-    if ((rc = exec_new(g, EXEC_INFER, BN_BATCH, w->taps, w->n_site, &e)) < 0)
-        goto out;
+    TRY(exec_new(g, EXEC_INFER, BN_BATCH, w->taps, w->n_site, &e));
     for (int64_t i = 0; i < n; i += BN_BATCH) {
         const int64_t m = n - i < BN_BATCH ? n - i : BN_BATCH;
-        if ((rc = exec_infer(e, pixels + i * elems, m, 0, w->before + i * k)) < 0)
-            goto out;
+
+        TRY(exec_infer(e, pixels + i * elems, m, 0, w->before + i * k));
 #pragma omp parallel for schedule(static)
         for (int32_t s = 0; s < w->n_site; s++)
             site_add(&w->site[s], exec_tap(e, w->site[s].out), m);
     }
-out:
-    exec_free(e);
-    return rc;
+    return 0;
 }
 
 /* From the last site to the first: insertion moves only the nodes after it. */
@@ -118,13 +112,11 @@ static int compare(struct graph *g, const float *pixels, int64_t n, struct bn_wo
                    double *max_rel)
 {
     const int64_t count = n * shape_elems(&g->value[g->output].shape);
-    struct exec *e = NULL;
+    SCOPED(exec_free_at) struct exec *e = NULL;
     double diff = 0, largest = 0;
-    int rc;
 
-    if ((rc = exec_new(g, EXEC_INFER, BN_BATCH, NULL, 0, &e)) < 0 ||
-        (rc = exec_infer(e, pixels, n, 0, w->after)) < 0)
-        goto out;
+    TRY(exec_new(g, EXEC_INFER, BN_BATCH, NULL, 0, &e));
+    TRY(exec_infer(e, pixels, n, 0, w->after));
     for (int64_t i = 0; i < count; i++) {
         double d = fabs((double)w->after[i] - w->before[i]), a = fabs(w->before[i]);
         diff = d > diff || isnan(d) ? d : diff;
@@ -132,30 +124,29 @@ static int compare(struct graph *g, const float *pixels, int64_t n, struct bn_wo
     }
     *max_rel = diff > 0 ? diff / largest : diff;
     if (!(diff <= BN_TOLERANCE * largest))
-        rc = fail(ERR_VERIFY,
-                  "batch-norm re-insertion moved the logits by %g of %g (%" PRId64
-                  " images), at most %g relative is allowed",
-                  diff, largest, n, BN_TOLERANCE);
-out:
-    exec_free(e);
-    return rc;
+        return fail(ERR_VERIFY,
+                    "batch-norm re-insertion moved the logits by %g of %g (%" PRId64
+                    " images), at most %g relative is allowed",
+                    diff, largest, n, BN_TOLERANCE);
+    return 0;
 }
 
 int bn_insert(struct graph *g, const float *pixels, int64_t n, struct bn_report *report)
 {
+    SCOPED(arena_free_at) struct arena *arena = NULL;
     struct bn_work w = {.n_site = pass_batchnorm_sites(g, NULL, 0)};
     struct bn_report r = {.sites = w.n_site};
-    int rc = 0;
 
     if (n < 1)
         return fail(ERR_ARG, "batch-norm re-insertion needs at least one image");
-    if (w.n_site > 0 &&
-        ((rc = work_init(&w, g, n)) < 0 || (rc = measure(g, pixels, n, &w)) < 0 ||
-         (rc = insert(g, n, &w)) < 0 || (rc = compare(g, pixels, n, &w, &r.max_rel_diff)) < 0))
-        goto out;
+    if (w.n_site > 0) {
+        TRY(arena_new(0, &arena));
+        TRY(work_init(&w, arena, g, n));
+        TRY(measure(g, pixels, n, &w));
+        TRY(insert(g, n, &w));
+        TRY(compare(g, pixels, n, &w, &r.max_rel_diff));
+    }
     if (report != NULL)
         *report = r;
-out:
-    arena_free(w.arena);
-    return rc;
+    return 0;
 }

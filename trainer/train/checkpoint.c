@@ -114,15 +114,11 @@ static int add_everything(struct st_writer *w, const struct checkpoint *c)
 
 int checkpoint_save(const char *path, const struct checkpoint *c)
 {
-    struct st_writer *w = NULL;
-    int rc;
+    SCOPED(st_writer_free_at) struct st_writer *w = NULL;
 
-    if ((rc = st_writer_new(&w)) < 0 || (rc = add_everything(w, c)) < 0)
-        goto out;
-    rc = st_writer_save(w, path, FILE_PUBLIC);
-out:
-    st_writer_free(w);
-    return rc;
+    TRY(st_writer_new(&w));
+    TRY(add_everything(w, c));
+    return st_writer_save(w, path, FILE_PUBLIC);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -167,22 +163,16 @@ static int read_metadata(struct checkpoint_file *f)
 
 int checkpoint_open(const char *path, struct checkpoint_file **out)
 {
-    struct checkpoint_file *f = mem_array(1, sizeof *f);
-    int rc;
+    SCOPED(checkpoint_close_at) struct checkpoint_file *f = mem_array(1, sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
-    if ((rc = st_reader_open(path, &f->r)) < 0)
-        goto out;
-    if ((rc = read_metadata(f)) < 0) {
-        fail_context(rc, "'%s'", path);
-        goto out;
-    }
-    *out = f;
+    TRY(st_reader_open(path, &f->r));
+    const int rc = read_metadata(f);
+    if (rc < 0)
+        return fail_context(rc, "'%s'", path);
+    *out = mem_hand_on(&f);
     return 0;
-out:
-    checkpoint_close(f);
-    return rc;
 }
 
 void checkpoint_close(struct checkpoint_file *f)

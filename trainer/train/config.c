@@ -292,20 +292,16 @@ int train_config_check(const struct train_config *cfg, const struct graph *g,
 /* One hash over the blocks of a graph. */
 static int hash_numbers(const struct graph *g, char text[SHA256_HEX])
 {
-    struct sha256 *h = NULL;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
     uint8_t digest[SHA256_SIZE];
-    int rc;
 
-    if ((rc = sha256_new(&h)) < 0 ||
-        (rc = sha256_add(h, g->params, (size_t)g->n_params * sizeof(float))) < 0 ||
-        (rc = sha256_add(h, g->buffers, (size_t)g->n_buffers * sizeof(float))) < 0 ||
-        (rc = sha256_add(h, g->masks, (size_t)g->n_masks * sizeof(float))) < 0 ||
-        (rc = sha256_end(h, digest)) < 0)
-        goto out;
+    TRY(sha256_new(&h));
+    TRY(sha256_add(h, g->params, (size_t)g->n_params * sizeof(float)));
+    TRY(sha256_add(h, g->buffers, (size_t)g->n_buffers * sizeof(float)));
+    TRY(sha256_add(h, g->masks, (size_t)g->n_masks * sizeof(float)));
+    TRY(sha256_end(h, digest));
     sha256_hex(digest, text);
-out:
-    sha256_free(h);
-    return rc;
+    return 0;
 }
 
 /* What names the images: the pixels of those in memory, the records of those that are streamed. `other`: the

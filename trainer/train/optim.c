@@ -44,10 +44,8 @@ int optim_init(struct optim *o, const struct optim_params *p, const struct graph
     o->rule = mem_array((size_t)o->n, sizeof *o->rule);
     if (p->kind == OPTIM_ADAM)
         o->square = mem_aligned((size_t)o->n, sizeof *o->square);
-    if (!o->velocity || !o->rule || (p->kind == OPTIM_ADAM && !o->square)) {
-        optim_release(o);
+    if (!o->velocity || !o->rule || (p->kind == OPTIM_ADAM && !o->square))
         return ERR_NOMEM;
-    }
     set_rules(o, g);
     if (o->n > o->n_params)
         memset(o->rule + o->n_params, RULE_PLAIN, (size_t)(o->n - o->n_params));

@@ -32,7 +32,7 @@ struct optim {
     uint8_t *rule;    /* [n]: 0 frozen, 1 no decay, 2 decay */
 };
 int optim_init(struct optim *o, const struct optim_params *p, const struct graph *g) MUST_CHECK;
-void optim_release(struct optim *o);
+void optim_release(struct optim *o); /* after a failure of optim_init too */
 /* Step `step` (from 0; Adam's t is step + 1) with gradients grad [n]; calls graph_touch. */
 void optim_step(struct optim *o, struct graph *g, const float *grad, double lr, int64_t step);
 

@@ -81,15 +81,13 @@ static int add_start(const struct trainer *t, struct sha256 *h)
 int train_same_start(const struct trainer *t)
 {
     uint8_t least[SHA256_SIZE], most[SHA256_SIZE];
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
     if (ranks_count() == 1)
         return 0;
-    if ((rc = sha256_new(&h)) == 0 && (rc = add_start(t, h)) == 0)
-        rc = sha256_end(h, least);
-    sha256_free(h);
-    TRY(rc);
+    TRY(sha256_new(&h));
+    TRY(add_start(t, h));
+    TRY(sha256_end(h, least));
     memcpy(most, least, sizeof most);
     ranks_least(least, sizeof least);
     ranks_most(most, sizeof most);
@@ -146,7 +144,7 @@ int train_save(struct trainer *t, bool done)
 {
     if (t->cfg.checkpoint == NULL)
         return 0;
-    struct blob_list *l = mem_array(1, sizeof *l);
+    OWNED struct blob_list *l = mem_array(1, sizeof *l);
     if (l == NULL)
         return ERR_NOMEM;
     list_blobs(t, done, l);
@@ -162,8 +160,7 @@ int train_save(struct trainer *t, bool done)
         .blob = l->v,
         .n_blob = l->n,
     };
-    int rc = checkpoint_save(t->cfg.checkpoint, &c);
-    mem_free(l);
+    const int rc = checkpoint_save(t->cfg.checkpoint, &c);
     t->saved = cpu_seconds();
     return rc;
 }
@@ -206,17 +203,15 @@ static bool only_data_differ(const char *had, const char *now)
  * named by then is the other thing. */
 static int try_other_name(struct trainer *t, const char *had, size_t len)
 {
-    char *other = NULL;
+    OWNED char *other = NULL;
 
     if (only_data_differ(had, t->fingerprint) &&
         (other = train_fingerprint(&t->cfg, t->g, t->teacher, t->train, true)) == NULL)
         return ERR_DATA;
-    if (other == NULL || strcmp(had, other) != 0) {
-        mem_free(other);
+    if (other == NULL || strcmp(had, other) != 0)
         return options_differ(had, len, t->fingerprint);
-    }
     mem_free(t->fingerprint);
-    t->fingerprint = other;
+    t->fingerprint = mem_hand_on(&other);
     return 0;
 }
 

@@ -62,18 +62,16 @@ static int new_tapped(const struct trainer *t, struct graph *g, const struct tap
 {
     const struct train_config *c = &t->cfg;
     const int32_t n = taps->n_hooks, n_at = c->beta > 0 ? taps->n_at : 0;
-    value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
+    OWNED value_id *all = mem_array((size_t)(n + n_at) + 1, sizeof *all);
 
     if (all == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
         all[i] = i < n ? taps->hooks[i] : taps->at[i - n];
-    int rc = t->forward == NULL
-                 ? exec_new_sharded(g, c->precision, batch, c->bn_shards, all, n + n_at, out)
-                 : exec_new_beside(t->forward, g, EXEC_INFER, c->precision, batch, batch, all,
-                                   n + n_at, out);
-    mem_free(all);
-    return rc;
+    return t->forward == NULL
+               ? exec_new_sharded(g, c->precision, batch, c->bn_shards, all, n + n_at, out)
+               : exec_new_beside(t->forward, g, EXEC_INFER, c->precision, batch, batch, all,
+                                 n + n_at, out);
 }
 
 /* Who gives the targets: the teacher, or other networks. */
@@ -216,7 +214,7 @@ int trainer_new(const struct train_config *cfg, struct graph *student, struct gr
                 const struct dataset *train, const struct dataset *val,
                 const struct train_hooks *hooks, struct trainer **out)
 {
-    struct trainer *t = mem_array(1, sizeof *t);
+    SCOPED(trainer_free_at) struct trainer *t = mem_array(1, sizeof *t);
 
     if (t == NULL)
         return ERR_NOMEM;
@@ -227,12 +225,8 @@ int trainer_new(const struct train_config *cfg, struct graph *student, struct gr
     t->val = val;
     if (hooks != NULL)
         t->hooks = *hooks;
-    int rc = trainer_init(t);
-    if (rc < 0) {
-        trainer_free(t);
-        return rc;
-    }
-    *out = t;
+    TRY(trainer_init(t));
+    *out = mem_hand_on(&t);
     return 0;
 }
 
@@ -289,24 +283,24 @@ static int measure(struct trainer *t, struct train_validation *val)
                                .beside = t->forward,
                                .ctx = t,
                                .progress = on_validation};
-    struct eval_result *r = mem_array(1, sizeof *r);
-    int rc = r != NULL ? eval_run(t->g, t->val, &opt, r) : ERR_NOMEM;
+    OWNED struct eval_result *r = mem_array(1, sizeof *r);
 
-    if (rc == 0) {
-        val->n = r->n;
-        val->clean = r->branch[0].clean.accuracy;
-        val->clean_adv = r->n_branch > 1 ? r->branch[1].clean.accuracy : -1;
-    }
+    if (r == NULL)
+        return ERR_NOMEM;
+    TRY(eval_run(t->g, t->val, &opt, r));
+    val->n = r->n;
+    val->clean = r->branch[0].clean.accuracy;
+    val->clean_adv = r->n_branch > 1 ? r->branch[1].clean.accuracy : -1;
     opt.limit = t->cfg.val_attack_limit;
+    if (opt.limit <= 0)
+        return 0;
     opt.branch[0] = adv == 0;
     opt.attack = &t->cfg.val_attack;
     opt.n_attack = 1;
-    if (rc == 0 && opt.limit > 0 && (rc = eval_run(t->g, t->val, &opt, r)) == 0) {
-        val->n_attack = r->n;
-        val->pgd = r->branch[0].attack[0].score.accuracy;
-    }
-    mem_free(r);
-    return rc;
+    TRY(eval_run(t->g, t->val, &opt, r));
+    val->n_attack = r->n;
+    val->pgd = r->branch[0].attack[0].score.accuracy;
+    return 0;
 }
 
 static double metric(enum train_select select, const struct train_validation *v)

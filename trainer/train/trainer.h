@@ -191,6 +191,7 @@ int trainer_new(const struct train_config *cfg, struct graph *student, struct gr
                 const struct dataset *train, const struct dataset *val,
                 const struct train_hooks *hooks, struct trainer **out) MUST_CHECK;
 void trainer_free(struct trainer *t); /* NULL is fine */
+FREE_AT(trainer_free, struct trainer)
 /* Continues from cfg->checkpoint if that file exists (returns 1; 0 if it does not). ERR_FORMAT for a
  * damaged file, ERR_ARG if it belongs to another stage, configuration, teacher or network. */
 int trainer_resume(struct trainer *t) MUST_CHECK;
