@@ -155,18 +155,18 @@ static int add_zoomed(const struct corrupt_job *j, double factor, float *sum)
 int corrupt_zoom_blur(struct corrupt_job *j)
 {
     int32_t n = 3 * j->h * j->w, count = zoom_count[j->severity];
-    float *sum = mem_array((size_t)n, sizeof *sum);
+    OWNED float *sum = mem_array((size_t)n, sizeof *sum);
     const double step = 1.01 - 1; /* as numpy's arange has it, a little more than .01 */
-    int rc = sum != NULL ? 0 : ERR_NOMEM;
 
+    if (sum == NULL)
+        return ERR_NOMEM;
     for (int32_t i = 0; i < n; i++)
         j->x[i] = (double)(float)j->x[i];
-    for (int32_t k = 0; rc == 0 && k < count; k++)
-        rc = add_zoomed(j, 1 + k * step, sum);
-    for (int32_t i = 0; rc == 0 && i < n; i++)
+    for (int32_t k = 0; k < count; k++)
+        TRY(add_zoomed(j, 1 + k * step, sum));
+    for (int32_t i = 0; i < n; i++)
         j->x[i] = (double)(((float)j->x[i] + sum[i]) / (float)(count + 1));
-    mem_free(sum);
-    return rc;
+    return 0;
 }
 
 /* ---- pixelate --------------------------------------------------------------------------- */

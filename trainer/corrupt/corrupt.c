@@ -76,21 +76,19 @@ int corrupt_apply_with(const struct corrupt_photos *photos, enum corrupt_type ty
                        uint8_t *out)
 {
     size_t n = 3 * (size_t)height * (size_t)width;
-    struct corrupt_job j = {chw, height, width, severity - 1, false, r, NULL, NULL, photos};
-    int rc;
+    OWNED double *x = NULL;
 
     TRY(check(type, severity, height, width));
-    j.large = (height > width ? height : width) >= LARGE_FROM;
-    if ((j.x = mem_array(2 * n, sizeof *j.x)) == NULL)
+    if ((x = mem_array(2 * n, sizeof *x)) == NULL)
         return ERR_NOMEM;
-    j.work = j.x + n;
+    const bool large = (height > width ? height : width) >= LARGE_FROM;
+    struct corrupt_job j = {chw, height, width, severity - 1, large, r, x, x + n, photos};
     for (size_t i = 0; i < n; i++)
-        j.x[i] = chw[i] / 255.0;
-    if ((rc = table[type].apply(&j)) == 0)
-        for (size_t i = 0; i < n; i++)
-            out[i] = to_byte(j.x[i]);
-    mem_free(j.x);
-    return rc;
+        x[i] = chw[i] / 255.0;
+    TRY(table[type].apply(&j));
+    for (size_t i = 0; i < n; i++)
+        out[i] = to_byte(x[i]);
+    return 0;
 }
 
 int corrupt_apply(enum corrupt_type type, int severity, const uint8_t *chw, int32_t height,

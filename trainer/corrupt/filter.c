@@ -51,7 +51,8 @@ int filter_gaussian(double *plane, double *work, int32_t h, int32_t w, double si
                     double truncate, enum filter_border border)
 {
     const int32_t radius = (int32_t)(truncate * sigma + 0.5);
-    double *k, sum = 0;
+    OWNED double *k = NULL;
+    double sum = 0;
 
     if (radius == 0)
         return 0;
@@ -67,7 +68,6 @@ int filter_gaussian(double *plane, double *work, int32_t h, int32_t w, double si
         blur_line(work + x, plane + x, h, w, k, radius, border);
     for (int32_t y = 0; y < h; y++)
         blur_line(plane + y * w, work + y * w, w, 1, k, radius, border);
-    mem_free(k);
     return 0;
 }
 
@@ -96,7 +96,8 @@ static void make_axis(struct zoom_axis *a, int32_t n, double factor)
 
 int filter_zoom(double *out, const double *in, int32_t h, int32_t w, double factor)
 {
-    struct zoom_axis *axis = mem_array(2, sizeof *axis), *ay = axis, *ax = axis + 1;
+    OWNED struct zoom_axis *axis = mem_array(2, sizeof *axis);
+    struct zoom_axis *ay = axis, *ax = axis + 1;
 
     if (axis == NULL)
         return ERR_NOMEM;
@@ -109,7 +110,6 @@ int filter_zoom(double *out, const double *in, int32_t h, int32_t w, double fact
         const double b = low[ax->low[x]] * (1 - ax->part[x]) + low[ax->high[x]] * ax->part[x];
         out[i] = a * (1 - ay->part[y]) + b * ay->part[y];
     }
-    mem_free(axis);
     return 0;
 }
 

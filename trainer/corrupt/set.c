@@ -91,10 +91,8 @@ int corrupt_types(const char *list, bool photos, bool need_photos,
 {
     *n = 0;
     if (list != NULL && strcmp(list, "all") != 0) {
-        char *copy = mem_strdup(list);
-        int rc = copy != NULL ? read_words(copy, photos || !need_photos, types, n) : ERR_NOMEM;
-        mem_free(copy);
-        return rc;
+        OWNED char *copy = mem_strdup(list);
+        return copy != NULL ? read_words(copy, photos || !need_photos, types, n) : ERR_NOMEM;
     }
     for (int t = 0; t < CORRUPT_N; t++) {
         const enum corrupt_type type = (enum corrupt_type)t;
@@ -151,9 +149,8 @@ bool corrupt_folder_has(const char *folder, enum corrupt_type type)
 static int read_severities(const char *folder, int32_t *mask)
 {
     char path[PATH_SIZE];
-    uint8_t *text = NULL;
+    OWNED uint8_t *text = NULL;
     size_t len;
-    int rc = 0;
 
     *mask = ALL_SEVERITIES;
     TRY(path_in(path, folder, "severities", ".txt"));
@@ -161,13 +158,12 @@ static int read_severities(const char *folder, int32_t *mask)
         return 0;
     TRY(file_read(path, 64, &text, &len));
     *mask = 0;
-    for (size_t i = 0; rc == 0 && i < len; i++)
+    for (size_t i = 0; i < len; i++)
         if (text[i] >= '1' && text[i] <= '5')
             *mask |= 1 << (text[i] - '1');
         else if (text[i] != ' ' && text[i] != '\n')
-            rc = fail(ERR_DATA, "'%s': not a list of severities such as \"1 3\"", path);
-    mem_free(text);
-    return rc;
+            return fail(ERR_DATA, "'%s': not a list of severities such as \"1 3\"", path);
+    return 0;
 }
 
 static int count_bits(int32_t mask)

@@ -140,15 +140,13 @@ int corrupt_elastic_transform(struct corrupt_job *j)
     const double side = j->h < j->w ? j->h : j->w;
     const size_t n = (size_t)j->h * (size_t)j->w;
     const struct affine a = draw_affine(j, side * p->affine);
-    double *field = mem_array(2 * n, sizeof *field);
-    int rc;
+    OWNED double *field = mem_array(2 * n, sizeof *field);
 
     if (field == NULL)
         return ERR_NOMEM;
     warp(j, &a);
-    if ((rc = draw_field(j, side * p->alpha, side * p->sigma, field)) == 0 &&
-        (rc = draw_field(j, side * p->alpha, side * p->sigma, field + n)) == 0)
-        displace(j, field, field + n);
-    mem_free(field);
-    return rc;
+    TRY(draw_field(j, side * p->alpha, side * p->sigma, field));
+    TRY(draw_field(j, side * p->alpha, side * p->sigma, field + n));
+    displace(j, field, field + n);
+    return 0;
 }

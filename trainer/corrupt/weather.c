@@ -56,10 +56,12 @@ int corrupt_snow(struct corrupt_job *j)
 {
     const struct snow_params *p = &snow[j->large][j->severity];
     const int32_t n = j->h * j->w;
-    uint8_t *layer = mem_array(2 * (size_t)n, 1);
-    int rc = layer != NULL ? snow_layer(j, p, j->work, j->work + n, layer) : ERR_NOMEM;
+    OWNED uint8_t *layer = mem_array(2 * (size_t)n, 1);
 
-    for (int32_t i = 0; rc == 0 && i < n; i++) {
+    if (layer == NULL)
+        return ERR_NOMEM;
+    TRY(snow_layer(j, p, j->work, j->work + n, layer));
+    for (int32_t i = 0; i < n; i++) {
         const double grey = .299 * j->x[i] + .587 * j->x[n + i] + .114 * j->x[2 * n + i];
         const double fallen = (layer[i] + layer[n - 1 - i]) / 255.0;
         for (int c = 0; c < 3; c++) {
@@ -67,8 +69,7 @@ int corrupt_snow(struct corrupt_job *j)
             *x = p->mix * *x + (1 - p->mix) * fmax(*x, 1.5 * grey + 0.5) + fallen;
         }
     }
-    mem_free(layer);
-    return rc;
+    return 0;
 }
 
 /* ---- frost ----------------------------------------------------------------------------------- */
@@ -109,18 +110,16 @@ static int read_photo(struct corrupt_photos *p, const char *folder, int index)
 {
     static const char *const name[PHOTOS] = {"frost1.png", "frost2.png", "frost3.png", "frost4.jpg",
                                              "frost5.jpg"};
-    struct picture whole = {0};
+    SCOPED(picture_release) struct picture whole = {0};
     char path[PATH_SIZE];
-    int rc;
 
     if (snprintf(path, sizeof path, "%s/%s", folder, name[index]) >= (int)sizeof path)
         return fail(ERR_DATA, "path '%.60s...' is too long", folder);
-    if ((rc = picture_read(path, &whole)) < 0)
+    if (picture_read(path, &whole) < 0)
         return fail_context(ERR_DATA, "frost photos (frost1.png ... frost5.jpg)");
-    for (int large = 0; rc == 0 && large < 2; large++)
-        rc = shrink(&whole, frost_scale[large], &p->scaled[large][index]);
-    picture_release(&whole);
-    return rc;
+    for (int large = 0; large < 2; large++)
+        TRY(shrink(&whole, frost_scale[large], &p->scaled[large][index]));
+    return 0;
 }
 
 int corrupt_photos_open(const char *folder, struct corrupt_photos **out)

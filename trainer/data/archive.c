@@ -120,27 +120,27 @@ static int read_members(const char *path, struct archive *a, archive_want_fn *wa
     return status == ARCHIVE_EOF ? 0 : reading_failed(path, a);
 }
 
+static void close_archive(struct archive **a)
+{
+    if (*a != NULL)
+        archive_read_free(*a);
+}
+
 int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
                        struct archive_files **out)
 {
-    struct archive_files *f = mem_array(1, sizeof *f);
-    struct archive *a = archive_read_new();
-    int rc = f != NULL && a != NULL ? 0 : fail(ERR_NOMEM, "out of memory");
+    SCOPED(archive_files_free_at) struct archive_files *f = mem_array(1, sizeof *f);
+    SCOPED(close_archive) struct archive *a = archive_read_new();
 
-    if (rc == 0) {
-        archive_read_support_filter_gzip(a); /* not all: some filters start another program */
-        archive_read_support_filter_xz(a);
-        archive_read_support_format_tar(a);
-        archive_read_support_format_zip(a);
-        rc = archive_read_open_filename(a, path, BLOCK) == ARCHIVE_OK
-                 ? read_members(path, a, want, ctx, f)
-                 : reading_failed(path, a);
-    }
-    if (a != NULL)
-        archive_read_free(a);
-    if (rc < 0)
-        archive_files_free(f);
-    else
-        *out = f;
-    return rc;
+    if (f == NULL || a == NULL)
+        return fail(ERR_NOMEM, "out of memory");
+    archive_read_support_filter_gzip(a); /* not all: some filters start another program */
+    archive_read_support_filter_xz(a);
+    archive_read_support_format_tar(a);
+    archive_read_support_format_zip(a);
+    if (archive_read_open_filename(a, path, BLOCK) != ARCHIVE_OK)
+        return reading_failed(path, a);
+    TRY(read_members(path, a, want, ctx, f));
+    *out = mem_hand_on(&f);
+    return 0;
 }

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define ARCHIVE_MOST_BYTES ((size_t)1 << 32) /* of all members that are wanted */
 #define ARCHIVE_MOST_MEMBERS 5000000
@@ -41,4 +41,5 @@ int archive_files_read(const char *path, archive_want_fn *want, const void *ctx,
 /* By the part after the last slash; the first one. */
 const struct archive_file *archive_files_find(const struct archive_files *f, const char *base);
 void archive_files_free(struct archive_files *f); /* NULL is fine */
+FREE_AT(archive_files_free, struct archive_files)
 #endif

@@ -175,23 +175,17 @@ static int copy_python(const struct cifar_layout *l, const struct bytes *b, cons
 static int read_python(const struct cifar_layout *l, const struct bytes *b, int64_t *n,
                        uint8_t *pixels, int32_t *labels)
 {
-    struct pickle *p = NULL;
+    SCOPED(pickle_free_at) struct pickle *p = NULL;
     const int64_t *label;
     const uint8_t *data;
     int64_t dim[2], count;
-    int rc;
 
     TRY(pickle_read(b->data, b->len, b->name, &p));
-    if ((rc = pickle_bytes(p, "data", &data, dim)) < 0 ||
-        (rc = pickle_integers(p, l->k == 10 ? "labels" : "fine_labels", &label, &count)) < 0 ||
-        (rc = check_shape(b, dim, count)) < 0)
-        goto out;
+    TRY(pickle_bytes(p, "data", &data, dim));
+    TRY(pickle_integers(p, l->k == 10 ? "labels" : "fine_labels", &label, &count));
+    TRY(check_shape(b, dim, count));
     *n = count;
-    if (pixels != NULL)
-        rc = copy_python(l, b, data, label, count, pixels, labels);
-out:
-    pickle_free(p);
-    return rc;
+    return pixels != NULL ? copy_python(l, b, data, label, count, pixels, labels) : 0;
 }
 
 /* ---- both ------------------------------------------------------------------------------------ */
@@ -305,13 +299,12 @@ static bool is_wanted(const void *ctx, const char *name)
 
 int data_cifar_in_archive(const char *path, bool *found)
 {
-    struct archive_files *files = NULL;
+    SCOPED(archive_files_free_at) struct archive_files *files = NULL;
 
     *found = false;
     TRY(archive_files_read(path, NULL, NULL, &files));
     for (int32_t i = 0; i < files->n; i++)
         *found |= is_of_part(files->v[i].name, true) || is_of_part(files->v[i].name, false);
-    archive_files_free(files);
     return 0;
 }
 
@@ -326,25 +319,23 @@ static const char *twice(const struct archive_files *f)
 int data_cifar_archive(const char *path, int k, enum data_part part, struct dataset *d)
 {
     const bool is_test = part == DATA_PART_TEST;
-    struct archive_files *files = NULL;
+    SCOPED(archive_files_free_at) struct archive_files *files = NULL;
     enum published verdict;
     struct cifar_layout l;
     char note[PUBLISHED_NOTE];
-    int rc;
 
     TRY(archive_files_read(path, is_wanted, &is_test, &files));
     const struct place p = {path, files};
     const bool ten = k != 100 && find_layout(&p, 10, is_test, &l);
     if (twice(files) != NULL)
-        rc = fail(ERR_DATA, "'%s': archive: holds '%s' twice", path, twice(files));
-    else if (!ten && (k == 10 || !find_layout(&p, 100, is_test, &l)))
-        rc = fail(
+        return fail(ERR_DATA, "'%s': archive: holds '%s' twice", path, twice(files));
+    if (!ten && (k == 10 || !find_layout(&p, 100, is_test, &l)))
+        return fail(
             ERR_DATA,
             "'%s': archive: holds neither CIFAR-10 (data_batch_1.bin or data_batch_1) nor CIFAR-100 (train.bin or train) for this split",
             path);
-    else if ((rc = load(&l, &p, d)) == 0 && (rc = published_check(path, &verdict, note)) == 0)
-        rc = data_owner_source(d, "CIFAR-%d %s archive '%s'%s", l.k, l.python ? "python" : "binary",
-                               path, note);
-    archive_files_free(files);
-    return rc;
+    TRY(load(&l, &p, d));
+    TRY(published_check(path, &verdict, note));
+    return data_owner_source(d, "CIFAR-%d %s archive '%s'%s", l.k, l.python ? "python" : "binary",
+                             path, note);
 }

@@ -257,23 +257,19 @@ static void mark_class(struct rng r, const uint32_t *position, uint32_t n, uint3
 static int mark_tenth(const struct dataset *d, uint64_t seed, enum role role, uint8_t *roles)
 {
     const uint64_t draw = role == ROLE_TEST ? 1 : 0;
-    uint32_t *position, *order;
-    int rc = 0;
+    OWNED uint32_t *position = mem_array((size_t)d->n, sizeof *position);
+    OWNED uint32_t *order = mem_array((size_t)d->n, sizeof *order);
 
-    position = mem_array((size_t)d->n, sizeof *position);
-    order = mem_array((size_t)d->n, sizeof *order);
     if (position == NULL || order == NULL)
-        rc = ERR_NOMEM;
-    for (int32_t c = 0; rc == 0 && c < d->classes; c++) {
+        return ERR_NOMEM;
+    for (int32_t c = 0; c < d->classes; c++) {
         uint32_t n = 0;
         for (int64_t i = 0; i < d->n; i++)
             if (d->owner->labels[i] == c && roles[i] == ROLE_TRAIN)
                 position[n++] = (uint32_t)i;
         mark_class(rng_at(seed, RNG_SPLIT, (uint32_t)c, draw), position, n, order, role, roles);
     }
-    mem_free(position);
-    mem_free(order);
-    return rc;
+    return 0;
 }
 
 static void move_image(struct dataset *d, int64_t to, int64_t from)
@@ -312,9 +308,8 @@ struct cut {
 /* Keeps the images of `split`, in file order. */
 static int keep_split(struct dataset *d, struct cut cut, enum data_split split, uint64_t seed)
 {
-    uint8_t *roles;
+    OWNED uint8_t *roles = NULL;
     int64_t kept = 0;
-    int rc = 0;
 
     if (d->n > UINT32_MAX)
         return fail(ERR_LIMIT, "%s: %" PRId64 " images, at most %" PRIu32, d->owner->source, d->n,
@@ -322,16 +317,14 @@ static int keep_split(struct dataset *d, struct cut cut, enum data_split split, 
     if ((roles = mem_array((size_t)d->n, 1)) == NULL)
         return ERR_NOMEM;
     if (cut.test)
-        rc = mark_tenth(d, seed, ROLE_TEST, roles);
-    if (rc == 0 && cut.val)
-        rc = mark_tenth(d, seed, ROLE_VAL, roles);
-    for (int64_t i = 0; rc == 0 && i < d->n; i++)
+        TRY(mark_tenth(d, seed, ROLE_TEST, roles));
+    if (cut.val)
+        TRY(mark_tenth(d, seed, ROLE_VAL, roles));
+    for (int64_t i = 0; i < d->n; i++)
         if (is_kept(roles[i], split))
             move_image(d, kept++, i);
-    if (rc == 0)
-        d->n = kept;
-    mem_free(roles);
-    return rc;
+    d->n = kept;
+    return 0;
 }
 
 /* ---- recognising a source ---------------------------------------------------- */
@@ -463,17 +456,14 @@ static int open_path(const char *path, enum data_part part, const struct data_op
 static int open_npy(const char *text, const struct data_options *o, struct dataset *d)
 {
     const char *comma = strchr(text, ',');
-    char *images;
-    int rc;
+    OWNED char *images = NULL;
 
     if (comma == NULL || comma == text || comma[1] == '\0' || strchr(comma + 1, ',') != NULL)
         return fail(ERR_DATA, "'npy:%s' is not npy:IMAGES.npy,LABELS.npy", text);
     if ((images = mem_strdup(text)) == NULL)
         return ERR_NOMEM;
     images[comma - text] = '\0';
-    rc = data_npy_load(images, comma + 1, o, d);
-    mem_free(images);
-    return rc;
+    return data_npy_load(images, comma + 1, o, d);
 }
 
 static int open_synth(const char *text, bool is_test, uint64_t seed, struct dataset *d)
@@ -551,23 +541,23 @@ static const char *tree_path(const char *spec)
 static int renumber(struct dataset *d, char *const *name, int32_t n)
 {
     struct data_owner *own = d->owner;
-    int32_t *to = mem_array((size_t)d->classes, sizeof *to);
-    int rc = to != NULL ? 0 : ERR_NOMEM;
+    OWNED int32_t *to = mem_array((size_t)d->classes, sizeof *to);
 
-    for (int32_t c = 0; rc == 0 && c < d->classes; c++) {
+    if (to == NULL)
+        return ERR_NOMEM;
+    for (int32_t c = 0; c < d->classes; c++) {
         for (to[c] = 0; to[c] < n && strcmp(name[to[c]], own->class_name[c]) != 0;)
             to[c]++;
         if (to[c] == n)
-            rc = fail(ERR_DATA, "%s: '%s' is no class of the training images", own->source,
-                      own->class_name[c]);
+            return fail(ERR_DATA, "%s: '%s' is no class of the training images", own->source,
+                        own->class_name[c]);
     }
-    if (rc == 0 && d->classes != n)
-        rc = fail(ERR_DATA, "%s: %d classes, the training images have %d", own->source, d->classes,
-                  n);
-    for (int64_t i = 0; rc == 0 && i < d->n; i++)
+    if (d->classes != n)
+        return fail(ERR_DATA, "%s: %d classes, the training images have %d", own->source,
+                    d->classes, n);
+    for (int64_t i = 0; i < d->n; i++)
         own->labels[i] = to[own->labels[i]];
-    mem_free(to);
-    return rc;
+    return 0;
 }
 
 static int match_classes(const char *spec, struct dataset *d)

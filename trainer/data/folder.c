@@ -206,32 +206,27 @@ static int see(const struct folder *f, int64_t record, const struct data_view *v
                struct picture *p)
 {
     const char *name = f->list.file[record].name;
-    uint8_t *data = NULL;
+    OWNED uint8_t *data = NULL;
     size_t len = 0;
-    int rc;
 
     TRY(tree_read(&f->tree, name, &data, &len));
-    rc = picture_see(data, len, name, &f->o, view, record, p);
-    mem_free(data);
+    const int rc = picture_see(data, len, name, &f->o, view, record, p);
     return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s'", f->tree.root) : rc;
 }
 
 static int folder_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
 {
     const struct folder *f = ctx;
-    const char *name = f->list.file[record].name;
-    struct picture p = {0};
-    int rc = see(f, record, view, &p);
+    SCOPED(picture_release) struct picture p = {0};
 
-    if (rc == 0 && (p.height != f->height || p.width != f->width))
-        rc = fail(
+    TRY(see(f, record, view, &p));
+    if (p.height != f->height || p.width != f->width)
+        return fail(
             ERR_DATA,
             "'%s/%s' has %dx%d pixels, the first image %dx%d: bring them to one size, with --resize N --crop HxW",
-            f->tree.root, name, p.width, p.height, f->width, f->height);
-    if (rc == 0)
-        picture_planes(&p, out);
-    picture_release(&p);
-    return rc;
+            f->tree.root, f->list.file[record].name, p.width, p.height, f->width, f->height);
+    picture_planes(&p, out);
+    return 0;
 }
 
 static int folder_identify(const void *ctx, int64_t record, struct sha256 *h)
@@ -246,13 +241,12 @@ static int folder_identify(const void *ctx, int64_t record, struct sha256 *h)
 static int measure(struct folder *f, struct dataset *d)
 {
     static const struct data_view whole;
-    struct picture p = {0};
+    SCOPED(picture_release) struct picture p = {0};
 
     TRY(see(f, 0, &whole, &p));
     d->channels = 3;
     d->height = f->height = p.height;
     d->width = f->width = p.width;
-    picture_release(&p);
     return 0;
 }
 
@@ -329,20 +323,19 @@ static int load_classes(struct folder *f, enum data_part part, struct dataset *d
 
 static int read_ids(const struct tree *t, struct name_list *classes)
 {
-    char *text = NULL, *save = NULL;
+    OWNED char *text = NULL;
+    char *save = NULL;
     size_t len;
-    int rc;
 
     TRY(tree_read(t, "wnids.txt", (uint8_t **)(void *)&text, &len));
-    rc = 0;
-    for (char *id = strtok_r(text, " \r\n", &save); rc == 0 && id != NULL;
-         id = strtok_r(NULL, " \r\n", &save))
-        rc = strchr(id, '/') != NULL
-                 ? fail(ERR_DATA, "'%s': wnids.txt: '%.40s' is no id", t->root, id)
-                 : name_list_add(classes, id, strlen(id));
-    mem_free(text);
+    for (char *id = strtok_r(text, " \r\n", &save); id != NULL;
+         id = strtok_r(NULL, " \r\n", &save)) {
+        if (strchr(id, '/') != NULL)
+            return fail(ERR_DATA, "'%s': wnids.txt: '%.40s' is no id", t->root, id);
+        TRY(name_list_add(classes, id, strlen(id)));
+    }
     name_list_sort(classes);
-    return rc;
+    return 0;
 }
 
 /* "file TAB id TAB box" a line */
@@ -362,17 +355,15 @@ static int add_annotation(struct listing *l, char *line)
 
 static int list_annotated(struct listing *l)
 {
-    char *text = NULL, *save = NULL;
+    OWNED char *text = NULL;
+    char *save = NULL;
     size_t len;
-    int rc = 0;
 
     TRY(tree_read(l->tree, "val/val_annotations.txt", (uint8_t **)(void *)&text, &len));
-    for (char *line = strtok_r(text, "\n", &save); rc == 0 && line != NULL;
-         line = strtok_r(NULL, "\n", &save))
+    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
         if (*line != '\r')
-            rc = add_annotation(l, line);
-    mem_free(text);
-    return rc;
+            TRY(add_annotation(l, line));
+    return 0;
 }
 
 /* Between the class and its images: "images/" as published, or nothing. */

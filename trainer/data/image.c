@@ -75,18 +75,16 @@ int data_image(const struct dataset *d, int64_t i, float *chw)
 static int read_bytes(const struct dataset *d, int64_t i, uint8_t *chw)
 {
     const struct data_owner *own = d->owner;
-    float *v;
-    int rc;
+    OWNED float *v = NULL;
 
     if (!own->records_float)
         return stream_read(own->stream, own->record[i], &whole, chw);
     if ((v = mem_array(data_image_size(d), sizeof *v)) == NULL)
         return ERR_NOMEM;
-    rc = stream_read(own->stream, own->record[i], &whole, v);
-    for (size_t j = 0; rc == 0 && j < data_image_size(d); j++)
+    TRY(stream_read(own->stream, own->record[i], &whole, v));
+    for (size_t j = 0; j < data_image_size(d); j++)
         chw[j] = to_byte(v[j]);
-    mem_free(v);
-    return rc;
+    return 0;
 }
 
 int data_image_u8(const struct dataset *d, int64_t i, uint8_t *chw)
@@ -158,8 +156,7 @@ int data_images(const struct dataset *d, int64_t first, int64_t n, int64_t next,
 static int hash_pixels(const struct dataset *d, struct sha256 *h)
 {
     const size_t size = data_image_size(d);
-    float *one;
-    int rc = 0;
+    OWNED float *one = NULL;
 
     if (d->pixels != NULL)
         return sha256_add(h, d->pixels, (size_t)d->n * size);
@@ -167,17 +164,15 @@ static int hash_pixels(const struct dataset *d, struct sha256 *h)
         return sha256_add(h, d->floats, (size_t)d->n * size * sizeof(float));
     if ((one = mem_array(size, sizeof *one)) == NULL)
         return ERR_NOMEM;
-    for (int64_t i = 0; rc == 0 && i < d->n; i++) {
+    for (int64_t i = 0; i < d->n; i++) {
         const bool floats = d->owner->records_float;
 
         if (i % HASH_AHEAD == 0)
             ahead_from(d, i, HASH_AHEAD, i + HASH_AHEAD);
-        rc = floats ? data_image(d, i, one) : data_image_u8(d, i, (uint8_t *)one);
-        if (rc == 0)
-            rc = sha256_add(h, one, size * (floats ? sizeof *one : 1));
+        TRY(floats ? data_image(d, i, one) : data_image_u8(d, i, (uint8_t *)one));
+        TRY(sha256_add(h, one, size * (floats ? sizeof *one : 1)));
     }
-    mem_free(one);
-    return rc;
+    return 0;
 }
 
 static int hash_records(const struct dataset *d, struct sha256 *h)
@@ -194,17 +189,14 @@ static int hash_set(const struct dataset *d, const int32_t *labels,
                     int (*more)(const struct dataset *d, struct sha256 *h), char text[SHA256_HEX])
 {
     uint8_t digest[SHA256_SIZE];
-    struct sha256 *h = NULL;
-    int rc;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
 
-    if ((rc = sha256_new(&h)) < 0 ||
-        (rc = sha256_add(h, labels, (size_t)d->n * sizeof *labels)) < 0 || (rc = more(d, h)) < 0 ||
-        (rc = sha256_end(h, digest)) < 0)
-        goto out;
+    TRY(sha256_new(&h));
+    TRY(sha256_add(h, labels, (size_t)d->n * sizeof *labels));
+    TRY(more(d, h));
+    TRY(sha256_end(h, digest));
     sha256_hex(digest, text);
-out:
-    sha256_free(h);
-    return rc;
+    return 0;
 }
 
 int data_hash_pixels(const struct dataset *d, char text[SHA256_HEX])
@@ -251,7 +243,7 @@ static int by_value(const void *a, const void *b)
 
 int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
 {
-    uint64_t *hash;
+    OWNED uint64_t *hash = NULL;
 
     *n = data_is_streamed(a) || data_is_streamed(b) ? -1 : 0;
     if (*n < 0 || (a->pixels != NULL) != (b->pixels != NULL) ||
@@ -266,6 +258,5 @@ int data_common(const struct dataset *a, const struct dataset *b, int64_t *n)
         const uint64_t key = hash_image(b, i);
         *n += bsearch(&key, hash, (size_t)a->n, sizeof *hash, by_value) != NULL;
     }
-    mem_free(hash);
     return 0;
 }

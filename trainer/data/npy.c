@@ -155,14 +155,13 @@ static int rows_read(const void *ctx, int64_t record, const struct data_view *vi
 {
     const struct rows *r = ctx;
     struct array f = r->images;
-    struct npy a = {0};
+    SCOPED(npy_release) struct npy a = {0};
     int rc = npy_rows_read(r->file, record, 1, &a);
 
     (void)view;
     f.first = (size_t)record * a.count;
     if (rc == 0)
         rc = is_float(&a) ? copy_floats(&a, &f, out) : copy_pixels(&a, &f, out);
-    npy_release(&a);
     return rc < 0 && rc != ERR_NOMEM ? ERR_DATA : rc;
 }
 
@@ -171,15 +170,12 @@ static int rows_identify(const void *ctx, int64_t record, struct sha256 *h)
 {
     const struct rows *r = ctx;
     const struct npy *shape = npy_rows_shape(r->file);
-    struct npy a = {0};
-    int rc;
+    SCOPED(npy_release) struct npy a = {0};
 
     if (record % (shape->dim[0] / ROWS_HASHED + 1) != 0)
         return 0;
-    if ((rc = npy_rows_read(r->file, record, 1, &a)) == 0)
-        rc = sha256_add(h, a.data, a.count * npy_type_size(a.type));
-    npy_release(&a);
-    return rc;
+    TRY(npy_rows_read(r->file, record, 1, &a));
+    return sha256_add(h, a.data, a.count * npy_type_size(a.type));
 }
 
 static int leave_in_file(struct rows *r, struct dataset *d)
@@ -294,29 +290,25 @@ static int open_array(const char *path, struct npy *out)
 int data_npy_load(const char *images, const char *labels, const struct data_options *o,
                   struct dataset *d)
 {
-    struct npy x = {0}, y = {0};
+    SCOPED(npy_release) struct npy x = {0}, y = {0};
     struct rows *rows = NULL;
-    int rc = open_rows(images, o->memory, d, &rows);
+    const int rc = open_rows(images, o->memory, d, &rows);
 
-    if (rc < 0 && rc != ERR_NOMEM)
-        rc = fail_context(ERR_DATA, "data");
     d->owner->one_set = true;
-    if (rc == 0 && rows != NULL) {
-        const struct npy shape = *npy_rows_shape(rows->file);
-
-        x.type = shape.type;
-        rc = leave_in_file(rows, d);
-    } else if (rc == 0 && (rc = open_array(images, &x)) == 0) {
-        rc = copy_images(&x, images, d);
+    if (rc < 0)
+        return rc == ERR_NOMEM ? rc : fail_context(ERR_DATA, "data");
+    if (rows != NULL) {
+        x.type = npy_rows_shape(rows->file)->type;
+        TRY(leave_in_file(rows, d));
+    } else {
+        TRY(open_array(images, &x));
+        TRY(copy_images(&x, images, d));
     }
-    if (rc == 0 && (rc = open_array(labels, &y)) == 0 && (rc = copy_labels(&y, labels, d)) == 0)
-        rc = data_owner_source(
-            d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
-            d->owner->floats != NULL || d->owner->records_float ? "values in [0,1]" : "pixels",
-            labels);
-    npy_release(&x);
-    npy_release(&y);
-    return rc;
+    TRY(open_array(labels, &y));
+    TRY(copy_labels(&y, labels, d));
+    return data_owner_source(
+        d, "arrays '%s' (%s, %s) and '%s'", images, npy_type_name(x.type),
+        d->owner->floats != NULL || d->owner->records_float ? "values in [0,1]" : "pixels", labels);
 }
 
 /* ---- npz ------------------------------------------------------------------------------------- */
@@ -347,11 +339,10 @@ struct members {
 
 static int rank_of(const struct archive_file *f, int32_t *rank)
 {
-    struct npy a = {0};
+    SCOPED(npy_release) struct npy a = {0};
 
     TRY(npy_from_bytes(f->data, f->len, f->name, &a));
     *rank = a.rank;
-    npy_release(&a);
     return 0;
 }
 
@@ -381,26 +372,21 @@ static int choose(const struct members *m, int part, bool images, const struct a
 static int load_members(const struct members *m, int part, struct dataset *d)
 {
     const struct archive_file *images = NULL, *labels = NULL;
-    struct npy x = {0}, y = {0};
-    int rc;
+    SCOPED(npy_release) struct npy x = {0}, y = {0};
 
-    if ((rc = choose(m, part, true, &images)) == 0 && (rc = choose(m, part, false, &labels)) == 0 &&
-        (rc = npy_from_bytes(images->data, images->len, images->name, &x)) == 0 &&
-        (rc = npy_from_bytes(labels->data, labels->len, labels->name, &y)) == 0 &&
-        (rc = copy_images(&x, images->name, d)) == 0 &&
-        (rc = copy_labels(&y, labels->name, d)) == 0)
-        rc =
-            data_owner_source(d, "'%s' with arrays %s and %s", m->path, images->name, labels->name);
-    npy_release(&x);
-    npy_release(&y);
-    return rc;
+    TRY(choose(m, part, true, &images));
+    TRY(choose(m, part, false, &labels));
+    TRY(npy_from_bytes(images->data, images->len, images->name, &x));
+    TRY(npy_from_bytes(labels->data, labels->len, labels->name, &y));
+    TRY(copy_images(&x, images->name, d));
+    TRY(copy_labels(&y, labels->name, d));
+    return data_owner_source(d, "'%s' with arrays %s and %s", m->path, images->name, labels->name);
 }
 
 int data_npz_load(const char *path, enum data_part part, struct dataset *d)
 {
-    struct archive_files *f = NULL;
+    SCOPED(archive_files_free_at) struct archive_files *f = NULL;
     int32_t n[3] = {0};
-    int rc;
 
     TRY(archive_files_read(path, is_array, NULL, &f));
     for (int32_t i = 0; i < f->n; i++)
@@ -411,7 +397,6 @@ int data_npz_load(const char *path, enum data_part part, struct dataset *d)
     if (part == DATA_PART_VAL && n[DATA_PART_VAL] == 0)
         part = DATA_PART_TRAIN;
     const struct members m = {f, path};
-    rc = load_members(&m, d->owner->one_set ? NO_PART : (int)part, d);
-    archive_files_free(f);
+    const int rc = load_members(&m, d->owner->one_set ? NO_PART : (int)part, d);
     return rc < 0 && rc != ERR_NOMEM ? ERR_DATA : rc;
 }

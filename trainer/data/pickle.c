@@ -285,7 +285,7 @@ static int decode_latin1(struct pickle *p, const struct object *text)
     if (len > p->len - p->decoded)
         return broken(p, "more text is decoded than the file holds");
     p->decoded += len;
-    uint8_t *out = mem_array(len > 0 ? len : 1, 1);
+    OWNED uint8_t *out = mem_array(len > 0 ? len : 1, 1);
     struct object *o = NULL;
     size_t n = 0;
 
@@ -298,16 +298,11 @@ static int decode_latin1(struct pickle *p, const struct object *text)
             out[n++] = (uint8_t)((in[i] & 3) << 6 | (in[i + 1] & 0x3f));
             i++;
         } else {
-            mem_free(out);
             return broken(p, "text that is not Latin-1");
         }
     }
-    int rc = push(p, TEXT, &o);
-    if (rc < 0) {
-        mem_free(out);
-        return rc;
-    }
-    o->own = out;
+    TRY(push(p, TEXT, &o));
+    o->own = mem_hand_on(&out);
     o->len = n;
     return 0;
 }
@@ -586,17 +581,13 @@ static int run(struct pickle *p)
 
 int pickle_read(const uint8_t *data, size_t len, const char *what, struct pickle **out)
 {
-    struct pickle *p = mem_array(1, sizeof *p);
-    int rc;
+    SCOPED(pickle_free_at) struct pickle *p = mem_array(1, sizeof *p);
 
     if (p == NULL)
         return ERR_NOMEM;
     *p = (struct pickle){.data = data, .len = len, .what = what};
-    if ((rc = run(p)) < 0) {
-        pickle_free(p);
-        return rc;
-    }
-    *out = p;
+    TRY(run(p));
+    *out = mem_hand_on(&p);
     return 0;
 }
 

@@ -18,14 +18,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 #define PICKLE_MOST_ITEMS 1000000
 
 struct pickle;
 int pickle_read(const uint8_t *data, size_t len, const char *what, struct pickle **out) MUST_CHECK;
-void pickle_free(
-    struct pickle *p); /* The list of integers under a key; ERR_DATA names what is there instead. */
+void pickle_free(struct pickle *p); /* NULL is fine */
+FREE_AT(pickle_free, struct pickle)
+/* The list of integers under a key; ERR_DATA names what is there instead. */
 int pickle_integers(const struct pickle *p, const char *key, const int64_t **v,
                     int64_t *n) MUST_CHECK;
 /* The array of rank 2, uint8, under a key: dim[0] x dim[1] bytes in C order. */

@@ -25,14 +25,11 @@ int picture_read_bytes(const uint8_t *data, size_t len, const char *what, struct
 
 int picture_read(const char *path, struct picture *out)
 {
-    uint8_t *data = NULL;
+    OWNED uint8_t *data = NULL;
     size_t len = 0;
-    int rc = file_read(path, PICTURE_MOST_BYTES, &data, &len);
 
-    if (rc == 0)
-        rc = picture_read_bytes(data, len, path, out);
-    mem_free(data);
-    return rc;
+    TRY(file_read(path, PICTURE_MOST_BYTES, &data, &len));
+    return picture_read_bytes(data, len, path, out);
 }
 
 void picture_release(struct picture *p)

@@ -76,21 +76,16 @@ static void fill_taps(struct taps *t, int32_t i, int32_t in, double scale,
 static int taps_init(struct taps *t, int32_t in, int32_t out, enum resize_filter filter)
 {
     const double scale = (double)in / out, stretch = scale > 1 ? scale : 1;
-    double *w;
 
     *t = (struct taps){.most = (int32_t)ceil(filters[filter].support * stretch) * 2 + 1};
-    w = mem_array((size_t)t->most, sizeof *w);
+    OWNED double *w = mem_array((size_t)t->most, sizeof *w);
     t->first = mem_array((size_t)out, sizeof *t->first);
     t->count = mem_array((size_t)out, sizeof *t->count);
     t->weight = mem_array((size_t)out * (size_t)t->most, sizeof *t->weight);
-    if (w == NULL || t->first == NULL || t->count == NULL || t->weight == NULL) {
-        mem_free(w);
-        taps_release(t);
+    if (w == NULL || t->first == NULL || t->count == NULL || t->weight == NULL)
         return ERR_NOMEM;
-    }
     for (int32_t i = 0; i < out; i++)
         fill_taps(t, i, in, scale, filter, w);
-    mem_free(w);
     return 0;
 }
 
@@ -110,7 +105,7 @@ static uint8_t blend(const struct taps *t, int32_t i, const uint8_t *from, size_
 static int scale_width(const struct picture *p, int32_t width, enum resize_filter filter,
                        uint8_t *out)
 {
-    struct taps t;
+    SCOPED(taps_release) struct taps t = {0};
 
     TRY(taps_init(&t, p->width, width, filter));
     for (int32_t y = 0; y < p->height; y++)
@@ -118,7 +113,6 @@ static int scale_width(const struct picture *p, int32_t width, enum resize_filte
             for (size_t c = 0; c < 3; c++)
                 out[((size_t)y * (size_t)width + (size_t)x) * 3 + c] =
                     blend(&t, x, p->rgb + (size_t)y * (size_t)p->width * 3 + c, 3);
-    taps_release(&t);
     return 0;
 }
 
@@ -126,13 +120,12 @@ static int scale_height(const struct picture *p, int32_t height, enum resize_fil
                         uint8_t *out)
 {
     const size_t row = (size_t)p->width * 3;
-    struct taps t;
+    SCOPED(taps_release) struct taps t = {0};
 
     TRY(taps_init(&t, p->height, height, filter));
     for (int32_t y = 0; y < height; y++)
         for (size_t x = 0; x < row; x++)
             out[(size_t)y * row + x] = blend(&t, y, p->rgb + x, row);
-    taps_release(&t);
     return 0;
 }
 
@@ -165,9 +158,8 @@ static bool height_first(const struct picture *p, int32_t height, int32_t width)
 int picture_resize(const struct picture *p, int32_t height, int32_t width,
                    enum resize_filter filter, struct picture *out)
 {
-    struct picture between = {0};
+    SCOPED(picture_release) struct picture between = {0};
     int32_t h, w;
-    int rc;
 
     if (height < 1 || width < 1 || !picture_fits((size_t)width, (size_t)height) ||
         !picture_fits((size_t)width, (size_t)p->height) ||
@@ -177,9 +169,7 @@ int picture_resize(const struct picture *p, int32_t height, int32_t width,
     h = height_first(p, height, width) ? height : p->height;
     w = height_first(p, height, width) ? p->width : width;
     TRY(pass(p, h, w, filter, &between));
-    rc = pass(&between, height, width, filter, out);
-    picture_release(&between);
-    return rc;
+    return pass(&between, height, width, filter, out);
 }
 
 int picture_shorter_side(struct picture *p, int32_t side, enum resize_filter filter)

@@ -52,11 +52,10 @@ static int scale(const struct scaled *s, int64_t record, const struct data_view 
 
 static int scaled_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
 {
-    struct picture p;
+    SCOPED(picture_release) struct picture p = {0};
 
     TRY(scale(ctx, record, view, &p));
     picture_planes(&p, out);
-    picture_release(&p);
     return 0;
 }
 

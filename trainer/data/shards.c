@@ -136,16 +136,12 @@ static int list_below(const struct tree *t, const char *under, struct name_list 
 static int list_folder(const char *path, enum data_part part, struct dataset *d,
                        struct name_list *out)
 {
-    struct tree t = {0};
+    SCOPED(tree_release) struct tree t = {0};
     const char *under = "";
-    int rc = tree_open(path, &t);
 
-    if (rc == 0)
-        rc = data_find_part(&t, part, d, &under);
-    if (rc == 0)
-        rc = list_below(&t, under, out);
-    tree_release(&t);
-    return rc;
+    TRY(tree_open(path, &t));
+    TRY(data_find_part(&t, part, d, &under));
+    return list_below(&t, under, out);
 }
 
 static int list_shards(const char *pattern, enum data_part part, struct dataset *d,
@@ -268,18 +264,18 @@ static int by_key(const void *a, const void *b)
 
 static int check_keys(const struct shard *s)
 {
-    const char **key = mem_array((size_t)s->n, sizeof *key);
-    int rc = key != NULL ? 0 : ERR_NOMEM;
+    OWNED const char **key = mem_array((size_t)s->n, sizeof *key);
 
-    for (int64_t i = 0; rc == 0 && i < s->n; i++)
+    if (key == NULL)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < s->n; i++)
         key[i] = s->record[i].key;
-    if (rc == 0 && s->n > 1)
+    if (s->n > 1)
         qsort(key, (size_t)s->n, sizeof *key, by_key);
-    for (int64_t i = 1; rc == 0 && i < s->n; i++)
+    for (int64_t i = 1; i < s->n; i++)
         if (strcmp(key[i - 1], key[i]) == 0)
-            rc = fail(ERR_DATA, "'%s': sample '%.60s' comes twice", s->file.path, key[i]);
-    mem_free(key);
-    return rc;
+            return fail(ERR_DATA, "'%s': sample '%.60s' comes twice", s->file.path, key[i]);
+    return 0;
 }
 
 /* Work space of one shard. */
@@ -304,16 +300,13 @@ static int walk_shard(struct shard *s, struct indexing *x)
 
 static int index_shard(struct shard *s)
 {
-    struct indexing *x;
-    int rc;
+    OWNED struct indexing *x = mem_array(1, sizeof *x);
 
+    if (x == NULL)
+        return ERR_NOMEM;
     if (s->keys == NULL)
         TRY(arena_new(0, &s->keys));
-    if ((x = mem_array(1, sizeof *x)) == NULL)
-        return ERR_NOMEM;
-    rc = walk_shard(s, x);
-    mem_free(x);
-    return rc;
+    return walk_shard(s, x);
 }
 
 static int open_shard(struct shard *s, const char *path, bool stays_open)
@@ -384,33 +377,29 @@ static int see_record(const struct shards *s, int64_t i, const struct data_view 
 {
     const struct shard *shard;
     const struct record *r = find_record(s, i, &shard);
-    uint8_t *data = mem_array(r->size, 1);
+    OWNED uint8_t *data = mem_array(r->size, 1);
     int rc = data != NULL ? file_at_read(&shard->file, r->offset, data, r->size) : ERR_NOMEM;
 
     if (rc == 0)
         rc = picture_see(data, r->size, r->key, &s->o, view, i, p);
-    mem_free(data);
     return rc < 0 && rc != ERR_NOMEM ? fail_context(ERR_DATA, "'%s'", shard->file.path) : rc;
 }
 
 static int shards_read(const void *ctx, int64_t record, const struct data_view *view, void *out)
 {
     const struct shards *s = ctx;
-    struct picture p = {0};
-    int rc = see_record(s, record, view, &p);
+    SCOPED(picture_release) struct picture p = {0};
+    const struct shard *shard;
+    const struct record *r = find_record(s, record, &shard);
 
-    if (rc == 0 && (p.height != s->height || p.width != s->width)) {
-        const struct shard *shard;
-        const struct record *r = find_record(s, record, &shard);
-        rc = fail(
+    TRY(see_record(s, record, view, &p));
+    if (p.height != s->height || p.width != s->width)
+        return fail(
             ERR_DATA,
             "'%s': '%s' has %dx%d pixels, the first image %dx%d: bring them to one size, with --resize N --crop HxW",
             shard->file.path, r->key, p.width, p.height, s->width, s->height);
-    }
-    if (rc == 0)
-        picture_planes(&p, out);
-    picture_release(&p);
-    return rc;
+    picture_planes(&p, out);
+    return 0;
 }
 
 static int shards_identify(const void *ctx, int64_t record, struct sha256 *h)
@@ -427,14 +416,12 @@ static int shards_identify(const void *ctx, int64_t record, struct sha256 *h)
 static int load_index(struct shards *s, const char *pattern, enum data_part part, struct dataset *d)
 {
     static const struct data_view whole;
-    struct name_list path = {0};
-    struct picture p = {0};
-    int rc;
+    SCOPED(name_list_release) struct name_list path = {0};
+    SCOPED(picture_release) struct picture p = {0};
 
-    if ((rc = list_shards(pattern, part, d, &path)) == 0 && (rc = open_shards(s, &path)) == 0)
-        rc = index_all(s);
-    name_list_release(&path);
-    TRY(rc);
+    TRY(list_shards(pattern, part, d, &path));
+    TRY(open_shards(s, &path));
+    TRY(index_all(s));
     if (s->first[s->n_shard] == 0)
         return fail(ERR_DATA, "'%s': no sample (KEY.jpg and KEY.cls) in %" PRId64 " shards",
                     pattern, s->n_shard);
@@ -443,7 +430,6 @@ static int load_index(struct shards *s, const char *pattern, enum data_part part
     d->height = s->height = p.height;
     d->width = s->width = p.width;
     d->owner->pictures = true;
-    picture_release(&p);
     return 0;
 }
 

@@ -212,20 +212,15 @@ static int cut_above(struct tree *t, const struct name_list *all)
 
 static int list_archive(struct tree *t)
 {
-    struct archive_files *f = NULL;
-    struct name_list all = {0};
-    int rc = archive_files_read(t->root, NULL, NULL, &f);
+    SCOPED(archive_files_free_at) struct archive_files *f = NULL;
+    SCOPED(name_list_release) struct name_list all = {0};
 
-    for (int32_t i = 0; rc == 0 && i < f->n; i++)
+    TRY(archive_files_read(t->root, NULL, NULL, &f));
+    for (int32_t i = 0; i < f->n; i++)
         if (!has_ignored_part(f->v[i].name))
-            rc = name_list_add(&all, f->v[i].name, strlen(f->v[i].name));
-    if (rc == 0) {
-        name_list_sort(&all);
-        rc = cut_above(t, &all);
-    }
-    name_list_release(&all);
-    archive_files_free(f);
-    return rc;
+            TRY(name_list_add(&all, f->v[i].name, strlen(f->v[i].name)));
+    name_list_sort(&all);
+    return cut_above(t, &all);
 }
 
 struct wanted {
