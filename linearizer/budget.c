@@ -224,41 +224,6 @@ int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t 
 }
 
 /* The free layers one after the other, as budget_allocate wants them. */
-struct free_layers {
-    int32_t n, *layer;
-    int64_t *total, *kept;
-    double *eta;
-};
-
-static int gather_free(int32_t n, const int64_t *total, const double *eta, const int64_t *pinned,
-                       struct free_layers *f)
-{
-    const size_t size = (size_t)n + 1;
-
-    f->layer = mem_array(size, sizeof *f->layer);
-    f->total = mem_array(size, sizeof *f->total);
-    f->kept = mem_array(size, sizeof *f->kept);
-    f->eta = mem_array(size, sizeof *f->eta);
-    if (!f->layer || !f->total || !f->kept || !f->eta)
-        return ERR_NOMEM;
-    for (int32_t l = 0; l < n; l++) {
-        if (pinned[l] >= 0)
-            continue;
-        f->layer[f->n] = l;
-        f->total[f->n] = total[l];
-        f->eta[f->n++] = eta[l];
-    }
-    return 0;
-}
-
-static void free_release(struct free_layers *f)
-{
-    mem_free(f->layer);
-    mem_free(f->total);
-    mem_free(f->kept);
-    mem_free(f->eta);
-}
-
 /* What is left of the budget for the free layers, if they can hold exactly that. */
 static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const int64_t *pinned,
                           int64_t *rest)
@@ -284,16 +249,21 @@ static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const
 int budget_allocate_pinned(int32_t n, const int64_t *total, const double *eta, int64_t budget,
                            const int64_t *pinned, int64_t *kept)
 {
-    SCOPED(free_release) struct free_layers f = {0};
+    OWNED int64_t *free_total = mem_array((size_t)n + 1, sizeof *free_total);
+    OWNED double *free_eta = mem_array((size_t)n + 1, sizeof *free_eta);
     int64_t rest = 0;
 
+    if (free_total == NULL || free_eta == NULL)
+        return ERR_NOMEM;
     TRY(rest_of_budget(n, total, budget, pinned, &rest));
-    TRY(gather_free(n, total, eta, pinned, &f));
-    TRY(budget_allocate(f.n, f.total, f.eta, rest, f.kept));
     for (int32_t l = 0; l < n; l++)
-        kept[l] = pinned[l];
-    for (int32_t i = 0; i < f.n; i++)
-        kept[f.layer[i]] = f.kept[i];
+        if (pinned[l] < 0) { /* the others have no ReLUs and no sensitivity here */
+            free_total[l] = total[l];
+            free_eta[l] = eta[l];
+        }
+    TRY(budget_allocate(n, free_total, free_eta, rest, kept));
+    for (int32_t l = 0; l < n; l++)
+        kept[l] = pinned[l] < 0 ? kept[l] : pinned[l];
     return 0;
 }
 
