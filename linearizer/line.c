@@ -20,7 +20,6 @@
 
 #include "core/op/op.h"
 #include "linearizer/line.h"
-#include "linearizer/linearizer.h"
 
 const char *removed_name(enum removed_kind kind)
 {
@@ -71,11 +70,6 @@ struct line_fit {
     struct line_channel **sums;  /* per site, [channels] */
 };
 
-static int64_t channels_of(const struct graph *g, const struct relu_site *site)
-{
-    return g->value[site->mask].shape.dim[0];
-}
-
 int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, const float *before,
                  const float *after, struct line_fit **out)
 {
@@ -87,7 +81,7 @@ int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, cons
     if ((f->sums = mem_array((size_t)n + 1, sizeof *f->sums)) == NULL)
         return ERR_NOMEM;
     for (int32_t s = 0; s < n; s++)
-        if ((f->sums[s] = mem_array((size_t)channels_of(g, &sites[s]), sizeof **f->sums)) == NULL)
+        if ((f->sums[s] = mem_array((size_t)site_channels(g, &sites[s]), sizeof **f->sums)) == NULL)
             return ERR_NOMEM;
     *out = mem_hand_on(&f);
     return 0;
@@ -115,7 +109,7 @@ static void add_value(struct line_sums *s, double z, double top)
 
 void line_fit_add(struct line_fit *f, int32_t s, int64_t n, const float *z)
 {
-    const int64_t channels = channels_of(f->g, &f->site[s]), hw = f->site[s].total / channels;
+    const int64_t channels = site_channels(f->g, &f->site[s]), hw = f->site[s].total / channels;
     const int64_t at = f->g->value[f->site[s].mask].offset;
     const double top = f->site[s].relu6 ? (double)RELU6_TOP : INFINITY;
 
@@ -173,7 +167,7 @@ void line_fit_finish(struct line_fit *f)
             continue;
         const bool fixed = op_in(f->g, x, 2)->kind == VALUE_CONST;
 
-        for (int64_t c = 0; c < channels_of(f->g, &f->site[s]); c++) {
+        for (int64_t c = 0; c < site_channels(f->g, &f->site[s]); c++) {
             float *slope = &op_in(f->g, x, 2)->data[c], *offset = &op_in(f->g, x, 3)->data[c];
             double s_new = (double)*slope, b_new = (double)*offset;
 

@@ -1,6 +1,10 @@
 #ifndef LINEARIZER_LINE_H
 #define LINEARIZER_LINE_H
-/* What the fit of lines (line.c) and the score that asks how well lines fit (residual.c) share. */
+/* What the files about lines and scores share. */
+#include "linearizer/linearizer.h"
+
+/* Channels of a site, K of [K]; a channel has total / channels positions. */
+int64_t site_channels(const struct graph *g, const struct relu_site *site);
 
 struct line_sums { /* over some positions and images; r: what the ReLU made of z */
     double n, z, zz, r, zr;

@@ -55,13 +55,10 @@ int budget_parse(const char *text, int64_t total, int64_t *out) MUST_CHECK;
 int mask_select(struct graph *g, const struct relu_site *site, const double *score,
                 int64_t k) MUST_CHECK;
 
-/* The same over all sites together; score [positions of all sites]. */
+/* The same over all sites together; ties: lower site, lower index. score [positions of all sites], or NULL:
+ * by the values of the masks themselves (soft masks of SNL). */
 int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
                        const double *score, int64_t k) MUST_CHECK;
-
-/* The same over all sites together, by the values of the masks themselves (soft masks of SNL): the k
- * largest of all become 1, the others 0; ties: lower site, lower index. */
-int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k) MUST_CHECK;
 /* First mask of the reference: one random map a site, the same for all its channels; a position is
  * kept where the map is among the k / total largest. Exactly k (ties: lower index). */
 int mask_random(struct graph *g, int32_t n, const struct relu_site *sites, uint64_t seed,

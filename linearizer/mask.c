@@ -12,7 +12,7 @@
 #include "core/graph/pass.h"
 #include "core/op/op.h"
 #include "core/graph/rng.h"
-#include "linearizer/linearizer.h"
+#include "linearizer/line.h"
 
 static int64_t count_kept(const struct graph *g, value_id mask, int64_t total)
 {
@@ -50,6 +50,13 @@ int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
     }
     *out = sites;
     return 0;
+}
+
+int64_t site_channels(const struct graph *g, const struct relu_site *site)
+{
+    const struct shape *s = &g->value[site->y].shape;
+
+    return s->rank == 4 ? s->dim[1] : site->total;
 }
 
 int64_t relu_evaluations(const struct relu_site *site)
@@ -165,8 +172,7 @@ static double worth(const struct graph *g, const double *score, int64_t i, int64
     return isnan(score[i]) ? -INFINITY : score[i];
 }
 
-/* The k best of all sites get a 1; score [positions of all sites] or NULL. */
-static int keep_of_all(struct graph *g, int32_t n, const struct relu_site *sites,
+int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
                        const double *score, int64_t k)
 {
     OWNED struct scored *order = NULL;
@@ -188,17 +194,6 @@ static int keep_of_all(struct graph *g, int32_t n, const struct relu_site *sites
     keep_best(order, count, k, g->masks);
     graph_touch(g);
     return 0;
-}
-
-int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
-                       const double *score, int64_t k)
-{
-    return keep_of_all(g, n, sites, score, k);
-}
-
-int mask_harden(struct graph *g, int32_t n, const struct relu_site *sites, int64_t k)
-{
-    return keep_of_all(g, n, sites, NULL, k);
 }
 
 static void random_scores(const struct graph *g, const struct relu_site *site, uint64_t seed,

@@ -15,23 +15,15 @@
 
 #include "core/op/op.h"
 #include "linearizer/line.h"
-#include "linearizer/linearizer.h"
 
 #define ROUNDS 4
 
 enum { Z, ZZ, R, RR, ZR, GG };
 
-static int64_t channels_of(const struct graph *g, const struct relu_site *site)
-{
-    const struct shape *s = &g->value[site->y].shape;
-
-    return s->rank == 4 ? s->dim[1] : site->total;
-}
-
 void residual_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *z,
                   const float *grad, double scale, double *sums)
 {
-    const int64_t channels = channels_of(g, site), hw = site->total / channels;
+    const int64_t channels = site_channels(g, site), hw = site->total / channels;
     const double top = site->relu6 ? (double)RELU6_TOP : INFINITY;
 
 #pragma omp parallel for schedule(static)
@@ -104,7 +96,7 @@ static void channel_line(const struct choice *x, const struct node *node,
 
 static void score_site(const struct choice *x, const struct relu_site *site)
 {
-    const int64_t channels = channels_of(x->g, site), hw = site->total / channels;
+    const int64_t channels = site_channels(x->g, site), hw = site->total / channels;
     const int64_t at = x->g->value[site->mask].offset;
 
 #pragma omp parallel for schedule(static)

@@ -5,7 +5,7 @@
  */
 #include <math.h>
 
-#include "linearizer/linearizer.h"
+#include "linearizer/line.h"
 
 #define CHANNEL_CHUNK 64
 
@@ -27,23 +27,10 @@ static void score_pixel(int64_t n, int64_t channels, int64_t hw, int64_t p, int6
         score[c * hw + p] = sum[c - c0];
 }
 
-struct layout { /* of a site's positions */
-    int64_t channels, hw;
-};
-
-static struct layout layout_of(const struct graph *g, const struct relu_site *site)
-{
-    const struct shape *s = &g->value[site->y].shape;
-
-    if (s->rank != 4)
-        return (struct layout){site->total, 1};
-    return (struct layout){s->dim[1], s->dim[2] * s->dim[3]};
-}
-
 void score_add(const struct graph *g, const struct relu_site *site, int64_t n, const float *t,
                const float *s, double *score)
 {
-    const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
+    const int64_t channels = site_channels(g, site), hw = site->total / channels;
 
 #pragma omp parallel for schedule(static)
     for (int64_t p = 0; p < hw; p++)
@@ -55,7 +42,7 @@ void score_add(const struct graph *g, const struct relu_site *site, int64_t n, c
 void score_taylor_add(const struct graph *g, const struct relu_site *site, int64_t n,
                       const float *z, const float *grad, double scale, struct score_taylor *sums)
 {
-    const int64_t channels = layout_of(g, site).channels, hw = layout_of(g, site).hw;
+    const int64_t channels = site_channels(g, site), hw = site->total / channels;
     const double top = site->relu6 ? (double)RELU6_TOP : INFINITY;
 
 #pragma omp parallel for schedule(static)

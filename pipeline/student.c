@@ -183,7 +183,7 @@ static int harden(struct conversion *c, struct graph *g, const struct soft_state
     if (before == NULL)
         return ERR_NOMEM;
     memcpy(before, g->masks, n * sizeof *before);
-    TRY(mask_harden(g, c->quota.n_site, c->quota.site, want));
+    TRY(mask_select_pooled(g, c->quota.n_site, c->quota.site, NULL, want));
     for (size_t i = 0; i < n; i++)
         *(g->masks[i] > 0.5f ? &kept : &cut) += (double)before[i];
     listener_note(

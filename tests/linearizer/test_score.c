@@ -157,14 +157,14 @@ static void test_harden_is_one_ranking_over_all_layers(void **state)
         f.g->masks[i] = 0.25f;
     f.g->value[f.site[2].mask].data[3] = 0.75f;
     f.g->value[f.site[1].mask].data[5] = 0.5f;
-    assert_int_equal(mask_harden(f.g, f.n, f.site, 3), 0);
+    assert_int_equal(mask_select_pooled(f.g, f.n, f.site, NULL, 3), 0);
     assert_true(f.g->value[f.site[2].mask].data[3] == 1);
     assert_true(f.g->value[f.site[1].mask].data[5] == 1);
     assert_true(f.g->value[f.site[0].mask].data[0] == 1); /* first of the ties */
     for (int32_t s = 0; s < f.n; s++)
         total += kept(&f, &f.site[s]);
     assert_int_equal(total, 3);
-    assert_int_equal(mask_harden(f.g, f.n, f.site, f.positions + 1), ERR_ARG);
+    assert_int_equal(mask_select_pooled(f.g, f.n, f.site, NULL, f.positions + 1), ERR_ARG);
     teardown(&f);
 }
 
