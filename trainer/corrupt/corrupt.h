@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/base/err.h"
+#include "core/base/mem.h"
 #include "core/graph/rng.h"
 
 #define CORRUPT_MAX_SIDE 256
@@ -65,6 +65,7 @@ enum corrupt_type {
 struct corrupt_photos;
 int corrupt_photos_open(const char *folder, struct corrupt_photos **out) MUST_CHECK;
 void corrupt_photos_close(struct corrupt_photos *p); /* NULL is fine */
+FREE_AT(corrupt_photos_close, struct corrupt_photos)
 
 /* out [3,H,W], not the input. severity 1 ... 5. Types that need no randomness leave r alone.
  * ERR_UNSUPPORTED for frost, ERR_ARG for severity or size. */

@@ -40,7 +40,7 @@ static void draw_range(const struct corrupt_set *s, enum corrupt_type type, int 
 
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        uint8_t *work = mem_array(6 * (size_t)pixels, 1);
+        OWNED uint8_t *work = mem_array(6 * (size_t)pixels, 1);
         int rc = ERR_NOMEM;
         if (work != NULL)
             rc = corrupt_set_image(s, type, severity, i, work, work + 3 * pixels);
@@ -49,7 +49,6 @@ static void draw_range(const struct corrupt_set *s, enum corrupt_type type, int 
         else
 #pragma omp atomic write
             *code = rc;
-        mem_free(work);
     }
 }
 

@@ -249,23 +249,19 @@ static void pour_water(struct corrupt_job *j, const struct spatter_params *p, co
 static int water(struct corrupt_job *j, const struct spatter_params *p, const double *liquid)
 {
     const size_t n = (size_t)j->h * (size_t)j->w;
-    uint8_t *bytes = mem_array(3 * n, 1);
-    struct water s = {mem_array(n, sizeof *s.size), mem_array(n, sizeof *s.d), NULL, NULL};
+    OWNED uint8_t *bytes = mem_array(3 * n, 1);
+    struct water s;
+    OWNED void *size = mem_array(n, sizeof *s.size), *d = mem_array(n, sizeof *s.d);
     const struct plane layer = {bytes, j->h, j->w};
-    int rc = bytes && s.size && s.d ? 0 : ERR_NOMEM;
 
-    if (rc == 0) {
-        s.a = bytes + n;
-        s.b = bytes + 2 * n;
-        for (size_t i = 0; i < n; i++)
-            bytes[i] = (uint8_t)(int)(liquid[i] * 255);
-        find_rims(&layer, &s);
-        pour_water(j, p, bytes, s.a);
-    }
-    mem_free(bytes);
-    mem_free(s.size);
-    mem_free(s.d);
-    return rc;
+    if (bytes == NULL || size == NULL || d == NULL)
+        return ERR_NOMEM;
+    s = (struct water){size, d, bytes + n, bytes + 2 * n};
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(int)(liquid[i] * 255);
+    find_rims(&layer, &s);
+    pour_water(j, p, bytes, s.a);
+    return 0;
 }
 
 static int mud(struct corrupt_job *j, const struct spatter_params *p, double *liquid, double *work)

@@ -124,16 +124,14 @@ static int read_photo(struct corrupt_photos *p, const char *folder, int index)
 
 int corrupt_photos_open(const char *folder, struct corrupt_photos **out)
 {
-    struct corrupt_photos *p = mem_array(1, sizeof *p);
-    int rc = p != NULL ? 0 : ERR_NOMEM;
+    SCOPED(corrupt_photos_close_at) struct corrupt_photos *p = mem_array(1, sizeof *p);
 
-    for (int i = 0; rc == 0 && i < PHOTOS; i++)
-        rc = read_photo(p, folder, i);
-    if (rc < 0)
-        corrupt_photos_close(p);
-    else
-        *out = p;
-    return rc;
+    if (p == NULL)
+        return ERR_NOMEM;
+    for (int i = 0; i < PHOTOS; i++)
+        TRY(read_photo(p, folder, i));
+    *out = mem_hand_on(&p);
+    return 0;
 }
 
 void corrupt_photos_close(struct corrupt_photos *p)
