@@ -159,20 +159,15 @@ static int prepare_tables(struct lowering *s)
 
 static int build(struct lowering *s, bool softmax, struct plan_weights **w)
 {
-    int rc;
-
     TRY(prepare_tables(s));
     TRY(lower_texts(s->p, s->o, graph_get_meta(s->g, "linnet.branch"), softmax));
     TRY(lower_program(s));
     TRY(lower_trim(s));
     plan_complete(s->p);
     TRY(lower_weights(s, w));
-    if ((rc = plan_name_model(s->p, (*w)->salt)) < 0 || (rc = plan_check(s->p)) < 0 ||
-        (rc = plan_weights_check(s->p, *w)) < 0) {
-        plan_weights_free(*w);
-        *w = NULL;
-    }
-    return rc;
+    TRY(plan_name_model(s->p, (*w)->salt));
+    TRY(plan_check(s->p));
+    return plan_weights_check(s->p, *w);
 }
 
 static bool ends_in_softmax(const struct graph *g)
@@ -186,11 +181,10 @@ int lower(struct graph *g, const struct lower_options *options, struct plan **pl
           struct plan_weights **weights)
 {
     struct lower_options o = *options;
-    struct lowering s = {.o = &o, .g = g};
+    SCOPED(plan_free_at) struct plan *p = NULL;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
+    OWNED double *max_abs = NULL;
     const bool softmax = ends_in_softmax(g);
-    double *max_abs = NULL;
-    struct plan_weights *w = NULL;
-    int rc;
 
     o.scale = o.scale == 0 ? LOWER_SCALE : o.scale;
     o.weight_scale = o.weight_scale == 0 ? LOWER_WEIGHT_SCALE : o.weight_scale;
@@ -200,17 +194,12 @@ int lower(struct graph *g, const struct lower_options *options, struct plan **pl
     TRY(lower_prepare(g));
     if ((max_abs = mem_array((size_t)g->n_value, sizeof *max_abs)) == NULL)
         return ERR_NOMEM;
-    if ((rc = lower_calibrate(g, &o, max_abs)) < 0 || (rc = plan_new(&s.p)) < 0)
-        goto out;
-    s.max_abs = max_abs;
-    s.p->scale = o.scale;
-    if ((rc = build(&s, softmax, &w)) < 0)
-        goto out;
-    *plan = s.p;
-    *weights = w;
-    s.p = NULL;
-out:
-    plan_free(s.p);
-    mem_free(max_abs);
-    return rc;
+    TRY(lower_calibrate(g, &o, max_abs));
+    TRY(plan_new(&p));
+    p->scale = o.scale;
+    struct lowering s = {.o = &o, .g = g, .p = p, .max_abs = max_abs};
+    TRY(build(&s, softmax, &w));
+    *plan = mem_hand_on(&p);
+    *weights = mem_hand_on(&w);
+    return 0;
 }

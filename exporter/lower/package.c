@@ -95,8 +95,7 @@ static void round_matrix(const struct draft *d, struct plan_matrix *m, int32_t f
 
 int lower_weights(struct lowering *s, struct plan_weights **out)
 {
-    struct plan_weights *w;
-    int rc;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
 
     TRY(plan_weights_new(s->p, &w));
     for (int32_t i = 0; i < s->p->n_step; i++) {
@@ -109,17 +108,13 @@ int lower_weights(struct lowering *s, struct plan_weights **out)
     }
     if (s->o->salt != NULL)
         memcpy(w->salt, s->o->salt, PLAN_SALT);
-    if ((s->o->salt == NULL && (rc = draw_salt(w->salt)) < 0) || (rc = maxima_text(s, w)) < 0)
-        goto bad;
+    else
+        TRY(draw_salt(w->salt));
+    TRY(maxima_text(s, w));
     w->source_sha256 =
         arena_strdup(w->arena, s->o->source_sha256 == NULL ? "" : s->o->source_sha256);
-    if (w->source_sha256 == NULL) {
-        rc = ERR_NOMEM;
-        goto bad;
-    }
-    *out = w;
+    if (w->source_sha256 == NULL)
+        return ERR_NOMEM;
+    *out = mem_hand_on(&w);
     return 0;
-bad:
-    plan_weights_free(w);
-    return rc;
 }
