@@ -162,13 +162,11 @@ int data_owner_settle(struct dataset *d, const struct data_options *o)
 
 int data_owner_new(struct dataset **out)
 {
-    struct dataset *d = mem_array(1, sizeof *d);
+    SCOPED(data_close_at) struct dataset *d = mem_array(1, sizeof *d);
 
-    if (d == NULL || (d->owner = mem_array(1, sizeof *d->owner)) == NULL) {
-        mem_free(d);
+    if (d == NULL || (d->owner = mem_array(1, sizeof *d->owner)) == NULL)
         return ERR_NOMEM;
-    }
-    *out = d;
+    *out = mem_hand_on(&d);
     return 0;
 }
 

@@ -196,10 +196,13 @@ static void folder_release(void *ctx)
 {
     struct folder *f = ctx;
 
+    if (f == NULL)
+        return;
     listing_release(&f->list);
     tree_release(&f->tree);
     mem_free(f);
 }
+FREE_AT(folder_release, struct folder)
 
 /* A message names the folder or archive and the file in it. */
 static int see(const struct folder *f, int64_t record, const struct data_view *view,
@@ -408,63 +411,52 @@ static int load_tiny(struct folder *f, enum data_part part, struct dataset *d)
 
 static int open_folder(const char *path, const struct data_options *o, struct folder **out)
 {
-    struct folder *f = mem_array(1, sizeof *f);
-    int rc;
+    SCOPED(folder_release_at) struct folder *f = mem_array(1, sizeof *f);
 
     if (f == NULL)
         return ERR_NOMEM;
     f->o = *o;
     f->list.tree = &f->tree;
-    if ((rc = tree_open(path, &f->tree)) < 0)
-        folder_release(f);
-    else
-        *out = f;
-    return rc;
+    TRY(tree_open(path, &f->tree));
+    *out = mem_hand_on(&f);
+    return 0;
 }
 
 int data_imagefolder_load(const char *path, enum data_part part, const struct data_options *o,
                           struct dataset *d)
 {
-    struct folder *f = NULL;
-    int rc;
+    SCOPED(folder_release_at) struct folder *f = NULL;
 
     TRY(open_folder(path, o, &f));
-    rc = tree_has(&f->tree, "wnids.txt") ? load_tiny(f, part, d) : load_classes(f, part, d);
-    if (rc < 0)
-        folder_release(f);
-    return rc < 0 ? rc : give(f, d);
+    TRY(tree_has(&f->tree, "wnids.txt") ? load_tiny(f, part, d) : load_classes(f, part, d));
+    return give(mem_hand_on(&f), d);
 }
 
 int data_folder_load(const char *root, struct dataset *d)
 {
     static const struct data_options none;
-    struct folder *f = NULL;
-    int rc;
+    SCOPED(folder_release_at) struct folder *f = NULL;
 
     TRY(open_folder(root, &none, &f));
-    if ((rc = load_classes(f, DATA_PART_TRAIN, d)) < 0)
-        folder_release(f);
-    TRY(rc < 0 ? rc : give(f, d));
+    TRY(load_classes(f, DATA_PART_TRAIN, d));
+    TRY(give(mem_hand_on(&f), d));
     return data_owner_settle(d, &none);
 }
 
 int data_imagefolder_classes(const char *path, char ***name, int32_t *n)
 {
-    struct name_list classes = {0};
-    struct tree t;
-    int rc;
+    SCOPED(name_list_release) struct name_list classes = {0};
+    SCOPED(tree_release) struct tree t = {0};
 
     TRY(tree_open(path, &t));
-    if (!tree_has(&t, "wnids.txt"))
-        rc = list_classes(&t, tree_has(&t, "train/") ? "train/" : "", &classes);
-    else if ((rc = tree_load(&t, "wnids.txt")) == 0)
-        rc = read_ids(&t, &classes);
-    tree_release(&t);
-    if (rc < 0) {
-        name_list_release(&classes);
-        return rc;
+    if (tree_has(&t, "wnids.txt")) {
+        TRY(tree_load(&t, "wnids.txt"));
+        TRY(read_ids(&t, &classes));
+    } else {
+        TRY(list_classes(&t, tree_has(&t, "train/") ? "train/" : "", &classes));
     }
     *name = classes.v;
     *n = (int32_t)classes.n;
+    classes = (struct name_list){0};
     return 0;
 }

@@ -28,13 +28,9 @@ int picture_view(const struct data_options *o, const struct data_view *view, int
 int picture_see(const uint8_t *data, size_t len, const char *name, const struct data_options *o,
                 const struct data_view *view, int64_t record, struct picture *out)
 {
-    int rc = picture_read_bytes(data, len, name, out);
-
-    if (rc == 0 && (rc = picture_view(o, view, record, out)) == ERR_DATA)
-        rc = fail_context(ERR_DATA, "'%s'", name); /* as the decoder does */
-    if (rc < 0)
-        picture_release(out);
-    return rc;
+    TRY(picture_read_bytes(data, len, name, out));
+    const int rc = picture_view(o, view, record, out);
+    return rc == ERR_DATA ? fail_context(ERR_DATA, "'%s'", name) : rc; /* as the decoder does */
 }
 
 void picture_planes(const struct picture *p, uint8_t *chw)

@@ -257,11 +257,7 @@ int tree_open(const char *path, struct tree *t)
         return ERR_NOMEM;
     t->is_archive = !S_ISDIR(st.st_mode);
     const struct above root = {st.st_dev, st.st_ino, 0, NULL};
-    const int rc = t->is_archive ? list_archive(t) : walk(path, "", &root, &t->name);
-    if (rc < 0) {
-        tree_release(t);
-        return rc;
-    }
+    TRY(t->is_archive ? list_archive(t) : walk(path, "", &root, &t->name));
     name_list_sort(&t->name);
     return 0;
 }
