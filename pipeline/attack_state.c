@@ -36,16 +36,15 @@ static const char *difference(json_t *want, json_t *got)
 
 static int read_existing(struct attack_state *s, json_t *identity)
 {
-    OWNED uint8_t *data = NULL;
     SCOPED(json_decref_at) json_t *root = NULL;
-    json_t *mine;
     const char *format = NULL, *differs;
+    OWNED uint8_t *data = NULL;
     json_error_t e;
     size_t len;
 
     TRY(file_read(s->path, MOST_BYTES, &data, &len));
     root = json_loadb((const char *)data, len, JSON_REJECT_DUPLICATES, &e);
-    mine = json_object_get(root, "identity");
+    json_t *mine = json_object_get(root, "identity");
     if (json_unpack(root, "{s:s}", "format", &format) < 0 || strcmp(format, FORMAT) != 0 ||
         !json_is_object(mine) || !json_is_object(json_object_get(root, "runs")))
         return fail(ERR_FORMAT, "'%s' is not a state file of an attack", s->path);
@@ -55,7 +54,7 @@ static int read_existing(struct attack_state *s, json_t *identity)
             ERR_ARG,
             "--state %s: belongs to another evaluation ('%s' differs); name another file or remove it",
             s->path, differs);
-    s->root = json_incref(root);
+    s->root = mem_hand_on(&root);
     return 0;
 }
 
@@ -138,22 +137,20 @@ int attack_state_save(struct attack_state *s, int branch, int32_t attack,
                       const struct attack_progress *p)
 {
     OWNED char *robust = mem_array((size_t)p->n + 1, 1);
-    json_t *after = json_array();
     char key[32];
 
-    if (robust == NULL) {
-        json_decref(after);
+    if (robust == NULL)
         return ERR_NOMEM;
-    }
     for (int64_t i = 0; i < p->n; i++)
         robust[i] = p->robust[i] ? '1' : '0';
+    json_t *after = json_array();
     for (int32_t i = 0; i < p->stage; i++)
         json_add(&after, json_integer((json_int_t)p->robust_after[i]));
     key_of(branch, attack, key);
-    if (json_object_set_new(json_object_get(s->root, "runs"), key,
-                            json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",
-                                      (json_int_t)p->next, "robust", robust, "robust_after",
-                                      after)) < 0)
-        return fail(ERR_NOMEM, "out of memory");
-    return write_file(s);
+    return json_object_set_new(json_object_get(s->root, "runs"), key,
+                               json_pack("{s:i,s:I,s:s,s:o}", "stage", (int)p->stage, "next",
+                                         (json_int_t)p->next, "robust", robust, "robust_after",
+                                         after)) < 0
+               ? fail(ERR_NOMEM, "out of memory")
+               : write_file(s);
 }

@@ -475,7 +475,6 @@ static int read_images(struct trial *t, int64_t first, int64_t most)
     return read_block(t, 0, t->n);
 }
 
-/* Close in every case: close_trial. */
 static int open_trial(struct trial *t, const struct dataset *d, int64_t first, int64_t most)
 {
     t->d = d;
@@ -497,16 +496,12 @@ static void close_trial(struct trial *t)
 int normalize_auto(const struct linnet_listener *l, const char *path, const char *data,
                    const struct source_options *images, uint64_t seed, struct graph *g)
 {
-    struct trial t = {.l = l, .path = path, .g = g};
-    struct dataset *d = NULL;
-    int rc;
+    SCOPED(data_close_at) struct dataset *d = NULL;
+    SCOPED(close_trial) struct trial t = {.l = l, .path = path, .g = g};
 
-    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) == 0 &&
-        (rc = open_trial(&t, d, MOST_IMAGES, MOST_IMAGES)) == 0)
-        rc = choose(&t);
-    close_trial(&t);
-    data_close(d);
-    return rc;
+    TRY(source_open(data, images, DATA_TRAIN, seed, g, &d));
+    TRY(open_trial(&t, d, MOST_IMAGES, MOST_IMAGES));
+    return choose(&t);
 }
 
 static int64_t affordable(const struct graph *g)
@@ -530,19 +525,15 @@ int normalize_guess(const struct linnet_listener *l, const char *path, const cha
                     const struct source_options *images, uint64_t seed, bool sure, struct graph *g,
                     bool *found)
 {
-    struct trial t = {.l = l, .path = path, .g = g};
-    struct dataset *d = NULL;
-    int rc;
+    SCOPED(data_close_at) struct dataset *d = NULL;
+    SCOPED(close_trial) struct trial t = {.l = l, .path = path, .g = g};
 
     *found = false;
-    if ((rc = source_open(data, images, DATA_TRAIN, seed, g, &d)) < 0) {
+    if (source_open(data, images, DATA_TRAIN, seed, g, &d) < 0) {
         data_close(d); /* a test set alone, perhaps */
         d = NULL;
-        rc = source_open(data, images, DATA_TEST, seed, g, &d);
+        TRY(source_open(data, images, DATA_TEST, seed, g, &d));
     }
-    if (rc == 0 && (rc = open_trial(&t, d, affordable(g), sure ? enough(g) : affordable(g))) == 0)
-        rc = guess(&t, sure, found);
-    close_trial(&t);
-    data_close(d);
-    return rc;
+    TRY(open_trial(&t, d, affordable(g), sure ? enough(g) : affordable(g)));
+    return guess(&t, sure, found);
 }

@@ -183,12 +183,11 @@ static int prepare(struct job *j)
 
 static int write_all(struct job *j)
 {
-    int rc;
+    int rc = 0;
 
     TRY(write_severities(j));
     TRY(write_labels(j));
     listener_begin(j->l, TASK);
-    rc = 0;
     for (int32_t t = 0; rc == 0 && t < j->n_types; t++)
         rc = write_type(j, t);
     listener_end(j->l, TASK);

@@ -33,6 +33,8 @@ struct linnet_data {
     struct linnet_data_info info;
 };
 
+FREE_AT(linnet_data_close, struct linnet_data)
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static int open_source(const char *source, const struct linnet_options *o, struct linnet_data *x)
@@ -60,15 +62,14 @@ static int open_source(const char *source, const struct linnet_options *o, struc
 
 int linnet_data_open(const char *source, const struct linnet_options *o, struct linnet_data **out)
 {
-    struct linnet_data *x = mem_array(1, sizeof *x);
-    int rc = x != NULL ? open_source(source, o, x) : ERR_NOMEM;
+    SCOPED(linnet_data_close_at) struct linnet_data *x = mem_array(1, sizeof *x);
 
     *out = NULL;
-    if (rc < 0)
-        linnet_data_close(x);
-    else
-        *out = x;
-    return rc;
+    if (x == NULL)
+        return ERR_NOMEM;
+    TRY(open_source(source, o, x));
+    *out = mem_hand_on(&x);
+    return 0;
 }
 
 void linnet_data_close(struct linnet_data *d)

@@ -264,22 +264,20 @@ static int run_audit(struct job *j)
                               .precision = precision_of(o->open.precision, true),
                               .tick = on_tick,
                               .ctx = j};
-    struct model teacher = {0};
-    int rc = 0;
+    SCOPED(model_close) struct model teacher = {0};
 
     if ((j->audit = mem_array((size_t)j->r->n_branch, sizeof *j->audit)) == NULL)
         return ERR_NOMEM;
     if (o->transfer)
-        rc = model_open(j->l, o->transfer, &as_ours, j->seed, &teacher);
+        TRY(model_open(j->l, o->transfer, &as_ours, j->seed, &teacher));
     a.transfer = teacher.g;
-    for (int32_t i = 0; rc == 0 && i < j->r->n_branch; i++) {
+    for (int32_t i = 0; i < j->r->n_branch; i++) {
         listener_note(j->l, "audit of branch %s", j->names.name[j->r->branch[i].branch]);
         a.branch = j->r->branch[i].branch;
-        rc = audit_run(j->m->g, j->d, &a, &j->audit[j->n_audit]);
-        j->n_audit += rc == 0;
+        TRY(audit_run(j->m->g, j->d, &a, &j->audit[j->n_audit]));
+        j->n_audit++;
     }
-    model_close(&teacher);
-    return rc;
+    return 0;
 }
 
 /* ---- the report ---------------------------------------------------------------------------- */

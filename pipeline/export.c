@@ -117,14 +117,11 @@ static int package(const struct linnet_listener *l, const struct export_settings
                                  .publish_slopes = s->publish_slopes,
                                  .salt = s->salt,
                                  .max_failure = s->max_failure};
-    struct dataset *d = NULL;
-    int rc = source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, *branch, &d);
+    SCOPED(data_close_at) struct dataset *d = NULL;
 
+    TRY(source_open(s->open.data, &s->open.images, DATA_TRAIN, seed, *branch, &d));
     how.calib = d;
-    if (rc == 0)
-        rc = output_pi(l, m, branch, &how, s->pi);
-    data_close(d);
-    return rc;
+    return output_pi(l, m, branch, &how, s->pi);
 }
 
 static int write_onnx(const struct linnet_listener *l, const struct export_settings *s,
@@ -144,9 +141,9 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     const struct model *m = &model->m;
     const struct export_settings *s;
     struct export_options opt;
-    struct graph *chosen = NULL;
-    struct lock *lock = NULL;
-    int branch, rc;
+    SCOPED(graph_free_at) struct graph *chosen = NULL;
+    SCOPED(lock_release_at) struct lock *lock = NULL;
+    int branch;
 
     TRY(options_read(o, &export_task, (const void **)&s));
     if (s->out)
@@ -156,12 +153,9 @@ int linnet_export(const struct linnet_model *model, const struct linnet_options 
     if (s->branch != NULL)
         TRY(model_branch(m->g, s->branch, &branch));
     TRY(output_branch(m, m->g, branch, NULL, &chosen));
-    rc = s->pi ? output_claim(s->pi, &lock) : 0; /* -o DIR/model.onnx --pi DIR */
-    if (rc == 0 && s->out)
-        rc = write_onnx(l, s, &opt, chosen);
-    if (rc == 0 && s->pi)
-        rc = package(l, s, options_seed(o), m, branch, &chosen);
-    graph_free(chosen);
-    lock_release(lock);
-    return rc;
+    if (s->pi) /* -o DIR/model.onnx --pi DIR */
+        TRY(output_claim(s->pi, &lock));
+    if (s->out)
+        TRY(write_onnx(l, s, &opt, chosen));
+    return s->pi ? package(l, s, options_seed(o), m, branch, &chosen) : 0;
 }

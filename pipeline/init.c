@@ -7,6 +7,7 @@
 #include "core/op/op.h"
 #include "exporter/exporter.h"
 #include "pipeline/listener.h"
+#include "pipeline/model.h"
 #include "pipeline/tasks.h"
 
 struct init_settings {
@@ -82,15 +83,12 @@ int linnet_init(const char *architecture, const char *path, const struct linnet_
                 const struct linnet_listener *l)
 {
     const struct init_settings *s;
-    struct graph *g = NULL;
+    SCOPED(graph_free_at) struct graph *g = NULL;
     int64_t height, width;
-    int rc;
 
     TRY(options_read(o, &init_task, (const void **)&s));
     TRY(parse_size(s->size, &height, &width));
     const uint64_t seed = options_seed(o);
-    if ((rc = arch_build(architecture, s->classes, height, width, seed, &g)) == 0)
-        rc = write_graph(l, seed, path, g);
-    graph_free(g);
-    return rc;
+    TRY(arch_build(architecture, s->classes, height, width, seed, &g));
+    return write_graph(l, seed, path, g);
 }

@@ -471,8 +471,8 @@ static int inspect(const struct inspect_settings *s, struct inspection *in,
                    struct linnet_report **out)
 {
     struct import_options opt;
-    char input[MODEL_NAME], *why;
-    int refused, rc;
+    char input[MODEL_NAME];
+    int refused;
 
     TRY(model_import_options(&s->open, input, &opt));
     opt.allow_newer_opset = s->allow_newer_opset;
@@ -482,21 +482,20 @@ static int inspect(const struct inspect_settings *s, struct inspection *in,
         return ERR_NOMEM;
     if (refused < 0 && !model_refuses(refused))
         return refused;
-    if ((why = mem_strdup(err_message())) == NULL)
+    OWNED char *why = mem_strdup(err_message());
+    if (why == NULL)
         return ERR_NOMEM;
-    rc = in->g != NULL ? measure(in) : 0;
+    if (in->g != NULL)
+        TRY(measure(in));
     in->text = buf_writer_to(GRAPH_TEXT_LIMIT);
-    if (rc == 0 && s->graph && in->g != NULL) {
+    if (s->graph && in->g != NULL) {
         graph_text(in->g, &in->text);
-        rc = buf_status(&in->text);
+        TRY(buf_status(&in->text));
     }
-    if (rc == 0)
-        rc = report_new(print, in, to_json(in), out);
-    if (rc == 0 && refused < 0)
-        rc =
-            in->damaged != NULL ? fail(refused, "%s", why) : fail(refused, "%s: %s", in->path, why);
-    mem_free(why);
-    return rc;
+    TRY(report_new(print, in, to_json(in), out));
+    if (refused == 0)
+        return 0;
+    return in->damaged != NULL ? fail(refused, "%s", why) : fail(refused, "%s: %s", in->path, why);
 }
 
 int linnet_inspect(const char *path, const struct linnet_options *o, struct linnet_report **out)

@@ -1,11 +1,11 @@
 /* Reader of --layer-budgets; the format is in the header. */
 #include "pipeline/layer_budget.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 
 #define BUDGET_LIMIT ((size_t)1 << 20)
 
@@ -68,25 +68,18 @@ static int read_object(const char *path, json_t *root, const struct graph *g, in
 int layer_budget_read(const char *path, const struct graph *g, int32_t n,
                       const struct relu_site *site, int64_t *pinned)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
+    SCOPED(json_decref_at) json_t *root = NULL;
     size_t len = 0;
     json_error_t e;
-    json_t *root = NULL;
-    int rc;
 
-    if ((rc = file_read(path, BUDGET_LIMIT, &bytes, &len)) < 0)
-        return rc;
+    TRY(file_read(path, BUDGET_LIMIT, &bytes, &len));
     root = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &e);
     for (int32_t s = 0; s < n; s++)
         pinned[s] = -1;
     if (json_is_array(root))
-        rc = read_list(path, root, g, n, site, pinned);
-    else if (json_is_object(root))
-        rc = read_object(path, root, g, n, site, pinned);
-    else
-        rc =
-            fail(ERR_ARG, "'%s': %s", path, root ? "is neither a JSON list nor an object" : e.text);
-    json_decref(root);
-    mem_free(bytes);
-    return rc;
+        return read_list(path, root, g, n, site, pinned);
+    if (json_is_object(root))
+        return read_object(path, root, g, n, site, pinned);
+    return fail(ERR_ARG, "'%s': %s", path, root ? "is neither a JSON list nor an object" : e.text);
 }

@@ -184,17 +184,16 @@ static int check_relus(const struct linearize_job *j, const struct graph *g)
 static int tell_plan(const struct linearize_job *j, const struct run *r)
 {
     const struct work_images n = {r->train->n, r->val->n, r->test->n};
-    struct work_plan *p;
 
     if (j->part && j->later == NULL)
         return 0;
-    if ((p = mem_array(1, sizeof *p)) == NULL)
+    OWNED struct work_plan *p = mem_array(1, sizeof *p);
+    if (p == NULL)
         return ERR_NOMEM;
     work_plan_add(p, j->o, &n, j->brief, "");
     if (j->later != NULL)
         work_plan_add_budgets(p, j->sweep, &n, j->later);
     listener_plan(j->l, p->stage, p->n);
-    mem_free(p);
     return 0;
 }
 
@@ -292,9 +291,8 @@ static int export_student(const struct linearize *x)
                                        .n = x->j->o->r.calib_images,
                                        .publish_slopes = x->j->o->publish_slopes,
                                        .max_failure = LOWER_MAX_FAILURE};
-    struct graph *branch = NULL;
+    SCOPED(graph_free_at) struct graph *branch = NULL;
     char stem[PATH_BYTES];
-    int rc;
 
     facts.budget = x->c.quota.want;
     facts.total = x->c.quota.total;
@@ -306,12 +304,11 @@ static int export_student(const struct linearize *x)
             "no model.pi: it would publish the slopes of removed ReLUs; say --publish-slopes (here or to `linnet export`) if they may be public, or take --removed half");
         return 0;
     }
-    if ((rc = output_branch(&r->m, x->student.g, deployed, &facts, &branch)) == 0)
-        rc = output_pi(x->j->l, &r->m, &branch, &how, x->j->o->out);
-    graph_free(branch);
+    TRY(output_branch(&r->m, x->student.g, deployed, &facts, &branch));
+    const int rc = output_pi(x->j->l, &r->m, &branch, &how, x->j->o->out);
     if (rc == ERR_GOAL) { /* what was trained is worth keeping */
         listener_note(x->j->l, "no model.pi: %s (linnet export has it)", err_message());
-        rc = 0;
+        return 0;
     }
     return rc;
 }
@@ -368,7 +365,7 @@ static int finish(struct linearize *x, struct linnet_report **out)
 
 int linearize_run(const struct linearize_job *j, struct linnet_report **out)
 {
-    struct linearize *x = mem_array(1, sizeof *x); /* large: results of three evaluations */
+    OWNED struct linearize *x = mem_array(1, sizeof *x); /* large: results of three evaluations */
     int rc;
 
     if (x == NULL)
@@ -383,7 +380,6 @@ int linearize_run(const struct linearize_job *j, struct linnet_report **out)
     conversion_release(&x->c);
     run_release(&x->c.run);
     lock_release(x->lock);
-    mem_free(x);
     return rc;
 }
 

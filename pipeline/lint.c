@@ -43,6 +43,11 @@ struct lint_facts {
     struct lint_report r;
 };
 
+static void facts_release(struct lint_facts *l)
+{
+    lint_release(&l->r);
+}
+
 static void print(FILE *out, const void *facts)
 {
     const struct lint_facts *l = facts;
@@ -61,24 +66,18 @@ static void print(FILE *out, const void *facts)
 
 static int lint(const char *path, enum export_target target, struct linnet_report **out)
 {
-    struct lint_facts l = {.target = lint_target_name(target)};
-    uint8_t *bytes = NULL;
+    SCOPED(facts_release) struct lint_facts l = {.target = lint_target_name(target)};
+    OWNED uint8_t *bytes = NULL;
     size_t len;
     int rc;
 
-    if ((rc = file_read(path, IMPORT_MAX_FILE, &bytes, &len)) < 0)
-        goto out;
-    if ((rc = lint_bytes(bytes, len, target, &l.r)) < 0) {
-        rc = rc == ERR_NOMEM ? rc : fail_context(rc, "%s", path);
-        goto out;
-    }
-    if ((rc = report_new(print, &l, report_json(path, l.target, &l.r), out)) == 0 && l.r.n > 0)
-        rc = fail(ERR_UNSUPPORTED, "%s: %d reasons for %s to refuse or misread it", path, l.r.n,
-                  l.target);
-out:
-    lint_release(&l.r);
-    mem_free(bytes);
-    return rc;
+    TRY(file_read(path, IMPORT_MAX_FILE, &bytes, &len));
+    if ((rc = lint_bytes(bytes, len, target, &l.r)) < 0)
+        return rc == ERR_NOMEM ? rc : fail_context(rc, "%s", path);
+    TRY(report_new(print, &l, report_json(path, l.target, &l.r), out));
+    return l.r.n == 0 ? 0
+                      : fail(ERR_UNSUPPORTED, "%s: %d reasons for %s to refuse or misread it", path,
+                             l.r.n, l.target);
 }
 
 int linnet_lint(const char *path, const struct linnet_options *o, struct linnet_report **out)

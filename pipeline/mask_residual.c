@@ -92,18 +92,16 @@ int residual_measure(const struct residual_measure *m, double *sums, int64_t *im
 {
     const int64_t n = m->images < m->data->n ? m->images : m->data->n;
     const int64_t batch = m->batch < n ? m->batch : n;
-    struct pass p = {.m = m, .sums = sums};
+    SCOPED(pass_close) struct pass p = {.m = m, .sums = sums};
     size_t positions = 0;
-    int rc;
 
     for (int32_t s = 0; s < m->n_site; s++)
         positions += (size_t)m->site[s].total;
     const size_t bytes = positions * RESIDUAL_SUMS * sizeof *sums;
     memset(sums, 0, bytes);
-    rc = pass_open(&p, batch);
-    for (int64_t i = 0; i < n && rc == 0; i += batch)
-        rc = run_pass(&p, i, batch < n - i ? batch : n - i, bytes);
-    pass_close(&p);
+    TRY(pass_open(&p, batch));
+    for (int64_t i = 0; i < n; i += batch)
+        TRY(run_pass(&p, i, batch < n - i ? batch : n - i, bytes));
     *images = n;
-    return rc;
+    return 0;
 }

@@ -255,13 +255,13 @@ static int fit_lines(struct mask_stage *m, const float *before)
 {
     struct graph *g = m->student;
     const size_t bytes = (size_t)g->n_masks * sizeof(float);
-    SCOPED(line_fit_free_at) struct line_fit *fit = NULL;
-    OWNED float *after = NULL;
+    struct line_fit *fit = NULL;
     int rc;
 
     if (m->r->removed == REMOVED_IDENTITY)
         return 0;
-    if ((after = mem_array(bytes, 1)) == NULL)
+    OWNED float *after = mem_array(bytes, 1);
+    if (after == NULL)
         return ERR_NOMEM;
     memcpy(after, g->masks, bytes);
     memcpy(g->masks, before, bytes);
@@ -272,6 +272,7 @@ static int fit_lines(struct mask_stage *m, const float *before)
     if (rc == 0)
         line_fit_finish(fit);
     graph_touch(g);
+    line_fit_free(fit);
     return rc;
 }
 

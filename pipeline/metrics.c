@@ -15,28 +15,21 @@
 
 static int remember(struct metrics *m, const char *text, size_t len)
 {
-    json_t *root = json_loadb(text, len, 0, NULL);
-    char *copy = mem_array(len + 1, 1);
+    OWNED char *copy = mem_array(len + 1, 1);
 
     if (m->n == m->cap) {
         const int32_t cap = m->cap ? 2 * m->cap : 64;
-        struct metrics_line *line = mem_array((size_t)cap, sizeof *line);
+        struct metrics_line *line = mem_resize(m->line, (size_t)cap, sizeof *line);
 
-        if (line && m->n > 0)
-            memcpy(line, m->line, (size_t)m->n * sizeof *line);
-        if (line) {
-            mem_free(m->line);
-            m->line = line;
-            m->cap = cap;
-        }
+        if (line == NULL)
+            return ERR_NOMEM;
+        m->line = line;
+        m->cap = cap;
     }
-    if (copy == NULL || m->n == m->cap) {
-        mem_free(copy);
-        json_decref(root);
+    if (copy == NULL)
         return ERR_NOMEM;
-    }
     memcpy(copy, text, len);
-    m->line[m->n++] = (struct metrics_line){copy, root};
+    m->line[m->n++] = (struct metrics_line){mem_hand_on(&copy), json_loadb(text, len, 0, NULL)};
     return 0;
 }
 
@@ -60,23 +53,20 @@ static int read_lines(struct metrics *m)
 /* The file with exactly the lines in memory, open to append. */
 static int rewrite(struct metrics *m)
 {
-    struct file_writer *w = NULL;
-    int rc;
+    SCOPED(file_writer_abort_at) struct file_writer *w = NULL;
 
     if (m->file)
         fclose(m->file);
     m->file = NULL;
-    if ((rc = file_writer_open(m->path, FILE_PUBLIC, &w)) < 0)
-        return rc;
-    for (int32_t i = 0; i < m->n && rc == 0; i++)
-        if ((rc = file_writer_append(w, m->line[i].text, strlen(m->line[i].text))) == 0)
-            rc = file_writer_append(w, "\n", 1);
-    if (rc == 0)
-        rc = file_writer_commit(&w);
-    file_writer_abort(w);
-    if (rc == 0 && (m->file = fopen(m->path, "a")) == NULL)
-        rc = fail(ERR_IO, "'%s': cannot be written: %s", m->path, strerror(errno));
-    return rc;
+    TRY(file_writer_open(m->path, FILE_PUBLIC, &w));
+    for (int32_t i = 0; i < m->n; i++) {
+        TRY(file_writer_append(w, m->line[i].text, strlen(m->line[i].text)));
+        TRY(file_writer_append(w, "\n", 1));
+    }
+    TRY(file_writer_commit(&w));
+    if ((m->file = fopen(m->path, "a")) == NULL)
+        return fail(ERR_IO, "'%s': cannot be written: %s", m->path, strerror(errno));
+    return 0;
 }
 
 int metrics_open(struct metrics *m, const char *path, bool keep)
@@ -294,30 +284,23 @@ static void put_row(struct buf_writer *w, json_t *columns, const json_t *line)
 int metrics_write_csv(const struct metrics *m)
 {
     const char *tail = strrchr(m->path, '.');
-    struct buf_writer w = buf_writer_to(CSV_LIMIT);
-    json_t *columns = json_object();
+    SCOPED(buf_release) struct buf_writer w = buf_writer_to(CSV_LIMIT);
+    SCOPED(json_decref_at) json_t *columns = json_object();
     char path[4096];
-    int rc;
 
     for (int32_t i = 0; i < m->n; i++)
         if (is_of(&m->line[i], "event", "epoch"))
             each_field(m->line[i].root, add_column, &columns);
     if (columns == NULL)
         return fail(ERR_NOMEM, "out of memory for metrics.csv");
-    if (json_object_size(columns) == 0) { /* nothing was trained */
-        json_decref(columns);
+    if (json_object_size(columns) == 0) /* nothing was trained */
         return 0;
-    }
     put_row(&w, columns, NULL);
     for (int32_t i = 0; i < m->n; i++)
         if (is_of(&m->line[i], "event", "epoch"))
             put_row(&w, columns, m->line[i].root);
-    json_decref(columns);
-    if ((rc = buf_status(&w)) == 0 &&
-        snprintf(path, sizeof path, "%.*s.csv", (int)(tail - m->path), m->path) >= (int)sizeof path)
-        rc = fail(ERR_LIMIT, "metrics.csv: the path is too long");
-    if (rc == 0)
-        rc = file_write_atomic(path, FILE_PUBLIC, w.data, w.len);
-    buf_release(&w);
-    return rc;
+    TRY(buf_status(&w));
+    if (snprintf(path, sizeof path, "%.*s.csv", (int)(tail - m->path), m->path) >= (int)sizeof path)
+        return fail(ERR_LIMIT, "metrics.csv: the path is too long");
+    return file_write_atomic(path, FILE_PUBLIC, w.data, w.len);
 }

@@ -217,18 +217,17 @@ static int embed_own(struct model *m)
 
 static int import_embedded(const struct linnet_listener *l, const char *path, struct model *m)
 {
-    struct import_report report = {0};
+    SCOPED(import_report_release) struct import_report report = {0};
     int rc = onnx_import_bytes(m->file, m->file_len, -1, NULL, &report, &m->g);
 
     tell(l, path, &report, rc);
-    import_report_release(&report);
     return model_refuses(rc) ? fail_context(rc, "%s", path) : rc; /* others name the file already */
 }
 
 static int import_path(const struct linnet_listener *l, const char *path,
                        const struct open_options *o, struct model *m)
 {
-    struct import_report report = {0};
+    SCOPED(import_report_release) struct import_report report = {0};
     struct import_options opt;
     char name[MODEL_NAME];
     int rc;
@@ -241,7 +240,6 @@ static int import_path(const struct linnet_listener *l, const char *path,
         rc = embed_own(m);
     else if (rc == 0)
         rc = file_read(path, IMPORT_MAX_FILE, &m->file, &m->file_len);
-    import_report_release(&report);
     return model_refuses(rc) ? fail_context(rc, "%s", path) : rc; /* others name the file already */
 }
 

@@ -17,6 +17,8 @@ static const struct option_row rows[] = {
 static const struct open_options defaults = {.precision = PRECISION_FP32};
 const struct task open_task = {"open", rows, &defaults, sizeof defaults, NULL, true};
 
+FREE_AT(linnet_close, struct linnet_model)
+
 static int fill_info(const struct graph *g, struct linnet_info *out)
 {
     const struct shape *in = &g->value[g->input].shape;
@@ -45,25 +47,19 @@ int linnet_open(const char *path, const struct linnet_options *o, const struct l
 {
     const struct task *task = o != NULL ? options_task(o) : NULL;
     const struct open_options *how = task != NULL && task->opens ? options_values(o) : NULL;
-    struct linnet_model *m;
-    int rc;
+    SCOPED(linnet_close_at) struct linnet_model *m = NULL;
 
     *out = NULL;
     if (task != NULL && task->check != NULL)
         TRY(task->check(o));
     if ((m = mem_array(1, sizeof *m)) == NULL)
         return ERR_NOMEM;
-    rc = model_open(l, path, how, options_seed(o), &m->m);
-    model_drop_file(&m->m);
-    if (rc == 0)
-        rc = fill_info(m->m.g, &m->info);
     m->precision = how != NULL ? how->precision : PRECISION_FP32;
+    TRY(model_open(l, path, how, options_seed(o), &m->m));
+    model_drop_file(&m->m);
+    TRY(fill_info(m->m.g, &m->info));
     precision_note(l, precision_of(m->precision, false));
-    if (rc < 0) {
-        linnet_close(m);
-        return rc;
-    }
-    *out = m;
+    *out = mem_hand_on(&m);
     return 0;
 }
 

@@ -172,8 +172,7 @@ int output_branch(const struct model *m, const struct graph *g, int branch,
         TRY(set_facts(b, branch, facts));
     TRY(pass_select_branch(b, branch));
     TRY(mask_simplify(b));
-    *out = b;
-    b = NULL;
+    *out = mem_hand_on(&b);
     return 0;
 }
 
@@ -196,18 +195,14 @@ static int check_trimmed(const struct linnet_listener *l, const struct output_pr
                          const struct lower_failure *f)
 {
     struct package_check check;
-    struct pi_model *pi = NULL;
-    double agreement = 0;
-    int rc;
+    SCOPED(pi_close_at) struct pi_model *pi = NULL;
 
     if (f->trimmed == 0)
         return 0;
-    if ((rc = pi_prepare(p, w, PI_FIXED, &pi)) == 0 &&
-        (rc = package_check_run(l, how->network, how->branch, EXEC_FP32, pi, how->calib,
-                                TRIM_IMAGES < how->n ? TRIM_IMAGES : how->n, &check)) == 0)
-        agreement = 100 * (double)check.agree / (double)check.n;
-    pi_close(pi);
-    TRY(rc);
+    TRY(pi_prepare(p, w, PI_FIXED, &pi));
+    TRY(package_check_run(l, how->network, how->branch, EXEC_FP32, pi, how->calib,
+                          TRIM_IMAGES < how->n ? TRIM_IMAGES : how->n, &check));
+    const double agreement = 100 * (double)check.agree / (double)check.n;
     if (agreement >= OUTPUT_AGREEMENT)
         return 0;
     return fail(
@@ -241,30 +236,25 @@ int output_pi(const struct linnet_listener *l, const struct model *m, struct gra
                               .max_failure = how->max_failure,
                               .failure = &failure,
                               .source_sha256 = sha256_hex(m->sha256, hex)};
-    struct plan *p = NULL;
-    struct plan_weights *w = NULL;
-    int rc;
+    SCOPED(plan_free_at) struct plan *p = NULL;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
 
     _Static_assert(PLAN_SALT == SHA256_SIZE, "--salt is read as a digest");
     o.normalize = normalize_text(&(*branch)->norm, norm);
-    if (how->salt && (rc = sha256_parse(how->salt, salt_bytes)) < 0)
+    if (how->salt && sha256_parse(how->salt, salt_bytes) < 0)
         return fail(ERR_ARG, "--salt: must be 64 hexadecimal digits");
     o.salt = how->salt ? salt_bytes : NULL;
-    if ((rc = output_path(dir, "model.pi", pi, sizeof pi)) < 0 ||
-        (rc = output_path(dir, "model.pi.weights", weights, sizeof weights)) < 0 ||
-        (rc = lower_checked(l, branch, how, &o, &p, &w)) < 0 ||
-        /* it reads again what it has written, and only the first rank writes */
-        (ranks_index() == 0 && (rc = plan_write(p, w, pi, weights)) < 0))
-        goto out;
+    TRY(output_path(dir, "model.pi", pi, sizeof pi));
+    TRY(output_path(dir, "model.pi.weights", weights, sizeof weights));
+    TRY(lower_checked(l, branch, how, &o, &p, &w));
+    if (ranks_index() == 0) /* it reads again what it has written, and only the first writes */
+        TRY(plan_write(p, w, pi, weights));
     if (p->relus_kept == 0)
         listener_note(l, "%s: no ReLU is left; keep %s secret", pi, weights);
     else
         listener_note(l, "%s: %lld ReLUs in %d layers; keep %s secret", pi,
                       (long long)p->relus_kept, p->relu_layers, weights);
-out:
-    plan_weights_free(w);
-    plan_free(p);
-    return rc;
+    return 0;
 }
 
 static int output_one(const struct model *m, const struct graph *g,

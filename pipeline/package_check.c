@@ -44,9 +44,9 @@ int package_check_run(const struct linnet_listener *l, struct graph *g, int bran
     const int64_t k = shape_elems(&g->value[g->output].shape), total = limit < d->n ? limit : d->n;
     const int64_t size = (int64_t)d->channels * d->height * d->width;
     const int64_t held = max_i64(1, min_i64(min_i64(total, CHUNK), CHUNK_FLOATS / size));
-    float *x = mem_aligned((size_t)(held * size), sizeof *x);
-    float *a = mem_aligned((size_t)(held * k), sizeof *a),
-          *b = mem_aligned((size_t)(held * k), sizeof *b);
+    OWNED float *x = mem_aligned((size_t)(held * size), sizeof *x);
+    OWNED float *a = mem_aligned((size_t)(held * k), sizeof *a);
+    OWNED float *b = mem_aligned((size_t)(held * k), sizeof *b);
     struct exec *e = NULL;
     struct package_check t = {0};
     int rc = x && a && b ? exec_new_small(g, EXEC_INFER, precision, CHUNK, held, NULL, 0, &e)
@@ -72,8 +72,5 @@ int package_check_run(const struct linnet_listener *l, struct graph *g, int bran
         *out = t;
     }
     exec_free(e);
-    mem_free(x);
-    mem_free(a);
-    mem_free(b);
     return rc;
 }

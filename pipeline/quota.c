@@ -40,27 +40,23 @@ static int share(struct quota *q, const struct graph *g, const struct quota_rule
 int quota_share(struct quota *q, const struct graph *g, const struct quota_rules *rules)
 {
     const size_t n = (size_t)q->n_site + 1;
-    int64_t *total = mem_array(n, sizeof *total), *pinned = mem_array(n, sizeof *pinned);
-    int rc = ERR_NOMEM;
+    OWNED int64_t *total = mem_array(n, sizeof *total), *pinned = mem_array(n, sizeof *pinned);
 
     q->eta = mem_array(n, sizeof *q->eta);
     q->kept = mem_array(n, sizeof *q->kept);
-    if (total && pinned && q->eta && q->kept)
-        rc = share(q, g, rules, total, pinned);
-    mem_free(total);
-    mem_free(pinned);
-    return rc;
+    if (total == NULL || pinned == NULL || q->eta == NULL || q->kept == NULL)
+        return ERR_NOMEM;
+    return share(q, g, rules, total, pinned);
 }
 
 int quota_recount(struct quota *q, const struct graph *g)
 {
-    struct relu_site *site = NULL;
+    OWNED struct relu_site *site = NULL;
     int32_t n = 0;
 
     TRY(relu_sites(g, &site, &n));
     for (int32_t s = 0; s < n; s++)
         q->kept[s] = site[s].kept;
-    mem_free(site);
     return 0;
 }
 

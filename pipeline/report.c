@@ -16,6 +16,8 @@ struct linnet_report {
     char *text; /* of open_memstream */
 };
 
+FREE_AT(linnet_report_free, struct linnet_report)
+
 json_t *report_real(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
@@ -24,29 +26,24 @@ json_t *report_real(double v)
 /* mem_free; NULL where there is no memory. */
 static char *spell(const json_t *root)
 {
-    char *text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    OWNED char *text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
 
     if (line != NULL) {
         memcpy(line, text, strlen(text));
         line[strlen(text)] = '\n';
     }
-    mem_free(text);
     return line;
 }
 
 int report_write(const char *path, json_t *root)
 {
-    char *text = root != NULL ? spell(root) : NULL;
-    int rc;
+    OWNED char *text = root != NULL ? spell(root) : NULL;
 
-    if (text == NULL)
-        rc = fail(ERR_NOMEM, "out of memory while writing '%s'", path);
-    else
-        rc = file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
-    mem_free(text);
     json_decref(root);
-    return rc;
+    if (text == NULL)
+        return fail(ERR_NOMEM, "out of memory while writing '%s'", path);
+    return file_write_atomic(path, FILE_PUBLIC, text, strlen(text));
 }
 
 static int print_text(report_print_fn *print, const void *facts, char **text)
@@ -65,27 +62,22 @@ static int print_text(report_print_fn *print, const void *facts, char **text)
 
 int report_new(report_print_fn *print, const void *facts, json_t *root, struct linnet_report **out)
 {
-    struct linnet_report *r = NULL;
-    int rc = root != NULL ? 0 : fail(ERR_NOMEM, "out of memory while making JSON");
+    SCOPED(json_decref_at) json_t *own = root;
+    SCOPED(linnet_report_free_at) struct linnet_report *r = NULL;
 
     if (out != NULL)
         *out = NULL;
-    if (rc < 0 || out == NULL) {
-        json_decref(root);
-        return rc;
-    }
-    if ((r = mem_array(1, sizeof *r)) == NULL) {
-        json_decref(root);
+    if (own == NULL)
+        return fail(ERR_NOMEM, "out of memory while making JSON");
+    if (out == NULL)
+        return 0;
+    if ((r = mem_array(1, sizeof *r)) == NULL)
         return ERR_NOMEM;
-    }
-    r->root = root;
-    if ((rc = print_text(print, facts, &r->text)) == 0 && (r->json = spell(root)) == NULL)
-        rc = fail(ERR_NOMEM, "out of memory while making JSON");
-    if (rc < 0) {
-        linnet_report_free(r);
-        return rc;
-    }
-    *out = r;
+    r->root = mem_hand_on(&own);
+    TRY(print_text(print, facts, &r->text));
+    if ((r->json = spell(root)) == NULL)
+        return fail(ERR_NOMEM, "out of memory while making JSON");
+    *out = mem_hand_on(&r);
     return 0;
 }
 

@@ -43,15 +43,12 @@ int run_open_data(struct run *r, const struct open_options *o, int64_t train_lim
 int run_insert_batchnorm(struct run *r, int64_t images)
 {
     struct bn_report bn = {0};
-    float *x = NULL;
-    int rc;
+    OWNED float *x = NULL;
 
     if (pass_batchnorm_sites(r->m.g, NULL, 0) == 0)
         return 0;
-    if ((rc = source_floats(r->train, &images, &x)) == 0)
-        rc = bn_insert(r->m.g, x, images, &bn);
-    mem_free(x);
-    TRY(rc);
+    TRY(source_floats(r->train, &images, &x));
+    TRY(bn_insert(r->m.g, x, images, &bn));
     r->m.form.bn_inserted = true;
     listener_note(r->l, "batch norm re-inserted at %d sites; logits moved by %.1e of the largest",
                   (int)bn.sites, bn.max_rel_diff);

@@ -69,16 +69,13 @@ int source_read(const void *images, int64_t first, int64_t n, float *out)
 int source_floats(const struct dataset *d, int64_t *n, float **out)
 {
     const int64_t size = (int64_t)d->channels * d->height * d->width;
-    float *x;
 
     if (*n > d->n)
         *n = d->n;
-    if ((x = mem_aligned((size_t)(*n * size), sizeof *x)) == NULL)
+    OWNED float *x = mem_aligned((size_t)(*n * size), sizeof *x);
+    if (x == NULL)
         return ERR_NOMEM;
-    const int rc = data_images(d, 0, *n, *n, x);
-    if (rc < 0)
-        mem_free(x);
-    else
-        *out = x;
-    return rc;
+    TRY(data_images(d, 0, *n, *n, x));
+    *out = mem_hand_on(&x);
+    return 0;
 }

@@ -4,6 +4,8 @@
 #include "core/base/ranks.h"
 #include "pipeline/listener.h"
 
+FREE_AT(trainer_free, struct trainer)
+
 struct hooked {
     struct run *r;
     const struct stage *s;
@@ -102,13 +104,10 @@ int stage_run(struct run *r, struct stage *s, struct graph *g, struct graph *tea
                                       .metrics = on_metrics,
                                       .interrupted = on_interrupted};
     const struct dataset *val = r->val->n > 0 ? r->val : NULL;
-    struct trainer *t = NULL;
-    int rc;
+    SCOPED(trainer_free_at) struct trainer *t = NULL;
 
     if (val == NULL)
         s->cfg.val_every = 0;
-    if ((rc = trainer_new(&s->cfg, g, teacher, r->train, val, &hooks, &t)) == 0)
-        rc = run_trainer(r, s, t);
-    trainer_free(t);
-    return rc;
+    TRY(trainer_new(&s->cfg, g, teacher, r->train, val, &hooks, &t));
+    return run_trainer(r, s, t);
 }

@@ -204,21 +204,17 @@ static int find_options(struct work *w)
     const struct recipe *r = &w->c->o->r;
     const struct quota *q = &w->c->quota;
     const struct graph *g = w->s->g;
-    struct sha256 *h = NULL;
+    SCOPED(sha256_free_at) struct sha256 *h = NULL;
     uint8_t digest[SHA256_SIZE];
     char hex[SHA256_HEX];
-    int rc;
 
-    if ((rc = sha256_new(&h)) < 0 ||
-        (rc = sha256_add(h, q->kept, (size_t)q->n_site * sizeof *q->kept)) < 0 ||
-        (w->c->o->masks &&
-         (rc = sha256_add(h, g->masks, (size_t)g->n_masks * sizeof(float))) < 0) ||
-        (rc = sha256_end(h, digest)) < 0)
-        goto out;
-    if ((w->options = mem_array(OPTION_BYTES, 1)) == NULL) {
-        rc = ERR_NOMEM;
-        goto out;
-    }
+    TRY(sha256_new(&h));
+    TRY(sha256_add(h, q->kept, (size_t)q->n_site * sizeof *q->kept));
+    if (w->c->o->masks)
+        TRY(sha256_add(h, g->masks, (size_t)g->n_masks * sizeof(float)));
+    TRY(sha256_end(h, digest));
+    if ((w->options = mem_array(OPTION_BYTES, 1)) == NULL)
+        return ERR_NOMEM;
     snprintf(
         w->options, OPTION_BYTES,
         "recipe=%s%s%s relus=%lld layers=%.16s score=%d first-mask=%d score-images=%lld smoothing=%.17g density=%.17g freeze=%d freeze-below=%.17g freeze-epoch=%lld%s",
@@ -227,9 +223,7 @@ static int find_options(struct work *w)
         (long long)q->want, sha256_hex(digest, hex), r->score, r->first, (long long)r->score_images,
         r->smoothing, r->density, r->freeze, r->freeze_below, (long long)r->freeze_epoch,
         r->as_published ? " as-published=1" : "");
-out:
-    sha256_free(h);
-    return rc;
+    return 0;
 }
 
 static int run_stage(struct work *w, enum recipe_stage which, struct soft_state *soft)
@@ -238,7 +232,6 @@ static int run_stage(struct work *w, enum recipe_stage which, struct soft_state 
     value_id group[ATTENTION_MAX_GROUPS];
     OWNED char *config = conversion_config(c, &w->s->form, w->s->g);
     struct stage s;
-    int rc;
 
     TRY(conversion_stage(c, which, w->path, config, &s));
     TRY(find_groups(w, group));
@@ -247,9 +240,9 @@ static int run_stage(struct work *w, enum recipe_stage which, struct soft_state 
     s.from_start = which == STAGE_FINETUNE && w->resume != STAGE_FINETUNE;
     if (which == STAGE_MASK && !s.cfg.soft.on)
         mask_stage_hook(&w->masks, &c->run, c->o->r.stage[STAGE_FINETUNE].epochs > 0, &s);
-    rc = stage_run(&c->run, &s, w->s->g, c->run.m.g);
+    TRY(stage_run(&c->run, &s, w->s->g, c->run.m.g));
     *soft = s.result.soft;
-    return rc;
+    return 0;
 }
 
 static int run_mask_stage(struct work *w)
@@ -329,7 +322,7 @@ static int train(struct work *w)
 
 int student_train(struct student *s, struct conversion *c)
 {
-    struct work *w = mem_array(1, sizeof *w);
+    OWNED struct work *w = mem_array(1, sizeof *w);
     int rc;
 
     if (w == NULL)
@@ -339,7 +332,6 @@ int student_train(struct student *s, struct conversion *c)
     rc = train(w);
     mask_stage_release(&w->masks);
     mem_free(w->options);
-    mem_free(w);
     return rc;
 }
 

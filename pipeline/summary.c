@@ -164,31 +164,24 @@ static int measure_private(const struct summary_job *j, struct graph *g, struct 
                                     .read = source_read,
                                     .images = j->calib,
                                     .publish_slopes = true}; /* stays here */
-    struct cost cost;
-    struct graph *branch = NULL;
-    struct plan *plan = NULL;
-    struct plan_weights *w = NULL;
-    struct pi_model *pi = NULL;
+    SCOPED(graph_free_at) struct graph *branch = NULL;
+    SCOPED(plan_free_at) struct plan *plan = NULL;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
+    SCOPED(pi_close_at) struct pi_model *pi = NULL;
     struct package_check check;
-    int rc;
+    struct cost cost;
 
-    if ((rc = graph_clone(g, &branch)) < 0 || (rc = pass_select_branch(branch, j->deployed)) < 0 ||
-        (rc = mask_simplify(branch)) < 0 || (rc = lower(branch, &o, &plan, &w)) < 0)
-        goto out;
-    if ((rc = cost_estimate(plan, &(struct cost_case){0}, &cost)) < 0 ||
-        (rc = pi_prepare(plan, w, PI_FIXED, &pi)) < 0 ||
-        (rc = package_check_run(j->l, g, j->deployed, EXEC_FP32, pi, j->test, FIXED_IMAGES,
-                                &check)) < 0)
-        goto out;
+    TRY(graph_clone(g, &branch));
+    TRY(pass_select_branch(branch, j->deployed));
+    TRY(mask_simplify(branch));
+    TRY(lower(branch, &o, &plan, &w));
+    TRY(cost_estimate(plan, &(struct cost_case){0}, &cost));
+    TRY(pi_prepare(plan, w, PI_FIXED, &pi));
+    TRY(package_check_run(j->l, g, j->deployed, EXEC_FP32, pi, j->test, FIXED_IMAGES, &check));
     out->online_s = cost.online_seconds;
     out->n_fixed = check.n;
     out->agree = check.agree;
-out:
-    pi_close(pi);
-    plan_weights_free(w);
-    plan_free(plan);
-    graph_free(branch);
-    return rc;
+    return 0;
 }
 
 static int count_relus(const struct graph *g, int64_t *out)

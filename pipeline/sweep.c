@@ -86,22 +86,24 @@ static const char *other_option(const struct linearize_options *o, const json_t 
 static int same_settings(const struct linearize_options *o, uint64_t seed, const char *path,
                          const json_t *had)
 {
-    json_t *now = linearize_recipe_json(&o->r), *v;
-    const char *key, *other = other_option(o, had);
-    int rc = 0;
+    SCOPED(json_decref_at) json_t *now = linearize_recipe_json(&o->r);
+    const char *key, *other = NULL;
+    json_t *v;
 
     json_put(&now, "data", json_text(o->open.data));
     json_put(&now, "seed", json_integer((json_int_t)seed));
-    json_object_foreach(now, key, v) if (rc == 0 && !json_equal(v, json_object_get(had, key))) rc =
-        fail(ERR_ARG,
-             "'%s' was made with another --%s; take another -o, or the settings of that file", path,
-             key);
-    json_decref(now);
-    if (rc == 0 && other != NULL)
-        rc = fail(ERR_ARG,
-                  "'%s' was made with another --%s; take another -o, or the settings of that file",
-                  path, other);
-    return rc;
+    json_object_foreach(now, key, v)
+    {
+        if (other == NULL && !json_equal(v, json_object_get(had, key)))
+            other = key;
+    }
+    other = other != NULL ? other : other_option(o, had);
+    return other == NULL
+               ? 0
+               : fail(
+                     ERR_ARG,
+                     "'%s' was made with another --%s; take another -o, or the settings of that file",
+                     path, other);
 }
 
 /* The report of an earlier run in this folder, if it is finished and was made with these settings. */
@@ -349,7 +351,7 @@ static int run_groups(struct sweep *s, const char *teacher)
     for (const char *p = s->o->relus; *p; p++)
         budgets += *p == ',';
     groups = budgets < ranks_count() ? budgets : ranks_count();
-    char *own = mem_array(strlen(s->o->relus) + 1, 1);
+    OWNED char *own = mem_array(strlen(s->o->relus) + 1, 1);
     if (own == NULL)
         return ERR_NOMEM;
     if (groups > 1)
@@ -357,7 +359,6 @@ static int run_groups(struct sweep *s, const char *teacher)
                       ranks_count(), budgets, groups);
     own_budgets(s->o->relus, ranks_split(groups), groups, own);
     rc = run_list(s, own, teacher);
-    mem_free(own);
     if (rc < 0 && rc != ERR_INTERRUPTED)
         return rc; /* which ends all groups */
     if (rc == ERR_INTERRUPTED)

@@ -12,13 +12,14 @@
  *
  * Limit: file systems without locks (some network mounts) let everybody in.
  */
-#include "core/base/err.h"
+#include "core/base/mem.h"
 
 struct lock;
 /* path: of the lock's file; what: the outputs, for the message, "folder 'out'". ERR_IO: another
  * process holds it, and which. lock_release in every case. */
 int lock_take(const char *path, const char *what, struct lock **out) MUST_CHECK;
 void lock_release(struct lock *l); /* NULL is fine */
+FREE_AT(lock_release, struct lock)
 /* For the owner: removes the temporaries that killed writers (file.h) left in `folder` of files whose
  * names begin with `prefix`. Those of living processes stay. */
 void lock_remove_leftovers(const char *folder, const char *prefix);

@@ -383,6 +383,18 @@ static void put_maps(struct html *h, const struct page_run *r)
         html_put(h, "</div>\n");
 }
 
+/* The end of a row: accuracies of the given file and of the result, and a bar for it. */
+static void put_given_result(struct html *h, const json_t *given, const json_t *result)
+{
+    put_number(h, "%.2f", number(given));
+    put_number(h, "%.2f", number(result));
+    html_put(
+        h,
+        "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
+        "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
+        isnan(number(result)) ? 0 : 2 * number(result));
+}
+
 /* ---- corruptions ---------------------------------------------------------------------------- */
 
 static void put_corruptions(struct html *h, const struct page_run *r)
@@ -404,13 +416,7 @@ static void put_corruptions(struct html *h, const struct page_run *r)
     json_object_foreach(json_object_get((json_t *)mine, "per_type"), type, v)
     {
         html_put(h, "<tr><th>%s</th>", html_escape(h, type));
-        put_number(h, "%.2f", number(json_object_get(json_object_get(before, "per_type"), type)));
-        put_number(h, "%.2f", number(v));
-        html_put(
-            h,
-            "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
-            "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
-            isnan(number(v)) ? 0 : 2 * number(v));
+        put_given_result(h, json_object_get(json_object_get(before, "per_type"), type), v);
     }
     html_put(h, "</tbody></table>\n");
 }
@@ -441,13 +447,7 @@ static void put_classes(struct html *h, const struct page_run *r)
         const char *name = json_string_value(json_array_get(names, k));
 
         html_put(h, "<tr><th>%zu %s</th>", k, html_escape(h, name != NULL ? name : ""));
-        put_number(h, "%.2f", number(json_array_get(before, k)));
-        put_number(h, "%.2f", number(v));
-        html_put(
-            h,
-            "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
-            "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
-            isnan(number(v)) ? 0 : 2 * number(v));
+        put_given_result(h, json_array_get(before, k), v);
     }
     html_put(h, "</tbody></table>\n");
 }
@@ -495,7 +495,7 @@ static void put_repeat(struct html *h, const struct page_run *r)
 
 static void put_json(struct html *h, const char *id, const json_t *root)
 {
-    char *text = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    OWNED char *text = json_spell(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     if (text == NULL) {
         h->status = h->status < 0 ? h->status : ERR_NOMEM;
@@ -504,7 +504,6 @@ static void put_json(struct html *h, const char *id, const json_t *root)
     html_put(h, "<script type=\"application/json\" id=\"%s\">", html_escape(h, id));
     html_put_json(h, text);
     html_put(h, "</script>\n");
-    mem_free(text);
 }
 
 /* ---- the page ------------------------------------------------------------------------------- */
@@ -524,19 +523,13 @@ static void put_run(struct html *h, const struct page_run *r, bool slider)
 
 static int put_folder(struct html *h, const char *folder, struct page_points *points)
 {
-    struct page_run *r = mem_array(1, sizeof *r);
-    int rc = r != NULL ? page_run_open(folder, r) : ERR_NOMEM;
+    SCOPED(page_run_close) struct page_run r = {0};
 
-    if (rc == 0) {
-        const json_t *result = json_object_get(r->report, "result");
-        page_add_point(points, r->name, result);
-        html_put(h, "<h1>%s</h1>\n", html_escape(h, r->name));
-        put_run(h, r, points->n == 1); /* one slider a page */
-    }
-    if (r != NULL)
-        page_run_close(r);
-    mem_free(r);
-    return rc;
+    TRY(page_run_open(folder, &r));
+    page_add_point(points, r.name, json_object_get(r.report, "result"));
+    html_put(h, "<h1>%s</h1>\n", html_escape(h, r.name));
+    put_run(h, &r, points->n == 1); /* one slider a page */
+    return 0;
 }
 
 /* One table of all budgets beside the given network and the teacher that they share. */
@@ -588,33 +581,27 @@ static int put_all(struct html *top, struct html *h, const char *const *folder, 
                    struct page_points *points)
 {
     for (int32_t i = 0; i < n; i++) {
-        json_t *sweep = NULL;
-        int rc;
+        SCOPED(json_decref_at) json_t *sweep = NULL;
 
         TRY(page_sweep_open(folder[i], &sweep));
         if (sweep != NULL)
             put_sweep_table(top, folder[i], sweep);
-        rc = sweep != NULL ? put_sweep(h, folder[i], sweep, points)
-                           : put_folder(h, folder[i], points);
-        json_decref(sweep);
-        if (rc < 0)
-            return rc;
+        TRY(sweep != NULL ? put_sweep(h, folder[i], sweep, points)
+                          : put_folder(h, folder[i], points));
     }
     return 0;
 }
 
 int page_write(const char *const *folder, int32_t n, const char *path)
 {
-    struct html top = {0}, body = {0}, page = {0};
+    SCOPED(html_free) struct html top = {0}, body = {0}, page = {0};
     struct page_points points = {0};
-    int rc;
 
     if (ranks_index() > 0)
         return 0; /* it shows files of the first */
     if (n < 1 || n > PAGE_MAX_FOLDERS)
         return fail(ERR_ARG, "a page shows 1 to %d folders, not %d", PAGE_MAX_FOLDERS, n);
-    if ((rc = put_all(&top, &body, folder, n, &points)) < 0)
-        goto out;
+    TRY(put_all(&top, &body, folder, n, &points));
     html_put(&page,
              "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport "
              "content=\"width=device-width\">\n<title>linnet: private inference with few "
@@ -622,10 +609,7 @@ int page_write(const char *const *folder, int32_t n, const char *path)
              style, top.text != NULL ? top.text : "");
     page_put_pareto(&page, &points);
     html_put(&page, "%s</main>\n</html>\n", body.text != NULL ? body.text : "");
-    rc = top.status < 0 ? top.status : body.status < 0 ? body.status : html_save(&page, path);
-out:
-    html_free(&top);
-    html_free(&body);
-    html_free(&page);
-    return rc;
+    TRY(top.status);
+    TRY(body.status);
+    return html_save(&page, path);
 }

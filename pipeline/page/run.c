@@ -23,13 +23,12 @@ static int path_of(const char *folder, const char *file, char *out, size_t size)
 
 static int read_json(const char *path, json_t **out)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t len;
     json_error_t e;
 
     TRY(file_read(path, TEXT_LIMIT, &bytes, &len));
     *out = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &e);
-    mem_free(bytes);
     return *out != NULL ? 0 : fail(ERR_FORMAT, "'%s', line %d: %s", path, e.line, e.text);
 }
 
@@ -44,7 +43,7 @@ static int need_format(const char *path, const json_t *root, const char *format)
 
 static int read_metrics(const char *path, json_t *lines)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
     size_t len;
 
     if (access(path, F_OK) != 0)
@@ -59,7 +58,6 @@ static int read_metrics(const char *path, json_t *lines)
         json_add(&lines, line);
         at += n + 1;
     }
-    mem_free(bytes);
     return 0;
 }
 
