@@ -283,26 +283,20 @@ static int config_entry(struct parse *p, const char *key, const json_t *v)
 
 static int apply_config(struct parse *p, const char *path)
 {
-    uint8_t *bytes = NULL;
+    OWNED uint8_t *bytes = NULL;
+    SCOPED(json_decref_at) json_t *root = NULL;
     size_t len = 0;
     json_error_t error;
-    json_t *root = NULL, *v;
     const char *key;
-    int rc;
+    json_t *v;
 
-    if ((rc = file_read(path, CONFIG_LIMIT, &bytes, &len)) < 0)
-        goto out;
+    TRY(file_read(path, CONFIG_LIMIT, &bytes, &len));
     root = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL || !json_is_object(root)) {
-        rc = fail(ERR_ARG, "config '%s': %s", path,
-                  root == NULL ? error.text : "not a JSON object of options");
-        goto out;
-    }
-    json_object_foreach(root, key, v) if ((rc = config_entry(p, key, v)) < 0) break;
-out:
-    json_decref(root);
-    mem_free(bytes);
-    return rc;
+    if (root == NULL || !json_is_object(root))
+        return fail(ERR_ARG, "config '%s': %s", path,
+                    root == NULL ? error.text : "not a JSON object of options");
+    json_object_foreach(root, key, v) TRY(config_entry(p, key, v));
+    return 0;
 }
 
 /* ---- help --------------------------------------------------------------------------------- */
@@ -392,22 +386,16 @@ static int parse_all(struct parse *p, const struct cli_spec *spec, int argc, cha
 int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_common *c,
               void *options)
 {
-    struct parse p = {{spec->option, common_option}, {options, (char *)c}, {NULL, NULL}, c};
-    int rc;
+    const size_t own = (size_t)cli_option_rows(spec->option),
+                 common = (size_t)cli_option_rows(common_option);
+    OWNED bool *given = mem_array(own + common + 1, sizeof *given);
+    struct parse p = {{spec->option, common_option}, {options, (char *)c}, {given, given + own}, c};
 
     *c = (struct cli_common){.seed = CLI_DEFAULT_SEED};
-    if ((rc = arena_new(2 * CONFIG_LIMIT, &c->arena)) < 0)
-        return rc;
-    for (int w = 0; w < 2; w++) {
-        p.given[w] = mem_array((size_t)cli_option_rows(p.table[w]) + 1, sizeof *p.given[w]);
-        if (p.given[w] == NULL)
-            rc = ERR_NOMEM;
-    }
-    if (rc == 0)
-        rc = parse_all(&p, spec, argc, argv);
-    mem_free(p.given[0]);
-    mem_free(p.given[1]);
-    return rc;
+    if (given == NULL)
+        return ERR_NOMEM;
+    TRY(arena_new(2 * CONFIG_LIMIT, &c->arena));
+    return parse_all(&p, spec, argc, argv);
 }
 
 void cli_release(struct cli_common *c)
@@ -694,24 +682,17 @@ int cli_json_text(const struct cli_common *c, const char *text)
 
 int cli_json_write(const struct cli_common *c, json_t *root)
 {
-    char *text = NULL, *line = NULL;
-    int rc = 0;
+    SCOPED(json_decref_at) json_t *own = root;
 
-    if (root == NULL)
+    if (own == NULL)
         return fail(ERR_NOMEM, "out of memory while making JSON");
     if (c->json == NULL)
-        goto out;
-    text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    if (text == NULL || (line = mem_array(strlen(text) + 2, 1)) == NULL) {
-        rc = fail(ERR_NOMEM, "out of memory while writing JSON");
-        goto out;
-    }
+        return 0;
+    OWNED char *text = json_spell(own, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    OWNED char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
+    if (line == NULL)
+        return fail(ERR_NOMEM, "out of memory while writing JSON");
     memcpy(line, text, strlen(text));
     line[strlen(text)] = '\n';
-    rc = cli_json_text(c, line);
-out:
-    mem_free(text);
-    mem_free(line);
-    json_decref(root);
-    return rc;
+    return cli_json_text(c, line);
 }

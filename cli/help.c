@@ -49,24 +49,18 @@ int cli_help(const struct cli_spec *spec, const struct cli_option *common, struc
              const char *name, bool usage)
 {
     const int32_t n = cli_option_rows(spec->option), m = cli_option_rows(common);
-    struct argp_option *options = mem_array((size_t)(n + m + 1), sizeof *options);
+    OWNED struct argp_option *options = mem_array((size_t)(n + m + 1), sizeof *options);
     size_t room = strlen(spec->doc) + strlen(spec->example) + 32;
-    char *doc = mem_array(room, 1), *prog = mem_strdup(name);
+    OWNED char *doc = mem_array(room, 1), *prog = mem_strdup(name);
     struct argp argp = {.options = options, .args_doc = spec->args, .doc = doc};
-    int rc = ERR_NOMEM;
 
     if (options == NULL || doc == NULL || prog == NULL)
-        goto out;
+        return ERR_NOMEM;
     fill_argp_options(arena, options, spec->option, 1);
     fill_argp_options(arena, options + n, common, 2);
     snprintf(doc, room, "%s\vExample:\n  %s", spec->doc, spec->example);
     argp_help(&argp, stdout,
               usage ? ARGP_HELP_USAGE : ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC,
               prog);
-    rc = 0;
-out:
-    mem_free(options);
-    mem_free(doc);
-    mem_free(prog);
-    return rc;
+    return 0;
 }

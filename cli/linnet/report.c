@@ -36,11 +36,8 @@ static int report(const struct cli_common *c, const struct report_options *o)
 int cmd_report(int argc, char **argv)
 {
     struct report_options o = {0};
-    struct cli_common c = {0};
-    int rc = cli_parse(&spec, argc, argv, &c, &o);
+    SCOPED(cli_release) struct cli_common c = {0};
 
-    if (rc == 0)
-        rc = report(&c, &o);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&spec, argc, argv, &c, &o));
+    return report(&c, &o);
 }

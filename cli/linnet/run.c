@@ -97,27 +97,23 @@ static int check_outputs(const float *y, int64_t n, int64_t k)
 static int read_images(const char *path, bool normalized, const struct linnet_info *in, float **x,
                        int64_t *n)
 {
-    struct npy a = {0};
+    SCOPED(npy_release) struct npy a = {0};
     bool last = false;
-    int rc = 0;
 
     TRY(cli_as_data(npy_open(path, &a)));
     if (!fits(&a, in, &last))
-        rc = fail(ERR_DATA,
-                  "'%s': %s of rank %d does not fit the model's input [N,%" PRId64 ",%" PRId64
-                  ",%" PRId64 "]",
-                  path, npy_type_name(a.type), a.rank, in->channels, in->height, in->width);
-    else if (normalized && a.type == NPY_U8)
-        rc = fail(ERR_DATA, "'%s': uint8 pixels are not normalised; leave --input-kind out", path);
-    else if ((*x = mem_aligned(a.count, sizeof **x)) == NULL)
-        rc = ERR_NOMEM;
-    else
-        convert(&a, last, in, *x);
-    if (rc == 0)
-        rc = normalized ? check_finite(path, *x, a.count) : check_pixels(path, *x, a.count);
+        return fail(ERR_DATA,
+                    "'%s': %s of rank %d does not fit the model's input [N,%" PRId64 ",%" PRId64
+                    ",%" PRId64 "]",
+                    path, npy_type_name(a.type), a.rank, in->channels, in->height, in->width);
+    if (normalized && a.type == NPY_U8)
+        return fail(ERR_DATA, "'%s': uint8 pixels are not normalised; leave --input-kind out",
+                    path);
+    if ((*x = mem_aligned(a.count, sizeof **x)) == NULL)
+        return ERR_NOMEM;
+    convert(&a, last, in, *x);
     *n = a.dim[0];
-    npy_release(&a);
-    return rc;
+    return normalized ? check_finite(path, *x, a.count) : check_pixels(path, *x, a.count);
 }
 
 static json_t *result_json(const struct front *f, const float *y, int64_t n, int64_t k)
@@ -141,25 +137,17 @@ static int compute(const struct front *f, struct linnet_model *m, bool normalize
 {
     const char *output = front_text(f, "output");
     const int64_t k = linnet_model_info(m)->classes;
-    float *x = NULL, *y = NULL;
+    OWNED float *x = NULL, *y = NULL;
     int64_t n = 0;
-    int rc = read_images(front_text(f, "input"), normalized, linnet_model_info(m), &x, &n);
 
-    if (rc == 0 && (y = mem_aligned((size_t)(n * k), sizeof *y)) == NULL)
-        rc = ERR_NOMEM;
-    if (rc == 0)
-        rc = (front_flag(f, "strip-softmax") ? linnet_logits : linnet_outputs)(m, branch, x, n, y);
-    if (rc == 0)
-        rc = check_outputs(y, n, k);
-    if (rc == 0)
-        rc = npy_write(output, NPY_F32, 2, (int64_t[]){n, k}, y);
-    if (rc == 0)
-        cli_note(&f->c, "%lld x %lld outputs in %s", (long long)n, (long long)k, output);
-    if (rc == 0 && f->c.json != NULL)
-        rc = cli_json_write(&f->c, result_json(f, y, n, k));
-    mem_free(x);
-    mem_free(y);
-    return rc;
+    TRY(read_images(front_text(f, "input"), normalized, linnet_model_info(m), &x, &n));
+    if ((y = mem_aligned((size_t)(n * k), sizeof *y)) == NULL)
+        return ERR_NOMEM;
+    TRY((front_flag(f, "strip-softmax") ? linnet_logits : linnet_outputs)(m, branch, x, n, y));
+    TRY(check_outputs(y, n, k));
+    TRY(npy_write(output, NPY_F32, 2, (int64_t[]){n, k}, y));
+    cli_note(&f->c, "%lld x %lld outputs in %s", (long long)n, (long long)k, output);
+    return f->c.json != NULL ? cli_json_write(&f->c, result_json(f, y, n, k)) : 0;
 }
 
 /* Whoever has normalised already feeds the network as it is, without the step before it. */

@@ -42,23 +42,19 @@ static void show(void *ctx, int64_t done)
 static int deal(const struct cli_common *c, const struct options *o)
 {
     struct bar b = {.count = o->count};
-    struct plan *p = NULL;
+    SCOPED(plan_free_at) struct plan *p = NULL;
     int rc;
 
-    if ((rc = plan_read(c->arg[0], &p)) < 0)
-        goto out;
+    TRY(plan_read(c->arg[0], &p));
     cli_progress_begin(&b.p, c, "deal");
     rc =
         dealer_deal(p, p->identity, o->count, o->test_seed, o->client_out, o->server_out, show, &b);
     cli_progress_end(&b.p);
-    if (rc == 0)
-        fprintf(
-            cli_out(c),
+    TRY(rc);
+    fprintf(cli_out(c),
             "%lld correlations; carry '%s' to the client and '%s' to the server, keep neither\n",
             (long long)o->count, o->client_out, o->server_out);
-out:
-    plan_free(p);
-    return rc;
+    return 0;
 }
 
 /* Both halves in one folder would go to both parties: either would know the other's secrets. */
@@ -89,15 +85,12 @@ static int write_json(const struct cli_common *c, const struct options *o)
 int pi_cmd_deal(int argc, char **argv)
 {
     struct options o = {.count = 1, .test_seed = -1};
-    struct cli_common c;
-    int rc = cli_parse(&spec, argc, argv, &c, &o);
+    SCOPED(cli_release) struct cli_common c = {0};
 
-    if (rc == 0 && (o.client_out == NULL || o.server_out == NULL))
-        rc = fail(ERR_ARG, "give --client-out DIR and --server-out DIR");
-    if (rc == 0)
-        rc = check_folders(&o);
-    if (rc == 0 && (rc = deal(&c, &o)) == 0)
-        rc = write_json(&c, &o);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&spec, argc, argv, &c, &o));
+    if (o.client_out == NULL || o.server_out == NULL)
+        return fail(ERR_ARG, "give --client-out DIR and --server-out DIR");
+    TRY(check_folders(&o));
+    TRY(deal(&c, &o));
+    return write_json(&c, &o);
 }

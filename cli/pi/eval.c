@@ -233,18 +233,13 @@ static int report(struct run *r, const struct cli_common *c)
 int pi_cmd_eval(int argc, char **argv)
 {
     struct options o = {.mode = MODE_FIXED, .lot = 1};
-    struct run r = {.o = &o};
-    struct cli_common c;
+    SCOPED(cli_release) struct cli_common c = {0};
+    SCOPED(run_release) struct run r = {.o = &o};
     struct pi_choices words;
     const struct cli_spec with = pi_with_backends(&spec, &words);
-    int rc;
 
-    if ((rc = cli_parse(&with, argc, argv, &c, &o)) < 0 || (rc = check_options(&o)) < 0 ||
-        (rc = run_model(&r, c.arg[0])) < 0)
-        goto out;
-    rc = report(&r, &c);
-out:
-    run_release(&r);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&with, argc, argv, &c, &o));
+    TRY(check_options(&o));
+    TRY(run_model(&r, c.arg[0]));
+    return report(&r, &c);
 }

@@ -57,22 +57,17 @@ static int read_maxima(const struct plan *p, const struct plan_weights *w, doubl
 /* *chance: below 0 without the weights. */
 static int find_calibrated(const struct plan *p, const char *weights, double *chance)
 {
-    struct plan_weights *w = NULL;
-    double *max = NULL;
-    int rc;
-
     *chance = -1;
     if (weights == NULL)
         return 0;
-    if ((rc = plan_weights_read(p, weights, &w)) < 0)
-        return rc;
-    if ((max = secret_array((size_t)p->n_tensor, sizeof *max)) == NULL)
-        rc = ERR_NOMEM;
-    else if ((rc = read_maxima(p, w, max)) == 0)
-        *chance = plan_failure(p, max);
-    secret_free(max);
-    plan_weights_free(w);
-    return rc;
+    SCOPED(plan_weights_free_at) struct plan_weights *w = NULL;
+    SECRET double *max = secret_array((size_t)p->n_tensor, sizeof *max);
+    if (max == NULL)
+        return ERR_NOMEM;
+    TRY(plan_weights_read(p, weights, &w));
+    TRY(read_maxima(p, w, max));
+    *chance = plan_failure(p, max);
+    return 0;
 }
 
 /* What removed ReLUs are, and what of it is public. */
@@ -223,27 +218,12 @@ static void print_steps(FILE *f, const struct plan *p)
     }
 }
 
-/* ---- JSON --------------------------------------------------------------------------------- */
-
-/* Adds a member and passes the object on; NULL stays NULL. */
-static json_t *with(json_t *object, const char *key, json_t *value)
-{
-    json_put(&object, key, value);
-    return object;
-}
-
-static json_t *with_item(json_t *array, json_t *item)
-{
-    json_add(&array, item);
-    return array;
-}
-
 static json_t *dims_json(const struct plan_tensor *t)
 {
     json_t *a = json_array();
 
     for (int32_t i = 0; i < t->rank; i++)
-        a = with_item(a, json_integer(t->dim[i]));
+        json_add(&a, json_integer(t->dim[i]));
     return a;
 }
 
@@ -252,7 +232,7 @@ static json_t *reals_json(const double *v, int64_t n)
     json_t *a = json_array();
 
     for (int64_t i = 0; i < n; i++)
-        a = with_item(a, json_real(v[i]));
+        json_add(&a, json_real(v[i]));
     return a;
 }
 
@@ -261,7 +241,7 @@ static json_t *texts_json(const char *const *v, int32_t n)
     json_t *a = json_array();
 
     for (int32_t i = 0; i < n; i++)
-        a = with_item(a, json_string(v[i]));
+        json_add(&a, json_string(v[i]));
     return a;
 }
 
@@ -271,9 +251,10 @@ static json_t *input_json(const struct plan *p)
                           "normalize", p->input.normalize, "preparation", p->input.preparation,
                           "uint8_range", p->input.low, p->input.high);
 
-    o = with(o, "shape", dims_json(&p->tensor[0]));
-    o = with(o, "mean", reals_json(p->input.mean, p->tensor[0].dim[0]));
-    return with(o, "std", reals_json(p->input.std, p->tensor[0].dim[0]));
+    json_put(&o, "shape", dims_json(&p->tensor[0]));
+    json_put(&o, "mean", reals_json(p->input.mean, p->tensor[0].dim[0]));
+    json_put(&o, "std", reals_json(p->input.std, p->tensor[0].dim[0]));
+    return o;
 }
 
 static json_t *steps_json(const struct plan *p)
@@ -288,11 +269,12 @@ static json_t *steps_json(const struct plan *p)
                               plan_kind_name(s->kind), "output", s->out, "shift", s->shift, "scale",
                               t->scale, "max_log2", t->max_log2);
         for (int32_t k = 0; k < s->n_in; k++)
-            in = with_item(in, json_integer(s->in[k]));
-        o = with(with(o, "inputs", in), "shape", dims_json(t));
+            json_add(&in, json_integer(s->in[k]));
+        json_put(&o, "inputs", in);
+        json_put(&o, "shape", dims_json(t));
         if (s->kind == PLAN_CONV || s->kind == PLAN_GEMM)
-            o = with(o, "weight_scale", json_integer(s->u.linear.weight_scale));
-        a = with_item(a, o);
+            json_put(&o, "weight_scale", json_integer(s->u.linear.weight_scale));
+        json_add(&a, o);
     }
     return a;
 }
@@ -304,12 +286,11 @@ static json_t *relus_json(const struct plan *p)
     for (int32_t i = 0; i < p->n_step; i++) {
         const struct plan_step *s = &p->step[i];
         if (s->kind == PLAN_RELU)
-            a = with_item(a,
-                          json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:b}", "name", s->name, "total",
-                                    (json_int_t)s->u.relu.total, "kept", (json_int_t)s->u.relu.kept,
-                                    "evaluations", (json_int_t)plan_evaluations(&s->u.relu),
-                                    "width", s->u.relu.width, "line_shift", s->u.relu.line_shift,
-                                    "public_slopes", s->u.relu.n_slope > 0));
+            json_add(&a, json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:b}", "name", s->name, "total",
+                                   (json_int_t)s->u.relu.total, "kept", (json_int_t)s->u.relu.kept,
+                                   "evaluations", (json_int_t)plan_evaluations(&s->u.relu), "width",
+                                   s->u.relu.width, "line_shift", s->u.relu.line_shift,
+                                   "public_slopes", s->u.relu.n_slope > 0));
     }
     return a;
 }
@@ -318,15 +299,14 @@ static void cost_json(void *ctx, const struct cost *c)
 {
     json_t **a = ctx;
 
-    *a = with_item(*a, json_pack("{s:s, s:s, s:s, s:I, s:i, s:f, s:I, s:f, s:I, s:f}", "backend",
-                                 c->relu->name, "linear_backend", c->linear->name, "link",
-                                 c->link->name, "online_bytes", (json_int_t)c->online_bytes,
-                                 "online_flips", c->online_messages, "online_seconds",
-                                 c->online_seconds, "offline_relu_bytes",
-                                 (json_int_t)c->offline_relu_bytes, "offline_relu_seconds",
-                                 c->offline_relu_seconds, "offline_linear_bytes",
-                                 (json_int_t)c->offline_linear_bytes, "offline_linear_seconds",
-                                 c->offline_linear_seconds));
+    json_add(a, json_pack("{s:s, s:s, s:s, s:I, s:i, s:f, s:I, s:f, s:I, s:f}", "backend",
+                          c->relu->name, "linear_backend", c->linear->name, "link", c->link->name,
+                          "online_bytes", (json_int_t)c->online_bytes, "online_flips",
+                          c->online_messages, "online_seconds", c->online_seconds,
+                          "offline_relu_bytes", (json_int_t)c->offline_relu_bytes,
+                          "offline_relu_seconds", c->offline_relu_seconds, "offline_linear_bytes",
+                          (json_int_t)c->offline_linear_bytes, "offline_linear_seconds",
+                          c->offline_linear_seconds));
 }
 
 static json_t *costs_json(const struct plan *p, const struct cost_machine *m)
@@ -351,9 +331,9 @@ static json_t *claims_json(const struct plan *p)
     json_t *a = json_array();
 
     for (int32_t i = 0; i < p->n_claim; i++)
-        a = with_item(a, json_pack("{s:s, s:s, s:f, s:I}", "metric", p->claim[i].metric, "data",
-                                   p->claim[i].data, "percent", p->claim[i].percent, "images",
-                                   (json_int_t)p->claim[i].images));
+        json_add(&a, json_pack("{s:s, s:s, s:f, s:I}", "metric", p->claim[i].metric, "data",
+                               p->claim[i].data, "percent", p->claim[i].percent, "images",
+                               (json_int_t)p->claim[i].images));
     return a;
 }
 
@@ -367,44 +347,42 @@ static json_t *info_json(const struct plan *p, const struct cost_machine *m, dou
                           sha256_hex(p->commitment, hex), "ring_bits", PLAN_RING_BITS, "scale",
                           p->scale, "failure_log2", p->failure_log2, "truncation", "local");
 
-    o = with(o, "failure_bound", json_real(plan_failure(p, NULL)));
-    o = with(o, "failure_calibrated", calibrated < 0 ? json_null() : json_real(calibrated));
-    o = with(o, "input", input_json(p));
-    o = with(o, "classes", json_integer(p->tensor[p->step[p->n_step - 1].out].count));
-    o = with(o, "labels", texts_json(p->label, p->n_label));
-    o = with(o, "notes", texts_json(p->note, p->n_note));
-    o = with(o, "macs", json_integer(p->macs));
-    o = with(o, "linear_layers", json_integer(p->linear_layers));
-    o = with(o, "relus_total", json_integer(p->relus));
-    o = with(o, "relus_kept", json_integer(p->relus_kept));
-    o = with(o, "relu_evaluations", json_integer(plan_all_evaluations(p)));
-    o = with(o, "relu_layers", relus_json(p));
-    o = with(o, "steps", steps_json(p));
-    o = with(with(o, "machine", machine_json(m)), "costs", costs_json(p, m));
-    return with(o, "claims", claims_json(p));
+    json_put(&o, "failure_bound", json_real(plan_failure(p, NULL)));
+    json_put(&o, "failure_calibrated", calibrated < 0 ? json_null() : json_real(calibrated));
+    json_put(&o, "input", input_json(p));
+    json_put(&o, "classes", json_integer(p->tensor[p->step[p->n_step - 1].out].count));
+    json_put(&o, "labels", texts_json(p->label, p->n_label));
+    json_put(&o, "notes", texts_json(p->note, p->n_note));
+    json_put(&o, "macs", json_integer(p->macs));
+    json_put(&o, "linear_layers", json_integer(p->linear_layers));
+    json_put(&o, "relus_total", json_integer(p->relus));
+    json_put(&o, "relus_kept", json_integer(p->relus_kept));
+    json_put(&o, "relu_evaluations", json_integer(plan_all_evaluations(p)));
+    json_put(&o, "relu_layers", relus_json(p));
+    json_put(&o, "steps", steps_json(p));
+    json_put(&o, "machine", machine_json(m));
+    json_put(&o, "costs", costs_json(p, m));
+    json_put(&o, "claims", claims_json(p));
+    return o;
 }
 
 int pi_cmd_info(int argc, char **argv)
 {
     struct info_options o = {0};
-    struct cli_common c;
+    SCOPED(cli_release) struct cli_common c = {0};
+    SCOPED(plan_free_at) struct plan *p = NULL;
     struct cost_machine m;
-    struct plan *p = NULL;
     double calibrated;
-    int rc;
 
-    if ((rc = cli_parse(&spec, argc, argv, &c, &o)) < 0 || (rc = plan_read(c.arg[0], &p)) < 0 ||
-        (rc = find_calibrated(p, o.weights, &calibrated)) < 0 || (rc = cost_machine_find(&m)) < 0)
-        goto out;
+    TRY(cli_parse(&spec, argc, argv, &c, &o));
+    TRY(plan_read(c.arg[0], &p));
+    TRY(find_calibrated(p, o.weights, &calibrated));
+    TRY(cost_machine_find(&m));
     print_head(cli_out(&c), p, calibrated);
-    if ((rc = print_assumptions(cli_out(&c), p)) < 0 ||
-        (rc = print_costs(cli_out(&c), p, &m)) < 0 || (rc = print_covert(cli_out(&c), p)) < 0)
-        goto out;
+    TRY(print_assumptions(cli_out(&c), p));
+    TRY(print_costs(cli_out(&c), p, &m));
+    TRY(print_covert(cli_out(&c), p));
     if (c.verbose > 0)
         print_steps(cli_out(&c), p);
-    rc = c.json == NULL ? 0 : cli_json_write(&c, info_json(p, &m, calibrated));
-out:
-    plan_free(p);
-    cli_release(&c);
-    return rc;
+    return c.json == NULL ? 0 : cli_json_write(&c, info_json(p, &m, calibrated));
 }

@@ -23,22 +23,18 @@ static const struct cli_spec spec = {
 int pi_cmd_keep(int argc, char **argv)
 {
     struct pi_net_options o = PI_NET_DEFAULTS;
-    struct cli_common c;
-    int rc;
+    SCOPED(cli_release) struct cli_common c = {0};
 
     o.below = 4;
     o.count = 16;
     o.lot = 16;
-    rc = cli_parse(&spec, argc, argv, &c, &o);
-    if (rc == 0 && o.bundles == NULL)
-        rc = fail(ERR_ARG, "give --bundles DIR, the folder to keep filled");
-    if (rc == 0 && o.below > o.count)
-        rc = fail(ERR_ARG, "option '--below': %lld is more than --count %lld", (long long)o.below,
-                  (long long)o.count);
-    if (rc == 0 && o.dealer != NULL)
+    TRY(cli_parse(&spec, argc, argv, &c, &o));
+    if (o.bundles == NULL)
+        return fail(ERR_ARG, "give --bundles DIR, the folder to keep filled");
+    if (o.below > o.count)
+        return fail(ERR_ARG, "option '--below': %lld is more than --count %lld", (long long)o.below,
+                    (long long)o.count);
+    if (o.dealer != NULL)
         o.lot = 1; /* its images go one by one */
-    if (rc == 0)
-        rc = pi_keep_run(&c, &o);
-    cli_release(&c);
-    return rc;
+    return pi_keep_run(&c, &o);
 }

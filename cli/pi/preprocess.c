@@ -25,15 +25,12 @@ int pi_cmd_preprocess(int argc, char **argv)
     struct pi_net_options o = PI_NET_DEFAULTS;
     struct pi_choices words;
     const struct cli_spec with = pi_with_backends(&spec, &words);
-    struct cli_common c;
-    int rc = cli_parse(&with, argc, argv, &c, &o);
+    SCOPED(cli_release) struct cli_common c = {0};
 
-    if (rc == 0 && (o.listen == NULL) == (o.connect == NULL))
-        rc = fail(ERR_ARG, "give --listen HOST:PORT (server) or --connect HOST:PORT (client)");
-    if (rc == 0 && o.bundles == NULL)
-        rc = fail(ERR_ARG, "give --bundles DIR, where the material goes");
-    if (rc == 0)
-        rc = o.listen != NULL ? pi_serve_run(&c, &o, true) : pi_query_run(&c, &o, true);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&with, argc, argv, &c, &o));
+    if ((o.listen == NULL) == (o.connect == NULL))
+        return fail(ERR_ARG, "give --listen HOST:PORT (server) or --connect HOST:PORT (client)");
+    if (o.bundles == NULL)
+        return fail(ERR_ARG, "give --bundles DIR, where the material goes");
+    return o.listen != NULL ? pi_serve_run(&c, &o, true) : pi_query_run(&c, &o, true);
 }

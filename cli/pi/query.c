@@ -537,25 +537,18 @@ static int keep(struct client *q)
 
 int pi_keep_run(const struct cli_common *c, struct pi_net_options *o)
 {
-    struct client q = {.c = c, .o = o, .full = o->count};
-    int rc = check_options(o, true);
+    SCOPED(release) struct client q = {.c = c, .o = o, .full = o->count};
 
-    if (rc == 0)
-        rc = pi_net_guard(o);
-    if (rc == 0)
-        rc = keep(&q);
-    release(&q);
-    return rc;
+    TRY(check_options(o, true));
+    TRY(pi_net_guard(o));
+    return keep(&q);
 }
 
 int pi_cmd_query(int argc, char **argv)
 {
     struct pi_net_options o = PI_NET_DEFAULTS;
-    struct cli_common c;
-    int rc = cli_parse(&spec, argc, argv, &c, &o);
+    SCOPED(cli_release) struct cli_common c = {0};
 
-    if (rc == 0)
-        rc = pi_query_run(&c, &o, false);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&spec, argc, argv, &c, &o));
+    return pi_query_run(&c, &o, false);
 }

@@ -313,22 +313,17 @@ int pi_serve_run(const struct cli_common *c, const struct pi_net_options *given,
 {
     struct pi_net_options o = *given;
     struct serve s = {.c = c, .o = &o};
-    struct server *server = NULL;
-    struct pi_model *model = NULL;
-    int rc;
+    SCOPED(pi_close_at) struct pi_model *model = NULL;
+    SCOPED(server_close_at) struct server *server = NULL;
 
-    if ((rc = find_socket(&s, &o)) < 0 || (rc = pi_net_guard(&o)) < 0 ||
-        (rc = pi_open(c->arg[0], o.weights, PI_FIXED, &model)) < 0 ||
-        (rc = fill_options(&s, model)) < 0)
-        goto out;
+    TRY(find_socket(&s, &o));
+    TRY(pi_net_guard(&o));
+    TRY(pi_open(c->arg[0], o.weights, PI_FIXED, &model));
+    TRY(fill_options(&s, model));
     s.branch = model->plan->branch;
     s.how.party.prepare_only = prepare_only;
-    if ((rc = server_open(&s.how, &server)) == 0)
-        rc = serve(&s, server);
-out:
-    server_close(server);
-    pi_close(model);
-    return rc;
+    TRY(server_open(&s.how, &server));
+    return serve(&s, server);
 }
 
 int pi_cmd_serve(int argc, char **argv)
@@ -336,11 +331,8 @@ int pi_cmd_serve(int argc, char **argv)
     struct pi_net_options o = PI_NET_DEFAULTS;
     struct pi_choices words;
     const struct cli_spec with = pi_with_backends(&spec, &words);
-    struct cli_common c;
-    int rc = cli_parse(&with, argc, argv, &c, &o);
+    SCOPED(cli_release) struct cli_common c = {0};
 
-    if (rc == 0)
-        rc = pi_serve_run(&c, &o, false);
-    cli_release(&c);
-    return rc;
+    TRY(cli_parse(&with, argc, argv, &c, &o));
+    return pi_serve_run(&c, &o, false);
 }
