@@ -1,8 +1,6 @@
 /* Option tables and values; see option.h. */
 #include "cli/option.h"
 
-#include <string.h>
-
 int32_t cli_option_rows(const struct cli_option *t)
 {
     int32_t n = 0;

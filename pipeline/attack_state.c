@@ -1,9 +1,7 @@
 /* The state file of long attacks; see attack_state.h for its form. */
 #include "pipeline/attack_state.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/json.h"

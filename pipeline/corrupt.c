@@ -1,5 +1,4 @@
 /* Task "corrupt": a data set under the common corruptions, as a CIFAR-10-C style folder. */
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>

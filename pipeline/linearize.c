@@ -1,7 +1,6 @@
 /* The order of a conversion, and what it leaves: models, package, report.json; see linearize.h. */
 #include "pipeline/linearize.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -3,7 +3,6 @@
 
 #include "core/base/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "pipeline/precision.h"

@@ -10,7 +10,6 @@
  */
 #include "pipeline/student.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +17,6 @@
 #include "core/base/sha256.h"
 #include "core/graph/fresh.h"
 #include "core/graph/pass.h"
-#include "linearizer/published.h"
 #include "pipeline/listener.h"
 #include "pipeline/mask_file.h"
 #include "pipeline/mask_stage.h"

@@ -8,7 +8,6 @@
 #include "core/base/minmax.h"
 #include "pipeline/eval_report.h"
 #include "pipeline/listener.h"
-#include "pipeline/outputs.h"
 #include "pipeline/package_check.h"
 #include "pipeline/report.h"
 #include "pipeline/source.h"

@@ -1,7 +1,6 @@
 /* The teacher: taken from a file or trained; see teacher.h. */
 #include "pipeline/teacher.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

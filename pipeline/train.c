@@ -5,7 +5,6 @@
  *           -> training, state in Y.safetensors     (Y is the output without .onnx)
  *           -> Y.onnx, and Y.adv.onnx where there are two branches
  */
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

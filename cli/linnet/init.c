@@ -3,7 +3,6 @@
 
 #include "cli/commands.h"
 #include "cli/linnet/front.h"
-#include "core/base/json.h"
 
 static const struct cli_option own[] = {
     {"output", 'o', CLI_OUTPUT, 0, "x.onnx", "the file to write", 0, 0}, {0}};

@@ -1,7 +1,6 @@
 /* linnet run: outputs of a model for the images of a .npy file. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cli/commands.h"

@@ -19,7 +19,6 @@
 #include "cli/pi/net.h"
 #include "cli/pi/report.h"
 #include "core/base/json.h"
-#include "core/base/sha256.h"
 
 struct options {
     const char *weights, *compare, *compare_weights, *link, *input, *save;

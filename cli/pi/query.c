@@ -4,7 +4,6 @@
  * are written all the same.
  */
 #include <math.h>
-#include <string.h>
 #include <time.h>
 
 #include "core/base/json.h"

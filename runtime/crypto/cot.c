@@ -5,8 +5,6 @@
  */
 #include "runtime/crypto/cot.h"
 
-#include <string.h>
-
 #include "runtime/ring/bits.h"
 
 #define PIECE ((size_t)8192) /* bits in flight */

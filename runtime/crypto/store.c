@@ -13,7 +13,6 @@
 
 #include "core/base/mem.h"
 #include "core/base/sha256.h"
-#include "runtime/crypto/prg.h"
 
 #define STORE_PATH 4096
 #define USED ".used"

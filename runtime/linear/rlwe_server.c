@@ -9,7 +9,6 @@
 #include "runtime/linear/rlwe_sides.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "core/base/cpu.h"
 #include "core/base/mem.h"

@@ -11,8 +11,6 @@
  */
 #include "runtime/party/phases.h"
 
-#include <string.h>
-
 #include "core/base/cpu.h"
 #include "runtime/net/lanes.h"
 

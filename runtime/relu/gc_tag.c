@@ -1,8 +1,6 @@
 /* Tags on the client's results (gc_tag.h). */
 #include "runtime/relu/gc_tag.h"
 
-#include <string.h>
-
 #include "core/base/mem.h"
 #include "core/base/sha256.h"
 #include "runtime/crypto/garble.h"

@@ -12,8 +12,6 @@
  */
 #include "runtime/relu/oneshot.h"
 
-#include <string.h>
-
 #define MOST_SETS (1 << (ONESHOT_MOST_DIGITS - 1))
 
 size_t oneshot_terms(int digits)

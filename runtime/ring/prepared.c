@@ -2,7 +2,6 @@
 #include "runtime/ring/prepared.h"
 
 #include <math.h>
-#include <string.h>
 
 /* ---- slots -------------------------------------------------------------------------------- */
 

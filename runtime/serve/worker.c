@@ -5,13 +5,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/cpu.h"
-#include "runtime/party/message.h"
 #include "runtime/serve/server.h"
 
 _Static_assert(sizeof(struct worker_says) <= 512, "a pipe takes so many bytes in one piece");
