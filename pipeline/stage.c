@@ -4,8 +4,6 @@
 #include "core/base/ranks.h"
 #include "pipeline/listener.h"
 
-FREE_AT(trainer_free, struct trainer)
-
 struct hooked {
     struct run *r;
     const struct stage *s;
