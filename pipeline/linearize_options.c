@@ -127,6 +127,8 @@ static const struct option_row rows[] = {
            "PGD radius in training (default 8/255)", 0, 1),
     OPTION("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
+    OPTION("single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
+           "the same for the student of --deploy single (default 0.88)", 0, 1),
     OPTION("density", 0, OPTION_REAL, FIELD(r.density), "X",
            "share of weights kept while layer sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,

@@ -128,6 +128,7 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         .attack_alpha = 2.0 / 255,
         .attack_steps = 7,
         .deploy = "clean",
+        .single_share = 0.88,
         .extra_share = 0.3,
         .beta = 1000,
         .tau = 4,
@@ -319,7 +320,9 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.attack.eps = r->attack_eps;
     c.attack.alpha = r->attack_alpha;
     c.attack.steps = (int32_t)r->attack_steps;
-    c.adversarial_share = r->adversarial_share;
+    c.adversarial_share = s != STAGE_TEACHER && strcmp(r->deploy, "single") == 0
+                              ? r->single_share
+                              : r->adversarial_share;
     set_loss(r, s, &c);
     c.label_smoothing = r->label_smoothing;
     c.bn_shards = (int32_t)r->bn_shards;

@@ -49,6 +49,7 @@ struct recipe {
     double attack_eps, attack_alpha;
     int64_t attack_steps;
     double adversarial_share; /* of the loss; 0: as much as each other pass */
+    double single_share;      /* the same for the student of --deploy single */
     double label_smoothing;   /* of CE, in all stages */
     int64_t bn_shards;        /* parts of a pass for batch norm (exec.h) */
     double trades;        /* weight of the divergence between clean and attacked images; 0: none */

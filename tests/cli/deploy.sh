@@ -28,6 +28,7 @@ expect_text out '^BN branch  single'
 expect_exit 0 "$LINNET" validate single --data synth:100 --limit 10 --min-agreement 0 --max-accuracy-change 100
 expect_error 2 "only one batch-norm branch, 'single'" "$LINNET" export single/checkpoint.safetensors --branch clean -o no.onnx -q
 expect_text single/config.json '"deploy": "single"'
+expect_text single/config.json '"single-share": 0.88'
 expect_text single/config.json '"logit-teacher": ".*other.onnx"'
 grep -aq 'ema=0.999' single/checkpoint.safetensors || die "the state does not know of the average"
 
@@ -58,6 +59,9 @@ done
 # shellcheck disable=SC2086
 expect_exit 2 cut single $more --resume --trades 3
 expect_text err "it was written with '.*trades=2'"
+# shellcheck disable=SC2086
+expect_exit 2 cut single $more --resume --single-share 0.5
+expect_text err "it was written with '.*share=0.88'"
 say "single: one and two threads, killed in both stages of the student: the same bytes"
 
 # ---- adv: the branch that is deployed is the file that stands first ----------------------------------------
