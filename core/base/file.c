@@ -38,14 +38,14 @@ static int fail_io(const char *verb, const char *path)
     return fail(ERR_IO, "cannot %s %s: %s", verb, path, strerror(errno));
 }
 
-/* The caller looks at the kind of file before it reads: opening a FIFO that nobody writes to must not
- * block. */
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
 }
 
+/* The caller looks at the kind of file before it reads: opening a FIFO that nobody writes to must not
+ * block. */
 static int open_read(const char *path, int *fd)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

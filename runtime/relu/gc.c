@@ -262,13 +262,13 @@ static int give_operands(struct relu_party *p, const struct relu_batch *b, const
 static int gc_offline_client(struct relu_party *p, const struct relu_batch *b, const uint64_t *u,
                              const uint64_t *r, struct tape *state)
 {
+    TRY(check_batch(b)); /* before memory of its size */
     const struct size s = size_of(b);
     SCOPED(work_release) struct work w = {0};
     SECRET uint64_t *words = NULL;
     SECRET vole_word *tag_memory = NULL;
     struct gc_tag_client tags = {0};
 
-    TRY(check_batch(b));
     TRY(work_new(&s, s.m, &w));
     TRY(receive_labels(p, &s, &w, u, state));
     TRY(receive_tables(p, &s, &w, state));
@@ -396,6 +396,7 @@ static int open_streams(const uint8_t *seed, struct prg **labels, struct prg **r
 
 static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, struct tape *state)
 {
+    TRY(check_batch(b)); /* before memory of its size */
     const struct size s = size_of(b);
     const size_t n_words = 3 * s.words + bits_words(s.n), message = all_choice_bytes(&s);
     SCOPED(block_wipe) struct block delta = otext_delta(p->sender);
@@ -407,7 +408,6 @@ static int gc_offline_server(struct relu_party *p, const struct relu_batch *b, s
     SECRET vole_word *tag_memory = NULL;
     struct gc_tag_server tags = {0};
 
-    TRY(check_batch(b));
     if (head == NULL || words == NULL || choices == NULL)
         return ERR_NOMEM;
     memcpy(head, &delta, BLOCK);
@@ -517,6 +517,7 @@ static int take_server(struct tape *state, uint64_t at, const struct size *s, st
 static int gc_online_server(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at, const uint64_t *x, uint64_t *z)
 {
+    TRY(check_batch(b)); /* before memory of its size */
     const struct size s = size_of(b);
     const size_t n_words = 3 * s.words + bits_words(s.n);
     SECRET uint64_t *words = secret_array(n_words + s.words, sizeof *words);
@@ -526,7 +527,6 @@ static int gc_online_server(struct transport *t, const struct relu_batch *b, str
     SECRET vole_word *tag_memory = NULL;
     struct gc_tag_server tags = {0};
 
-    TRY(check_batch(b));
     if (words == NULL)
         return ERR_NOMEM;
     TRY(work_new(&s, 2, &w));
@@ -690,6 +690,7 @@ static void proof_release(struct proof *p)
 static int gc_online_client(struct transport *t, const struct relu_batch *b, struct tape *state,
                             uint64_t at)
 {
+    TRY(check_batch(b)); /* before memory of its size */
     const struct size s = size_of(b);
     SECRET uint64_t *words = secret_array(4 * s.words, sizeof *words);
     SCOPED(work_release) struct work w = {0};
@@ -697,7 +698,6 @@ static int gc_online_client(struct transport *t, const struct relu_batch *b, str
     SCOPED(proof_release) struct proof proof = {0};
     struct own own = {.state = state, .at = at};
 
-    TRY(check_batch(b));
     if (words == NULL)
         return ERR_NOMEM;
     TRY(work_new(&s, 2, &w));
