@@ -223,7 +223,6 @@ int budget_allocate(int32_t n, const int64_t *total, const double *eta, int64_t 
     return 0;
 }
 
-/* The free layers one after the other, as budget_allocate wants them. */
 /* What is left of the budget for the free layers, if they can hold exactly that. */
 static int rest_of_budget(int32_t n, const int64_t *total, int64_t budget, const int64_t *pinned,
                           int64_t *rest)

@@ -24,7 +24,6 @@ struct ntt; /* tables of one prime */
 /* ERR_ARG unless q is a prime below 2^40 with q = 1 mod 8192 and the CPU has the path. */
 int ntt_new(uint64_t q, enum ntt_path path, struct ntt **out) MUST_CHECK;
 void ntt_free(struct ntt *t); /* NULL is fine */
-FREE_AT(ntt_free, struct ntt)
 uint64_t ntt_prime(const struct ntt *t);
 
 /* In place, x [NTT_N] of residues below q. */
@@ -45,7 +44,6 @@ int ntt_gap(const struct ntt *t, const int32_t *place, int64_t n);
 /* ERR_NOMEM. gap: that of these places, or a smaller one that it gave. */
 int ntt_taps_new(const int32_t *place, int64_t n, int gap, struct ntt_taps **out) MUST_CHECK;
 void ntt_taps_free(struct ntt_taps *taps); /* NULL is fine */
-FREE_AT(ntt_taps_free, struct ntt_taps)
 /* w [NTT_N >> gap] := transform of value[k] at place[k], in a form of the path. |value| < q. */
 void ntt_weight(const struct ntt *t, const struct ntt_taps *taps, const int16_t *value,
                 uint64_t *w);

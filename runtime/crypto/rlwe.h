@@ -68,7 +68,6 @@ int rlwe_unpack_part(const struct rlwe *r, size_t first, size_t n, uint64_t *c,
 struct rlwe_secret;
 int rlwe_secret_new(const struct rlwe *r, struct prg *rng, struct rlwe_secret **out) MUST_CHECK;
 void rlwe_secret_free(struct rlwe_secret *s); /* wipes; NULL is fine */
-FREE_AT(rlwe_secret_free, struct rlwe_secret)
 /* c := -a * secret + e + round(Q/2^64 * m); m [RLWE_N] or NULL for zeros. */
 int rlwe_encrypt(const struct rlwe *r, const struct rlwe_secret *s, const uint64_t *a,
                  const uint64_t *m, struct prg *rng, uint64_t *c) MUST_CHECK;
@@ -81,7 +80,6 @@ int rlwe_open(const struct rlwe *r, const struct rlwe_secret *s, const uint8_t *
 struct rlwe_work; /* memory of one thread for one answer at a time */
 int rlwe_work_new(struct rlwe_work **out) MUST_CHECK;
 void rlwe_work_free(struct rlwe_work *k); /* wipes; NULL is fine */
-FREE_AT(rlwe_work_free, struct rlwe_work)
 /* Draws what re-randomises the answer. */
 void rlwe_work_start(struct rlwe_work *k, struct prg *rng);
 /* Modulo prime i: adds (c[k], a[k]) * w[k] for k < n <= NTT_BATCH; c and a operands, w weights of taps with
