@@ -15,6 +15,13 @@ enum cpu_path cpu_best_path(void);
 /* The level with bf16 and AMX. The first call asks the system for the permission to use AMX. */
 enum cpu_path cpu_level(void);
 const char *cpu_path_name(enum cpu_path p);
+/* Pointer to `name` of a path of kernels: name_avx512, name_avx2 (x86 alone) or name_generic. */
+#if defined __x86_64__
+#define CPU_KERNELS(path, name)                                                                    \
+    ((path) == CPU_AVX512 ? &name##_avx512 : (path) == CPU_AVX2 ? &name##_avx2 : &name##_generic)
+#else
+#define CPU_KERNELS(path, name) ((void)(path), &name##_generic)
+#endif
 /* ERR_ARG if LINNET_CPU holds another word; otherwise that word is ignored. */
 int cpu_check(void) MUST_CHECK;
 /* One line for --version: the level in use, and why it is no higher one. Returns text. */

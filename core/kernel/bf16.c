@@ -10,9 +10,20 @@
 
 #if defined __x86_64__
 #include <immintrin.h>
+#endif
 
-#define FLUSH (0x8000u | 0x40u) /* MXCSR: FTZ, DAZ */
+static void begin_flush(void)
+{
+#if defined __x86_64__
+    _mm_setcsr(_mm_getcsr() | 0x8000u | 0x40u); /* FTZ, DAZ */
+#endif
+}
 
+static void end_nothing(void)
+{
+}
+
+#if defined __x86_64__
 /* a, rows first to first + n, in fp32; b split: even[k][lane], odd[k][lane]. */
 typedef float wide_rows[BF16_IMAGES][BF16_CHANNELS];
 typedef float wide_lanes[16][16];
@@ -146,24 +157,9 @@ static TARGET void product_avx512(bf16_sums sums, const struct bf16_product *lis
     }
 }
 
-static void begin_flush(void)
-{
-    _mm_setcsr(_mm_getcsr() | FLUSH);
-}
-
-static void end_nothing(void)
-{
-}
-
-#define BEGIN begin_flush
-#define END end_nothing
 #define TRANSPOSE transpose_avx512
 #define PRODUCT product_avx512
 #include "core/kernel/bf16.inc"
-#undef PATH
-#undef TARGET
-#undef TRANSPOSE
-#undef PRODUCT
 
 /*
  * AVX512-BF16. vdpbf16ps adds two products to a lane, one after the other and each rounded: that of the high
@@ -245,10 +241,6 @@ static TARGET void product_avx512bf16(bf16_sums sums, const struct bf16_product 
 #define TRANSPOSE transpose_avx512
 #define PRODUCT product_avx512bf16
 #include "core/kernel/bf16.inc"
-#undef PATH
-#undef TARGET
-#undef TRANSPOSE
-#undef PRODUCT
 
 #define TARGET __attribute__((target("avx2,fma")))
 #define PATH(name) name##_avx2
@@ -295,39 +287,17 @@ static TARGET void product_avx2(bf16_sums sums, const struct bf16_product *list,
 }
 #define PRODUCT product_avx2
 #include "core/kernel/bf16.inc"
-#undef PATH
-#undef TARGET
-#undef PRODUCT
 
 #define TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma,amx-tile,amx-bf16")))
 #define PATH(name) name##_amx
 #define BEGIN_FLUSH begin_flush
 #include "core/kernel/bf16_amx.inc"
-#undef BEGIN
-#undef END
 #define BEGIN begin_amx
 #define END end_amx
 #define TRANSPOSE transpose_avx512
 #define PRODUCT product_amx
 #include "core/kernel/bf16.inc"
-#undef PATH
-#undef TARGET
-#undef TRANSPOSE
-#undef PRODUCT
-#undef BEGIN
-#undef END
-#define BEGIN begin_flush
-#else
-static void begin_nothing(void)
-{
-}
-
-static void end_nothing(void)
-{
-}
-#define BEGIN begin_nothing
 #endif
-#define END end_nothing
 
 #define TARGET
 #define PATH(name) name##_generic

@@ -192,25 +192,19 @@ static void pack_block(const struct weights *w, const struct bf16_taps *y,
                 pack_tile(w, y->tap[i].k[0][0], &x->tap[j], db, sb, to);
 }
 
-/* Where part `part` of `parts` of `count` things begins; 0 of 0: everything. */
-static int64_t cut(int64_t count, int32_t part, int32_t parts)
-{
-    return parts == 0 ? (part == 0 ? 0 : count) : count * part / parts;
-}
-
 void bf16_conv_pack(const struct bf16_conv *c, const float *w, const float *scale, int32_t part,
                     int32_t parts, bf16 *packed)
 {
     const int64_t taps = c->kernel_h * c->kernel_w, in = c->grad ? c->dst.c : c->src.c;
     const struct weights all = {c, w, scale, in * taps, taps};
-    const int64_t end = cut(c->dst.blocks, part + 1, parts);
+    const int64_t end = part_begin(c->dst.blocks, part + 1, parts);
 
     for (int32_t fy = 0; fy < c->y.phases; fy++)
         for (int32_t fx = 0; fx < c->x.phases; fx++) {
             const int64_t size = phase_taps(c, fy, fx) * c->src.blocks * BF16_TILE;
             bf16 *to = packed + phase_start(c, fy, fx) * BF16_TILE;
 
-            for (int64_t db = cut(c->dst.blocks, part, parts); db < end; db++)
+            for (int64_t db = part_begin(c->dst.blocks, part, parts); db < end; db++)
                 pack_block(&all, &c->y.phase[fy], &c->x.phase[fx], db, to + db * size);
         }
 }
@@ -316,7 +310,8 @@ void bf16_conv_run(const struct bf16_conv *c, const struct bf16_kernels *k,
                    const struct bf16_run *r)
 {
     const int64_t jobs = c->dst.blocks * c->dst.h, blocks = (r->n + BF16_IMAGES - 1) / BF16_IMAGES;
-    const int64_t first = cut(jobs, r->part, r->parts), end = cut(jobs, r->part + 1, r->parts);
+    const int64_t first = part_begin(jobs, r->part, r->parts),
+                  end = part_begin(jobs, r->part + 1, r->parts);
     const bool weights_first = phase_start(c, c->y.phases, 0) > bf16_tiles(&c->src);
     const int64_t count = end - first;
 

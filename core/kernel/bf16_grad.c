@@ -203,15 +203,12 @@ void bf16_grad_weights(const struct bf16_conv *c, const struct bf16_kernels *k, 
 {
     struct band b = {.c = c,
                      .k = k,
-                     .end = c->dst.blocks,
+                     .first = part_begin(c->dst.blocks, part, parts),
+                     .end = part_begin(c->dst.blocks, part + 1, parts),
                      .sums = scratch,
                      .dy = (bf16 *)(void *)(scratch + sums_floats(c))};
 
     b.x = b.dy + dy_tiles(c) * BF16_TILE;
-    if (parts > 0) {
-        b.first = c->dst.blocks * part / parts;
-        b.end = c->dst.blocks * (part + 1) / parts;
-    }
     if (b.first == b.end)
         return;
     for (b.fy = 0; b.fy < c->y.phases; b.fy++)

@@ -15,11 +15,9 @@
 
 struct conv_span conv_span_of(const struct conv_pass *p, int64_t part, int64_t parts)
 {
-    int64_t all = p->groups * conv_panels(p->dst_c / p->groups);
+    const int64_t all = p->groups * conv_panels(p->dst_c / p->groups);
 
-    if (parts <= 1)
-        return (struct conv_span){0, all};
-    return (struct conv_span){all * part / parts, all * (part + 1) / parts};
+    return (struct conv_span){part_begin(all, part, parts), part_begin(all, part + 1, parts)};
 }
 
 /* ---- weights */
@@ -237,12 +235,6 @@ struct run {
     bool add;
 };
 
-static void panel_bias(const float *bias, int64_t channels, float out[2 * CONV_LANES])
-{
-    for (int64_t l = 0; l < 2 * CONV_LANES; l++)
-        out[l] = bias != NULL && l < channels ? bias[l] : 0;
-}
-
 /* The panels of the span of one phase; y0, x0: its first destination row and column. Returns the
  * weights of the next phase. */
 static const float *run_phase(const struct run *r, const struct conv_piece *q,
@@ -286,7 +278,8 @@ static const float *run_phase(const struct run *r, const struct conv_piece *q,
             conv_fetch(&t, t.w + step * panel, s.images * s.rows * s.cols,
                        (r->span.end - r->span.first) * panel);
         t.lanes = conv_panel_lanes(dst_c, in + step - 1);
-        panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes, bias);
+        conv_panel_bias(r->bias == NULL ? NULL : r->bias + d, (step - 1) * CONV_LANES + t.lanes,
+                        bias);
         s.x = from + g * src_c;
         s.y = to + d;
         if (s.rows > 0)

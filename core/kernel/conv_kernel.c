@@ -17,12 +17,6 @@
 #define PIXELS 4
 #define OUTER_TERMS 16
 #include "core/kernel/conv_kernel.inc"
-#undef PATH
-#undef TARGET
-#undef GROUPS
-#undef PAIR_GROUPS
-#undef PIXELS
-#undef OUTER_TERMS
 
 #define PATH(name) name##_avx2
 #define TARGET TARGET_avx2
@@ -31,12 +25,6 @@
 #define PIXELS 4
 #define OUTER_TERMS 4
 #include "core/kernel/conv_kernel.inc"
-#undef PATH
-#undef TARGET
-#undef GROUPS
-#undef PAIR_GROUPS
-#undef PIXELS
-#undef OUTER_TERMS
 #endif
 
 #define PATH(name) name##_generic
@@ -49,13 +37,5 @@
 
 const struct conv_kernels *conv_kernels_of(enum cpu_path path)
 {
-#if defined __x86_64__
-    if (path == CPU_AVX512)
-        return &kernels_avx512;
-    if (path == CPU_AVX2)
-        return &kernels_avx2;
-#else
-    (void)path;
-#endif
-    return &kernels_generic;
+    return CPU_KERNELS(path, kernels);
 }

@@ -139,6 +139,12 @@ static inline int64_t conv_panel_lanes(int64_t channels, int64_t panel)
 {
     return min_i64(channels - panel * CONV_LANES, CONV_LANES);
 }
+/* out: that many channels of bias (NULL: zeros), then zeros. */
+static inline void conv_panel_bias(const float *bias, int64_t channels, float out[2 * CONV_LANES])
+{
+    for (int64_t l = 0; l < 2 * CONV_LANES; l++)
+        out[l] = bias != NULL && l < channels ? bias[l] : 0;
+}
 /* Pixels a multiple of 1 KiB apart meet in a few sets of the level-1 cache. */
 static inline bool conv_is_crowded(int64_t channels)
 {

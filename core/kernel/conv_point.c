@@ -46,15 +46,10 @@ struct maps {
     int64_t src_pixel;    /* floats between source pixels of a block */
 };
 
-static bool crowded(int64_t channels)
-{
-    return conv_is_crowded(channels);
-}
-
 static struct maps maps_of(const struct conv_pass *p)
 {
     const bool grad = p->y.grad, strided = p->y.node_stride > 1 || p->x.node_stride > 1;
-    const bool gather = strided && !grad, copy = gather || crowded(p->src_c);
+    const bool gather = strided && !grad, copy = gather || conv_is_crowded(p->src_c);
 
     return (struct maps){.rows = grad ? p->y.src : p->y.dst,
                          .cols = grad ? p->x.src : p->x.dst,
@@ -62,7 +57,7 @@ static struct maps maps_of(const struct conv_pass *p)
                          .x_stride = p->x.node_stride,
                          .gather = copy,
                          .scatter = strided && grad,
-                         .src_pixel = p->src_c + (copy && crowded(p->src_c) ? LINE_FLOATS : 0)};
+                         .src_pixel = p->src_c + (conv_is_crowded(p->src_c) ? LINE_FLOATS : 0)};
 }
 
 /* Pixels of a block whose destination has that many channels. */
@@ -184,8 +179,8 @@ static void run_tile(const struct conv_tiles *k, struct conv_tile *t, int64_t pi
     t->y[0] += pixels * t->y_pixel;
 }
 
-/* The same pixels in tiles without more sums than one panel has. */
-static void run_single(const struct conv_tiles *k, int64_t run, struct conv_tile *t, int64_t count)
+/* The same pixels in tiles of runs of that many. */
+static void run_runs(const struct conv_tiles *k, int64_t run, struct conv_tile *t, int64_t count)
 {
     for (int64_t step; count > 0; count -= step) {
         step = count >= k->groups * run ? k->groups * run : min_i64(count, run);
@@ -196,28 +191,18 @@ static void run_single(const struct conv_tiles *k, int64_t run, struct conv_tile
 static void run_pair(const struct conv_tiles *k, struct conv_tile *t, int64_t count)
 {
     const int8_t *rest = rests[count % TILE];
-    int64_t full = count / TILE, rest_pixels = 0;
+    int64_t rest_pixels = 0;
 
     for (int i = 0; rest[i] > 0; i++)
         rest_pixels += rest[i];
-    full = (count - rest_pixels) / TILE;
-    if (rest_pixels > count) { /* a block of few pixels */
-        for (int64_t step; count > 0; count -= step) {
-            step = min_i64(count, 4);
-            run_tile(k, t, step);
-        }
+    if (rest_pixels > count) { /* a block of few pixels, fewer than TILE */
+        run_runs(k, 4, t, count);
         return;
     }
-    for (int64_t i = 0; i < full; i++)
+    for (int64_t i = rest_pixels; i < count; i += TILE)
         run_tile(k, t, TILE);
     for (int i = 0; rest[i] > 0; i++)
         run_tile(k, t, rest[i]);
-}
-
-static void panel_bias(const float *bias, int64_t channels, float out[2 * CONV_LANES])
-{
-    for (int64_t l = 0; l < 2 * CONV_LANES; l++)
-        out[l] = bias != NULL && l < channels ? bias[l] : 0;
 }
 
 static void run_panels(const struct block *b, const float *packed, const float *bias, bool add)
@@ -250,18 +235,12 @@ static void run_panels(const struct block *b, const float *packed, const float *
             t.fetch_step = TILE;
         }
         t.lanes = conv_panel_lanes(p->dst_c, i + step - 1);
-        panel_bias(bias == NULL ? NULL : bias + d, (step - 1) * CONV_LANES + t.lanes, values);
+        conv_panel_bias(bias == NULL ? NULL : bias + d, (step - 1) * CONV_LANES + t.lanes, values);
         if (step > 1)
             run_pair(k, &t, b->count);
         else
-            run_single(k, all->pixels, &t, b->count);
+            run_runs(k, all->pixels, &t, b->count);
     }
-}
-
-/* Part `part` of `parts` of count pixels begins here. */
-static int64_t cut(int64_t count, int32_t part, int32_t parts)
-{
-    return parts == 0 ? (part == 0 ? 0 : count) : count * part / parts;
 }
 
 void conv_point_run(const struct conv_point *c, int64_t n, const float *src, const float *packed,
@@ -270,7 +249,7 @@ void conv_point_run(const struct conv_point *c, int64_t n, const float *src, con
 {
     const struct conv_pass *p = c->p;
     const struct maps m = maps_of(p);
-    const int64_t pixels = n * m.rows * m.cols, end = cut(pixels, c->part + 1, c->parts);
+    const int64_t pixels = n * m.rows * m.cols, end = part_begin(pixels, c->part + 1, c->parts);
     const int64_t channels = span_channels(p, c->span), most = block_pixels(p, &m, channels);
     struct block b = {.c = c,
                       .m = &m,
@@ -281,7 +260,7 @@ void conv_point_run(const struct conv_point *c, int64_t n, const float *src, con
 
     if (c->span.first == c->span.end)
         return;
-    for (b.first = cut(pixels, c->part, c->parts); b.first < end; b.first += b.count) {
+    for (b.first = part_begin(pixels, c->part, c->parts); b.first < end; b.first += b.count) {
         b.count = min_i64(most, end - b.first);
         b.x = m.gather ? scratch : src + b.first * p->src_c;
         b.y = m.scatter ? result : dst + b.first * p->dst_c + b.channel;

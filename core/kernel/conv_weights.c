@@ -78,7 +78,7 @@ struct walk {
 };
 
 /* Elements of a run in equal parts of at most CONV_PAIR_TERMS. */
-static int64_t part_begin(int64_t len, int64_t part)
+static int64_t run_begin(int64_t len, int64_t part)
 {
     return len * part / ((len + CONV_PAIR_TERMS - 1) / CONV_PAIR_TERMS);
 }
@@ -90,8 +90,8 @@ static void copy_x(const struct conv_kernels *k, struct walk w, int64_t count, i
     struct conv_parts parts = {.step = w.x_pixel, .parts = end - first};
 
     for (int64_t j = first; j < end; j++) {
-        parts.at[j - first] = part_begin(len, j);
-        parts.terms[j - first] = part_begin(len, j + 1) - part_begin(len, j);
+        parts.at[j - first] = run_begin(len, j);
+        parts.terms[j - first] = run_begin(len, j + 1) - run_begin(len, j);
     }
     for (int64_t run; count > 0; count -= run, to += run * CONV_PAIR_TERMS) {
         run = min_i64(w.cols - w.col, count);
@@ -191,7 +191,7 @@ static void add_parts(const struct grad *r, const struct walk *w, int64_t count,
 {
     copy_x(r->k, *w, count, len, first, end, r->x_part);
     for (int64_t j = first; j < end; j++) {
-        const int64_t at = part_begin(len, j), terms = part_begin(len, j + 1) - at;
+        const int64_t at = run_begin(len, j), terms = run_begin(len, j + 1) - at;
 
         for (int64_t b = 0; b < pairs; b++) {
             const struct conv_outer_pair t = {.x = r->x_part + (j - first) * CONV_X_ARRAY,

@@ -26,15 +26,11 @@ typedef float eight_floats __attribute__((vector_size(32)));
 #define PATH(name) name##_avx512
 WIDEN(avx512, TARGET)
 #include "core/kernel/rows.inc"
-#undef PATH
-#undef TARGET
 
 #define TARGET __attribute__((target("avx2,fma")))
 #define PATH(name) name##_avx2
 WIDEN(avx2, TARGET)
 #include "core/kernel/rows.inc"
-#undef PATH
-#undef TARGET
 #endif
 
 #define TARGET
@@ -44,13 +40,5 @@ WIDEN(generic, TARGET)
 
 const struct rows_kernels *rows_kernels_of(enum cpu_path path)
 {
-#if defined __x86_64__
-    if (path == CPU_AVX512)
-        return &rows_avx512;
-    if (path == CPU_AVX2)
-        return &rows_avx2;
-#else
-    (void)path;
-#endif
-    return &rows_generic;
+    return CPU_KERNELS(path, rows);
 }

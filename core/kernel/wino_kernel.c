@@ -20,14 +20,10 @@
 #define PATH(name) name##_avx512
 #define TARGET TARGET_avx512
 #include "core/kernel/wino_kernel.inc"
-#undef PATH
-#undef TARGET
 
 #define PATH(name) name##_avx2
 #define TARGET TARGET_avx2
 #include "core/kernel/wino_kernel.inc"
-#undef PATH
-#undef TARGET
 #endif
 
 #define PATH(name) name##_generic
@@ -36,13 +32,5 @@
 
 const struct wino_kernels *wino_kernels_of(enum cpu_path path, int64_t points)
 {
-#if defined __x86_64__
-    if (path == CPU_AVX512)
-        return points == 6 ? &wino6_avx512 : &wino5_avx512;
-    if (path == CPU_AVX2)
-        return points == 6 ? &wino6_avx2 : &wino5_avx2;
-#else
-    (void)path;
-#endif
-    return points == 6 ? &wino6_generic : &wino5_generic;
+    return points == 6 ? CPU_KERNELS(path, wino6) : CPU_KERNELS(path, wino5);
 }
