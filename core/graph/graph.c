@@ -175,11 +175,25 @@ int graph_add_value(struct graph *g, const char *name, enum value_kind kind,
     return 0;
 }
 
+/* The shape of a node's result, after the number of its inputs and that those it must have exist. */
+static int result_shape(const struct graph *g, const struct node *n, struct shape *out)
+{
+    const struct op *op = n->op;
+
+    if (n->n_in < op->in_min || n->n_in > op->in_max)
+        return fail(ERR_FORMAT, "node '%s' (%s): has %d inputs, needs %d to %d", n->name, op->type,
+                    n->n_in, op->in_min, op->in_max);
+    for (int32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] >= g->n_value || (n->in[i] < 0 && (n->in[i] != NO_VALUE || i < op->in_min)))
+            return fail(ERR_FORMAT, "node '%s' (%s): input %d is missing", n->name, op->type, i);
+    return op->shape(g, n, out);
+}
+
 int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const char *name,
                       const value_id *in, int32_t n_in, const union op_params *p,
                       const char *out_name, value_id *out)
 {
-    struct node n = {.op = op, .name = name, .n_in = n_in, .n_out = 1};
+    struct node n = {.op = op, .name = name, .n_in = n_in};
     struct shape shape;
     int32_t at = after + 1;
 
@@ -192,7 +206,7 @@ int graph_insert_node(struct graph *g, int32_t after, const struct op *op, const
         n.in[i] = NO_VALUE;
     if (p)
         n.p = *p;
-    TRY(op->shape(g, &n, &shape));
+    TRY(result_shape(g, &n, &shape));
     TRY(mem_grow(&g->node, (size_t)g->n_node + 1, &g->cap_node, sizeof *g->node));
     TRY(unique_name(g, &g->node_names, name, &n.name));
     TRY(graph_add_value(g, out_name, VALUE_TEMP, &shape, NULL, &n.out[0]));
@@ -261,8 +275,7 @@ static int copy_node(const struct node *s, const value_id *map, struct graph *to
     TRY(unique_name(to, &to->node_names, s->name, &n.name));
     for (int32_t i = 0; i < n.n_in; i++)
         n.in[i] = mapped(map, n.in[i]);
-    for (int32_t i = 0; i < n.n_out; i++)
-        n.out[i] = map[n.out[i]];
+    n.out[0] = map[n.out[0]];
     to->node[to->n_node++] = n;
     return 0;
 }
@@ -299,8 +312,7 @@ static void mark_used(const struct graph *g, bool *used)
         for (int32_t i = 0; i < g->node[n].n_in; i++)
             if (g->node[n].in[i] != NO_VALUE)
                 used[g->node[n].in[i]] = true;
-        for (int32_t i = 0; i < g->node[n].n_out; i++)
-            used[g->node[n].out[i]] = true;
+        used[g->node[n].out[0]] = true;
     }
     if (g->input != NO_VALUE)
         used[g->input] = true;
@@ -379,8 +391,7 @@ int graph_compact(struct graph *g)
 
         for (int32_t i = 0; i < x->n_in; i++)
             x->in[i] = mapped(map, x->in[i]);
-        for (int32_t i = 0; i < x->n_out; i++)
-            x->out[i] = map[x->out[i]];
+        x->out[0] = map[x->out[0]];
     }
     g->input = mapped(map, g->input);
     g->output = mapped(map, g->output);
@@ -421,8 +432,7 @@ static int verify_node(const struct graph *g, int32_t i)
     const struct node *n = &g->node[i];
     struct shape s;
 
-    if (n->op == NULL || n->name == NULL || n->n_out != 1 || n->n_in < n->op->in_min ||
-        n->n_in > n->op->in_max)
+    if (n->op == NULL || n->name == NULL || n->n_in < n->op->in_min || n->n_in > n->op->in_max)
         return fail(ERR_FORMAT, "node %d: operator, name or number of inputs is wrong", i);
     for (int32_t k = 0; k < n->n_in; k++) {
         value_id v = n->in[k];
@@ -439,7 +449,7 @@ static int verify_node(const struct graph *g, int32_t i)
     }
     if (n->out[0] < 0 || n->out[0] >= g->n_value || g->value[n->out[0]].producer != i)
         return fail(ERR_FORMAT, "node '%s': its output names another producer", n->name);
-    TRY(n->op->shape(g, n, &s));
+    TRY(result_shape(g, n, &s));
     if (!shape_equal(&s, &g->value[n->out[0]].shape)) {
         char want[SHAPE_TEXT], have[SHAPE_TEXT];
 

@@ -86,7 +86,7 @@ struct node {
     const struct op *op;
     const char *name; /* unique, never NULL */
     value_id in[NODE_MAX_IN], out[NODE_MAX_OUT];
-    int32_t n_in, n_out;
+    int32_t n_in;
     bool frozen; /* preprocessing that came with the file: never trained */
     union op_params p;
 };

@@ -52,8 +52,8 @@ struct op {
     int8_t in_min, in_max;
     const struct attr *attrs; /* may be NULL */
     unsigned flags;
-    /* Checks inputs and attributes, gives the shape of out[0]. The only rule that may fail; messages
-     * name node, rule and values. */
+    /* Checks inputs, whose number is right, and attributes, gives the shape of out[0]. The only rule that
+     * may fail; messages name node, rule and values. */
     int (*shape)(const struct graph *g, const struct node *node, struct shape *out);
     const struct op_hooks *hooks; /* core/op/op.h */
 };

@@ -24,7 +24,6 @@
  */
 #include <math.h>
 
-#include "core/base/minmax.h"
 #include "core/op/image.h"
 
 enum { GAMMA, BETA, MEAN, VAR, PER_BRANCH };
@@ -32,11 +31,6 @@ enum { GAMMA, BETA, MEAN, VAR, PER_BRANCH };
 static int slot(int32_t branch, int what)
 {
     return 1 + PER_BRANCH * branch + what;
-}
-
-static int32_t clamp_branch(const struct node *node, int branch)
-{
-    return branch > 0 && node->n_in > slot(1, GAMMA) ? 1 : 0;
 }
 
 static int check_operand(const struct graph *g, const struct node *node, int i, int64_t channels)
@@ -55,8 +49,7 @@ static int check_operand(const struct graph *g, const struct node *node, int i, 
 
 static int batchnorm_shape(const struct graph *g, const struct node *node, struct shape *out)
 {
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image_or_row(g, node, 0));
+    TRY(op_need_image_or_row(g, node));
     if (node->n_in != slot(1, GAMMA) && node->n_in != slot(2, GAMMA))
         return op_fail(node, "has %d inputs, needs 5 (one branch) or 9 (two branches)", node->n_in);
     const struct shape *x = &op_in(g, node, 0)->shape;
@@ -113,11 +106,10 @@ static size_t batchnorm_prepare_size(const struct graph *g, const struct node *n
 static void batchnorm_prepare(const struct graph *g, const struct node *node, int branch,
                               const struct op_use *use, float *prepared)
 {
-    int32_t b = clamp_branch(node, branch);
-    const float *gamma = op_in(g, node, slot(b, GAMMA))->data;
-    const float *beta = op_in(g, node, slot(b, BETA))->data;
-    const float *mean = op_in(g, node, slot(b, MEAN))->data;
-    const float *var = op_in(g, node, slot(b, VAR))->data;
+    const float *gamma = op_in(g, node, slot(branch, GAMMA))->data;
+    const float *beta = op_in(g, node, slot(branch, BETA))->data;
+    const float *mean = op_in(g, node, slot(branch, MEAN))->data;
+    const float *var = op_in(g, node, slot(branch, VAR))->data;
     int64_t n = channels(g, node);
     double eps = (double)node->p.batchnorm.eps;
 
@@ -242,13 +234,13 @@ static void move_running(float *running, double momentum, double batch)
 static void batchnorm_stats_move(struct graph *g, const struct node *node, int branch,
                                  int64_t n_total, const double *partial, int32_t n_blocks)
 {
-    const int32_t b = clamp_branch(node, branch);
     const int64_t n = channels(g, node);
     const double count = (double)(n_total * rows_per_image(g, node));
     const double momentum = (double)node->p.batchnorm.momentum;
-    float *mean = op_in(g, node, slot(b, MEAN))->data, *var = op_in(g, node, slot(b, VAR))->data;
+    float *mean = op_in(g, node, slot(branch, MEAN))->data,
+          *var = op_in(g, node, slot(branch, VAR))->data;
 
-    if (!trains(g, node, b))
+    if (!trains(g, node, branch))
         return;
     for (int64_t c = 0; c < n; c++) {
         const struct moments m = channel_moments(partial, n_blocks, n, c, count);
@@ -353,33 +345,13 @@ static void bf16_prepare(const struct graph *g, const struct node *node, int bra
     image_spread(&m, plain + m.c, prepared + n);
 }
 
-/* Calls of a kernel for one block of channels of one block of images. */
-struct piece {
-    int64_t at, tiles; /* first number, tiles */
-    int64_t b;         /* block of channels */
-    int64_t rows;      /* images */
-};
-
-static struct piece piece_of(const struct bf16_map *m, int64_t n, int64_t i)
-{
-    const int64_t image = i / m->blocks * BF16_IMAGES, tiles = bf16_plane(m);
-
-    return (struct piece){i * tiles * BF16_TILE, tiles, i % m->blocks,
-                          min_i64(BF16_IMAGES, n - image)};
-}
-
-static int64_t pieces(const struct bf16_map *m, int64_t n)
-{
-    return (n + BF16_IMAGES - 1) / BF16_IMAGES * m->blocks;
-}
-
 static void bf16_affine(const struct op_call *k, const float *scale, const float *shift)
 {
     const struct bf16_map m = map_of(k->g, k->node);
     const struct bf16_state s = bf16_begin();
 
-    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
-        const struct piece p = piece_of(&m, k->n, i);
+    for (int64_t i = 0; i < image_pieces(&m, k->n); i++) {
+        const struct image_piece p = image_piece(&m, k->n, i);
         struct bf16_tail tail = k->bf16_tail;
 
         if (tail.other != NULL)
@@ -434,8 +406,8 @@ static void bf16_stats(const struct op_call *k, double *partial)
 
     for (int64_t i = 0; i < 2 * n; i++)
         sum[i] = 0;
-    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
-        const struct piece p = piece_of(&m, k->n, i);
+    for (int64_t i = 0; i < image_pieces(&m, k->n); i++) {
+        const struct image_piece p = image_piece(&m, k->n, i);
         double *to = sum + p.b * BF16_CHANNELS;
 
         s.k->stats(op_bf16_in(k->in[0]) + p.at, p.tiles, p.rows, to, to + n);
@@ -461,8 +433,8 @@ static void bf16_grad_params(const struct op_call *k)
         sum[i] = 0;
     const struct bf16_state s = bf16_begin();
 
-    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
-        const struct piece p = piece_of(&m, k->n, i);
+    for (int64_t i = 0; i < image_pieces(&m, k->n); i++) {
+        const struct image_piece p = image_piece(&m, k->n, i);
         double *to = sum + p.b * BF16_CHANNELS;
 
         s.k->grad_stats(op_bf16_in(k->dout) + p.at, op_bf16_in(k->in[0]) + p.at,
@@ -493,8 +465,8 @@ static void bf16_grad_input(const struct op_call *k)
     }
     const struct bf16_state s = bf16_begin();
 
-    for (int64_t i = 0; i < pieces(&m, k->n); i++) {
-        const struct piece p = piece_of(&m, k->n, i);
+    for (int64_t i = 0; i < image_pieces(&m, k->n); i++) {
+        const struct image_piece p = image_piece(&m, k->n, i);
         const int64_t c = p.b * BF16_CHANNELS;
         bf16 *dx = op_bf16(k->din[0]) + p.at;
         const bf16 *dy = op_bf16_in(k->dout) + p.at;

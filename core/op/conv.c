@@ -19,8 +19,6 @@
 #include "core/kernel/conv_point.h"
 #include "core/kernel/conv_wino.h"
 
-#include <string.h>
-
 #define AT(field) offsetof(union op_params, conv.field)
 #define MAX_PHASE_TAPS ((int64_t)1 << 21) /* phases times kernel, of one axis */
 #define FAR 1048576.0                     /* 2^20: keeps every index far below 2^63 */
@@ -51,10 +49,8 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
     for (int i = 0; i < 2; i++) {
         int64_t in = x[2 + i], kernel = w[2 + i], out = out_extent(c, i, in, kernel);
 
-        if (grad)
-            conv_axis_grad(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
-        else
-            conv_axis_forward(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
+        (grad ? conv_axis_grad : conv_axis_forward)(axis[i], in, out, kernel, c->stride[i],
+                                                    c->dilation[i], c->pad[i]);
     }
     return p;
 }
@@ -120,8 +116,7 @@ static int conv_shape(const struct graph *g, const struct node *node, struct sha
     struct shape y;
     int64_t count;
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image(g, node, 0));
+    TRY(op_need_image(g, node));
     TRY(check_weights(g, node));
     TRY(check_bias(g, node));
     y = op_in(g, node, 0)->shape;
@@ -345,29 +340,22 @@ static void conv_grad_input(const struct op_call *c)
             c->add[0]);
 }
 
-static void add_into(float *sum, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        sum[i] += x[i];
-}
-
 /* db[o] += sum over images and pixels of dy[n,h,w,o]. */
 static void grad_bias(const struct conv_pass *p, int64_t n, const float *dy, float *db,
                       float *scratch)
 {
     int64_t channels = p->dst_c;
-    size_t bytes = (size_t)channels * sizeof(float);
     float *image = scratch, *row = scratch + channels;
 
     for (int64_t i = 0; i < n; i++) {
-        memset(image, 0, bytes);
+        floats_fill(image, channels, 0);
         for (int64_t h = 0; h < p->y.dst; h++) {
-            memset(row, 0, bytes);
+            floats_fill(row, channels, 0);
             for (int64_t w = 0; w < p->x.dst; w++, dy += channels)
-                add_into(row, dy, channels);
-            add_into(image, row, channels);
+                floats_put(row, dy, channels, true);
+            floats_put(image, row, channels, true);
         }
-        add_into(db, image, channels);
+        floats_put(db, image, channels, true);
     }
 }
 

@@ -151,20 +151,18 @@ static size_t scratch_size(const struct graph *g, const struct node *node, int64
 /* db[o] += sum over images and pixels of dy. */
 static void grad_bias(const struct op_call *k, const struct bf16_conv *c)
 {
-    const int64_t n = c->dst.blocks * BF16_CHANNELS, tiles = bf16_plane(&c->dst);
+    const int64_t n = c->dst.blocks * BF16_CHANNELS;
     double *sum = (double *)(void *)k->scratch, *square = sum + n; /* the second is not used */
     const struct bf16_state s = bf16_begin();
 
     for (int64_t i = 0; i < 2 * n; i++)
         sum[i] = 0;
-    for (int64_t image = 0; image < k->n; image += BF16_IMAGES)
-        for (int64_t b = 0; b < c->dst.blocks; b++) {
-            const int64_t at = (image / BF16_IMAGES * c->dst.blocks + b) * tiles * BF16_TILE;
-            const int64_t rows = k->n - image < BF16_IMAGES ? k->n - image : BF16_IMAGES;
+    for (int64_t i = 0; i < image_pieces(&c->dst, k->n); i++) {
+        const struct image_piece p = image_piece(&c->dst, k->n, i);
+        const int64_t channel = p.b * BF16_CHANNELS;
 
-            s.k->stats(op_bf16_in(k->dout) + at, tiles, rows, sum + b * BF16_CHANNELS,
-                       square + b * BF16_CHANNELS);
-        }
+        s.k->stats(op_bf16_in(k->dout) + p.at, p.tiles, p.rows, sum + channel, square + channel);
+    }
     bf16_end(s);
     for (int64_t i = 0; i < n; i++) {
         const int64_t o = bf16_channel(&c->dst, i / BF16_CHANNELS, i % BF16_CHANNELS);

@@ -29,7 +29,6 @@ static int gemm_shape(const struct graph *g, const struct node *node, struct sha
 {
     char text[SHAPE_TEXT];
 
-    TRY(op_check_inputs(g, node));
     const struct value *x = op_in(g, node, X), *w = op_in(g, node, W);
     if (!value_is_activation(x) || x->shape.rank != 2 || !shape_has_batch(&x->shape))
         return op_fail(node, "input 0 '%s' has shape %s, needs an activation [N,K]", x->name,

@@ -4,6 +4,7 @@
  * How kernels see an activation: n images of h x w positions of c contiguous floats. Rank 4 is
  * stored that way (op.h); rank 2 [N,K] is one position of K floats.
  */
+#include "core/base/minmax.h"
 #include "core/op/op.h"
 
 struct image {
@@ -42,6 +43,26 @@ static inline void image_spread(const struct bf16_map *m, const float *channel, 
 
         to[i] = c < m->c ? channel[c] : 0;
     }
+}
+
+/* What kernels of bf16 are called for one block of channels of one block of images. */
+struct image_piece {
+    int64_t at, tiles; /* first number, tiles */
+    int64_t b;         /* block of channels */
+    int64_t rows;      /* images */
+};
+
+static inline struct image_piece image_piece(const struct bf16_map *m, int64_t n, int64_t i)
+{
+    const int64_t image = i / m->blocks * BF16_IMAGES, tiles = bf16_plane(m);
+
+    return (struct image_piece){i * tiles * BF16_TILE, tiles, i % m->blocks,
+                                min_i64(BF16_IMAGES, n - image)};
+}
+
+static inline int64_t image_pieces(const struct bf16_map *m, int64_t n)
+{
+    return (n + BF16_IMAGES - 1) / BF16_IMAGES * m->blocks;
 }
 
 static inline int64_t image_size(struct image m)

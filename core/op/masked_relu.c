@@ -53,8 +53,7 @@ static int masked_relu_shape(const struct graph *g, const struct node *node, str
 {
     char want[SHAPE_TEXT], have[SHAPE_TEXT];
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image_or_row(g, node, 0));
+    TRY(op_need_image_or_row(g, node));
     const struct value *x = op_in(g, node, 0), *m = op_in(g, node, 1);
     if (m->kind != VALUE_MASK && m->kind != VALUE_CONST)
         return op_fail(node, "input 1 '%s' is not a mask", m->name);

@@ -105,9 +105,8 @@ static inline const bf16 *op_bf16_in(const float *p)
 }
 
 /* Helpers for shape rules. */
-int op_check_inputs(const struct graph *g, const struct node *node); /* arity, existence */
-/* ERR_FORMAT unless input i is an activation [N,C,H,W], or also [N,K]. */
-int op_need_image(const struct graph *g, const struct node *node, int i);
-int op_need_image_or_row(const struct graph *g, const struct node *node, int i);
+/* ERR_FORMAT unless input 0 is an activation [N,C,H,W], or also [N,K]. */
+int op_need_image(const struct graph *g, const struct node *node);
+int op_need_image_or_row(const struct graph *g, const struct node *node);
 int op_fail(const struct node *node, const char *fmt, ...) ERR_PRINTF(2, 3); /* ERR_FORMAT */
 #endif

@@ -10,8 +10,7 @@ static int pad_shape(const struct graph *g, const struct node *node, struct shap
 {
     const struct pad_params *p = &node->p.pad;
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image(g, node, 0));
+    TRY(op_need_image(g, node));
     if (p->begin[0] != 0 || p->end[0] != 0)
         return op_fail(node, "pads the batch by %lld and %lld", (long long)p->begin[0],
                        (long long)p->end[0]);

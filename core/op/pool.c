@@ -26,6 +26,7 @@ struct axis { /* one spatial axis */
 struct pool {
     struct axis h, w;
     int64_t c;
+    bool include_pad; /* taps in the padding count for the average */
 };
 struct tap_range { /* indices i of taps inside, from first to below last */
     int64_t first, last;
@@ -43,9 +44,10 @@ static struct pool pool_of(const struct op_call *k)
     struct image in = image_in(k, 0), out = image_out(k);
 
     if (k->node->op->attrs == NULL)
-        return (struct pool){{in.h, 1, in.h, 1, 0, 0, 1}, {in.w, 1, in.w, 1, 0, 0, 1}, in.c};
+        return (struct pool){{in.h, 1, in.h, 1, 0, 0, 1}, {in.w, 1, in.w, 1, 0, 0, 1}, in.c, false};
     const struct pool_params *p = &k->node->p.pool;
-    return (struct pool){pool_axis(p, 0, in.h, out.h), pool_axis(p, 1, in.w, out.w), in.c};
+    return (struct pool){pool_axis(p, 0, in.h, out.h), pool_axis(p, 1, in.w, out.w), in.c,
+                         p->count_include_pad != 0};
 }
 
 /* Taps i of output o with lo <= o stride - begin + i dilation < hi. */
@@ -116,8 +118,7 @@ static int pool_shape(const struct graph *g, const struct node *node, struct sha
 {
     const struct pool_params *p = &node->p.pool;
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image(g, node, 0));
+    TRY(op_need_image(g, node));
     for (int i = 0; i < 2; i++) {
         if (p->kernel[i] < 1 || p->stride[i] < 1 || p->dilation[i] < 1 || p->pad[i] < 0 ||
             p->pad[2 + i] < 0)
@@ -136,11 +137,51 @@ static int pool_shape(const struct graph *g, const struct node *node, struct sha
 
 static int global_shape(const struct graph *g, const struct node *node, struct shape *out)
 {
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image(g, node, 0));
+    TRY(op_need_image(g, node));
     *out = op_in(g, node, 0)->shape;
     out->dim[2] = out->dim[3] = 1;
     return 0;
+}
+
+/* ---- all windows --------------------------------------------------------------------------- */
+
+/* y = window (oh, ow) of image x. */
+typedef void window_fn(const struct pool *p, const float *x, int64_t oh, int64_t ow, float *y);
+
+static void each_window(const struct op_call *k, window_fn *window)
+{
+    struct pool p = pool_of(k);
+    int64_t size = p.h.in * p.w.in * p.c;
+    float *y = k->out;
+
+    for (int64_t b = 0; b < k->n; b++) {
+        for (int64_t oh = 0; oh < p.h.out; oh++) {
+            for (int64_t ow = 0; ow < p.w.out; ow++, y += p.c)
+                window(&p, k->in[0] + b * size, oh, ow, y);
+        }
+    }
+}
+
+/* Adds the gradient dy of window (oh, ow) of the image that begins at `image`. */
+typedef void window_grad_fn(const struct op_call *k, const struct pool *p, int64_t image,
+                            int64_t oh, int64_t ow, const float *dy);
+
+static void each_window_grad(const struct op_call *k, window_grad_fn *window)
+{
+    struct pool p = pool_of(k);
+    int64_t size = p.h.in * p.w.in * p.c;
+    const float *dy = k->dout;
+
+    if (k->din[0] == NULL)
+        return;
+    if (!k->add[0])
+        floats_fill(k->din[0], k->n * size, 0);
+    for (int64_t b = 0; b < k->n; b++) {
+        for (int64_t oh = 0; oh < p.h.out; oh++) {
+            for (int64_t ow = 0; ow < p.w.out; ow++, dy += p.c)
+                window(k, &p, b * size, oh, ow, dy);
+        }
+    }
 }
 
 /* ---- maximum ------------------------------------------------------------------------------- */
@@ -166,16 +207,7 @@ static void max_window(const struct pool *p, const float *x, int64_t oh, int64_t
 
 static void max_forward(const struct op_call *k)
 {
-    struct pool p = pool_of(k);
-    int64_t size = p.h.in * p.w.in * p.c;
-    float *y = k->out;
-
-    for (int64_t b = 0; b < k->n; b++) {
-        for (int64_t oh = 0; oh < p.h.out; oh++) {
-            for (int64_t ow = 0; ow < p.w.out; ow++, y += p.c)
-                max_window(&p, k->in[0] + b * size, oh, ow, y);
-        }
-    }
+    each_window(k, max_window);
 }
 
 /* Gives what is left of the gradient to the channels whose maximum is at this tap. */
@@ -190,39 +222,26 @@ static void max_give(float *dx, float *left, const float *x, const float *top, i
 }
 
 /* scratch: maximum [C], gradient not yet given away [C]. */
-static void max_window_grad(const struct pool *p, const float *x, const float *dy, int64_t oh,
-                            int64_t ow, float *dx, float *scratch)
+static void max_window_grad(const struct op_call *k, const struct pool *p, int64_t image,
+                            int64_t oh, int64_t ow, const float *dy)
 {
     struct tap_range h = taps_inside(&p->h, oh), w = taps_inside(&p->w, ow);
-    float *top = scratch, *left = scratch + p->c;
+    const float *x = k->in[0] + image;
+    float *top = k->scratch, *left = top + p->c;
 
     max_window(p, x, oh, ow, top);
     floats_put(left, dy, p->c, false);
     for (int64_t i = h.first; i < h.last; i++) {
         for (int64_t j = w.first; j < w.last; j++) {
             int64_t at = tap_at(p, oh, ow, i, j);
-            max_give(dx + at, left, x + at, top, p->c);
+            max_give(k->din[0] + image + at, left, x + at, top, p->c);
         }
     }
 }
 
 static void max_grad(const struct op_call *k)
 {
-    struct pool p = pool_of(k);
-    int64_t size = p.h.in * p.w.in * p.c;
-    const float *dy = k->dout;
-
-    if (k->din[0] == NULL)
-        return;
-    if (!k->add[0])
-        floats_fill(k->din[0], k->n * size, 0);
-    for (int64_t b = 0; b < k->n; b++) {
-        const float *x = k->in[0] + b * size;
-        for (int64_t oh = 0; oh < p.h.out; oh++) {
-            for (int64_t ow = 0; ow < p.w.out; ow++, dy += p.c)
-                max_window_grad(&p, x, dy, oh, ow, k->din[0] + b * size, k->scratch);
-        }
-    }
+    each_window_grad(k, max_window_grad);
 }
 
 static size_t max_scratch(const struct graph *g, const struct node *node, int64_t n)
@@ -234,11 +253,11 @@ static size_t max_scratch(const struct graph *g, const struct node *node, int64_
 /* ---- average ------------------------------------------------------------------------------- */
 
 /* What the sum of a window is divided by. */
-static float divisor(const struct pool *p, int64_t oh, int64_t ow, bool include_pad)
+static float divisor(const struct pool *p, int64_t oh, int64_t ow)
 {
     struct tap_range h = taps_inside(&p->h, oh), w = taps_inside(&p->w, ow);
 
-    if (include_pad) {
+    if (p->include_pad) {
         h = taps_within(&p->h, oh, -p->h.begin, p->h.in + p->h.end);
         w = taps_within(&p->w, ow, -p->w.begin, p->w.in + p->w.end);
     }
@@ -258,8 +277,7 @@ static void scaled_put(float *d, const float *s, float scale, int64_t n, bool ad
     }
 }
 
-static void mean_window(const struct pool *p, const float *x, int64_t oh, int64_t ow,
-                        bool include_pad, float *y)
+static void mean_window(const struct pool *p, const float *x, int64_t oh, int64_t ow, float *y)
 {
     struct tap_range h = taps_inside(&p->h, oh), w = taps_inside(&p->w, ow);
 
@@ -268,53 +286,29 @@ static void mean_window(const struct pool *p, const float *x, int64_t oh, int64_
         for (int64_t j = w.first; j < w.last; j++)
             floats_put(y, x + tap_at(p, oh, ow, i, j), p->c, true);
     }
-    scaled_put(y, y, 1 / divisor(p, oh, ow, include_pad), p->c, false);
+    scaled_put(y, y, 1 / divisor(p, oh, ow), p->c, false);
 }
 
 static void mean_forward(const struct op_call *k)
 {
-    struct pool p = pool_of(k);
-    bool include_pad = k->node->p.pool.count_include_pad != 0; /* 0 of a global pool */
-    int64_t size = p.h.in * p.w.in * p.c;
-    float *y = k->out;
-
-    for (int64_t b = 0; b < k->n; b++) {
-        for (int64_t oh = 0; oh < p.h.out; oh++) {
-            for (int64_t ow = 0; ow < p.w.out; ow++, y += p.c)
-                mean_window(&p, k->in[0] + b * size, oh, ow, include_pad, y);
-        }
-    }
+    each_window(k, mean_window);
 }
 
-static void mean_window_grad(const struct pool *p, const float *dy, int64_t oh, int64_t ow,
-                             bool include_pad, float *dx)
+static void mean_window_grad(const struct op_call *k, const struct pool *p, int64_t image,
+                             int64_t oh, int64_t ow, const float *dy)
 {
     struct tap_range h = taps_inside(&p->h, oh), w = taps_inside(&p->w, ow);
-    float scale = 1 / divisor(p, oh, ow, include_pad);
+    float scale = 1 / divisor(p, oh, ow);
 
     for (int64_t i = h.first; i < h.last; i++) {
         for (int64_t j = w.first; j < w.last; j++)
-            scaled_put(dx + tap_at(p, oh, ow, i, j), dy, scale, p->c, true);
+            scaled_put(k->din[0] + image + tap_at(p, oh, ow, i, j), dy, scale, p->c, true);
     }
 }
 
 static void average_pool_grad(const struct op_call *k)
 {
-    struct pool p = pool_of(k);
-    bool include_pad = k->node->p.pool.count_include_pad != 0;
-    int64_t size = p.h.in * p.w.in * p.c;
-    const float *dy = k->dout;
-
-    if (k->din[0] == NULL)
-        return;
-    if (!k->add[0])
-        floats_fill(k->din[0], k->n * size, 0);
-    for (int64_t b = 0; b < k->n; b++) {
-        for (int64_t oh = 0; oh < p.h.out; oh++) {
-            for (int64_t ow = 0; ow < p.w.out; ow++, dy += p.c)
-                mean_window_grad(&p, dy, oh, ow, include_pad, k->din[0] + b * size);
-        }
-    }
+    each_window_grad(k, mean_window_grad);
 }
 
 /* Every position gets dy / (H W): one pass, no zeroing. */
@@ -354,6 +348,12 @@ static const struct attr average_attrs[] = {
     {0},
 };
 
+static const struct op_hooks max_hooks = {
+    .scratch_size = max_scratch,
+    .forward = max_forward,
+    .grad_input = max_grad,
+};
+
 const struct op op_max_pool = {
     .type = "MaxPool",
     .in_min = 1,
@@ -361,12 +361,7 @@ const struct op op_max_pool = {
     .attrs = max_attrs,
     .flags = OP_KEEP_X,
     .shape = pool_shape,
-    .hooks =
-        &(const struct op_hooks){
-            .scratch_size = max_scratch,
-            .forward = max_forward,
-            .grad_input = max_grad,
-        },
+    .hooks = &max_hooks,
 };
 
 const struct op op_global_max_pool = {
@@ -375,12 +370,7 @@ const struct op op_global_max_pool = {
     .in_max = 1,
     .flags = OP_KEEP_X,
     .shape = global_shape,
-    .hooks =
-        &(const struct op_hooks){
-            .scratch_size = max_scratch,
-            .forward = max_forward,
-            .grad_input = max_grad,
-        },
+    .hooks = &max_hooks,
 };
 
 const struct op op_average_pool = {

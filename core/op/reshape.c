@@ -11,7 +11,6 @@ static int check_source(const struct graph *g, const struct node *node)
 {
     char text[SHAPE_TEXT];
 
-    TRY(op_check_inputs(g, node));
     const struct value *x = op_in(g, node, 0);
     if (!value_is_activation(x) || !shape_has_batch(&x->shape) || x->shape.rank < 2)
         return op_fail(node, "input 0 '%s' has shape %s, needs an activation of rank 2 or more",
@@ -93,17 +92,18 @@ static void reshape_grad_input(const struct op_call *k)
         move_image(y, x, k->dout + b * n, k->din[0] + b * n, k->add[0]);
 }
 
+static const struct op_hooks hooks = {
+    .forward = reshape_forward,
+    .grad_input = reshape_grad_input,
+};
+
 const struct op op_flatten = {
     .type = "Flatten",
     .in_min = 1,
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = flatten_shape,
-    .hooks =
-        &(const struct op_hooks){
-            .forward = reshape_forward,
-            .grad_input = reshape_grad_input,
-        },
+    .hooks = &hooks,
 };
 
 const struct op op_reshape = {
@@ -112,9 +112,5 @@ const struct op op_reshape = {
     .in_max = 1,
     .flags = OP_LINEAR,
     .shape = reshape_shape,
-    .hooks =
-        &(const struct op_hooks){
-            .forward = reshape_forward,
-            .grad_input = reshape_grad_input,
-        },
+    .hooks = &hooks,
 };

@@ -8,8 +8,7 @@ static int slice_shape(const struct graph *g, const struct node *node, struct sh
 {
     const struct slice_params *p = &node->p.slice;
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image_or_row(g, node, 0));
+    TRY(op_need_image_or_row(g, node));
     *out = op_in(g, node, 0)->shape;
     for (int i = 1; i < out->rank; i++) {
         if (p->start[i] < 0 || p->start[i] >= p->end[i] || p->end[i] > out->dim[i] ||

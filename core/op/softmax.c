@@ -10,8 +10,7 @@ static int softmax_shape(const struct graph *g, const struct node *node, struct 
 {
     char text[SHAPE_TEXT];
 
-    TRY(op_check_inputs(g, node));
-    TRY(op_need_image_or_row(g, node, 0));
+    TRY(op_need_image_or_row(g, node));
     const struct value *x = op_in(g, node, 0);
     int64_t axis = node->p.softmax.axis;
     if (axis != 1 && axis != 1 - x->shape.rank)
