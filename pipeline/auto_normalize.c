@@ -481,7 +481,7 @@ static int open_trial(struct trial *t, const struct dataset *d, int64_t first, i
     t->classes = t->g->value[t->g->output].shape.dim[1];
     TRY(arena_new(SCORES_LIMIT, &t->arena));
     TRY(read_images(t, first, most));
-    TRY(exec_new(t->g, EXEC_INFER, 64, NULL, 0, &t->e));
+    TRY(exec_new(t->g, EXEC_INFER, 64, NULL, &t->e));
     return try_presets(t);
 }
 

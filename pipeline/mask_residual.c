@@ -45,7 +45,8 @@ static int pass_open(struct pass *p, int64_t batch)
         p->tap[s] = m->site[s].x;
         p->tap[n + s] = m->site[s].y;
     }
-    return exec_new(m->g, EXEC_TRAIN, batch, p->tap, 2 * m->n_site, &p->e);
+    const struct exec_opts o = {.taps = p->tap, .n_taps = 2 * m->n_site};
+    return exec_new(m->g, EXEC_TRAIN, batch, &o, &p->e);
 }
 
 /* This rank's images, after those of lower ranks. */

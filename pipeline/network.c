@@ -103,8 +103,9 @@ static int open_exec(struct linnet_model *m, enum exec_mode mode, int64_t n, str
     exec_free(*e);
     *e = NULL;
     *holds = held;
-    return exec_new_small(m->m.g, mode, precision_of(m->precision, mode != EXEC_INFER), BATCH, held,
-                          NULL, 0, e);
+    const struct exec_opts o = {.precision = precision_of(m->precision, mode != EXEC_INFER),
+                                .held = held};
+    return exec_new(m->m.g, mode, BATCH, &o, e);
 }
 
 int linnet_logits(struct linnet_model *m, int branch, const float *pixels, int64_t n, float *logits)

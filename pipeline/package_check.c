@@ -47,10 +47,10 @@ int package_check_run(const struct linnet_listener *l, struct graph *g, int bran
     OWNED float *x = mem_aligned((size_t)(held * size), sizeof *x);
     OWNED float *a = mem_aligned((size_t)(held * k), sizeof *a);
     OWNED float *b = mem_aligned((size_t)(held * k), sizeof *b);
+    const struct exec_opts o = {.precision = precision, .held = held};
     struct exec *e = NULL;
     struct package_check t = {0};
-    int rc = x && a && b ? exec_new_small(g, EXEC_INFER, precision, CHUNK, held, NULL, 0, &e)
-                         : ERR_NOMEM;
+    int rc = x && a && b ? exec_new(g, EXEC_INFER, CHUNK, &o, &e) : ERR_NOMEM;
 
     listener_begin(l, TASK);
     for (int64_t first = 0; first < total && rc == 0; first += held) {

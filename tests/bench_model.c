@@ -102,11 +102,14 @@ static int setup(struct bench *b, const char *model, const char *work, int64_t b
 
     TRY(arch_build(model, 10, size, size, 1, &b->g));
     if (all || strcmp(work, "infer") == 0)
-        TRY(exec_new_in(b->g, EXEC_INFER, b->precision, batch, NULL, 0, &b->infer));
+        TRY(exec_new(b->g, EXEC_INFER, batch, &(struct exec_opts){.precision = b->precision},
+                     &b->infer));
     if (all || strcmp(work, "input_grad") == 0)
-        TRY(exec_new_in(b->g, EXEC_INPUT_GRAD, b->precision, half, NULL, 0, &b->input_grad));
+        TRY(exec_new(b->g, EXEC_INPUT_GRAD, half, &(struct exec_opts){.precision = b->precision},
+                     &b->input_grad));
     if (all || strcmp(work, "train") == 0)
-        TRY(exec_new_in(b->g, EXEC_TRAIN, b->precision, half, NULL, 0, &b->train));
+        TRY(exec_new(b->g, EXEC_TRAIN, half, &(struct exec_opts){.precision = b->precision},
+                     &b->train));
     if (!b->infer && !b->input_grad && !b->train)
         return fail(ERR_ARG, "work '%s': one of train, input_grad, infer, rlnet_step", work);
     b->n = batch;

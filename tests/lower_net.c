@@ -71,7 +71,7 @@ void net_exec(const struct net *t, struct graph *g, float *y)
 {
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, NET_IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, NET_IMAGES, NULL, &e), 0);
     assert_int_equal(exec_infer(e, t->pixels, NET_IMAGES, 0, y), 0);
     exec_free(e);
 }

@@ -124,7 +124,7 @@ static void run_training(struct check *c)
     copy(before, g->buffers, g->n_buffers);
     memset(c->dparams, 0, (size_t)g->n_params * sizeof *c->dparams);
     memset(c->dmasks, 0, (size_t)g->n_masks * sizeof *c->dmasks);
-    assert_int_equal(exec_new(g, EXEC_TRAIN, c->n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, c->n, NULL, &e), 0);
     assert_int_equal(exec_train_forward(e, c->pixels, c->n, c->branch, true, c->logits), 0);
     assert_int_equal(exec_train_backward(e, c->r, c->dparams, c->dmasks, c->dpixels), 0);
     exec_free(e);
@@ -138,7 +138,7 @@ static void run_input_grad(struct check *c)
 {
     struct exec *e;
 
-    assert_int_equal(exec_new(c->g, EXEC_INPUT_GRAD, c->n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(c->g, EXEC_INPUT_GRAD, c->n, NULL, &e), 0);
     assert_int_equal(
         exec_input_grad(e, c->pixels, c->n, c->branch, constant_loss, c, c->dpixels, c->logits), 0);
     exec_free(e);
@@ -273,7 +273,7 @@ static void check_singles(struct check *c)
     struct exec *e;
 
     ref_forward(c->ref, c->branch, false);
-    assert_int_equal(exec_new(c->g, EXEC_INFER, c->n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(c->g, EXEC_INFER, c->n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, c->pixels, c->n, c->branch, c->logits), 0);
     near(c, "logits", "output", c->logits, c->ref->value[c->g->output], c->n_logits);
     for (int64_t i = 0; i < c->n; i++) {

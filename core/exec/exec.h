@@ -19,7 +19,7 @@
  * gradients are with respect to pixels.
  *
  *     struct exec *e;
- *     TRY(exec_new(g, EXEC_INFER, 256, NULL, 0, &e));
+ *     TRY(exec_new(g, EXEC_INFER, 256, NULL, &e));
  *     TRY(exec_infer(e, pixels, n, 0, logits));
  *     exec_free(e);
  */
@@ -37,35 +37,33 @@ struct exec;
  * and memory for as many as come: then no bit of an image's result depends on the others. */
 #define EXEC_BATCH 256
 
-/* batch: the largest n of later calls. taps: values whose activations the caller wants to read
- * (exec_tap) and may add gradients to (exec_tap_grad); TRAIN and INFER mode. Errors: ERR_NOMEM,
- * ERR_LIMIT, ERR_UNSUPPORTED (a node has no gradient). */
-int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
-             int32_t n_taps, struct exec **out) MUST_CHECK;
-/* The same for INFER and INPUT_GRAD with memory for `held` images at a time, 1 ... batch: where fewer
- * come, or taps take much. Results have the bits that an executor of `batch` gives; with taps n must
- * not exceed `held`. */
-int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
-                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
-                   struct exec **out) MUST_CHECK;
-/* The same in a precision; exec_new is EXEC_FP32. */
-int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
-                const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
-/* exec_new_small in the working memory of `with` (NULL: its own), which grows where the new one needs more; in
- * INFER and INPUT_GRAD mode it rather holds fewer images at a time, with the same bits. The two never run
- * at the same time, and a call of one ends what the other's taps and the backward pass of a forward pass
- * would still read; taps of INFER mode have memory of their own. Freed in any order. */
-int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
-                    enum exec_precision precision, int64_t batch, int64_t held,
-                    const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
-/* TRAIN mode with batch statistics of shards: a pass is cut into `shards` parts of consecutive images, which
- * divide EXEC_SHARDS_MOST, and batch norm normalises each by itself, forward and back, as if each were
- * the batch. 1: the whole pass is. Running statistics are those of all images: the mean and variance over
- * the shards' sums. Several ranks then wait for each other's statistics once a pass, if they divide the
- * shards. */
+struct exec_opts {
+    enum exec_precision precision;
+    /* Values whose activations the caller wants to read (exec_tap) and may add gradients to
+     * (exec_tap_grad); TRAIN and INFER mode. */
+    const value_id *taps;
+    int32_t n_taps;
+    /* INFER and INPUT_GRAD: memory for that many images at a time, 1 ... batch (0: batch): where fewer
+     * come, or taps take much. Results have the bits that an executor of `batch` gives; with taps n
+     * must not exceed it. */
+    int64_t held;
+    /* Whose working memory it uses, which grows where the new one needs more; in INFER and INPUT_GRAD
+     * mode it rather holds fewer images at a time, with the same bits. The two never run at the same
+     * time, and a call of one ends what the other's taps and the backward pass of a forward pass would
+     * still read; taps of INFER mode have memory of their own. Freed in any order. NULL: its own. */
+    struct exec *beside;
+    /* TRAIN mode with batch statistics of shards: a pass is cut into that many parts of consecutive
+     * images, which divide EXEC_SHARDS_MOST, and batch norm normalises each by itself, forward and
+     * back, as if each were the batch. 1 or 0: the whole pass is. Running statistics are those of all
+     * images: the mean and variance over the shards' sums. Several ranks then wait for each other's
+     * statistics once a pass, if they divide the shards. */
+    int32_t shards;
+};
 #define EXEC_SHARDS_MOST 16
-int exec_new_sharded(struct graph *g, enum exec_precision precision, int64_t batch, int32_t shards,
-                     const value_id *taps, int32_t n_taps, struct exec **out) MUST_CHECK;
+/* batch: the largest n of later calls; o: NULL for zeros. Errors: ERR_NOMEM, ERR_LIMIT,
+ * ERR_UNSUPPORTED (a node has no gradient). */
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const struct exec_opts *o,
+             struct exec **out) MUST_CHECK;
 /* Shards of a pass of n images where `wanted` are: half as many, and so on, where one would have fewer than
  * EXEC_SHARD_LEAST images; in bf16 they are cut at multiples of 32 images. */
 #define EXEC_SHARD_LEAST 2
@@ -75,7 +73,7 @@ int32_t exec_shards(enum exec_precision p, int64_t n, int32_t wanted);
 enum exec_precision exec_precision_of(const struct exec *e);
 void exec_free(struct exec *e); /* NULL is fine */
 FREE_AT(exec_free, struct exec)
-/* *bytes = what exec_new_in would take without taps, the weights not counted. Takes no such memory
+/* *bytes = what exec_new would take without taps, the weights not counted. Takes no such memory
  * itself; the same errors. */
 int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
               size_t *bytes) MUST_CHECK;

@@ -405,20 +405,20 @@ static int new_training(struct exec *e)
 }
 
 /* All parts of an executor that has its graph, mode and batch. */
-static int make_parts(struct exec *e, const struct exec *with, enum exec_precision precision,
-                      const value_id *taps, int32_t n_taps)
+static int make_parts(struct exec *e, const struct exec_opts *o)
 {
     const struct graph *g = e->g;
+    const struct exec *with = o->beside;
 
     e->wide = e->mode == EXEC_TRAIN || has_large_weights(g);
     e->packs_late = e->mode == EXEC_TRAIN || (e->wide && with != NULL);
     if ((e->tap = exec_list(e, g->n_value, sizeof *e->tap)) == NULL)
         return ERR_NOMEM;
-    for (int32_t i = 0; i < n_taps; i++) {
-        assert(value_is_activation(&g->value[taps[i]]) && taps[i] != g->input);
-        e->tap[taps[i]] = true;
+    for (int32_t i = 0; i < o->n_taps; i++) {
+        assert(value_is_activation(&g->value[o->taps[i]]) && o->taps[i] != g->input);
+        e->tap[o->taps[i]] = true;
     }
-    TRY(exec_choose_storage(e, precision));
+    TRY(exec_choose_storage(e, o->precision));
     TRY(exec_plan_make(g, e->mode, e->half, e->tap, e->mode == EXEC_INFER, &e->plan));
     TRY(check_gradients(e));
     e->cap = whole_blocks(e, images_held(e, with));
@@ -430,76 +430,44 @@ static int make_parts(struct exec *e, const struct exec *with, enum exec_precisi
     return new_training(e);
 }
 
-static int new_empty(struct graph *g, enum exec_mode mode, int64_t batch, struct exec **out)
+static int make(struct graph *g, enum exec_mode mode, int64_t batch, const struct exec_opts *o,
+                bool only_size, struct exec **out)
 {
     SCOPED(exec_free_at) struct exec *e = mem_array(1, sizeof *e);
+    const int64_t held = o->held == 0 ? batch : o->held;
 
-    assert(batch > 0);
+    assert(held > 0 && held <= batch && (mode != EXEC_TRAIN || held == batch));
+    assert(o->shards == 0 || (o->shards > 0 && EXEC_BLOCKS % o->shards == 0));
     if (e == NULL)
         return ERR_NOMEM;
     e->g = g;
     e->mode = mode;
-    e->batch = e->held = batch;
-    e->bn_shards = e->shards = 1;
-    TRY(arena_new(0, &e->arena));
-    *out = mem_hand_on(&e);
-    return 0;
-}
-
-int exec_new_small(struct graph *g, enum exec_mode mode, enum exec_precision precision,
-                   int64_t batch, int64_t held, const value_id *taps, int32_t n_taps,
-                   struct exec **out)
-{
-    return exec_new_beside(NULL, g, mode, precision, batch, held, taps, n_taps, out);
-}
-
-int exec_new_beside(struct exec *with, struct graph *g, enum exec_mode mode,
-                    enum exec_precision precision, int64_t batch, int64_t held,
-                    const value_id *taps, int32_t n_taps, struct exec **out)
-{
-    SCOPED(exec_free_at) struct exec *e = NULL;
-
-    assert(held > 0 && held <= batch && (mode != EXEC_TRAIN || held == batch));
-    TRY(new_empty(g, mode, batch, &e));
+    e->batch = batch;
     e->held = held;
-    TRY(make_parts(e, with, precision, taps, n_taps));
+    e->only_size = only_size;
+    e->bn_shards = o->shards > 0 ? o->shards : 1;
+    e->shards = 1;
+    TRY(arena_new(0, &e->arena));
+    TRY(make_parts(e, o));
     *out = mem_hand_on(&e);
     return 0;
 }
 
-int exec_new_sharded(struct graph *g, enum exec_precision precision, int64_t batch, int32_t shards,
-                     const value_id *taps, int32_t n_taps, struct exec **out)
+int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const struct exec_opts *o,
+             struct exec **out)
 {
-    SCOPED(exec_free_at) struct exec *e = NULL;
+    const struct exec_opts none = {.precision = EXEC_FP32};
 
-    assert(shards > 0 && EXEC_BLOCKS % shards == 0);
-    TRY(new_empty(g, EXEC_TRAIN, batch, &e));
-    e->bn_shards = shards;
-    TRY(make_parts(e, NULL, precision, taps, n_taps));
-    *out = mem_hand_on(&e);
-    return 0;
-}
-
-int exec_new(struct graph *g, enum exec_mode mode, int64_t batch, const value_id *taps,
-             int32_t n_taps, struct exec **out)
-{
-    return exec_new_small(g, mode, EXEC_FP32, batch, batch, taps, n_taps, out);
-}
-
-int exec_new_in(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
-                const value_id *taps, int32_t n_taps, struct exec **out)
-{
-    return exec_new_small(g, mode, precision, batch, batch, taps, n_taps, out);
+    return make(g, mode, batch, o != NULL ? o : &none, false, out);
 }
 
 int exec_size(struct graph *g, enum exec_mode mode, enum exec_precision precision, int64_t batch,
               size_t *bytes)
 {
+    const struct exec_opts o = {.precision = precision};
     SCOPED(exec_free_at) struct exec *e = NULL;
 
-    TRY(new_empty(g, mode, batch, &e));
-    e->only_size = true;
-    TRY(make_parts(e, NULL, precision, NULL, 0));
+    TRY(make(g, mode, batch, &o, true, &e));
     *bytes = e->bytes;
     return 0;
 }

@@ -133,6 +133,7 @@ int lower_calibrate(struct graph *g, const struct lower_options *o, double *max_
         mem_aligned((size_t)(step * shape_elems(&g->value[g->input].shape)), sizeof *room);
     if (room == NULL)
         return ERR_NOMEM;
-    TRY(exec_new_small(g, EXEC_INFER, EXEC_FP32, CALIBRATION_BATCH, step, ids, n_ids, &e));
+    const struct exec_opts held = {.held = step, .taps = ids, .n_taps = n_ids};
+    TRY(exec_new(g, EXEC_INFER, CALIBRATION_BATCH, &held, &e));
     return calibrate_with(e, g, ids, n_ids, o, step, room, logits, max_abs);
 }

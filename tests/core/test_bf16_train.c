@@ -82,7 +82,8 @@ static float *train(const struct bf16_kernels *k, int threads, int64_t *n)
     kernels = k;
     cpu_set_threads(threads);
     assert_int_equal(arch_build("resnet8", CLASSES, SIDE, SIDE, 1, &g), 0);
-    assert_int_equal(exec_new_in(g, EXEC_TRAIN, EXEC_BF16, IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(
+        exec_new(g, EXEC_TRAIN, IMAGES, &(struct exec_opts){.precision = EXEC_BF16}, &e), 0);
     assert_int_equal(exec_precision_of(e), EXEC_BF16);
     float *gradient = mem_array((size_t)g->n_params, sizeof *gradient);
     float *params = mem_array((size_t)g->n_params, sizeof *params);

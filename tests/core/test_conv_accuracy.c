@@ -69,7 +69,9 @@ static void run_network(struct net *t)
             add_tap(t, t->g->node[n].in[0]);
             add_tap(t, t->g->node[n].out[0]);
         }
-    assert_int_equal(exec_new(t->g, EXEC_TRAIN, IMAGES, t->tap, t->n_tap, &t->e), 0);
+    assert_int_equal(exec_new(t->g, EXEC_TRAIN, IMAGES,
+                              &(struct exec_opts){.taps = t->tap, .n_taps = t->n_tap}, &t->e),
+                     0);
     assert_int_equal(exec_train_forward(t->e, t->pixels, IMAGES, 0, false, t->logits), 0);
     for (int64_t i = 0; i < IMAGES * k; i++)
         dlogits[i] = i % k == 0 ? 1 : -0.1F * (float)(i % k);

@@ -85,8 +85,10 @@ static void evaluate(struct graph *g, enum exec_precision p, int64_t step, int t
     assert_non_null(pixels);
     fill(pixels, IMAGES * PIXELS, 3);
     cpu_set_threads(threads);
-    assert_int_equal(exec_new_in(g, EXEC_INFER, p, IMAGES, NULL, 0, &infer), 0);
-    assert_int_equal(exec_new_in(g, EXEC_INPUT_GRAD, p, IMAGES, NULL, 0, &grad), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, IMAGES, &(struct exec_opts){.precision = p}, &infer),
+                     0);
+    assert_int_equal(
+        exec_new(g, EXEC_INPUT_GRAD, IMAGES, &(struct exec_opts){.precision = p}, &grad), 0);
     assert_int_equal(exec_precision_of(infer), p);
     for (int64_t i = 0; i < IMAGES; i += step) {
         const int64_t n = IMAGES - i < step ? IMAGES - i : step;
@@ -112,7 +114,7 @@ static void train(struct graph *g, enum exec_precision p, int64_t n, int threads
     memset(r->dparams, 0, (size_t)g->n_params * sizeof *r->dparams);
     memset(r->dpixels, 0, sizeof r->dpixels);
     cpu_set_threads(threads);
-    assert_int_equal(exec_new_in(g, EXEC_TRAIN, p, IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, IMAGES, &(struct exec_opts){.precision = p}, &e), 0);
     assert_int_equal(exec_train_forward(e, pixels, n, 0, false, r->logits), 0);
     class_gradient(NULL, 0, n, r->logits, dlogits);
     assert_int_equal(exec_train_backward(e, dlogits, r->dparams, NULL, r->dpixels), 0);
@@ -217,7 +219,8 @@ static void test_small_maps_stay_fp32(void **state)
     struct exec *e;
 
     (void)state;
-    assert_int_equal(exec_new_in(g, EXEC_TRAIN, EXEC_BF16, 2, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, 2, &(struct exec_opts){.precision = EXEC_BF16}, &e),
+                     0);
     assert_int_equal(exec_precision_of(e), EXEC_FP32);
     exec_free(e);
     graph_free(g);
@@ -241,8 +244,10 @@ static void test_few_images_stay_fp32(void **state)
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct exec *e;
 
-        assert_int_equal(
-            exec_new_small(g, c[i].mode, EXEC_BF16, c[i].batch, c[i].held, NULL, 0, &e), 0);
+        assert_int_equal(exec_new(g, c[i].mode, c[i].batch,
+                                  &(struct exec_opts){.precision = EXEC_BF16, .held = c[i].held},
+                                  &e),
+                         0);
         assert_int_equal(exec_precision_of(e), c[i].want);
         exec_free(e);
     }
@@ -276,7 +281,12 @@ static void test_taps(void **state)
         grad[p] = mem_array((size_t)(n * elems), sizeof(float));
         dpixels[p] = mem_array((size_t)(n * PIXELS), sizeof(float));
         assert_true(grad[p] && dpixels[p]);
-        assert_int_equal(exec_new_in(g, EXEC_TRAIN, (enum exec_precision)p, 8, &tap, 1, &e), 0);
+        assert_int_equal(
+            exec_new(
+                g, EXEC_TRAIN, 8,
+                &(struct exec_opts){.precision = (enum exec_precision)p, .taps = &tap, .n_taps = 1},
+                &e),
+            0);
         assert_int_equal(exec_train_forward(e, pixels, n, 0, false, logits), 0);
         class_gradient(NULL, 0, n, logits, dlogits);
         for (int64_t i = 0; i < n * elems; i++) {

@@ -62,8 +62,8 @@ static void evaluate(struct graph *g, const float *pixels, int64_t batch, int64_
     struct exec *infer, *grad;
 
     cpu_set_threads(threads);
-    assert_int_equal(exec_new(g, EXEC_INFER, batch, NULL, 0, &infer), 0);
-    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, batch, NULL, 0, &grad), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, batch, NULL, &infer), 0);
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, batch, NULL, &grad), 0);
     for (int64_t i = 0; i < IMAGES; i += step) {
         const int64_t n = IMAGES - i < step ? IMAGES - i : step;
 
@@ -123,7 +123,7 @@ static void train(struct graph *g, int64_t n, int threads, float *dparams, float
     fill(pixels, IMAGES * PIXELS, 4);
     memset(dparams, 0, (size_t)g->n_params * sizeof *dparams);
     cpu_set_threads(threads);
-    assert_int_equal(exec_new(g, EXEC_TRAIN, IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, IMAGES, NULL, &e), 0);
     assert_int_equal(exec_train_forward(e, pixels, n, 0, false, logits), 0);
     assert_int_equal(exec_train_backward(e, logits, dparams, NULL, dpixels), 0);
     exec_free(e);
@@ -169,13 +169,12 @@ static void train_round(bool beside, const char *name, const char *teacher_name,
 
     fill(pixels, IMAGES * PIXELS, 4);
     cpu_set_threads(2);
-    assert_int_equal(exec_new(g, EXEC_TRAIN, 2, NULL, 0, &step), 0);
-    struct exec *with = beside ? step : NULL;
-    assert_int_equal(
-        exec_new_beside(with, g, EXEC_INPUT_GRAD, EXEC_FP32, IMAGES, IMAGES, NULL, 0, &attack), 0);
-    assert_int_equal(exec_new_beside(with, t, EXEC_INFER, EXEC_FP32, IMAGES, IMAGES,
-                                     &t->node[3].out[0], 1, &teacher),
-                     0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, 2, NULL, &step), 0);
+    struct exec_opts o = {.beside = beside ? step : NULL};
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, IMAGES, &o, &attack), 0);
+    o.taps = &t->node[3].out[0];
+    o.n_taps = 1;
+    assert_int_equal(exec_new(t, EXEC_INFER, IMAGES, &o, &teacher), 0);
     for (int64_t i = 0; i < IMAGES; i += 2) {
         float *dx = r->dpixels + i * PIXELS;
 

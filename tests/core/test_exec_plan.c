@@ -105,20 +105,25 @@ static void test_little_memory_gives_the_same_bits(void **state)
         const value_id tap = g->node[g->n_node / 2].out[0];
         const size_t size = (size_t)shape_elems(&g->value[tap].shape) * sizeof(float);
 
-        assert_int_equal(exec_new(g, EXEC_INFER, BATCH, &tap, 1, &full), 0);
-        assert_int_equal(exec_new(g, EXEC_INFER, BATCH, NULL, 0, &plain), 0);
+        assert_int_equal(
+            exec_new(g, EXEC_INFER, BATCH, &(struct exec_opts){.taps = &tap, .n_taps = 1}, &full),
+            0);
+        assert_int_equal(exec_new(g, EXEC_INFER, BATCH, NULL, &plain), 0);
         assert_int_equal(exec_infer(plain, pixels, IMAGES, 0, want), 0);
         exec_free(plain);
         for (int64_t held = 1; held <= 3; held++) {
-            assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, held, NULL, 0, &small),
-                             0);
+            assert_int_equal(
+                exec_new(g, EXEC_INFER, BATCH, &(struct exec_opts){.held = held}, &small), 0);
             memset(have, 0, sizeof have);
             assert_int_equal(exec_infer(small, pixels, IMAGES, 0, have), 0);
             assert_memory_equal(have, want, sizeof want);
             exec_free(small);
         }
         assert_int_equal(exec_infer(full, pixels, IMAGES, 0, want), 0);
-        assert_int_equal(exec_new_small(g, EXEC_INFER, EXEC_FP32, BATCH, 2, &tap, 1, &small), 0);
+        assert_int_equal(exec_new(g, EXEC_INFER, BATCH,
+                                  &(struct exec_opts){.held = 2, .taps = &tap, .n_taps = 1},
+                                  &small),
+                         0);
         assert_int_equal(exec_infer(small, pixels, 2, 0, have), 0);
         assert_memory_equal(have, want, 20 * sizeof *want);
         assert_memory_equal(exec_tap(small, tap), exec_tap(full, tap), 2 * size);

@@ -1,5 +1,5 @@
 /*
- * Batch norm by shards (exec_new_sharded) against the plain thing: each shard's images are a batch of their
+ * Batch norm by shards (exec_opts.shards) against the plain thing: each shard's images are a batch of their
  * own, run by an executor that knows no shards; gradients are added, running statistics pooled by hand.
  *
  * With 16 images, one in each block, both make the same sums in the same order: logits and input gradients
@@ -100,7 +100,9 @@ static struct result *sharded(struct graph *g, enum exec_precision p, int64_t ba
     images(pixels, n);
     memcpy(r->buffers, g->buffers, (size_t)g->n_buffers * sizeof(float));
     cpu_set_threads(threads);
-    assert_int_equal(exec_new_sharded(g, p, batch, shards, NULL, 0, &e), 0);
+    assert_int_equal(
+        exec_new(g, EXEC_TRAIN, batch, &(struct exec_opts){.precision = p, .shards = shards}, &e),
+        0);
     assert_int_equal(exec_precision_of(e), p);
     pass(e, 0, n, pixels, r);
     exec_free(e);
@@ -184,7 +186,7 @@ static struct result *apart(struct graph *g, enum exec_precision p, int64_t batc
     images(pixels, first[shards]);
     memcpy(r->buffers, g->buffers, (size_t)g->n_buffers * sizeof(float));
     set_momentum(g, 0);
-    assert_int_equal(exec_new_in(g, EXEC_TRAIN, p, batch, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, batch, &(struct exec_opts){.precision = p}, &e), 0);
     for (int32_t k = 0; k < shards; k++) {
         pass(e, first[k], first[k + 1] - first[k], pixels, r);
         add_moments(g, first[k + 1] - first[k], all);
@@ -402,7 +404,7 @@ static void test_gradients_by_differences(void **state)
     images(pixels, N);
     for (int64_t i = 0; i < N * CLASSES; i++)
         dz[i] = i % 7 == 0;
-    assert_int_equal(exec_new_sharded(g, EXEC_FP32, N, 4, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, N, &(struct exec_opts){.shards = 4}, &e), 0);
     assert_int_equal(exec_train_forward(e, pixels, N, 0, false, z), 0);
     assert_int_equal(exec_train_backward(e, dz, dparams, NULL, dpixels), 0);
     check_direction(e, "pixels", pixels, N, g, pixels, dpixels, (int64_t)N * PIXELS);

@@ -357,7 +357,7 @@ static void check_torch_pool(size_t row, const float *x)
     assert_int_equal(m.g->value[y].shape.dim[2], torch_pool[row].h);
     assert_int_equal(m.g->value[y].shape.dim[3], torch_pool[row].w);
     m.g->output = maker_node1(&m, &op_flatten, y, NULL);
-    assert_int_equal(exec_new(m.g, EXEC_INPUT_GRAD, 2, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(m.g, EXEC_INPUT_GRAD, 2, NULL, &e), 0);
     assert_int_equal(exec_input_grad(e, x, 2, 0, weigh, &r, dx, NULL), 0);
     exec_free(e);
     for (int64_t i = 0; i < 2 * 3 * 9 * 8; i++)

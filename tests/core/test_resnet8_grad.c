@@ -190,7 +190,7 @@ static void check_after_training(struct graph *g, const float *pixels)
 
     for (size_t i = 0; i < sizeof sgd_norm / sizeof *sgd_norm; i++)
         near(sgd_norm[i].name, norm_of(g, sgd_norm[i].name), sgd_norm[i].norm);
-    assert_int_equal(exec_new(g, EXEC_INFER, SGD_BATCH, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, SGD_BATCH, NULL, &e), 0);
     assert_int_equal(exec_infer(e, pixels, SGD_BATCH, 0, logits), 0);
     exec_free(e);
     for (int i = 0; i < SGD_BATCH * SGD_CLASSES; i++)
@@ -210,7 +210,7 @@ static void test_sgd_loss_curve(void **state)
 
     (void)state;
     assert_true(gradient != NULL && momentum != NULL);
-    assert_int_equal(exec_new(g, EXEC_TRAIN, SGD_BATCH, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_TRAIN, SGD_BATCH, NULL, &e), 0);
     for (int step = 0; step < SGD_STEPS; step++) {
         char name[32];
         snprintf(name, sizeof name, "images %d", step % 2);

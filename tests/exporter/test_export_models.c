@@ -90,7 +90,7 @@ static void write_logits(struct graph *g, const char *folder, const char *file, 
     struct exec *e = NULL;
     char path[2 * SCRATCH_TEXT];
 
-    ok(exec_new(g, EXEC_INFER, IMAGES, NULL, 0, &e));
+    ok(exec_new(g, EXEC_INFER, IMAGES, NULL, &e));
     ok(exec_infer(e, pixels, IMAGES, 0, logits));
     exec_free(e);
     snprintf(path, sizeof path, "%s/%s.npy", folder, file);

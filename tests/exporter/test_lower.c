@@ -307,7 +307,7 @@ static void check_real(struct graph *g, const uint8_t *records)
         x[i] = (float)records[i / REAL_PIXELS * REAL_RECORD + 1 + i % REAL_PIXELS] / 255.0f;
     o.pixels = x;
     assert_int_equal(lower(g, &o, &t.p, &t.w), 0);
-    assert_int_equal(exec_new(g, EXEC_INFER, REAL_IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, REAL_IMAGES, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, REAL_IMAGES, 0, want), 0);
     assert_int_equal(pi_prepare(t.p, t.w, PI_FIXED, &m), 0);
     assert_int_equal(pi_run(m, PI_PIXELS, x, REAL_IMAGES, got), 0);

@@ -38,7 +38,7 @@ static void run(struct graph *g)
     fuzz_must(pixels != NULL && logits != NULL, "memory for a small network");
     for (size_t k = 0; k < 2 * n_in; k++)
         pixels[k] = (float)(k % 7) / 7;
-    if (exec_new(g, EXEC_INFER, 2, NULL, 0, &e) == 0 && exec_infer(e, pixels, 2, 0, logits) == 0)
+    if (exec_new(g, EXEC_INFER, 2, NULL, &e) == 0 && exec_infer(e, pixels, 2, 0, logits) == 0)
         fuzz_touch(logits, 2 * (size_t)out->dim[1] * sizeof *logits);
     exec_free(e);
     mem_free(pixels);

@@ -94,7 +94,7 @@ static void check_logits(struct graph *g, const float *want, const char *file)
     struct exec *e = NULL;
 
     assert_int_equal(shape_elems(&g->value[g->output].shape), CLASSES);
-    assert_int_equal(exec_new(g, EXEC_INFER, IMAGES, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, IMAGES, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, IMAGES, 0, y), 0);
     for (int k = 0; k < CLASSES; k++)
         largest = fmaxf(largest, fabsf(want[k]));

@@ -39,7 +39,7 @@ static float *run(struct graph *g, const float *x, int64_t n)
     float *y = malloc((size_t)(n * k) * sizeof *y);
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, n, 0, y), 0);
     exec_free(e);
     return y;

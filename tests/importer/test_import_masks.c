@@ -242,7 +242,7 @@ static void test_mask_forms_compute_the_same(void **state)
                  "c = Conv(x, w)\n%s\ny = Flatten(t)\noutput y\n",
                  forms[k]);
         struct graph *g = import_text(17, text);
-        assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
+        assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, &e), 0);
         assert_int_equal(exec_infer(e, x, 1, 0, y[k]), 0);
         exec_free(e);
         graph_free(g);

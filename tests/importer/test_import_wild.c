@@ -33,7 +33,7 @@ static void logits(struct graph *g, const float *x, int64_t n, float *y)
 {
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, n, 0, y), 0);
     exec_free(e);
 }

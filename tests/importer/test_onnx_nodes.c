@@ -395,7 +395,7 @@ static enum outcome run_graph(struct node_case *c, struct graph *g, const struct
     assert_true(pixels != NULL && logits != NULL);
     for (int64_t k = 0; in != NULL && k < n_in; k++)
         pixels[k] = (float)in[k];
-    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, pixels, n, 0, logits), 0);
     apply_tail(g, logits, n);
     if (n_out != (int64_t)want->n)

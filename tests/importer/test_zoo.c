@@ -54,7 +54,7 @@ static float *outputs(struct graph *g, const float *x, int64_t n)
     float *y = malloc((size_t)(n * k) * sizeof *y);
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, n, 0, y), 0);
     exec_free(e);
     for (int64_t r = 0; r < n && g->tail == TAIL_SOFTMAX; r++) {

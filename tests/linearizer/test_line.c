@@ -202,7 +202,7 @@ static void logits_of(struct graph *g, const float *pixels, float *logits)
 {
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, 2, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, 2, NULL, &e), 0);
     assert_int_equal(exec_infer(e, pixels, 2, 0, logits), 0);
     exec_free(e);
 }

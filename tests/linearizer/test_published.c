@@ -45,7 +45,7 @@ static void check_skips(const char *name, int before, int after)
     assert_int_equal(count(g, &op_conv), convs);
     assert_int_equal(count(g, &op_relu), relus);
     assert_int_equal(graph_verify(g), 0);
-    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, &e), 0);
     assert_int_equal(exec_infer(e, x, 1, 0, z), 0);
     assert_true(isfinite(z[0]));
     exec_free(e);

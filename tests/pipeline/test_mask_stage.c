@@ -188,7 +188,9 @@ static void mean_difference(struct graph *g, const struct mask_stage *m, const s
         taps[m->n_site + s] = m->site[s].y;
     }
     memset(score, 0, (size_t)m->positions * sizeof *score);
-    assert_int_equal(exec_new(g, EXEC_INFER, 1, taps, 2 * m->n_site, &e), 0);
+    assert_int_equal(
+        exec_new(g, EXEC_INFER, 1, &(struct exec_opts){.taps = taps, .n_taps = 2 * m->n_site}, &e),
+        0);
     for (int64_t i = 0; i < d->n; i++) {
         assert_int_equal(exec_infer(e, d->floats + i * TINY_ELEMS, 1, 0, z), 0);
         for (int32_t s = 0; s < m->n_site; s++) {

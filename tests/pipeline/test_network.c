@@ -57,7 +57,7 @@ static void logits_by_hand(const float *pixels, int64_t n, float *z)
     struct graph *g = tiny_net(TINY_BN, 1);
     struct exec *e;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, &e), 0);
     for (int64_t i = 0; i < n; i++)
         assert_int_equal(exec_infer(e, pixels + i * TINY_ELEMS, 1, 0, z + i * K), 0);
     exec_free(e);

@@ -287,7 +287,7 @@ static struct graph *fragile(struct dataset *d)
     float *z = mem_array((size_t)d->n * TINY_CLASSES, sizeof *z);
     struct exec *e = NULL;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, d->n, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, d->n, NULL, &e), 0);
     assert_int_equal(exec_infer(e, d->floats, d->n, 0, z), 0);
     exec_free(e);
     for (int64_t i = 0; i < d->n; i++)

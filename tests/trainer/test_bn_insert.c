@@ -24,7 +24,7 @@ static void logits_of(struct graph *g, const struct dataset *d, int branch, floa
 {
     struct exec *e;
 
-    assert_int_equal(exec_new(g, EXEC_INFER, N, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, N, NULL, &e), 0);
     assert_int_equal(exec_infer(e, d->floats, N, branch, z), 0);
     exec_free(e);
 }

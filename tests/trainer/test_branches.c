@@ -134,7 +134,7 @@ static void attack(struct graph *g, const struct images *im, const struct pgd_pa
     float own[HALF * K], grad[HALF * ELEMS];
     struct exec *e;
 
-    assert_ok(exec_new(g, EXEC_INPUT_GRAD, HALF, NULL, 0, &e));
+    assert_ok(exec_new(g, EXEC_INPUT_GRAD, HALF, NULL, &e));
     assert_ok(exec_input_grad(e, x, HALF, 1, NULL, NULL, NULL, own));
     for (int i = 0; i < HALF; i++) {
         struct rng r = rng_at(SEED, RNG_PGD, 0, (uint64_t)im->sample[HALF + i]);
@@ -170,7 +170,7 @@ static void test_trades_keeps_to_its_branch(void **state)
     c.trades = 3;
     c.adversarial_share = 0.75;
     draw(d, &im);
-    assert_ok(exec_new(g, EXEC_TRAIN, HALF, NULL, 0, &e));
+    assert_ok(exec_new(g, EXEC_TRAIN, HALF, NULL, &e));
     assert_ok(exec_train_forward(e, im.x, HALF, 0, true, z));
     loss_ce(z, im.label, HALF, K, HALF, 0.25 * 0.5, dzc);
     assert_ok(exec_train_backward(e, dzc, grad, NULL, NULL));
@@ -241,8 +241,9 @@ static void test_attention_looks_into_the_branch_of_its_images(void **state)
     c.at_student = mine;
     c.at_teacher = its;
     draw(d, &im);
-    assert_ok(exec_new(g, EXEC_TRAIN, HALF, mine, 1, &e));
-    assert_ok(exec_new(teacher, EXEC_INFER, HALF, its, 1, &t));
+    assert_ok(exec_new(g, EXEC_TRAIN, HALF, &(struct exec_opts){.taps = mine, .n_taps = 1}, &e));
+    assert_ok(
+        exec_new(teacher, EXEC_INFER, HALF, &(struct exec_opts){.taps = its, .n_taps = 1}, &t));
     for (int branch = 0; branch < 2; branch++)
         add_pass(e, t, im.x + branch * HALF * ELEMS, branch, (const value_id[]){mine[0], its[0]},
                  &g->value[mine[0]].shape, grad);
@@ -280,7 +281,7 @@ static void test_averaged_statistics_see_every_pass(void **state)
     assert_ok(batch_load(&b, &c, d, NULL, order, 0, 0));
     memcpy(g->params, student->params, (size_t)g->n_params * sizeof *g->params);
     graph_touch(g);
-    assert_ok(exec_new(g, EXEC_TRAIN, HALF, NULL, 0, &e));
+    assert_ok(exec_new(g, EXEC_TRAIN, HALF, NULL, &e));
     const float *const pass[3] = {b.pixels, b.augmented, b.pixels + HALF * ELEMS};
     const float momentum[3] = {0, 0.5f, 0};
     for (int p = 0; p < 3; p++) {

@@ -35,7 +35,7 @@ static int64_t correct_by_hand(struct graph *g, const float *pixels, const int32
     int64_t correct = 0;
     float z[K];
 
-    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, &e), 0);
     for (int64_t i = 0; i < n; i++) {
         assert_int_equal(exec_infer(e, pixels + i * TINY_ELEMS, 1, branch, z), 0);
         int best = 0;
@@ -159,7 +159,7 @@ static void test_walks_and_logits(void **state)
     assert_int_equal(eval_walk(g, d, 20, 20, 0, &b.tap, 1, on_walk, &b), 0);
     assert_true(a.seen == 20 && a.calls == 3 && b.calls == 1);
     assert_true(fabs(a.sum - b.sum) < 1e-3 && a.sum > 0);
-    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INFER, 1, NULL, &e), 0);
     assert_int_equal(exec_infer(e, d->floats + 19 * TINY_ELEMS, 1, 0, one), 0);
     for (int k = 0; k < K; k++)
         assert_true(fabs((double)(one[k] - z[19 * K + k])) < 1e-5);

@@ -271,9 +271,9 @@ static void test_two_steps_equal_the_formula(void **state)
     (void)state;
     r->g = tiny_net(flags, 1);
     r->grad = mem_aligned((size_t)r->g->n_params, sizeof *r->grad);
-    assert_ok(exec_new(r->g, EXEC_TRAIN, HALF, NULL, 0, &r->train));
-    assert_ok(exec_new(r->g, EXEC_INPUT_GRAD, HALF, NULL, 0, &r->input));
-    assert_ok(exec_new(teacher, EXEC_INFER, N, NULL, 0, &r->teacher));
+    assert_ok(exec_new(r->g, EXEC_TRAIN, HALF, NULL, &r->train));
+    assert_ok(exec_new(r->g, EXEC_INPUT_GRAD, HALF, NULL, &r->input));
+    assert_ok(exec_new(teacher, EXEC_INFER, N, NULL, &r->teacher));
     reference_step(r, d, 0);
     reference_step(r, d, 1);
     assert_ok(trainer_new(&c, student, teacher, d, NULL, NULL, &t));

@@ -36,7 +36,7 @@ static void attack_init(struct attack *a, struct graph *g)
     a->d = tiny_data(N, 1);
     for (int i = 0; i < N; i++)
         a->sample[i] = i;
-    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, N, NULL, 0, &a->e), 0);
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, N, NULL, &a->e), 0);
 }
 
 static void attack_run(struct attack *a, const struct pgd_params *p, uint32_t restart)
@@ -86,7 +86,7 @@ static double loss_of(struct attack *a, const float *pixels)
     float z[N * TINY_CLASSES];
     struct exec *e;
 
-    assert_int_equal(exec_new(a->g, EXEC_INFER, N, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(a->g, EXEC_INFER, N, NULL, &e), 0);
     assert_int_equal(exec_infer(e, pixels, N, 0, z), 0);
     exec_free(e);
     return loss_ce(z, a->d->labels, N, TINY_CLASSES, N, 1, NULL);
@@ -126,7 +126,7 @@ static void test_distillation_target(void **state)
     (void)state;
     attack_init(&a, tiny_net(TINY_BN, 3));
     const struct pgd_key key = {7, RNG_PGD, 2, 0, a.sample};
-    assert_int_equal(exec_new(a.g, EXEC_INFER, N, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(a.g, EXEC_INFER, N, NULL, &e), 0);
     assert_int_equal(exec_infer(e, a.d->floats, N, 0, zt), 0);
     assert_int_equal(exec_infer(e, a.d->floats, N, 0, z[0]), 0);
     assert_int_equal(pgd_attack(a.e, a.g, &p, &target, &key, a.d->floats, N, 0, a.grad, a.adv), 0);
@@ -216,7 +216,7 @@ static void stand_after(struct graph *g, const struct dataset *d, const struct p
     int64_t sample[MANY];
     struct exec *e;
 
-    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, MANY, NULL, 0, &e), 0);
+    assert_int_equal(exec_new(g, EXEC_INPUT_GRAD, MANY, NULL, &e), 0);
     for (int i = 0; i < MANY; i++)
         sample[i] = i;
     for (uint32_t restart = 0; restart < 3; restart++) {

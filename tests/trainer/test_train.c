@@ -146,8 +146,8 @@ static void test_one_step_equals_the_formula(void **state)
     }
     struct graph *g = tiny_net(0, 1);
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
-    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
-    assert_ok(exec_new(j.teacher, EXEC_INFER, n, NULL, 0, &teacher));
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, n, NULL, &teacher));
     assert_ok(exec_infer(teacher, pixels, n, 0, zt));
     for (int part = 0; part < 2; part++) {
         assert_ok(exec_train_forward(e, pixels, half, 0, false, z));
@@ -206,8 +206,9 @@ static void test_attention_step_equals_the_formula(void **state)
     const struct shape *s = &g->value[mine[0]].shape;
     double *work = mem_array(attention_work(n, s->dim[2] * s->dim[3]), sizeof *work);
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
-    assert_ok(exec_new(g, EXEC_TRAIN, half, mine, 1, &e));
-    assert_ok(exec_new(j.teacher, EXEC_INFER, half, its, 1, &teacher));
+    assert_ok(exec_new(g, EXEC_TRAIN, half, &(struct exec_opts){.taps = mine, .n_taps = 1}, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, half, &(struct exec_opts){.taps = its, .n_taps = 1},
+                       &teacher));
     assert_ok(exec_infer(teacher, pixels, half, 0, zt));
     for (int part = 0; part < 2; part++) {
         assert_ok(exec_train_forward(e, pixels, half, 0, false, z));
@@ -281,8 +282,8 @@ static void test_trades_step_equals_the_formula(void **state)
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
     const struct pgd_key key = {j.cfg.seed, RNG_PGD, 0, 0, sample};
     const struct pgd_target target = {.labels = labels + half};
-    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
-    assert_ok(exec_new(g, EXEC_INPUT_GRAD, half, NULL, 0, &attack));
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, &e));
+    assert_ok(exec_new(g, EXEC_INPUT_GRAD, half, NULL, &attack));
     assert_ok(pgd_attack(attack, g, &j.cfg.attack, &target, &key, natural, half, 0, noisy, noisy));
     assert_ok(exec_train_forward(e, clean, half, 0, false, z));
     loss_ce_smooth(z, labels, half, k, 0.2, half, 0.25 * 0.5, dzc);
@@ -337,9 +338,9 @@ static void test_each_domain_has_its_teacher(void **state)
         assert_int_equal(data_image(j.train, order[i], x[i / half] + i % half * TINY_ELEMS), 0);
     struct graph *g = tiny_net(0, 1);
     float *grad = mem_aligned((size_t)g->n_params, sizeof *grad);
-    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, 0, &e));
-    assert_ok(exec_new(j.teacher, EXEC_INFER, half, NULL, 0, &teacher[0]));
-    assert_ok(exec_new(j.other, EXEC_INFER, half, NULL, 0, &teacher[1]));
+    assert_ok(exec_new(g, EXEC_TRAIN, half, NULL, &e));
+    assert_ok(exec_new(j.teacher, EXEC_INFER, half, NULL, &teacher[0]));
+    assert_ok(exec_new(j.other, EXEC_INFER, half, NULL, &teacher[1]));
     for (int d = 0; d < 2; d++) {
         float dz[4 * TINY_CLASSES] = {0};
         assert_ok(exec_infer(teacher[d], x[d], half, d, zt));
@@ -431,7 +432,7 @@ static void test_average_is_kept_with_its_own_statistics(void **state)
         if (g->node[i].op == &op_batchnorm)
             g->node[i].p.batchnorm.momentum = 0;
     graph_touch(g);
-    assert_ok(exec_new(g, EXEC_TRAIN, JOB_BATCH, NULL, 0, &e));
+    assert_ok(exec_new(g, EXEC_TRAIN, JOB_BATCH, NULL, &e));
     assert_ok(exec_train_forward(e, x, JOB_BATCH, 0, true, NULL));
     for (int64_t i = 0; i < g->n_buffers; i++)
         assert_near(averaged.student->buffers[i], g->buffers[i], 1e-5);

@@ -26,16 +26,16 @@ int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_p
                      int64_t batch, struct attack_model **out)
 {
     SCOPED(attack_model_free_at) struct attack_model *m = mem_array(1, sizeof *m);
-    const int64_t held = min_i64(batch, EXEC_BATCH);
+    const struct exec_opts o = {
+        .precision = precision, .held = min_i64(batch, EXEC_BATCH), .beside = with};
 
     if (m == NULL)
         return ERR_NOMEM;
     *m = (struct attack_model){.g = g, .branch = branch, .batch = batch};
     m->elems = shape_elems(&g->value[g->input].shape);
     m->classes = shape_elems(&g->value[g->output].shape);
-    TRY(exec_new_beside(with, g, EXEC_INFER, precision, EXEC_BATCH, held, NULL, 0, &m->infer));
-    TRY(exec_new_beside(with, g, EXEC_INPUT_GRAD, precision, EXEC_BATCH, held, NULL, 0,
-                        &m->gradient));
+    TRY(exec_new(g, EXEC_INFER, EXEC_BATCH, &o, &m->infer));
+    TRY(exec_new(g, EXEC_INPUT_GRAD, EXEC_BATCH, &o, &m->gradient));
     *out = mem_hand_on(&m);
     return 0;
 }

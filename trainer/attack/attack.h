@@ -44,7 +44,7 @@ struct attack_model { /* read-only for the caller, except tick and ctx */
     attack_tick_fn *tick;
     void *ctx;
 };
-/* The graph is borrowed; with: NULL, or whose working memory is used (exec_new_beside). ERR_UNSUPPORTED: a
+/* The graph is borrowed; with: NULL, or whose working memory is used (exec_opts). ERR_UNSUPPORTED: a
  * node has no gradient; ERR_NOMEM. */
 int attack_model_new(struct exec *with, struct graph *g, int branch, enum exec_precision precision,
                      int64_t batch, struct attack_model **out) MUST_CHECK;

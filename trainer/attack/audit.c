@@ -191,7 +191,8 @@ static int measure_transfer(struct auditor *a)
     const struct shape *in = &g->value[g->input].shape;
     TRY(data_check(a->d, in->dim[1], in->dim[2], in->dim[3],
                    shape_elems(&g->value[g->output].shape)));
-    TRY(exec_new_in(g, EXEC_INPUT_GRAD, a->opt->precision, a->m->batch, NULL, 0, &e));
+    const struct exec_opts o = {.precision = a->opt->precision};
+    TRY(exec_new(g, EXEC_INPUT_GRAD, a->m->batch, &o, &e));
     a->out->transfer = 0;
     int64_t first = 0;
     while ((rc = next_batch(a, &first, &b)) > 0 &&

@@ -113,8 +113,11 @@ static int allocate(struct evaluator *v)
     v->codes = arena_array(v->arena, v->n_types > 0 ? batch : 0, sizeof *v->codes);
     if (!v->pixels || !v->logits || !v->correct || !v->robust || !v->bytes || !v->codes)
         return ERR_NOMEM;
-    return exec_new_beside(v->opt->beside, v->g, EXEC_INFER, v->opt->precision, EXEC_BATCH,
-                           min_i64(v->batch, EXEC_BATCH), NULL, 0, &v->infer);
+    const struct exec_opts o = {.precision = v->opt->precision,
+                                .held = min_i64(v->batch, EXEC_BATCH),
+                                .beside = v->opt->beside};
+
+    return exec_new(v->g, EXEC_INFER, EXEC_BATCH, &o, &v->infer);
 }
 
 /* Standard types where none are named: of a folder those that it holds. */
@@ -510,10 +513,11 @@ int eval_walk(struct graph *g, const struct dataset *d, int64_t limit, int64_t b
     const int64_t k = shape_elems(&g->value[g->output].shape);
     const int64_t n = limit > 0 ? min_i64(limit, d->n) : d->n;
     const int64_t held = max_i64(1, min_i64(batch, n));
+    const struct exec_opts o = {.held = held, .taps = taps, .n_taps = n_taps};
     SCOPED(exec_free_at) struct exec *e = NULL;
 
     TRY(fits(g, d));
-    TRY(exec_new_small(g, EXEC_INFER, EXEC_FP32, batch, held, taps, n_taps, &e));
+    TRY(exec_new(g, EXEC_INFER, batch, &o, &e));
     OWNED float *pixels = mem_aligned((size_t)(held * elems), sizeof *pixels);
     OWNED float *logits = mem_aligned((size_t)(held * k), sizeof *logits);
     if (pixels == NULL || logits == NULL)

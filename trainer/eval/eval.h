@@ -54,8 +54,8 @@ struct eval_options {
     uint64_t seed;
     enum exec_precision precision; /* of clean and corrupted images */
     enum exec_precision attacks;   /* of attacks, judgement included */
-    struct exec *beside; /* NULL, or whose working memory to use meanwhile (exec_new_beside) */
-    bool branch[2];      /* which branches; branch 1 only where the graph has two */
+    struct exec *beside;           /* NULL, or whose working memory to use meanwhile (exec_opts) */
+    bool branch[2];                /* which branches; branch 1 only where the graph has two */
     const struct pgd_params *attack; /* PGD, before what `specs` names */
     int32_t n_attack;
     const struct attack_spec *specs;

@@ -78,9 +78,10 @@ static int measure(struct graph *g, const float *pixels, int64_t n, struct bn_wo
 {
     const int64_t elems = shape_elems(&g->value[g->input].shape);
     const int64_t k = shape_elems(&g->value[g->output].shape);
+    const struct exec_opts o = {.taps = w->taps, .n_taps = w->n_site};
     SCOPED(exec_free_at) struct exec *e = NULL;
 
-    TRY(exec_new(g, EXEC_INFER, BN_BATCH, w->taps, w->n_site, &e));
+    TRY(exec_new(g, EXEC_INFER, BN_BATCH, &o, &e));
     for (int64_t i = 0; i < n; i += BN_BATCH) {
         const int64_t m = n - i < BN_BATCH ? n - i : BN_BATCH;
 
@@ -115,7 +116,7 @@ static int compare(struct graph *g, const float *pixels, int64_t n, struct bn_wo
     SCOPED(exec_free_at) struct exec *e = NULL;
     double diff = 0, largest = 0;
 
-    TRY(exec_new(g, EXEC_INFER, BN_BATCH, NULL, 0, &e));
+    TRY(exec_new(g, EXEC_INFER, BN_BATCH, NULL, &e));
     TRY(exec_infer(e, pixels, n, 0, w->after));
     for (int64_t i = 0; i < count; i++) {
         double d = fabs((double)w->after[i] - w->before[i]), a = fabs(w->before[i]);

@@ -68,15 +68,20 @@ static int new_tapped(const struct trainer *t, struct graph *g, const struct tap
         return ERR_NOMEM;
     for (int32_t i = 0; i < n + n_at; i++)
         all[i] = i < n ? taps->hooks[i] : taps->at[i - n];
-    return t->forward == NULL
-               ? exec_new_sharded(g, c->precision, batch, c->bn_shards, all, n + n_at, out)
-               : exec_new_beside(t->forward, g, EXEC_INFER, c->precision, batch, batch, all,
-                                 n + n_at, out);
+    const struct exec_opts o = {.precision = c->precision,
+                                .taps = all,
+                                .n_taps = n + n_at,
+                                .beside = t->forward,
+                                .shards = t->forward == NULL ? c->bn_shards : 1};
+
+    return exec_new(g, t->forward == NULL ? EXEC_TRAIN : EXEC_INFER, batch, &o, out);
 }
 
 /* Who gives the targets: the teacher, or other networks. */
 static int new_signals(struct trainer *t, int64_t batch)
 {
+    const struct exec_opts o = {.precision = t->cfg.precision, .beside = t->forward};
+
     for (int i = 0; i < TRAIN_DOMAINS; i++) {
         struct graph *g = t->cfg.alpha > 0 ? signal_graph(t, i) : t->teacher;
 
@@ -85,8 +90,7 @@ static int new_signals(struct trainer *t, int64_t batch)
         else if (i > 0 && g == signal_graph(t, TRAIN_CLEAN))
             t->signal[i] = t->signal[TRAIN_CLEAN];
         else
-            TRY(exec_new_beside(t->forward, g, EXEC_INFER, t->cfg.precision, batch, batch, NULL, 0,
-                                &t->signal[i]));
+            TRY(exec_new(g, EXEC_INFER, batch, &o, &t->signal[i]));
     }
     t->taps_apart = taps_teacher(t) && (t->signal[TRAIN_CLEAN] != t->teach ||
                                         t->cfg.signal[TRAIN_CLEAN].branch != t->cfg.tap_branch);
@@ -105,9 +109,9 @@ static int new_executors(struct trainer *t)
 
     TRY(new_tapped(t, t->g, &student, most, &t->forward));
     TRY(train_check_shards(c, exec_precision_of(t->forward)));
+    const struct exec_opts beside = {.precision = c->precision, .beside = t->forward};
     if (c->adversarial)
-        TRY(exec_new_beside(t->forward, t->g, EXEC_INPUT_GRAD, c->precision, na, na, NULL, 0,
-                            &t->attack));
+        TRY(exec_new(t->g, EXEC_INPUT_GRAD, na, &beside, &t->attack));
     if (needs_teacher(t))
         TRY(new_tapped(t, t->teacher, &teacher, most, &t->teach));
     return new_signals(t, most);
