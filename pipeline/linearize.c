@@ -84,7 +84,8 @@ static void set_text(json_t **root, const char *key, const char *text)
         json_put(root, key, json_text(text));
 }
 
-/* DIR/config.json: what repeats the run. */
+/* DIR/config.json: what repeats the run. A resumed one writes it when its checkpoints have accepted the
+ * settings: refused ones leave the folder as it was. */
 static json_t *config_json(const struct linearize_options *o, const struct run *r)
 {
     char norm[NORMALIZE_TEXT];
@@ -225,7 +226,8 @@ static int open_everything(struct linearize *x)
     TRY(conversion_open(c));
     TRY(quota_count(&c->quota, c->run.m.g, o->relus));
     c->n_group = attention_groups(c->run.m.g, c->group);
-    TRY(write_config(j, &c->run));
+    if (!o->resume)
+        TRY(write_config(j, &c->run));
     TRY(output_path(o->out, "metrics.jsonl", path, sizeof path));
     return metrics_open(&c->run.metrics, path, o->resume);
 }
@@ -242,7 +244,7 @@ static int train(struct linearize *x)
         TRY(student_train(&x->student, c));
     if (o->r.as_published)
         c->quota.want = quota_kept(&c->quota);
-    return 0;
+    return o->resume ? write_config(x->j, &c->run) : 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------- */

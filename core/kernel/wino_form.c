@@ -6,7 +6,7 @@
 #define FEW_FILTERS (1024 * 1024) /* floats of transformed filters, which ... */
 #define FEW_TILES 2               /* ... so few tiles are not worth, */
 #define FEW_TILES_STRIDED 64      /* ... nor so few of a strided one, eleven times the weights */
-#define MOST_FILTERS (8 * 1024 * 1024) /* floats that twice as many are not worth */
+#define MOST_FILTERS (8 * 1024 * 1024) /* floats for which twice FEW_TILES are not worth it */
 #define MEMORY_SUMS                                                                                \
     (2 * 1024 * 1024) /* floats: sums of a strided weight gradient that go through memory */
 #define SMALL_FILTERS (256 * 1024) /* floats of them that a level-2 cache holds */
@@ -60,10 +60,10 @@ bool wino_splits_tiles(const struct conv_pass *p)
 /* Few tiles for large filters? Figures in tests/bench.md, section 5. */
 static bool reads_most(const struct conv_pass *p, int64_t batch)
 {
-    int64_t few = is_strided(p) ? FEW_TILES_STRIDED : FEW_TILES;
+    const int64_t few = is_strided(p)                      ? FEW_TILES_STRIDED
+                        : filter_floats(p) >= MOST_FILTERS ? 2 * FEW_TILES
+                                                           : FEW_TILES;
 
-    if (filter_floats(p) >= MOST_FILTERS)
-        few *= 2;
     return batch > 0 && filter_floats(p) >= FEW_FILTERS &&
            wino_tiles_along(wino_phase_rows(&p->y)) * wino_tiles_along(wino_phase_rows(&p->x)) <=
                few / batch;

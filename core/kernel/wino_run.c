@@ -25,11 +25,11 @@
 
 /*
  * Sums over more channels than LONG_CHAIN are made in pieces: rounding errors grow with the root of a
- * chain's length, and the transforms enlarge them. 512 channels: a third of the error of one chain, at no cost
- * in time, since the filters of a piece stay in the level-1 cache.
+ * chain's length, and the transforms enlarge them. A piece costs a store and a load of its sums, so it must not be too
+ * short either; figures in tests/bench.md, section 5.
  */
 #define LONG_CHAIN 64
-#define CHAIN_PIECE 32
+#define CHAIN_PIECE 64
 
 /* ---- geometry */
 

@@ -125,12 +125,14 @@ for folder in teacher mask finetune term2; do
     same_cut $folder
 done
 say "linearize: killed in each stage, SIGTERM in the second, one thread: the same bytes"
+cp cut/config.json config.json
 for changed in "--score actdiff" "--smoothing 0.25" "--normalize cifar10" "--data synth:110" "--relus 10%"; do
     # shellcheck disable=SC2086
     expect_exit 2 cut cut --resume $changed
     expect_text err "cut/[a-z]*.safetensors.*it was (written with|trained from)"
+    expect_same config.json cut/config.json
 done
-say "settings that changed are refused"
+say "settings that changed are refused and change nothing"
 
 # ---- the baselines: killed in each of their stages, one and two threads -----------------------------
 for recipe in senet snl; do
