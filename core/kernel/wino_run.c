@@ -29,7 +29,7 @@
  * short either; figures in tests/bench.md, section 5.
  */
 #define LONG_CHAIN 64
-#define CHAIN_PIECE 64
+#define CHAIN_PIECE 96
 
 /* ---- geometry */
 
