@@ -214,7 +214,9 @@ static int parse_letters(struct parse *p, int argc, char **argv, int *i)
 
 static int parse_argument(const struct cli_spec *spec, struct cli_common *c, const char *text)
 {
-    if (c->n_arg >= spec->args_max || c->n_arg >= CLI_MAX_ARGS)
+    const int32_t most = strstr(spec->args, "...") != NULL ? CLI_MAX_ARGS : *spec->args != '\0';
+
+    if (c->n_arg >= most)
         return fail(ERR_ARG, "unexpected argument '%s'%s%s", text, *spec->args ? "; expected " : "",
                     spec->args);
     c->arg[c->n_arg++] = text;
@@ -377,7 +379,7 @@ static int parse_all(struct parse *p, const struct cli_spec *spec, int argc, cha
     TRY(answer_and_leave(spec, c, argv[0]));
     if (c->config != NULL)
         TRY(apply_config(p, c->config));
-    if (c->n_arg < spec->args_min)
+    if (*spec->args != '\0' && c->n_arg == 0)
         return fail(ERR_ARG, "missing argument: expected %s; --help explains", spec->args);
     cpu_set_threads((int)c->threads);
     return check_files(p, spec);

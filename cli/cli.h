@@ -13,7 +13,7 @@
  *         {"limit", 0, CLI_INT, offsetof(struct options, limit), "N", "first N images", 1, 1e9},
  *         {"audit", 0, CLI_FLAG, offsetof(struct options, audit), NULL, "check gradients", 0, 0},
  *         {0}};
- *     static const struct cli_spec spec = {"MODEL", 1, 1, "Accuracy of a model.",
+ *     static const struct cli_spec spec = {"MODEL", "Accuracy of a model.",
  *                                          "linnet eval m.onnx --data cifar10:DIR", options};
  *     int cmd_eval(int argc, char **argv)
  *     {

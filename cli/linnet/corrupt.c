@@ -4,8 +4,6 @@
 
 static const struct cli_spec spec = {
     "",
-    0,
-    0,
     "Writes TYPE.npy (uint8, severities one after the other, images [H,W,3]) and labels.npy. This is a re-implementation; figures for CIFAR-10-C itself come from the published files. The same --seed gives the same bytes, for any number of threads.",
     "linnet corrupt --data cifar10:DIR -o cifar10-generated --types fog,contrast --severity 1-5",
     NULL};

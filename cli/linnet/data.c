@@ -10,11 +10,8 @@ static const struct cli_option own[] = {
     {0}};
 static const struct cli_spec spec = {
     "SRC",
-    1,
-    1,
     "Shows what a data source holds: a folder or archive (.tar, .tar.gz, .zip) of CIFAR-10 or CIFAR-100, binary or python; Tiny-ImageNet-200; train/CLASS/ with images; an .npz; or cifar10:PATH, cifar100:PATH, imagefolder:PATH, shards:PATTERN, npy:X,Y, synth:[N]. Converts it to .npy. The split and the synthetic images depend on --seed.",
-    "linnet data synth:1000 --split test -o x.npy --labels y.npy",
-    own};
+    "linnet data synth:1000 --split test -o x.npy --labels y.npy", own};
 
 static int write_images(const char *path, const struct linnet_data_info *d)
 {

@@ -3,10 +3,7 @@
 #include "cli/linnet/front.h"
 
 static const struct cli_spec spec = {
-    "MODEL|CHECKPOINT",
-    1,
-    1,
-    "Accuracies with 95 % Wilson intervals.",
+    "MODEL|CHECKPOINT", "Accuracies with 95 % Wilson intervals.",
     "linnet eval resnet20.onnx --data cifar10:DIR --normalize imagenet --attack pgd:steps=20",
     NULL};
 

@@ -4,12 +4,8 @@
 #include "core/base/json.h"
 
 static const struct cli_spec spec = {
-    "MODEL|CHECKPOINT",
-    1,
-    1,
-    "Writes standard ONNX and a private-inference package.",
-    "linnet export out/checkpoint.safetensors --branch adv -o robust.onnx",
-    NULL};
+    "MODEL|CHECKPOINT", "Writes standard ONNX and a private-inference package.",
+    "linnet export out/checkpoint.safetensors --branch adv -o robust.onnx", NULL};
 
 /* "linnet.export/1": what was written. */
 static int write_json(const struct front *f)

@@ -3,7 +3,7 @@
 /*
  * What the commands of linnet share: options in, library call, text out.
  *
- *     static const struct cli_spec spec = {"MODEL", 1, 1, "Accuracies.", "linnet eval m.onnx ...",
+ *     static const struct cli_spec spec = {"MODEL", "Accuracies.", "linnet eval m.onnx ...",
  *                                          NULL};
  *     int cmd_eval(int argc, char **argv)
  *     {

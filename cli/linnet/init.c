@@ -44,7 +44,7 @@ int cmd_init(int argc, char **argv)
 {
     char doc[512] = "Writes a standard architecture with random weights. ARCH is one of";
     const struct cli_spec spec = {
-        "ARCH", 1, 1, doc, "linnet init resnet20 -o start.onnx --classes 10 --size 32x32", own};
+        "ARCH", doc, "linnet init resnet20 -o start.onnx --classes 10 --size 32x32", own};
     struct front f;
     size_t used = strlen(doc);
 

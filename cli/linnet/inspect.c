@@ -4,11 +4,8 @@
 
 static const struct cli_spec spec = {
     "MODEL",
-    1,
-    1,
     "Prints what an ONNX file holds: interface, operators, ReLUs per layer, memory, the cost of private inference, and every reason to refuse it.",
-    "linnet inspect resnet20.onnx --json report.json",
-    NULL};
+    "linnet inspect resnet20.onnx --json report.json", NULL};
 
 int cmd_inspect(int argc, char **argv)
 {

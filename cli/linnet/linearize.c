@@ -4,8 +4,6 @@
 
 static const struct cli_spec spec = {
     "MODEL",
-    1,
-    1,
     "Replaces most ReLUs by identities, trains the network to stay accurate and robust, and writes ONNX and a private-inference package.",
     "linnet linearize resnet20.onnx --data cifar10:DIR --normalize imagenet --relus 10% --preset quick -o out",
     NULL};

@@ -4,11 +4,8 @@
 
 static const struct cli_spec spec = {
     "MODEL",
-    1,
-    1,
     "Lists the nodes of an ONNX file that a private-inference tool would refuse or misread. Exit status 3 if there are any. SPU and MP-SPDZ read no ONNX.",
-    "linnet lint y.onnx --for crypten",
-    NULL};
+    "linnet lint y.onnx --for crypten", NULL};
 
 int cmd_lint(int argc, char **argv)
 {

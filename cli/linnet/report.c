@@ -14,11 +14,8 @@ static const struct cli_option report_option[] = {
 
 static const struct cli_spec spec = {
     "DIR...",
-    1,
-    CLI_MAX_ARGS,
     "Writes one self-contained HTML file about the folders that linearize or sweep wrote: accuracies of every file, ReLUs per layer, maps of kept positions, training curves, predicted private inference, and how to repeat the run.",
-    "linnet report out -o report.html",
-    report_option};
+    "linnet report out -o report.html", report_option};
 
 static int report(const struct cli_common *c, const struct report_options *o)
 {

@@ -22,12 +22,8 @@ static const struct cli_option own[] = {
      "batch-norm branch of a checkpoint (default clean; of a file the one in it)", 0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL",
-    1,
-    1,
-    "Computes the outputs of an ONNX model or a checkpoint.",
-    "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy",
-    own};
+    "MODEL", "Computes the outputs of an ONNX model or a checkpoint.",
+    "linnet run resnet20.onnx --normalize imagenet --input x.npy --output y.npy", own};
 
 /* [N,H,W,C] or [N,C,H,W], uint8 or float32 -> float [N,C,H,W], bytes in [0,1] */
 static void convert(const struct npy *a, bool last, const struct linnet_info *in, float *x)

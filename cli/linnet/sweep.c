@@ -4,8 +4,6 @@
 
 static const struct cli_spec spec = {
     "MODEL",
-    1,
-    1,
     "Linearizes a model to several ReLU budgets from one teacher and compares the results.",
     "linnet sweep resnet20.onnx --data cifar10:DIR --normalize imagenet --relus 50%,20%,10% --preset quick -o out",
     NULL};

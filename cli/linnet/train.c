@@ -3,10 +3,7 @@
 #include "cli/linnet/front.h"
 
 static const struct cli_spec spec = {
-    "MODEL",
-    1,
-    1,
-    "Trains a model, plainly or robustly, and writes ONNX again.",
+    "MODEL", "Trains a model, plainly or robustly, and writes ONNX again.",
     "linnet train resnet18.onnx --data cifar10:DIR --normalize cifar10 --adversarial pgd:steps=7 --augment augmix --dual-bn -o robust.onnx",
     NULL};
 

@@ -3,12 +3,8 @@
 #include "cli/linnet/front.h"
 
 static const struct cli_spec spec = {
-    "DIR",
-    1,
-    1,
-    "Runs DIR/model.pi in the bundled runtime against DIR/model.onnx.",
-    "linnet validate out --data cifar10:DIR",
-    NULL};
+    "DIR", "Runs DIR/model.pi in the bundled runtime against DIR/model.onnx.",
+    "linnet validate out --data cifar10:DIR", NULL};
 
 int cmd_validate(int argc, char **argv)
 {

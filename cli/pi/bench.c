@@ -55,8 +55,6 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Runs both parties over loopback and prints bytes, rounds and seconds of each phase, beside what the cost model predicts; layers with -v.",
     "linnet-pi bench all.pi -w all.pi.weights --compare cut.pi --compare-weights cut.pi.weights --link lan",
     options};

@@ -21,8 +21,6 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Makes single-use correlations for linear layers, as files that you carry to each party. The dealer needs nothing but model.pi, which is public, and must collude with neither party: together with the server it would know the image, together with the client, or able to read their traffic, the weights. Without --dealer, serve and query need no third party.",
     "linnet-pi deal out/model.pi --count 100 --client-out for-client --server-out for-server",
     options};

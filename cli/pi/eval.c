@@ -43,11 +43,8 @@ static const struct cli_option options[] = {
 };
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Runs model.pi in one process: float on real numbers, fixed in Z_2^64, bit for bit the same on every machine, sim2pc on the shares of two parties: what serve and query give with the same --test-seed.",
-    "linnet-pi eval out/model.pi -w out/model.pi.weights --mode fixed -i x.npy -l y.npy",
-    options};
+    "linnet-pi eval out/model.pi -w out/model.pi.weights --mode fixed -i x.npy -l y.npy", options};
 
 struct run {
     const struct options *o;

@@ -19,12 +19,8 @@ static const struct cli_option options[] = {
      "model.pi.weights, for the chance of a garbage answer by the largest calibrated values", 0, 0},
     {0}};
 static const struct cli_spec spec = {
-    "MODEL.pi",
-    1,
-    1,
-    "Shows what a model.pi says: input, numbers, steps, ReLUs, estimated cost.",
-    "linnet-pi info out/model.pi -v",
-    options};
+    "MODEL.pi", "Shows what a model.pi says: input, numbers, steps, ReLUs, estimated cost.",
+    "linnet-pi info out/model.pi -v", options};
 
 /* ---- for people --------------------------------------------------------------------------- */
 

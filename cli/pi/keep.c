@@ -14,8 +14,6 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Keeps the folder of --bundles filled until a signal ends it: whenever fewer than --below bundles are left it prepares new ones, up to --count.",
     "linnet-pi keep out/model.pi --connect 127.0.0.1:7000 --bundles mine --below 4 --count 16",
     options};

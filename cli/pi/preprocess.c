@@ -14,8 +14,6 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Runs the offline phase of queries ahead of time. Both sides put their half of every bundle into the folder of --bundles; serve and query take them from there, each once.",
     "linnet-pi preprocess out/model.pi --connect 127.0.0.1:7000 --bundles mine --count 10",
     options};

@@ -24,11 +24,8 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Asks a server about images without showing them: it learns neither image nor answer. Semi-honest security: both sides are trusted to follow the protocol. With --dealer a third party must collude with neither side.",
-    "linnet-pi query out/model.pi --connect 127.0.0.1:7000 -i x.npy -o logits.npy",
-    options};
+    "linnet-pi query out/model.pi --connect 127.0.0.1:7000 -i x.npy -o logits.npy", options};
 
 struct client {
     const struct cli_common *c;

@@ -24,11 +24,8 @@ static const struct cli_option options[] = {
     {0}};
 static const struct cli_spec spec = {
     "MODEL.pi",
-    1,
-    1,
     "Answers private queries: the client's image stays with the client, the weights stay here. Semi-honest security: both sides are trusted to follow the protocol, unless --clients covert is given. The program's shape, its scales and the positions of its ReLUs are public. With --dealer a third party must collude with neither side. Clients are served side by side, each in a process of its own; --workers bounds how many images are in work. --json: clients, queries, bytes and seconds of each phase, written at the end.",
-    "linnet-pi serve out/model.pi -w out/model.pi.weights --listen 127.0.0.1:7000",
-    options};
+    "linnet-pi serve out/model.pi -w out/model.pi.weights --listen 127.0.0.1:7000", options};
 
 struct serve {
     const struct cli_common *c;

@@ -31,18 +31,25 @@ static const struct cli_option table[] = {
     {"audit", 'A', CLI_FLAG, AT(audit), NULL, "check gradients", 0, 0},
     {0},
 };
-static const struct cli_spec demo = {"MODEL", 1, 2, "What it does.", "demo eval m.onnx", table};
+static const struct cli_spec demo = {"MODEL", "What it does.", "demo eval m.onnx", table};
+static const struct cli_spec several = {"DIR...", "What it does.", "demo eval a b", table};
 
 #define MAX_WORDS 16
 /* Splits words at blanks and parses them; the text must outlive c and o. */
-static int parse_words(char *words, struct cli_common *c, struct options *o)
+static int parse_as(const struct cli_spec *spec, char *words, struct cli_common *c,
+                    struct options *o)
 {
     char *argv[MAX_WORDS] = {(char *)"demo eval"};
     int argc = 1;
 
     for (char *w = strtok(words, " "); w != NULL && argc < MAX_WORDS; w = strtok(NULL, " "))
         argv[argc++] = w;
-    return cli_parse(&demo, argc, argv, c, o);
+    return cli_parse(spec, argc, argv, c, o);
+}
+
+static int parse_words(char *words, struct cli_common *c, struct options *o)
+{
+    return parse_as(&demo, words, c, o);
 }
 
 static void test_options_reach_their_fields(void **state)
@@ -52,7 +59,7 @@ static void test_options_reach_their_fields(void **state)
     struct cli_common c;
 
     (void)state;
-    assert_int_equal(parse_words(words, &c, &o), 0);
+    assert_int_equal(parse_as(&several, words, &c, &o), 0);
     assert_int_equal(c.n_arg, 2);
     assert_string_equal(c.arg[0], "m.onnx");
     assert_string_equal(c.arg[1], "second");
@@ -105,7 +112,7 @@ static void test_mistakes_are_named(void **state)
         {"m --form wher", "option '--form': 'wher' is not one of where|prelu|gather"},
         {"m --audit=1", "option '--audit' takes no value"},
         {"m --threads 0", "option '--threads': 0 is outside"},
-        {"a b c", "unexpected argument 'c'; expected MODEL"},
+        {"a b", "unexpected argument 'b'; expected MODEL"},
         {"--audit", "missing argument: expected MODEL"},
         {"m --config /nonexistent/x.json", "/nonexistent/x.json"},
     };
