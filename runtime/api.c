@@ -273,17 +273,6 @@ static int stream_recv(void *ctx, void *bytes, size_t n)
     return s->recv(s->ctx, bytes, n) == 0 ? 0 : fail(ERR_NET, "the caller's stream has ended");
 }
 
-static int stream_flush(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void stream_close(void *ctx)
-{
-    (void)ctx;
-}
-
 static int open_stream(const struct linnet_pi_stream *s, struct transport *out)
 {
     struct tcp *tcp = NULL;
@@ -291,11 +280,8 @@ static int open_stream(const struct linnet_pi_stream *s, struct transport *out)
     if ((s->send == NULL) != (s->recv == NULL))
         return fail(ERR_ARG, "a stream needs both callbacks or none");
     if (s->send != NULL) {
-        *out = (struct transport){.send = stream_send,
-                                  .recv = stream_recv,
-                                  .flush = stream_flush,
-                                  .close = stream_close,
-                                  .ctx = (void *)(uintptr_t)s};
+        *out = (struct transport){
+            .send = stream_send, .recv = stream_recv, .ctx = (void *)(uintptr_t)s};
         return 0;
     }
     TRY(tcp_borrow(s->fd, s->seconds > 0 ? s->seconds : TIMEOUT, &tcp));

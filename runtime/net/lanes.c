@@ -82,17 +82,6 @@ static int lane_recv(void *ctx, void *bytes, size_t n)
 }
 
 /* What one lane has sent goes with what the others send: receiving flushes, and so does lanes_run. */
-static int lane_flush(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void lane_close(void *ctx)
-{
-    (void)ctx;
-}
-
 static void *work(void *arg)
 {
     struct lane *k = arg;
@@ -119,12 +108,8 @@ static int start(struct lanes *l)
     for (int64_t i = 0; i < l->n; i++) {
         struct lane *k = &l->lane[i];
         *k = (struct lane){.of = l, .number = i};
-        k->t = (struct transport){.send = lane_send,
-                                  .recv = lane_recv,
-                                  .flush = lane_flush,
-                                  .close = lane_close,
-                                  .ctx = k,
-                                  .last = l->inner->last};
+        k->t = (struct transport){
+            .send = lane_send, .recv = lane_recv, .ctx = k, .last = l->inner->last};
     }
     for (int64_t i = 0; i < l->n; i++)
         if (pthread_create(&l->lane[i].thread, NULL, work, &l->lane[i]) != 0) {

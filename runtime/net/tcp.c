@@ -188,18 +188,6 @@ static int listen_at(const struct addrinfo *i, int *out)
     return 0;
 }
 
-static int port_of(int fd)
-{
-    struct sockaddr_storage a;
-    socklen_t len = sizeof a;
-    char port[8] = "0";
-
-    if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 ||
-        getnameinfo((struct sockaddr *)&a, len, NULL, 0, port, sizeof port, NI_NUMERICSERV) != 0)
-        return 0;
-    return atoi(port);
-}
-
 int tcp_bound(int fd, char text[TCP_TEXT])
 {
     struct sockaddr_storage a;
@@ -217,12 +205,15 @@ int tcp_bound(int fd, char text[TCP_TEXT])
 static int listener_new(int fd, struct tcp_listener **out)
 {
     struct tcp_listener *l = mem_array(1, sizeof *l);
+    char text[TCP_TEXT];
 
     if (l == NULL) {
         close(fd);
         return ERR_NOMEM;
     }
-    *l = (struct tcp_listener){fd, port_of(fd)};
+    *l = (struct tcp_listener){.fd = fd};
+    if (tcp_bound(fd, text) == 0)
+        l->port = atoi(strrchr(text, ':') + 1);
     *out = l;
     return 0;
 }

@@ -52,10 +52,10 @@ int transport_send(struct transport *t, const void *bytes, size_t n)
 
 int transport_flush(struct transport *t)
 {
-    int rc;
+    int rc = 0;
 
     TRY(usable(t));
-    if ((rc = t->flush(t->ctx)) < 0)
+    if (t->flush != NULL && (rc = t->flush(t->ctx)) < 0)
         t->dead = 1;
     return rc;
 }
@@ -84,7 +84,7 @@ void transport_limit(struct transport *t, double seconds)
 
 void transport_close(struct transport *t)
 {
-    if (t->ctx != NULL)
+    if (t->ctx != NULL && t->close != NULL)
         t->close(t->ctx);
     *t = (struct transport){0};
 }
@@ -232,12 +232,6 @@ static int pair_recv(void *ctx, void *bytes, size_t n)
     return rc;
 }
 
-static int pair_flush(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
 static void pair_close(void *ctx)
 {
     struct pair_end *e = ctx;
@@ -257,8 +251,7 @@ static void pair_close(void *ctx)
 static void pair_end_init(struct transport *t, struct pair_end *e, struct pair *p, int side)
 {
     *e = (struct pair_end){p, side};
-    *t = (struct transport){
-        .send = pair_send, .recv = pair_recv, .flush = pair_flush, .close = pair_close, .ctx = e};
+    *t = (struct transport){.send = pair_send, .recv = pair_recv, .close = pair_close, .ctx = e};
 }
 
 void transport_pair_patience(struct transport *end, int seconds)

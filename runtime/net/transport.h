@@ -20,9 +20,10 @@ struct transport_count {
 struct transport {
     int (*send)(void *ctx, const void *bytes, size_t n);
     int (*recv)(void *ctx, void *bytes, size_t n); /* exactly n */
+    /* NULL where there is nothing to do: */
     int (*flush)(void *ctx);
     void (*close)(void *ctx);
-    void (*limit)(void *ctx, double seconds); /* NULL: it cannot */
+    void (*limit)(void *ctx, double seconds);
     void *ctx;
     struct transport_count count;
     int8_t last; /* +1 sent, -1 received, 0 nothing yet */
