@@ -91,12 +91,8 @@ static int take_fixes(struct transport *t, size_t n, struct block delta, struct 
         size_t piece = n - at < PIECE ? n - at : PIECE;
 
         TRY(transport_recv(t, fix, bits_packed_size(1, piece)));
-        for (size_t k = 0; k < piece; k++) {
-            uint64_t mask = bits_mask(fix, k);
-
-            q[at + k].lo ^= delta.lo & mask;
-            q[at + k].hi ^= delta.hi & mask;
-        }
+        for (size_t k = 0; k < piece; k++)
+            block_add(&q[at + k], delta, bits_mask(fix, k));
     }
     return 0;
 }

@@ -407,17 +407,10 @@ static struct block weight_at(const struct ferret *f, const struct block *chi, u
     size_t rows = ((size_t)1 << f->set->depth) / COLUMNS;
     struct block a = {0, 0}, b = {0, 0};
 
-    for (size_t i = 0; i < COLUMNS; i++) {
-        uint64_t here = (uint64_t)0 - (((i ^ place % COLUMNS) - 1) >> 63);
-
-        a = (struct block){a.lo ^ (chi[i].lo & here), a.hi ^ (chi[i].hi & here)};
-    }
-    for (size_t i = 0; i < rows; i++) {
-        uint64_t here = (uint64_t)0 - (((i ^ place / COLUMNS) - 1) >> 63);
-        struct block c = chi[COLUMNS + i];
-
-        b = (struct block){b.lo ^ (c.lo & here), b.hi ^ (c.hi & here)};
-    }
+    for (size_t i = 0; i < COLUMNS; i++)
+        block_add(&a, chi[i], equal_mask(i, place % COLUMNS));
+    for (size_t i = 0; i < rows; i++)
+        block_add(&b, chi[COLUMNS + i], equal_mask(i, place / COLUMNS));
     return gf128_dot(f->path, &a, &b, 1);
 }
 
@@ -518,19 +511,17 @@ static int fold_round(struct ferret *f, const uint8_t sums[SHA256_SIZE], struct 
 static void add_rows(const struct ferret *f, struct block x, struct block *v)
 {
     const struct block *row = check_base(f);
-    struct block monomial[CHECK_ROWS], term[CHECK_ROWS], sum;
+    struct block monomial[CHECK_ROWS], term[CHECK_ROWS];
 
     for (int i = 0; i < CHECK_ROWS; i++) {
         uint64_t flip = (uint64_t)0 - ((i < 64 ? x.lo >> i : x.hi >> (i - 64)) & 1);
 
         monomial[i] =
             (struct block){i < 64 ? (uint64_t)1 << i : 0, i < 64 ? 0 : (uint64_t)1 << (i - 64)};
-        term[i] =
-            (struct block){row[i].lo ^ (f->delta.lo & flip), row[i].hi ^ (f->delta.hi & flip)};
+        term[i] = row[i];
+        block_add(&term[i], f->delta, flip);
     }
-    sum = gf128_dot(f->path, term, monomial, CHECK_ROWS);
-    v->lo ^= sum.lo;
-    v->hi ^= sum.hi;
+    block_add(v, gf128_dot(f->path, term, monomial, CHECK_ROWS), UINT64_MAX);
     wipe(term, sizeof term);
 }
 

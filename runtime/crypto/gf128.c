@@ -136,7 +136,7 @@ dot_avx2(const struct block *a, const struct block *b, size_t n)
 {
     __m256i low = _mm256_setzero_si256(), middle = low, high = low;
     size_t wide = n & ~(size_t)3;
-    struct block rest = dot_clmul(a + wide, b + wide, n - wide), all;
+    struct block all = dot_clmul(a + wide, b + wide, n - wide);
     struct product sum;
     __m128i l, m, h;
 
@@ -157,8 +157,8 @@ dot_avx2(const struct block *a, const struct block *b, size_t n)
     m = sum_of_halves(middle) ^ l ^ h;
     _mm_storeu_si128((void *)&sum.w[0], _mm_xor_si128(l, _mm_slli_si128(m, 8)));
     _mm_storeu_si128((void *)&sum.w[2], _mm_xor_si128(h, _mm_srli_si128(m, 8)));
-    all = fold(&sum);
-    return (struct block){all.lo ^ rest.lo, all.hi ^ rest.hi};
+    block_add(&all, fold(&sum), UINT64_MAX);
+    return all;
 }
 
 /* Four products at once; what is left over of n goes the other way. */
@@ -167,7 +167,7 @@ dot_avx512(const struct block *a, const struct block *b, size_t n)
 {
     __m512i low = _mm512_setzero_si512(), middle = low, high = low;
     size_t wide = n & ~(size_t)3;
-    struct block rest = dot_clmul(a + wide, b + wide, n - wide), all;
+    struct block all = dot_clmul(a + wide, b + wide, n - wide);
     struct product sum;
     __m128i m;
 
@@ -182,8 +182,8 @@ dot_avx512(const struct block *a, const struct block *b, size_t n)
     m = sum_of_lanes(middle);
     _mm_storeu_si128((void *)&sum.w[0], _mm_xor_si128(sum_of_lanes(low), _mm_slli_si128(m, 8)));
     _mm_storeu_si128((void *)&sum.w[2], _mm_xor_si128(sum_of_lanes(high), _mm_srli_si128(m, 8)));
-    all = fold(&sum);
-    return (struct block){all.lo ^ rest.lo, all.hi ^ rest.hi};
+    block_add(&all, fold(&sum), UINT64_MAX);
+    return all;
 }
 #endif
 

@@ -105,18 +105,6 @@ struct otext_receiver {
 
 /* ---- trees -------------------------------------------------------------------------------- */
 
-static void xor_block(struct block *a, struct block b, uint64_t mask)
-{
-    a->lo ^= b.lo & mask;
-    a->hi ^= b.hi & mask;
-}
-
-/* All ones if a = b, else 0; both below 2^63. */
-static uint64_t equal_mask(uint64_t a, uint64_t b)
-{
-    return ((a ^ b) - 1) >> 63 ? UINT64_MAX : 0;
-}
-
 /* The 2 * count children of nodes [count]. */
 static int expand(struct block *children, const struct block *nodes, int count)
 {
@@ -145,7 +133,7 @@ static int grow(struct prg *rng, uint8_t (*keys)[2][BASEOT_KEY], struct block le
         memcpy(&message[d][0], keys[DIGIT - 1 - d][1], BASEOT_KEY);
         memcpy(&message[d][1], keys[DIGIT - 1 - d][0], BASEOT_KEY);
         for (int i = 0; i < 2 << d; i++)
-            xor_block(&message[d][i % 2], below[i], UINT64_MAX);
+            block_add(&message[d][i % 2], below[i], UINT64_MAX);
         memcpy(level, below, sizeof level);
     }
     memcpy(leaves, level, sizeof level);
@@ -164,10 +152,10 @@ static void fill_level(struct block *children, int count, uint64_t hole, uint64_
 
         children[i].lo &= known;
         children[i].hi &= known;
-        xor_block(&opened, children[i], known & ~equal_mask((uint64_t)i % 2, side));
+        block_add(&opened, children[i], known & ~equal_mask((uint64_t)i % 2, side));
     }
     for (int i = 0; i < 2 * count; i++)
-        xor_block(&children[i], opened, equal_mask((uint64_t)i, 2 * hole + 1 - side));
+        block_add(&children[i], opened, equal_mask((uint64_t)i, 2 * hole + 1 - side));
 }
 
 /* All leaves but number `digit`, whose place holds nothing of worth. */
@@ -184,8 +172,8 @@ static int regrow(uint64_t digit, uint8_t (*keys)[BASEOT_KEY], struct block mess
         if ((rc = expand(below, level, 1 << d)) < 0)
             break;
         memcpy(&opened, keys[DIGIT - 1 - d], sizeof opened);
-        xor_block(&opened, message[d][0], mask);
-        xor_block(&opened, message[d][1], ~mask);
+        block_add(&opened, message[d][0], mask);
+        block_add(&opened, message[d][1], ~mask);
         fill_level(below, 1 << d, digit >> (DIGIT - d), side, opened);
         memcpy(level, below, sizeof level);
         wipe(&opened, sizeof opened);
@@ -215,7 +203,7 @@ static void sum_checks(struct block check[LEAVES][2], struct block sum[2])
     memset(sum, 0, 2 * sizeof *sum);
     for (int x = 0; x < LEAVES; x++)
         for (int i = 0; i < 2; i++)
-            xor_block(&sum[i], check[x][i], UINT64_MAX);
+            block_add(&sum[i], check[x][i], UINT64_MAX);
 }
 
 /* The check blocks of leaf `digit`, whatever is there, become what makes the sum right. */
@@ -233,10 +221,10 @@ static void complete_checks(uint64_t digit, const struct block sum[2],
         }
     sum_checks(check, missing);
     for (int i = 0; i < 2; i++)
-        xor_block(&missing[i], sum[i], UINT64_MAX);
+        block_add(&missing[i], sum[i], UINT64_MAX);
     for (uint64_t x = 0; x < LEAVES; x++)
         for (int i = 0; i < 2; i++)
-            xor_block(&check[x][i], missing[i], equal_mask(x, digit));
+            block_add(&check[x][i], missing[i], equal_mask(x, digit));
 }
 
 /* Seed digit ^ y to place y. */
@@ -246,7 +234,7 @@ static void place_seeds(uint64_t digit, const struct block seeds[LEAVES],
     memset(places, 0, LEAVES * sizeof *places);
     for (uint64_t y = 0; y < LEAVES; y++)
         for (uint64_t x = 0; x < LEAVES; x++)
-            xor_block(&places[y], seeds[x], equal_mask(x, digit ^ y));
+            block_add(&places[y], seeds[x], equal_mask(x, digit ^ y));
 }
 
 static int open_streams(struct prg *stream[LEAVES], const struct block seed[LEAVES], int from)
@@ -480,7 +468,7 @@ static void rows_out(struct work *w, size_t n, struct block *rows)
 /* *to += h(plane), of `blocks` blocks. */
 static void fold(const struct work *w, const uint8_t *plane, size_t blocks, struct block *to)
 {
-    xor_block(to, gf128_dot(w->path, w->challenge, (const void *)plane, blocks), UINT64_MAX);
+    block_add(to, gf128_dot(w->path, w->challenge, (const void *)plane, blocks), UINT64_MAX);
 }
 
 /* Bits beyond n, up to whole blocks, become 0: both sides must fold the same. */
@@ -661,9 +649,9 @@ static int check(struct otext_sender *s, const uint8_t message[OTEXT_CHECK], int
     memcpy(&o, message + EXTRA_BYTES, sizeof o);
     TRY(absorb(w->transcript, &o, sizeof o));
     for (int i = 0; i < BASE_OTS; i++)
-        xor_block(&delta, w->challenge[1 + i], 0 - delta_bit(s->delta, i));
+        block_add(&delta, w->challenge[1 + i], 0 - delta_bit(s->delta, i));
     right = gf128_mul(o.x, delta);
-    xor_block(&right, o.t, UINT64_MAX);
+    block_add(&right, o.t, UINT64_MAX);
     q = take_sum(w);
     wipe(&delta, sizeof delta);
     *ok = equal_bytes((const uint8_t *)&q, (const uint8_t *)&right, sizeof q);

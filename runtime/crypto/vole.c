@@ -68,18 +68,6 @@ void vole_unpack(vole_word *w, const uint8_t *bytes, size_t n)
 
 /* ---- trees -------------------------------------------------------------------------------- */
 
-static void xor_block(struct block *a, struct block b, uint64_t mask)
-{
-    a->lo ^= b.lo & mask;
-    a->hi ^= b.hi & mask;
-}
-
-/* All ones if a = b, else 0; both below 2^63. */
-static uint64_t equal_mask(uint64_t a, uint64_t b)
-{
-    return ((a ^ b) - 1) >> 63 ? UINT64_MAX : 0;
-}
-
 /* The 2 * count children of nodes [count], in place. */
 static void expand(struct prg *stream, struct block *nodes, int count)
 {
@@ -100,7 +88,7 @@ static void grow(struct prg *stream, struct block keys[][2], struct block level[
         message[d][0] = keys[DEPTH - 1 - d][1];
         message[d][1] = keys[DEPTH - 1 - d][0];
         for (int i = 0; i < 2 << d; i++)
-            xor_block(&message[d][i % 2], level[i], UINT64_MAX);
+            block_add(&message[d][i % 2], level[i], UINT64_MAX);
     }
 }
 
@@ -114,10 +102,10 @@ static void regrow(struct prg *stream, const struct block *keys, uint64_t digit,
         struct block opened = keys[DEPTH - 1 - d];
 
         expand(stream, level, 1 << d);
-        xor_block(&opened, message[d][0], mask);
-        xor_block(&opened, message[d][1], ~mask);
+        block_add(&opened, message[d][0], mask);
+        block_add(&opened, message[d][1], ~mask);
         for (int i = 0; i < 2 << d; i++)
-            xor_block(&opened, level[i],
+            block_add(&opened, level[i],
                       ~equal_mask((uint64_t)i / 2, hole) & ~equal_mask((uint64_t)i % 2, side));
         for (int i = 0; i < 2 << d; i++) {
             uint64_t here = equal_mask((uint64_t)i, 2 * hole + 1 - side);

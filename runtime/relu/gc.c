@@ -298,10 +298,9 @@ static void tag_pads(struct relu_party *p, const struct relu_batch *b, size_t fi
 
     for (int32_t j = 0; j < b->payloads; j++)
         for (size_t l = 0; l < 2; l++) {
-            uint64_t mask = (uint64_t)0 - l;
+            memcpy(w->a, w->out, c * BLOCK);
             for (size_t k = 0; k < c; k++)
-                w->a[k] =
-                    (struct block){w->out[k].lo ^ (d.lo & mask), w->out[k].hi ^ (d.hi & mask)};
+                block_add(&w->a[k], d, (uint64_t)0 - l);
             gc_tag_pads(p->hash, b, j, first, c, w->a, tags->cover[l] + (size_t)(j * b->n) + first);
         }
 }
@@ -316,11 +315,10 @@ static void output_pads(struct relu_party *p, const struct relu_batch *b, size_t
                  tweak = garble_tweak(b->tweak, RELU_SLOT_OUTPUT, first);
 
     for (size_t k = 0; k < c; k++) {
-        uint64_t colour = w->out[k].lo & 1, mask = (uint64_t)0 - colour;
+        uint64_t colour = w->out[k].lo & 1;
 
         v->mm[(first + k) / 64] |= (1 ^ colour) << (first + k) % 64;
-        w->out[k].lo ^= d.lo & mask;
-        w->out[k].hi ^= d.hi & mask;
+        block_add(&w->out[k], d, (uint64_t)0 - colour);
     }
     if (b->tagged)
         tag_pads(p, b, first, c, w, tags);
@@ -441,12 +439,8 @@ static void encode_pair(struct block *a, const uint64_t *x, size_t c, size_t i, 
 /* Zero labels a [c] -> labels of bit i of x. */
 static void encode_bit(struct block *a, const uint64_t *x, size_t c, size_t i, struct block delta)
 {
-    for (size_t e = 0; e < c; e++) {
-        uint64_t mask = (uint64_t)0 - (x[e] >> i & 1);
-
-        a[e].lo ^= delta.lo & mask;
-        a[e].hi ^= delta.hi & mask;
-    }
+    for (size_t e = 0; e < c; e++)
+        block_add(&a[e], delta, (uint64_t)0 - (x[e] >> i & 1));
 }
 
 /* cipher [2][p][c]: M_lambda under its pad; the words of its tag beside it. */

@@ -15,6 +15,12 @@ struct block {
     uint64_t lo, hi;
 };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "blocks are sent as they lie in memory");
+/* to ^= b & mask, in both words. */
+static inline void block_add(struct block *to, struct block b, uint64_t mask)
+{
+    to->lo ^= b.lo & mask;
+    to->hi ^= b.hi & mask;
+}
 
 /* Planes on the wire, without gaps: all whole bytes of row 0, of row 1, ...; then the n%8 last bits
  * of every row one after another, from the lowest position up; unused positions of the last byte
@@ -48,5 +54,10 @@ void bits_of_words(uint64_t *to, const uint64_t *v, size_t n, size_t first, size
 static inline uint64_t bits_mask(const uint64_t *bits, size_t k)
 {
     return (uint64_t)0 - (bits[k / 64] >> k % 64 & 1);
+}
+/* All ones if a = b, else 0; both below 2^63. */
+static inline uint64_t equal_mask(uint64_t a, uint64_t b)
+{
+    return (uint64_t)0 - (((a ^ b) - 1) >> 63);
 }
 #endif

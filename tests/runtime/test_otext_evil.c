@@ -162,7 +162,7 @@ static void add_to_t(uint8_t message[OTEXT_CHECK], struct block v)
     struct block t;
 
     memcpy(&t, message + OTEXT_CHECK - sizeof t, sizeof t);
-    xor_block(&t, v, UINT64_MAX);
+    block_add(&t, v, UINT64_MAX);
     memcpy(message + OTEXT_CHECK - sizeof t, &t, sizeof t);
 }
 
@@ -187,7 +187,7 @@ static uint64_t read_digit(struct lab *l, int j, struct block t, struct block he
     for (uint64_t d = 0; d < LEAVES; d++) {
         struct block row = at_tree(j, d), h;
 
-        xor_block(&row, t, UINT64_MAX);
+        block_add(&row, t, UINT64_MAX);
         h = row_hash(l, row);
         if (h.lo == heard.lo && h.hi == heard.hi)
             return d;
