@@ -23,7 +23,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
-#include "core/base/mem.h"
+#include "core/base/buf.h"
 #include "core/base/sha256.h"
 #include "runtime/crypto/aes.h"
 
@@ -221,22 +221,17 @@ void hasher_free(struct hasher *h)
     secret_free(h);
 }
 
-static void put_u64(uint8_t *to, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        to[i] = (uint8_t)(v >> 8 * i);
-}
-
 int hasher_key(struct hasher *h, const uint8_t sid[HASH_SID], uint64_t batch, uint64_t part)
 {
     static const char name[] = "linnet hash 2";
     uint8_t text[sizeof name - 1 + sizeof h->place], *place = text + sizeof name - 1;
     uint8_t digest[SHA256_SIZE];
+    struct buf_writer w = buf_writer_in(text, sizeof text);
 
-    memcpy(text, name, sizeof name - 1);
-    memcpy(place, sid, HASH_SID);
-    put_u64(place + HASH_SID, batch);
-    put_u64(place + HASH_SID + 8, part);
+    buf_put_bytes(&w, name, sizeof name - 1);
+    buf_put_bytes(&w, sid, HASH_SID);
+    buf_put_u64(&w, batch);
+    buf_put_u64(&w, part);
     if (h->keyed && memcmp(h->place, place, sizeof h->place) == 0)
         return 0;
     TRY(sha256_bytes(text, sizeof text, digest));

@@ -45,7 +45,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/base/mem.h"
+#include "core/base/buf.h"
 #include "core/base/sha256.h"
 
 #define ERROR_BOUND 21
@@ -238,25 +238,21 @@ static void random_residues(struct prg *stream, uint64_t q, uint64_t *a)
     }
 }
 
-static void put(uint8_t *to, uint64_t v, int bytes)
-{
-    for (int k = 0; k < bytes; k++)
-        to[k] = (uint8_t)(v >> 8 * k);
-}
-
 int rlwe_random(const struct rlwe *r, const uint8_t seed[RLWE_SEED], uint64_t call, uint32_t poly,
                 uint64_t *a)
 {
-    enum { NAME = sizeof stream_name - 1 };
-    uint8_t text[NAME + RLWE_SEED + 8 + 4 + 4], key[SHA256_SIZE];
+    uint8_t text[sizeof stream_name - 1 + RLWE_SEED + 8 + 4 + 4], key[SHA256_SIZE];
+    struct buf_writer head = buf_writer_in(text, sizeof text);
 
-    memcpy(text, stream_name, NAME);
-    memcpy(text + NAME, seed, RLWE_SEED);
-    put(text + NAME + RLWE_SEED, call, 8);
-    put(text + NAME + RLWE_SEED + 8, poly, 4);
+    buf_put_bytes(&head, stream_name, sizeof stream_name - 1);
+    buf_put_bytes(&head, seed, RLWE_SEED);
+    buf_put_u64(&head, call);
+    buf_put_u32(&head, poly);
     for (int i = 0; i < RLWE_PRIMES; i++) {
         SCOPED(prg_free_at) struct prg *stream = NULL;
-        put(text + NAME + RLWE_SEED + 12, (uint64_t)i, 4);
+        struct buf_writer w = head; /* the number of every prime goes to the same place */
+
+        buf_put_u32(&w, (uint32_t)i);
         TRY(sha256_bytes(text, sizeof text, key));
         TRY(prg_new(key, &stream));
         random_residues(stream, r->p[i].q, a + (size_t)i * RLWE_N);

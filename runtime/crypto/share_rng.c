@@ -3,19 +3,15 @@
 
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "core/base/sha256.h"
 
 static const char seed_name[] = "linnet test seed", share_name[] = "linnet share";
 
-static void put(uint8_t *to, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(v >> 8 * i);
-}
-
 int share_rng_init(struct share_rng *s, int64_t test_seed)
 {
     uint8_t text[sizeof seed_name - 1 + 8];
+    struct buf_writer w = buf_writer_in(text, sizeof text);
     SCOPED(prg_free_at) struct prg *p = NULL;
 
     if (test_seed < 0) {
@@ -23,24 +19,23 @@ int share_rng_init(struct share_rng *s, int64_t test_seed)
         prg_bytes(p, s->key, sizeof s->key);
         return 0;
     }
-    memcpy(text, seed_name, sizeof seed_name - 1);
-    put(text + sizeof seed_name - 1, (uint64_t)test_seed, 8);
+    buf_put_bytes(&w, seed_name, sizeof seed_name - 1);
+    buf_put_u64(&w, (uint64_t)test_seed);
     return sha256_bytes(text, sizeof text, s->key);
 }
 
 int share_rng_seed(const struct share_rng *s, enum share_kind kind, uint64_t number, uint32_t index,
                    uint8_t seed[PRG_SEED])
 {
-    uint8_t text[sizeof share_name - 1 + SHARE_KEY + 1 + 8 + 4], digest[SHA256_SIZE], *to = text;
+    uint8_t text[sizeof share_name - 1 + SHARE_KEY + 1 + 8 + 4], digest[SHA256_SIZE];
+    struct buf_writer w = buf_writer_in(text, sizeof text);
     int rc;
 
-    memcpy(to, share_name, sizeof share_name - 1);
-    to += sizeof share_name - 1;
-    memcpy(to, s->key, SHARE_KEY);
-    to += SHARE_KEY;
-    put(to, (uint64_t)kind, 1);
-    put(to + 1, number, 8);
-    put(to + 9, index, 4);
+    buf_put_bytes(&w, share_name, sizeof share_name - 1);
+    buf_put_bytes(&w, s->key, SHARE_KEY);
+    buf_put_u8(&w, (uint8_t)kind);
+    buf_put_u64(&w, number);
+    buf_put_u32(&w, index);
     if ((rc = sha256_bytes(text, sizeof text, digest)) == 0)
         memcpy(seed, digest, PRG_SEED);
     wipe(text, sizeof text);
