@@ -76,14 +76,6 @@ double pi_report_predicted(const struct pi_report *r, enum phase p)
 
 /* ---- layers: events of one step put together ---------------------------------------------- */
 
-static void add(struct cost_count *to, const struct cost_count *c)
-{
-    to->sent += c->sent;
-    to->received += c->received;
-    to->flips += c->flips;
-    to->seconds += c->seconds;
-}
-
 static struct pi_layer layer_of(const struct pi_report *r, int32_t step)
 {
     struct pi_layer l = {.name = "argmax"};
@@ -98,8 +90,8 @@ static struct pi_layer layer_of(const struct pi_report *r, int32_t step)
         if (r->schedule->event[i].step == step) {
             l.width = r->schedule->event[i].batch.width;
             l.evaluations += r->schedule->event[i].batch.n;
-            add(&l.online, &r->online[i]);
-            add(&l.offline, &r->offline[i]);
+            cost_add(&l.online, &r->online[i]);
+            cost_add(&l.offline, &r->offline[i]);
         }
     return l;
 }

@@ -36,7 +36,7 @@ void account_begin(struct account *a)
     a->time = cpu_seconds();
 }
 
-static void add(struct cost_count *to, const struct cost_count *n)
+void cost_add(struct cost_count *to, const struct cost_count *n)
 {
     to->sent += n->sent;
     to->received += n->received;
@@ -51,9 +51,9 @@ void account_end(struct account *a, enum phase p, int32_t event)
     struct cost_count n = {now->sent - a->seen.sent, now->received - a->seen.received,
                            now->flips - a->seen.flips, time - a->time};
 
-    add(&a->phase[p], &n);
+    cost_add(&a->phase[p], &n);
     if (event != ACCOUNT_NONE)
-        add(p == PHASE_ONLINE ? &a->online[event] : &a->offline[event], &n);
+        cost_add(p == PHASE_ONLINE ? &a->online[event] : &a->offline[event], &n);
     a->seen = *now;
     a->time = time;
 }

@@ -18,6 +18,7 @@ struct cost_count {
     uint64_t flips;
     double seconds;
 };
+void cost_add(struct cost_count *to, const struct cost_count *n);
 struct account {
     struct transport *t;
     int32_t events;

@@ -83,42 +83,37 @@ static int run_max_pool(struct walk *w, const struct plan_step *st, uint64_t *y,
     const struct plan *p = w->s->model->plan;
     const struct plan_tensor *in = &p->tensor[st->in[0]], *out = &p->tensor[st->out];
     const struct plan_pool *q = &st->u.pool;
-    struct tournament t = {.groups = out->count, .stride = q->kernel[0] * q->kernel[1]};
-    int rc = ERR_NOMEM;
+    const int64_t window = q->kernel[0] * q->kernel[1];
+    OWNED int32_t *count = mem_array((size_t)out->count, sizeof *count);
+    SECRET uint64_t *value = secret_array((size_t)(out->count * window), sizeof *value);
+    struct tournament t = {out->count, window, count, {value, NULL}};
 
-    t.count = mem_array((size_t)out->count, sizeof *t.count);
-    t.value[0] = secret_array((size_t)(out->count * t.stride), sizeof *t.value[0]);
-    if (t.count != NULL && t.value[0] != NULL) {
-        pool_counts(q, in->dim, out->dim, t.count);
-        pool_gather(t.value[0], x, q, in->dim, out->dim);
-        rc = run_tournament(w, &t);
-    }
-    for (int64_t i = 0; i < out->count && rc == 0; i++)
-        y[i] = t.value[0][i * t.stride];
-    mem_free(t.count);
-    secret_free(t.value[0]);
-    return rc;
+    if (count == NULL || value == NULL)
+        return ERR_NOMEM;
+    pool_counts(q, in->dim, out->dim, count);
+    pool_gather(value, x, q, in->dim, out->dim);
+    TRY(run_tournament(w, &t));
+    for (int64_t i = 0; i < out->count; i++)
+        y[i] = value[i * window];
+    return 0;
 }
 
 /* The index of output i is public: the server's share is i, the client's 0. */
 static int run_argmax(struct walk *w, const uint64_t *logits, int64_t n, uint64_t *label)
 {
     int32_t count = (int32_t)n;
-    struct tournament t = {.groups = 1, .stride = n, .count = &count};
-    int rc = ERR_NOMEM;
+    SECRET uint64_t *value = secret_array((size_t)n, sizeof *value);
+    SECRET uint64_t *index = secret_array((size_t)n, sizeof *index);
+    struct tournament t = {1, n, &count, {value, index}};
 
-    t.value[0] = secret_array((size_t)n, sizeof *t.value[0]);
-    t.value[1] = secret_array((size_t)n, sizeof *t.value[1]);
-    if (t.value[0] != NULL && t.value[1] != NULL) {
-        memcpy(t.value[0], logits, (size_t)n * sizeof *logits);
-        for (int64_t i = 0; i < n; i++)
-            t.value[1][i] = w->s->client ? 0 : (uint64_t)i;
-        if ((rc = run_tournament(w, &t)) == 0)
-            *label = t.value[1][0];
-    }
-    secret_free(t.value[0]);
-    secret_free(t.value[1]);
-    return rc;
+    if (value == NULL || index == NULL)
+        return ERR_NOMEM;
+    memcpy(value, logits, (size_t)n * sizeof *logits);
+    for (int64_t i = 0; i < n; i++)
+        index[i] = w->s->client ? 0 : (uint64_t)i;
+    TRY(run_tournament(w, &t));
+    *label = index[0];
+    return 0;
 }
 
 /* ---- the walk ----------------------------------------------------------------------------- */
@@ -177,16 +172,17 @@ static int run_beside(void *arg, int64_t image)
 {
     const struct job *j = arg;
     struct walk w = *j->w;
-    int rc = ERR_NOMEM;
+    SECRET uint64_t *x = secret_array(w.most, sizeof *x), *z = secret_array(w.most, sizeof *z);
 
+    if (x == NULL || z == NULL)
+        return ERR_NOMEM;
     w.image = image;
-    w.x = secret_array(w.most, sizeof *w.x);
-    w.z = secret_array(w.most, sizeof *w.z);
-    if (w.x != NULL && w.z != NULL && (rc = run_job(j, &w)) == 0 && image == 0)
+    w.x = x;
+    w.z = z;
+    TRY(run_job(j, &w));
+    if (image == 0)
         j->w->next = w.next; /* that of all images */
-    secret_free(w.x);
-    secret_free(w.z);
-    return rc;
+    return 0;
 }
 
 static int run_images(struct job *j)
@@ -254,13 +250,8 @@ static int walk_all(struct walk *w, uint64_t *results)
 int steps_run(const struct steps *s, uint64_t *results)
 {
     size_t most = (size_t)largest_batch(s->schedule);
-    struct walk w = {.s = s,
-                     .x = secret_array(most, sizeof *w.x),
-                     .z = secret_array(most, sizeof *w.z),
-                     .most = most};
-    int rc = w.x == NULL || w.z == NULL ? ERR_NOMEM : walk_all(&w, results);
+    SECRET uint64_t *x = secret_array(most, sizeof *x), *z = secret_array(most, sizeof *z);
+    struct walk w = {.s = s, .x = x, .z = z, .most = most};
 
-    secret_free(w.x);
-    secret_free(w.z);
-    return rc;
+    return x == NULL || z == NULL ? ERR_NOMEM : walk_all(&w, results);
 }

@@ -37,8 +37,7 @@ void tournament_advance(struct tournament *t, const uint64_t *z, int64_t pairs)
                 v[n] = v[2 * n];
         }
     }
-    for (int64_t g = 0; g < t->groups; g++)
-        t->count[g] -= t->count[g] / 2;
+    (void)tournament_skip(t->count, t->groups);
 }
 
 int64_t tournament_skip(int32_t *count, int64_t groups)

@@ -162,12 +162,6 @@ static int make_leaves_client(struct relu_party *p, const struct relu_batch *b,
 
 /* ---- transfers down: tree or terms, and multiplexer -------------------------------------------- */
 
-/* Keys of use i of a block, as bits. */
-static void key_bits(const struct block *rows, size_t i, size_t c, uint64_t *bits)
-{
-    bits_lowest(bits, rows + i * c, c);
-}
-
 /* As sender of the transfers of one block: a and b, and k0 of both added to c. */
 static void server_triples(const struct ot_size *s, const struct work *w, size_t first, size_t c,
                            uint64_t *triple)
@@ -178,8 +172,8 @@ static void server_triples(const struct ot_size *s, const struct work *w, size_t
         uint64_t *of_and = triple + 3 * (use / 2) * s->row + first / 64;
         uint64_t *own = of_and + use % 2 * s->row, *product = of_and + 2 * s->row;
 
-        key_bits(w->row, use, c, key0);
-        key_bits(w->key1, use, c, key1);
+        bits_lowest(key0, w->row + use * c, c);
+        bits_lowest(key1, w->key1 + use * c, c);
         for (size_t k = 0; k < bits_words(c); k++) {
             own[k] = key0[k] ^ key1[k];
             product[k] ^= key0[k];
@@ -199,8 +193,8 @@ static void server_terms(const struct ot_size *s, const struct work *w, size_t f
         const uint64_t *l = factor + i * s->row + first / 64;
         uint64_t *y = w->y + i * s->row + first / 64;
 
-        key_bits(w->row, i, c, key0);
-        key_bits(w->key1, i, c, key1);
+        bits_lowest(key0, w->row + i * c, c);
+        bits_lowest(key1, w->key1 + i * c, c);
         for (size_t k = 0; k < bits_words(c); k++) {
             y[k] = key0[k] ^ key1[k] ^ l[k];
             own[first / 64 + k] ^= key0[k];
@@ -244,7 +238,7 @@ static void client_triples(const struct ot_size *s, const struct work *w, size_t
         uint64_t *own = of_and + (1 - use % 2) * s->row, *product = of_and + 2 * s->row;
 
         bits_copy(own, w->bits, use * c, c);
-        key_bits(w->row, use, c, key);
+        bits_lowest(key, w->row + use * c, c);
         for (size_t k = 0; k < bits_words(c); k++)
             product[k] ^= key[k];
     }
@@ -259,7 +253,7 @@ static void client_terms(const struct ot_size *s, const struct work *w, size_t f
 
     for (size_t i = 0; i < s->terms; i++) {
         bits_copy(choice + i * s->row + first / 64, w->bits, i * c, c);
-        key_bits(w->row, i, c, key);
+        bits_lowest(key, w->row + i * c, c);
         for (size_t k = 0; k < bits_words(c); k++)
             own[first / 64 + k] ^= key[k];
     }

@@ -94,6 +94,11 @@ static bool same_client(const struct worker *a, const struct worker *b)
     return memcmp(a->source, b->source, TCP_SOURCE) == 0;
 }
 
+static bool working(const struct worker *w)
+{
+    return w->place == QUERY || w->place == PREPARE;
+}
+
 static void move_to(struct worker *w, enum place place)
 {
     w->place = place;
@@ -262,10 +267,7 @@ static void add_phases(struct server_totals *t, const struct worker_says *says)
 
         if (n->sent + n->received == 0)
             continue;
-        t->phase[i].sent += n->sent;
-        t->phase[i].received += n->received;
-        t->phase[i].flips += n->flips;
-        t->phase[i].seconds += n->seconds;
+        cost_add(&t->phase[i], n);
         while (bucket < SERVER_BUCKETS && n->seconds > ldexp(1, bucket - SERVER_FAST))
             bucket++;
         t->spread[i][bucket]++;
@@ -275,10 +277,9 @@ static void add_phases(struct server_totals *t, const struct worker_says *says)
 
 static void hear_done(struct server *s, struct worker *w, const struct worker_says *says)
 {
-    const bool working = w->place == QUERY || w->place == PREPARE;
     int64_t done = says->answered, lost;
 
-    if (!working)
+    if (!working(w))
         return;
     done = done < 0 ? 0 : done > PARTY_LOT ? PARTY_LOT : done;
     lost = w->images - done - says->opened;
@@ -302,9 +303,7 @@ static void hear_end(struct server *s, const struct worker *w, const struct work
 
     memcpy(text, says->text, sizeof text);
     text[sizeof text - 1] = '\0';
-    for (char *c = text; *c != '\0'; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
+    err_plain(text);
     if (says->rc < 0 && says->rc != ERR_INTERRUPTED)
         s->totals.failed++;
     event(s, w, says->rc < 0 ? "failed" : "left", 0, text);
@@ -368,7 +367,7 @@ static void end_worker(struct server *s, int i)
     struct worker *w = &s->worker[i];
     int status = bury(w);
 
-    if (w->place == QUERY || w->place == PREPARE)
+    if (working(w))
         accuse(s, w, 0, w->images);
     if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
         char text[64];
@@ -394,18 +393,12 @@ static void end_stuck(struct server *s)
 
     for (int i = s->n - 1; i >= 0 && s->o.most > 0; i--) {
         const struct worker *w = &s->worker[i];
-        if ((w->place == QUERY || w->place == PREPARE) &&
-            now - w->since > s->o.most * (double)w->images)
+        if (working(w) && now - w->since > s->o.most * (double)w->images)
             cut_off(s, i, "its process was at work for longer than any request takes");
     }
 }
 
 /* ---- who may begin ------------------------------------------------------------------------- */
-
-static bool working(const struct worker *w)
-{
-    return w->place == QUERY || w->place == PREPARE;
-}
 
 static int64_t shares_of(const struct server *s, const struct worker *w)
 {
