@@ -116,14 +116,6 @@ static int read_all(int fd, void *out, size_t n)
 
 /* ---- the server's process ----------------------------------------------------------------- */
 
-/* It is made before there are threads, and waits until its client starts. */
-static int wait_for_go(int pipe)
-{
-    char go;
-
-    return read_all(pipe, &go, 1);
-}
-
 static long peak_kb(void)
 {
     struct rusage u;
@@ -131,17 +123,17 @@ static long peak_kb(void)
     return getrusage(RUSAGE_SELF, &u) == 0 ? u.ru_maxrss : 0;
 }
 
+/* It is made before there are threads, and waits until its client starts. */
 static void server_process(const struct trial *t, struct tcp_listener *l, int go, int tell)
 {
     struct told told = {0};
+    char begin;
 
-    if ((told.rc = wait_for_go(go)) == 0)
+    if ((told.rc = read_all(go, &begin, 1)) == 0)
         told.rc = bench_serve(&t->run, l, &told.linear_seconds);
     told.peak_kb = peak_kb();
     snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
-    if (write(tell, &told, sizeof told) != (ssize_t)sizeof told)
-        _exit(1);
-    _exit(0);
+    _exit(write(tell, &told, sizeof told) != (ssize_t)sizeof told);
 }
 
 static int read_told(int fd, struct told *told)
@@ -243,24 +235,11 @@ static int measure(struct trial *t, const struct bench *b)
                              t->run.ahead, &b->machine);
 }
 
-static int check_logits(struct trial *t)
-{
-    TRY(bench_check(&t->run, t->logits, &t->equal));
-    t->checked = true;
-    return 0;
-}
-
 /* ---- results ------------------------------------------------------------------------------ */
 
 static void print_constant(void *ctx, const char *key, double *seconds)
 {
     fprintf(ctx, "  %-20s %12.6g us\n", key, 1e6 * *seconds);
-}
-
-static void print_machine(struct bench *b)
-{
-    fprintf(cli_out(b->c), "constants of the cost model, fitted on this machine\n");
-    cost_machine_each(&b->machine, print_constant, cli_out(b->c));
 }
 
 static void constant_json(void *ctx, const char *key, double *seconds)
@@ -272,8 +251,7 @@ static json_t *machine_json(struct bench *b)
 {
     json_t *o = json_object();
 
-    if (o != NULL)
-        cost_machine_each(&b->machine, constant_json, &o);
+    cost_machine_each(&b->machine, constant_json, &o);
     return o;
 }
 
@@ -348,11 +326,9 @@ static json_t *trial_json(const struct trial *t, const struct bench *b)
         "online_linear_seconds", t->told.linear_seconds, "peak_rss_client_kb",
         (json_int_t)t->peak_kb, "peak_rss_server_kb", (json_int_t)t->told.peak_kb);
 
-    if (o != NULL) {
-        json_put(&o, "branch", json_string(t->plan->branch));
-        json_put(&o, "setup", pi_report_setup_json(&t->report));
-        json_put(&o, "logits_equal_sim2pc", t->checked ? json_boolean(t->equal) : json_null());
-    }
+    json_put(&o, "branch", json_string(t->plan->branch));
+    json_put(&o, "setup", pi_report_setup_json(&t->report));
+    json_put(&o, "logits_equal_sim2pc", t->checked ? json_boolean(t->equal) : json_null());
     return o;
 }
 
@@ -386,28 +362,24 @@ static double online_mb(const struct trial *t)
 
 static void total_row(FILE *f, const char *name, const struct trial *of)
 {
-    const struct trial *lot = of[IN_LOT].path != NULL ? &of[IN_LOT] : NULL;
+    const int last = of[IN_LOT].path != NULL ? IN_LOT : FRESH;
 
-    fprintf(f, "%-24s %9.2f %9.3f", name, total_mb(of), total_seconds(of));
-    if (lot != NULL)
-        fprintf(f, " %9.2f %9.3f", total_mb(lot), total_seconds(lot));
-    fprintf(f, " %9.2f %9.3f\n", online_mb(lot != NULL ? lot : of), online(lot != NULL ? lot : of));
+    fprintf(f, "%-24s", name);
+    for (int i = FRESH; i <= last; i++)
+        fprintf(f, " %9.2f %9.3f", total_mb(&of[i]), total_seconds(&of[i]));
+    fprintf(f, " %9.2f %9.3f\n", online_mb(&of[last]), online(&of[last]));
 }
 
 static void total_ratios(FILE *f, const struct trial *a, const struct trial *z)
 {
-    const struct trial *last_a = a, *last_z = z;
+    const int last = a[IN_LOT].path != NULL ? IN_LOT : FRESH;
 
-    fprintf(f, "%-24s %9.2f %9.2f", "first / second", ratio(total_mb(a), total_mb(z)),
-            ratio(total_seconds(a), total_seconds(z)));
-    if (a[IN_LOT].path != NULL) {
-        last_a = &a[IN_LOT];
-        last_z = &z[IN_LOT];
-        fprintf(f, " %9.2f %9.2f", ratio(total_mb(last_a), total_mb(last_z)),
-                ratio(total_seconds(last_a), total_seconds(last_z)));
-    }
-    fprintf(f, " %9.2f %9.2f\n", ratio(online_mb(last_a), online_mb(last_z)),
-            ratio(online(last_a), online(last_z)));
+    fprintf(f, "%-24s", "first / second");
+    for (int i = FRESH; i <= last; i++)
+        fprintf(f, " %9.2f %9.2f", ratio(total_mb(&a[i]), total_mb(&z[i])),
+                ratio(total_seconds(&a[i]), total_seconds(&z[i])));
+    fprintf(f, " %9.2f %9.2f\n", ratio(online_mb(&a[last]), online_mb(&z[last])),
+            ratio(online(&a[last]), online(&z[last])));
 }
 
 /* z->path NULL: one package. */
@@ -436,7 +408,7 @@ static json_t *totals_json(const struct trial *of)
     json_t *o = json_pack("{s:{s:f, s:f}, s:{s:f, s:f}}", "fresh", "mb", total_mb(of), "seconds",
                           total_seconds(of), "online", "mb", online_mb(of), "seconds", online(of));
 
-    if (o != NULL && of[IN_LOT].path != NULL)
+    if (of[IN_LOT].path != NULL)
         json_put(&o, "lot",
                  json_pack("{s:I, s:f, s:f, s:f}", "images", (json_int_t)of[IN_LOT].lot, "mb",
                            total_mb(&of[IN_LOT]), "seconds", total_seconds(&of[IN_LOT]),
@@ -449,9 +421,8 @@ static json_t *package_json(const struct trial *of, const struct bench *b)
 {
     json_t *o = trial_json(of, b);
 
-    if (o != NULL)
-        json_put(&o, "totals", totals_json(of));
-    if (o != NULL && of[IN_LOT].path != NULL)
+    json_put(&o, "totals", totals_json(of));
+    if (of[IN_LOT].path != NULL)
         json_put(&o, "lot", trial_json(&of[IN_LOT], b));
     return o;
 }
@@ -480,8 +451,10 @@ static void print_all(struct bench *b, const struct trial *a, const struct trial
 {
     FILE *f = cli_out(b->c);
 
-    if (b->c->verbose > 0)
-        print_machine(b);
+    if (b->c->verbose > 0) {
+        fprintf(f, "constants of the cost model, fitted on this machine\n");
+        cost_machine_each(&b->machine, print_constant, f);
+    }
     for (const struct trial *t = a; t < a + (size_t)(PACKAGES * TRIALS); t++) {
         if (t->path == NULL)
             continue;
@@ -503,9 +476,8 @@ static int report(struct bench *b, const struct trial *a, const struct trial *z)
     print_all(b, a, z);
     if (b->c->json != NULL) {
         json_t *root = package_json(a, b);
-        if (root != NULL)
-            json_put(&root, "machine", machine_json(b));
-        if (root != NULL && z->path != NULL) {
+        json_put(&root, "machine", machine_json(b));
+        if (z->path != NULL) {
             json_put(&root, "compare", package_json(z, b));
             json_put(&root, "ratio", ratio_json(a, z));
         }
@@ -609,8 +581,8 @@ static int run(struct bench *b, struct trial *all)
         if (all[i].path != NULL)
             TRY(measure(&all[i], b));
     for (int i = 0; i < PACKAGES * TRIALS && b->o->reveal != 1; i++)
-        if (all[i].path != NULL)
-            TRY(check_logits(&all[i]));
+        if ((all[i].checked = all[i].path != NULL))
+            TRY(bench_check(&all[i].run, all[i].logits, &all[i].equal));
     return report(b, all, all + TRIALS);
 }
 

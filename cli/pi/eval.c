@@ -141,7 +141,7 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
     double lo, hi, sigma;
     int64_t largest;
 
-    if (branch != NULL && r->o->labels != NULL) {
+    if (r->o->labels != NULL) {
         interval(r->right, r->n, &lo, &hi);
         json_put(&branch, "clean",
                  json_pack("{s:f, s:[f,f]}", "accuracy", 100.0 * (double)r->right / (double)r->n,
@@ -151,10 +151,10 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
                   json_text(c->arg[0]), "mode", modes[r->o->mode], "n", (json_int_t)r->n, "split",
                   "npy", "branches", branch, "logits_sha256", r->sha256);
     pi_linear_error(r->model, &largest, &sigma);
-    if (o != NULL && largest > 0)
+    if (largest > 0)
         json_put(&o, "linear_error",
                  json_pack("{s:f, s:I}", "sigma", sigma, "largest", (json_int_t)largest));
-    if (o != NULL && r->o->expect != NULL)
+    if (r->o->expect != NULL)
         json_put(&o, "max_abs_diff", cli_json_real(r->max_abs_diff));
     return o;
 }
@@ -208,13 +208,6 @@ static void run_release(struct run *r)
     mem_free(r->logits);
 }
 
-static int check_options(const struct options *o)
-{
-    if (o->weights == NULL || o->input == NULL)
-        return fail(ERR_ARG, "option '--%s' is required", o->weights == NULL ? "weights" : "input");
-    return 0;
-}
-
 static int report(struct run *r, const struct cli_common *c)
 {
     print_result(cli_out(c), r);
@@ -235,7 +228,8 @@ int pi_cmd_eval(int argc, char **argv)
     const struct cli_spec with = pi_with_backends(&spec, &words);
 
     TRY(cli_parse(&with, argc, argv, &c, &o));
-    TRY(check_options(&o));
+    if (o.weights == NULL || o.input == NULL)
+        return fail(ERR_ARG, "option '--%s' is required", o.weights == NULL ? "weights" : "input");
     TRY(run_model(&r, c.arg[0]));
     return report(&r, &c);
 }

@@ -135,7 +135,7 @@ static void print_cost(void *ctx, const struct cost *c)
 /* Where transfers come from with --ot auto on a link, by set-ups of 1 and of 16 images. */
 static int print_assumptions(FILE *f, const struct plan *p)
 {
-    struct schedule *s = NULL;
+    SCOPED(schedule_free_at) struct schedule *s = NULL;
 
     TRY(schedule_new(p, false, &s));
     fprintf(
@@ -151,7 +151,6 @@ static int print_assumptions(FILE *f, const struct plan *p)
                                    : "LPN, regular noise, set ",
                     w.down == NULL ? "" : w.down->name);
         }
-    schedule_free(s);
     return 0;
 }
 
@@ -172,7 +171,7 @@ static int print_covert(FILE *f, const struct plan *p)
     const struct relu_backend *relu = relu_backend_find("gc");
     const struct linear_backend *linear = linear_backend_with(false);
     const struct covert_rules *r = &covert_default;
-    struct schedule *s = NULL;
+    SCOPED(schedule_free_at) struct schedule *s = NULL;
     uint64_t round, query;
 
     if (linear->check(p) < 0)
@@ -186,7 +185,6 @@ static int print_covert(FILE *f, const struct plan *p)
         r->lots, r->images, r->opened, r->opened, r->lots);
     fprintf(f, "           %.0f bytes a usable bundle, %llu a query\n",
             (double)round / ((r->lots - r->opened) * r->images), (unsigned long long)query);
-    schedule_free(s);
     return 0;
 }
 

@@ -103,22 +103,28 @@ static int check_stop(void)
     return cli_interrupted() ? fail(ERR_INTERRUPTED, "stopped by a signal") : 0;
 }
 
+static int sleep_watching(double seconds)
+{
+    const double until = cpu_seconds() + seconds;
+
+    while (cpu_seconds() < until) {
+        TRY(check_stop());
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return check_stop();
+}
+
 /* Clients that were turned away together must not come back together: 1/8 s, doubled each time up to 8 s,
  * times 1 to 3. */
 static int sleep_a_while(struct client *q)
 {
-    double seconds = ldexp(0.125, q->tries < 6 ? (int)q->tries : 6), until;
+    double seconds = ldexp(0.125, q->tries < 6 ? (int)q->tries : 6);
     uint8_t r = 0;
 
     if (q->jitter == NULL)
         TRY(prg_new_random(&q->jitter));
     prg_bytes(q->jitter, &r, 1);
-    until = cpu_seconds() + seconds * (1 + r / 128.0);
-    while (cpu_seconds() < until) {
-        TRY(check_stop());
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    }
-    return 0;
+    return sleep_watching(seconds * (1 + r / 128.0));
 }
 
 /* Whether a failure is one that goes by, and there are tries left: then it has waited. rc otherwise. */
@@ -234,16 +240,16 @@ static int turned_away(struct client *q, int rc)
 static int ask_all(struct client *q)
 {
     size_t inputs = (size_t)q->plan->tensor[0].count, batch = (size_t)q->o->batch;
-    double *real = mem_array(inputs, sizeof *real);
-    uint64_t *x = secret_array(batch * inputs, sizeof *x);
-    uint64_t *y = secret_array(batch * (size_t)q->width, sizeof *y);
+    SECRET double *real = secret_array(inputs, sizeof *real);
+    SECRET uint64_t *x = secret_array(batch * inputs, sizeof *x);
+    SECRET uint64_t *y = secret_array(batch * (size_t)q->width, sizeof *y);
     struct cli_progress p;
     int rc = 0;
 
     q->logits = mem_array((size_t)(q->n * q->width), sizeof *q->logits);
     q->labels = mem_array((size_t)q->n, sizeof *q->labels);
     if (real == NULL || x == NULL || y == NULL || q->logits == NULL || q->labels == NULL)
-        rc = ERR_NOMEM;
+        return ERR_NOMEM;
     cli_progress_begin(&p, q->c, "query");
     while (rc == 0 && q->done < q->n) {
         int64_t left = q->n - q->done, n = left < q->o->batch ? left : q->o->batch;
@@ -258,11 +264,6 @@ static int ask_all(struct client *q)
         cli_progress_at(&p, (double)q->done / (double)q->n, "%lld images", (long long)q->done);
     }
     cli_progress_end(&p);
-    if (real != NULL)
-        wipe(real, inputs * sizeof *real);
-    mem_free(real);
-    secret_free(x);
-    secret_free(y);
     return rc;
 }
 
@@ -453,32 +454,17 @@ static void release(struct client *q)
 
 int pi_query_run(const struct cli_common *c, struct pi_net_options *o, bool prepare_only)
 {
-    struct client q = {.c = c, .o = o};
-    int rc = check_options(o, prepare_only);
+    SCOPED(release) struct client q = {.c = c, .o = o};
+    int rc;
 
-    if (rc == 0)
-        rc = pi_net_guard(o);
-    if (rc == 0)
-        rc = run(&q, prepare_only);
+    TRY(check_options(o, prepare_only));
+    TRY(pi_net_guard(o));
+    rc = run(&q, prepare_only);
     hang_up(&q);
-    if (rc == 0)
-        rc = check_labels(&q);
-    release(&q);
-    return rc;
+    return rc < 0 ? rc : check_labels(&q);
 }
 
 /* ---- keeping a folder filled ----------------------------------------------------------------- */
-
-static int sleep_watching(double seconds)
-{
-    const double until = cpu_seconds() + seconds;
-
-    while (cpu_seconds() < until) {
-        TRY(check_stop());
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    }
-    return check_stop();
-}
 
 /* One connection that makes as many bundles as are missing. */
 static int refill(struct client *q, int64_t have)

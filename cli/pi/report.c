@@ -42,13 +42,13 @@ json_t *pi_report_phases_json(const struct pi_report *r)
 {
     json_t *a = json_array();
 
-    for (int i = PHASE_OFFLINE_LINEAR; i < PHASES && a != NULL; i++) {
+    for (int i = PHASE_OFFLINE_LINEAR; i < PHASES; i++) {
         const struct cost_count *c = &r->phase[i];
         json_t *o = json_pack("{s:s, s:I, s:I, s:f, s:f}", "name", phase_name((enum phase)i),
                               "bytes_sent_client", (json_int_t)c->sent, "bytes_sent_server",
                               (json_int_t)c->received, "rounds", (double)c->flips / 2, "seconds",
                               c->seconds);
-        if (r->has_prediction && o != NULL)
+        if (r->has_prediction)
             json_put(&o, "predicted_seconds", cli_json_real(pi_report_predicted(r, (enum phase)i)));
         json_add(&a, o);
     }
@@ -71,7 +71,7 @@ json_t *pi_report_totals_json(const struct cost_count phase[PHASES])
 {
     json_t *a = json_array();
 
-    for (int i = 0; i < PHASES && a != NULL; i++) {
+    for (int i = 0; i < PHASES; i++) {
         const struct cost_count *c = &phase[i];
         json_add(&a, json_pack("{s:s, s:I, s:I, s:f, s:f}", "name", phase_name((enum phase)i),
                                "bytes_sent_client", (json_int_t)c->received, "bytes_sent_server",
@@ -93,7 +93,6 @@ json_t *pi_report_layers_json(const struct pi_report *r)
 {
     json_t *a = json_array();
 
-    if (a != NULL)
-        pi_report_each_layer(r, layer_json, &a);
+    pi_report_each_layer(r, layer_json, &a);
     return a;
 }
