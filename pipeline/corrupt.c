@@ -24,21 +24,18 @@ struct corrupt_settings {
 #define FIELD(f) offsetof(struct corrupt_settings, f)
 static const struct option_row rows[] = {
     OPTION("data", 'd', OPTION_SOURCE, FIELD(data), "SRC",
-           "what to corrupt; see `linnet data --help`", 0, 0),
+           "what to corrupt; see `linnet data --help`"),
     SOURCE_SIZE_ROWS(struct corrupt_settings, images),
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
-           "test, val, train, train+val or all (default: test, of one set without parts all)", 0,
-           0),
-    OPTION("output", 'o', OPTION_FOLDER, FIELD(output), "DIR", "the folder to write", 0, 0),
+           "test, val, train, train+val or all (default: test, of one set without parts all)"),
+    OPTION("output", 'o', OPTION_FOLDER, FIELD(output), "DIR", "the folder to write"),
     OPTION(
         "types", 0, OPTION_TEXT, FIELD(types), "T,T,...",
-        "corruption types (default: the 15 standard ones, frost only with --frost-dir):" CORRUPT_WORDS,
-        0, 0),
-    OPTION("severity", 0, OPTION_TEXT, FIELD(severity), "S", "1-5 (default), 3 or 1,4", 0, 0),
+        "corruption types (default: the 15 standard ones, frost only with --frost-dir):" CORRUPT_WORDS),
+    OPTION("severity", 0, OPTION_TEXT, FIELD(severity), "S", "1-5 (default), 3 or 1,4"),
     OPTION("frost-dir", 0, OPTION_INPUT, FIELD(frost), "DIR",
-           "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator",
-           0, 0),
-    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "use the first N images only", 1, 1e9),
+           "frost1.png, frost2.png, frost3.png, frost4.jpg, frost5.jpg of the published generator"),
+    NUMBER("limit", 0, OPTION_INT, FIELD(limit), "N", "use the first N images only", 1, 1e9),
     OPTION_END};
 static const struct corrupt_settings defaults = {0};
 

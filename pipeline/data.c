@@ -18,12 +18,11 @@ struct data_settings {
 #define FIELD(f) offsetof(struct data_settings, f)
 static const struct option_row rows[] = {
     OPTION("split", 0, OPTION_TEXT, FIELD(split), "S",
-           "train, val, test, train+val or all (default: test, of one set without parts all)", 0,
-           0),
+           "train, val, test, train+val or all (default: test, of one set without parts all)"),
     SOURCE_TEST_ROW(struct data_settings, images),
     SOURCE_VAL_ROW(struct data_settings, images),
     SOURCE_SIZE_ROWS(struct data_settings, images),
-    OPTION("limit", 0, OPTION_INT, FIELD(limit), "N", "only the first N images", 1, 1e9),
+    NUMBER("limit", 0, OPTION_INT, FIELD(limit), "N", "only the first N images", 1, 1e9),
     OPTION_END};
 static const struct data_settings defaults = {.images.memory = "all"};
 const struct task data_task = {"data", rows, &defaults, sizeof defaults, NULL, false};

@@ -16,10 +16,9 @@ struct init_settings {
 };
 #define FIELD(f) offsetof(struct init_settings, f)
 static const struct option_row rows[] = {
-    OPTION("classes", 0, OPTION_INT, FIELD(classes), "K", "outputs (default 10)", 2,
+    NUMBER("classes", 0, OPTION_INT, FIELD(classes), "K", "outputs (default 10)", 2,
            ARCH_MAX_CLASSES),
-    OPTION("size", 0, OPTION_TEXT, FIELD(size), "HxW", "of an image (default 32x32)", 0, 0),
-    OPTION_END};
+    OPTION("size", 0, OPTION_TEXT, FIELD(size), "HxW", "of an image (default 32x32)"), OPTION_END};
 static const struct init_settings defaults = {.size = "32x32", .classes = 10};
 const struct task init_task = {"init", rows, &defaults, sizeof defaults, NULL, false};
 

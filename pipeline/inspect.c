@@ -36,9 +36,9 @@ static const struct option_row rows[] = {
     OPEN_ROWS,
     OPTION("allow-newer-opset", 0, OPTION_FLAG,
            offsetof(struct inspect_settings, allow_newer_opset), NULL,
-           "no warning for versions that linnet does not know", 0, 0),
+           "no warning for versions that linnet does not know"),
     OPTION("graph", 0, OPTION_FLAG, offsetof(struct inspect_settings, graph), NULL,
-           "print the imported graph, one node per line, and nothing else", 0, 0),
+           "print the imported graph, one node per line, and nothing else"),
     OPTION_END};
 static const struct inspect_settings defaults = {0};
 const struct task inspect_task = {"inspect", rows, &defaults, sizeof defaults, NULL, true};

@@ -15,25 +15,25 @@
 /* clang-format off */
 /* The rows that every stage has, */
 #define STAGE_ROWS(S, name)                                                                       \
-    OPTION(name "-epochs", 0, OPTION_INT, FIELD(r.stage[S].epochs), "N", "epochs; 0 skips the stage", 0, 1e6), \
-    OPTION(name "-min-steps", 0, OPTION_INT, FIELD(r.stage[S].min_steps), "N",                              \
+    NUMBER(name "-epochs", 0, OPTION_INT, FIELD(r.stage[S].epochs), "N", "epochs; 0 skips the stage", 0, 1e6), \
+    NUMBER(name "-min-steps", 0, OPTION_INT, FIELD(r.stage[S].min_steps), "N",                              \
      "least number of updates: more epochs are run on small data sets", 0, 1e12),               \
-    OPTION(name "-lr", 0, OPTION_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 1e-9, 100),                 \
-    OPTION(name "-warmup", 0, OPTION_REAL, FIELD(r.stage[S].warmup), "N",                                   \
+    NUMBER(name "-lr", 0, OPTION_REAL, FIELD(r.stage[S].lr), "X", "learning rate", 1e-9, 100),                 \
+    NUMBER(name "-warmup", 0, OPTION_REAL, FIELD(r.stage[S].warmup), "N",                                   \
      "warm-up epochs", 0, 1e6),                                                    \
     OPTION(name "-schedule", 0, OPTION_CHOICE, FIELD(r.stage[S].schedule), SCHEDULES,                       \
-     "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %", 0, 0),                                \
-    OPTION(name "-batch", 0, OPTION_INT, FIELD(r.stage[S].batch), "N", "images per update", 2, 65536),       \
-    OPTION(name "-weight-decay", 0, OPTION_REAL, FIELD(r.stage[S].weight_decay), "X",                       \
+     "step: x 0.1 at 62.5, 75, 87.5 %; halves: at 50, 75 %"),                                \
+    NUMBER(name "-batch", 0, OPTION_INT, FIELD(r.stage[S].batch), "N", "images per update", 2, 65536),       \
+    NUMBER(name "-weight-decay", 0, OPTION_REAL, FIELD(r.stage[S].weight_decay), "X",                       \
      "weight decay, of all parameters", 0, 1),                                                                   \
     OPTION(name "-optimizer", 0, OPTION_CHOICE, FIELD(r.stage[S].optimizer), OPTIMIZERS,                    \
-     "adam: betas 0.9, 0.999", 0, 0)
+     "adam: betas 0.9, 0.999")
 /* and those of the two student stages. */
 #define STUDENT_ROWS(S, name)                                                                     \
     OPTION(name "-loss", 0, OPTION_CHOICE, FIELD(r.stage[S].loss), RECIPE_LOSS_WORDS,                       \
-     "CE: with labels; KL: to the teacher; AT: attention transfer on 1 to 3 domains", 0, 0),       \
-    OPTION(name "-gamma", 0, OPTION_REAL, FIELD(r.stage[S].gamma), "X", "weight of CE beside KL", 0, 1e3),  \
-    OPTION(name "-alpha", 0, OPTION_REAL, FIELD(r.stage[S].alpha), "X", "weight of KL beside CE", 0, 1e3)
+     "CE: with labels; KL: to the teacher; AT: attention transfer on 1 to 3 domains"),       \
+    NUMBER(name "-gamma", 0, OPTION_REAL, FIELD(r.stage[S].gamma), "X", "weight of CE beside KL", 0, 1e3),  \
+    NUMBER(name "-alpha", 0, OPTION_REAL, FIELD(r.stage[S].alpha), "X", "weight of KL beside CE", 0, 1e3)
 /* clang-format on */
 
 static const struct option_row rows[] = {
@@ -43,149 +43,142 @@ static const struct option_row rows[] = {
     IMAGE_ROWS,
     RANDOM_ROW,
     OPTION("relus", 'r', OPTION_TEXT, FIELD(relus), "N|P%",
-           "ReLUs to keep: a count, or a share of all such as 10% or 0.1", 0, 0),
+           "ReLUs to keep: a count, or a share of all such as 10% or 0.1"),
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",
-           "folder for the results; created if missing", 0, 0),
-    OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)",
-           0, 0),
+           "folder for the results; created if missing"),
+    OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)"),
     OPTION("preset", 0, OPTION_CHOICE, FIELD(r.preset), "paper|short|quick|none",
-           "schedule (default short)", 0, 0),
+           "schedule (default short)"),
     OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
-           "preset paper, with the defects of the published code, to compare with it", 0, 0),
+           "preset paper, with the defects of the published code, to compare with it"),
     OPEN_ROWS,
     PRECISION_ROW(FIELD(r.precision), "auto; the final evaluation is fp32"),
     NORMALIZE_ROW(NORMALIZE_AUTO_HELP),
     OPTION("resume", 0, OPTION_FLAG, FIELD(resume), NULL,
-           "continue an interrupted run of the same command", 0, 0),
-    OPTION("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
+           "continue an interrupted run of the same command"),
+    NUMBER("train-limit", 0, OPTION_INT, FIELD(train_limit), "N",
            "train on the first N images only", 1, 1e9),
     OPTION("stages", 0, OPTION_TEXT, FIELD(stages), "S,S",
-           "stages to run, of teacher,mask,finetune", 0, 0),
+           "stages to run, of teacher,mask,finetune"),
     OPTION("teacher", 0, OPTION_INPUT, FIELD(teacher), "FILE",
-           "start from this trained teacher: .safetensors of linnet or ONNX", 0, 0),
+           "start from this trained teacher: .safetensors of linnet or ONNX"),
     OPTION(
         "deploy", 0, OPTION_TEXT, FIELD(r.deploy), "clean|adv|single",
-        "which network is deployed: a branch of two (default clean), or one network with one branch for all images",
-        0, 0),
+        "which network is deployed: a branch of two (default clean), or one network with one branch for all images"),
     OPTION(
         "logit-teacher", 0, OPTION_INPUT, FIELD(logit_teacher), "FILE",
-        "gives the targets of KL in the student's stages; any model with this input and these classes",
-        0, 0),
+        "gives the targets of KL in the student's stages; any model with this input and these classes"),
     OPTION("clean-teacher", 0, OPTION_INPUT, FIELD(clean_teacher), "FILE",
-           "the same for clean and augmented images alone", 0, 0),
+           "the same for clean and augmented images alone"),
     OPTION("extra", 0, OPTION_SOURCE, FIELD(extra), "SRC",
-           "labelled images that are trained on beside those of --data, generated ones say", 0, 0),
-    OPTION("extra-share", 0, OPTION_REAL, FIELD(r.extra_share), "X",
+           "labelled images that are trained on beside those of --data, generated ones say"),
+    NUMBER("extra-share", 0, OPTION_REAL, FIELD(r.extra_share), "X",
            "--extra: their part of each batch (default 0.3)", 0.001, 0.999),
     OPTION(
         "masks", 0, OPTION_INPUT, FIELD(masks), "FILE",
-        "take the masks of an ONNX file, a checkpoint, or a .safetensors file with one tensor per ReLU",
-        0, 0),
+        "take the masks of an ONNX file, a checkpoint, or a .safetensors file with one tensor per ReLU"),
     OPTION("layer-budgets", 0, OPTION_INPUT, FIELD(budgets), "FILE",
-           "JSON list or object: ReLUs (3000), shares (0.05) or strings (\"5%\") per layer", 0, 0),
-    OPTION("empty-cheapest", 0, OPTION_INT, FIELD(empty_cheapest), "N",
+           "JSON list or object: ReLUs (3000), shares (0.05) or strings (\"5%\") per layer"),
+    NUMBER("empty-cheapest", 0, OPTION_INT, FIELD(empty_cheapest), "N",
            "no ReLU in the N least sensitive layers", 0, 1e6),
     STAGE_ROWS(STAGE_TEACHER, "teacher"),
     STAGE_ROWS(STAGE_MASK, "mask"),
     STUDENT_ROWS(STAGE_MASK, "mask"),
     STAGE_ROWS(STAGE_FINETUNE, "finetune"),
     STUDENT_ROWS(STAGE_FINETUNE, "finetune"),
-    OPTION("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images per update, in all stages", 2,
+    NUMBER("batch", 0, OPTION_INT, FIELD(all_batch), "N", "images per update, in all stages", 2,
            65536),
     BN_SHARDS_ROW(FIELD(r.bn_shards)),
-    OPTION("weight-decay", 0, OPTION_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1),
-    OPTION("gamma", 0, OPTION_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0,
+    NUMBER("weight-decay", 0, OPTION_REAL, FIELD(all_weight_decay), "X", "in all stages", 0, 1),
+    NUMBER("gamma", 0, OPTION_REAL, FIELD(all_gamma), "X", "weight of CE in both student stages", 0,
            1e3),
-    OPTION("alpha", 0, OPTION_REAL, FIELD(all_alpha), "X", "weight of KL in both student stages", 0,
+    NUMBER("alpha", 0, OPTION_REAL, FIELD(all_alpha), "X", "weight of KL in both student stages", 0,
            1e3),
-    OPTION("beta", 0, OPTION_REAL, FIELD(r.beta), "X",
+    NUMBER("beta", 0, OPTION_REAL, FIELD(r.beta), "X",
            "weight of attention transfer (default 1000)", 0, 1e9),
-    OPTION("tau", 0, OPTION_REAL, FIELD(r.tau), "X", "temperature of the distillation (default 4)",
+    NUMBER("tau", 0, OPTION_REAL, FIELD(r.tau), "X", "temperature of the distillation (default 4)",
            1e-3, 1e3),
-    OPTION("label-smoothing", 0, OPTION_REAL, FIELD(r.label_smoothing), "X",
+    NUMBER("label-smoothing", 0, OPTION_REAL, FIELD(r.label_smoothing), "X",
            "share of a label's weight in CE that goes to all classes alike", 0, 0.999),
-    OPTION(
+    NUMBER(
         "trades", 0, OPTION_REAL, FIELD(r.trades), "X",
         "weight of the divergence between an image's logits before and after the attack, which then maximises it",
         0, 1e3),
     OPTION(
         "ema", 0, OPTION_FLAG, FIELD(r.ema), NULL,
-        "teacher and finetune: keep a moving average of the weights, its batch norm estimated anew",
-        0, 0),
-    OPTION("momentum", 0, OPTION_REAL, FIELD(r.momentum), "X", "of SGD (default 0.9)", 0, 1),
+        "teacher and finetune: keep a moving average of the weights, its batch norm estimated anew"),
+    NUMBER("momentum", 0, OPTION_REAL, FIELD(r.momentum), "X", "of SGD (default 0.9)", 0, 1),
     OPTION("augment", 0, OPTION_TEXT, FIELD(r.augment), "augmix|corruptions[:T,..]|none",
-           "also train on augmented images", 0, 0),
+           "also train on augmented images"),
     OPTION("aligned", 0, OPTION_FLAG, FIELD(r.aligned), NULL,
-           "use the same crop and flip for the clean and the augmented image", 0, 0),
+           "use the same crop and flip for the clean and the augmented image"),
     OPTION("adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
-           "adversarial domain with its own batch norm (rlnet: on)", 0, 0),
-    OPTION("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,
+           "adversarial domain with its own batch norm (rlnet: on)"),
+    NUMBER("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,
            1000),
-    OPTION("attack-alpha", 0, OPTION_REAL, FIELD(r.attack_alpha), "X",
+    NUMBER("attack-alpha", 0, OPTION_REAL, FIELD(r.attack_alpha), "X",
            "PGD step size in training, 4/255 say", 0, 1),
-    OPTION("attack-eps", 0, OPTION_REAL, FIELD(r.attack_eps), "X",
+    NUMBER("attack-eps", 0, OPTION_REAL, FIELD(r.attack_eps), "X",
            "PGD radius in training (default 8/255)", 0, 1),
-    OPTION("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
+    NUMBER("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
-    OPTION("single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
+    NUMBER("single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
            "the same for the student of --deploy single (default 0.88)", 0, 1),
-    OPTION("density", 0, OPTION_REAL, FIELD(r.density), "X",
+    NUMBER("density", 0, OPTION_REAL, FIELD(r.density), "X",
            "share of weights kept while layer sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,
-           "what a removed ReLU becomes: z, z/2 + b, or s z + b with s and b per channel", 0, 0),
+           "what a removed ReLU becomes: z, z/2 + b, or s z + b with s and b per channel"),
     OPTION("publish-slopes", 0, OPTION_FLAG, FIELD(publish_slopes), NULL,
-           "--removed line: allow the slopes in model.pi, which is public", 0, 0),
+           "--removed line: allow the slopes in model.pi, which is public"),
     OPTION(
         "score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor|residual",
-        "score of a position (default diff0; taylor is experimental); residual also shares the budget among the layers and reaches it epoch by epoch",
-        0, 0),
+        "score of a position (default diff0; taylor is experimental); residual shares the budget among the layers, epoch by epoch"),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
-           "masks of the first epoch", 0, 0),
-    OPTION("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
+           "masks of the first epoch"),
+    NUMBER("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
            "images for the first mask (default 10000)", 1, 1e9),
-    OPTION("smoothing", 0, OPTION_REAL, FIELD(r.smoothing), "X",
+    NUMBER("smoothing", 0, OPTION_REAL, FIELD(r.smoothing), "X",
            "share of the old score that is kept in each epoch", 0, 1),
     OPTION("freeze", 0, OPTION_CHOICE, FIELD(r.freeze), "nhd|turnover|none",
-           "what freezes the masks: normalised Hamming distance, or the share replaced", 0, 0),
-    OPTION("freeze-below", 0, OPTION_REAL, FIELD(r.freeze_below), "X",
-           "threshold threshold of that rule (default 0.05)", 0, 1),
-    OPTION("freeze-epoch", 0, OPTION_INT, FIELD(r.freeze_epoch), "N",
+           "what freezes the masks: normalised Hamming distance, or the share replaced"),
+    NUMBER("freeze-below", 0, OPTION_REAL, FIELD(r.freeze_below), "X",
+           "threshold of that rule (default 0.05)", 0, 1),
+    NUMBER("freeze-epoch", 0, OPTION_INT, FIELD(r.freeze_epoch), "N",
            "masks are frozen after N epochs at the latest (default 0: by the rule alone)", 0, 1e6),
-    OPTION("lambda", 0, OPTION_REAL, FIELD(r.lambda), "X", "snl: first weight of the L1 penalty", 0,
+    NUMBER("lambda", 0, OPTION_REAL, FIELD(r.lambda), "X", "snl: first weight of the L1 penalty", 0,
            1e3),
     OPTION(
         "mask-rule", 0, OPTION_CHOICE, FIELD(r.soft_rule), "penalty|plan",
-        "snl: what drives masks to 0: the published L1 penalty, or an upper bound on their mean that falls to the budget",
-        0, 0),
-    OPTION(
+        "snl: what drives masks to 0: the published L1 penalty, or an upper bound on their mean that falls to the budget"),
+    NUMBER(
         "mask-travel", 0, OPTION_REAL, FIELD(r.mask_travel), "X",
         "snl: learning rate of the masks, as the distance that a mask can travel in the stage (1: from 1 to 0); 0: as published, that of the weights",
         0, 1e6),
-    OPTION("lambda-factor", 0, OPTION_REAL, FIELD(r.factor), "X",
+    NUMBER("lambda-factor", 0, OPTION_REAL, FIELD(r.factor), "X",
            "snl: factor by which lambda rises", 1, 1e3),
-    OPTION("lambda-epoch", 0, OPTION_INT, FIELD(r.patience), "N",
+    NUMBER("lambda-epoch", 0, OPTION_INT, FIELD(r.patience), "N",
            "snl: first epoch that may raise it", 0, 1e6),
-    OPTION("mask-threshold", 0, OPTION_REAL, FIELD(r.threshold), "X",
+    NUMBER("mask-threshold", 0, OPTION_REAL, FIELD(r.threshold), "X",
            "snl: soft masks above it count as ReLUs (default 0.01)", 0, 1),
     OPTION("select", 0, OPTION_CHOICE, FIELD(r.select), "last|clean|pgd|mean",
-           "epoch of teacher and finetune to keep, by validation", 0, 0),
-    OPTION(
+           "epoch of teacher and finetune to keep, by validation"),
+    NUMBER(
         "calib", 0, OPTION_INT, FIELD(r.calib_images), "N",
         "calibration images: for batch norm that is put back, --removed half|line, fixed point (default 2000)",
         1, 1e9),
-    OPTION("val-attack-images", 0, OPTION_INT, FIELD(r.val_attack_images), "N",
+    NUMBER("val-attack-images", 0, OPTION_INT, FIELD(r.val_attack_images), "N",
            "validation images that are attacked (default 500)", 0, 1e9),
-    OPTION("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
+    NUMBER("eval-attack-images", 0, OPTION_INT, FIELD(eval_attack_images), "N",
            "test images attacked in the final evaluation (default 2000)", 0, 1e9),
-    OPTION(
+    NUMBER(
         "eval-autoattack-images", 0, OPTION_INT, FIELD(eval_autoattack_images), "N",
         "test images under AutoAttack (fast) of the deployed file (default 200, at most those under PGD)",
         0, 1e9),
-    OPTION("eval-corrupt-images", 0, OPTION_INT, FIELD(eval_corrupt_images), "N",
+    NUMBER("eval-corrupt-images", 0, OPTION_INT, FIELD(eval_corrupt_images), "N",
            "test images corrupted in the final evaluation (default 1000)", 0, 1e9),
-    OPTION("require-clean", 0, OPTION_REAL, FIELD(require_clean), "P",
+    NUMBER("require-clean", 0, OPTION_REAL, FIELD(require_clean), "P",
            "exit 6 if the result is less than P per cent accurate", 0, 100),
-    OPTION("max-relus", 0, OPTION_INT, FIELD(max_relus), "N",
+    NUMBER("max-relus", 0, OPTION_INT, FIELD(max_relus), "N",
            "exit 6 if more than N ReLUs are kept", 0, 1e12),
     OPTION_END};
 

@@ -12,7 +12,7 @@ struct lint_settings {
 };
 static const struct option_row rows[] = {
     OPTION("for", 0, OPTION_CHOICE, offsetof(struct lint_settings, target),
-           "crypten|ezpc|motion2nx", "the tool that shall read the file", 0, 0),
+           "crypten|ezpc|motion2nx", "the tool that shall read the file"),
     OPTION_END};
 static const struct lint_settings defaults = {.target = -1};
 

@@ -103,13 +103,6 @@ static int from_tensor(const char *path, const struct st_reader *r, struct graph
 
 /* ---- which of them ------------------------------------------------------------------------- */
 
-static bool ends_in(const char *path, const char *tail)
-{
-    const size_t n = strlen(path), m = strlen(tail);
-
-    return n > m && strcmp(path + n - m, tail) == 0;
-}
-
 static int from_network(const struct linnet_listener *l, const char *path, struct graph *g,
                         int32_t n, const struct relu_site *site)
 {
@@ -142,7 +135,7 @@ int mask_file_read(const struct linnet_listener *l, const char *path, struct gra
     int rc;
 
     TRY(relu_sites(g, &site, &n));
-    if (ends_in(path, ".safetensors"))
+    if (model_is_safetensors(path))
         TRY(st_reader_open(path, &r));
     if (r == NULL || is_checkpoint(r))
         rc = from_network(l, path, g, n, site);

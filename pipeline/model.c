@@ -276,7 +276,7 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
     return choose ? normalize_auto(l, path, o->data, &o->images, seed, m->g) : 0;
 }
 
-static bool looks_like_safetensors(const char *path)
+bool model_is_safetensors(const char *path)
 {
     const size_t n = strlen(path), m = strlen(".safetensors");
 
@@ -305,7 +305,7 @@ int model_open(const struct linnet_listener *l, const char *path, const struct o
 
     TRY(refuse_folder(path));
     o = o != NULL ? o : &nothing;
-    m.is_checkpoint = looks_like_safetensors(path);
+    m.is_checkpoint = model_is_safetensors(path);
     if ((m.path = mem_strdup(path)) == NULL)
         rc = ERR_NOMEM;
     else if (m.is_checkpoint)

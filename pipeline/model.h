@@ -68,22 +68,20 @@ struct open_options {
     enum normalize_guess guess;
 };
 /* Rows that say how a file is read, for a task's table. */
-#define OPEN_ROWS                                                                                     \
-    OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",         \
-           "which value of the ONNX file holds the logits, where it has several outputs", 0, 0),      \
-        OPTION("input-shape", 0, OPTION_TEXT, offsetof(struct open_options, input_shape),             \
-               "NAME:1,C,H,W", "sizes that the ONNX file leaves open", 0, 0),                         \
-        OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                     \
-               "auto|nchw|nhwc", "layout of the file's input, kept on export (default auto)", 0,      \
-               0),                                                                                    \
-        OPTION(                                                                                       \
-            "relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "keep|as-relu",          \
-            "as-relu imports ReLU6 as ReLU: another function, so train it before use (default keep)", \
-            0, 0)
+#define OPEN_ROWS                                                                                  \
+    OPTION("output-name", 0, OPTION_TEXT, offsetof(struct open_options, output_name), "NAME",      \
+           "which value of the ONNX file holds the logits, where it has several outputs"),         \
+        OPTION("input-shape", 0, OPTION_TEXT, offsetof(struct open_options, input_shape),          \
+               "NAME:1,C,H,W", "sizes that the ONNX file leaves open"),                            \
+        OPTION("layout", 0, OPTION_CHOICE, offsetof(struct open_options, layout),                  \
+               "auto|nchw|nhwc", "layout of the file's input, kept on export (default auto)"),     \
+        OPTION(                                                                                    \
+            "relu6", 0, OPTION_CHOICE, offsetof(struct open_options, relu6), "keep|as-relu",       \
+            "as-relu imports ReLU6 as ReLU: another function, so train it before use (default keep)")
 #define NORMALIZE_ROW(help)                                                                        \
-    OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help, 0, 0)
+    OPTION("normalize", 0, OPTION_TEXT, offsetof(struct open_options, normalize), "P", help)
 #define DATA_ROW(help)                                                                             \
-    OPTION("data", 'd', OPTION_SOURCE, offsetof(struct open_options, data), "SRC", help, 0, 0)
+    OPTION("data", 'd', OPTION_SOURCE, offsetof(struct open_options, data), "SRC", help)
 /* What the images of --data may be changed by, for a task's table. */
 #define IMAGE_ROWS                                                                                 \
     SOURCE_SIZE_ROWS(struct open_options, images), SOURCE_MEMORY_ROWS(struct open_options, images)
@@ -117,6 +115,7 @@ void model_close(struct model *m);
 json_t *model_form_json(const struct model_form *form, const struct graph *g);
 /* Turns a freshly imported graph into the form: BN with neutral numbers, second branch, masks of ones. */
 int model_apply_form(struct graph *g, const struct model_form *form) MUST_CHECK;
+bool model_is_safetensors(const char *path); /* by its name */
 /* A file that could be read but is not taken. */
 bool model_refuses(int rc);
 /* "clean", "adv", "single": also the name of the branch that is deployed. */

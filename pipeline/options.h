@@ -7,7 +7,7 @@
  *     struct lint_options { int32_t target; };
  *     static const struct option_row rows[] = {
  *         OPTION("for", 0, OPTION_CHOICE, offsetof(struct lint_options, target), "crypten|ezpc",
- *                "the tool that shall read the file", 0, 0),
+ *                "the tool that shall read the file"),
  *         OPTION_END};
  *     static const struct lint_options defaults = {.target = -1};
  *     const struct task lint_task = {"lint", rows, &defaults, sizeof defaults, check, false};
@@ -43,11 +43,14 @@ struct option_row {
 #define OPTION_ROLE(kind)                                                                          \
     ((kind) >= OPTION_INPUT && (kind) <= OPTION_FOLDER ? (enum linnet_role)((kind)-OPTION_TEXT)    \
                                                        : LINNET_ROLE_NONE)
-#define OPTION(name, letter, kind, offset, value, help, lo, hi)                                    \
+/* A row for a number in a range, and for anything else. */
+#define NUMBER(name, letter, kind, offset, value, help, lo, hi)                                    \
     {                                                                                              \
         {name, letter, value, help, (kind) == OPTION_TEXTS, OPTION_ROLE(kind)}, kind, offset, lo,  \
             hi                                                                                     \
     }
+#define OPTION(name, letter, kind, offset, value, help)                                            \
+    NUMBER(name, letter, kind, offset, value, help, 0, 0)
 #define OPTION_END                                                                                 \
     {                                                                                              \
         .is = {.name = NULL }                                                                      \

@@ -10,8 +10,7 @@ enum precision_choice { PRECISION_AUTO, PRECISION_FP32, PRECISION_BF16 };
     OPTION(                                                                                                 \
         "precision", 0, OPTION_CHOICE, field, "auto|fp32|bf16",                                             \
         "activations and their products; auto: bf16 for inference where the machine has AMX (default " dflt \
-        ")",                                                                                                \
-        0, 0)
+        ")")
 
 /* What a choice means, with what the network can do: gradients are fp32 unless bf16 is asked for. */
 enum exec_precision precision_of(int32_t choice, bool gradients);

@@ -85,7 +85,7 @@ int recipe_check_published(const struct recipe *r) MUST_CHECK;
 /* "none", "augmix", "corruptions[:T,T]" -> augmentation and its list (into text, or NULL). */
 int recipe_augment(const char *text, enum train_augment *augment, const char **list) MUST_CHECK;
 #define BN_SHARDS_ROW(field)                                                                               \
-    OPTION(                                                                                                \
+    NUMBER(                                                                                                \
         "bn-shards", 0, OPTION_INT, field, "N",                                                            \
         "batch norm takes its statistics from each of N parts of a batch: 2, 4, 8, 16 (default 1: whole)", \
         1, 16)

@@ -15,30 +15,27 @@ struct source_options {
 /* Rows for a task whose struct `type` has a struct source_options `member`. */
 #define SOURCE_TEST_ROW(type, member)                                                              \
     OPTION("test-data", 0, OPTION_SOURCE, offsetof(type, member.test), "SRC",                      \
-           "test images: one set, or the test part of a source (default: those of --data)", 0, 0)
+           "test images: one set, or the test part of a source (default: those of --data)")
 #define SOURCE_VAL_ROW(type, member)                                                               \
     OPTION("val-data", 0, OPTION_SOURCE, offsetof(type, member.val), "SRC",                        \
-           "validation images, one set (default: a tenth of the training images of --data)", 0, 0)
+           "validation images, one set (default: a tenth of the training images of --data)")
 #define SOURCE_SIZE_ROWS(type, member)                                                             \
     OPTION("resize", 0, OPTION_TEXT, offsetof(type, member.resize), "N[,bicubic]",                 \
-           "RGB images of 8 bits: scales the shorter side to N pixels, antialiased bilinear", 0,   \
-           0),                                                                                     \
+           "RGB images of 8 bits: scales the shorter side to N pixels, antialiased bilinear"),     \
         OPTION("crop", 0, OPTION_TEXT, offsetof(type, member.crop), "HxW",                         \
-               "RGB images of 8 bits: keeps the middle HxW pixels", 0, 0)
+               "RGB images of 8 bits: keeps the middle HxW pixels")
 /* Tasks without these rows that need all images in memory say so in their defaults: .memory = "all". */
-#define SOURCE_MEMORY_ROWS(type, member)                                                           \
-    OPTION(                                                                                        \
-        "data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                      \
-        "image folders, shards, npy: images of a split that need more are streamed from their "    \
-        "files, with so much read ahead; 500M, 8G, all (default: a quarter of what is available)", \
-        0, 0),                                                                                     \
-        OPTION("data-threads", 0, OPTION_INT, offsetof(type, member.threads), "N",                 \
+#define SOURCE_MEMORY_ROWS(type, member)                                                            \
+    OPTION(                                                                                         \
+        "data-memory", 0, OPTION_TEXT, offsetof(type, member.memory), "SIZE",                       \
+        "image folders, shards, npy: images of a split that need more are streamed from their "     \
+        "files, with so much read ahead; 500M, 8G, all (default: a quarter of what is available)"), \
+        NUMBER("data-threads", 0, OPTION_INT, offsetof(type, member.threads), "N",                  \
                "threads that decode streamed images (default: as many as --threads)", 1, 1024)
 #define SOURCE_RANDOM_ROW(type, member)                                                            \
     OPTION("random-crop", 0, OPTION_FLAG, offsetof(type, member.random), NULL,                     \
            "RGB images of 8 bits: trains on random parts, 8 to 100 % of the image, ratio 3/4 to "  \
-           "4/3, scaled to --crop and flipped",                                                    \
-           0, 0)
+           "4/3, scaled to --crop and flipped")
 /* The options of the trainer; texts stay borrowed. ERR_ARG for a bad size. */
 int source_data_options(const struct source_options *s, struct data_options *out) MUST_CHECK;
 
