@@ -490,21 +490,17 @@ static bool freezes(const struct mask_stage *m, int32_t epoch)
 int mask_stage_select(struct mask_stage *m, int32_t epoch)
 {
     const size_t bytes = (size_t)m->student->n_masks * sizeof(float);
-    float *before = mem_array(bytes, 1);
-    int rc;
+    OWNED float *before = mem_array(bytes, 1);
 
     if (before == NULL)
         return ERR_NOMEM;
     memcpy(before, m->student->masks, bytes);
     smooth(m);
-    if ((rc = select_masks(m)) == 0) {
-        mask_distance(m->n_site, m->site, m->student, before, m->student->masks, &m->state.nhd,
-                      &m->state.turnover);
-        m->state.selections++;
-        if (freezes(m, epoch))
-            m->state.frozen_epoch = epoch + 1;
-        rc = fit_lines(m, before);
-    }
-    mem_free(before);
-    return rc;
+    TRY(select_masks(m));
+    mask_distance(m->n_site, m->site, m->student, before, m->student->masks, &m->state.nhd,
+                  &m->state.turnover);
+    m->state.selections++;
+    if (freezes(m, epoch))
+        m->state.frozen_epoch = epoch + 1;
+    return fit_lines(m, before);
 }

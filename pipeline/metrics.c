@@ -17,17 +17,9 @@ static int remember(struct metrics *m, const char *text, size_t len)
 {
     OWNED char *copy = mem_array(len + 1, 1);
 
-    if (m->n == m->cap) {
-        const int32_t cap = m->cap ? 2 * m->cap : 64;
-        struct metrics_line *line = mem_resize(m->line, (size_t)cap, sizeof *line);
-
-        if (line == NULL)
-            return ERR_NOMEM;
-        m->line = line;
-        m->cap = cap;
-    }
     if (copy == NULL)
         return ERR_NOMEM;
+    TRY(mem_grow(&m->line, (size_t)m->n + 1, &m->cap, sizeof *m->line));
     memcpy(copy, text, len);
     m->line[m->n++] = (struct metrics_line){mem_hand_on(&copy), json_loadb(text, len, 0, NULL)};
     return 0;

@@ -18,7 +18,8 @@ struct metrics {
         char *text;
         json_t *root;
     } * line;
-    int32_t n, cap;
+    int32_t n;
+    size_t cap;
 };
 /* Of several ranks only the first opens a file. keep: start with the lines of an earlier run, if there are any. metrics_close in every case. */
 int metrics_open(struct metrics *m, const char *path, bool keep) MUST_CHECK;

@@ -30,7 +30,7 @@ const char *recipe_kind_name(int32_t kind)
     return name[kind];
 }
 
-struct schedule { /* a row of the tables below */
+struct schedule { /* a row of the tables below; PRESET_NONE has none: no epochs */
     int64_t epochs;
     double lr;
     int32_t schedule;
@@ -39,7 +39,7 @@ struct schedule { /* a row of the tables below */
 };
 
 /* rlnet and senet differ in domains and losses, not in their schedules. */
-static const struct schedule linear_table[][STAGE_COUNT] = {
+static const struct schedule linear_table[PRESET_NONE + 1][STAGE_COUNT] = {
     [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP, 0, 0},
                       {150, 0.05, OPTIM_CONSTANT, 0, 0},
                       {240, 0.01, OPTIM_STEP, 0, 0}},
@@ -49,11 +49,10 @@ static const struct schedule linear_table[][STAGE_COUNT] = {
     [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0, 0},
                       {1, 0.05, OPTIM_CONSTANT, 0.5, 0},
                       {4, 0.05, OPTIM_COSINE, 0.5, 700}},
-    [PRESET_NONE] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}},
 };
 /* snl: the mask stage ends by itself when the budget is reached; its epochs are the most. An update
  * moves a mask by some lr at most, so it takes a thousand of them to get from 1 to 0. */
-static const struct schedule snl_table[][STAGE_COUNT] = {
+static const struct schedule snl_table[PRESET_NONE + 1][STAGE_COUNT] = {
     [PRESET_PAPER] = {{160, 0.1, OPTIM_HALVES, 0, 0},
                       {2000, 1e-3, OPTIM_CONSTANT, 0, 0},
                       {100, 1e-3, OPTIM_COSINE, 0, 0}},
@@ -63,7 +62,6 @@ static const struct schedule snl_table[][STAGE_COUNT] = {
     [PRESET_QUICK] = {{5, 0.05, OPTIM_COSINE, 0, 0},
                       {6, 1e-3, OPTIM_CONSTANT, 0, 2000},
                       {4, 0.05, OPTIM_COSINE, 0.5, 700}},
-    [PRESET_NONE] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}},
 };
 
 static void set_stages(struct recipe *r)

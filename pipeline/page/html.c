@@ -19,26 +19,11 @@
 
 static bool room(struct html *h, size_t more)
 {
-    if (h->status < 0)
-        return false;
-    if (h->len + more + 1 > HTML_LIMIT) {
+    if (h->status == 0 && h->len + more + 1 > HTML_LIMIT)
         h->status = fail(ERR_LIMIT, "the page would exceed %zu MiB", HTML_LIMIT >> 20);
-        return false;
-    }
-    if (h->len + more + 1 <= h->cap)
-        return true;
-    size_t cap = 2 * h->cap + more + 4096;
-    char *text = mem_array(cap, 1);
-    if (text == NULL) {
-        h->status = ERR_NOMEM;
-        return false;
-    }
-    if (h->text != NULL)
-        memcpy(text, h->text, h->len);
-    mem_free(h->text);
-    h->text = text;
-    h->cap = cap;
-    return true;
+    if (h->status == 0)
+        h->status = mem_grow(&h->text, h->len + more + 1, &h->cap, 1);
+    return h->status == 0;
 }
 
 static void put_bytes(struct html *h, const char *bytes, size_t n)

@@ -27,14 +27,9 @@ static const char style[] =
 
 /* ---- numbers of an evaluation --------------------------------------------------------------- */
 
-static double number(const json_t *v)
-{
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static double accuracy(const json_t *score)
 {
-    return number(json_object_get(score, "accuracy"));
+    return page_number(score, "accuracy");
 }
 
 static const json_t *attack_named(const json_t *branch, const char *prefix)
@@ -44,7 +39,7 @@ static const json_t *attack_named(const json_t *branch, const char *prefix)
 
     json_array_foreach(json_object_get(branch, "attacks"), i, a)
     {
-        const char *name = json_string_value(json_object_get(a, "name"));
+        const char *name = page_text(a, "name");
         if (name != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
             return a;
     }
@@ -64,7 +59,7 @@ static void open_cell(struct html *h, const char *label)
 static void put_score(struct html *h, const char *label, const json_t *score)
 {
     const json_t *ci = json_object_get(score, "ci95");
-    const double half = (number(json_array_get(ci, 1)) - number(json_array_get(ci, 0))) / 2;
+    const double half = (page_value(json_array_get(ci, 1)) - page_value(json_array_get(ci, 0))) / 2;
 
     open_cell(h, label);
     if (isnan(accuracy(score)))
@@ -95,9 +90,11 @@ static const char *deployed_branch(const json_t *eval)
     size_t i;
     json_t *b;
 
-    json_array_foreach(json_object_get(eval, "branches"), i, b) if (
-        json_is_true(
-            json_object_get(b, "deployed"))) return json_string_value(json_object_get(b, "name"));
+    json_array_foreach(json_object_get(eval, "branches"), i, b)
+    {
+        if (json_is_true(json_object_get(b, "deployed")))
+            return page_text(b, "name");
+    }
     return "clean";
 }
 
@@ -106,16 +103,15 @@ static void put_file_row(struct html *h, const char *file, const json_t *eval, c
 {
     html_put(h, "<tr%s><th>%s%s</th><td data-l=\"BN branch\">%s</td>",
              deployed ? " class=deployed" : "", html_escape(h, file),
-             deployed ? " <small>deployed</small>" : "",
-             html_escape(h, json_string_value(json_object_get(branch, "name"))));
+             deployed ? " <small>deployed</small>" : "", html_escape(h, page_text(branch, "name")));
     open_cell(h, "ReLUs");
-    html_put(h, "%s</td>", html_grouped(h, number(json_object_get(eval, "relus"))));
+    html_put(h, "%s</td>", html_grouped(h, page_number(eval, "relus")));
     put_score(h, "clean %", json_object_get(branch, "clean"));
     put_labelled(h, "corrupted %", "%.2f",
-                 number(json_object_get(json_object_get(branch, "corruptions"), "mean")));
+                 page_number(json_object_get(branch, "corruptions"), "mean"));
     put_score(h, "PGD-20 %", attack_named(branch, "pgd"));
     put_score(h, "AutoAttack %", attack_named(branch, "autoattack"));
-    put_labelled(h, "fixed point %", "%.1f", number(json_object_get(eval, "agreement")));
+    put_labelled(h, "fixed point %", "%.1f", page_number(eval, "agreement"));
     html_put(h, "</tr>\n");
 }
 
@@ -131,7 +127,7 @@ static void put_eval_rows(struct html *h, const char *what, const json_t *eval, 
 /* Kept positions that take two ReLU evaluations. */
 static bool has_relu6(const json_t *budget)
 {
-    return number(json_object_get(budget, "evaluations")) > number(json_object_get(budget, "kept"));
+    return page_number(budget, "evaluations") > page_number(budget, "kept");
 }
 
 #define MUCH 10.0 /* points that a reader wants to have explained */
@@ -139,7 +135,7 @@ static bool has_relu6(const json_t *budget)
 /* Guessing gives 100 / classes; three standard deviations and two points above it are not told apart. */
 static bool is_chance(const json_t *score)
 {
-    const double n = number(json_object_get(score, "n"));
+    const double n = page_number(score, "n");
     const double p = 1.0 / (double)json_array_size(json_object_get(score, "per_class"));
 
     return n > 0 && p < 1 && accuracy(score) < 100 * (p + 3 * sqrt(p * (1 - p) / n)) + 2;
@@ -171,8 +167,8 @@ static void put_verdict(struct html *h, const struct page_run *r)
     const json_t *result = json_object_get(r->report, "result");
     const char *branch = deployed_branch(result);
     const json_t *b = page_branch(result, branch);
-    const double kept = number(json_object_get(budget, "kept"));
-    const double total = number(json_object_get(budget, "total"));
+    const double kept = page_number(budget, "kept");
+    const double total = page_number(budget, "total");
     const double before = accuracy(json_object_get(page_branch(given, "clean"), "clean"));
     const double after = accuracy(json_object_get(b, "clean"));
     const double pgd = accuracy(attack_named(b, "pgd"));
@@ -183,7 +179,7 @@ static void put_verdict(struct html *h, const struct page_run *r)
              html_grouped(h, kept), html_grouped(h, total), 100 * kept / total);
     if (has_relu6(budget))
         html_put(h, ", a private inference takes <b>%s ReLU evaluations</b>, two for a ReLU6",
-                 html_grouped(h, number(json_object_get(budget, "evaluations"))));
+                 html_grouped(h, page_number(budget, "evaluations")));
     if (!isnan(after))
         html_put(h, ". Clean accuracy: <b>%.2f %%</b>", after);
     if (!isnan(after) && !isnan(before)) /* a sweep tells of the given file once, at its top */
@@ -217,16 +213,14 @@ static void put_notes(struct html *h, const struct page_run *r)
         h,
         "<p class=fine>Each row is one file; all its figures are that file's. Per cent of test "
         "images, &plusmn; half of the 95 %% Wilson interval. Clean: n %s.",
-        html_grouped(h, number(json_object_get(json_object_get(b, "clean"), "n"))));
+        html_grouped(h, page_number(json_object_get(b, "clean"), "n")));
     if (pgd != NULL)
         html_put(h, " PGD: L-infinity, eps %.3g/255, %.0f steps, n %s.",
-                 255 * number(json_object_get(p, "eps")), number(json_object_get(p, "steps")),
-                 html_grouped(h, number(json_object_get(pgd, "n"))));
+                 255 * page_number(p, "eps"), page_number(p, "steps"),
+                 html_grouped(h, page_number(pgd, "n")));
     if (bad != NULL)
-        html_put(h, " Corrupted: mean of %.0f types, %s, n %s.",
-                 number(json_object_get(bad, "types")),
-                 html_escape(h, json_string_value(json_object_get(bad, "source"))),
-                 html_grouped(h, number(json_object_get(bad, "n"))));
+        html_put(h, " Corrupted: mean of %.0f types, %s, n %s.", page_number(bad, "types"),
+                 html_escape(h, page_text(bad, "source")), html_grouped(h, page_number(bad, "n")));
     html_put(h, " Fixed point: share of images with the float network's label.");
     json_array_foreach(json_object_get(r->report, "notes"), i, note)
         put_sentence(h, json_string_value(note));
@@ -246,15 +240,14 @@ static void open_table(struct html *h)
 static const char *teacher_name(const json_t *report)
 {
     const json_t *recipe = json_object_get(json_object_get(report, "config"), "recipe");
-    const char *adversarial = json_string_value(json_object_get(recipe, "adversarial"));
-    const char *file =
-        json_string_value(json_object_get(json_object_get(report, "teacher"), "model"));
+    const char *adversarial = page_text(recipe, "adversarial");
+    const char *file = page_text(json_object_get(report, "teacher"), "model");
     size_t i;
     json_t *s;
 
     json_array_foreach(json_object_get(report, "stages"), i, s)
     {
-        const char *stage = json_string_value(json_object_get(s, "name"));
+        const char *stage = page_text(s, "name");
         if (stage != NULL && strcmp(stage, "teacher") == 0)
             return adversarial != NULL && strcmp(adversarial, "on") == 0 ? "robust teacher"
                                                                          : "teacher";
@@ -285,7 +278,7 @@ static void put_layers(struct html *h, const struct page_run *r)
     size_t i;
     json_t *l;
 
-    json_array_foreach(layers, i, l) most = fmax(most, number(json_object_get(l, "total")));
+    json_array_foreach(layers, i, l) most = fmax(most, page_number(l, "total"));
     html_put(
         h,
         "<h2>ReLUs kept per layer</h2>\n<table class=bars><thead><tr><th>layer</th>"
@@ -293,17 +286,16 @@ static void put_layers(struct html *h, const struct page_run *r)
         two ? "<th class=n>evaluations</th>" : "");
     json_array_foreach(layers, i, l)
     {
-        const double total = number(json_object_get(l, "total"));
-        const double kept = number(json_object_get(l, "kept"));
+        const double total = page_number(l, "total");
+        const double kept = page_number(l, "kept");
 
         html_put(
             h,
             "<tr><th>%s</th><td class=n>%s</td><td class=\"n of\">%s</td><td class=n>%.1f %%</td>",
-            html_escape(h, json_string_value(json_object_get(l, "name"))), html_grouped(h, kept),
-            html_grouped(h, total), 100 * kept / total);
+            html_escape(h, page_text(l, "name")), html_grouped(h, kept), html_grouped(h, total),
+            100 * kept / total);
         if (two)
-            html_put(h, "<td class=n>%s</td>",
-                     html_grouped(h, number(json_object_get(l, "evaluations"))));
+            html_put(h, "<td class=n>%s</td>", html_grouped(h, page_number(l, "evaluations")));
         html_put(h,
                  "<td><svg viewBox=\"0 0 400 14\" role=img aria-label=\"%.0f of %.0f\">"
                  "<rect class=rest width=\"%.1f\" height=14 /><rect class=kept width=\"%.1f\" "
@@ -365,7 +357,7 @@ static void put_maps(struct html *h, const struct page_run *r)
         return;
     json_array_foreach(json_object_get(json_object_get(r->report, "budget"), "layers"), i, l)
     {
-        const char *layer = json_string_value(json_object_get(l, "name"));
+        const char *layer = page_text(l, "name");
         const struct st_tensor *t;
         if (layer == NULL ||
             (size_t)snprintf(name, sizeof name, "mask:%s.mask", layer) >= sizeof name ||
@@ -385,13 +377,13 @@ static void put_maps(struct html *h, const struct page_run *r)
 /* The end of a row: accuracies of the given file and of the result, and a bar for it. */
 static void put_given_result(struct html *h, const json_t *given, const json_t *result)
 {
-    put_number(h, "%.2f", number(given));
-    put_number(h, "%.2f", number(result));
+    put_number(h, "%.2f", page_value(given));
+    put_number(h, "%.2f", page_value(result));
     html_put(
         h,
         "<td><svg viewBox=\"0 0 200 14\" aria-hidden=true><rect class=rest width=200 height=14 />"
         "<rect class=kept width=\"%.1f\" height=14 /></svg></td></tr>\n",
-        isnan(number(result)) ? 0 : 2 * number(result));
+        isnan(page_value(result)) ? 0 : 2 * page_value(result));
 }
 
 /* ---- corruptions ---------------------------------------------------------------------------- */
@@ -468,12 +460,12 @@ static void put_repeat(struct html *h, const struct page_run *r)
         h,
         "<p class=fine>linnet %s, seed %.0f. The same seed gives the same bytes for any number of "
         "threads.</p>\n",
-        LINNET_VERSION, number(json_object_get(r->report, "seed")));
+        LINNET_VERSION, page_number(r->report, "seed"));
     if (shards != NULL)
         html_put(h,
                  "<p class=fine>Batch norm took its statistics from each of %.0f shards of a batch "
                  "(--bn-shards).</p>\n",
-                 number(shards));
+                 page_value(shards));
     if (json_array_size(stages) == 0)
         return;
     html_put(
@@ -482,11 +474,10 @@ static void put_repeat(struct html *h, const struct page_run *r)
         "</thead><tbody>\n");
     json_array_foreach(stages, i, s)
     {
-        html_put(h, "<tr><th>%s</th>",
-                 html_escape(h, json_string_value(json_object_get(s, "name"))));
-        put_number(h, "%.0f", number(json_object_get(s, "epochs")));
-        put_number(h, "%.0f", number(json_object_get(s, "seconds")));
-        put_number(h, "%.0f", number(json_object_get(s, "images_per_s")));
+        html_put(h, "<tr><th>%s</th>", html_escape(h, page_text(s, "name")));
+        put_number(h, "%.0f", page_number(s, "epochs"));
+        put_number(h, "%.0f", page_number(s, "seconds"));
+        put_number(h, "%.0f", page_number(s, "images_per_s"));
         html_put(h, "</tr>\n");
     }
     html_put(h, "</tbody></table>\n");
@@ -546,7 +537,7 @@ static void put_sweep_table(struct html *h, const char *folder, const json_t *sw
     put_eval_rows(h, teacher_name(teacher), json_object_get(teacher, "teacher"), false);
     json_array_foreach(json_object_get(sweep, "budgets"), i, b)
     {
-        const char *name = json_string_value(json_object_get(b, "folder"));
+        const char *name = page_text(b, "folder");
         put_eval_rows(h, name != NULL ? name : "", json_object_get(b, "result"), true);
     }
     html_put(h,
@@ -564,7 +555,7 @@ static int put_sweep(struct html *h, const char *folder, const json_t *sweep,
 
     json_array_foreach(json_object_get(sweep, "budgets"), i, b)
     {
-        const char *name = json_string_value(json_object_get(b, "folder"));
+        const char *name = page_text(b, "folder");
         if (name == NULL || strchr(name, '/') != NULL || strcmp(name, "..") == 0)
             return fail(ERR_FORMAT, "'%s/sweep.json': budget %zu names no folder of its own",
                         folder, i + 1);

@@ -171,13 +171,12 @@ static int open_plan(const char *folder, struct plan **p)
 
 void page_put_private(struct html *h, const char *folder, bool slider)
 {
-    struct plan *p = NULL;
+    SCOPED(plan_free_at) struct plan *p = NULL;
 
     if (open_plan(folder, &p) < 0)
         html_put(h, "<p class=fine>model.pi is not shown: %s</p>\n", html_escape(h, err_message()));
     else if (p != NULL)
         put_tables(h, p, slider);
-    plan_free(p);
 }
 
 /* Of the backends that take the plan the one with the least seconds online. */
@@ -214,7 +213,7 @@ void page_put_query(struct html *h, const char *folder)
 {
     static const char *const name[] = {"lan", "wan"}, *const place[] = {"LAN", "WAN"};
     struct phase phase[PHASES] = {{0}};
-    struct plan *p = NULL;
+    SCOPED(plan_free_at) struct plan *p = NULL;
     struct link l;
 
     if (open_plan(folder, &p) < 0 || p == NULL)
@@ -225,5 +224,4 @@ void page_put_query(struct html *h, const char *folder)
             put_query(h, phase, &l, place[i]);
             html_put(h, i == 0 ? "" : ".</p>\n");
         }
-    plan_free(p);
 }

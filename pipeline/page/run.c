@@ -1,6 +1,7 @@
 /* One folder of linearize (run.h): what is there is read whole; a line of metrics that is no JSON ends them. */
 #include "pipeline/page/run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ static int read_json(const char *path, json_t **out)
 
 static int need_format(const char *path, const json_t *root, const char *format)
 {
-    const char *had = json_string_value(json_object_get(root, "format"));
+    const char *had = page_text(root, "format");
 
     if (had != NULL && strcmp(had, format) == 0)
         return 0;
@@ -101,6 +102,21 @@ int page_sweep_open(const char *folder, json_t **out)
     return need_format(path, *out, "linnet.sweep/1");
 }
 
+double page_value(const json_t *v)
+{
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+double page_number(const json_t *o, const char *key)
+{
+    return page_value(json_object_get(o, key));
+}
+
+const char *page_text(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
 const json_t *page_branch(const json_t *eval, const char *branch)
 {
     size_t i;
@@ -108,7 +124,7 @@ const json_t *page_branch(const json_t *eval, const char *branch)
 
     json_array_foreach(json_object_get(eval, "branches"), i, b)
     {
-        const char *name = json_string_value(json_object_get(b, "name"));
+        const char *name = page_text(b, "name");
         if (name != NULL && strcmp(name, branch) == 0)
             return b;
     }

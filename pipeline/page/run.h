@@ -20,4 +20,8 @@ void page_run_close(struct page_run *r);
 int page_sweep_open(const char *folder, json_t **out) MUST_CHECK;
 /* The member named `branch` of an evaluation's "branches", NULL if there is none. */
 const json_t *page_branch(const json_t *eval, const char *branch);
+/* A number, NaN where it is none; one of an object; a text of an object, NULL where it is none. */
+double page_value(const json_t *v);
+double page_number(const json_t *o, const char *key);
+const char *page_text(const json_t *o, const char *key);
 #endif

@@ -10,15 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pipeline/page/run.h"
+
 #define LEFT 48.0
 #define RIGHT 470.0
 #define TOP 12.0
 #define BOTTOM 220.0
-
-static double number(const json_t *v)
-{
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
 
 /* ---- charts --------------------------------------------------------------------------------- */
 
@@ -44,8 +41,8 @@ static void open_chart(struct html *h, const char *title, double top)
 
 static bool is_epoch(const json_t *line, const char *stage)
 {
-    const char *event = json_string_value(json_object_get(line, "event"));
-    const char *of = json_string_value(json_object_get(line, "stage"));
+    const char *event = page_text(line, "event");
+    const char *of = page_text(line, "stage");
 
     return event != NULL && of != NULL && strcmp(event, "epoch") == 0 && strcmp(of, stage) == 0;
 }
@@ -57,7 +54,7 @@ static double last_epoch(const json_t *lines, const char *stage)
     json_t *l;
 
     json_array_foreach(lines, i, l) if (is_epoch(l, stage)) last =
-        fmax(last, number(json_object_get(l, "epoch")));
+        fmax(last, page_number(l, "epoch"));
     return last;
 }
 
@@ -99,8 +96,8 @@ static void put_curve(struct html *h, const json_t *lines, const char *stage, co
     json_array_foreach(lines, i, l)
     {
         const json_t *from = section != NULL ? json_object_get(l, section) : l;
-        const double v = scale * number(json_object_get(from, key));
-        const double epoch = number(json_object_get(l, "epoch"));
+        const double v = scale * page_number(from, key);
+        const double epoch = page_number(l, "epoch");
         if (!is_epoch(l, stage) || isnan(v) || isnan(epoch))
             continue;
         put_place(h, &pen, LEFT + (RIGHT - LEFT) * epoch / last, height_of(v, top));
@@ -118,7 +115,7 @@ static double most_loss(const json_t *lines, const char *stage)
 
     json_array_foreach(lines, i, l)
     {
-        const double v = number(json_object_get(l, "loss"));
+        const double v = page_number(l, "loss");
         epochs += is_epoch(l, stage);
         if (is_epoch(l, stage) && v > most)
             most = v;
@@ -164,12 +161,12 @@ void page_put_curves(struct html *h, const json_t *lines)
 
 static double clean_of(const json_t *branch)
 {
-    return number(json_object_get(json_object_get(branch, "clean"), "accuracy"));
+    return page_number(json_object_get(branch, "clean"), "accuracy");
 }
 
 static double pgd_of(const json_t *branch)
 {
-    return number(
+    return page_value(
         json_object_get(json_array_get(json_object_get(branch, "attacks"), 0), "accuracy"));
 }
 
@@ -183,10 +180,10 @@ void page_add_point(struct page_points *p, const char *name, const json_t *resul
     if (p->n >= PAGE_MAX_POINTS)
         return;
     v = &p->v[p->n++];
-    *v = (struct page_point){.relus = number(json_object_get(result, "relus")),
+    *v = (struct page_point){.relus = page_number(result, "relus"),
                              .clean = NAN,
                              .robust = NAN,
-                             .seconds = number(json_object_get(result, "pi_online_seconds"))};
+                             .seconds = page_number(result, "pi_online_seconds")};
     snprintf(v->name, sizeof v->name, "%.*s", PAGE_NAME - 1, name);
     json_array_foreach(json_object_get(result, "branches"), i, b)
     {
