@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -666,11 +665,6 @@ int cli_without_state(int rc)
 
 /* ---- JSON --------------------------------------------------------------------------------- */
 
-json_t *cli_json_real(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 int cli_json_text(const struct cli_common *c, const char *text)
 {
     if (c->json == NULL)
@@ -690,11 +684,7 @@ int cli_json_write(const struct cli_common *c, json_t *root)
         return fail(ERR_NOMEM, "out of memory while making JSON");
     if (c->json == NULL)
         return 0;
-    OWNED char *text = json_spell(own, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    OWNED char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
-    if (line == NULL)
-        return fail(ERR_NOMEM, "out of memory while writing JSON");
-    memcpy(line, text, strlen(text));
-    line[strlen(text)] = '\n';
-    return cli_json_text(c, line);
+    OWNED char *text = json_report(own);
+    return text != NULL ? cli_json_text(c, text)
+                        : fail(ERR_NOMEM, "out of memory while writing JSON");
 }

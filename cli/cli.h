@@ -126,6 +126,4 @@ void cli_progress_end(struct cli_progress *p); /* clears the bar */
 int cli_json_write(const struct cli_common *c, json_t *root) MUST_CHECK;
 /* The same for a text that is JSON already. */
 int cli_json_text(const struct cli_common *c, const char *text) MUST_CHECK;
-/* A number, or null where it is not finite. */
-json_t *cli_json_real(double v);
 #endif

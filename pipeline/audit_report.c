@@ -20,7 +20,7 @@ static json_t *curve_json(const struct audit_result *r)
     json_t *list = json_array();
 
     for (int i = 0; i < AUDIT_CURVE; i++)
-        json_add(&list, report_real(r->curve[i]));
+        json_add(&list, json_finite(r->curve[i]));
     return list;
 }
 

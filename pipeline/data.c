@@ -180,8 +180,8 @@ static json_t *to_json(const struct data_facts *a)
     json_t *mean = json_array(), *sd = json_array(), *per_class = json_array();
 
     for (int32_t k = 0; k < d->channels; k++) {
-        json_add(&mean, report_real(a->stats[k].mean));
-        json_add(&sd, report_real(a->stats[k].sd));
+        json_add(&mean, json_finite(a->stats[k].mean));
+        json_add(&sd, json_finite(a->stats[k].sd));
     }
     for (int32_t k = 0; k < d->classes; k++)
         json_add(&per_class, json_integer(a->count[k]));

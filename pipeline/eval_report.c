@@ -9,8 +9,8 @@
 /* Adds accuracy, ci95 and n to obj (stolen), percent. */
 static json_t *with_score(json_t *obj, const struct eval_score *s)
 {
-    json_put(&obj, "accuracy", report_real(100 * s->accuracy));
-    json_put(&obj, "ci95", json_pack("[o,o]", report_real(100 * s->lo), report_real(100 * s->hi)));
+    json_put(&obj, "accuracy", json_finite(100 * s->accuracy));
+    json_put(&obj, "ci95", json_pack("[o,o]", json_finite(100 * s->lo), json_finite(100 * s->hi)));
     json_put(&obj, "n", json_integer((json_int_t)s->n));
     return obj;
 }
@@ -58,7 +58,7 @@ static json_t *clean_json(const struct eval_branch *b)
     json_t *o = with_score(json_object(), &b->clean), *list = json_array();
 
     for (int32_t k = 0; k < b->n_class; k++)
-        json_add(&list, b->class_n[k] > 0 ? report_real(100.0 * b->class_correct[k] / b->class_n[k])
+        json_add(&list, b->class_n[k] > 0 ? json_finite(100.0 * b->class_correct[k] / b->class_n[k])
                                           : json_null());
     if (b->n_class > 0)
         json_put(&o, "per_class", list);
@@ -126,7 +126,7 @@ static json_t *row_mean(const struct eval_corruption *c)
             sum += c->score[s].accuracy;
             n++;
         }
-    return n > 0 ? report_real(100 * sum / n) : json_null();
+    return n > 0 ? json_finite(100 * sum / n) : json_null();
 }
 
 /* Of the types that were run at a severity, if any were. */
@@ -142,7 +142,7 @@ static void put_column_mean(json_t **o, const struct eval_branch *b, int severit
             n++;
         }
     if (n > 0)
-        json_put(o, key, report_real(100 * sum / n));
+        json_put(o, key, json_finite(100 * sum / n));
 }
 
 static json_t *row_json(const struct eval_corruption *c)
@@ -150,7 +150,7 @@ static json_t *row_json(const struct eval_corruption *c)
     json_t *row = json_array();
 
     for (int s = 0; s < 5; s++)
-        json_add(&row, c->score[s].n > 0 ? report_real(100 * c->score[s].accuracy) : json_null());
+        json_add(&row, c->score[s].n > 0 ? json_finite(100 * c->score[s].accuracy) : json_null());
     return row;
 }
 
@@ -166,8 +166,8 @@ static json_t *corruptions_json(const struct eval_branch *b)
     for (int s = 0; s < 5; s++)
         put_column_mean(&severities, b, s);
     return json_pack(
-        "{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean", report_real(100 * mean->accuracy), "ci95",
-        report_real(100 * mean->lo), report_real(100 * mean->hi), "n", (json_int_t)mean->n,
+        "{s:o,s:[o,o],s:I,s:o,s:o,s:o,s:i,s:s}", "mean", json_finite(100 * mean->accuracy), "ci95",
+        json_finite(100 * mean->lo), json_finite(100 * mean->hi), "n", (json_int_t)mean->n,
         "per_type", types, "per_severity", severities, "per_type_severity", all, "types",
         (int)b->n_corruption, "source", b->corruption_files ? "files" : "re-implementation");
 }

@@ -371,15 +371,6 @@ static json_t *interface_json(const struct import_report *r, int32_t from, int32
     return list;
 }
 
-static json_t *shape_json(const struct shape *s)
-{
-    json_t *list = json_array();
-
-    for (int32_t d = 1; d < s->rank; d++)
-        json_add(&list, json_integer(s->dim[d]));
-    return list;
-}
-
 static json_t *relu_layers_json(const struct inspection *in)
 {
     json_t *list = json_array();
@@ -388,7 +379,7 @@ static json_t *relu_layers_json(const struct inspection *in)
         const struct relu_site *s = &in->site[i];
 
         json_add(&list, json_pack("{s:s,s:o,s:I,s:I,s:I}", "name", in->g->node[s->node].name,
-                                  "shape", shape_json(&in->g->value[s->y].shape), "total",
+                                  "shape", report_shape(&in->g->value[s->y].shape), "total",
                                   (json_int_t)s->total, "kept", (json_int_t)s->kept, "evaluations",
                                   (json_int_t)relu_evaluations(s)));
     }

@@ -18,15 +18,6 @@ void profile_report_print(FILE *out, const char *name, const struct profile *p)
     profile_print(out, p, PER);
 }
 
-static json_t *shape_json(const struct shape *s)
-{
-    json_t *list = json_array();
-
-    for (int32_t d = 1; d < s->rank; d++)
-        json_add(&list, json_integer((json_int_t)s->dim[d]));
-    return list;
-}
-
 static json_t *layer_json(const struct profile *p, int32_t n)
 {
     const struct node *x = &p->g->node[n];
@@ -36,10 +27,10 @@ static json_t *layer_json(const struct profile *p, int32_t n)
     const double flops = directions * (double)p->images * profile_flops(p->g, x);
 
     return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "name", x->name, "op", x->op->type, "shape",
-                     shape_json(&p->g->value[x->out[0]].shape), "ms",
-                     report_real(1e3 * PER * seconds / (double)p->images), "share",
-                     report_real(100 * seconds / profile_seconds(p)), "gflops",
-                     flops > 0 ? report_real(1e-9 * flops / seconds) : json_null());
+                     report_shape(&p->g->value[x->out[0]].shape), "ms",
+                     json_finite(1e3 * PER * seconds / (double)p->images), "share",
+                     json_finite(100 * seconds / profile_seconds(p)), "gflops",
+                     flops > 0 ? json_finite(1e-9 * flops / seconds) : json_null());
 }
 
 json_t *profile_report_json(const struct profile *p)

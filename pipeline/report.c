@@ -1,13 +1,13 @@
 /* Reports and the files that hold one; see report.h. */
 #include "pipeline/report.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/graph/tensor.h"
 #include "pipeline/page/page.h"
 
 struct linnet_report {
@@ -18,27 +18,18 @@ struct linnet_report {
 
 FREE_AT(linnet_report_free, struct linnet_report)
 
-json_t *report_real(double v)
+json_t *report_shape(const struct shape *s)
 {
-    return isfinite(v) ? json_real(v) : json_null();
-}
+    json_t *list = json_array();
 
-/* mem_free; NULL where there is no memory. */
-static char *spell(const json_t *root)
-{
-    OWNED char *text = json_spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    char *line = text != NULL ? mem_array(strlen(text) + 2, 1) : NULL;
-
-    if (line != NULL) {
-        memcpy(line, text, strlen(text));
-        line[strlen(text)] = '\n';
-    }
-    return line;
+    for (int32_t d = 1; d < s->rank; d++)
+        json_add(&list, json_integer(s->dim[d]));
+    return list;
 }
 
 int report_write(const char *path, json_t *root)
 {
-    OWNED char *text = root != NULL ? spell(root) : NULL;
+    OWNED char *text = json_report(root);
 
     json_decref(root);
     if (text == NULL)
@@ -75,7 +66,7 @@ int report_new(report_print_fn *print, const void *facts, json_t *root, struct l
         return ERR_NOMEM;
     r->root = mem_hand_on(&own);
     TRY(print_text(print, facts, &r->text));
-    if ((r->json = spell(root)) == NULL)
+    if ((r->json = json_report(root)) == NULL)
         return fail(ERR_NOMEM, "out of memory while making JSON");
     *out = mem_hand_on(&r);
     return 0;

@@ -12,8 +12,9 @@ typedef void report_print_fn(FILE *out, const void *facts);
 int report_new(report_print_fn *print, const void *facts, json_t *root,
                struct linnet_report **out) MUST_CHECK;
 
-/* A number, or null where it is not finite. New reference. */
-json_t *report_real(double v);
+struct shape;
+/* The sizes of an image's values: without the batch. */
+json_t *report_shape(const struct shape *s);
 /* Writes root (stolen) to a file as linnet_report_json spells it; NULL root is ERR_NOMEM. */
 int report_write(const char *path, json_t *root) MUST_CHECK;
 #endif

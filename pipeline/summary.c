@@ -230,9 +230,9 @@ json_t *summary_json(const char *model, const struct summary *s)
 
     json_put(&o, "relus", json_integer((json_int_t)s->relus));
     if (s->n_fixed > 0)
-        json_put(&o, "agreement", report_real(100 * (double)s->agree / (double)s->n_fixed));
+        json_put(&o, "agreement", json_finite(100 * (double)s->agree / (double)s->n_fixed));
     if (s->online_s >= 0)
-        json_put(&o, "pi_online_seconds", report_real(s->online_s));
+        json_put(&o, "pi_online_seconds", json_finite(s->online_s));
     return o;
 }
 

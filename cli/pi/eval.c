@@ -155,7 +155,7 @@ static json_t *result_json(const struct run *r, const struct cli_common *c)
         json_put(&o, "linear_error",
                  json_pack("{s:f, s:I}", "sigma", sigma, "largest", (json_int_t)largest));
     if (r->o->expect != NULL)
-        json_put(&o, "max_abs_diff", cli_json_real(r->max_abs_diff));
+        json_put(&o, "max_abs_diff", json_finite(r->max_abs_diff));
     return o;
 }
 

@@ -49,7 +49,7 @@ json_t *pi_report_phases_json(const struct pi_report *r)
                               (json_int_t)c->received, "rounds", (double)c->flips / 2, "seconds",
                               c->seconds);
         if (r->has_prediction)
-            json_put(&o, "predicted_seconds", cli_json_real(pi_report_predicted(r, (enum phase)i)));
+            json_put(&o, "predicted_seconds", json_finite(pi_report_predicted(r, (enum phase)i)));
         json_add(&a, o);
     }
     return a;

@@ -1,6 +1,7 @@
 /* Building JSON without holes; see json.h. */
 #include "core/base/json.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,13 +70,28 @@ static int append(const char *bytes, size_t n, void *text)
     return buf_status(text) < 0 ? -1 : 0;
 }
 
-char *json_spell(const json_t *root, size_t flags)
+static char *spell(const json_t *root, size_t flags, const char *end)
 {
     struct buf_writer text = buf_writer_to(MOST_TEXT);
     const bool done = root != NULL && json_dump_callback(root, append, &text, flags) == 0;
 
-    buf_put_u8(&text, 0);
+    buf_put_bytes(&text, end, strlen(end) + 1);
     if (!done || buf_status(&text) < 0)
         buf_release(&text);
     return (char *)text.data;
+}
+
+char *json_spell(const json_t *root, size_t flags)
+{
+    return spell(root, flags, "");
+}
+
+char *json_report(const json_t *root)
+{
+    return spell(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17), "\n");
+}
+
+json_t *json_finite(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
 }

@@ -24,5 +24,9 @@ json_t *json_text(const char *text);
 /* As json_dumps, whose text may lack bytes where memory ran out: then, and for a NULL root, this is NULL.
  * Free it with mem_free. */
 char *json_spell(const json_t *root, size_t flags);
+/* The same as reports have it: keys in order, 17 digits, a newline at the end. */
+char *json_report(const json_t *root);
+/* A number, or null where it is not finite. */
+json_t *json_finite(double v);
 FREE_AT(json_decref, json_t)
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include "core/base/json.h"
 
 #include "tests/scratch.h"
 
@@ -298,8 +299,8 @@ static void test_json_is_sorted_and_exact(void **state)
     (void)state;
     scratch_open(dir);
     scratch_path(dir, "r.json", path);
-    assert_int_equal(cli_json_write(&c, json_pack("{s:o, s:o}", "b", cli_json_real(0.1), "a",
-                                                  cli_json_real((double)NAN))),
+    assert_int_equal(cli_json_write(&c, json_pack("{s:o, s:o}", "b", json_finite(0.1), "a",
+                                                  json_finite((double)NAN))),
                      0);
     assert_true(scratch_holds(path, want, sizeof want - 1));
     assert_int_equal(cli_json_write(&c, NULL), ERR_NOMEM);
