@@ -19,6 +19,7 @@
 #include "pipeline/listener.h"
 #include "pipeline/outputs.h"
 #include "pipeline/page/page.h"
+#include "pipeline/page/run.h"
 #include "pipeline/report.h"
 #include "pipeline/tasks.h"
 #include "core/base/json.h"
@@ -222,25 +223,9 @@ static struct cell number(const json_t *v, const char *format)
     return c;
 }
 
-static const json_t *branch_named(const json_t *eval, const char *name)
-{
-    const json_t *list = json_object_get(eval, "branches");
-    size_t i;
-    json_t *b;
-
-    json_array_foreach(list, i, b)
-    {
-        const char *had = json_string_value(json_object_get(b, "name"));
-
-        if (had && strcmp(had, name) == 0)
-            return b;
-    }
-    return NULL;
-}
-
 static void print_branch(FILE *out, const json_t *eval, const char *name)
 {
-    const json_t *b = branch_named(eval, name);
+    const json_t *b = page_branch(eval, name);
     const json_t *clean = json_object_get(json_object_get(b, "clean"), "accuracy");
     const json_t *bad = json_object_get(json_object_get(b, "corruptions"), "mean");
     const json_t *attack = json_array_get(json_object_get(b, "attacks"), 0);
@@ -252,7 +237,7 @@ static void print_branch(FILE *out, const json_t *eval, const char *name)
 static void print_row(FILE *out, const char *name, const json_t *eval)
 {
     fprintf(out, "%-10s %9s", name, number(json_object_get(eval, "relus"), "%.0f").text);
-    print_branch(out, eval, branch_named(eval, "single") ? "single" : "clean");
+    print_branch(out, eval, page_branch(eval, "single") ? "single" : "clean");
     print_branch(out, eval, "adv");
     fprintf(out, " %9s\n", number(json_object_get(eval, "pi_online_seconds"), "%.3f").text);
 }

@@ -6,19 +6,9 @@
 #include "core/base/version.h"
 
 /* The numbers of linnet.h are those of core/base/err.h. */
-_Static_assert((int)LINNET_NOMEM == (int)ERR_NOMEM, "linnet_error");
-_Static_assert((int)LINNET_IO == (int)ERR_IO, "linnet_error");
-_Static_assert((int)LINNET_FORMAT == (int)ERR_FORMAT, "linnet_error");
-_Static_assert((int)LINNET_LIMIT == (int)ERR_LIMIT, "linnet_error");
-_Static_assert((int)LINNET_UNSUPPORTED == (int)ERR_UNSUPPORTED, "linnet_error");
-_Static_assert((int)LINNET_ARG == (int)ERR_ARG, "linnet_error");
-_Static_assert((int)LINNET_DATA == (int)ERR_DATA, "linnet_error");
-_Static_assert((int)LINNET_NET == (int)ERR_NET, "linnet_error");
-_Static_assert((int)LINNET_PEER == (int)ERR_PEER, "linnet_error");
-_Static_assert((int)LINNET_NUMERIC == (int)ERR_NUMERIC, "linnet_error");
-_Static_assert((int)LINNET_VERIFY == (int)ERR_VERIFY, "linnet_error");
-_Static_assert((int)LINNET_GOAL == (int)ERR_GOAL, "linnet_error");
-_Static_assert((int)LINNET_INTERRUPTED == (int)ERR_INTERRUPTED, "linnet_error");
+#define X(name, text) _Static_assert((int)LINNET_##name == (int)ERR_##name, "linnet_error");
+ERR_LIST(X)
+#undef X
 
 static const struct task *const tasks[] = {
     &open_task, &inspect_task,   &init_task,  &data_task,   &eval_task,     &train_task,
