@@ -307,11 +307,12 @@ static int export_student(const struct linearize *x)
     }
     TRY(output_branch(&r->m, x->student.g, deployed, &facts, &branch));
     const int rc = output_pi(x->j->l, &r->m, &branch, &how, x->j->o->out);
-    if (rc == ERR_GOAL) { /* what was trained is worth keeping */
-        listener_note(x->j->l, "no model.pi: %s (linnet export has it)", err_message());
-        return 0;
-    }
-    return rc;
+    if (rc != ERR_GOAL && rc != ERR_UNSUPPORTED)
+        return rc;
+    /* What was trained is worth keeping. */
+    listener_note(x->j->l, "no model.pi: %s%s", err_message(),
+                  rc == ERR_GOAL ? " (linnet export has it)" : "");
+    return 0;
 }
 
 /* teacher.onnx, teacher.adv.onnx: what a run of the teacher's stage alone leaves. */

@@ -134,3 +134,18 @@ done
 grep -aqF "$(pwd)" trained.onnx && die "trained.onnx names a folder of this machine"
 expect_exit 0 "$LINNET" train trained.onnx --data synth:100 --epochs 1 --batch 30 -o again.onnx -q
 grep -aqF 'not measured' again.onnx || die "again.onnx keeps the accuracy of the model before it"
+
+# ---- a network that cannot run privately is still trained, written and reported -------------------
+python3 - "$demo" <<'END'
+import sys
+raw = open(sys.argv[1], "rb").read()
+open("product.onnx", "wb").write(raw.replace(b"\x22\x03Add", b"\x22\x03Mul"))
+END
+expect_exit 0 "$LINNET" linearize product.onnx --data synth:100 --relus 50% --preset none --eval-attack-images 0 \
+    --eval-corrupt-images 0 -o product
+expect_text err "no model.pi: node '.*' \(Mul\) cannot run privately"
+for file in model.onnx checkpoint.safetensors report.json report.html; do
+    [ -s "product/$file" ] || die "product has no $file"
+done
+[ ! -e product/model.pi ] || die "product/model.pi exists"
+say "a network without private inference: everything but the package"
