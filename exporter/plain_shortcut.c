@@ -87,8 +87,7 @@ static int replace(struct graph *g, const struct chain *c)
     const char *out = arena_printf(g->arena, "%s/Conv_out", g->value[old].name);
     value_id in[3] = {x, NO_VALUE, NO_VALUE}, y;
 
-    if (name == NULL || weight == NULL || out == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(g->arena));
     TRY(graph_add_value(g, weight, VALUE_PARAM, &s, NULL, &in[1]));
     for (int64_t k = 0; k < channels; k++)
         g->value[in[1]].data[(c->before + k) * channels + k] = 1;

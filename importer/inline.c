@@ -249,8 +249,7 @@ int inline_functions(struct import *im)
     flat = arena_array(im->arena, 1, sizeof *flat);
     in.node = arena_array(im->arena, in.cap, sizeof *in.node);
     in.opset = arena_array(im->arena, in.cap, sizeof *in.opset);
-    if (flat == NULL || in.node == NULL || in.opset == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(im->arena));
     in.memory = arena_used(im->arena) + MAX_COPIES;
     in.frame[0] = (struct frame){.node = g->node, .n_node = g->n_node, .opset = im->opset};
     TRY(expand(&in));

@@ -68,8 +68,7 @@ static int apply(struct import *im, const int32_t *order)
     int64_t *opset = arena_array(im->arena, n, sizeof *opset);
     int32_t *place = arena_array(im->arena, n, sizeof *place);
 
-    if (sorted == NULL || node == NULL || opset == NULL || place == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(im->arena));
     for (size_t k = 0; k < n; k++) {
         node[k] = im->file->node[order[k]];
         opset[k] = im->node_opset != NULL ? im->node_opset[order[k]] : im->opset;
@@ -97,8 +96,7 @@ int sort_nodes(struct import *im)
     order = arena_array(im->arena, n, sizeof *order);
     stack = arena_array(im->arena, n, sizeof *stack);
     mark = arena_array(im->arena, n, sizeof *mark);
-    if (order == NULL || stack == NULL || mark == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(im->arena));
     for (size_t k = 0; k < n; k++)
         if (mark[k] == NEW)
             visit(im, (int32_t)k, mark, stack, order, &count);

@@ -53,6 +53,7 @@ struct arena {
     struct chunk *chunks; /* newest first */
     size_t limit;         /* 0: none */
     size_t used;          /* bytes handed out, each request rounded up to its alignment */
+    bool refused;         /* a request, at least one */
 };
 
 static _Thread_local long fail_at; /* test hook, 0: off */
@@ -385,7 +386,7 @@ static bool add_chunk(struct arena *a, size_t bytes, struct chunk **out)
     return true;
 }
 
-void *arena_array(struct arena *a, size_t n, size_t size)
+static void *arena_take(struct arena *a, size_t n, size_t size)
 {
     size_t bytes;
 
@@ -408,6 +409,19 @@ void *arena_array(struct arena *a, size_t n, size_t size)
     c->used = start + (bytes > 0 ? bytes : 1);
     a->used += charge;
     return (char *)c + MEM_ALIGN + start;
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+    void *p = arena_take(a, n, size);
+
+    a->refused = a->refused || p == NULL;
+    return p;
+}
+
+int arena_status(const struct arena *a)
+{
+    return a->refused ? ERR_NOMEM : 0;
 }
 
 char *arena_strdup(struct arena *a, const char *s)

@@ -46,8 +46,7 @@ int exec_choose_storage(struct exec *e, enum exec_precision wanted)
 
     e->half = exec_list(e, g->n_value, sizeof *e->half);
     e->native = exec_list(e, g->n_node, sizeof *e->native);
-    if (!e->half || !e->native)
-        return ERR_NOMEM;
+    TRY(arena_status(e->arena));
     if (wanted != EXEC_BF16 || (e->mode != EXEC_TRAIN && e->batch < BF16_MIN_IMAGES) ||
         is_map(&g->value[g->input]) || is_map(&g->value[g->output]))
         return 0;

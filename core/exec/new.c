@@ -123,11 +123,12 @@ static size_t prepare_size(const struct exec *e, const struct node *n, bool grad
     return h->prepare_size ? h->prepare_size(e->g, n, &use) : 0;
 }
 
-static int new_prepared_node(struct exec *e, int32_t n)
+static void new_prepared_node(struct exec *e, int32_t n)
 {
     const size_t size = prepare_size(e, &e->g->node[n], false);
 
-    return size > 0 && (e->prepared[n] = exec_floats_new(e, size)) == NULL ? ERR_NOMEM : 0;
+    if (size > 0)
+        e->prepared[n] = exec_floats_new(e, size);
 }
 
 /* At least n floats at *p; what was there is lost. */
@@ -202,10 +203,11 @@ static int new_prepared(struct exec *e)
         const struct exec_step *s = &e->plan.step[i];
 
         if (!exec_is_late(e, &e->g->node[s->node]))
-            TRY(new_prepared_node(e, s->node));
+            new_prepared_node(e, s->node);
         if (s->relu >= 0)
-            TRY(new_prepared_node(e, s->relu));
+            new_prepared_node(e, s->relu);
     }
+    TRY(arena_status(e->arena));
     return new_late(e);
 }
 
@@ -261,13 +263,12 @@ static int new_workers(struct exec *e)
     for (int i = 0; i < e->n_worker; i++) {
         struct room *r = &e->rooms->room[i];
 
-        if ((e->profile[i] = exec_list(e, e->g->n_node, sizeof *e->profile[i])) == NULL)
-            return ERR_NOMEM;
+        e->profile[i] = exec_list(e, e->g->n_node, sizeof *e->profile[i]);
         TRY(reserve(e, &r->scratch, &r->scratch_floats, e->scratch_floats));
         if (!e->wide || i == 0)
             TRY(reserve(e, &r->memory, &r->memory_floats, memory));
     }
-    return 0;
+    return arena_status(e->arena);
 }
 
 /* Does a later step than s read v, or the caller? Then its gradient is there when s adds its own. */
@@ -333,22 +334,20 @@ static int new_tap_memory(struct exec *e)
 {
     e->tap_memory = exec_list(e, e->g->n_value, sizeof *e->tap_memory);
     e->tap_grad = exec_list(e, e->g->n_value, sizeof *e->tap_grad);
-    if (!e->tap_memory || !e->tap_grad)
-        return ERR_NOMEM;
+    TRY(arena_status(e->arena));
     for (value_id v = 0; v < e->g->n_value; v++) {
         const size_t size = (size_t)(exec_elems(e, v) * e->held);
 
         if (!e->tap[v] || (e->mode != EXEC_INFER && !e->half[v]))
             continue;
-        if ((e->tap_memory[v] = exec_floats_new(e, size)) == NULL)
-            return ERR_NOMEM;
-        if (e->mode == EXEC_TRAIN && (e->tap_grad[v] = exec_floats_new(e, size)) == NULL)
-            return ERR_NOMEM;
+        e->tap_memory[v] = exec_floats_new(e, size);
+        if (e->mode == EXEC_TRAIN)
+            e->tap_grad[v] = exec_floats_new(e, size);
     }
-    return 0;
+    return arena_status(e->arena);
 }
 
-static int new_stats(struct exec *e, int32_t s)
+static void new_stats(struct exec *e, int32_t s)
 {
     const int32_t n = e->plan.step[s].node;
     const struct node *x = &e->g->node[n];
@@ -358,30 +357,19 @@ static int new_stats(struct exec *e, int32_t s)
     e->stat_partial[n] = numbers(e, EXEC_BLOCKS * size, sizeof(double));
     e->order[s].pooled = e->n_pooled;
     e->n_pooled += size;
-    return e->stats[n] && e->stat_partial[n] ? 0 : ERR_NOMEM;
-}
-
-/* What only shards need. norm: the most parameters of a node with batch statistics. */
-static int new_shards(struct exec *e, int64_t norm)
-{
-    const size_t shards = e->bn_shards > 1 ? (size_t)e->bn_shards : 0;
-
-    e->pooled = numbers(e, shards * e->n_pooled, sizeof *e->pooled);
-    e->shard_sum = exec_floats_new(e, shards * (size_t)norm);
-    return e->pooled && e->shard_sum ? 0 : ERR_NOMEM;
 }
 
 static int new_training(struct exec *e)
 {
-    int64_t partial = 0, sum = 0, norm = 0;
+    const size_t shards = e->bn_shards > 1 ? (size_t)e->bn_shards : 0;
+    int64_t partial = 0, sum = 0, norm = 0; /* norm: parameters of a node with batch statistics */
 
     if (e->mode != EXEC_TRAIN)
         return 0;
     e->trainable = exec_list(e, e->g->n_value, sizeof *e->trainable);
     e->stats = exec_list(e, e->g->n_node, sizeof *e->stats);
     e->stat_partial = exec_list(e, e->g->n_node, sizeof *e->stat_partial);
-    if (!e->trainable || !e->stats || !e->stat_partial)
-        return ERR_NOMEM;
+    TRY(arena_status(e->arena));
     mark_trainable(e->g, e->trainable);
     for (int32_t s = 0; s < e->plan.n_step; s++) {
         const int32_t n = e->plan.step[s].node;
@@ -394,14 +382,16 @@ static int new_training(struct exec *e)
         if (!(x->op->flags & OP_BATCH_STATS))
             continue;
         norm = max_i64(norm, size);
-        TRY(new_stats(e, s));
+        new_stats(e, s);
     }
-    TRY(new_shards(e, norm));
+    e->pooled = numbers(e, shards * e->n_pooled, sizeof *e->pooled);
+    e->shard_sum = exec_floats_new(e, shards * (size_t)norm);
     /* Few images are cut by channels, where a full batch is not, never the other way round. */
     e->partial = exec_floats_new(e, (size_t)(partial * EXEC_BLOCKS));
     e->param_sum = exec_floats_new(e, (size_t)sum);
     e->next_sum = exec_floats_new(e, (size_t)partial);
-    return e->partial && e->param_sum && e->next_sum ? exec_new_chains(e) : ERR_NOMEM;
+    TRY(arena_status(e->arena));
+    return exec_new_chains(e);
 }
 
 /* All parts of an executor that has its graph, mode and batch. */

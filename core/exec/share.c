@@ -275,8 +275,7 @@ int exec_new_chains(struct exec *e)
     for (int32_t s = 0; s < e->plan.n_step; s++) {
         const int64_t parts = 1 + (reads_all(e, s) ? 1 : own_blocks());
 
-        if ((e->own[s] = exec_floats_new(e, (size_t)(parts * step_params(e, s)))) == NULL)
-            return ERR_NOMEM;
+        e->own[s] = exec_floats_new(e, (size_t)(parts * step_params(e, s)));
         if (step_params(e, s) == 0)
             continue;
         in = max_i64(in, whole_floats(e, s, e->g->node[e->plan.step[s].node].in[0]));
@@ -284,5 +283,5 @@ int exec_new_chains(struct exec *e)
     }
     e->all_in = exec_floats_new(e, (size_t)in);
     e->all_out = exec_floats_new(e, (size_t)out);
-    return e->all_in && e->all_out ? 0 : ERR_NOMEM;
+    return arena_status(e->arena);
 }

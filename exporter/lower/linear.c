@@ -166,8 +166,7 @@ int lowering_new_affine(struct lowering *s, value_id v, int64_t *c, double **a, 
     *c = s->g->value[v].shape.dim[1];
     *a = arena_array(s->p->arena, (size_t)*c, sizeof **a);
     *b = arena_array(s->p->arena, (size_t)*c, sizeof **b);
-    if (*a == NULL || *b == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(s->p->arena));
     for (int64_t i = 0; i < *c; i++)
         (*a)[i] = 1;
     return 0;

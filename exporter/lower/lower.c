@@ -149,9 +149,7 @@ static int prepare_tables(struct lowering *s)
     s->tensor_max = arena_array(a, cap, sizeof *s->tensor_max);
     s->of = arena_array(a, (size_t)s->g->n_value, sizeof *s->of);
     s->peeled = arena_array(a, (size_t)s->g->n_node, sizeof *s->peeled);
-    if (s->p->tensor == NULL || s->p->step == NULL || s->draft == NULL || s->tensor_max == NULL ||
-        s->of == NULL || s->peeled == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(a));
     for (int32_t i = 0; i < s->g->n_value; i++)
         s->of[i].tensor = -1;
     return 0;

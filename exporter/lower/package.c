@@ -15,35 +15,33 @@
 
 /* ---- texts -------------------------------------------------------------------------------- */
 
-static int set_text(struct plan *p, const char *from, const char **to)
+static const char *text_of(struct plan *p, const char *from)
 {
-    *to = arena_strdup(p->arena, from == NULL ? "" : from);
-    return *to == NULL ? ERR_NOMEM : 0;
+    return arena_strdup(p->arena, from == NULL ? "" : from);
 }
 
 int lower_texts(struct plan *p, const struct lower_options *o, const char *branch, bool softmax)
 {
     p->producer = "linnet " LINNET_VERSION;
-    TRY(set_text(p, o->normalize, &p->input.normalize));
-    TRY(set_text(p, o->preparation, &p->input.preparation));
-    TRY(set_text(p, branch, &p->branch));
+    p->input.normalize = text_of(p, o->normalize);
+    p->input.preparation = text_of(p, o->preparation);
+    p->branch = text_of(p, branch);
     p->label = arena_array(p->arena, (size_t)o->n_label, sizeof *p->label);
     p->claim = arena_array(p->arena, (size_t)o->n_claim, sizeof *p->claim);
     p->note = arena_array(p->arena, 1, sizeof *p->note);
-    if (p->label == NULL || p->claim == NULL || p->note == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(p->arena));
     p->n_label = o->n_label;
     p->n_claim = o->n_claim;
     for (int32_t i = 0; i < o->n_label; i++)
-        TRY(set_text(p, o->label[i], &p->label[i]));
+        p->label[i] = text_of(p, o->label[i]);
     for (int32_t i = 0; i < o->n_claim; i++) {
         p->claim[i] = o->claim[i];
-        TRY(set_text(p, o->claim[i].metric, &p->claim[i].metric));
-        TRY(set_text(p, o->claim[i].data, &p->claim[i].data));
+        p->claim[i].metric = text_of(p, o->claim[i].metric);
+        p->claim[i].data = text_of(p, o->claim[i].data);
     }
     if (softmax)
         p->note[p->n_note++] = "the final Softmax was dropped: outputs are logits";
-    return 0;
+    return arena_status(p->arena);
 }
 
 /* {"0":2.64,"1":17.5,...}: exact maxima by tensor. */

@@ -74,8 +74,7 @@ int names_init(struct import *im)
     im->entry = arena_array(im->arena, n + 1, sizeof *im->entry);
     im->slot = arena_array(im->arena, im->n_slot, sizeof *im->slot);
     im->live = arena_array(im->arena, f->n_node + 1, sizeof *im->live);
-    if (im->entry == NULL || im->slot == NULL || im->live == NULL)
-        return ERR_NOMEM;
+    TRY(arena_status(im->arena));
     memset(im->slot, -1, im->n_slot * sizeof *im->slot);
     return 0;
 }

@@ -74,12 +74,11 @@ static int run_init(struct run *r, struct arena *a, struct attack_model *m,
     float **const images[] = {&r->clean, &r->x,         &r->old,  &r->grad,
                               &r->best,  &r->best_grad, &r->check};
     double **const numbers[] = {&r->loss, &r->best_loss, &r->last_best, &r->eta};
-    bool ok = true;
 
     for (size_t i = 0; i < sizeof images / sizeof images[0]; i++)
-        ok = (*images[i] = arena_array(a, pixels, sizeof(float))) != NULL && ok;
+        *images[i] = arena_array(a, pixels, sizeof(float));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        ok = (*numbers[i] = arena_array(a, n, sizeof(double))) != NULL && ok;
+        *numbers[i] = arena_array(a, n, sizeof(double));
     r->history = arena_array(a, n * (size_t)p->steps, sizeof(double));
     r->z = arena_array(a, logits, sizeof(float));
     r->check_z = arena_array(a, logits, sizeof(float));
@@ -89,10 +88,7 @@ static int run_init(struct run *r, struct arena *a, struct attack_model *m,
     r->row = arena_array(a, n, sizeof *r->row);
     r->halved = arena_array(a, n, 1);
     r->wrong = arena_array(a, n, 1);
-    return ok && r->history && r->z && r->check_z && r->label && r->target && r->image && r->row &&
-                   r->halved && r->wrong
-               ? 0
-               : ERR_NOMEM;
+    return arena_status(a);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

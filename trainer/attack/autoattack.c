@@ -36,8 +36,7 @@ int attack_work_init(struct attack_work *w, const struct attack_model *m)
     w->label = arena_array(w->arena, n, sizeof *w->label);
     w->sample = arena_array(w->arena, n, sizeof *w->sample);
     w->broken = arena_array(w->arena, n, 1);
-    return w->pixels && w->adv && w->grad && w->z && w->label && w->sample && w->broken ? 0
-                                                                                        : ERR_NOMEM;
+    return arena_status(w->arena);
 }
 
 void attack_work_release(struct attack_work *w)

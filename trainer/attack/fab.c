@@ -139,10 +139,7 @@ static int fab_init(struct fab *s, struct arena *a, struct attack_model *m,
     s->label = arena_array(a, n, sizeof *s->label);
     s->target = arena_array(a, n, sizeof *s->target);
     s->image = arena_array(a, n, sizeof *s->image);
-    return s->x0 && s->x && s->w && s->d1 && s->d2 && s->z && s->f && s->best && s->label &&
-                   s->target && s->image
-               ? 0
-               : ERR_NOMEM;
+    return arena_status(a);
 }
 
 static void drop_row(struct fab *s, int64_t i)

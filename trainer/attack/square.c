@@ -91,10 +91,7 @@ static int search_init(struct search *s, struct arena *a, struct attack_model *m
     s->label = arena_array(a, n, sizeof *s->label);
     s->image = arena_array(a, n, sizeof *s->image);
     s->draws = arena_array(a, n, sizeof *s->draws);
-    return s->clean && s->best && s->candidate && s->z && s->margin && s->label && s->image &&
-                   s->draws
-               ? 0
-               : ERR_NOMEM;
+    return arena_status(a);
 }
 
 static void gather(struct search *s, int32_t run)

@@ -111,8 +111,7 @@ static int allocate(struct evaluator *v)
     v->robust = arena_array(v->arena, (size_t)v->n, sizeof *v->robust);
     v->bytes = arena_array(v->arena, v->n_types > 0 ? 2 * floats : 0, sizeof *v->bytes);
     v->codes = arena_array(v->arena, v->n_types > 0 ? batch : 0, sizeof *v->codes);
-    if (!v->pixels || !v->logits || !v->correct || !v->robust || !v->bytes || !v->codes)
-        return ERR_NOMEM;
+    TRY(arena_status(v->arena));
     const struct exec_opts o = {.precision = v->opt->precision,
                                 .held = min_i64(v->batch, EXEC_BATCH),
                                 .beside = v->opt->beside};

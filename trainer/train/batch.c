@@ -54,7 +54,6 @@ int64_t batch_per_epoch(const struct train_config *cfg, int64_t images)
 int batch_init(struct batch *b, const struct train_config *cfg, const struct dataset *d)
 {
     const int64_t elems = (int64_t)d->channels * d->height * d->width;
-    const bool augment = cfg->augment != TRAIN_AUGMENT_NONE;
     const size_t cap = (size_t)cfg->batch, floats = cap * (size_t)elems;
 
     *b = (struct batch){.cap = cfg->batch, .elems = elems};
@@ -69,14 +68,11 @@ int batch_init(struct batch *b, const struct train_config *cfg, const struct dat
     b->own = arena_array(b->arena, cap, sizeof *b->own);
     b->later = arena_array(b->arena, cap, sizeof *b->later);
     b->later_own = arena_array(b->arena, cap, sizeof *b->later_own);
-    if (augment) {
+    if (cfg->augment != TRAIN_AUGMENT_NONE) {
         b->augmented = arena_array(b->arena, floats, sizeof *b->augmented);
         b->bytes = arena_array(b->arena, 2 * floats, sizeof *b->bytes);
     }
-    return b->pixels && b->whole && b->labels && b->sample && b->refused && b->own && b->later &&
-                   b->later_own && (!augment || (b->augmented && b->bytes))
-               ? 0
-               : ERR_NOMEM;
+    return arena_status(b->arena);
 }
 
 void batch_release(struct batch *b)

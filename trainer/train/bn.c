@@ -42,8 +42,7 @@ static int work_init(struct bn_work *w, struct arena *a, const struct graph *g, 
     w->site = arena_array(a, (size_t)w->n_site, sizeof *w->site);
     w->before = arena_array(a, logits, sizeof *w->before);
     w->after = arena_array(a, logits, sizeof *w->after);
-    if (!w->nodes || !w->taps || !w->site || !w->before || !w->after)
-        return ERR_NOMEM;
+    TRY(arena_status(a));
     pass_batchnorm_sites(g, w->nodes, w->n_site);
     for (int32_t i = 0; i < w->n_site; i++) {
         struct bn_site *s = &w->site[i];
@@ -54,13 +53,11 @@ static int work_init(struct bn_work *w, struct arena *a, const struct graph *g, 
         s->positions = shape_elems(shape) / s->channels;
         s->sum = arena_array(a, (size_t)s->channels, sizeof *s->sum);
         s->square = arena_array(a, (size_t)s->channels, sizeof *s->square);
-        if (!s->sum || !s->square)
-            return ERR_NOMEM;
         largest = s->channels > largest ? s->channels : largest;
     }
     w->mean = arena_array(a, (size_t)largest, sizeof *w->mean);
     w->var = arena_array(a, (size_t)largest, sizeof *w->var);
-    return w->mean && w->var ? 0 : ERR_NOMEM;
+    return arena_status(a);
 }
 
 /* x [n][h][w][c] */

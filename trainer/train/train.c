@@ -137,7 +137,7 @@ static int new_attention(struct trainer *t)
     t->at_work =
         arena_array(t->arena, attention_work(t->cfg.batch, largest_map(t)), sizeof *t->at_work);
     t->at_each = arena_array(t->arena, (size_t)t->cfg.batch, sizeof *t->at_each);
-    return t->at_work && t->at_each ? 0 : ERR_NOMEM;
+    return arena_status(t->arena);
 }
 
 static int new_memory(struct trainer *t)
@@ -157,12 +157,9 @@ static int new_memory(struct trainer *t)
     t->grad = arena_array(t->arena, (size_t)t->optim.n, sizeof *t->grad);
     t->adv = arena_array(t->arena, adv, sizeof *t->adv);
     t->adv_grad = arena_array(t->arena, adv, sizeof *t->adv_grad);
-    if (!t->order || !t->logits || !t->dlogits || !t->target || !t->at_logits || !t->natural ||
-        !t->dnatural || !t->grad || !t->adv || !t->adv_grad)
-        return ERR_NOMEM;
-    if (c->select != TRAIN_SELECT_LAST &&
-        (t->best = arena_array(t->arena, train_weights_bytes(t->g), 1)) == NULL)
-        return ERR_NOMEM;
+    if (c->select != TRAIN_SELECT_LAST)
+        t->best = arena_array(t->arena, train_weights_bytes(t->g), 1);
+    TRY(arena_status(t->arena));
     return average_begin(t);
 }
 
