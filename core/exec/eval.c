@@ -68,8 +68,8 @@ static void eval_block(struct exec *e, const struct eval_call *call, int64_t fir
     if (call->loss == NULL)
         return;
     for (int32_t s = e->plan.n_step - 1; s >= 0; s--) {
-        exec_tail_backward(e, &w, s, true);
-        exec_input_backward(e, &w, s, true, NULL);
+        exec_tail_backward(e, &w, s);
+        exec_input_backward(e, &w, s);
     }
     store(e, call, &w);
 }
@@ -104,17 +104,6 @@ static void in_parallel(const struct exec *e, const struct eval_call *call,
     }
 }
 
-static void tails_backward(struct exec *e, const struct window *all, int32_t s)
-{
-#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
-    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
-        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
-
-        if (w.n > 0)
-            exec_tail_backward(e, &w, s, true);
-    }
-}
-
 static void eval_wide(struct exec *e, const struct eval_call *call, int64_t first, int64_t n)
 {
     const struct window all = {.memory = e->rooms->room[0].memory,
@@ -131,8 +120,8 @@ static void eval_wide(struct exec *e, const struct eval_call *call, int64_t firs
     if (call->loss == NULL)
         return;
     for (int32_t s = e->plan.n_step - 1; s >= 0; s--) {
-        tails_backward(e, &all, s);
-        exec_wide_backward(e, &all, s, true, NULL);
+        exec_each_block(e, &all, s, exec_tail_backward);
+        exec_wide_backward(e, &all, s);
     }
     in_parallel(e, call, &all, store);
 }

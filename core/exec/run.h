@@ -114,6 +114,10 @@ struct window { /* where the images of a call live */
     int32_t shard;      /* training: which shard these images lie in */
     int branch;
     bool training;
+    bool want_input; /* training: gradients of values without trainable parameters upstream, too */
+    float *
+        params; /* training, of the step that goes back: see op_call.din of parameters, of each shard
+                      * where the step uses_stats; NULL: it has none */
 };
 
 /* edge.c */
@@ -180,22 +184,19 @@ int64_t exec_most_split(const struct exec *e, int32_t s);
 /* A hook of step s, converted where it must be. */
 void exec_run_hook(const struct exec *e, int32_t s, const struct op_call *c,
                    void (*hook)(const struct op_call *));
-/* One step over the images of a window, on this thread. want_input: gradients of values without
- * trainable parameters upstream, too. params: see op_call.din of parameters, of each shard where the step
- * uses_stats; NULL in evaluation. */
-void exec_forward(struct exec *e, const struct window *w, int32_t s);
-void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input);
-void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
-                         float *params);
+/* One step over the images of a window, on this thread. */
+typedef void exec_step_fn(struct exec *e, const struct window *w, int32_t s);
+exec_step_fn exec_forward, exec_tail_backward, exec_input_backward;
+/* The same over all blocks of a window that have images, on all threads. */
+void exec_each_block(struct exec *e, const struct window *all, int32_t s, exec_step_fn *fn);
 /* Points din of the trainable operands into `base`, one after the other. */
 void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_call *c);
 /* Prepares what is done late for the forward pass of step s, or its input gradient, into rooms->late:
  * before exec_forward and exec_input_backward in training mode. On all threads. */
-void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input);
+void exec_prepare_late(const struct exec *e, const struct window *w, int32_t s, bool gradient);
 /* Over all images of a window, on all threads; these prepare themselves. */
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s);
-void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
-                        float *params);
+void exec_wide_backward(struct exec *e, const struct window *all, int32_t s);
 
 /* share.c */
 /* The most images of n that a rank has. */

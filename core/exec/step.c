@@ -170,14 +170,14 @@ void exec_forward(struct exec *e, const struct window *w, int32_t s)
     exec_fill_tap(e, w, e->plan.step[s].out);
 }
 
-static bool gradient_wanted(const struct exec *e, value_id v, bool want_input)
+static bool gradient_wanted(const struct exec *e, const struct window *w, value_id v)
 {
     return value_is_activation(&e->g->value[v]) &&
-           (e->mode == EXEC_INPUT_GRAD || want_input || e->trainable[v]);
+           (e->mode == EXEC_INPUT_GRAD || w->want_input || e->trainable[v]);
 }
 
 /* The gradient of the ReLU takes the place of the step's; then the Add passes it on. */
-void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool want_input)
+void exec_tail_backward(struct exec *e, const struct window *w, int32_t s)
 {
     const struct exec_step *step = &e->plan.step[s];
     const double start = cpu_seconds();
@@ -197,7 +197,7 @@ void exec_tail_backward(struct exec *e, const struct window *w, int32_t s, bool 
 
         exec_hooks(e, step->relu)->grad_input(&c);
     }
-    if (step->other == NO_VALUE || !gradient_wanted(e, step->other, want_input))
+    if (step->other == NO_VALUE || !gradient_wanted(e, w, step->other))
         ;
     else if (e->half[step->out])
         exec_add_gradient(e, step->out, exec_gradient(e, w, step->other), d, w->n,
@@ -221,9 +221,16 @@ void exec_param_slices(const struct exec *e, int32_t s, float *base, struct op_c
     }
 }
 
+/* What w->params holds for the shard of these images. */
+static float *shard_params(const struct exec *e, const struct window *w, int32_t s)
+{
+    const int64_t size = exec_node_params(e->g, &e->g->node[e->plan.step[s].node]);
+
+    return w->params + (exec_uses_stats(e, s) ? w->shard * size : 0);
+}
+
 /* Fills what grad_input reads; false if the step has nothing to propagate. */
-static bool grad_call(const struct exec *e, const struct window *w, int32_t s, bool want_input,
-                      float *params, struct op_call *c)
+static bool grad_call(const struct exec *e, const struct window *w, int32_t s, struct op_call *c)
 {
     const struct exec_step *step = &e->plan.step[s];
     const struct node *x = &e->g->node[step->node];
@@ -233,14 +240,14 @@ static bool grad_call(const struct exec *e, const struct window *w, int32_t s, b
     c->use = exec_use(e, x, true);
     c->dout = exec_gradient(e, w, step->out);
     for (int32_t i = 0; i < x->n_in; i++) {
-        if (x->in[i] == NO_VALUE || !gradient_wanted(e, x->in[i], want_input))
+        if (x->in[i] == NO_VALUE || !gradient_wanted(e, w, x->in[i]))
             continue;
         c->din[i] = exec_gradient(e, w, x->in[i]);
         c->add[i] = e->order[s].add[i];
         any = true;
     }
-    if (any && params)
-        exec_param_slices(e, s, params, c);
+    if (any && w->params != NULL)
+        exec_param_slices(e, s, shard_params(e, w, s), c);
     return any;
 }
 
@@ -252,35 +259,32 @@ static void timed_grad_input(const struct exec *e, int32_t s, const struct op_ca
     profile_of(e, s)->grad_input_s += cpu_seconds() - start;
 }
 
-void exec_input_backward(struct exec *e, const struct window *w, int32_t s, bool want_input,
-                         float *params)
+void exec_input_backward(struct exec *e, const struct window *w, int32_t s)
 {
     struct op_call c;
 
-    if (params != NULL && exec_uses_stats(e, s))
-        params += w->shard * exec_node_params(e->g, &e->g->node[e->plan.step[s].node]);
-    if (grad_call(e, w, s, want_input, params, &c))
+    if (grad_call(e, w, s, &c))
         timed_grad_input(e, s, &c);
 }
 
 /* ---- all images, all threads */
 
-static bool has_gradient(const struct exec *e, const struct node *x, bool want_input)
+static bool has_gradient(const struct exec *e, const struct window *w, const struct node *x)
 {
     for (int32_t i = 0; i < x->n_in; i++)
-        if (x->in[i] != NO_VALUE && gradient_wanted(e, x->in[i], want_input))
+        if (x->in[i] != NO_VALUE && gradient_wanted(e, w, x->in[i]))
             return true;
     return false;
 }
 
-void exec_prepare_late(const struct exec *e, int32_t s, bool gradient, bool want_input)
+void exec_prepare_late(const struct exec *e, const struct window *w, int32_t s, bool gradient)
 {
     const struct exec_step *step = &e->plan.step[s];
     const struct node *x = &e->g->node[step->node];
     const struct op_hooks *hooks = exec_hooks(e, step->node);
     const int threads = exec_threads(e);
 
-    if (!exec_is_late(e, x) || (gradient && !has_gradient(e, x, want_input)))
+    if (!exec_is_late(e, x) || (gradient && !has_gradient(e, w, x)))
         return;
     const float *affine = step->norm >= 0 ? exec_fold_norm(e, step, e->prepared_branch) : NULL;
     const int64_t channels = e->g->value[x->out[0]].shape.dim[1];
@@ -315,45 +319,41 @@ static void split_call(const struct exec *e, int32_t s, const struct op_call *al
     }
 }
 
+void exec_each_block(struct exec *e, const struct window *all, int32_t s, exec_step_fn *fn)
+{
+#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
+    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
+        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+
+        if (w.n > 0)
+            fn(e, &w, s);
+    }
+}
+
 void exec_wide_forward(struct exec *e, const struct window *all, int32_t s)
 {
     if (all->n == 0)
         return;
-    exec_prepare_late(e, s, false, false);
-    if (exec_splits(e, s, all->n)) {
-        const struct op_call c = exec_call(e, all, s);
-
-        split_call(e, s, &c, timed_forward);
-        exec_fill_tap(e, all, e->plan.step[s].out);
+    exec_prepare_late(e, all, s, false);
+    if (!exec_splits(e, s, all->n)) {
+        exec_each_block(e, all, s, exec_forward);
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
-    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
-        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+    const struct op_call c = exec_call(e, all, s);
 
-        if (w.n > 0)
-            exec_forward(e, &w, s);
-    }
+    split_call(e, s, &c, timed_forward);
+    exec_fill_tap(e, all, e->plan.step[s].out);
 }
 
-void exec_wide_backward(struct exec *e, const struct window *all, int32_t s, bool want_input,
-                        float *params)
+void exec_wide_backward(struct exec *e, const struct window *all, int32_t s)
 {
+    struct op_call c;
+
     if (all->n == 0)
         return;
-    exec_prepare_late(e, s, true, want_input);
-    if (exec_splits(e, s, all->n)) {
-        struct op_call c;
-
-        if (grad_call(e, all, s, want_input, params, &c))
-            split_call(e, s, &c, timed_grad_input);
-        return;
-    }
-#pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
-    for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
-        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
-
-        if (w.n > 0)
-            exec_input_backward(e, &w, s, want_input, params);
-    }
+    exec_prepare_late(e, all, s, true);
+    if (!exec_splits(e, s, all->n))
+        exec_each_block(e, all, s, exec_input_backward);
+    else if (grad_call(e, all, s, &c))
+        split_call(e, s, &c, timed_grad_input);
 }

@@ -70,7 +70,7 @@ static void forward_with_stats(struct exec *e, const struct window *all, int32_t
 {
     clear_stats(e, t);
     if (s >= 0)
-        exec_prepare_late(e, s, false, false);
+        exec_prepare_late(e, all, s, false);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
         const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
@@ -199,7 +199,6 @@ int exec_train_forward(struct exec *e, const float *pixels, int64_t n, int branc
 
 struct backward {
     float *dparams, *dmasks;
-    bool want_input;
 };
 
 /* Does the step have parameter gradients that somebody wants? */
@@ -387,7 +386,7 @@ static int tail_and_params(struct exec *e, const struct window *all, int32_t s,
         const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
 
         if (w.n > 0)
-            exec_tail_backward(e, &w, s, r->want_input);
+            exec_tail_backward(e, &w, s);
         if (by_block)
             block_params(e, &w, s, b);
     }
@@ -409,26 +408,21 @@ static bool pairs(const struct exec *e, int32_t s, const struct backward *r)
 }
 
 static int pair_backward(struct exec *e, const struct window *all, int32_t s,
-                         const struct backward *r, float *params)
+                         const struct backward *r)
 {
-    exec_prepare_late(e, s - 1, true, r->want_input);
+    exec_prepare_late(e, all, s - 1, true);
 #pragma omp parallel for schedule(dynamic) num_threads(exec_threads(e))
     for (int32_t b = 0; b < EXEC_BLOCKS; b++) {
-        const struct window w = exec_block(e, all, b, EXEC_BLOCKS);
+        struct window w = exec_block(e, all, b, EXEC_BLOCKS);
 
         if (w.n > 0)
-            exec_input_backward(e, &w, s, r->want_input, params);
+            exec_input_backward(e, &w, s);
+        w.params = NULL;
         block_params(e, &w, s - 1, b);
         if (w.n > 0)
-            exec_input_backward(e, &w, s - 1, r->want_input, NULL);
+            exec_input_backward(e, &w, s - 1);
     }
     return finish_blocks(e, s - 1, e->next_sum, r);
-}
-
-/* What the input gradient of step s reads of its parameters' gradients, which have been summed. */
-static float *finished_sums(const struct exec *e, int32_t s)
-{
-    return is_sharded(e, s) ? e->shard_sum : e->param_sum;
 }
 
 /* *done: how many steps, one or two. */
@@ -436,31 +430,32 @@ static int step_backward(struct exec *e, const struct window *all, int32_t s,
                          const struct backward *r, int32_t *done)
 {
     const bool params = has_params(e, s, r);
+    struct window w = *all;
 
     TRY(tail_and_params(e, all, s, r, params));
-    *done = 1;
-    if (pairs(e, s, r)) {
-        *done = 2;
-        return pair_backward(e, all, s, r, params ? finished_sums(e, s) : NULL);
-    }
-    exec_wide_backward(e, all, s, r->want_input, params ? finished_sums(e, s) : NULL);
+    if (params)
+        w.params = is_sharded(e, s) ? e->shard_sum : e->param_sum;
+    *done = pairs(e, s, r) ? 2 : 1;
+    if (*done == 2)
+        return pair_backward(e, &w, s, r);
+    exec_wide_backward(e, &w, s);
     return 0;
 }
 
 /* Is step s worked on at all? */
-static bool goes_back(const struct exec *e, int32_t s, const struct backward *r)
+static bool goes_back(const struct exec *e, const struct window *all, int32_t s)
 {
-    return e->trainable[e->plan.step[s].out] || r->want_input;
+    return e->trainable[e->plan.step[s].out] || all->want_input;
 }
 
 /* Waits for the chains of all steps, and gives their sums in the order in which they began. */
-static void finish_chains(struct exec *e, const struct backward *r)
+static void finish_chains(struct exec *e, const struct window *all, const struct backward *r)
 {
     if (e->chain == NULL)
         return;
     ranks_chain_finish(e->chain);
     for (int32_t s = e->plan.n_step - 1; s >= 0; s--)
-        if (goes_back(e, s, r) && is_chained(e, s) && has_params(e, s, r))
+        if (goes_back(e, all, s) && is_chained(e, s) && has_params(e, s, r))
             give_params(e, s, exec_chain_sum(e, s), r);
 }
 
@@ -468,10 +463,11 @@ int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, fl
                         float *dpixels)
 {
     struct graph *g = e->g;
-    const struct backward r = {dparams, dmasks, dpixels != NULL};
+    const struct backward r = {dparams, dmasks};
 
     assert(e->mode == EXEC_TRAIN && e->n_train > 0);
-    const struct window all = whole_batch(e);
+    struct window all = whole_batch(e);
+    all.want_input = dpixels != NULL;
     const int64_t k = exec_elems(e, g->output);
     float *dout = exec_gradient(e, &all, g->output);
 
@@ -480,12 +476,12 @@ int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, fl
             e->tap[g->output] ? dout[i] + dlogits[e->before * k + i] : dlogits[e->before * k + i];
     for (int32_t s = e->plan.n_step - 1, done; s >= 0; s -= done) {
         done = 1;
-        if (goes_back(e, s, &r))
+        if (goes_back(e, &all, s))
             TRY(step_backward(e, &all, s, &r, &done));
         if (e->chain != NULL)
             ranks_chain_poll(e->chain);
     }
-    finish_chains(e, &r);
+    finish_chains(e, &all, &r);
     if (dpixels)
         exec_store_pixel_gradient(g, exec_gradient(e, &all, g->input), e->share,
                                   dpixels + e->before * exec_elems(e, g->input));
