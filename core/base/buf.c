@@ -45,16 +45,35 @@ int buf_get_bytes(struct buf_reader *r, void *dst, size_t n)
     return 0;
 }
 
-/* The next n <= 8 bytes as a little-endian number. */
+uint64_t buf_number(const uint8_t *p, size_t n)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < n; i++)
+        value |= (uint64_t)p[i] << 8 * i;
+    return value;
+}
+
+float buf_half(uint16_t half)
+{
+    const uint32_t h = half, sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
+    float f;
+
+    if (e == 0) { /* zero or subnormal: m units of 2^-24 */
+        f = (float)m * 0x1p-24f;
+        return sign ? -f : f;
+    }
+    const uint32_t bits = sign | (e == 31 ? 255 : e + 112) << 23 | m << 13;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
 static int get(struct buf_reader *r, size_t n, uint64_t *v)
 {
     const uint8_t *view = NULL;
-    uint64_t value = 0;
 
     TRY(buf_get_view(r, n, &view));
-    for (size_t i = 0; i < n; i++)
-        value |= (uint64_t)view[i] << 8 * i;
-    *v = value;
+    *v = buf_number(view, n);
     return 0;
 }
 

@@ -18,6 +18,11 @@
 
 #include "core/base/err.h"
 
+/* n <= 8 bytes as one number. */
+uint64_t buf_number(const uint8_t *p, size_t n);
+/* IEEE half precision: s eeeee mmmmmmmmmm. */
+float buf_half(uint16_t half);
+
 struct buf_reader {
     const uint8_t *data;
     size_t len, at;   /* at <= len */

@@ -278,18 +278,6 @@ static int check_size(const char *what, size_t left, const struct layout *l, str
 
 /* ---- elements that need work ----------------------------------------------------------------- */
 
-/* IEEE half precision. */
-static float half_to_float(uint64_t bits)
-{
-    const int exponent = (int)(bits >> 10 & 31), fraction = (int)(bits & 1023);
-    float v = exponent == 0 ? ldexpf((float)fraction, -24)
-                            : ldexpf((float)(fraction + 1024), exponent - 25);
-
-    if (exponent == 31)
-        v = fraction == 0 ? INFINITY : NAN;
-    return bits >> 15 != 0 ? -v : v;
-}
-
 /* One element of the file, its bits with the lowest byte first. */
 static uint64_t element_bits(const uint8_t *p, const struct layout *l)
 {
@@ -324,7 +312,7 @@ static int put_element(const struct layout *l, const uint8_t *from, enum npy_typ
     else if (type == NPY_I64)
         ((int64_t *)to)[i] = signed_value(bits, l);
     else if (l->size == 2)
-        ((float *)to)[i] = half_to_float(bits);
+        ((float *)to)[i] = buf_half((uint16_t)bits);
     else if (type == NPY_F32)
         memcpy((float *)to + i, &low, sizeof low);
     else

@@ -73,15 +73,9 @@ static inline int64_t image_size(struct image m)
 /* d += s or d = s over n floats; d and s may be the same memory. */
 static inline void floats_put(float *d, const float *s, int64_t n, bool add)
 {
-    if (add) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            d[i] += s[i];
-    } else {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            d[i] = s[i];
-    }
+    for (int64_t i = 0; i < n; i++)
+        d[i] = add ? d[i] + s[i] : s[i];
 }
 
 static inline void floats_fill(float *d, int64_t n, float v)

@@ -162,23 +162,14 @@ static void masked_relu_forward(const struct op_call *k)
     }
 }
 
-static void soft_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n)
+static void soft_grad(float *dx, const float *dy, const float *y, const float *m, int64_t n,
+                      bool add)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        const float d = dy[i]; /* read in any case: no branch */
+        const float d = dy[i], v = y[i] > 0 ? d : (1 - m[i]) * d; /* d is read: no branch */
 
-        dx[i] = y[i] > 0 ? d : (1 - m[i]) * d;
-    }
-}
-
-static void soft_grad_add(float *dx, const float *dy, const float *y, const float *m, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const float d = dy[i]; /* read in any case: no branch */
-
-        dx[i] += y[i] > 0 ? d : (1 - m[i]) * d;
+        dx[i] = add ? dx[i] + v : v;
     }
 }
 
@@ -222,10 +213,8 @@ static void masked_relu_grad_input(const struct op_call *k)
             grad6(dx, dy, y, k->prepared, n, k->add[0]);
         else if (!k->node->p.masked_relu.soft)
             rows->relu_grad(dx, dy, y, k->prepared, n, k->add[0]);
-        else if (k->add[0])
-            soft_grad_add(dx, dy, y, k->prepared, n);
         else
-            soft_grad(dx, dy, y, k->prepared, n);
+            soft_grad(dx, dy, y, k->prepared, n, k->add[0]);
     }
 }
 

@@ -266,15 +266,9 @@ static float divisor(const struct pool *p, int64_t oh, int64_t ow)
 
 static void scaled_put(float *d, const float *s, float scale, int64_t n, bool add)
 {
-    if (add) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            d[i] += s[i] * scale;
-    } else {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            d[i] = s[i] * scale;
-    }
+    for (int64_t i = 0; i < n; i++)
+        d[i] = add ? d[i] + s[i] * scale : s[i] * scale;
 }
 
 static void mean_window(const struct pool *p, const float *x, int64_t oh, int64_t ow, float *y)

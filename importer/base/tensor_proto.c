@@ -13,6 +13,7 @@
 
 #include "onnx.pb-c.h"
 
+#include "core/base/buf.h"
 #include "core/base/file.h"
 #include "importer/base/import.h"
 
@@ -162,20 +163,6 @@ int constant_of_proto(struct import *im, const Onnx__TensorProto *t, const char 
 
 /* ---- reading numbers ------------------------------------------------------------------------ */
 
-static float half_to_float(uint32_t h)
-{
-    uint32_t sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff, bits;
-    float f;
-
-    if (e == 0) { /* zero or subnormal: m units of 2^-24 */
-        f = (float)m * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    bits = sign | (e == 31 ? 255 : e + 112) << 23 | m << 13;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 static float bits_to_float(uint32_t bits)
 {
     float f;
@@ -192,21 +179,11 @@ static float double_to_float(uint64_t bits)
     return (float)d;
 }
 
-/* The `bytes` little-endian bytes of one element. */
-static uint64_t raw_bits(const uint8_t *p, size_t bytes)
-{
-    uint64_t v = 0;
-
-    for (size_t k = 0; k < bytes; k++)
-        v |= (uint64_t)p[k] << 8 * k;
-    return v;
-}
-
 static float bits_as_float(const struct element_type *e, uint64_t bits)
 {
     switch (e->type) {
     case T(FLOAT16):
-        return half_to_float((uint32_t)bits & 0xffff);
+        return buf_half((uint16_t)bits);
     case T(BFLOAT16):
         return bits_to_float((uint32_t)bits << 16);
     case T(DOUBLE):
@@ -247,7 +224,7 @@ static void read_raw(struct constant *c, const struct element_type *e, const uin
     }
 #endif
     for (int64_t k = 0; k < c->count; k++)
-        store(c, e, k, raw_bits(raw + (size_t)k * e->bytes, e->bytes));
+        store(c, e, k, buf_number(raw + (size_t)k * e->bytes, e->bytes));
 }
 
 /* Elements in the typed array of e, and the total of all five arrays. */

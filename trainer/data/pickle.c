@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/buf.h"
 #include "core/base/mem.h"
 
 enum kind {
@@ -181,9 +182,7 @@ static int take_number(struct pickle *p, int bytes, uint64_t *v)
     const uint8_t *b = NULL;
 
     TRY(take(p, (size_t)bytes, &b));
-    *v = 0;
-    for (int i = 0; i < bytes; i++)
-        *v |= (uint64_t)b[i] << (8 * i);
+    *v = buf_number(b, (size_t)bytes);
     return 0;
 }
 
