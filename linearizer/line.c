@@ -32,15 +32,13 @@ static int add_vector(struct graph *g, int32_t node, const char *suffix, enum va
                       float fill, value_id *out)
 {
     const struct shape s = shape_make(1, op_in(g, &g->node[node], 1)->shape.dim[0]);
-    OWNED float *v = mem_array((size_t)s.dim[0] + 1, sizeof *v);
     char name[512];
 
-    if (v == NULL)
-        return ERR_NOMEM;
-    for (int64_t c = 0; c < s.dim[0]; c++)
-        v[c] = fill;
     snprintf(name, sizeof name, "%.500s%s", g->node[node].name, suffix);
-    return graph_add_value(g, name, kind, &s, v, out);
+    TRY(graph_add_value(g, name, kind, &s, NULL, out));
+    for (int64_t c = 0; c < s.dim[0]; c++)
+        g->value[*out].data[c] = fill;
+    return 0;
 }
 
 int line_insert(struct graph *g, enum removed_kind kind)
@@ -68,6 +66,7 @@ struct line_fit {
     int32_t n_site;
     const float *before, *after; /* [g->n_masks] */
     struct line_channel **sums;  /* per site, [channels] */
+    struct arena *arena;         /* sums */
 };
 
 int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, const float *before,
@@ -77,22 +76,21 @@ int line_fit_new(struct graph *g, int32_t n, const struct relu_site *sites, cons
 
     if (f == NULL)
         return ERR_NOMEM;
-    *f = (struct line_fit){g, sites, n, before, after, NULL};
-    if ((f->sums = mem_array((size_t)n + 1, sizeof *f->sums)) == NULL)
+    *f = (struct line_fit){g, sites, n, before, after, NULL, NULL};
+    TRY(arena_new(0, &f->arena));
+    if ((f->sums = arena_array(f->arena, (size_t)n, sizeof *f->sums)) == NULL)
         return ERR_NOMEM;
     for (int32_t s = 0; s < n; s++)
-        if ((f->sums[s] = mem_array((size_t)site_channels(g, &sites[s]), sizeof **f->sums)) == NULL)
-            return ERR_NOMEM;
+        f->sums[s] = arena_array(f->arena, (size_t)site_channels(g, &sites[s]), sizeof **f->sums);
+    TRY(arena_status(f->arena));
     *out = mem_hand_on(&f);
     return 0;
 }
 
 void line_fit_free(struct line_fit *f)
 {
-    for (int32_t s = 0; f && f->sums && s < f->n_site; s++)
-        mem_free(f->sums[s]);
-    if (f)
-        mem_free(f->sums);
+    if (f != NULL)
+        arena_free(f->arena);
     mem_free(f);
 }
 

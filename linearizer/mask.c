@@ -139,31 +139,6 @@ static int best_first(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-/* The k best of order[] get a 1 where `mask` has their index, the others a 0. */
-static void keep_best(struct scored *order, int64_t n, int64_t k, float *mask)
-{
-    qsort(order, (size_t)n, sizeof *order, best_first);
-    for (int64_t i = 0; i < n; i++)
-        mask[order[i].index] = i < k ? 1 : 0;
-}
-
-int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
-{
-    const int64_t total = site->total;
-    OWNED struct scored *order = NULL;
-
-    if (k < 0 || k > total)
-        return fail(ERR_ARG, "node '%s': cannot keep %lld of %lld ReLUs", g->node[site->node].name,
-                    (long long)k, (long long)total);
-    if ((order = mem_array((size_t)total, sizeof *order)) == NULL)
-        return ERR_NOMEM;
-    for (int64_t i = 0; i < total; i++)
-        order[i] = (struct scored){isnan(score[i]) ? -INFINITY : score[i], i};
-    keep_best(order, total, k, g->value[site->mask].data);
-    graph_touch(g);
-    return 0;
-}
-
 /* What a mask is chosen by: a score, or (NULL) its own value. */
 static double worth(const struct graph *g, const double *score, int64_t i, int64_t at)
 {
@@ -172,28 +147,43 @@ static double worth(const struct graph *g, const double *score, int64_t i, int64
     return isnan(score[i]) ? -INFINITY : score[i];
 }
 
+/* Of all `count` positions of the sites the k best are kept; score: of those positions, or NULL. */
+static int keep_best(struct graph *g, int32_t n, const struct relu_site *sites, int64_t count,
+                     const double *score, int64_t k)
+{
+    OWNED struct scored *order = mem_array((size_t)count + 1, sizeof *order);
+    int64_t all = 0;
+
+    if (order == NULL)
+        return ERR_NOMEM;
+    for (int32_t s = 0; s < n; s++) /* indices are those of the block of masks */
+        for (int64_t i = 0, at = g->value[sites[s].mask].offset; i < sites[s].total; i++, all++)
+            order[all] = (struct scored){worth(g, score, all, at + i), at + i};
+    qsort(order, (size_t)count, sizeof *order, best_first);
+    for (int64_t i = 0; i < count; i++)
+        g->masks[order[i].index] = i < k ? 1 : 0;
+    graph_touch(g);
+    return 0;
+}
+
+int mask_select(struct graph *g, const struct relu_site *site, const double *score, int64_t k)
+{
+    if (k < 0 || k > site->total)
+        return fail(ERR_ARG, "node '%s': cannot keep %lld of %lld ReLUs", g->node[site->node].name,
+                    (long long)k, (long long)site->total);
+    return keep_best(g, 1, site, site->total, score, k);
+}
+
 int mask_select_pooled(struct graph *g, int32_t n, const struct relu_site *sites,
                        const double *score, int64_t k)
 {
-    OWNED struct scored *order = NULL;
     int64_t count = 0;
 
     for (int32_t s = 0; s < n; s++)
         count += sites[s].total;
     if (k < 0 || k > count)
         return fail(ERR_ARG, "cannot keep %lld of %lld ReLUs", (long long)k, (long long)count);
-    if ((order = mem_array((size_t)count + 1, sizeof *order)) == NULL)
-        return ERR_NOMEM;
-    count = 0; /* indices are those of the block of masks, which holds the sites in order */
-    for (int32_t s = 0; s < n; s++) {
-        const int64_t at = g->value[sites[s].mask].offset;
-
-        for (int64_t i = 0; i < sites[s].total; i++)
-            order[count++] = (struct scored){worth(g, score, sites[s].offset + i, at + i), at + i};
-    }
-    keep_best(order, count, k, g->masks);
-    graph_touch(g);
-    return 0;
+    return keep_best(g, n, sites, count, score, k);
 }
 
 static void random_scores(const struct graph *g, const struct relu_site *site, uint64_t seed,

@@ -113,9 +113,9 @@ int conversion_take_finished(const struct conversion *c, const char *path, struc
     int rc;
 
     TRY(checkpoint_open(path, &f));
-    if (!checkpoint_is_done(f))
+    if (!checkpoint_info(f)->done)
         rc = fail(ERR_ARG, "'%s': the stage '%s' is not finished, and --stages leaves it out", path,
-                  checkpoint_stage(f));
+                  checkpoint_info(f)->stage);
     else
         rc = checkpoint_read_graph(f, g);
     if (rc == 0)

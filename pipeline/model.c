@@ -254,11 +254,11 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
     size_t len;
 
     TRY(checkpoint_open(path, &f));
-    TRY(parse_form(path, checkpoint_config(f), &m->form, &root, &stored));
+    TRY(parse_form(path, checkpoint_info(f)->config, &m->form, &root, &stored));
     if ((structure = checkpoint_structure(f, &len)) == NULL)
         return fail(ERR_FORMAT, "'%s': holds no model structure", path);
     if ((m->file = mem_array(len, 1)) == NULL ||
-        (m->config = mem_strdup(checkpoint_config(f))) == NULL)
+        (m->config = mem_strdup(checkpoint_info(f)->config)) == NULL)
         return ERR_NOMEM;
     memcpy(m->file, structure, len);
     m->file_len = len;
@@ -268,11 +268,12 @@ static int open_checkpoint(const struct linnet_listener *l, const char *path,
     TRY(normalize_set(m->g, o->normalize && !choose ? o->normalize : stored));
     m->normalize_known = true;
     graph_touch(m->g);
-    if (!checkpoint_is_done(f))
+    if (!checkpoint_info(f)->done)
         listener_note(
             l,
             "%s: warning: stage '%s' is not finished (epoch %d, step %lld); the numbers are those of that moment",
-            path, checkpoint_stage(f), checkpoint_epoch(f), (long long)checkpoint_step(f));
+            path, checkpoint_info(f)->stage, (int)checkpoint_info(f)->epoch,
+            (long long)checkpoint_info(f)->step);
     return choose ? normalize_auto(l, path, o->data, &o->images, seed, m->g) : 0;
 }
 

@@ -49,9 +49,9 @@ static int find_progress(struct work *w)
         return 0;
     TRY(checkpoint_open(w->path, &f));
     w->exists = true;
-    if (strcmp(checkpoint_stage(f), recipe_stage_name(STAGE_FINETUNE)) == 0)
+    if (strcmp(checkpoint_info(f)->stage, recipe_stage_name(STAGE_FINETUNE)) == 0)
         w->resume = STAGE_FINETUNE;
-    if (strcmp(checkpoint_stage(f), "cut") == 0)
+    if (strcmp(checkpoint_info(f)->stage, "cut") == 0)
         w->resume = STAGE_COUNT;
     return 0;
 }

@@ -41,9 +41,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_must(err_message()[0] != '\0', "an error without a message");
         return 0;
     }
-    fuzz_touch(checkpoint_stage(f), strlen(checkpoint_stage(f)));
-    fuzz_touch(checkpoint_config(f), strlen(checkpoint_config(f)));
-    fuzz_must(checkpoint_epoch(f) >= 0 && checkpoint_step(f) >= 0, "a negative epoch or step");
+    fuzz_touch(checkpoint_info(f)->stage, strlen(checkpoint_info(f)->stage));
+    fuzz_touch(checkpoint_info(f)->config, strlen(checkpoint_info(f)->config));
+    fuzz_must(checkpoint_info(f)->epoch >= 0 && checkpoint_info(f)->step >= 0,
+              "a negative epoch or step");
     const uint8_t *structure = checkpoint_structure(f, &len);
     if (structure != NULL)
         fuzz_touch(structure, len);

@@ -76,11 +76,11 @@ static void test_round_trip(void **state)
     temp_path(path, "round");
     assert_int_equal(save(path, g), 0);
     assert_int_equal(checkpoint_open(path, &f), 0);
-    assert_string_equal(checkpoint_stage(f), "mask");
-    assert_string_equal(checkpoint_config(f), config);
-    assert_int_equal(checkpoint_epoch(f), 3);
-    assert_true(checkpoint_step(f) == 1234567890123);
-    assert_false(checkpoint_is_done(f));
+    assert_string_equal(checkpoint_info(f)->stage, "mask");
+    assert_string_equal(checkpoint_info(f)->config, config);
+    assert_int_equal(checkpoint_info(f)->epoch, 3);
+    assert_true(checkpoint_info(f)->step == 1234567890123);
+    assert_false(checkpoint_info(f)->done);
     const uint8_t *s = checkpoint_structure(f, &len);
     assert_int_equal(len, sizeof structure);
     assert_memory_equal(s, structure, len);

@@ -22,8 +22,8 @@
 
 struct checkpoint_file {
     struct st_reader *r;
-    const char *stage, *config, *normalize;
-    int64_t epoch, step, done;
+    struct checkpoint_info info;
+    const char *normalize;
 };
 
 /* "param:", "buffer:", "mask:"; NULL for values that are not state. */
@@ -153,12 +153,12 @@ static int read_metadata(struct checkpoint_file *f)
     if (strcmp(format, FORMAT) != 0)
         return fail(ERR_FORMAT, "checkpoint: format '%.40s', this program reads '%s'", format,
                     FORMAT);
-    TRY(read_text(f->r, "stage", &f->stage));
-    TRY(read_text(f->r, "config", &f->config));
+    TRY(read_text(f->r, "stage", &f->info.stage));
+    TRY(read_text(f->r, "config", &f->info.config));
     TRY(read_text(f->r, "normalize", &f->normalize));
-    TRY(read_number(f->r, "epoch", INT32_MAX, &f->epoch));
-    TRY(read_number(f->r, "step", INT64_MAX, &f->step));
-    return read_number(f->r, "done", 1, &f->done);
+    TRY(read_number(f->r, "epoch", INT32_MAX, &f->info.epoch));
+    TRY(read_number(f->r, "step", INT64_MAX, &f->info.step));
+    return read_number(f->r, "done", 1, &f->info.done);
 }
 
 int checkpoint_open(const char *path, struct checkpoint_file **out)
@@ -182,29 +182,9 @@ void checkpoint_close(struct checkpoint_file *f)
     mem_free(f);
 }
 
-const char *checkpoint_stage(const struct checkpoint_file *f)
+const struct checkpoint_info *checkpoint_info(const struct checkpoint_file *f)
 {
-    return f->stage;
-}
-
-const char *checkpoint_config(const struct checkpoint_file *f)
-{
-    return f->config;
-}
-
-int32_t checkpoint_epoch(const struct checkpoint_file *f)
-{
-    return (int32_t)f->epoch;
-}
-
-int64_t checkpoint_step(const struct checkpoint_file *f)
-{
-    return f->step;
-}
-
-bool checkpoint_is_done(const struct checkpoint_file *f)
-{
-    return f->done != 0;
+    return &f->info;
 }
 
 static const void *find_bytes(const struct checkpoint_file *f, const char *name, size_t *bytes)

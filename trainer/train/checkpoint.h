@@ -49,11 +49,12 @@ struct checkpoint_file;
 int checkpoint_open(const char *path, struct checkpoint_file **out) MUST_CHECK;
 void checkpoint_close(struct checkpoint_file *f); /* NULL is fine */
 FREE_AT(checkpoint_close, struct checkpoint_file)
-const char *checkpoint_stage(const struct checkpoint_file *f);
-const char *checkpoint_config(const struct checkpoint_file *f);
-int32_t checkpoint_epoch(const struct checkpoint_file *f);
-int64_t checkpoint_step(const struct checkpoint_file *f);
-bool checkpoint_is_done(const struct checkpoint_file *f);
+/* What was written with it, as in struct checkpoint; lives as long as f. */
+struct checkpoint_info {
+    const char *stage, *config;
+    int64_t epoch, step, done; /* done: 0 or 1 */
+};
+const struct checkpoint_info *checkpoint_info(const struct checkpoint_file *f);
 /* The embedded file, NULL and 0 if there is none. Lives as long as f. */
 const uint8_t *checkpoint_structure(const struct checkpoint_file *f, size_t *len);
 /* Fills params, buffers and masks of g, value by value; nothing is changed on failure. ERR_FORMAT if

@@ -234,8 +234,8 @@ static int check_options(struct trainer *t, const struct checkpoint_file *f)
 
     if (had == NULL || len == 0 || had[len - 1] != '\0')
         return fail(ERR_ARG, "it is not the state of a training run");
-    if (strcmp(checkpoint_stage(f), t->cfg.stage) != 0)
-        return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_stage(f),
+    if (strcmp(checkpoint_info(f)->stage, t->cfg.stage) != 0)
+        return fail(ERR_ARG, "it belongs to stage '%.40s', not to '%s'", checkpoint_info(f)->stage,
                     t->cfg.stage);
     if (strcmp(had, t->fingerprint) != 0)
         TRY(try_other_name(t, had, len));
@@ -274,16 +274,16 @@ static int read_state(struct trainer *t, const struct checkpoint_file *f)
     TRY(check_options(t, f));
     TRY(checkpoint_read_blob(f, "trainer.counters", &at, sizeof at));
     TRY(check_counters(t, &at));
-    if (checkpoint_is_done(f) && at.epoch != t->cfg.epochs && !at.soft.closed)
+    if (checkpoint_info(f)->done && at.epoch != t->cfg.epochs && !at.soft.closed)
         return fail(ERR_FORMAT, "checkpoint: it says that it is done, but steps are missing");
     list_pending(t, pending);
-    for (int i = 0; i < PENDING && !checkpoint_is_done(f); i++)
+    for (int i = 0; i < PENDING && !checkpoint_info(f)->done; i++)
         if (pending[i].data != NULL)
             TRY(checkpoint_read_blob(f, pending[i].name, pending[i].data, pending[i].bytes));
     TRY(read_hooks(t, f));
     TRY(checkpoint_read_graph(f, t->g));
     t->at = at;
-    t->done = checkpoint_is_done(f);
+    t->done = checkpoint_info(f)->done != 0;
     return 0;
 }
 
