@@ -175,7 +175,7 @@ void data_owner_publish(struct dataset *d, const char *split)
     d->pixels = d->owner->pixels;
     d->floats = d->owner->floats;
     d->labels = d->owner->labels;
-    d->class_name = (const char *const *)d->owner->class_name;
+    d->class_name = (const char *const *)d->owner->class_name.v;
     d->source = d->owner->source;
     d->split = split;
 }
@@ -199,25 +199,6 @@ int data_owner_source(struct dataset *d, const char *fmt, ...)
     return 0;
 }
 
-int data_owner_names(struct dataset *d, const char *const *name)
-{
-    struct data_owner *own = d->owner;
-
-    if ((own->class_name = mem_array((size_t)d->classes, sizeof *own->class_name)) == NULL)
-        return ERR_NOMEM;
-    for (; own->n_class_name < d->classes; own->n_class_name++)
-        if ((own->class_name[own->n_class_name] = mem_strdup(name[own->n_class_name])) == NULL)
-            return ERR_NOMEM;
-    return 0;
-}
-
-static void free_names(char **name, int32_t n)
-{
-    for (int32_t i = 0; i < n; i++)
-        mem_free(name[i]);
-    mem_free(name);
-}
-
 void data_close(struct dataset *d)
 {
     if (d == NULL)
@@ -231,7 +212,7 @@ void data_close(struct dataset *d)
         stream_free(d->owner->stream);
         release_records(d->owner);
         mem_free(d->owner->source);
-        free_names(d->owner->class_name, d->owner->n_class_name);
+        name_list_release(&d->owner->class_name);
         mem_free(d->owner);
     }
     mem_free(d);
@@ -536,19 +517,20 @@ static const char *tree_path(const char *spec)
 }
 
 /* Numbers the classes of d as the main source does, by name. */
-static int renumber(struct dataset *d, char *const *name, int32_t n)
+static int renumber(struct dataset *d, const struct name_list *classes)
 {
     struct data_owner *own = d->owner;
+    const int32_t n = (int32_t)classes->n;
     OWNED int32_t *to = mem_array((size_t)d->classes, sizeof *to);
 
     if (to == NULL)
         return ERR_NOMEM;
     for (int32_t c = 0; c < d->classes; c++) {
-        for (to[c] = 0; to[c] < n && strcmp(name[to[c]], own->class_name[c]) != 0;)
+        for (to[c] = 0; to[c] < n && strcmp(classes->v[to[c]], own->class_name.v[c]) != 0;)
             to[c]++;
         if (to[c] == n)
             return fail(ERR_DATA, "%s: '%s' is no class of the training images", own->source,
-                        own->class_name[c]);
+                        own->class_name.v[c]);
     }
     if (d->classes != n)
         return fail(ERR_DATA, "%s: %d classes, the training images have %d", own->source,
@@ -561,21 +543,18 @@ static int renumber(struct dataset *d, char *const *name, int32_t n)
 static int match_classes(const char *spec, struct dataset *d)
 {
     const char *path = tree_path(spec);
-    char **name = NULL;
-    int32_t n = 0;
-    int rc = 0;
+    SCOPED(name_list_release) struct name_list classes = {0};
 
-    if (path == NULL || d->owner->class_name == NULL)
+    if (path == NULL || d->owner->class_name.n == 0)
         return 0;
-    if ((rc = data_imagefolder_classes(path, &name, &n)) == 0 && n > 0)
-        rc = renumber(d, name, n);
-    if (rc == 0 && n > 0) {
-        free_names(d->owner->class_name, d->owner->n_class_name);
-        d->owner->class_name = name;
-        d->owner->n_class_name = n;
-    } else
-        free_names(name, n);
-    return rc;
+    TRY(data_imagefolder_classes(path, &classes));
+    if (classes.n == 0)
+        return 0;
+    TRY(renumber(d, &classes));
+    name_list_release(&d->owner->class_name);
+    d->owner->class_name = classes;
+    classes = (struct name_list){0};
+    return 0;
 }
 
 /* --val-data or --test-data: one set, or that part of a source with parts. */

@@ -263,7 +263,8 @@ static int load_listing(struct folder *f, const char *under, struct dataset *d)
     TRY(tree_load(&f->tree, under));
     d->classes = (int32_t)l->classes.n;
     d->owner->classes_known = d->owner->pictures = true;
-    TRY(data_owner_names(d, (const char *const *)l->classes.v));
+    for (size_t i = 0; i < l->classes.n; i++)
+        TRY(name_list_add(&d->owner->class_name, l->classes.v[i], strlen(l->classes.v[i])));
     return measure(f, d);
 }
 
@@ -443,20 +444,13 @@ int data_folder_load(const char *root, struct dataset *d)
     return data_owner_settle(d, &none);
 }
 
-int data_imagefolder_classes(const char *path, char ***name, int32_t *n)
+int data_imagefolder_classes(const char *path, struct name_list *classes)
 {
-    SCOPED(name_list_release) struct name_list classes = {0};
     SCOPED(tree_release) struct tree t = {0};
 
     TRY(tree_open(path, &t));
-    if (tree_has(&t, "wnids.txt")) {
-        TRY(tree_load(&t, "wnids.txt"));
-        TRY(read_ids(&t, &classes));
-    } else {
-        TRY(list_classes(&t, tree_has(&t, "train/") ? "train/" : "", &classes));
-    }
-    *name = classes.v;
-    *n = (int32_t)classes.n;
-    classes = (struct name_list){0};
-    return 0;
+    if (!tree_has(&t, "wnids.txt"))
+        return list_classes(&t, tree_has(&t, "train/") ? "train/" : "", classes);
+    TRY(tree_load(&t, "wnids.txt"));
+    return read_ids(&t, classes);
 }

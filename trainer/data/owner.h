@@ -30,16 +30,15 @@ struct data_owner {
     int32_t *labels; /* [n] */
     int64_t *record; /* [n] number in `records` of each image; NULL: there are no records */
     struct stream_source records;
-    bool records_float;    /* floats, not 8 bits */
-    struct stream *stream; /* owns the source, once the set is settled to be streamed */
-    char *identity;        /* data_hash_records; NULL: none */
-    char *source;          /* text of dataset.source */
-    char **class_name;     /* [classes], or NULL */
-    int32_t n_class_name;
-    bool classes_known; /* false: classes is only the largest label + 1 */
-    bool one_set;       /* the source has no parts */
-    bool own_val;       /* it has a validation part of its own */
-    bool pictures;      /* from image files, which may be scaled and cropped */
+    bool records_float;          /* floats, not 8 bits */
+    struct stream *stream;       /* owns the source, once the set is settled to be streamed */
+    char *identity;              /* data_hash_records; NULL: none */
+    char *source;                /* text of dataset.source */
+    struct name_list class_name; /* of all classes, or empty */
+    bool classes_known;          /* false: classes is only the largest label + 1 */
+    bool one_set;                /* the source has no parts */
+    bool own_val;                /* it has a validation part of its own */
+    bool pictures;               /* from image files, which may be scaled and cropped */
 };
 
 /* Either layout in a folder: the training files or the test file. k is 10 or 100. */
@@ -60,8 +59,8 @@ int data_imagefolder_load(const char *path, enum data_part part, const struct da
 /* The folder of a part, "" for a set without parts; notes in the owner which parts there are. */
 int data_find_part(const struct tree *t, enum data_part part, struct dataset *d,
                    const char **under) MUST_CHECK;
-/* Class names alone, of the training part; the caller frees each of them and the list. */
-int data_imagefolder_classes(const char *path, char ***name, int32_t *n) MUST_CHECK;
+/* Class names alone, of the training part. */
+int data_imagefolder_classes(const char *path, struct name_list *classes) MUST_CHECK;
 int data_npy_load(const char *images, const char *labels, const struct data_options *o,
                   struct dataset *d) MUST_CHECK;
 int data_npz_load(const char *path, enum data_part part, struct dataset *d) MUST_CHECK;
@@ -83,6 +82,4 @@ void data_owner_publish(struct dataset *d, const char *split);
 int data_owner_alloc(struct dataset *d, int64_t n, bool is_float) MUST_CHECK;
 /* Adds to the text of the source. */
 int data_owner_source(struct dataset *d, const char *fmt, ...) ERR_PRINTF(2, 3) MUST_CHECK;
-/* Copies the names of all d->classes classes. */
-int data_owner_names(struct dataset *d, const char *const *name) MUST_CHECK;
 #endif

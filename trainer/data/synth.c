@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "core/graph/rng.h"
 #include "trainer/data/owner.h"
@@ -375,10 +376,10 @@ int data_synth_load(int64_t n, bool is_test, uint64_t seed, struct dataset *d)
     d->height = d->width = SYNTH_SIDE;
     d->classes = SYNTH_CLASSES;
     d->owner->classes_known = true;
-    const char *name[SYNTH_CLASSES];
-    for (int32_t c = 0; c < SYNTH_CLASSES; c++)
-        name[c] = synth_class_name(c);
-    TRY(data_owner_names(d, name));
+    for (int32_t c = 0; c < SYNTH_CLASSES; c++) {
+        const char *name = synth_class_name(c);
+        TRY(name_list_add(&d->owner->class_name, name, strlen(name)));
+    }
     TRY(data_owner_alloc(d, d->n, false));
     synth_images(seed, is_test ? SYNTH_TEST : SYNTH_TRAIN, d->n, d->owner->pixels,
                  d->owner->labels);
