@@ -41,17 +41,6 @@ static bool is_kept(const struct value *mask, int64_t i)
     return mask->data[i] > 0.5f;
 }
 
-int64_t mask_kept(const struct graph *g, const struct node *site, int64_t *total)
-{
-    const struct value *mask = mask_of(g, site);
-    int64_t kept = 0;
-
-    *total = shape_elems(&mask->shape);
-    for (int64_t i = 0; i < *total; i++)
-        kept += is_kept(mask, i);
-    return kept;
-}
-
 /* The channel of the first position that differs from the others of its channel, -1 if none. */
 static int64_t mixed_channel(const struct value *mask)
 {
@@ -186,7 +175,8 @@ static struct selection select_kept(struct onnx_writer *w, const struct graph *g
     struct selection s = {0};
     int64_t next[2];
 
-    s.kept = mask_kept(g, site, &s.total);
+    s.kept = graph_mask_kept(mask);
+    s.total = shape_elems(&mask->shape);
     s.forward = onnx_write_array(w, (size_t)s.total, sizeof *s.forward);
     s.inverse = onnx_write_array(w, (size_t)s.total, sizeof *s.inverse);
     if (s.forward == NULL || s.inverse == NULL)

@@ -8,8 +8,6 @@
  * are not. Its input has been written before; its output keeps its name. */
 void mask_write(struct onnx_writer *w, const struct graph *g, const struct node *site,
                 enum mask_form form);
-/* Positions with mask > 0.5, and all of them. */
-int64_t mask_kept(const struct graph *g, const struct node *site, int64_t *total);
 /* ERR_ARG if the form cannot say the masks of g: MASK_CHANNEL has whole channels only, and lines are
  * written in MASK_WHERE alone. */
 int mask_check_form(const struct graph *g, enum mask_form form) MUST_CHECK;

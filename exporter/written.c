@@ -14,25 +14,14 @@
 static int resolve_masks(struct graph *g)
 {
     for (int32_t i = g->n_node - 1; i >= 0; i--) {
-        struct node *n = &g->node[i];
-        int64_t kept, total;
+        const struct node *n = &g->node[i];
 
         if (n->op != &op_masked_relu)
             continue;
         if (n->p.masked_relu.soft)
             return fail(ERR_ARG, "node '%s': its mask is soft; a file holds masks of 0 and 1 only",
                         n->name);
-        kept = mask_kept(g, n, &total);
-        if (kept == total) {
-            n->op = n->p.masked_relu.relu6 ? &op_relu6 : &op_relu;
-            n->n_in = 1;
-            n->p = (union op_params){0};
-        } else if (kept == 0 && n->n_in > 2) {
-            TRY(pass_line_to_affine(g, i));
-        } else if (kept == 0) {
-            graph_replace_uses(g, n->out[0], n->in[0], i);
-            graph_remove_node(g, i);
-        }
+        TRY(pass_resolve_mask(g, i, true));
     }
     return 0;
 }

@@ -14,15 +14,6 @@
 #include "core/graph/rng.h"
 #include "linearizer/line.h"
 
-static int64_t count_kept(const struct graph *g, value_id mask, int64_t total)
-{
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < total; i++)
-        kept += g->value[mask].data[i] > 0.5f;
-    return kept;
-}
-
 int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
 {
     struct relu_site *sites = mem_array((size_t)g->n_node + 1, sizeof *sites);
@@ -44,7 +35,7 @@ int relu_sites(const struct graph *g, struct relu_site **out, int32_t *n)
         if (x->op == &op_masked_relu) {
             s.relu6 = x->p.masked_relu.relu6;
             s.mask = x->in[1];
-            s.kept = count_kept(g, s.mask, s.total);
+            s.kept = graph_mask_kept(&g->value[s.mask]);
         }
         sites[(*n)++] = s;
     }
@@ -100,25 +91,9 @@ int mask_insert(struct graph *g)
 
 int mask_simplify(struct graph *g)
 {
-    for (int32_t n = g->n_node - 1; n >= 0; n--) {
-        struct node *x = &g->node[n];
-
-        if (x->op != &op_masked_relu || x->p.masked_relu.soft)
-            continue;
-        const int64_t total = shape_elems(&g->value[x->out[0]].shape);
-        const int64_t kept = count_kept(g, x->in[1], total);
-
-        if (kept == total) {
-            x->op = x->p.masked_relu.relu6 ? &op_relu6 : &op_relu;
-            x->n_in = 1;
-            x->p = (union op_params){0};
-        } else if (kept == 0 && x->n_in > 2) {
-            TRY(pass_line_to_affine(g, n));
-        } else if (kept == 0 && x->out[0] != g->output) {
-            graph_replace_uses(g, x->out[0], x->in[0], n);
-            graph_remove_node(g, n);
-        }
-    }
+    for (int32_t n = g->n_node - 1; n >= 0; n--)
+        if (g->node[n].op == &op_masked_relu && !g->node[n].p.masked_relu.soft)
+            TRY(pass_resolve_mask(g, n, false));
     graph_touch(g);
     return graph_compact(g);
 }

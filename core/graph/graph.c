@@ -521,6 +521,15 @@ void graph_touch(struct graph *g)
     g->version++;
 }
 
+int64_t graph_mask_kept(const struct value *mask)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0, n = shape_elems(&mask->shape); i < n; i++)
+        kept += mask->data[i] > 0.5f;
+    return kept;
+}
+
 int graph_branches(const struct graph *g)
 {
     int branches = 0;

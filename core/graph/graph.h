@@ -174,6 +174,8 @@ void graph_touch(struct graph *g);
 /* Sets or replaces metadata; text NULL removes. */
 int graph_set_meta(struct graph *g, const char *key, const char *text) MUST_CHECK;
 const char *graph_get_meta(const struct graph *g, const char *key); /* NULL if none */
+/* Positions of a mask that are kept, those above 1/2. */
+int64_t graph_mask_kept(const struct value *mask);
 /* Batch-norm branches in the graph: 0 (no BN), 1 or 2. */
 int graph_branches(const struct graph *g);
 /* Multiply-accumulates of one image (Conv and Gemm). */

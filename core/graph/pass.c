@@ -211,6 +211,25 @@ int pass_line_to_affine(struct graph *g, int32_t node)
     return 0;
 }
 
+int pass_resolve_mask(struct graph *g, int32_t node, bool output_too)
+{
+    struct node *x = &g->node[node];
+    const struct value *mask = op_in(g, x, 1);
+    const int64_t kept = graph_mask_kept(mask);
+
+    if (kept == shape_elems(&mask->shape)) {
+        x->op = x->p.masked_relu.relu6 ? &op_relu6 : &op_relu;
+        x->n_in = 1;
+        x->p = (union op_params){0};
+    } else if (kept == 0 && x->n_in > 2) {
+        return pass_line_to_affine(g, node);
+    } else if (kept == 0 && (output_too || x->out[0] != g->output)) {
+        graph_replace_uses(g, x->out[0], x->in[0], node);
+        graph_remove_node(g, node);
+    }
+    return 0;
+}
+
 /* ---- a factor and an offset per channel ------------------------------------------------------ */
 
 /* Operand 1 of node n is a constant of one number a channel of operand 0. */

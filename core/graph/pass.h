@@ -21,6 +21,10 @@ int pass_fold_batchnorm(struct graph *g, bool only_inserted) MUST_CHECK;
 /* A MaskedRelu with a line that keeps no position becomes a Mul by its slope and an Add of its offset,
  * constants shaped [C,1,1] ([K] for features) as the importer makes them. The result keeps its value. */
 int pass_line_to_affine(struct graph *g, int32_t node) MUST_CHECK;
+/* Of a MaskedRelu with a hard mask: that keeps everything becomes a Relu or Relu6; that keeps nothing goes,
+ * or becomes a Mul and an Add where it has a line. One that makes the graph's output goes only where
+ * `output_too`. Nodes before it keep their index. */
+int pass_resolve_mask(struct graph *g, int32_t node, bool output_too) MUST_CHECK;
 /* A Mul and an Add by constants, one number a channel, of which the Add alone reads the Mul, become a
  * BatchNormalization with mean 0 and variance 1 that pass_fold_batchnorm can fold. For evaluation only:
  * its statistics are those of no data. Nodes that are frozen stay. */

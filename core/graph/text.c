@@ -34,12 +34,7 @@ static void put_shape(struct buf_writer *w, const struct shape *s)
 
 static void put_mask(struct buf_writer *w, const struct value *mask)
 {
-    const int64_t n = shape_elems(&mask->shape);
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        kept += mask->data[i] > 0.5f;
-    put(w, "kept %" PRId64 " of %" PRId64, kept, n);
+    put(w, "kept %" PRId64 " of %" PRId64, graph_mask_kept(mask), shape_elems(&mask->shape));
 }
 
 static void put_inputs(struct buf_writer *w, const struct graph *g, const struct node *n)

@@ -240,24 +240,18 @@ int corrupt_folder_open(const char *folder, enum corrupt_type type, int severity
                         struct dataset **out)
 {
     char path[PATH_SIZE], number[16];
-    struct dataset *d = NULL;
-    int rc;
+    SCOPED(data_close_at) struct dataset *d = NULL;
 
     TRY(path_in(path, folder, corrupt_name(type), ".npy"));
-    if ((rc = data_owner_new(&d)) < 0)
-        return rc;
+    TRY(data_owner_new(&d));
     if (is_there(path, false)) {
-        rc = open_arrays(folder, path, severity, d);
+        TRY(open_arrays(folder, path, severity, d));
     } else {
         snprintf(number, sizeof number, "/%d", severity);
-        if ((rc = path_in(path, folder, corrupt_name(type), number)) == 0)
-            rc = data_folder_load(path, d);
+        TRY(path_in(path, folder, corrupt_name(type), number));
+        TRY(data_folder_load(path, d));
     }
-    if (rc == 0)
-        data_owner_publish(d, "test");
-    if (rc < 0)
-        data_close(d);
-    else
-        *out = d;
-    return rc;
+    data_owner_publish(d, "test");
+    *out = mem_hand_on(&d);
+    return 0;
 }

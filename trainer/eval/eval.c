@@ -380,22 +380,20 @@ static int run_drawn(struct evaluator *v, struct eval_result *r, int32_t c, int 
 /* One severity from files: their images and labels, whatever the data set holds. */
 static int run_files(struct evaluator *v, struct eval_result *r, int32_t c, int severity)
 {
-    struct dataset *d = NULL;
-    int rc;
+    SCOPED(data_close_at) struct dataset *d = NULL;
 
     TRY(corrupt_folder_open(v->opt->folder, v->types[c], severity, &d));
-    rc = fits(v->g, d);
+    TRY(fits(v->g, d));
     const int64_t n = min_i64(v->n, d->n);
-    for (int64_t i = 0; rc == 0 && i < n; i += v->batch) {
+    for (int64_t i = 0; i < n; i += v->batch) {
         const int64_t m = min_i64(v->batch, n - i);
 
         if (!is_mine(v, i))
             continue;
-        if ((rc = data_images(d, i, m, i + m * ranks_count(), v->pixels)) == 0)
-            rc = count_branches(v, r, c, severity, d->labels + i, m);
+        TRY(data_images(d, i, m, i + m * ranks_count(), v->pixels));
+        TRY(count_branches(v, r, c, severity, d->labels + i, m));
     }
-    data_close(d);
-    return rc;
+    return 0;
 }
 
 /* Mean over what was run. Its interval is that of its n images: the runs of one image are not
