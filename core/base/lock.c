@@ -79,39 +79,38 @@ static int take(struct lock *l, const char *what)
     return fail(ERR_IO, "%s: its lock changes hands too fast", what);
 }
 
+static void drop(struct lock **l)
+{
+    if (*l == NULL)
+        return;
+    if ((*l)->fd >= 0)
+        close((*l)->fd);
+    mem_free((*l)->path);
+    mem_free(*l);
+}
+
 int lock_take(const char *path, const char *what, struct lock **out)
 {
-    struct lock *l = mem_array(1, sizeof *l);
-    int rc;
+    SCOPED(drop) struct lock *l = NULL;
 
     *out = NULL;
-    if (l == NULL)
+    if (ranks_index() > 0) /* the first has it for all */
+        return 0;
+    if ((l = mem_array(1, sizeof *l)) == NULL)
         return ERR_NOMEM;
-    if (ranks_index() > 0) { /* the first has it for all */
-        mem_free(l);
-        return 0;
-    }
     l->fd = -1;
-    rc = (l->path = mem_strdup(path)) != NULL ? take(l, what) : ERR_NOMEM;
-    if (rc == 0) {
-        *out = l;
-        return 0;
-    }
-    if (l->fd >= 0)
-        close(l->fd);
-    mem_free(l->path);
-    mem_free(l);
-    return rc;
+    if ((l->path = mem_strdup(path)) == NULL)
+        return ERR_NOMEM;
+    TRY(take(l, what));
+    *out = mem_hand_on(&l);
+    return 0;
 }
 
 void lock_release(struct lock *l)
 {
-    if (l == NULL)
-        return;
-    unlink(l->path); /* while it is held: whoever comes now makes a new one */
-    close(l->fd);
-    mem_free(l->path);
-    mem_free(l);
+    if (l != NULL)
+        unlink(l->path); /* while it is held: whoever comes now makes a new one */
+    drop(&l);
 }
 
 /* ---- leftovers ----------------------------------------------------------------------------- */

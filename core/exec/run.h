@@ -217,7 +217,6 @@ void exec_gather_shards(struct exec *e);
 float *exec_chain_block(const struct exec *e, int32_t s, int32_t b);
 float *exec_chain_part(const struct exec *e, int32_t s, int32_t part);
 int exec_chain_put(struct exec *e, int32_t s) MUST_CHECK;
-const float *exec_chain_sum(const struct exec *e, int32_t s);
 /* Turns a call of grad_params over this rank's images into one over all. */
 void exec_gather_operands(const struct exec *e, int32_t s, struct op_call *c);
 int exec_new_chains(struct exec *e) MUST_CHECK;

@@ -171,11 +171,6 @@ float *exec_chain_block(const struct exec *e, int32_t s, int32_t b)
     return exec_chain_part(e, s, b - (int32_t)ranks_first(EXEC_BLOCKS, ranks_index()));
 }
 
-const float *exec_chain_sum(const struct exec *e, int32_t s)
-{
-    return e->own[s];
-}
-
 static void add_parts(void *ctx, void *data)
 {
     const struct exec_piece *p = ctx;

@@ -456,7 +456,7 @@ static void finish_chains(struct exec *e, const struct window *all, const struct
     ranks_chain_finish(e->chain);
     for (int32_t s = e->plan.n_step - 1; s >= 0; s--)
         if (goes_back(e, all, s) && is_chained(e, s) && has_params(e, s, r))
-            give_params(e, s, exec_chain_sum(e, s), r);
+            give_params(e, s, e->own[s], r);
 }
 
 int exec_train_backward(struct exec *e, const float *dlogits, float *dparams, float *dmasks,
