@@ -250,12 +250,9 @@ static json_t *percent_or_null(double share)
 /* null where nobody named test images. */
 static json_t *test_json(const struct job *j)
 {
-    json_t *o = json_object();
-
-    if (j->test == NULL) {
-        json_decref(o);
+    if (j->test == NULL)
         return json_null();
-    }
+    json_t *o = json_object();
     json_put(&o, "n", json_integer((json_int_t)j->test->n));
     for (int32_t b = 0; b < j->test->n_branch; b++)
         json_put(&o, j->test->branch[b].branch == 1 ? "clean_adv" : "clean",

@@ -80,16 +80,21 @@ int sha256_file(const char *path, uint8_t out[SHA256_SIZE])
     return sha256_bytes(map.data, map.len, out);
 }
 
-const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX])
+const char *hex_of(const uint8_t *bytes, size_t n, char *text)
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (size_t i = 0; i < SHA256_SIZE; i++) {
-        text[2 * i] = digits[digest[i] >> 4];
-        text[2 * i + 1] = digits[digest[i] & 15];
+    for (size_t i = 0; i < n; i++) {
+        text[2 * i] = digits[bytes[i] >> 4];
+        text[2 * i + 1] = digits[bytes[i] & 15];
     }
-    text[SHA256_HEX - 1] = '\0';
+    text[2 * n] = '\0';
     return text;
+}
+
+const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX])
+{
+    return hex_of(digest, SHA256_SIZE, text);
 }
 
 /* The value of a hexadecimal digit, -1 for anything else. */

@@ -26,6 +26,8 @@ FREE_AT(sha256_free, struct sha256)
 
 /* 64 lower-case digits; returns text. */
 const char *sha256_hex(const uint8_t digest[SHA256_SIZE], char text[SHA256_HEX]);
+/* The same of n bytes; text has 2 n + 1. */
+const char *hex_of(const uint8_t *bytes, size_t n, char *text);
 /* ERR_FORMAT unless text is exactly 64 hexadecimal digits. */
 int sha256_parse(const char *text, uint8_t out[SHA256_SIZE]) MUST_CHECK;
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/sha256.h"
 #include "runtime/crypto/share_rng.h"
 #include "runtime/crypto/store.h"
 #include "runtime/ring/word_conv.h"
@@ -83,19 +84,12 @@ static int check_head(const uint8_t *bytes, const uint8_t model[32], const uint8
                                                        : "dealt for another model.pi");
 }
 
-static const char *hex_of(const uint8_t id[ID], char hex[2 * ID + 1])
-{
-    for (int i = 0; i < ID; i++)
-        snprintf(hex + 2 * i, 3, "%02x", id[i]);
-    return hex;
-}
-
 static void name_once(char name[STORE_NAME], const char *kind, const uint8_t id[ID],
                       const char *side)
 {
     char hex[2 * ID + 1];
 
-    snprintf(name, STORE_NAME, "%s-%s.%s", kind, hex_of(id, hex), side);
+    snprintf(name, STORE_NAME, "%s-%s.%s", kind, hex_of(id, ID, hex), side);
 }
 
 static void name_correlation(char name[STORE_NAME], const uint8_t id[ID], uint64_t index,
@@ -103,7 +97,7 @@ static void name_correlation(char name[STORE_NAME], const uint8_t id[ID], uint64
 {
     char hex[2 * ID + 1];
 
-    snprintf(name, STORE_NAME, PREFIX "%s-%08" PRIu64 ".%s", hex_of(id, hex), index, side);
+    snprintf(name, STORE_NAME, PREFIX "%s-%08" PRIu64 ".%s", hex_of(id, ID, hex), index, side);
 }
 
 /* The reverse, for names that store_next found. */
@@ -344,7 +338,7 @@ static int client_next(struct dealer *d)
     uint8_t id[ID];
     int rc;
 
-    snprintf(prefix, sizeof prefix, PREFIX "%s-", hex_of(d->id, hex));
+    snprintf(prefix, sizeof prefix, PREFIX "%s-", hex_of(d->id, ID, hex));
     TRY(rc = store_next(d->dir, prefix, ".client", name));
     if (rc == 0)
         return fail(ERR_DATA, "'%s' holds no correlation of this deal any more; deal more", d->dir);

@@ -8,6 +8,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/mem.h"
+#include "core/base/sha256.h"
 
 #define HEAD 128
 #define VERSION 4
@@ -177,8 +178,7 @@ static void name_of(const char *prefix, bool client, uint64_t number, const uint
 {
     char hex[2 * BUNDLE_ID + 1];
 
-    for (int i = 0; i < BUNDLE_ID; i++)
-        snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    hex_of(id, BUNDLE_ID, hex);
     if (client)
         snprintf(name, STORE_NAME, "%s%08" PRIu64 "-%s" BUNDLE_CLIENT, prefix, number, hex);
     else

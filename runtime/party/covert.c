@@ -166,19 +166,12 @@ int covert_sid(const struct covert_round *r, int lot, uint8_t out[HASH_SID])
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static void hex_of(const uint8_t *bytes, int n, char *out)
-{
-    for (int i = 0; i < n; i++)
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static void name_of(const char *prefix, const uint8_t id[BUNDLE_ID], const char *suffix,
                     char name[STORE_NAME])
 {
     char hex[2 * BUNDLE_ID + 1];
 
-    hex_of(id, BUNDLE_ID, hex);
-    snprintf(name, STORE_NAME, "%s%s%s", prefix, hex, suffix);
+    snprintf(name, STORE_NAME, "%s%s%s", prefix, hex_of(id, BUNDLE_ID, hex), suffix);
 }
 
 static const char *suffix_of(bool client)
@@ -531,15 +524,14 @@ int covert_release(const char *dir, const uint8_t id[BUNDLE_ID])
 
 /* ---- evidence ----------------------------------------------------------------------------- */
 
-static int append_hex(struct file_writer *w, const char *what, const uint8_t *bytes, int n)
+static int append_hex(struct file_writer *w, const char *what, const uint8_t *bytes, size_t n)
 {
     char line[32 + 2 * 64 + 2], hex[2 * 64 + 1];
 
     if (bytes == NULL)
         return 0;
-    hex_of(bytes, n, hex);
-    n = snprintf(line, sizeof line, "%s %s\n", what, hex);
-    return file_writer_append(w, line, (size_t)n);
+    const int len = snprintf(line, sizeof line, "%s %s\n", what, hex_of(bytes, n, hex));
+    return file_writer_append(w, line, (size_t)len);
 }
 
 static int write_evidence(struct file_writer *w, const struct covert_round *r, const char *why,

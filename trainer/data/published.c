@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #include "core/base/file.h"
+#include "core/base/sha256.h"
 #include "trainer/data/archive.h"
 
 #define MD5_BYTES 16
@@ -48,8 +49,7 @@ static int md5_file(const char *path, char text[2 * MD5_BYTES + 1])
     file_map_close(&map);
     if (ok != 1)
         return fail(ERR_UNSUPPORTED, "'%s': this OpenSSL computes no MD5", path);
-    for (int i = 0; i < MD5_BYTES; i++)
-        snprintf(text + 2 * i, 3, "%02x", sum[i]);
+    hex_of(sum, MD5_BYTES, text);
     return 0;
 }
 
