@@ -31,8 +31,8 @@ struct cli_option {
     double lo, hi; /* CLI_INT, CLI_REAL: allowed range; both 0 = any */
 };
 struct cli_spec {
-    const char *
-        args; /* positional arguments as --help shows them: "" none, "MODEL" one, "DIR..." several */
+    /* Positional arguments as --help shows them: "" none, "MODEL" one, "DIR..." several. */
+    const char *args;
     const char *doc;                 /* one paragraph for --help */
     const char *example;             /* a command line that works */
     const struct cli_option *option; /* may be NULL */
