@@ -1,6 +1,7 @@
 /* The order of a conversion, and what it leaves: models, package, report.json; see linearize.h. */
 #include "pipeline/linearize.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -84,8 +85,7 @@ static void set_text(json_t **root, const char *key, const char *text)
         json_put(root, key, json_text(text));
 }
 
-/* DIR/config.json: what repeats the run. A resumed one writes it when its checkpoints have accepted the
- * settings: refused ones leave the folder as it was. */
+/* DIR/config.json: what repeats the run. */
 static json_t *config_json(const struct linearize_options *o, const struct run *r)
 {
     char norm[NORMALIZE_TEXT];
@@ -116,13 +116,33 @@ static json_t *config_json(const struct linearize_options *o, const struct run *
     return root;
 }
 
-static int write_config(const struct linearize_job *j, const struct run *r)
+static int remove_output(const struct linearize_job *j, const char *name)
+{
+    char path[PATH_BYTES];
+
+    TRY(output_path(j->o->out, name, path, sizeof path));
+    if (ranks_index() == 0 && unlink(path) < 0 && errno != ENOENT)
+        return fail(ERR_IO, "'%s': cannot be removed: %s", path, strerror(errno));
+    return 0;
+}
+
+/* A resumed run replaces the file when its checkpoints have accepted the settings: refused ones leave the folder
+ * as it was. A report of other settings goes first, so that nobody finds it beside these; a package of another
+ * network too, as this one may get none. */
+static int write_config(const struct linearize_job *j, const struct run *r, bool accepted)
 {
     char path[PATH_BYTES];
 
     TRY(output_path(j->o->out, "config.json", path, sizeof path));
-    if (!j->part)
+    if (!j->part && !accepted)
         listener_note(j->l, "settings: %s", path);
+    if (j->o->resume && !accepted && access(path, F_OK) == 0)
+        return 0;
+    TRY(remove_output(j, "report.json"));
+    if (!j->o->resume && has_student(j->o)) {
+        TRY(remove_output(j, "model.pi"));
+        TRY(remove_output(j, "model.pi.weights"));
+    }
     return report_write(path, config_json(j->o, r));
 }
 
@@ -226,8 +246,7 @@ static int open_everything(struct linearize *x)
     TRY(conversion_open(c));
     TRY(quota_count(&c->quota, c->run.m.g, o->relus));
     c->n_group = attention_groups(c->run.m.g, c->group);
-    if (!o->resume)
-        TRY(write_config(j, &c->run));
+    TRY(write_config(j, &c->run, false));
     TRY(output_path(o->out, "metrics.jsonl", path, sizeof path));
     return metrics_open(&c->run.metrics, path, o->resume);
 }
@@ -244,7 +263,7 @@ static int train(struct linearize *x)
         TRY(student_train(&x->student, c));
     if (o->r.as_published)
         c->quota.want = quota_kept(&c->quota);
-    return o->resume ? write_config(x->j, &c->run) : 0;
+    return o->resume ? write_config(x->j, &c->run, true) : 0;
 }
 
 /* ---- results ------------------------------------------------------------------------------- */

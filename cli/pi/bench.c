@@ -133,7 +133,7 @@ static void server_process(const struct trial *t, struct tcp_listener *l, int go
         told.rc = bench_serve(&t->run, l, &told.linear_seconds);
     told.peak_kb = peak_kb();
     snprintf(told.message, sizeof told.message, "%s", told.rc < 0 ? err_message() : "");
-    _exit(write(tell, &told, sizeof told) != (ssize_t)sizeof told);
+    _exit(write(tell, &told, sizeof told) == (ssize_t)sizeof told ? 0 : 1);
 }
 
 static int read_told(int fd, struct told *told)
@@ -580,9 +580,12 @@ static int run(struct bench *b, struct trial *all)
     for (int i = 0; i < PACKAGES * TRIALS; i++)
         if (all[i].path != NULL)
             TRY(measure(&all[i], b));
-    for (int i = 0; i < PACKAGES * TRIALS && b->o->reveal != 1; i++)
-        if ((all[i].checked = all[i].path != NULL))
-            TRY(bench_check(&all[i].run, all[i].logits, &all[i].equal));
+    for (int i = 0; i < PACKAGES * TRIALS && b->o->reveal != 1; i++) {
+        if (all[i].path == NULL)
+            continue;
+        TRY(bench_check(&all[i].run, all[i].logits, &all[i].equal));
+        all[i].checked = true;
+    }
     return report(b, all, all + TRIALS);
 }
 

@@ -109,7 +109,7 @@ static int sleep_watching(double seconds)
 
     while (cpu_seconds() < until) {
         TRY(check_stop());
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     }
     return check_stop();
 }

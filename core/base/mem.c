@@ -442,10 +442,12 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     va_start(ap, fmt);
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
-    if (n < 0)
+    if (n < 0) {
         fail(ERR_ARG, "text cannot be formatted");
-    else if ((text = arena_array(a, (size_t)n + 1, 1)) != NULL)
+        a->refused = true;
+    } else if ((text = arena_array(a, (size_t)n + 1, 1)) != NULL) {
         vsnprintf(text, (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     va_end(ap);
     return text;

@@ -75,7 +75,7 @@ void *arena_array(struct arena *a, size_t n, size_t size);
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_printf(struct arena *a, const char *fmt, ...) ERR_PRINTF(2, 3);
 size_t arena_used(const struct arena *a);
-/* ERR_NOMEM if any request was refused so far: one check after several. */
+/* ERR_NOMEM if any request was refused so far, by the arena's limit too: one check after several. */
 int arena_status(const struct arena *a) MUST_CHECK;
 
 /* Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off. Per thread. */

@@ -115,9 +115,9 @@ struct window { /* where the images of a call live */
     int branch;
     bool training;
     bool want_input; /* training: gradients of values without trainable parameters upstream, too */
-    float *
-        params; /* training, of the step that goes back: see op_call.din of parameters, of each shard
-                      * where the step uses_stats; NULL: it has none */
+    /* Training, of the step that goes back: see op_call.din of parameters, of each shard where the step
+     * uses_stats; NULL: it has none. */
+    float *params;
 };
 
 /* edge.c */

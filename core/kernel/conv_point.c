@@ -179,7 +179,7 @@ static void run_tile(const struct conv_tiles *k, struct conv_tile *t, int64_t pi
     t->y[0] += pixels * t->y_pixel;
 }
 
-/* The same pixels in tiles of runs of that many. */
+/* `count` pixels in tiles of runs of that many, without more sums than one panel has. */
 static void run_runs(const struct conv_tiles *k, int64_t run, struct conv_tile *t, int64_t count)
 {
     for (int64_t step; count > 0; count -= step) {

@@ -24,7 +24,7 @@
 #define LARGE_MIN 128              /* ... the chunks are so long */
 
 /*
- * Sums over more channels than LONG_CHAIN are made in pieces: rounding errors grow with the root of a
+ * Sums over more channels than LONG_CHAIN, which count four times where the stride is 2, are made in pieces: rounding errors grow with the root of a
  * chain's length, and the transforms enlarge them. A piece costs a store and a load of its sums, so it must not be too
  * short either; figures in tests/bench.md, section 5.
  */

@@ -49,8 +49,10 @@ static struct conv_pass make_pass(const struct graph *g, const struct node *node
     for (int i = 0; i < 2; i++) {
         int64_t in = x[2 + i], kernel = w[2 + i], out = out_extent(c, i, in, kernel);
 
-        (grad ? conv_axis_grad : conv_axis_forward)(axis[i], in, out, kernel, c->stride[i],
-                                                    c->dilation[i], c->pad[i]);
+        if (grad)
+            conv_axis_grad(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
+        else
+            conv_axis_forward(axis[i], in, out, kernel, c->stride[i], c->dilation[i], c->pad[i]);
     }
     return p;
 }

@@ -167,7 +167,8 @@ static void soft_grad(float *dx, const float *dy, const float *y, const float *m
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        const float d = dy[i], v = y[i] > 0 ? d : (1 - m[i]) * d; /* d is read: no branch */
+        const float d = dy[i]; /* read in any case, so that the choice below is no branch */
+        const float v = y[i] > 0 ? d : (1 - m[i]) * d;
 
         dx[i] = add ? dx[i] + v : v;
     }

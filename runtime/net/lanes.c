@@ -81,7 +81,6 @@ static int lane_recv(void *ctx, void *bytes, size_t n)
     return transport_recv(k->of->inner, bytes, n);
 }
 
-/* What one lane has sent goes with what the others send: receiving flushes, and so does lanes_run. */
 static void *work(void *arg)
 {
     struct lane *k = arg;
@@ -103,6 +102,8 @@ static void *work(void *arg)
     return NULL;
 }
 
+/* A lane has no flush of its own: what it has sent goes with what the others send, when one of them receives or
+ * lanes_run ends. */
 static int start(struct lanes *l)
 {
     for (int64_t i = 0; i < l->n; i++) {

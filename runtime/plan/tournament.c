@@ -37,7 +37,7 @@ void tournament_advance(struct tournament *t, const uint64_t *z, int64_t pairs)
                 v[n] = v[2 * n];
         }
     }
-    (void)tournament_skip(t->count, t->groups);
+    (void)tournament_skip(t->count, t->groups); /* half of each group is left */
 }
 
 int64_t tournament_skip(int32_t *count, int64_t groups)

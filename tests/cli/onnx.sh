@@ -141,11 +141,13 @@ import sys
 raw = open(sys.argv[1], "rb").read()
 open("product.onnx", "wb").write(raw.replace(b"\x22\x03Add", b"\x22\x03Mul"))
 END
+mkdir product
+touch product/model.pi product/model.pi.weights # of another network
 expect_exit 0 "$LINNET" linearize product.onnx --data synth:100 --relus 50% --preset none --eval-attack-images 0 \
     --eval-corrupt-images 0 -o product
 expect_text err "no model.pi: node '.*' \(Mul\) cannot run privately"
 for file in model.onnx checkpoint.safetensors report.json report.html; do
     [ -s "product/$file" ] || die "product has no $file"
 done
-[ ! -e product/model.pi ] || die "product/model.pi exists"
+[ ! -e product/model.pi ] && [ ! -e product/model.pi.weights ] || die "product has a package"
 say "a network without private inference: everything but the package"
