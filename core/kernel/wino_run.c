@@ -24,9 +24,10 @@
 #define LARGE_MIN 128              /* ... the chunks are so long */
 
 /*
- * Sums over more channels than LONG_CHAIN, which count four times where the stride is 2, are made in pieces: rounding errors grow with the root of a
- * chain's length, and the transforms enlarge them. A piece costs a store and a load of its sums, so it must not be too
- * short either; figures in tests/bench.md, section 5.
+ * Where the source has more than LONG_CHAIN channels, sums are made in pieces of CHAIN_PIECE terms (up to that many: one
+ * piece; at stride 2 a sum has four times as many terms as channels): rounding errors grow with the root of a chain's
+ * length, and the transforms enlarge them. A piece costs a store and a load of its sums, so it must not be too short
+ * either; figures in tests/bench.md, section 5.
  */
 #define LONG_CHAIN 64
 #define CHAIN_PIECE 96
