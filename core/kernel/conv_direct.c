@@ -216,7 +216,7 @@ static void run_chains(const struct sweep *s, const struct conv_tiles *k, int64_
 
         part.x += at;
         t.w += at * CONV_LANES;
-        t.len = min_i64(piece, whole->len - at);
+        t.len = t.chain = min_i64(piece, whole->len - at);
         if (at > 0) {
             t.bias = no_bias;
             t.add = true;

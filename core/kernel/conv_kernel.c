@@ -2,8 +2,8 @@
  * Convolution kernels for the three code paths; the bodies are in conv_kernel.inc.
  *
  * Tile sizes: 16 sums keep the fused multiply-adds of AVX-512 busy (latency 4, one or two a cycle)
- * and leave registers free; AVX2 has 16 registers, so 4 pixels x 2 registers, 2 weights and a
- * broadcast. Plain C uses 4-wide vectors, which compilers map to SSE or NEON.
+ * and leave registers free; AVX2 has 16 registers, so 6 pixels x 2 registers, 2 weights and a
+ * broadcast (weight gradients: 6 terms x 2). Plain C uses 4-wide vectors, which compilers map to SSE or NEON.
  */
 #include "core/kernel/conv_kernel.h"
 
@@ -20,10 +20,10 @@
 
 #define PATH(name) name##_avx2
 #define TARGET TARGET_avx2
-#define GROUPS 1
+#define GROUPS 3
 #define PAIR_GROUPS 0
-#define PIXELS 4
-#define OUTER_TERMS 4
+#define PIXELS 2
+#define OUTER_TERMS 6
 #include "core/kernel/conv_kernel.inc"
 #endif
 

@@ -225,6 +225,7 @@ static void run_panels(const struct block *b, const float *packed, const float *
                               .rows = 1,
                               .cols = 1,
                               .len = p->src_c,
+                              .chain = p->src_c,
                               .add = add};
 
         step = k->panels;

@@ -12,16 +12,17 @@
 #include "core/kernel/wino_layout.h"
 
 /*
- * How long a chunk is. Short ones keep V and M in the level-2 cache; but a chunk reads all filters of
- * its panels once (in the weight gradient: reads and writes all sums), so it must not be too short for
- * what that costs.
+ * How long a chunk is, in tiles: a multiple of what the products take at a time (12 or 6, conv_kernel.c). Short ones keep
+ * V and M in the level-2 cache; but a chunk reads all filters of its panels once (in the weight gradient: reads and
+ * writes all sums), so it must not be too short for what that costs.
  */
+#define CHUNK_STEP 12
 #define CHUNK_FLOATS (192 * 1024) /* 768 KiB of V and M */
-#define CHUNK_MIN 32              /* tiles: what a pass over the filters must be worth */
-#define CHUNK_MAX 64
+#define CHUNK_MIN 36              /* what a pass over the filters must be worth */
+#define CHUNK_MAX 60
 #define GRAD_MIN 64                /* in the weight gradient, where the sums are read and written */
 #define LARGE_FILTERS (100 * 1024) /* channels x channels: 14 MiB of filters or sums, for which */
-#define LARGE_MIN 128              /* ... the chunks are so long */
+#define LARGE_MIN 132              /* ... the chunks are so long */
 
 /*
  * Where the source has more than LONG_CHAIN channels, sums are made in pieces of CHAIN_PIECE terms (up to that many: one
@@ -30,7 +31,7 @@
  * either; figures in tests/bench.md, section 5.
  */
 #define LONG_CHAIN 64
-#define CHAIN_PIECE 96
+#define CHAIN_PIECE 128
 
 /* ---- geometry */
 
@@ -68,7 +69,7 @@ static struct layout make_layout(const struct conv_pass *p, int64_t n, int64_t d
 
     l.v_tile = tile_step(l.v_c);
     l.m_tile = tile_step(l.m_c);
-    fit = CHUNK_FLOATS / (f.products * (l.v_tile + l.m_tile)) / 16 * 16;
+    fit = CHUNK_FLOATS / (f.products * (l.v_tile + l.m_tile)) / CHUNK_STEP * CHUNK_STEP;
     if (l.v_c * l.m_c >= LARGE_FILTERS)
         least = LARGE_MIN;
     l.tiles = l.rows * l.cols;
@@ -182,25 +183,22 @@ static void product(const struct wino *w, const struct layout *l, int64_t count,
 {
     static const float zero[2 * CONV_LANES];
     const int64_t channels = wino_span_channels(w);
-    const int64_t piece = w->p->src_c > LONG_CHAIN ? CHAIN_PIECE : l->v_c;
     struct conv_tile t = {.bias = zero,
                           .w_panel = wino_panel_step(w->p),
                           .x_pixel = l->v_tile,
                           .y_pixel = l->m_tile,
                           .rows = 1,
                           .cols = 1,
+                          .len = l->v_c,
+                          .chain = w->p->src_c > LONG_CHAIN ? CHAIN_PIECE : l->v_c,
                           .lanes = CONV_LANES};
 
     u += w->span.first * wino_panel_step(w->p);
     for (int64_t d = 0; d < channels;) {
         const struct conv_tiles *k = conv_tiles_for(w->k, (channels - d) / CONV_LANES);
 
-        for (int64_t c = 0; c < l->v_c; c += piece) {
-            t.w = u + c * CONV_LANES;
-            t.len = min_i64(piece, l->v_c - c);
-            t.add = c > 0;
-            panel_product(w, l, k, count, v + c, m + d, &t);
-        }
+        t.w = u;
+        panel_product(w, l, k, count, v, m + d, &t);
         d += k->panels * CONV_LANES;
         u += k->panels * wino_panel_step(w->p);
     }
@@ -313,12 +311,12 @@ static int64_t bundle_panels(const struct conv_pass *p)
 static void outer_product(const struct wino *w, const struct layout *l, int64_t count,
                           const float *v, const float *z, float *sum)
 {
-    int64_t terms = w->k->terms;
     struct conv_outer t = {
         .images = 1, .rows = 1, .cols = count, .x_pixel = l->v_tile, .dy_pixel = l->m_tile};
 
     for (int64_t d = 0; d < wino_span_channels(w); d += CONV_LANES, sum += wino_panel_step(w->p))
-        for (int64_t c = 0; c < l->v_c; c += terms) {
+        for (int64_t c = 0, terms; c < l->v_c; c += terms) {
+            terms = min_i64(w->k->terms, l->v_c - c);
             t.x = v + c;
             t.dy = z + d;
             t.sum = sum + c * CONV_LANES;
