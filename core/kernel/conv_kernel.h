@@ -37,8 +37,8 @@ struct conv_tile {
     int64_t w_panel;       /* two panels: from w to the weights of the second */
     int64_t x_pixel, y_pixel;
     int64_t rows, row_step, cols, col_step, len;
-    int64_t
-        chain; /* rows = cols = 1: so many terms are summed before they are added to y; otherwise len */
+    /* rows = cols = 1, whole panels: so many terms are summed before they are added to y; otherwise len */
+    int64_t chain;
     int64_t lanes; /* of the last panel */
     bool add;
     /* Two panels: what to bring to the cache meanwhile, fetch_step floats a channel, and as much w_panel
