@@ -204,10 +204,10 @@ static void print(FILE *out, const void *facts)
     const struct job *j = facts;
 
     fprintf(out,
-            "%s: %d types, %d of the %d standard ones%s, severities: %d, images of each: %" PRId64
+            "%s: %d type%s, %d of the %d standard ones%s, severities: %d, images of each: %" PRId64
             "\n",
-            j->o->output, (int)j->n_types, (int)count_standard(j), CORRUPT_N_STANDARD,
-            j->o->frost || j->o->types ? "" : " (no frost without --frost-dir)",
+            j->o->output, (int)j->n_types, j->n_types == 1 ? "" : "s", (int)count_standard(j),
+            CORRUPT_N_STANDARD, j->o->frost || j->o->types ? "" : " (no frost without --frost-dir)",
             (int)j->n_severities, j->d->n);
 }
 

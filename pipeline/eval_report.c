@@ -234,7 +234,8 @@ static void print_branch(FILE *out, const struct eval_branch *b, const struct mo
                 print_score(out, name, &b->corruption[i].score[s]);
             }
     if (b->n_corruption > 0) {
-        snprintf(name, sizeof name, "corrupted, mean of %d types", (int)b->n_corruption);
+        snprintf(name, sizeof name, "corrupted, mean of %d type%s", (int)b->n_corruption,
+                 b->n_corruption == 1 ? "" : "s");
         print_score(out, name, &b->corruption_mean);
         fprintf(out, "      %s; the interval is that of its images\n",
                 b->corruption_files ? "files" : "re-implementation");

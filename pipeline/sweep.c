@@ -23,13 +23,11 @@
 #include "pipeline/report.h"
 #include "pipeline/tasks.h"
 #include "core/base/json.h"
-#include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/base/ranks.h"
 
 #define PATH_BYTES 4096
 #define BUDGET_BYTES 64
-#define REPORT_LIMIT ((size_t)64 << 20)
 #define TEACHER_STAGE "teacher"
 
 struct sweep {
@@ -44,17 +42,6 @@ struct sweep {
 };
 
 /* ---- files --------------------------------------------------------------------------------- */
-
-static int read_json(const char *path, json_t **out)
-{
-    OWNED uint8_t *bytes = NULL;
-    size_t len = 0;
-    json_error_t e;
-
-    TRY(file_read(path, REPORT_LIMIT, &bytes, &len));
-    *out = json_loadb((const char *)bytes, len, 0, &e);
-    return *out ? 0 : fail(ERR_FORMAT, "'%s': not JSON: %s", path, e.text);
-}
 
 /* The first of the options about images that `had` records otherwise; NULL: none. */
 static const char *other_images(const struct source_options *s, const json_t *had)
@@ -118,9 +105,9 @@ static int finished_report(const struct linearize_options *o, uint64_t seed, jso
     TRY(output_path(o->out, "config.json", config, sizeof config));
     if (!o->resume || access(report, F_OK) != 0 || access(config, F_OK) != 0)
         return 0;
-    TRY(read_json(config, &had));
+    TRY(json_read(config, REPORT_LIMIT, &had));
     TRY(same_settings(o, seed, config, had));
-    return read_json(report, out);
+    return json_read(report, REPORT_LIMIT, out);
 }
 
 /* ---- runs ---------------------------------------------------------------------------------- */
@@ -149,7 +136,7 @@ static int run_one(struct sweep *s, const struct linearize_options *o, bool brie
     s->planned = true;
     TRY(linearize_run(&job, NULL));
     ranks_meet(); /* the first has written it */
-    return read_json(path, report);
+    return json_read(path, REPORT_LIMIT, report);
 }
 
 static int run_teacher(struct sweep *s, char *checkpoint)
@@ -202,7 +189,7 @@ static int take_report(struct sweep *s, const char *text)
     folder_name(text, strlen(text), name);
     TRY(output_path(s->o->out, name, folder, sizeof folder));
     TRY(output_path(folder, "report.json", path, sizeof path));
-    TRY(read_json(path, &report));
+    TRY(json_read(path, REPORT_LIMIT, &report));
     json_put(&report, "relus", json_string(text));
     json_put(&report, "folder", json_string(name));
     return json_array_append_new(s->budgets, report) < 0 ? ERR_NOMEM : 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/file.h"
 #include "core/base/mem.h"
 
 #define MOST_TEXT ((size_t)1 << 30) /* bytes */
@@ -94,4 +95,15 @@ char *json_report(const json_t *root)
 json_t *json_finite(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
+}
+
+int json_read(const char *path, size_t limit, json_t **out)
+{
+    OWNED uint8_t *bytes = NULL;
+    size_t len;
+    json_error_t e;
+
+    TRY(file_read(path, limit, &bytes, &len));
+    *out = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &e);
+    return *out != NULL ? 0 : fail(ERR_FORMAT, "'%s', line %d: %s", path, e.line, e.text);
 }

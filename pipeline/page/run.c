@@ -10,8 +10,6 @@
 #include "core/base/file.h"
 #include "core/base/mem.h"
 
-#define TEXT_LIMIT ((size_t)64 << 20) /* bytes of a JSON file */
-
 static int path_of(const char *folder, const char *file, char *out, size_t size)
 {
     const size_t n = strlen(folder);
@@ -20,17 +18,6 @@ static int path_of(const char *folder, const char *file, char *out, size_t size)
     if ((size_t)snprintf(out, size, "%s%s%s", folder, between, file) >= size)
         return fail(ERR_ARG, "'%s': the path is too long", folder);
     return 0;
-}
-
-static int read_json(const char *path, json_t **out)
-{
-    OWNED uint8_t *bytes = NULL;
-    size_t len;
-    json_error_t e;
-
-    TRY(file_read(path, TEXT_LIMIT, &bytes, &len));
-    *out = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &e);
-    return *out != NULL ? 0 : fail(ERR_FORMAT, "'%s', line %d: %s", path, e.line, e.text);
 }
 
 static int need_format(const char *path, const json_t *root, const char *format)
@@ -49,7 +36,7 @@ static int read_metrics(const char *path, json_t *lines)
 
     if (access(path, F_OK) != 0)
         return 0;
-    TRY(file_read(path, TEXT_LIMIT, &bytes, &len));
+    TRY(file_read(path, REPORT_LIMIT, &bytes, &len));
     for (size_t at = 0; at < len;) {
         const uint8_t *end = memchr(bytes + at, '\n', len - at);
         const size_t n = end != NULL ? (size_t)(end - bytes) - at : len - at;
@@ -74,7 +61,7 @@ int page_run_open(const char *folder, struct page_run *out)
     const char *slash = strrchr(out->folder, '/');
     out->name = slash != NULL ? slash + 1 : out->folder;
     TRY(path_of(folder, "report.json", path, sizeof path));
-    TRY(read_json(path, &out->report));
+    TRY(json_read(path, REPORT_LIMIT, &out->report));
     TRY(need_format(path, out->report, "linnet.report/1"));
     TRY(path_of(folder, "metrics.jsonl", path, sizeof path));
     TRY(read_metrics(path, out->metrics));
@@ -98,7 +85,7 @@ int page_sweep_open(const char *folder, json_t **out)
     TRY(path_of(folder, "sweep.json", path, sizeof path));
     if (access(path, F_OK) != 0)
         return 0;
-    TRY(read_json(path, out));
+    TRY(json_read(path, REPORT_LIMIT, out));
     return need_format(path, *out, "linnet.sweep/1");
 }
 

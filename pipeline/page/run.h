@@ -6,6 +6,8 @@
 
 #include "core/base/safetensors.h"
 
+#define REPORT_LIMIT ((size_t)64 << 20) /* bytes of a file of it */
+
 struct page_run {
     char folder[4096];
     const char *name; /* last part of folder */
