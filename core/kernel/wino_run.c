@@ -22,7 +22,7 @@
 #define CHUNK_MAX 60
 #define GRAD_MIN 64                /* in the weight gradient, where the sums are read and written */
 #define LARGE_FILTERS (100 * 1024) /* channels x channels: 14 MiB of filters or sums, for which */
-#define LARGE_MIN 132              /* ... the chunks are so long */
+#define LARGE_MIN 132 /* ... the chunks are so long: 128 images of one tile each are one chunk */
 
 /*
  * Where the source has more than LONG_CHAIN channels, sums are made in pieces of CHAIN_PIECE terms (up to that many: one
