@@ -4,6 +4,7 @@
     bench.py BUILD [--model a,b] [--work train,input_grad,infer,rlnet_step] [--batch N]
              [--size N] [--precision fp32,bf16] [--threads N] [--rounds N] [--priority N] [--profile]
              [--no-peers] [--no-scaling]
+    bench.py BUILD --against BUILD,... [--model ...] [--work ...] [--batch N] [--threads N] [--rounds N]
 
 All engines of one work are started, then take turns of one step: first everyone once to warm up,
 then `rounds` times; who is not at turn is stopped, so that no idle thread spins. The figure of an
@@ -15,6 +16,11 @@ python3-torch where it is installed. JSON lines on standard output, the first on
 standard error: how much faster several threads are than one, beside OpenBLAS in the same turns (its own
 choice of kernels, and those for AVX-512, which old versions do not choose on every CPU that has
 it); with --profile linnet's time per layer.
+
+--against: builds of linnet alone, of other revisions, in fp32. A timed step follows one of the same process
+that is not timed, since whoever ran last has its data in the cache. The figure of a build is the median over
+the rounds of its time over that of BUILD in the same round; BUILD itself runs twice, and how far its second
+process is from 1 is the noise.
 """
 import argparse
 import ctypes.util
@@ -28,6 +34,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEER = os.path.join(HERE, "bench_peer.py")
+SIZE = 32  # pixels of a side
 
 
 class Engine:
@@ -84,10 +91,13 @@ def pythons(options):
             new if has(new, "onnxruntime") else None, new if has(new, "openvino") else None)
 
 
-def linnet(options, model, work, threads, precision="fp32"):
-    command = [os.path.join(options.build, "tests", "bench_model"), "--serve", "--model", model,
-               "--work", work, "--batch", str(options.batch), "--size", str(options.size), "--threads",
-               str(threads), "--precision", precision]
+def linnet(options, model, work, threads, precision="fp32", build=None):
+    command = [os.path.join(build or options.build, "tests", "bench_model"), "--serve", "--model", model,
+               "--work", work, "--batch", str(options.batch), "--threads", str(threads)]
+    if options.size != SIZE:  # builds of old revisions know neither option
+        command += ["--size", str(options.size)]
+    if precision != "fp32":
+        command += ["--precision", precision]
     profile = options.profile and threads == options.threads
     return Engine("linnet", "nhwc", precision, threads, command + ["--profile"] * profile, os.environ)
 
@@ -200,6 +210,22 @@ def run(options, model, work, folder):
             "peak_rss_mb": engine.end()}), flush=True)
 
 
+def compare(options, model, work):
+    builds = [options.build, options.build, *options.against.split(",")]
+    engines = [linnet(options, model, work, options.threads, build=build) for build in builds]
+    for _ in range(options.rounds):
+        for engine in engines:
+            engine.step(keep=False)
+            engine.step(keep=True)
+    for build, engine in zip(builds, engines):
+        ratio = statistics.median(s / first for s, first in zip(engine.seconds, engines[0].seconds))
+        print(json.dumps({
+            "build": build, "version": " ".join(engine.version), "model": model, "work": work,
+            "batch": options.batch, "size": options.size, "threads": options.threads,
+            "images_per_s": round(options.batch / statistics.median(engine.seconds), 1),
+            "time_ratio": round(ratio, 3), "peak_rss_mb": engine.end()}), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("build")
@@ -207,13 +233,14 @@ def main():
     parser.add_argument("--work", default="train,input_grad,infer,rlnet_step")
     parser.add_argument("--precision")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--priority", type=int, default=0)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-scaling", action="store_true")
+    parser.add_argument("--against")
     options = parser.parse_args()
     options.precisions = (options.precision or "fp32,bf16").split(",")
     options.linnet = [p for p in options.precisions
@@ -223,7 +250,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for model in options.model.split(","):
             for work in options.work.split(","):
-                run(options, model, work, folder)
+                if options.against:
+                    compare(options, model, work)
+                else:
+                    run(options, model, work, folder)
     return 0
 
 
