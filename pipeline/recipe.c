@@ -295,10 +295,21 @@ static void set_soft(const struct recipe *r, int64_t images, struct train_config
                                    .patience = r->patience};
 }
 
+/* A student that learns from attacked images alone: its batches hold no others. Stage mask keeps them, its scores
+ * are read in the clean pass; so does attention transfer. */
+static void attacked_alone(enum recipe_stage s, struct train_config *c)
+{
+    if (s != STAGE_FINETUNE || c->adversarial_share < 1 || c->beta > 0)
+        return;
+    c->clean = false;
+    c->augment = TRAIN_AUGMENT_NONE;
+}
+
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
                         struct train_config *out)
 {
     const struct recipe_stage_settings *x = &r->stage[s];
+    const bool single = s != STAGE_TEACHER && strcmp(r->deploy, "single") == 0;
     struct train_config c = train_defaults();
 
     c.stage = recipe_stage_name(s);
@@ -318,10 +329,10 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     c.attack.eps = r->attack_eps;
     c.attack.alpha = r->attack_alpha;
     c.attack.steps = (int32_t)r->attack_steps;
-    c.adversarial_share = s != STAGE_TEACHER && strcmp(r->deploy, "single") == 0
-                              ? r->single_share
-                              : r->adversarial_share;
+    c.adversarial_share = single ? r->single_share : r->adversarial_share;
     set_loss(r, s, &c);
+    if (single)
+        attacked_alone(s, &c);
     c.label_smoothing = r->label_smoothing;
     c.bn_shards = (int32_t)r->bn_shards;
     c.trades = r->adversarial ? r->trades : 0;

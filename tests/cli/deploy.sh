@@ -64,6 +64,19 @@ expect_exit 2 cut single $more --resume --single-share 0.5
 expect_text err "it was written with '.*share=0.88'"
 say "single: one and two threads, killed in both stages of the student: the same bytes"
 
+# ---- attacked images alone: other passes, which would count for nothing, are left out, but where scores are read ----
+alone="--deploy single --single-share 1 --attack-eps 6/255"
+# shellcheck disable=SC2086
+expect_exit 0 cut alone $alone --threads 2
+grep -aq ' clean=0 augment=0 ' alone/checkpoint.safetensors || die "all images of finetune are attacked"
+# shellcheck disable=SC2086
+expect_exit 0 cut alone_mask $alone --stages teacher,mask --threads 2
+grep -aq ' clean=1 augment=1 ' alone_mask/checkpoint.safetensors || die "stage mask scores in the clean pass"
+# shellcheck disable=SC2086
+expect_exit 0 cut alone_at $alone --finetune-loss kl+at --threads 2
+grep -aq ' clean=1 augment=1 ' alone_at/checkpoint.safetensors || die "attention transfer has its passes"
+say "single: trained on attacked images alone"
+
 # ---- adv: the branch that is deployed is the file that stands first ----------------------------------------
 expect_exit 0 cut adv --deploy adv --mask-epochs 0 --finetune-epochs 1
 expect_same adv/model.onnx adv/model.adv.onnx
