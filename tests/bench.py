@@ -212,6 +212,10 @@ def run(options, model, work, folder):
 
 def compare(options, model, work):
     builds = [options.build, options.build, *options.against.split(",")]
+    for build in builds:
+        program = os.path.join(build, "tests", "bench_model")
+        if not os.path.exists(program):
+            sys.exit(f"bench.py: no {program}; build it there: make build/release/tests/bench_model")
     engines = [linnet(options, model, work, options.threads, build=build) for build in builds]
     for _ in range(options.rounds):
         for engine in engines:
