@@ -122,9 +122,10 @@ static const struct option_row rows[] = {
            "PGD radius in training (default 8/255)", 0, 1),
     NUMBER("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
-    NUMBER("single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
-           "the same for the student of --deploy single (default 0.88); 1: finetune on attacked images alone",
-           0, 1),
+    NUMBER(
+        "single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
+        "the same for the student of --deploy single (default 0.88); 1: finetune on attacked images alone",
+        0, 1),
     NUMBER("density", 0, OPTION_REAL, FIELD(r.density), "X",
            "share of weights kept while layer sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,
