@@ -278,11 +278,14 @@ static struct output_facts facts_of(const struct linearize *x, enum summary_colu
         s[STAGE_TEACHER].epochs + s[STAGE_MASK].epochs + s[STAGE_FINETUNE].epochs > 0;
     struct output_facts f = {.seed = (int64_t)x->j->seed,
                              .data = trained ? x->c.run.train : NULL,
-                             .eps = trained && recipe->adversarial ? recipe->attack_eps : 0,
                              .split = "test",
                              .recipe = trained ? recipe_kind_name(recipe->kind) : NULL};
     const struct eval_result *r = &x->column[which].eval;
+    const bool student = s[STAGE_MASK].epochs + s[STAGE_FINETUNE].epochs > 0;
 
+    if (trained && recipe->adversarial)
+        f.eps =
+            recipe_eps(recipe, which == SUMMARY_RESULT && student ? STAGE_FINETUNE : STAGE_TEACHER);
     if (which == SUMMARY_RESULT && recipe->removed != REMOVED_IDENTITY)
         f.removed = removed_name((enum removed_kind)recipe->removed);
 

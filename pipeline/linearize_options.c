@@ -124,8 +124,10 @@ static const struct option_row rows[] = {
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
     NUMBER(
         "single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
-        "the same for the student of --deploy single (default 0.88); 1: finetune on attacked images alone",
+        "the same for the student of --deploy single (default 1: finetune on attacked images alone)",
         0, 1),
+    NUMBER("single-eps", 0, OPTION_REAL, FIELD(r.single_eps), "X",
+           "PGD radius for the student of --deploy single (default 6/255)", 0, 1),
     NUMBER("density", 0, OPTION_REAL, FIELD(r.density), "X",
            "share of weights kept while layer sensitivity is measured (default 0.1)", 1e-6, 1),
     OPTION("removed", 0, OPTION_CHOICE, FIELD(r.removed), REMOVED_WORDS,

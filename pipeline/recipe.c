@@ -126,7 +126,8 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
         .attack_alpha = 2.0 / 255,
         .attack_steps = 7,
         .deploy = "clean",
-        .single_share = 0.88,
+        .single_share = 1,
+        .single_eps = 6.0 / 255,
         .extra_share = 0.3,
         .beta = 1000,
         .tau = 4,
@@ -295,6 +296,25 @@ static void set_soft(const struct recipe *r, int64_t images, struct train_config
                                    .patience = r->patience};
 }
 
+static bool is_single(const struct recipe *r, enum recipe_stage s)
+{
+    return s != STAGE_TEACHER && strcmp(r->deploy, "single") == 0;
+}
+
+double recipe_eps(const struct recipe *r, enum recipe_stage s)
+{
+    return is_single(r, s) ? r->single_eps : r->attack_eps;
+}
+
+static void set_attack(const struct recipe *r, enum recipe_stage s, struct pgd_params *p)
+{
+    p->eps = recipe_eps(r, s);
+    p->alpha = r->attack_alpha;
+    p->steps = (int32_t)r->attack_steps;
+    if (is_single(r, s) && r->attack_eps > 0) /* a step keeps its share of the radius */
+        p->alpha *= p->eps / r->attack_eps;
+}
+
 /* A student that learns from attacked images alone: its batches hold no others. Stage mask keeps them, its scores
  * are read in the clean pass; so does attention transfer. */
 static void attacked_alone(enum recipe_stage s, struct train_config *c)
@@ -309,7 +329,6 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
                         struct train_config *out)
 {
     const struct recipe_stage_settings *x = &r->stage[s];
-    const bool single = s != STAGE_TEACHER && strcmp(r->deploy, "single") == 0;
     struct train_config c = train_defaults();
 
     c.stage = recipe_stage_name(s);
@@ -326,12 +345,10 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     TRY(recipe_augment(r->augment, &c.augment, &c.corruptions));
     c.aligned = r->aligned;
     c.adversarial = r->adversarial;
-    c.attack.eps = r->attack_eps;
-    c.attack.alpha = r->attack_alpha;
-    c.attack.steps = (int32_t)r->attack_steps;
-    c.adversarial_share = single ? r->single_share : r->adversarial_share;
+    set_attack(r, s, &c.attack);
+    c.adversarial_share = is_single(r, s) ? r->single_share : r->adversarial_share;
     set_loss(r, s, &c);
-    if (single)
+    if (is_single(r, s))
         attacked_alone(s, &c);
     c.label_smoothing = r->label_smoothing;
     c.bn_shards = (int32_t)r->bn_shards;

@@ -50,6 +50,7 @@ struct recipe {
     int64_t attack_steps;
     double adversarial_share; /* of the loss; 0: as much as each other pass */
     double single_share;      /* the same for the student of --deploy single */
+    double single_eps;        /* radius of the attack on it; the steps shrink alike */
     double label_smoothing;   /* of CE, in all stages */
     int64_t bn_shards;        /* parts of a pass for batch norm (exec.h) */
     double trades;        /* weight of the divergence between clean and attacked images; 0: none */
@@ -95,6 +96,8 @@ int recipe_check_shards(int64_t shards) MUST_CHECK;
 int recipe_deploy(const char *text, int32_t *deploy) MUST_CHECK;
 /* Epochs of a stage on so many images: its own, or more to reach min_steps. */
 int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images);
+/* Radius of the attack in a stage. */
+double recipe_eps(const struct recipe *r, enum recipe_stage s);
 /* Trainer settings of a stage. taps, hooks, files, soft budget are the caller's to add. */
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
                         struct train_config *out) MUST_CHECK;

@@ -28,7 +28,8 @@ expect_text out '^BN branch  single'
 expect_exit 0 "$LINNET" validate single --data synth:100 --limit 10 --min-agreement 0 --max-accuracy-change 100
 expect_error 2 "only one batch-norm branch, 'single'" "$LINNET" export single/checkpoint.safetensors --branch clean -o no.onnx -q
 expect_text single/config.json '"deploy": "single"'
-expect_text single/config.json '"single-share": 0.88'
+expect_text single/config.json '"single-share": 1'
+expect_text single/config.json '"single-eps": 0.0235'
 expect_text single/config.json '"logit-teacher": ".*other.onnx"'
 grep -aq 'ema=0.999' single/checkpoint.safetensors || die "the state does not know of the average"
 
@@ -61,20 +62,21 @@ expect_exit 2 cut single $more --resume --trades 3
 expect_text err "it was written with '.*trades=2'"
 # shellcheck disable=SC2086
 expect_exit 2 cut single $more --resume --single-share 0.5
-expect_text err "it was written with '.*share=0.88'"
+expect_text err "it was written with '.*clean=0'"
 say "single: one and two threads, killed in both stages of the student: the same bytes"
 
 # ---- attacked images alone: other passes, which would count for nothing, are left out, but where scores are read ----
-alone="--deploy single --single-share 1 --attack-eps 6/255"
-# shellcheck disable=SC2086
-expect_exit 0 cut alone $alone --threads 2
-grep -aq ' clean=0 augment=0 ' alone/checkpoint.safetensors || die "all images of finetune are attacked"
-# shellcheck disable=SC2086
-expect_exit 0 cut alone_mask $alone --stages teacher,mask --threads 2
-grep -aq ' clean=1 augment=1 ' alone_mask/checkpoint.safetensors || die "stage mask scores in the clean pass"
-# shellcheck disable=SC2086
-expect_exit 0 cut alone_at $alone --finetune-loss kl+at --threads 2
-grep -aq ' clean=1 augment=1 ' alone_at/checkpoint.safetensors || die "attention transfer has its passes"
+passes() { # FOLDER, "clean=C augment=A" of its last stage, radius in training
+    grep -aq " $2 " "$1/checkpoint.safetensors" || die "$1: not $2"
+    grep -aqF "$3" "$1/model.onnx" || die "$1: not trained within $3"
+}
+passes single 'clean=0 augment=0' 6/255
+expect_exit 0 cut mask --deploy single --single-eps 5/255 --stages teacher,mask
+passes mask 'clean=1 augment=1' 5/255
+expect_exit 0 cut attention --deploy single --finetune-loss kl+at
+passes attention 'clean=1 augment=1' 6/255
+expect_exit 0 cut mixed --deploy single --single-share 0.9
+passes mixed 'clean=1 augment=1' 6/255
 say "single: trained on attacked images alone"
 
 # ---- adv: the branch that is deployed is the file that stands first ----------------------------------------
