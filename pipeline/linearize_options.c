@@ -119,7 +119,7 @@ static const struct option_row rows[] = {
     NUMBER("attack-alpha", 0, OPTION_REAL, FIELD(r.attack_alpha), "X",
            "PGD step size in training, 4/255 say", 0, 1),
     NUMBER("attack-eps", 0, OPTION_REAL, FIELD(r.attack_eps), "X",
-           "PGD radius in training (default 8/255)", 0, 1),
+           "PGD radius in training (default 8/255); not for the student of --deploy single", 0, 1),
     NUMBER("adversarial-share", 0, OPTION_REAL, FIELD(r.adversarial_share), "X",
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
     NUMBER(

@@ -96,7 +96,7 @@ int recipe_check_shards(int64_t shards) MUST_CHECK;
 int recipe_deploy(const char *text, int32_t *deploy) MUST_CHECK;
 /* Epochs of a stage on so many images: its own, or more to reach min_steps. */
 int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images);
-/* Radius of the attack in a stage. */
+/* Radius of the attack in a stage, pixels in [0,1]: --attack-eps, or --single-eps for that student. */
 double recipe_eps(const struct recipe *r, enum recipe_stage s);
 /* Trainer settings of a stage. taps, hooks, files, soft budget are the caller's to add. */
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,

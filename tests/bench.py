@@ -246,6 +246,8 @@ def main():
     parser.add_argument("--no-scaling", action="store_true")
     parser.add_argument("--against")
     options = parser.parse_args()
+    if options.against and (options.precision or options.profile or options.priority):
+        parser.error("--against runs fp32 alone; leave --precision, --profile and --priority out")
     options.precisions = (options.precision or "fp32,bf16").split(",")
     options.linnet = [p for p in options.precisions
                       if p == "fp32" or options.precision or "amx_bf16" in cpu()[1] or has_fast_bf16()]
