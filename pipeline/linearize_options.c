@@ -124,7 +124,7 @@ static const struct option_row rows[] = {
            "weight of the adversarial pass in the loss; 0: the same as the other passes", 0, 1),
     NUMBER(
         "single-share", 0, OPTION_REAL, FIELD(r.single_share), "X",
-        "the same for the student of --deploy single (default 1: finetune on attacked images alone)",
+        "--adversarial-share of the student of --deploy single (default 1: finetune on attacked images alone)",
         0, 1),
     NUMBER("single-eps", 0, OPTION_REAL, FIELD(r.single_eps), "X",
            "PGD radius for the student of --deploy single (default 6/255)", 0, 1),
