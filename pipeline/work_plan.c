@@ -41,12 +41,15 @@ static void add_training(struct work_plan *p, const struct recipe *r, enum recip
                          const struct work_images *n, const char *what, const char *prefix)
 {
     const int64_t epochs = recipe_epochs(r, s, n->train);
+    char attacked[64] = "";
 
+    if (r->adversarial) /* the student of --deploy single has a radius of its own */
+        snprintf(attacked, sizeof attacked, ", with attacked ones (eps %.4g/255)",
+                 255 * recipe_eps(r, s));
     if (epochs > 0)
         add(p, recipe_stage_name(s), (double)epochs * epoch_work(r, s, n),
             "%s%s: %lld %s of %lld images%s", prefix, what, (long long)epochs,
-            epochs == 1 ? "epoch" : "epochs", (long long)n->train,
-            r->adversarial ? ", with attacked ones" : "");
+            epochs == 1 ? "epoch" : "epochs", (long long)n->train, attacked);
 }
 
 static void add_evaluation(struct work_plan *p, const struct linearize_options *o, int column,

@@ -23,6 +23,7 @@ the rounds of its time over that of BUILD in the same round; BUILD itself runs t
 process is from 1 is the noise.
 """
 import argparse
+import atexit
 import ctypes.util
 import json
 import os
@@ -47,6 +48,7 @@ class Engine:
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=None if name == "linnet" else subprocess.DEVNULL,
                                       text=True, env=env)
+        atexit.register(self.child.kill)  # a stopped process would outlive an interrupted benchmark
         self.version = self.child.stdout.readline().split()[1:]
         self.stop()
 
@@ -252,6 +254,7 @@ def main():
     options.linnet = [p for p in options.precisions
                       if p == "fp32" or options.precision or "amx_bf16" in cpu()[1] or has_fast_bf16()]
     options.torch, options.ort, options.openvino = pythons(options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print_head(options)
     with tempfile.TemporaryDirectory() as folder:
         for model in options.model.split(","):
