@@ -33,7 +33,8 @@ def version(row):
 
 def line(row):
     kept = "{:,}".format(row["relus_kept"])
-    cells = [row["recipe"], kept, row["removed"] if row["relus_kept"] < row["relus_total"] else "-", row["branch"], str(row["epochs"]), str(row["seed"]),
+    recipe = row["recipe"] + (", " + row["options"] if "options" in row else "")  # where rows of one recipe differ by them
+    cells = [recipe, kept, row["removed"] if row["relus_kept"] < row["relus_total"] else "-", row["branch"], str(row["epochs"]), str(row["seed"]),
              score(row, "clean"), score(row, "corrupted"), score(row, "pgd20"), score(row, "autoattack", version(row)),
              row["precision"], row["revision"]]
     return "| " + " | ".join(cells) + " |\n"
@@ -80,7 +81,7 @@ def load(name):
 def main():
     rows, anchors = load("results.json"), load("anchors.json")
     for row in rows:
-        if sorted(row) != sorted(KEYS):
+        if sorted(set(row) | {"options"}) != sorted([*KEYS, "options"]):
             sys.exit("results.json: a row has the keys %s" % sorted(row))
     path = os.path.join(HERE, "RESULTS.md")
     with open(path, encoding="utf-8") as f:
