@@ -46,7 +46,8 @@ static const struct option_row rows[] = {
            "ReLUs to keep: a count, or a share of all such as 10% or 0.1"),
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",
            "folder for the results; created if missing"),
-    OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "rlnet|senet|snl", "method (default rlnet)"),
+    OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "linnet|rlnet|senet|snl",
+           "method: our own, RLNet, SENet, SNL (default rlnet)"),
     OPTION("preset", 0, OPTION_CHOICE, FIELD(r.preset), "paper|short|quick|none",
            "schedule (default short)"),
     OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
@@ -136,7 +137,7 @@ static const struct option_row rows[] = {
            "--removed line: allow the slopes in model.pi, which is public"),
     OPTION(
         "score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor|residual",
-        "score of a position (default diff0; taylor is experimental); residual shares the budget among the layers, epoch by epoch"),
+        "score of a position; default diff0, linnet: residual, which shares the budget among layers (taylor: experimental)"),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
            "masks of the first epoch"),
     NUMBER("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
@@ -290,16 +291,18 @@ static int check(const struct linearize_options *o)
     TRY(check_shards(&o->r));
     TRY(recipe_check_published(&o->r));
     if (o->deploy != DEPLOY_CLEAN && !o->r.adversarial)
-        return fail(ERR_ARG, "--deploy %s: needs adversarial training, as --recipe rlnet has it",
+        return fail(ERR_ARG,
+                    "--deploy %s: needs adversarial training, as --recipe linnet and rlnet have it",
                     o->r.deploy);
     if (o->r.trades > 0 && !o->r.adversarial)
-        return fail(ERR_ARG, "--trades: needs adversarial training, as --recipe rlnet has it");
+        return fail(ERR_ARG,
+                    "--trades: needs adversarial training, as --recipe linnet and rlnet have it");
     if (o->masks && o->budgets)
         return fail(ERR_ARG, "--masks and --layer-budgets both say how many ReLUs a layer keeps");
     if (o->r.score == SCORE_RESIDUAL && o->r.first == FIRST_RANDOM)
         return fail(
             ERR_ARG,
-            "--score residual: its first masks leave more ReLUs than the budget and are its own. Hint: leave --first-mask out");
+            "--score residual: its first masks leave more ReLUs than the budget and are its own. Hint: leave --first-mask out, or take --score diff0");
     if (o->r.kind == RECIPE_SNL && o->budgets)
         return fail(ERR_ARG, "--layer-budgets: recipe snl has no budgets per layer");
     if (o->r.kind == RECIPE_SNL && !o->masks && o->r.removed != REMOVED_IDENTITY)

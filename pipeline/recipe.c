@@ -25,7 +25,7 @@ const char *recipe_stage_name(enum recipe_stage s)
 
 const char *recipe_kind_name(int32_t kind)
 {
-    static const char *const name[] = {"rlnet", "senet", "snl"};
+    static const char *const name[] = {"linnet", "rlnet", "senet", "snl"};
 
     return name[kind];
 }
@@ -38,7 +38,7 @@ struct schedule { /* a row of the tables below; PRESET_NONE has none: no epochs 
     int64_t min_steps;
 };
 
-/* rlnet and senet differ in domains and losses, not in their schedules. */
+/* rlnet, senet and linnet differ in domains, losses and scores, not in their schedules. */
 static const struct schedule linear_table[PRESET_NONE + 1][STAGE_COUNT] = {
     [PRESET_PAPER] = {{240, 0.05, OPTIM_STEP, 0, 0},
                       {150, 0.05, OPTIM_CONSTANT, 0, 0},
@@ -89,6 +89,13 @@ static void set_rlnet(struct recipe *r)
     r->augment = r->adversarial ? "augmix" : "none";
     if (r->preset == PRESET_PAPER)
         r->stage[STAGE_FINETUNE].loss = LOSS_KL_AT2_CE;
+}
+
+/* Trained as rlnet is; the ReLUs that stay, and how many of a layer, are chosen by what the logits lose. */
+static void set_linnet(struct recipe *r)
+{
+    set_rlnet(r);
+    r->score = SCORE_RESIDUAL;
 }
 
 static void set_senet(struct recipe *r)
@@ -159,6 +166,8 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
     }
     if (kind == RECIPE_RLNET)
         set_rlnet(&r);
+    else if (kind == RECIPE_LINNET)
+        set_linnet(&r);
     else if (kind == RECIPE_SENET)
         set_senet(&r);
     else
@@ -315,14 +324,11 @@ static void set_attack(const struct recipe *r, enum recipe_stage s, struct pgd_p
         p->alpha *= p->eps / r->attack_eps;
 }
 
-/* A student that learns from attacked images alone: its batches hold no others. Stage mask keeps them, its scores
- * are read in the clean pass; so does attention transfer. */
-static void attacked_alone(enum recipe_stage s, struct train_config *c)
+bool recipe_attacked_alone(const struct recipe *r, enum recipe_stage s)
 {
-    if (s != STAGE_FINETUNE || c->adversarial_share < 1 || c->beta > 0)
-        return;
-    c->clean = false;
-    c->augment = TRAIN_AUGMENT_NONE;
+    if (!is_single(r, s) || s != STAGE_FINETUNE || r->single_share < 1)
+        return false;
+    return loss_terms[r->stage[s].loss].at == 0 || r->beta <= 0;
 }
 
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
@@ -348,8 +354,10 @@ int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t se
     set_attack(r, s, &c.attack);
     c.adversarial_share = is_single(r, s) ? r->single_share : r->adversarial_share;
     set_loss(r, s, &c);
-    if (is_single(r, s))
-        attacked_alone(s, &c);
+    if (recipe_attacked_alone(r, s)) {
+        c.clean = false;
+        c.augment = TRAIN_AUGMENT_NONE;
+    }
     c.label_smoothing = r->label_smoothing;
     c.bn_shards = (int32_t)r->bn_shards;
     c.trades = r->adversarial ? r->trades : 0;

@@ -9,7 +9,7 @@
 #include "pipeline/model.h"
 #include "trainer/train/trainer.h"
 
-enum recipe_kind { RECIPE_RLNET, RECIPE_SENET, RECIPE_SNL };
+enum recipe_kind { RECIPE_LINNET, RECIPE_RLNET, RECIPE_SENET, RECIPE_SNL };
 enum recipe_preset { PRESET_PAPER, PRESET_SHORT, PRESET_QUICK, PRESET_NONE };
 enum recipe_stage { STAGE_TEACHER, STAGE_MASK, STAGE_FINETUNE, STAGE_COUNT };
 enum recipe_freeze { FREEZE_NHD, FREEZE_TURNOVER, FREEZE_NONE };
@@ -98,6 +98,10 @@ int recipe_deploy(const char *text, int32_t *deploy) MUST_CHECK;
 int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t images);
 /* Radius of the attack in a stage, pixels in [0,1]: --attack-eps, or --single-eps for that student. */
 double recipe_eps(const struct recipe *r, enum recipe_stage s);
+/* Does the stage attack all images of a batch, with no clean and no augmented pass? So does a student of --deploy
+ * single with --single-share 1, but not in stage mask, whose scores are read in the clean pass, nor with attention
+ * transfer, which needs that pass. */
+bool recipe_attacked_alone(const struct recipe *r, enum recipe_stage s);
 /* Trainer settings of a stage. taps, hooks, files, soft budget are the caller's to add. */
 int recipe_train_config(const struct recipe *r, enum recipe_stage s, uint64_t seed, int64_t images,
                         struct train_config *out) MUST_CHECK;

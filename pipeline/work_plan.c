@@ -44,7 +44,8 @@ static void add_training(struct work_plan *p, const struct recipe *r, enum recip
     char attacked[64] = "";
 
     if (r->adversarial) /* the student of --deploy single has a radius of its own */
-        snprintf(attacked, sizeof attacked, ", with attacked ones (eps %.4g/255)",
+        snprintf(attacked, sizeof attacked, ", %s (eps %.4g/255)",
+                 recipe_attacked_alone(r, s) ? "attacked ones alone" : "with attacked ones",
                  255 * recipe_eps(r, s));
     if (epochs > 0)
         add(p, recipe_stage_name(s), (double)epochs * epoch_work(r, s, n),

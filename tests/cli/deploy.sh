@@ -80,8 +80,8 @@ passes mixed 'clean=1 augment=1' 6/255
 expect_exit 0 "$LINNET" linearize "$model" --data synth:100 --relus 20% --preset quick --deploy single --single-eps 5.5/255 \
     --teacher-epochs 1 --mask-epochs 1 --finetune-epochs 1 --attack-steps 1 --batch 30 --eval-attack-images 0 \
     --eval-corrupt-images 0 --val-attack-images 5 -o told
-expect_text err 'ReLUs: 1 epoch .* \(eps 8/255\)'
-expect_text err 'left: 1 epoch .* \(eps 5.5/255\)'
+expect_text err 'ReLUs: 1 epoch .* with attacked ones \(eps 8/255\)'
+expect_text err 'left: 1 epoch .* attacked ones alone \(eps 5.5/255\)'
 say "single: trained on attacked images alone"
 
 # ---- adv: the branch that is deployed is the file that stands first ----------------------------------------

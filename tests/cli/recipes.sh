@@ -37,16 +37,23 @@ student snl1 --recipe snl --threads 1
 student snlp --recipe snl --mask-rule penalty --mask-travel 0 --lambda 1e-3
 expect_different snl/model.onnx snlp/model.onnx
 expect_same snl/checkpoint.safetensors snl1/checkpoint.safetensors
-student residual --score residual --removed line --threads 2
-student residual1 --score residual --removed line --threads 1
+student residual --recipe linnet --removed line --threads 2
+student residual1 --recipe linnet --removed line --threads 1
 expect_same residual/checkpoint.safetensors residual1/checkpoint.safetensors
 student residualm --score residual --removed half --stages mask
-for folder in senet at3 taylor snl snlp residual residualm; do
+for folder in whole senet at3 taylor snl snlp residual residualm; do
     expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
     expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
 done
 expect_error 2 '--score residual: its first masks' "$LINNET" linearize "$model" --data synth:100 --relus 20% --score residual \
     --first-mask random -o no -q
+recipe() { # FOLDER, its recipe, its score
+    expect_text "$1/config.json" "\"recipe\": \"$2\""
+    expect_text "$1/config.json" "\"score\": \"$3\""
+}
+recipe whole rlnet diff0
+recipe residual linnet residual
+recipe residualm rlnet residual
 say "senet, snl, attention transfer on three domains, taylor, residual: 14,745 ReLUs each"
 
 # ---- the reference's defects: 7 layers, each one ReLU short; two networks in one folder ------------
@@ -55,6 +62,7 @@ published() { # FOLDER, OPTION...
         --finetune-batch 45 --val-attack-images 5
 }
 published published
+recipe published rlnet actdiff
 expect_text published/report.json '"kept": 14738,'
 expect_text published/config.json '"as-published": true'
 for file in published/checkpoint.safetensors published/teacher.safetensors published/model.onnx; do
