@@ -47,7 +47,7 @@ static const struct option_row rows[] = {
     OPTION("output", 'o', OPTION_FOLDER, FIELD(out), "DIR",
            "folder for the results; created if missing"),
     OPTION("recipe", 0, OPTION_CHOICE, FIELD(r.kind), "linnet|rlnet|senet|snl",
-           "method: our own, RLNet, SENet, SNL (default rlnet)"),
+           "method (default linnet; rlnet with the presets paper and none)"),
     OPTION("preset", 0, OPTION_CHOICE, FIELD(r.preset), "paper|short|quick|none",
            "schedule (default short)"),
     OPTION("as-published", 0, OPTION_FLAG, FIELD(r.as_published), NULL,
@@ -319,10 +319,13 @@ int linearize_options_read(const struct linnet_options *o, struct linearize_opti
 {
     struct linearize_options given;
 
-    set_defaults(&given, RECIPE_RLNET, PRESET_SHORT);
+    set_defaults(&given, RECIPE_LINNET, PRESET_SHORT);
+    given.r.kind = -1; /* none named */
     for (int s = 0; s < STAGE_COUNT; s++)
         given.r.stage[s].epochs = -1;
     TRY(options_fill(o, &given));
+    if (given.r.kind < 0)
+        given.r.kind = (int32_t)recipe_default((enum recipe_preset)given.r.preset);
     set_defaults(out, (enum recipe_kind)given.r.kind, (enum recipe_preset)given.r.preset);
     if (given.r.as_published)
         recipe_as_published(&out->r);

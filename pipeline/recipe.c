@@ -175,6 +175,11 @@ struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset)
     return r;
 }
 
+enum recipe_kind recipe_default(enum recipe_preset preset)
+{
+    return preset == PRESET_SHORT || preset == PRESET_QUICK ? RECIPE_LINNET : RECIPE_RLNET;
+}
+
 void recipe_as_published(struct recipe *r)
 {
     r->as_published = true;

@@ -79,6 +79,9 @@ struct recipe {
 const char *recipe_stage_name(enum recipe_stage s);
 const char *recipe_kind_name(int32_t kind);
 struct recipe recipe_of(enum recipe_kind kind, enum recipe_preset preset);
+/* The recipe where none is named: ours for the short schedules, rlnet where the preset is the published one or
+ * removes ReLUs without training (identities at 50 %: the score is behind there, trainer/RESULTS.md). */
+enum recipe_kind recipe_default(enum recipe_preset preset);
 /* Sets --as-published and the score, first masks and freezing that belong to it. */
 void recipe_as_published(struct recipe *r);
 /* ERR_ARG where it is set beside another recipe, preset, score, first mask or freezing. */

@@ -37,11 +37,15 @@ student snl1 --recipe snl --threads 1
 student snlp --recipe snl --mask-rule penalty --mask-travel 0 --lambda 1e-3
 expect_different snl/model.onnx snlp/model.onnx
 expect_same snl/checkpoint.safetensors snl1/checkpoint.safetensors
+student rlnet --recipe rlnet --threads 2
+student rlnet1 --recipe rlnet --score diff0 --threads 1
+expect_same rlnet/checkpoint.safetensors rlnet1/checkpoint.safetensors
+expect_different rlnet/model.onnx whole/model.onnx
 student residual --recipe linnet --removed line --threads 2
 student residual1 --recipe linnet --removed line --threads 1
 expect_same residual/checkpoint.safetensors residual1/checkpoint.safetensors
-student residualm --score residual --removed half --stages mask
-for folder in whole senet at3 taylor snl snlp residual residualm; do
+student residualm --recipe rlnet --score residual --removed half --stages mask
+for folder in whole rlnet senet at3 taylor snl snlp residual residualm; do
     expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
     expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
 done
@@ -51,7 +55,10 @@ recipe() { # FOLDER, its recipe, its score
     expect_text "$1/config.json" "\"recipe\": \"$2\""
     expect_text "$1/config.json" "\"score\": \"$3\""
 }
-recipe whole rlnet diff0
+run none --preset none --relus 20%
+recipe whole linnet residual
+recipe none rlnet diff0
+recipe rlnet rlnet diff0
 recipe residual linnet residual
 recipe residualm rlnet residual
 say "senet, snl, attention transfer on three domains, taylor, residual: 14,745 ReLUs each"
