@@ -58,8 +58,7 @@ log_has 'stopping after this step' || die "no word after the signal"
 log_has '^linnet: train: .*the state is in' || die "no word of the state"
 (exec "$LINNET" eval "$SRC/tests/demo/resnet8.onnx" --data synth:20000 --attack autoattack) >log 2>&1 &
 pid=$!
-when log_has 'split test'
-sleep 1
+when log_has '^eval ' # signals are caught from the first step on
 ends TERM 1 # without --state
 log_has 'starts anew' || die "no word of what is lost"
 mkfifo silent.npy
