@@ -113,8 +113,9 @@ static const struct option_row rows[] = {
            "also train on augmented images"),
     OPTION("aligned", 0, OPTION_FLAG, FIELD(r.aligned), NULL,
            "use the same crop and flip for the clean and the augmented image"),
-    OPTION("adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
-           "adversarial domain with its own batch norm (rlnet: on)"),
+    OPTION(
+        "adversarial", 0, OPTION_CHOICE, FIELD(r.adversarial), "off|on",
+        "adversarial domain with its own batch norm (linnet, rlnet: on, but with the preset none)"),
     NUMBER("attack-steps", 0, OPTION_INT, FIELD(r.attack_steps), "N", "PGD steps in training", 1,
            1000),
     NUMBER("attack-alpha", 0, OPTION_REAL, FIELD(r.attack_alpha), "X",
@@ -137,15 +138,16 @@ static const struct option_row rows[] = {
            "--removed line: allow the slopes in model.pi, which is public"),
     OPTION(
         "score", 0, OPTION_CHOICE, FIELD(r.score), "diff0|actdiff|taylor|residual",
-        "score of a position; default diff0, linnet: residual, which shares the budget among layers (taylor: experimental)"),
+        "score of a position; linnet: residual, which shares the budget among layers; others: diff0 (taylor: experimental)"),
     OPTION("first-mask", 0, OPTION_CHOICE, FIELD(r.first), "diff0|random",
-           "masks of the first epoch"),
+           "masks of the first epoch; random: not with the score residual"),
     NUMBER("score-images", 0, OPTION_INT, FIELD(r.score_images), "N",
-           "images for the first mask (default 10000)", 1, 1e9),
+           "images for the first masks (default 10000); residual: for every choice", 1, 1e9),
     NUMBER("smoothing", 0, OPTION_REAL, FIELD(r.smoothing), "X",
-           "share of the old score that is kept in each epoch", 0, 1),
-    OPTION("freeze", 0, OPTION_CHOICE, FIELD(r.freeze), "nhd|turnover|none",
-           "what freezes the masks: normalised Hamming distance, or the share replaced"),
+           "share of the old score that is kept in each epoch; not with residual", 0, 1),
+    OPTION(
+        "freeze", 0, OPTION_CHOICE, FIELD(r.freeze), "nhd|turnover|none",
+        "what freezes the masks: normalised Hamming distance, or the share replaced; residual: not before its last choice"),
     NUMBER("freeze-below", 0, OPTION_REAL, FIELD(r.freeze_below), "X",
            "threshold of that rule (default 0.05)", 0, 1),
     NUMBER("freeze-epoch", 0, OPTION_INT, FIELD(r.freeze_epoch), "N",
@@ -302,13 +304,13 @@ static int check(const struct linearize_options *o)
     if (o->r.score == SCORE_RESIDUAL && o->r.first == FIRST_RANDOM)
         return fail(
             ERR_ARG,
-            "--score residual: its first masks leave more ReLUs than the budget and are its own. Hint: leave --first-mask out, or take --score diff0");
+            "--first-mask random: the score residual, which recipe linnet has by default, makes first masks of its own, of more ReLUs than the budget. Hint: leave --first-mask out, or take --score diff0");
     if (o->r.kind == RECIPE_SNL && o->budgets)
         return fail(ERR_ARG, "--layer-budgets: recipe snl has no budgets per layer");
     if (o->r.kind == RECIPE_SNL && !o->masks && o->r.removed != REMOVED_IDENTITY)
         return fail(
             ERR_ARG,
-            "--removed %s: recipe snl learns its masks beside the identity. Hint: take --recipe rlnet or senet, or give --masks FILE",
+            "--removed %s: recipe snl learns its masks beside the identity. Hint: take --recipe linnet, rlnet or senet, or give --masks FILE",
             removed_name((enum removed_kind)o->r.removed));
     if (o->r.kind == RECIPE_SNL && o->empty_cheapest > 0)
         return fail(ERR_ARG, "--empty-cheapest: recipe snl has no budgets per layer");

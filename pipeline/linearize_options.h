@@ -1,7 +1,7 @@
 #ifndef PIPELINE_LINEARIZE_OPTIONS_H
 #define PIPELINE_LINEARIZE_OPTIONS_H
 /*
- * Options of the tasks "linearize" and "sweep". Recipe and preset decide the defaults of the others,
+ * Options of the tasks "linearize" and "sweep". The preset decides the default recipe, both decide the defaults of the others,
  * so what was set is read twice: first for those two (and for the short forms that set several stages
  * at once), then over the preset's numbers.
  */

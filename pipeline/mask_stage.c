@@ -305,7 +305,7 @@ int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t see
     return first_lines(m);
 }
 
-int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
+int mask_stage_adopt(struct mask_stage *m, const struct dataset *d, uint64_t seed)
 {
     const struct graph *g = m->student;
     const size_t bytes = (size_t)g->n_masks * sizeof(float);
@@ -315,6 +315,7 @@ int mask_stage_adopt(struct mask_stage *m, const struct dataset *d)
     if (masks == NULL)
         return ERR_NOMEM;
     m->data = d;
+    m->seed = seed; /* no choices: the masks keep the budget already */
     memcpy(masks, g->masks, bytes);
     for (int64_t i = 0; i < g->n_masks; i++) /* scores are those of the network with all ReLUs */
         g->masks[i] = 1;
@@ -414,6 +415,8 @@ static void warn_of_freezing(const struct mask_stage *m)
 {
     double most = 0;
 
+    if (m->r->score == SCORE_RESIDUAL) /* does not freeze before the last choice */
+        return;
     for (int32_t s = 0; s < m->n_site; s++) {
         const double share = (double)m->kept[s] / (double)m->site[s].total;
 

@@ -75,10 +75,11 @@ int mask_stage_init(struct mask_stage *m, struct graph *student, const struct gr
                     const int64_t *kept, const struct recipe *r) MUST_CHECK;
 void mask_stage_release(struct mask_stage *m);
 /* The first masks: by the scores |y - x| of the student itself over images of d (diff0 of a copy of
- * the teacher), or random; the recipe says which. */
+ * the teacher), or random; the recipe says which. With the score residual by that one, the first of its steps. */
 int mask_stage_first(struct mask_stage *m, const struct dataset *d, uint64_t seed) MUST_CHECK;
-/* First scores where the masks came from elsewhere and stay. */
-int mask_stage_adopt(struct mask_stage *m, const struct dataset *d) MUST_CHECK;
+/* First scores where the masks came from elsewhere and stay; later choices keep their number, with the score
+ * residual too. */
+int mask_stage_adopt(struct mask_stage *m, const struct dataset *d, uint64_t seed) MUST_CHECK;
 /* Sets hooks and taps of the stage s in which the masks of m move. `finetunes`: a stage follows that
  * trains under the last masks; otherwise they are not chosen after the last epoch. */
 void mask_stage_hook(struct mask_stage *m, struct run *run, bool finetunes, struct stage *s);

@@ -62,7 +62,7 @@ struct recipe {
     double smoothing;     /* rho: score = rho score + (1 - rho) this epoch's */
     int32_t removed;      /* enum removed_kind: what a removed ReLU becomes */
     int32_t score, first; /* enum score_kind, enum recipe_first */
-    int64_t score_images; /* for the first mask */
+    int64_t score_images; /* for the first masks; residual: for every choice */
     int32_t freeze;       /* enum recipe_freeze */
     double freeze_below;
     int64_t freeze_epoch; /* 0: by the rule alone */
@@ -102,7 +102,7 @@ int64_t recipe_epochs(const struct recipe *r, enum recipe_stage s, int64_t image
 /* Radius of the attack in a stage, pixels in [0,1]: --attack-eps, or --single-eps for that student. */
 double recipe_eps(const struct recipe *r, enum recipe_stage s);
 /* Does the stage attack all images of a batch, with no clean and no augmented pass? So does a student of --deploy
- * single with --single-share 1, but not in stage mask, whose scores are read in the clean pass, nor with attention
+ * single with --single-share 1, but not in stage mask, whose scores (all but residual) are read in the clean pass, nor with attention
  * transfer, which needs that pass. */
 bool recipe_attacked_alone(const struct recipe *r, enum recipe_stage s);
 /* Trainer settings of a stage. taps, hooks, files, soft budget are the caller's to add. */

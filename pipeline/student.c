@@ -152,9 +152,9 @@ static int first_masks(struct work *w)
     if (w->resume > STAGE_MASK || w->soft_masks)
         return 0;
     TRY(mask_stage_init(&w->masks, w->s->g, c->run.m.g, c->quota.kept, &c->o->r));
-    w->masks.pooled = c->o->budgets == NULL && c->o->empty_cheapest == 0;
+    w->masks.pooled = c->o->budgets == NULL && c->o->empty_cheapest == 0 && c->o->masks == NULL;
     if (c->o->masks)
-        return mask_stage_adopt(&w->masks, d);
+        return mask_stage_adopt(&w->masks, d, c->run.seed);
     TRY(mask_stage_first(&w->masks, d, c->run.seed));
     listener_note(c->run.l, "first masks chosen from %lld images",
                   (long long)(d->n < images ? d->n : images));

@@ -75,7 +75,7 @@ expect_exit 0 cut mask --deploy single --single-eps 5/255 --stages teacher,mask
 passes mask 'clean=1 augment=1' 5/255
 expect_exit 0 cut attention --deploy single --finetune-loss kl+at
 passes attention 'clean=1 augment=1' 6/255
-expect_exit 0 cut mixed --deploy single --single-share 0.9
+expect_exit 0 cut mixed --deploy single --single-share 0.9 --recipe rlnet # whose scores need the clean pass
 passes mixed 'clean=1 augment=1' 6/255
 expect_exit 0 "$LINNET" linearize "$model" --data synth:100 --relus 20% --preset quick --deploy single --single-eps 5.5/255 \
     --teacher-epochs 1 --mask-epochs 1 --finetune-epochs 1 --attack-steps 1 --batch 30 --eval-attack-images 0 \

@@ -222,7 +222,7 @@ expect_exit 0 "$LINNET" train start.onnx --data synth:100 --train-limit 68 --nor
     --adversarial pgd:steps=2 --dual-bn --epochs 2 --batch 30 --val-attack-images 5 -o threads.onnx
 expect_different shards1/y.onnx threads.onnx
 
-shards="--bn-shards 4"
+shards="--bn-shards 4 --recipe rlnet"
 expect_exit 0 convert sharded1 "$LINNET"
 expect_text out "statistics from each of 4 shards"
 expect_text sharded1/report.json '"bn_shards": 4'

@@ -49,7 +49,7 @@ for folder in whole rlnet senet at3 taylor snl snlp residual residualm; do
     expect_exit 0 "$LINNET" inspect $folder/model.onnx --json i.json
     expect_number "$(json i.json relus_kept) == 14745" "ReLUs of $folder"
 done
-expect_error 2 '--score residual: its first masks' "$LINNET" linearize "$model" --data synth:100 --relus 20% --score residual \
+expect_error 2 '--first-mask random: the score residual' "$LINNET" linearize "$model" --data synth:100 --relus 20% --score residual \
     --first-mask random -o no -q
 recipe() { # FOLDER, its recipe, its score
     expect_text "$1/config.json" "\"recipe\": \"$2\""
@@ -95,6 +95,9 @@ expect_text pinned/report.json '"kept": 4096,'
 run pinned2 --recipe senet --preset none --relus 20% --layer-budgets pins.json --score residual
 expect_text pinned2/report.json '"kept": 8192,'
 expect_text pinned2/report.json '"kept": 4096,'
+layers() { grep -o '"kept": [0-9]*,' "$1/report.json"; }
+run adopted --relus 20% --teacher teacher/teacher.safetensors --masks rlnet/model.onnx # chosen anew, by the score residual
+[ "$(layers adopted)" = "$(layers rlnet)" ] && [ "$(layers adopted)" != "$(layers whole)" ] || die "ReLUs of layers, --masks"
 echo '[1, 2, 3]' >short.json
 expect_error 2 'the list has 3 values, the network has 7' "$LINNET" linearize "$model" --data synth:100 \
     --preset none --layer-budgets short.json -o no -q

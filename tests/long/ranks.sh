@@ -40,7 +40,8 @@ short="--data synth:80 --normalize half --batch 24 --preset quick --teacher-epoc
     --finetune-min-steps 0 --eval-attack-images 4 --eval-corrupt-images 0"
 # shellcheck disable=SC2086 # words
 {
-    same rlnet out linearize resnet8.onnx $short --relus 20%
+    same linnet out linearize resnet8.onnx $short --relus 20%
+    same rlnet out linearize resnet8.onnx $short --relus 20% --recipe rlnet
     same senet out linearize resnet8.onnx $short --relus 20% --recipe senet
     same snl out linearize resnet8.onnx $short --relus 20% --recipe snl
     same residual out linearize resnet8.onnx $short --relus 20% --score residual --removed line
@@ -97,7 +98,8 @@ longer="--data synth:150 --normalize half --batch 24 --preset quick --teacher-ep
     --finetune-min-steps 0 --eval-attack-images 4 --eval-corrupt-images 0"
 # shellcheck disable=SC2086 # words
 {
-    lost rlnet 10 out linearize resnet8.onnx $longer --relus 20%
+    lost linnet 6 out linearize resnet8.onnx $longer --relus 20%
+    lost rlnet 4 out linearize resnet8.onnx $longer --relus 20% --recipe rlnet
     lost "residual, lines" 4 out linearize resnet8.onnx $longer --relus 20% --removed line --score residual
     lost senet 4 out linearize resnet8.onnx $longer --relus 20% --recipe senet
     lost snl 4 out linearize resnet8.onnx $longer --relus 20% --recipe snl

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What takes hours: packages of all real models on all test images, two parties as processes, the
 # real conversion with the accuracies that it must reach, exports of many programs, an importer for
-# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory|data]...
+# private inference. Usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|linnet|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory|data]...
 # LINNET_ZOO_TORCH25=1 adds the files of PyTorch 2.5, which call functions of their own.
 #
 # Results stay in LINNET_LONG_OUT (default BUILD/long). Models and data: LINNET_SHARED (default
@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 SRC=$(pwd)
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$SRC/$1" ;; esac; }
-[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory|data]..." >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/long/run.sh BUILD [validate|twopc|peers|rlwe|linnet|rlnet|senet|autoattack|ctime|serve|zoo|crypten|import|page|fuzz|ranks|covert|memory|data]..." >&2; exit 2; }
 build=$(absolute "$1")
 shift
 LINNET=$build/linnet
@@ -21,7 +21,7 @@ out=$(absolute "${LINNET_LONG_OUT:-$build/long}")
 . tests/cli/lib.sh
 . tests/long/page.sh
 . tests/long/memory.sh
-[ $# -gt 0 ] || set -- validate twopc peers rlwe rlnet senet autoattack ctime zoo crypten import page fuzz ranks covert memory data
+[ $# -gt 0 ] || set -- validate twopc peers rlwe linnet rlnet senet autoattack ctime zoo crypten import page fuzz ranks covert memory data
 have_shared || skip "no folder of real models and data"
 data=cifar10:$(shared data/cifar10)
 mkdir -p "$out"
@@ -151,6 +151,13 @@ for part in "$@"; do
     twopc) twopc_all ;;
     peers) peer_crypten ;;
     rlwe) rlwe_all ;;
+    linnet)
+        convert linnet
+        at_least "$(figure teacher clean clean)" 83 "teacher, clean branch, clean"
+        at_least "$(figure teacher adv pgd)" 25 "teacher, adversarial branch, PGD-20"
+        at_least "$(figure result clean clean)" 76 "result, clean branch, clean"
+        at_least "$(figure result adv pgd)" 21 "result, adversarial branch, PGD-20"
+        ;;
     rlnet)
         convert rlnet
         at_least "$(figure teacher clean clean)" 84 "teacher, clean branch, clean"

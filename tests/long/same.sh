@@ -17,7 +17,7 @@ demo=$SRC/tests/demo/resnet8.onnx
 run_one() { # BUILD FOLDER: everything, with this build, in this folder
     linnet=$1/linnet pi=$1/linnet-pi
     mkdir "$2" && cd "$2"
-    "$linnet" linearize "$demo" --data synth:1500 --relus 20% --preset quick --teacher-epochs 1 --mask-epochs 1 \
+    "$linnet" linearize "$demo" --data synth:1500 --relus 20% --preset quick --recipe rlnet --teacher-epochs 1 --mask-epochs 1 \
         --finetune-epochs 1 --finetune-min-steps 0 --eval-attack-images 20 --eval-corrupt-images 20 -o rlnet -q >/dev/null
     "$linnet" linearize "$demo" --data synth:1500 --relus 30% --preset quick --recipe senet --stages mask,finetune \
         --finetune-epochs 1 --finetune-min-steps 0 --eval-attack-images 20 --eval-corrupt-images 20 -o senet -q >/dev/null

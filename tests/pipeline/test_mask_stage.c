@@ -222,7 +222,7 @@ static void test_first_scores_are_means(void **state)
             g->masks[i] = 1;
         graph_touch(g);
         mean_difference(g, &f.m, d, want);
-        assert_int_equal(adopt ? mask_stage_adopt(&f.m, d) : mask_stage_first(&f.m, d, 1), 0);
+        assert_int_equal(adopt ? mask_stage_adopt(&f.m, d, 1) : mask_stage_first(&f.m, d, 1), 0);
         for (int64_t i = 0; i < f.m.positions; i++)
             assert_near(f.m.score[i], want[i], 1e-6 * (1 + want[i]));
         graph_free(g);
