@@ -96,7 +96,8 @@ run pinned2 --recipe senet --preset none --relus 20% --layer-budgets pins.json -
 expect_text pinned2/report.json '"kept": 8192,'
 expect_text pinned2/report.json '"kept": 4096,'
 layers() { grep -o '"kept": [0-9]*,' "$1/report.json"; }
-run adopted --relus 20% --teacher teacher/teacher.safetensors --masks rlnet/model.onnx # chosen anew, by the score residual
+run adopted --relus 20% --teacher teacher/teacher.safetensors --stages mask --masks rlnet/model.onnx # by the score residual
+expect_text adopted/report.json '"turnover": 0\.[0-9]*[1-9]'
 [ "$(layers adopted)" = "$(layers rlnet)" ] && [ "$(layers adopted)" != "$(layers whole)" ] || die "ReLUs of layers, --masks"
 echo '[1, 2, 3]' >short.json
 expect_error 2 'the list has 3 values, the network has 7' "$LINNET" linearize "$model" --data synth:100 \
